@@ -1,0 +1,213 @@
+//! Every way to fail, by cause. Each message says what is wrong and what to do about it;
+//! [`Error::kind`] is the short name that page authors and scripts see as the error's `type`.
+
+/// What every fallible function of the crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    // ---- Checkpoints ----
+    /// The bytes of a file are not what its format promises: truncated, overlapping, not that format at all.
+    #[error("{file} is not a readable safetensors file: {problem}. Download or export it again")]
+    Safetensors {
+        /// The file's name.
+        file: String,
+        /// What was found, with numbers.
+        problem: String,
+    },
+    /// A JSON file does not parse or is not an object.
+    #[error("{file} is not the JSON that diffusers writes: {problem}")]
+    Json {
+        /// The file's name.
+        file: String,
+        /// What the parser found and where.
+        problem: String,
+    },
+    /// A configuration field has the wrong type or a value no network or schedule can have.
+    #[error("{file}: `{field}` is {found}, but it must be {expected}")]
+    Config {
+        /// The file's name.
+        file: String,
+        /// The field's name.
+        field: String,
+        /// The value found, shortened.
+        found: String,
+        /// What would be valid.
+        expected: String,
+    },
+    /// A folder, archive or URL lacks a file that the checkpoint needs.
+    #[error("no {wanted} here (found: {found}). Give the folder that diffusers' save_pretrained wrote")]
+    MissingFile {
+        /// The file or files looked for.
+        wanted: String,
+        /// What is there instead.
+        found: String,
+    },
+    /// The network asks for tensors that the weights file does not hold.
+    #[error("the weights lack `{key}` with shape {expected:?}{}. The config and the weights do not belong together", others(*.more))]
+    MissingKey {
+        /// The first missing key.
+        key: String,
+        /// The shape the network needs.
+        expected: Vec<usize>,
+        /// How many other keys are missing.
+        more: usize,
+    },
+    /// A tensor has another shape than the network needs.
+    #[error(
+        "`{key}` has shape {found:?}, but the config needs {expected:?}. The config and the weights do not belong together"
+    )]
+    WrongShape {
+        /// The tensor's key.
+        key: String,
+        /// The shape the network needs.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// A tensor is stored in a number format that is not a float.
+    #[error(
+        "`{key}` is stored as {dtype}; weights must be F64, F32, F16 or BF16. Convert it with `model.to(torch.float32)` in Python"
+    )]
+    Dtype {
+        /// The tensor's key.
+        key: String,
+        /// The format's name in the file.
+        dtype: String,
+    },
+    /// A weight is NaN or infinite.
+    #[error(
+        "`{key}` holds {value} at position {index}; the training run that wrote it has diverged. Use an earlier checkpoint"
+    )]
+    NotFiniteWeight {
+        /// The tensor's key.
+        key: String,
+        /// Position in row-major order.
+        index: usize,
+        /// NaN or an infinity.
+        value: f32,
+    },
+
+    // ---- Architectures ----
+    /// The architecture, scheduler or file format exists but is not supported here.
+    #[error("{what} is not supported: {why}")]
+    Unsupported {
+        /// The block, class or format by its name in the file.
+        what: String,
+        /// The reason and, where there is one, the way round.
+        why: String,
+    },
+
+    // ---- Options ----
+    /// An option of a call is out of its range.
+    #[error("`{option}` is {found}, but it must be {expected}")]
+    Option {
+        /// The option's name.
+        option: &'static str,
+        /// The value given.
+        found: String,
+        /// What would be valid.
+        expected: String,
+    },
+    /// A second run was started on a model that is still sampling.
+    #[error("this model is already sampling; wait for that run or stop it first")]
+    Busy,
+    /// The model was disposed of.
+    #[error("this model was disposed of; load it again")]
+    Disposed,
+    /// The caller stopped the work.
+    #[error("stopped on request")]
+    Aborted,
+
+    // ---- Getting files ----
+    /// A download failed.
+    #[error("could not download {url}: {problem}")]
+    Fetch {
+        /// The address.
+        url: String,
+        /// Status, cause, and what to do.
+        problem: String,
+    },
+    /// The operating system refused to read or write a file.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+
+    // ---- Devices ----
+    /// No GPU adapter answered.
+    #[error("no GPU adapter is available: {problem}. Choose the CPU device to run without one")]
+    NoAdapter {
+        /// What the graphics API said.
+        problem: String,
+    },
+    /// The GPU was taken away while it worked (driver reset, sleep, or another tab's fault).
+    #[error("the GPU device was lost: {problem}. Run again: a new device is made")]
+    DeviceLost {
+        /// What the graphics API said.
+        problem: String,
+    },
+    /// The network needs more than the adapter allows.
+    #[error(
+        "{limit} is {available} on this adapter, but this run needs {needed}. Lower the batch size or choose the CPU device"
+    )]
+    Limit {
+        /// The limit's name in WebGPU.
+        limit: &'static str,
+        /// Needed by this run.
+        needed: u64,
+        /// Allowed by the adapter.
+        available: u64,
+    },
+    /// Memory ran out.
+    #[error("out of memory: {problem}. Lower the batch size")]
+    OutOfMemory {
+        /// What was being allocated.
+        problem: String,
+    },
+    /// The network returned NaN or infinity where the scheduler keeps them.
+    #[error(
+        "the network's output is not finite at timestep {timestep}; the weights or their precision do not suit this scheduler"
+    )]
+    NotFiniteOutput {
+        /// The timestep it happened at.
+        timestep: f64,
+    },
+}
+
+fn others(more: usize) -> String {
+    if more == 0 { String::new() } else { format!(" and {more} others") }
+}
+
+impl Error {
+    /// The error's short, stable name: what JavaScript sees as `error.type`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Error::Safetensors { .. }
+            | Error::Json { .. }
+            | Error::Config { .. }
+            | Error::MissingFile { .. }
+            | Error::MissingKey { .. }
+            | Error::WrongShape { .. }
+            | Error::Dtype { .. }
+            | Error::NotFiniteWeight { .. }
+            | Error::NotFiniteOutput { .. } => "checkpoint",
+            Error::Unsupported { .. } => "unsupported-architecture",
+            Error::Option { .. } => "invalid-option",
+            Error::Busy => "busy",
+            Error::Disposed => "disposed",
+            Error::Aborted => "aborted",
+            Error::Fetch { .. } | Error::Io { .. } => "fetch",
+            Error::NoAdapter { .. } => "no-adapter",
+            Error::DeviceLost { .. } => "device-lost",
+            Error::Limit { .. } => "limit",
+            Error::OutOfMemory { .. } => "out-of-memory",
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Noiseball samples diffusion models that Python's `diffusers` saved, in a browser tab or natively.
+
+pub mod checkpoint;
+pub mod error;
+
+pub use error::{Error, Result};
