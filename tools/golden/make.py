@@ -7,7 +7,7 @@ import torch
 
 import stream
 
-PARTS = ["unet"]
+PARTS = ["unet", "schedulers"]
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
