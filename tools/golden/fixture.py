@@ -11,8 +11,10 @@ FOLDER = Path(__file__).resolve().parents[2] / "tests" / "fixtures"
 
 
 def numbers(values: torch.Tensor) -> str:
+    """A number for a scalar, else a flat list."""
     assert values.isfinite().all(), values
-    return "[" + ",".join(f"{value:.9g}" for value in values.detach().flatten().tolist()) + "]"
+    joined = ",".join(f"{value:.9g}" for value in values.detach().flatten().tolist())
+    return f"[{joined}]" if values.ndim else joined
 
 
 def holds_object(value) -> bool:
