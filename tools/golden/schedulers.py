@@ -31,7 +31,7 @@ COSINE = dict(beta_schedule="squaredcos_cap_v2")
 LATENT = dict(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
 
 CASES = [
-    ddpm("defaults", shape=[2, 2, 3, 3]),
+    ddpm("defaults"),
     # Spacings
     ddpm("leading_13", 13),
     ddpm("linspace_13", 13, **LINSPACE),
@@ -64,9 +64,9 @@ CASES = [
     ddpm("sample_no_clip", prediction_type="sample", clip_sample=False, model_scale=1.5),
     ddpm("v_no_clip", prediction_type="v_prediction", clip_sample=False),
     ddpm("clip_half", clip_sample_range=0.5),
-    ddpm("threshold_1", sample_max_value=1.0, shape=[2, 2, 3, 3], **THRESHOLD),
-    ddpm("threshold_2.5", sample_max_value=2.5, shape=[2, 2, 3, 3], **THRESHOLD),
-    ddpm("threshold_2.5_sample", sample_max_value=2.5, prediction_type="sample", model_scale=2.2, shape=[2, 2, 3, 3], **THRESHOLD),
+    ddpm("threshold_1", sample_max_value=1.0, **THRESHOLD),
+    ddpm("threshold_2.5", sample_max_value=2.5, **THRESHOLD),
+    ddpm("threshold_2.5_sample", sample_max_value=2.5, prediction_type="sample", model_scale=2.2, **THRESHOLD),
     # Variances
     ddpm("fixed_small_log", variance_type="fixed_small_log"),
     ddpm("fixed_large", variance_type="fixed_large"),
@@ -76,7 +76,7 @@ CASES = [
     ddpm("learned", variance_type="learned"),
     ddpm("learned_range", variance_type="learned_range"),
     ddpm("learned_range_trailing_cosine", 7, variance_type="learned_range", **TRAILING, **COSINE),
-    ddim("defaults", shape=[2, 2, 3, 3]),
+    ddim("defaults"),
     # Spacings: DDIM steps to t - T div N, whatever the list says
     ddim("leading_13_eta_1", 13, eta=1.0),
     ddim("linspace_13", 13, **LINSPACE),
@@ -112,8 +112,8 @@ CASES = [
     ddim("v_clipped_no_clip", clipped=True, prediction_type="v_prediction", clip_sample=False),
     ddim("no_clip", clip_sample=False, num_train_timesteps=200),
     ddim("clip_half_clipped", clipped=True, clip_sample_range=0.5),
-    ddim("threshold_1", sample_max_value=1.0, shape=[2, 2, 3, 3], **THRESHOLD),
-    ddim("threshold_2.5", sample_max_value=2.5, shape=[2, 2, 3, 3], **THRESHOLD),
+    ddim("threshold_1", sample_max_value=1.0, **THRESHOLD),
+    ddim("threshold_2.5", sample_max_value=2.5, **THRESHOLD),
     ddim("threshold_2.5_v_clipped", clipped=True, sample_max_value=2.5, prediction_type="v_prediction", model_scale=2.5, **THRESHOLD),
 ]
 
