@@ -2,5 +2,9 @@
 
 pub mod checkpoint;
 pub mod error;
+pub mod prediction;
+pub mod rng;
+pub mod sampler;
+pub mod schedule;
 
 pub use error::{Error, Result};
