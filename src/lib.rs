@@ -1,7 +1,18 @@
 //! Noiseball samples diffusion models that Python's `diffusers` saved, in a browser tab or natively.
 
 pub mod checkpoint;
+#[cfg(feature = "burn")]
+pub mod device;
 pub mod error;
+#[cfg(feature = "burn")]
+pub mod model;
 pub mod network;
+pub mod picture;
+pub mod prediction;
+pub mod rng;
+pub mod sampler;
+pub mod schedule;
+#[cfg(all(feature = "burn", target_arch = "wasm32"))]
+mod web;
 
 pub use error::{Error, Result};
