@@ -15,4 +15,10 @@ pub mod schedule;
 #[cfg(all(feature = "burn", target_arch = "wasm32"))]
 mod web;
 
+pub use checkpoint::Checkpoint;
+#[cfg(feature = "burn")]
+pub use device::{Device, DeviceKind};
 pub use error::{Error, Result};
+#[cfg(feature = "burn")]
+pub use model::{Model, Rng, SampleOptions, Sampling};
+pub use sampler::SamplerKind;
