@@ -51,7 +51,11 @@ impl Architecture {
             Fields::new(UNET_CONFIG, &checkpoint.unet_config).error(field, found, expected)
         };
         if unet.out_channels != unet.in_channels && !unet.learns_variance() {
-            return Err(error("out_channels", unet.out_channels, "in_channels, or twice as many to learn a variance"));
+            return Err(error(
+                "out_channels",
+                unet.out_channels,
+                "in_channels, or twice as many to learn a variance",
+            ));
         }
         let Some(size) = unet.sample_size else {
             return Err(error("sample_size", 0, "the height and width of the pictures"));
@@ -62,7 +66,9 @@ impl Architecture {
         let (sampler, note) = SamplerKind::default_for(&schedule.class_name);
         let mut notes: Vec<String> = note.into_iter().collect();
         if checkpoint.scheduler_config.is_none() {
-            notes.push("no scheduler_config.json: the defaults of diffusers' DDPMScheduler are used".to_owned());
+            notes.push(
+                "no scheduler_config.json: the defaults of diffusers' DDPMScheduler are used".to_owned(),
+            );
         }
         unknown_keys.extend(schedule.ignored.iter().cloned());
         let description = describe(&unet, 1, size[0], size[1]);
@@ -132,7 +138,11 @@ impl FromStr for Rng {
         match name {
             "philox" => Ok(Self::Philox),
             "torch" => Ok(Self::Torch),
-            _ => Err(Error::Option { option: "rng", found: format!("{name:?}"), expected: "philox or torch".to_owned() }),
+            _ => Err(Error::Option {
+                option: "rng",
+                found: format!("{name:?}"),
+                expected: "philox or torch".to_owned(),
+            }),
         }
     }
 }
@@ -199,10 +209,11 @@ impl Model {
         let mut unknown_keys = architecture.unknown_keys.clone();
         unknown_keys.extend(checkpoint.weights.check(&description.parameters)?);
         let weights = &mut checkpoint.weights;
-        let network = BurnUNet::new(architecture.unet.clone(), &description.parameters, &device.burn, |key, shape| {
-            let missing = || Error::MissingKey { key: key.to_owned(), expected: shape.to_vec(), more: 0 };
-            weights.take(key).ok_or_else(missing)?.to_f32(key)
-        })?;
+        let network =
+            BurnUNet::new(architecture.unet.clone(), &description.parameters, &device.burn, |key, shape| {
+                let missing = || Error::MissingKey { key: key.to_owned(), expected: shape.to_vec(), more: 0 };
+                weights.take(key).ok_or_else(missing)?.to_f32(key)
+            })?;
         let classes = match architecture.unet.class_embedding {
             ClassEmbedding::Table(rows) => Some(rows),
             _ => None,
@@ -248,7 +259,9 @@ impl Model {
     /// where the batch is too large for the device.
     pub fn sample(&self, options: &SampleOptions) -> Result<Sampling> {
         let a = &self.architecture;
-        let option = |option, found: usize, expected: String| Err(Error::Option { option, found: found.to_string(), expected });
+        let option = |option, found: usize, expected: String| {
+            Err(Error::Option { option, found: found.to_string(), expected })
+        };
         if !(1..=MAX_BATCH).contains(&options.batch) {
             return option("batch", options.batch, format!("1 to {MAX_BATCH}"));
         }
