@@ -25,6 +25,9 @@ pub struct Device {
     name: String,
     /// The largest buffer a kernel can read, in bytes.
     max_binding: u64,
+    /// An adapter that runs on the processor.
+    #[cfg(not(target_arch = "wasm32"))]
+    software: bool,
 }
 
 /// burn registers one runtime for a graphics API and keeps it until the process ends, so there is one for all.
@@ -35,7 +38,14 @@ impl Device {
     #[must_use]
     pub fn cpu() -> Self {
         let burn = burn::tensor::Device::flex();
-        Self { burn, kind: DeviceKind::Cpu, name: "CPU".to_owned(), max_binding: u64::MAX }
+        Self {
+            burn,
+            kind: DeviceKind::Cpu,
+            name: "CPU".to_owned(),
+            max_binding: u64::MAX,
+            #[cfg(not(target_arch = "wasm32"))]
+            software: true,
+        }
     }
 
     /// The GPU that the graphics API prefers.
@@ -51,10 +61,27 @@ impl Device {
                 let info = setup.adapter.get_info();
                 let name = if info.name.is_empty() { "WebGPU".to_owned() } else { info.name };
                 let max_binding = setup.device.limits().max_storage_buffer_binding_size;
-                Ok(GPU.get_or_init(|| Self { burn, kind: DeviceKind::Gpu, name, max_binding }).clone())
+                let device = Self {
+                    burn,
+                    kind: DeviceKind::Gpu,
+                    name,
+                    max_binding,
+                    #[cfg(not(target_arch = "wasm32"))]
+                    software: info.device_type == burn::tensor::wgpu::wgpu::DeviceType::Cpu,
+                };
+                Ok(GPU.get_or_init(|| device).clone())
             }
             // Another task was quicker to register it.
             Err(e) => GPU.get().cloned().ok_or_else(|| Error::NoAdapter { problem: e.to_string() }),
+        }
+    }
+
+    /// A graphics adapter where there is a real one, else the CPU, which a GPU imitated in software is slower than.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn best() -> Self {
+        match Self::gpu().await {
+            Ok(gpu) if !gpu.software => gpu,
+            _ => Self::cpu(),
         }
     }
 
