@@ -13,7 +13,7 @@ pub mod rng;
 pub mod sampler;
 pub mod schedule;
 #[cfg(all(feature = "burn", target_arch = "wasm32"))]
-mod web;
+pub mod web;
 
 pub use checkpoint::Checkpoint;
 #[cfg(feature = "burn")]

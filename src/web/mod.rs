@@ -3,6 +3,8 @@
 
 mod options;
 
+use std::sync::Once;
+
 use js_sys::{Float32Array, Reflect, Uint8Array};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
@@ -23,9 +25,14 @@ unsafe extern "C" {
     fn __wasm_call_ctors();
 }
 
-/// Runs once, when the module starts.
+/// Runs when the module starts; further calls do nothing.
 #[wasm_bindgen(start)]
-fn start() {
+pub fn start() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(initialise);
+}
+
+fn initialise() {
     // CubeCL registers static constructors. While nobody calls them, the linker makes every export re-run them all
     // on every call from JavaScript, which costs a hundredfold.
     // SAFETY: the linker provides this function, and module start-up is the one time that it is called.
