@@ -1,6 +1,7 @@
 //! Noiseball samples diffusion models that Python's `diffusers` saved, in a browser tab or natively.
 
 pub mod checkpoint;
+pub mod engine;
 pub mod error;
 pub mod network;
 
