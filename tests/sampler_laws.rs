@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use noiseball::prediction::{Level, Prediction};
 use noiseball::rng::{Generator, Normals};
-use noiseball::sampler::{Evaluate, Options, Run, SamplerKind};
+use noiseball::sampler::{Evaluate, Instruction, Options, Run, SamplerKind};
 use noiseball::schedule::Schedule;
 use noiseball::{Error, Result};
 use proptest::prelude::*;
@@ -289,6 +289,27 @@ fn steps_say_where_the_run_is() {
             assert_eq!((step.shape, step.x.len(), step.x0.len()), (SHAPE, 90, 90));
         }
     }
+}
+
+#[test]
+fn noise_is_drawn_when_diffusers_draws_it() {
+    let draws = |kind: SamplerKind, json: &str, options: &Options| {
+        let description = kind.describe(&schedule(json), options).unwrap();
+        let noises = description.instructions().iter().filter_map(|instruction| match instruction {
+            Instruction::Combine { noise, .. } => noise.map(|noise| noise.draw as usize),
+            _ => None,
+        });
+        let numbers: Vec<usize> = noises.collect();
+        assert!(numbers.iter().enumerate().all(|(i, draw)| i == *draw), "{numbers:?}");
+        numbers.len()
+    };
+    let (leading, trailing) = ("{}", r#"{"timestep_spacing": "trailing"}"#);
+    // The initial image, and DDPM's noise wherever t > 0: a leading list ends at 0.
+    assert_eq!(draws(SamplerKind::Ddpm, leading, &steps(10)), 1 + 9);
+    assert_eq!(draws(SamplerKind::Ddpm, trailing, &steps(10)), 1 + 10);
+    assert_eq!(draws(SamplerKind::Ddim, leading, &steps(10)), 1);
+    // Drawn on DDIM's last step too, although nothing of it is added.
+    assert_eq!(draws(SamplerKind::Ddim, leading, &Options { eta: 0.5, ..steps(10) }), 1 + 10);
 }
 
 #[test]
