@@ -7,11 +7,11 @@ use noiseball::network::describe::{Description, describe};
 use noiseball::network::unet::UNet2DConfig;
 use serde_json::Value;
 
-pub const UNET: &str = include_str!("../fixtures/unet.json");
-pub const GRADIENTS: &str = include_str!("../fixtures/gradients.json");
+pub(crate) const UNET: &str = include_str!("../fixtures/unet.json");
+pub(crate) const GRADIENTS: &str = include_str!("../fixtures/gradients.json");
 
 /// `count` numbers in [-1, 1] that belong to `key`: splitmix64 from the key's FNV-1a hash.
-pub fn stream(key: &str, count: usize) -> Vec<f64> {
+pub(crate) fn stream(key: &str, count: usize) -> Vec<f64> {
     let seed =
         key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     (1..=count as u64)
@@ -24,12 +24,12 @@ pub fn stream(key: &str, count: usize) -> Vec<f64> {
         .collect()
 }
 
-pub fn scaled(key: &str, count: usize, scale: f64) -> Vec<f32> {
+pub(crate) fn scaled(key: &str, count: usize, scale: f64) -> Vec<f32> {
     stream(key, count).into_iter().map(|u| (scale * u) as f32).collect()
 }
 
 /// The weights that the fixtures' networks have.
-pub fn weight(key: &str, shape: &[usize]) -> Vec<f32> {
+pub(crate) fn weight(key: &str, shape: &[usize]) -> Vec<f32> {
     let count = shape.iter().product();
     match shape {
         [_] if key == "time_proj.weight" => scaled(key, count, 4.0),
@@ -42,16 +42,16 @@ pub fn weight(key: &str, shape: &[usize]) -> Vec<f32> {
 }
 
 /// One network of the fixtures with the inputs it was run on.
-pub struct Case {
-    pub name: String,
-    pub config: UNet2DConfig,
-    pub shape: [usize; 4],
-    pub timesteps: Vec<f32>,
-    pub labels: Option<Vec<f32>>,
-    pub json: Value,
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) config: UNet2DConfig,
+    pub(crate) shape: [usize; 4],
+    pub(crate) timesteps: Vec<f32>,
+    pub(crate) labels: Option<Vec<f32>>,
+    pub(crate) json: Value,
 }
 
-pub fn cases(json: &str) -> Vec<Case> {
+pub(crate) fn cases(json: &str) -> Vec<Case> {
     let file: Value = serde_json::from_str(json).unwrap();
     file["cases"].as_array().unwrap().iter().map(Case::new).collect()
 }
@@ -72,21 +72,21 @@ impl Case {
         Self { timesteps: floats(&json["timesteps"]), config, shape, labels, name, json: json.clone() }
     }
 
-    pub fn description(&self) -> Description {
+    pub(crate) fn description(&self) -> Description {
         describe(&self.config, self.shape[0], self.shape[2], self.shape[3])
     }
 
-    pub fn input(&self) -> Vec<f32> {
+    pub(crate) fn input(&self) -> Vec<f32> {
         scaled(&format!("input:{}", self.name), self.shape.iter().product(), 1.5)
     }
 }
 
-pub fn floats(json: &Value) -> Vec<f32> {
+pub(crate) fn floats(json: &Value) -> Vec<f32> {
     json.as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect()
 }
 
 /// max|a - b| / max|b|; infinite where lengths differ or anything is not a number.
-pub fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
+pub(crate) fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
     if found.len() != expected.len() || found.iter().any(|v| !v.is_finite()) {
         return f32::INFINITY;
     }

@@ -1,6 +1,5 @@
 //! `noiseball inspect`.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 
 use noiseball::model::Architecture;
@@ -26,8 +25,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 fn report(a: &Architecture, unknown_weights: &[String]) -> String {
     let mut out = String::new();
-    // Writing to a string cannot fail.
-    let mut line = |text: String| drop(writeln!(out, "{text}"));
+    let mut line = |text: String| {
+        out.push_str(&text);
+        out.push('\n');
+    };
     let [height, width] = a.size;
     let d = &a.description;
     line(format!("UNet2DModel  {} → {} channels, {height}×{width}", a.unet.in_channels, a.unet.out_channels));
