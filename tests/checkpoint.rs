@@ -392,14 +392,17 @@ fn weights_are_checked_against_what_the_network_asks_for() {
     }
 }
 
+/// Dtype, shape and bytes by name.
+type Entries = BTreeMap<String, (String, Vec<usize>, Vec<u8>)>;
+
 /// The tensors as the format's own crate reads them.
-fn oracle(bytes: &[u8]) -> Option<BTreeMap<String, (String, Vec<usize>, Vec<u8>)>> {
+fn oracle(bytes: &[u8]) -> Option<Entries> {
     let file = SafeTensors::deserialize(bytes).ok()?;
     let own = |view: &TensorView<'_>| (view.dtype().to_string(), view.shape().to_vec(), view.data().to_vec());
     Some(file.iter().map(|(name, view)| (name.to_owned(), own(&view))).collect())
 }
 
-fn entries(weights: &Weights) -> BTreeMap<String, (String, Vec<usize>, Vec<u8>)> {
+fn entries(weights: &Weights) -> Entries {
     let own = |t: &Tensor| (t.dtype.name().to_owned(), t.shape.clone(), t.bytes.clone());
     weights.names().map(|name| (name.to_owned(), own(weights.get(name).unwrap()))).collect()
 }
