@@ -471,20 +471,20 @@ proptest! {
     #[test]
     fn any_layout_of_tensors_is_judged_as_by_the_formats_own_crate(
         tensors in proptest::collection::vec(
-            ("[abc]", 0usize..4, proptest::collection::vec(0usize..4, 0..3), slip(), slip(), slip()), 0..4),
+            ("[abc]", 0usize..4, proptest::collection::vec(0usize..4, 0..3), slip(), slip(), slip(), slip()), 0..4),
         reverse in any::<bool>(),
         data in slip(),
         chunk in 1usize..40,
     ) {
         let mut at = 0;
         let mut entries = Vec::new();
-        for (name, dtype, mut shape, first, last, size) in tensors {
+        for (name, dtype, mut shape, shift, first, last, size) in tensors {
             let (dtype, bytes) = [("F32", 4), ("F16", 2), ("U8", 1), ("F64", 8)][dtype];
             let end = at + bytes * shape.iter().product::<usize>();
             if let Some(outer) = shape.first_mut() {
                 *outer = outer.saturating_add_signed(size);
             }
-            let (begin, end) = (at.saturating_add_signed(first), end.saturating_add_signed(last));
+            let (begin, end) = (at.saturating_add_signed(shift + first), end.saturating_add_signed(shift + last));
             entries.push(format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{begin},{end}]}}"#));
             at = end;
         }
