@@ -432,9 +432,9 @@ fn fragment() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Mostly nothing.
-fn slip() -> impl Strategy<Value = isize> {
-    prop_oneof![16 => Just(0), 1 => -4isize..=4]
+/// Nothing, this often for each slip.
+fn slip(nothing: u32) -> impl Strategy<Value = isize> {
+    prop_oneof![nothing => Just(0), 1 => -4isize..=4]
 }
 
 proptest! {
@@ -471,9 +471,9 @@ proptest! {
     #[test]
     fn any_layout_of_tensors_is_judged_as_by_the_formats_own_crate(
         tensors in proptest::collection::vec(
-            ("[abc]", 0usize..4, proptest::collection::vec(0usize..4, 0..3), slip(), slip(), slip(), slip()), 0..4),
+            ("[abc]", 0usize..4, proptest::collection::vec(0usize..4, 0..3), slip(2), slip(16), slip(16), slip(16)), 0..4),
         reverse in any::<bool>(),
-        data in slip(),
+        data in slip(16),
         chunk in 1usize..40,
     ) {
         let mut at = 0;
