@@ -392,14 +392,17 @@ fn weights_are_checked_against_what_the_network_asks_for() {
     }
 }
 
+/// Dtype, shape and bytes by name.
+type Entries = BTreeMap<String, (String, Vec<usize>, Vec<u8>)>;
+
 /// The tensors as the format's own crate reads them.
-fn oracle(bytes: &[u8]) -> Option<BTreeMap<String, (String, Vec<usize>, Vec<u8>)>> {
+fn oracle(bytes: &[u8]) -> Option<Entries> {
     let file = SafeTensors::deserialize(bytes).ok()?;
     let own = |view: &TensorView<'_>| (view.dtype().to_string(), view.shape().to_vec(), view.data().to_vec());
     Some(file.iter().map(|(name, view)| (name.to_owned(), own(&view))).collect())
 }
 
-fn entries(weights: &Weights) -> BTreeMap<String, (String, Vec<usize>, Vec<u8>)> {
+fn entries(weights: &Weights) -> Entries {
     let own = |t: &Tensor| (t.dtype.name().to_owned(), t.shape.clone(), t.bytes.clone());
     weights.names().map(|name| (name.to_owned(), own(weights.get(name).unwrap()))).collect()
 }
@@ -427,6 +430,11 @@ fn fragment() -> impl Strategy<Value = Vec<u8>> {
         proptest::sample::select(texts.to_vec()).prop_map(|t| t.as_bytes().to_vec()),
         Just(vec![]),
     ]
+}
+
+/// Nothing, this often for each slip.
+fn slip(nothing: u32) -> impl Strategy<Value = isize> {
+    prop_oneof![nothing => Just(0), 1 => -4isize..=4]
 }
 
 proptest! {
@@ -459,6 +467,33 @@ proptest! {
         agrees(&bytes, chunk);
     }
 
+    /// Headers that are right but for a small slip, if any: tensors in any order, one after the other.
+    #[test]
+    fn any_layout_of_tensors_is_judged_as_by_the_formats_own_crate(
+        tensors in proptest::collection::vec(
+            ("[abc]", 0usize..4, proptest::collection::vec(0usize..4, 0..3), slip(2), slip(16), slip(16), slip(16)), 0..4),
+        reverse in any::<bool>(),
+        data in slip(16),
+        chunk in 1usize..40,
+    ) {
+        let mut at = 0;
+        let mut entries = Vec::new();
+        for (name, dtype, mut shape, shift, first, last, size) in tensors {
+            let (dtype, bytes) = [("F32", 4), ("F16", 2), ("U8", 1), ("F64", 8)][dtype];
+            let end = at + bytes * shape.iter().product::<usize>();
+            if let Some(outer) = shape.first_mut() {
+                *outer = outer.saturating_add_signed(size);
+            }
+            let (begin, end) = (at.saturating_add_signed(shift + first), end.saturating_add_signed(shift + last));
+            entries.push(format!(r#""{name}":{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{begin},{end}]}}"#));
+            at = end;
+        }
+        if reverse {
+            entries.reverse();
+        }
+        agrees(&file(&format!("{{{}}}", entries.join(",")), &vec![1; at.saturating_add_signed(data)]), chunk);
+    }
+
     #[test]
     fn what_the_formats_own_crate_writes_is_read(
         shapes in proptest::collection::vec(proptest::collection::vec(0usize..4, 0..4), 0..5),
@@ -471,5 +506,275 @@ proptest! {
         let bytes = safetensors::serialize(views, None).unwrap();
         prop_assert_eq!(Some(entries(&read(&bytes, chunk).unwrap())), oracle(&bytes));
         agrees(&bytes, chunk);
+    }
+}
+
+// ---- Whole checkpoints, from disk ----
+
+#[cfg(not(target_arch = "wasm32"))]
+mod native {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use noiseball::checkpoint::{Checkpoint, Progress};
+
+    use super::*;
+
+    const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/checkpoints");
+    const WEIGHTS: &str = "unet/diffusion_pytorch_model.safetensors";
+
+    fn fixture(name: &str) -> String {
+        format!("{FIXTURES}/{name}")
+    }
+
+    /// `u(key)` of tests/fixtures/README.md.
+    fn stream(key: &str) -> impl Iterator<Item = f64> {
+        let seed = key
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3));
+        (1u64..).map(move |i| {
+            let z = seed.wrapping_add(i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((z ^ (z >> 31)) >> 40) as f64 / 8_388_608.0 - 1.0
+        })
+    }
+
+    /// What the fixtures' maker filled a parameter with.
+    fn parameter(key: &str, shape: &[usize]) -> Vec<f32> {
+        let (scale, offset) = match shape {
+            [_, fan_in @ ..] if !fan_in.is_empty() => {
+                ((3.0 / fan_in.iter().product::<usize>() as f64).sqrt(), 0.0)
+            }
+            _ if key.ends_with(".weight") => (0.25, 1.0),
+            _ => (0.25, 0.0),
+        };
+        stream(key).take(shape.iter().product()).map(|u| (offset + scale * u) as f32).collect()
+    }
+
+    #[test]
+    fn what_python_saved_is_read_to_the_bit() {
+        for name in ["layout-a", "layout-b", "f16-variant", "bf16", "class-conditional"] {
+            let checkpoint = Checkpoint::open(&fixture(name)).unwrap();
+            assert_eq!(checkpoint.unet_config["_class_name"], "UNet2DModel", "{name}");
+            assert_eq!(checkpoint.scheduler_config.unwrap()["_class_name"], "DDPMScheduler", "{name}");
+            assert_eq!(checkpoint.model_index.unwrap()["_class_name"], "DDPMPipeline", "{name}");
+            assert_eq!(checkpoint.labels.is_some(), name == "class-conditional");
+            let stored = match name {
+                "f16-variant" => Dtype::F16,
+                "bf16" => Dtype::Bf16,
+                _ => Dtype::F32,
+            };
+            let mut weights = checkpoint.weights;
+            assert!(weights.len() > 80, "{name} has {} tensors", weights.len());
+            // Old names are current ones now: a value depends on the current name.
+            assert!(weights.get("mid_block.attentions.0.to_out.0.weight").is_some());
+            for key in weights.names().map(str::to_owned).collect::<Vec<_>>() {
+                let tensor = weights.take(&key).unwrap();
+                assert_eq!(tensor.dtype, stored, "{name} {key}");
+                let expected = parameter(&key, &tensor.shape).into_iter().map(|v| match stored {
+                    Dtype::F16 => half::f16::from_f32(v).to_f32(),
+                    Dtype::Bf16 => half::bf16::from_f32(v).to_f32(),
+                    _ => v,
+                });
+                assert_eq!(tensor.to_f32(&key).unwrap(), expected.collect::<Vec<_>>(), "{name} {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn labels_come_along() {
+        let labels = Checkpoint::open(&fixture("class-conditional")).unwrap().labels.unwrap();
+        assert_eq!(labels.names, ["zero", "one", "two", "three", "four", "any"]);
+        assert_eq!(labels.null_label, Some(5));
+    }
+
+    #[test]
+    fn pieces_of_any_size_give_the_same() {
+        for name in ["layout-a/unet", "layout-b", "bf16/unet", "f16-variant/unet", "class-conditional/unet"] {
+            let suffix = if name.starts_with("f16") { ".fp16" } else { "" };
+            let path = format!("{FIXTURES}/{name}/diffusion_pytorch_model{suffix}.safetensors");
+            let bytes = fs::read(&path).unwrap();
+            let whole = read(&bytes, bytes.len()).unwrap();
+            for chunk in [1, 7, 4096] {
+                assert_eq!(read(&bytes, chunk).unwrap(), whole, "{path} by {chunk}");
+            }
+            // The format's own crate reads the same bytes, under the old names where those are stored.
+            let theirs = oracle(&bytes).unwrap();
+            assert_eq!(theirs.len(), whole.len());
+            if name != "layout-b" {
+                assert_eq!(entries(&whole), theirs);
+            }
+        }
+    }
+
+    #[test]
+    fn a_variant_is_chosen_by_name() {
+        let mut received = 0;
+        let half = Checkpoint::open_with(&fixture("f16-variant"), Some("fp16"), &mut |progress| {
+            if let Progress::Weights { received: r, total } = progress {
+                assert!(r > received && r <= total.unwrap());
+                received = r;
+            }
+            Ok(())
+        });
+        assert_eq!(half.unwrap(), Checkpoint::open(&fixture("f16-variant")).unwrap());
+        assert!(received > 40_000);
+        let other = Checkpoint::open_with(&fixture("f16-variant"), Some("fp8"), &mut |_| Ok(()));
+        assert!(matches!(other, Err(Error::MissingFile { .. })));
+    }
+
+    #[test]
+    fn the_observer_can_stop_before_the_weights() {
+        let stopped = Checkpoint::open_with(&fixture("layout-a"), None, &mut |progress| match progress {
+            Progress::Config(config) if config["_class_name"] == "UNet2DModel" => Err(Error::Aborted),
+            other => panic!("{other:?} before the config"),
+        });
+        assert!(matches!(stopped, Err(Error::Aborted)));
+        let stopped = Checkpoint::open_with(&fixture("layout-a"), None, &mut |progress| match progress {
+            Progress::Weights { .. } => Err(Error::Aborted),
+            _ => Ok(()),
+        });
+        assert!(matches!(stopped, Err(Error::Aborted)));
+    }
+
+    /// A copy of the first fixture in a fresh folder, to be spoilt.
+    fn copy(test: &str) -> PathBuf {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+        let _ = fs::remove_dir_all(&folder);
+        for file in ["model_index.json", "unet/config.json", WEIGHTS, "scheduler/scheduler_config.json"] {
+            fs::create_dir_all(folder.join(file).parent().unwrap()).unwrap();
+            fs::copy(Path::new(&fixture("layout-a")).join(file), folder.join(file)).unwrap();
+        }
+        folder
+    }
+
+    fn open(folder: &Path) -> Result<Checkpoint, Error> {
+        Checkpoint::open(folder.to_str().unwrap())
+    }
+
+    #[test]
+    fn each_broken_file_is_named() {
+        let folder = copy("broken");
+        let whole = open(&folder).unwrap();
+        let broken = |file: &str, content: &[u8]| {
+            let before = fs::read(folder.join(file)).ok();
+            fs::write(folder.join(file), content).unwrap();
+            let error = open(&folder).unwrap_err();
+            match before {
+                Some(before) => fs::write(folder.join(file), before).unwrap(),
+                None => fs::remove_file(folder.join(file)).unwrap(),
+            }
+            assert!(error.to_string().contains(file), "{error}");
+            error
+        };
+        for file in ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json", "labels.json"]
+        {
+            for content in [&b""[..], b"[1, 2]", b"null", b"{\"a\": 1", b"\xff\xfe{}", b"<html>"] {
+                assert!(matches!(broken(file, content), Error::Json { .. }), "{file}");
+            }
+            let large = format!("{{\"a\": \"{}\"}}", " ".repeat(5 << 20));
+            let error = broken(file, large.as_bytes()).to_string();
+            assert!(error.contains("more than 4194304 bytes"), "{error}");
+        }
+        assert!(matches!(broken("labels.json", b"{\"labels\": 3}"), Error::Config { .. }));
+        let weights = fs::read(folder.join(WEIGHTS)).unwrap();
+        for content in [
+            &weights[..weights.len() - 1],
+            &weights[..100],
+            &[&weights[..], b"\n"].concat(),
+            b"",
+            b"PK\x03\x04abcd",
+        ] {
+            assert!(matches!(broken(WEIGHTS, content), Error::Safetensors { .. }));
+        }
+        assert_eq!(open(&folder).unwrap(), whole);
+    }
+
+    #[test]
+    fn python_writes_minus_infinity_for_a_scheduler() {
+        let folder = copy("infinity");
+        let scheduler = r#"{"_class_name": "DPMSolverMultistepScheduler", "lambda_min_clipped": -Infinity}"#;
+        fs::write(folder.join("scheduler/scheduler_config.json"), scheduler).unwrap();
+        assert_eq!(open(&folder).unwrap().scheduler_config.unwrap()["lambda_min_clipped"], "-Infinity");
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        let folder = copy("absent");
+        fs::remove_dir_all(folder.join("scheduler")).unwrap();
+        fs::remove_file(folder.join("model_index.json")).unwrap();
+        let bare = open(&folder).unwrap();
+        assert_eq!((bare.model_index, bare.scheduler_config, bare.labels), (None, None, None));
+
+        let pickle = folder.join("unet/diffusion_pytorch_model.bin");
+        fs::rename(folder.join(WEIGHTS), &pickle).unwrap();
+        assert!(matches!(open(&folder), Err(Error::Unsupported { what, .. }) if what.ends_with("model.bin")));
+        fs::remove_file(pickle).unwrap();
+        assert!(matches!(open(&folder), Err(Error::MissingFile { wanted, .. }) if wanted == WEIGHTS));
+        // A folder in the file's place.
+        fs::create_dir(folder.join(WEIGHTS)).unwrap();
+        assert!(matches!(open(&folder), Err(Error::MissingFile { .. })));
+        fs::remove_file(folder.join("unet/config.json")).unwrap();
+        assert!(
+            matches!(open(&folder), Err(Error::MissingFile { wanted, .. }) if wanted.contains("config.json"))
+        );
+
+        for path in
+            [folder.join("no/such"), PathBuf::from(fixture("layout-a/model_index.json")), PathBuf::new()]
+        {
+            assert!(matches!(open(&path), Err(Error::Io { .. })), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn pictures_beside_a_checkpoint_do_not_hide_it() {
+        let folder = copy("pictures");
+        fs::create_dir(folder.join("a")).unwrap();
+        for i in 0..300 {
+            fs::write(folder.join(format!("a/{i}.png")), b"").unwrap();
+        }
+        open(&folder).unwrap();
+        // Seen from the folder that holds it and its revision.
+        let outer = Path::new(env!("CARGO_TARGET_TMPDIR")).join("outer");
+        let _ = fs::remove_dir_all(&outer);
+        fs::create_dir_all(outer.join("snapshots")).unwrap();
+        fs::rename(&folder, outer.join("snapshots/0f3a")).unwrap();
+        assert_eq!(open(&outer).unwrap(), Checkpoint::open(&fixture("layout-a")).unwrap());
+    }
+
+    #[test]
+    fn shards_on_disk_become_one() {
+        let folder = copy("shards");
+        let whole = open(&folder).unwrap();
+        let bytes = fs::read(folder.join(WEIGHTS)).unwrap();
+        fs::remove_file(folder.join(WEIGHTS)).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let mut map = serde_json::Map::new();
+        for (shard, rest) in
+            [("model-00001-of-00002.safetensors", 0), ("model-00002-of-00002.safetensors", 1)]
+        {
+            let part: Vec<_> =
+                tensors.iter().enumerate().filter(|(i, _)| i % 2 == rest).map(|(_, tensor)| tensor).collect();
+            map.extend(part.iter().map(|(name, _)| ((*name).to_owned(), shard.into())));
+            fs::write(folder.join("unet").join(shard), safetensors::serialize(part, None).unwrap()).unwrap();
+        }
+        let index = folder.join("unet/diffusion_pytorch_model.safetensors.index.json");
+        fs::write(index, serde_json::json!({ "metadata": {}, "weight_map": map }).to_string()).unwrap();
+        assert_eq!(open(&folder).unwrap(), whole);
+        fs::remove_file(folder.join("unet/model-00002-of-00002.safetensors")).unwrap();
+        assert!(
+            matches!(open(&folder), Err(Error::MissingFile { wanted, .. }) if wanted.contains("00002-of"))
+        );
+    }
+
+    #[cfg(not(feature = "fetch"))]
+    #[test]
+    fn addresses_need_a_feature() {
+        for source in ["https://example.com/model", "no-such-org/no-such-model"] {
+            assert!(
+                matches!(Checkpoint::open(source), Err(Error::Unsupported { why, .. }) if why.contains("`fetch`"))
+            );
+        }
     }
 }

@@ -160,3 +160,33 @@ impl Source for Site {
         Ok(found.is_some())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_falls_silent_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        // Accepts, answers in part or not at all, and never closes.
+        std::thread::spawn(move || {
+            let mut open = Vec::new();
+            for (i, stream) in listener.incoming().flatten().enumerate() {
+                let mut stream = stream;
+                if i % 2 == 0 {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{");
+                }
+                open.push(stream);
+            }
+        });
+        let started = std::time::Instant::now();
+        let site = Site::new(&address, Duration::from_millis(200));
+        let result = open_site(&site, None, &mut |_| Ok(()));
+        assert!(matches!(result, Err(Error::Fetch { .. })), "{result:?}");
+        assert!(started.elapsed() < Duration::from_secs(10));
+    }
+}
