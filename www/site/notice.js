@@ -1,0 +1,24 @@
+// What went wrong, shown until it is dismissed or the next thing goes right. The page goes on working.
+
+import { byId } from './page.js';
+import { TITLES } from './words.js';
+
+export function showError(error) {
+  byId('notice-title').textContent = TITLES[error.type] ?? 'Something went wrong.';
+  byId('notice-text').textContent = sentence(error.message);
+  byId('notice').hidden = false;
+}
+
+export function clearNotice() {
+  byId('notice').hidden = true;
+}
+
+byId('notice-close').addEventListener('click', () => {
+  clearNotice();
+  byId('run').focus();
+});
+
+function sentence(message) {
+  const text = message.charAt(0).toUpperCase() + message.slice(1);
+  return /[.!?]$/.test(text) ? text : `${text}.`;
+}
