@@ -37,8 +37,8 @@ export const firefoxPreferences = {
 
 /** Paths of Chromium (or Chrome) and its driver; without a driver wasm-pack fetches the fitting one itself. */
 export function chromium() {
-  const debian = aptOffers('chromium-driver');
-  if (debian && !(find(CHROMIUM) && which('chromedriver'))) aptInstall(['chromium', 'chromium-driver'], 'test in Chromium');
+  const complete = find(CHROMIUM) && which('chromedriver');
+  if (!complete && aptOffers('chromium-driver')) aptInstall(['chromium', 'chromium-driver'], 'test in Chromium');
   return { browser: found(CHROMIUM, 'Chromium or Chrome'), driver: which('chromedriver') };
 }
 

@@ -5,7 +5,7 @@
  * not answer within seconds); Debian's `rustc-web` packages, whose standard library for wasm is built here once.
  */
 import { spawn } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { aptInstall, aptOffers } from './packages.mjs';
@@ -65,25 +65,28 @@ export function older(version, than) {
   return major < wantedMajor || (major === wantedMajor && minor < wantedMinor);
 }
 
-/** Adds rustup's target; false when there is no rustup, or no bytes have come from its server after a while. */
+/** Adds rustup's target; false when there is no rustup, or nothing has come from its server after a while. */
 async function rustupTarget() {
   if (!which('rustup')) return false;
   step(`adding rustup's ${TARGET} target`);
   console.log(`  $ rustup target add ${TARGET}`);
+  const rustup = spawn('rustup', ['target', 'add', TARGET], { cwd: root, stdio: 'ignore' });
   const downloads = join(process.env.RUSTUP_HOME ?? join(homedir(), '.rustup'), 'downloads');
-  const before = new Set(listing(downloads));
-  const child = spawn('rustup', ['target', 'add', TARGET], { cwd: root, stdio: 'ignore' });
-  const patience = setTimeout(() => {
-    if (listing(downloads).every((file) => before.has(file))) child.kill();
-  }, RUSTUP_PATIENCE_SECONDS * 1000);
-  const status = await new Promise((resolve) => child.on('error', () => resolve(1)).on('close', resolve));
-  clearTimeout(patience);
+  const [before, start] = [bytesIn(downloads), Date.now()];
+  const watcher = setInterval(() => {
+    if (bytesIn(downloads) > before) clearInterval(watcher);
+    else if (Date.now() - start > RUSTUP_PATIENCE_SECONDS * 1000) rustup.kill();
+  }, 100);
+  const status = await new Promise((resolve) => rustup.on('error', () => resolve(1)).on('close', resolve));
+  clearInterval(watcher);
   if (status !== 0) step('rustup could not fetch it; looking for another way');
   return status === 0;
 }
 
-function listing(folder) {
-  return existsSync(folder) ? readdirSync(folder) : [];
+function bytesIn(folder) {
+  if (!existsSync(folder)) return 0;
+  const sizes = readdirSync(folder).map((name) => statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0);
+  return sizes.reduce((sum, size) => sum + size, 0);
 }
 
 function debianToolchain() {
