@@ -2,5 +2,6 @@
 
 pub mod checkpoint;
 pub mod error;
+pub mod network;
 
 pub use error::{Error, Result};

@@ -1,0 +1,206 @@
+//! An interpreter that computes nothing but shapes: it tells which parameters a forward pass looks up, what it costs,
+//! and how much memory its activations take at once.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::ops::{Activation, Conv, Ops, Padding};
+use super::unet::{self, Conditioning, TimeEmbedding, UNet2DConfig};
+
+/// What a forward pass needs.
+#[derive(Clone, Debug, Default)]
+pub struct Description {
+    /// Every parameter's key and shape, in the order of first use.
+    pub parameters: Vec<(String, Vec<usize>)>,
+    /// Floating-point operations of the convolutions, linear maps and attention: two for each multiply-add.
+    pub flops: u64,
+    /// The largest sum of activations alive at one time, in f32 bytes.
+    pub peak_activation_bytes: u64,
+    /// Shape of the result, `[batch, channels, height, width]`.
+    pub output: Vec<usize>,
+}
+
+impl Description {
+    /// Number of scalar parameters.
+    #[must_use]
+    pub fn parameter_count(&self) -> u64 {
+        self.parameters.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+    }
+}
+
+/// Describes one evaluation of `net` on a batch of images of `height` × `width`.
+#[must_use]
+pub fn describe(net: &UNet2DConfig, batch: usize, height: usize, width: usize) -> Description {
+    let mut ops = Describe::default();
+    let inputs = Conditioning {
+        time: ops.tensor(vec![batch, net.time_width()]),
+        class: net.class_width().map(|w| ops.tensor(vec![batch, w])),
+        inverse_time: net.divides_by_time().then(|| ops.tensor(vec![batch, 1])),
+    };
+    if net.time_embedding_type == TimeEmbedding::Fourier {
+        // Its frequencies are parameters, though the features are worked out before the forward pass.
+        ops.parameter("time_proj.weight".to_owned(), vec![net.block_out_channels[0]]);
+    }
+    let x = ops.tensor(vec![batch, net.in_channels, height, width]);
+    let y = unet::forward(&mut ops, net, &x, &inputs);
+    let output = y.0.shape.clone();
+    Description { output, peak_activation_bytes: 4 * ops.memory.borrow().peak, ..ops.found }
+}
+
+#[derive(Default)]
+struct Memory {
+    live: u64,
+    peak: u64,
+}
+
+struct Allocation {
+    shape: Vec<usize>,
+    memory: Rc<RefCell<Memory>>,
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        self.memory.borrow_mut().live -= self.shape.iter().product::<usize>() as u64;
+    }
+}
+
+/// A shape that counts as live memory until its last clone is dropped.
+#[derive(Clone)]
+struct Shape(Rc<Allocation>);
+
+#[derive(Default)]
+struct Describe {
+    found: Description,
+    memory: Rc<RefCell<Memory>>,
+}
+
+impl Describe {
+    fn tensor(&mut self, shape: Vec<usize>) -> Shape {
+        let mut memory = self.memory.borrow_mut();
+        memory.live += shape.iter().product::<usize>() as u64;
+        memory.peak = memory.peak.max(memory.live);
+        drop(memory);
+        Shape(Rc::new(Allocation { shape, memory: self.memory.clone() }))
+    }
+
+    fn parameter(&mut self, key: String, shape: Vec<usize>) {
+        self.found.parameters.push((key, shape));
+    }
+
+    fn weight_and_bias(&mut self, name: &str, weight: Vec<usize>) {
+        let out = weight[0];
+        self.parameter(format!("{name}.weight"), weight);
+        self.parameter(format!("{name}.bias"), vec![out]);
+    }
+
+    fn with_channels(&mut self, x: &Shape, channels: usize) -> Shape {
+        let mut shape = x.0.shape.clone();
+        shape[1] = channels;
+        self.tensor(shape)
+    }
+
+    fn like(&mut self, x: &Shape) -> Shape {
+        self.tensor(x.0.shape.clone())
+    }
+}
+
+impl Ops for Describe {
+    type Tensor = Shape;
+
+    fn conv2d(&mut self, x: &Shape, name: &str, conv: Conv) -> Shape {
+        let [b, c, h, w] = image(x);
+        self.weight_and_bias(name, vec![conv.out_channels, c, 3, 3]);
+        let size = |n: usize| {
+            let padded = match conv.padding {
+                Padding::All(p) => n + 2 * p,
+                Padding::RightBottom => n + 1,
+            };
+            padded.saturating_sub(3) / conv.stride + 1
+        };
+        let (h, w) = (size(h), size(w));
+        self.found.flops += 2 * 9 * (b * c * conv.out_channels * h * w) as u64;
+        self.tensor(vec![b, conv.out_channels, h, w])
+    }
+
+    fn pointwise(&mut self, x: &Shape, name: &str, out_channels: usize) -> Shape {
+        let [b, c, h, w] = image(x);
+        self.weight_and_bias(
+            name,
+            if name.ends_with("conv_shortcut") { vec![out_channels, c, 1, 1] } else { vec![out_channels, c] },
+        );
+        self.found.flops += 2 * (b * c * out_channels * h * w) as u64;
+        self.with_channels(x, out_channels)
+    }
+
+    fn linear(&mut self, v: &Shape, name: &str, out: usize) -> Shape {
+        let (b, width) = (v.0.shape[0], v.0.shape[1]);
+        self.weight_and_bias(name, vec![out, width]);
+        self.found.flops += 2 * (b * width * out) as u64;
+        self.with_channels(v, out)
+    }
+
+    fn embedding(&mut self, indices: &Shape, name: &str, rows: usize, width: usize) -> Shape {
+        self.parameter(format!("{name}.weight"), vec![rows, width]);
+        self.with_channels(indices, width)
+    }
+
+    fn group_norm(&mut self, x: &Shape, name: &str, _groups: usize, _eps: f64) -> Shape {
+        let channels = x.0.shape[1];
+        self.weight_and_bias(name, vec![channels]);
+        self.like(x)
+    }
+
+    fn activation(&mut self, x: &Shape, _activation: Activation) -> Shape {
+        self.like(x)
+    }
+
+    fn add(&mut self, a: &Shape, b: &Shape) -> Shape {
+        debug_assert_eq!(a.0.shape, b.0.shape);
+        self.like(a)
+    }
+
+    fn affine(&mut self, x: &Shape, _scale: f64, _shift: f64) -> Shape {
+        self.like(x)
+    }
+
+    fn add_per_channel(&mut self, x: &Shape, v: &Shape) -> Shape {
+        debug_assert_eq!(x.0.shape[..2], v.0.shape[..]);
+        self.like(x)
+    }
+
+    fn scale_shift(&mut self, x: &Shape, v: &Shape) -> Shape {
+        debug_assert_eq!(2 * x.0.shape[1], v.0.shape[1]);
+        self.like(x)
+    }
+
+    fn scale_samples(&mut self, x: &Shape, _v: &Shape) -> Shape {
+        self.like(x)
+    }
+
+    fn attention(&mut self, q: &Shape, _k: &Shape, _v: &Shape, _heads: usize) -> Shape {
+        let [b, c, h, w] = image(q);
+        self.found.flops += 4 * (b * c * h * w * h * w) as u64;
+        self.like(q)
+    }
+
+    fn concat(&mut self, a: &Shape, b: &Shape) -> Shape {
+        let channels = a.0.shape[1] + b.0.shape[1];
+        debug_assert_eq!(a.0.shape[2..], b.0.shape[2..]);
+        self.with_channels(a, channels)
+    }
+
+    fn upsample_nearest(&mut self, x: &Shape) -> Shape {
+        let [b, c, h, w] = image(x);
+        self.tensor(vec![b, c, 2 * h, 2 * w])
+    }
+
+    fn downsample_mean(&mut self, x: &Shape) -> Shape {
+        let [b, c, h, w] = image(x);
+        self.tensor(vec![b, c, h / 2, w / 2])
+    }
+}
+
+fn image(x: &Shape) -> [usize; 4] {
+    let s = &x.0.shape;
+    [s[0], s[1], s[2], s[3]]
+}

@@ -1,0 +1,317 @@
+//! Runs networks on burn's tensors: on WebGPU through burn-wgpu, on the CPU through burn's flex, and with gradients on
+//! an autodiff device.
+
+use std::collections::HashMap;
+
+use burn::tensor::activation::{gelu, mish, relu, silu};
+use burn::tensor::module::{attention, avg_pool2d, conv2d, interpolate, linear};
+use burn::tensor::ops::{
+    AttentionModuleOptions, AvgPoolOptions, ConvOptions, InterpolateMode, InterpolateOptions,
+};
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::ops::{Activation, Conv, Ops, Padding};
+use super::unet::{self, Conditioning, TimeEmbedding, UNet2DConfig};
+use crate::error::{Error, Result};
+
+/// A U-Net with its parameters on a device.
+pub struct BurnUNet {
+    config: UNet2DConfig,
+    device: Device,
+    parameters: HashMap<String, Parameter>,
+    frequencies: Vec<f32>,
+}
+
+/// A parameter by its number of dimensions.
+#[derive(Clone, Debug)]
+pub enum Parameter {
+    /// Biases and the weights of normalisations.
+    Vector(Tensor<1>),
+    /// Linear maps `[out, in]` and tables.
+    Matrix(Tensor<2>),
+    /// Convolutions `[out, in, height, width]`.
+    Kernel(Tensor<4>),
+}
+
+impl BurnUNet {
+    /// Uploads the parameters: `take` is asked for each key of
+    /// [`describe`](crate::network::describe::describe), once, with its shape, and gives its numbers in row-major order.
+    ///
+    /// On an autodiff device every parameter collects gradients.
+    ///
+    /// # Errors
+    /// Those of `take`.
+    pub fn new(
+        config: UNet2DConfig,
+        parameters: &[(String, Vec<usize>)],
+        device: &Device,
+        mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        let mut frequencies = Vec::new();
+        let mut uploaded = HashMap::new();
+        for (key, shape) in parameters {
+            let values = take(key, shape)?;
+            if key == "time_proj.weight" && config.time_embedding_type == TimeEmbedding::Fourier {
+                frequencies = values;
+                continue;
+            }
+            let data = TensorData::new(values, shape.clone());
+            let parameter = match shape.len() {
+                1 => Parameter::Vector(leaf(Tensor::from_data(data, device), device)),
+                2 => Parameter::Matrix(leaf(Tensor::from_data(data, device), device)),
+                _ => Parameter::Kernel(leaf(Tensor::from_data(data, device), device)),
+            };
+            uploaded.insert(key.clone(), parameter);
+        }
+        Ok(Self { config, device: device.clone(), parameters: uploaded, frequencies })
+    }
+
+    /// The network's configuration.
+    #[must_use]
+    pub fn config(&self) -> &UNet2DConfig {
+        &self.config
+    }
+
+    /// The parameters by their keys; the Fourier frequencies, which are not trained, are not among them.
+    #[must_use]
+    pub fn parameters(&self) -> &HashMap<String, Parameter> {
+        &self.parameters
+    }
+
+    /// One evaluation as a tensor `[batch, out_channels, height, width]`, which gradients can start from. `x` holds
+    /// `shape = [batch, in_channels, height, width]` numbers, `timesteps` one for each sample, and `labels` is as for
+    /// [`UNet2DConfig::conditioning`].
+    ///
+    /// # Errors
+    /// [`Error::Option`] where a size, timestep or label does not suit the network.
+    pub fn forward(
+        &self,
+        x: &[f32],
+        shape: [usize; 4],
+        timesteps: &[f32],
+        labels: Option<&[f32]>,
+    ) -> Result<Tensor<4>> {
+        let [batch, channels, height, width] = shape;
+        self.config.check_size(height, width)?;
+        if channels != self.config.in_channels
+            || x.len() != shape.iter().product::<usize>()
+            || timesteps.len() != batch
+        {
+            return Err(Error::Option {
+                option: "x",
+                found: format!("{} numbers of shape {shape:?} with {} timesteps", x.len(), timesteps.len()),
+                expected: format!(
+                    "[batch, {}, height, width] with a timestep for each sample",
+                    self.config.in_channels
+                ),
+            });
+        }
+        let host = self.config.conditioning(timesteps, labels, &self.frequencies)?;
+        let vector = |values: Vec<f32>| {
+            let width = values.len() / batch;
+            Value::Vector(Tensor::from_data(TensorData::new(values, [batch, width]), &self.device))
+        };
+        let conditioning = Conditioning {
+            time: vector(host.time),
+            class: host.class.map(vector),
+            inverse_time: host.inverse_time.map(vector),
+        };
+        let x = Value::Image(Tensor::from_data(TensorData::new(x.to_vec(), shape), &self.device));
+        let mut ops = BurnOps { parameters: &self.parameters };
+        Ok(unet::forward(&mut ops, &self.config, &x, &conditioning).image())
+    }
+
+    /// One evaluation, read back: [`Self::forward`]'s numbers in row-major order.
+    ///
+    /// # Errors
+    /// As [`Self::forward`], and [`Error::DeviceLost`] where the device does not answer.
+    pub async fn evaluate(
+        &self,
+        x: &[f32],
+        shape: [usize; 4],
+        timesteps: &[f32],
+        labels: Option<&[f32]>,
+    ) -> Result<Vec<f32>> {
+        let y = self.forward(x, shape, timesteps, labels)?;
+        let lost = |problem: String| Error::DeviceLost { problem };
+        let data = y.into_data_async().await.map_err(|e| lost(e.to_string()))?;
+        data.try_into_vec::<f32>().map_err(|e| lost(e.to_string()))
+    }
+}
+
+fn leaf<const D: usize>(tensor: Tensor<D>, device: &Device) -> Tensor<D> {
+    if device.is_autodiff() { tensor.require_grad() } else { tensor }
+}
+
+/// An image or a vector on the device.
+#[derive(Clone)]
+enum Value {
+    Image(Tensor<4>),
+    Vector(Tensor<2>),
+}
+
+impl Value {
+    fn image(&self) -> Tensor<4> {
+        match self {
+            Value::Image(x) => x.clone(),
+            Value::Vector(v) => {
+                let [batch, width] = v.dims();
+                v.clone().reshape([batch, width, 1, 1])
+            }
+        }
+    }
+
+    fn vector(&self) -> Tensor<2> {
+        match self {
+            Value::Vector(v) => v.clone(),
+            Value::Image(x) => x.clone().flatten(1, 3),
+        }
+    }
+}
+
+struct BurnOps<'a> {
+    parameters: &'a HashMap<String, Parameter>,
+}
+
+impl BurnOps<'_> {
+    /// Every key was uploaded by [`BurnUNet::new`], from the same forward pass.
+    fn parameter(&self, name: &str, part: &str) -> &Parameter {
+        &self.parameters[&format!("{name}.{part}")]
+    }
+
+    fn vector(&self, name: &str, part: &str) -> Tensor<1> {
+        match self.parameter(name, part) {
+            Parameter::Vector(v) => v.clone(),
+            Parameter::Matrix(m) => m.clone().flatten(0, 1),
+            Parameter::Kernel(k) => k.clone().flatten(0, 3),
+        }
+    }
+
+    fn matrix(&self, name: &str) -> Tensor<2> {
+        match self.parameter(name, "weight") {
+            Parameter::Matrix(m) => m.clone(),
+            Parameter::Vector(v) => v.clone().reshape([1, -1]),
+            Parameter::Kernel(k) => k.clone().flatten(1, 3),
+        }
+    }
+
+    fn kernel(&self, name: &str) -> Tensor<4> {
+        match self.parameter(name, "weight") {
+            Parameter::Kernel(k) => k.clone(),
+            Parameter::Vector(v) => v.clone().reshape([-1, 1, 1, 1]),
+            Parameter::Matrix(m) => {
+                let [out, input] = m.dims();
+                m.clone().reshape([out, input, 1, 1])
+            }
+        }
+    }
+}
+
+impl Ops for BurnOps<'_> {
+    type Tensor = Value;
+
+    fn conv2d(&mut self, x: &Value, name: &str, conv: Conv) -> Value {
+        let stride = [conv.stride; 2];
+        let (x, padding) = match conv.padding {
+            Padding::All(p) => (x.image(), [p; 2]),
+            Padding::RightBottom => (x.image().pad((0, 1, 0, 1), 0.0), [0; 2]),
+        };
+        let options = ConvOptions::new(stride, padding, [1; 2], 1);
+        Value::Image(conv2d(x, self.kernel(name), Some(self.vector(name, "bias")), options))
+    }
+
+    fn pointwise(&mut self, x: &Value, name: &str, _out_channels: usize) -> Value {
+        let options = ConvOptions::new([1; 2], [0; 2], [1; 2], 1);
+        Value::Image(conv2d(x.image(), self.kernel(name), Some(self.vector(name, "bias")), options))
+    }
+
+    fn linear(&mut self, v: &Value, name: &str, _out: usize) -> Value {
+        Value::Vector(linear(v.vector(), self.matrix(name).transpose(), Some(self.vector(name, "bias"))))
+    }
+
+    fn embedding(&mut self, indices: &Value, name: &str, _rows: usize, _width: usize) -> Value {
+        let rows = indices.vector().flatten::<1>(0, 1).int();
+        Value::Vector(self.matrix(name).select(0, rows))
+    }
+
+    fn group_norm(&mut self, x: &Value, name: &str, groups: usize, eps: f64) -> Value {
+        let x = x.image();
+        let [batch, channels, height, width] = x.dims();
+        let grouped = x.reshape([batch, groups, channels / groups * height * width]);
+        let centred = grouped.clone() - grouped.mean_dim(2);
+        let variance = centred.clone().square().mean_dim(2);
+        let normal = centred / (variance + eps).sqrt();
+        let per_channel = |v: Tensor<1>| v.reshape([1, channels, 1, 1]);
+        let y = normal.reshape([batch, channels, height, width]);
+        Value::Image(y * per_channel(self.vector(name, "weight")) + per_channel(self.vector(name, "bias")))
+    }
+
+    fn activation(&mut self, x: &Value, activation: Activation) -> Value {
+        match x {
+            Value::Image(x) => Value::Image(activate(x.clone(), activation)),
+            Value::Vector(v) => Value::Vector(activate(v.clone(), activation)),
+        }
+    }
+
+    fn add(&mut self, a: &Value, b: &Value) -> Value {
+        match (a, b) {
+            (Value::Vector(a), Value::Vector(b)) => Value::Vector(a.clone() + b.clone()),
+            _ => Value::Image(a.image() + b.image()),
+        }
+    }
+
+    fn affine(&mut self, x: &Value, scale: f64, shift: f64) -> Value {
+        let scaled = x.image() * scale;
+        Value::Image(if shift == 0.0 { scaled } else { scaled + shift })
+    }
+
+    fn add_per_channel(&mut self, x: &Value, v: &Value) -> Value {
+        // As an image, a vector has one pixel, which is broadcast.
+        Value::Image(x.image() + Value::Vector(v.vector()).image())
+    }
+
+    fn scale_shift(&mut self, x: &Value, v: &Value) -> Value {
+        let v = Value::Vector(v.vector()).image();
+        let channels = v.dims()[1] / 2;
+        let scale = v.clone().narrow(1, 0, channels);
+        let shift = v.narrow(1, channels, channels);
+        Value::Image(x.image() * (scale + 1.0) + shift)
+    }
+
+    fn scale_samples(&mut self, x: &Value, v: &Value) -> Value {
+        Value::Image(x.image() * Value::Vector(v.vector()).image())
+    }
+
+    fn attention(&mut self, q: &Value, k: &Value, v: &Value, heads: usize) -> Value {
+        let [batch, channels, height, width] = q.image().dims();
+        let tokens =
+            |x: &Value| x.image().reshape([batch, heads, channels / heads, height * width]).swap_dims(2, 3);
+        let y = attention(tokens(q), tokens(k), tokens(v), None, None, AttentionModuleOptions::default());
+        Value::Image(y.swap_dims(2, 3).reshape([batch, channels, height, width]))
+    }
+
+    fn concat(&mut self, a: &Value, b: &Value) -> Value {
+        Value::Image(Tensor::cat(vec![a.image(), b.image()], 1))
+    }
+
+    fn upsample_nearest(&mut self, x: &Value) -> Value {
+        let x = x.image();
+        let [_, _, height, width] = x.dims();
+        let options =
+            InterpolateOptions::new(InterpolateMode::Nearest).with_output_size([2 * height, 2 * width]);
+        Value::Image(interpolate(x, options))
+    }
+
+    fn downsample_mean(&mut self, x: &Value) -> Value {
+        Value::Image(avg_pool2d(x.image(), AvgPoolOptions::new([2, 2])))
+    }
+}
+
+fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
+    match activation {
+        Activation::Silu => silu(x),
+        Activation::Mish => mish(x),
+        Activation::Gelu => gelu(x),
+        Activation::Relu => relu(x),
+    }
+}

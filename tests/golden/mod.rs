@@ -1,0 +1,90 @@
+//! What the golden tests share, natively and in the browser: the fixtures that pinned Python wrote, and the value
+//! stream that stands for weights and inputs (`tools/golden/stream.py` makes the same numbers).
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use noiseball::network::describe::{Description, describe};
+use noiseball::network::unet::UNet2DConfig;
+use serde_json::Value;
+
+pub const UNET: &str = include_str!("../fixtures/unet.json");
+pub const GRADIENTS: &str = include_str!("../fixtures/gradients.json");
+
+/// `count` numbers in [-1, 1] that belong to `key`: splitmix64 from the key's FNV-1a hash.
+pub fn stream(key: &str, count: usize) -> Vec<f64> {
+    let seed = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    (1..=count as u64)
+        .map(|i| {
+            let z = seed.wrapping_add(i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((z ^ (z >> 31)) >> 40) as f64 / f64::from(1 << 23) - 1.0
+        })
+        .collect()
+}
+
+pub fn scaled(key: &str, count: usize, scale: f64) -> Vec<f32> {
+    stream(key, count).into_iter().map(|u| (scale * u) as f32).collect()
+}
+
+/// The weights that the fixtures' networks have.
+pub fn weight(key: &str, shape: &[usize]) -> Vec<f32> {
+    let count = shape.iter().product();
+    match shape {
+        [_] if key == "time_proj.weight" => scaled(key, count, 4.0),
+        [_] if key.ends_with(".weight") => stream(key, count).into_iter().map(|u| (1.0 + 0.25 * u) as f32).collect(),
+        [_] => scaled(key, count, 0.25),
+        _ => scaled(key, count, (3.0 / shape[1..].iter().product::<usize>() as f64).sqrt()),
+    }
+}
+
+/// One network of the fixtures with the inputs it was run on.
+pub struct Case {
+    pub name: String,
+    pub config: UNet2DConfig,
+    pub shape: [usize; 4],
+    pub timesteps: Vec<f32>,
+    pub labels: Option<Vec<f32>>,
+    pub json: Value,
+}
+
+pub fn cases(json: &str) -> Vec<Case> {
+    let file: Value = serde_json::from_str(json).unwrap();
+    file["cases"].as_array().unwrap().iter().map(Case::new).collect()
+}
+
+impl Case {
+    fn new(json: &Value) -> Self {
+        let name = json["name"].as_str().unwrap().to_owned();
+        let (config, _) = UNet2DConfig::parse(&name, json["config"].as_object().unwrap()).unwrap();
+        let shape = <[usize; 4]>::try_from(serde_json::from_value::<Vec<usize>>(json["sample_shape"].clone()).unwrap());
+        let shape = shape.unwrap();
+        let labels = match &json["labels"] {
+            Value::Null => None,
+            Value::String(key) => Some(scaled(key, shape[0] * config.time_embedding_dim, 1.0)),
+            list => Some(floats(list)),
+        };
+        Self { timesteps: floats(&json["timesteps"]), config, shape, labels, name, json: json.clone() }
+    }
+
+    pub fn description(&self) -> Description {
+        describe(&self.config, self.shape[0], self.shape[2], self.shape[3])
+    }
+
+    pub fn input(&self) -> Vec<f32> {
+        scaled(&format!("input:{}", self.name), self.shape.iter().product(), 1.5)
+    }
+}
+
+pub fn floats(json: &Value) -> Vec<f32> {
+    json.as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect()
+}
+
+/// max|a - b| / max|b|; infinite where lengths differ or anything is not a number.
+pub fn relative_error(found: &[f32], expected: &[f32]) -> f32 {
+    if found.len() != expected.len() || found.iter().any(|v| !v.is_finite()) {
+        return f32::INFINITY;
+    }
+    let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    worst / expected.iter().map(|v| v.abs()).fold(0.0, f32::max)
+}

@@ -1,0 +1,94 @@
+//! The U-Net against Python's diffusers: names, shapes, outputs and gradients, on the CPU and on WebGPU.
+
+#![cfg(all(feature = "burn", not(target_arch = "wasm32")))]
+
+mod golden;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use golden::{Case, cases, floats, relative_error, scaled, stream, weight};
+use noiseball::network::on_burn::{BurnUNet, Parameter};
+
+fn network(case: &Case, device: &Device) -> BurnUNet {
+    let parameters = case.description().parameters;
+    BurnUNet::new(case.config.clone(), &parameters, device, |key, shape| Ok(weight(key, shape))).unwrap()
+}
+
+#[test]
+fn the_stream_is_the_one_python_uses() {
+    let expected = [0.142_500_04, 0.766_529_08, -0.819_942, -0.395_375_49];
+    for (found, expected) in stream("conv_in.weight", 4).iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-8, "{found} {expected}");
+    }
+}
+
+#[test]
+fn parameters_have_pythons_names_and_shapes() {
+    for case in cases(golden::UNET) {
+        let mut found = case.description().parameters;
+        let mut expected: Vec<(String, Vec<usize>)> = serde_json::from_value(case.json["keys"].clone()).unwrap();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected, "{}", case.name);
+    }
+}
+
+fn outputs_agree(device: &Device, bound: f32) {
+    let mut worst = (0.0, String::new());
+    for case in cases(golden::UNET) {
+        let net = network(&case, device);
+        let y = net.evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref());
+        let error = relative_error(&pollster::block_on(y).unwrap(), &floats(&case.json["output"]));
+        assert!(error <= bound, "{}: {error:e} > {bound:e}", case.name);
+        if error > worst.0 {
+            worst = (error, case.name);
+        }
+    }
+    println!("worst relative error {:.1e} in {}", worst.0, worst.1);
+}
+
+#[test]
+fn outputs_on_the_cpu_are_pythons() {
+    outputs_agree(&Device::flex(), 2e-5);
+}
+
+#[test]
+fn outputs_on_webgpu_are_pythons() {
+    outputs_agree(&Device::wgpu_options().init().unwrap(), 2e-4);
+}
+
+/// A gradient is compared by its norm and by its product with a fixed direction. Some are zero but for rounding (an
+/// attention's key bias shifts all scores alike), hence the floor, relative to the largest gradient of the network.
+#[test]
+fn gradients_are_pytorchs() {
+    let device = Device::flex().autodiff();
+    for case in cases(golden::GRADIENTS) {
+        let net = network(&case, &device);
+        let y = net.forward(&case.input(), case.shape, &case.timesteps, case.labels.as_deref()).unwrap();
+        let shape = y.dims();
+        let target = scaled(&format!("target:{}", case.name), shape.iter().product(), 1.0);
+        let target = Tensor::<4>::from_data(TensorData::new(target, shape), &device);
+        let loss = (y - target).square().mean();
+        let found = loss.clone().into_scalar::<f32>();
+        let expected = case.json["loss"].as_f64().unwrap() as f32;
+        assert!((found - expected).abs() <= 1e-4 * expected, "{}: loss {found}, not {expected}", case.name);
+
+        let gradients = loss.backward();
+        let expected = case.json["gradients"].as_object().unwrap();
+        let largest = expected.values().map(|v| v[0].as_f64().unwrap()).fold(0.0, f64::max);
+        assert_eq!(expected.len(), net.parameters().len(), "{}", case.name);
+        for (key, expected) in expected {
+            let g: Vec<f32> = match &net.parameters()[key] {
+                Parameter::Vector(p) => p.grad(&gradients).unwrap().into_data().try_into_vec().unwrap(),
+                Parameter::Matrix(p) => p.grad(&gradients).unwrap().into_data().try_into_vec().unwrap(),
+                Parameter::Kernel(p) => p.grad(&gradients).unwrap().into_data().try_into_vec().unwrap(),
+            };
+            let norm = g.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+            let probe = stream(&format!("probe:{key}"), g.len());
+            let product: f64 = g.iter().zip(probe).map(|(g, p)| f64::from(*g) * p).sum();
+            let (n, p) = (expected[0].as_f64().unwrap(), expected[1].as_f64().unwrap());
+            let allowed = 1e-3 * n + 1e-7 * largest;
+            assert!((norm - n).abs() <= allowed, "{} {key}: norm {norm}, not {n}", case.name);
+            assert!((product - p).abs() <= allowed, "{} {key}: product {product}, not {p}", case.name);
+        }
+    }
+}
