@@ -7,10 +7,8 @@ import { download, downloadBytes } from './download.js';
 const WEIGHTS = 'diffusion_pytorch_model';
 
 // The two folder layouts that diffusers reads: A as save_pretrained writes it, and B, flat.
-const LAYOUTS = [
-  { unet: 'unet/', scheduler: 'scheduler/' },
-  { unet: '', scheduler: '' },
-];
+const LAYOUTS = [{ unet: 'unet/' }, { unet: '' }];
+const SCHEDULERS = ['scheduler/scheduler_config.json', 'scheduler_config.json'];
 
 /**
  * What the engine builds a model from.
@@ -42,9 +40,10 @@ async function fromAddress(folder, { engine, signal, progress }) {
   const small = (path) => downloadBytes(at(path), options(path, true));
 
   const { layout, unetConfig } = await findLayout(folder, small);
-  const [schedulerConfig, modelIndex, labels] = await Promise.all(
-    [`${layout.scheduler}scheduler_config.json`, 'model_index.json', 'labels.json'].map(small),
-  );
+  // Each layout's own place first; the other one is allowed too.
+  const [likely, other] = layout.unet ? SCHEDULERS : SCHEDULERS.toReversed();
+  const scheduler = small(likely).then((bytes) => bytes ?? small(other));
+  const [schedulerConfig, modelIndex, labels] = await Promise.all([scheduler, small('model_index.json'), small('labels.json')]);
   const { WeightsReader } = await engine;
   const weightsFile = (path, optional) =>
     download(at(path), { ...options(path, optional), open: (length) => new WeightsReader(path, length) });

@@ -74,18 +74,15 @@ function nameOf(folder) {
   return decodeURIComponent(hub ? parts.slice(0, 2).join('/') : (parts.at(-1) ?? folder.hostname));
 }
 
-/** FileSystemEntry objects of a drop, or null where the source is something else. */
+/** FileSystemEntry objects of a drop, or null where there are none: the source then has plain files. */
 function entriesOf(source) {
   const items = [...(source?.items ?? (isList(source) ? source : []))];
-  if (items.length === 0) return null;
-  if (items.every((item) => typeof item?.webkitGetAsEntry === 'function')) {
-    return items.map((item) => item.webkitGetAsEntry()).filter(Boolean);
-  }
-  return items.every((item) => item?.isFile === true || item?.isDirectory === true) ? items : null;
+  const entries = items.map((item) => (typeof item?.webkitGetAsEntry === 'function' ? item.webkitGetAsEntry() : item));
+  return entries.length > 0 && entries.every((entry) => entry?.isFile || entry?.isDirectory) ? entries : null;
 }
 
 function filesOf(source) {
-  const list = source?.files ?? source;
+  const list = source?.files ?? (isList(source) ? [...source].map((item) => item?.getAsFile?.() ?? item) : null);
   if (!isList(list) || ![...list].every((file) => file instanceof Blob)) return null;
   return [...list].map((file, index) => ({ path: file.webkitRelativePath || file.name || `file-${index}`, file }));
 }

@@ -88,10 +88,21 @@ export class Model {
     };
   }
 
-  sample({ sampler = 'ddim', steps = 20, seed = 0, batch = 1, labels = [] } = {}) {
+  sample({ sampler = 'ddim', steps = 20, seed = 0, batch = 1, eta = 0, rng = 'philox', labels = [] } = {}) {
     if (this.busy) throw new EngineError('busy', 'this model is already sampling');
-    if (!(steps >= 1)) throw new EngineError('invalid-option', `\`steps\` is ${steps}, but it must be at least 1`);
-    if (!['ddim', 'ddpm'].includes(sampler)) throw new EngineError('invalid-option', `\`sampler\` is '${sampler}', but it must be ddim or ddpm`);
+    const { num_class_embeds: classes = 0 } = this.config;
+    const valid = {
+      sampler: ['ddim', 'ddpm'].includes(sampler),
+      steps: steps >= 1,
+      seed: seed >= 0,
+      batch: batch >= 1,
+      eta: eta >= 0 && eta <= 1,
+      rng: ['philox', 'torch'].includes(rng),
+      labels: labels.every((label) => label < classes),
+    };
+    for (const [name, fine] of Object.entries(valid)) {
+      if (!fine) throw new EngineError('invalid-option', `\`${name}\` is out of its range`);
+    }
     return new Run(this, { steps, seed, batch, labels, size: this.config.sample_size });
   }
 

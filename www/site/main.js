@@ -6,7 +6,7 @@ import { Controls } from './controls.js';
 import { showFacts } from './facts.js';
 import { clearNotice, showError } from './notice.js';
 import { foreignHost, listenForSources } from './open.js';
-import { announce, byId, setEnabled } from './page.js';
+import { announce, byId, flash, setEnabled } from './page.js';
 import { Player, progress } from './player.js';
 import { copyLink, savePng } from './share.js';
 import { readHash, writeHash } from './state.js';
@@ -20,6 +20,7 @@ const player = new Player();
 
 let model = null;
 let source = null; // where `model` is from; kept to load it again on another device
+let wanted = null; // [source, address] of the last load, which may have failed
 let lost = false; // the engine under `model` has gone
 let work = null; // {stop(), done}: the load or run in progress
 let usedSeed = state.seed;
@@ -52,6 +53,7 @@ function report(error) {
   if (error.type === 'aborted') return;
   lost ||= error.type === 'device-lost';
   showError(error);
+  if (!model) byId('reset').hidden = false; // the way to try again
   if (work) progress(0, model ? `${model.info.name} is ready.` : 'No model is loaded.');
 }
 
@@ -65,8 +67,8 @@ function setWorking(working) {
 function open(promisedSource, address) {
   return begin(async (signal) => {
     clearNotice();
-    byId('invitation').hidden = true;
     const next = await promisedSource;
+    wanted = [next, address];
     await load(next, signal);
     state.model = address;
     byId('reset').hidden = source.kind === 'url' && source.url === FIRST_MODEL;
@@ -116,7 +118,11 @@ async function run(signal) {
 
 function settingChanged(name) {
   updateAddress();
-  if (name !== 'device' || !source) return;
+  if (name !== 'device' || !wanted) return;
+  if (!model) {
+    open(...wanted);
+    return;
+  }
   const before = model?.info.device.kind;
   begin(async (signal) => {
     clearNotice();
@@ -140,15 +146,20 @@ function updateAddress() {
 
 /** A link may name a model on another site; nothing is fetched from there before the reader agrees. */
 async function openFromLink() {
-  if (!state.model) return open(resolveSource(FIRST_MODEL), '');
-  const { model: address } = state;
-  const promise = resolveSource(address, document.baseURI);
-  const host = await promise.then(foreignHost, () => null);
-  if (!host) return open(promise, address);
+  const address = state.model;
+  const linked = address ? resolveSource(address, document.baseURI) : resolveSource(FIRST_MODEL);
+  const host = await linked.then(foreignHost, () => null);
+  if (!host) return open(linked, address);
   byId('invitation-text').textContent = `This link asks for the model ${address} from ${host}.`;
   byId('invitation').hidden = false;
-  byId('invitation-accept').onclick = () => open(resolveSource(address, document.baseURI), address);
-  return open(resolveSource(FIRST_MODEL), '').then(() => (byId('invitation').hidden = false));
+  byId('invitation-accept').onclick = () => choose(linked, address);
+  return open(resolveSource(FIRST_MODEL), '');
+}
+
+/** Opens what the reader asked for, whatever a link had suggested. */
+function choose(promisedSource, address) {
+  byId('invitation').hidden = true;
+  return open(promisedSource, address);
 }
 
 byId('settings').addEventListener('submit', (event) => {
@@ -162,11 +173,11 @@ byId('settings').addEventListener('submit', (event) => {
 byId('stop').addEventListener('click', () => work?.stop());
 byId('save').addEventListener('click', () => !work && player.shown && savePng(player, model.info.name, usedSeed));
 byId('link').addEventListener('click', () => copyLink(controls.resolvedState()));
-byId('reset').addEventListener('click', () => open(resolveSource(FIRST_MODEL), ''));
+byId('reset').addEventListener('click', () => choose(resolveSource(FIRST_MODEL), ''));
 byId('purge').addEventListener('click', async () => {
   await Noiseball.purge();
   announce('The cache is empty.');
-  byId('purge').textContent = 'Emptied';
+  flash(byId('purge'), 'Emptied');
 });
 window.addEventListener('keydown', (event) => {
   if (event.key === 'Escape' && work) work.stop();
@@ -179,5 +190,5 @@ window.addEventListener('hashchange', () => {
   if (state.model !== model) openFromLink();
 });
 
-listenForSources(open);
+listenForSources(choose);
 openFromLink();

@@ -17,3 +17,10 @@ export function announce(text) {
 export function setEnabled(button, enabled) {
   button.setAttribute('aria-disabled', String(!enabled));
 }
+
+/** Lets a button say for a moment what it did. */
+export function flash(button, text) {
+  button.dataset.name ??= button.textContent;
+  button.textContent = text;
+  setTimeout(() => (button.textContent = button.dataset.name), 2500);
+}

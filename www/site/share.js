@@ -1,6 +1,6 @@
 // Taking something away: the grid as a PNG, and a link that restores every setting.
 
-import { announce, byId } from './page.js';
+import { announce, byId, flash } from './page.js';
 import { writeHash } from './state.js';
 
 export async function savePng(player, name, seed) {
@@ -17,7 +17,6 @@ export async function savePng(player, name, seed) {
 /** Puts the link in the clipboard; where that is refused, in the address bar only, and says so. */
 export async function copyLink(state) {
   history.replaceState(null, '', writeHash(state));
-  const button = byId('link');
   let said = 'Link copied';
   try {
     await navigator.clipboard.writeText(location.href);
@@ -25,6 +24,5 @@ export async function copyLink(state) {
     said = 'Copy it from the address bar';
   }
   announce(`${said}.`);
-  button.textContent = said;
-  setTimeout(() => (button.textContent = 'Copy link'), 2500);
+  flash(byId('link'), said);
 }

@@ -24,8 +24,8 @@ export const ROWS = [
     type: 'choice',
     default: 'philox',
     choices: [
-      { value: 'philox', text: 'Same on all devices' },
-      { value: 'torch', text: 'Like PyTorch’s' },
+      { value: 'philox', text: 'Noiseball’s' },
+      { value: 'torch', text: 'PyTorch’s' },
     ],
   },
   {
