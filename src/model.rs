@@ -286,7 +286,8 @@ impl Model {
         self.device.check_limits(&describe(&a.unet, options.batch, a.size[0], a.size[1]))?;
         let run = Run::new(description, shape, generator)?;
         let turn = Turn::take(&self.busy)?;
-        Ok(Sampling { run, network: Labelled { network: self.network.clone(), labels }, turn: Some(turn) })
+        let network = Labelled { network: self.network.clone(), labels };
+        Ok(Sampling { run, network, architecture: self.architecture.clone(), turn: Some(turn) })
     }
 }
 
@@ -309,10 +310,17 @@ impl Drop for Turn {
 pub struct Sampling {
     run: Run<Generator>,
     network: Labelled,
+    architecture: Arc<Architecture>,
     turn: Option<Turn>,
 }
 
 impl Sampling {
+    /// What is being sampled from; its schedule says how noisy a timestep is.
+    #[must_use]
+    pub fn architecture(&self) -> &Arc<Architecture> {
+        &self.architecture
+    }
+
     /// The next step, or `None` after the last; the last step's `x` are the pictures.
     ///
     /// # Errors

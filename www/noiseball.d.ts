@@ -31,17 +31,19 @@ export interface LoadOptions {
 export interface SampleOptions {
   /** The sampler's name; by default the one that the checkpoint's scheduler names. */
   sampler?: string;
-  /** Network evaluations, at least 1. */
+  /** Network evaluations, 1 to `info.trainTimesteps`; by default diffusers' number: 50 for DDIM, all for DDPM. */
   steps?: number;
-  /** A whole number from 0 to 2^53 − 1. The same seed gives the same pictures. */
+  /** A whole number from 0 (the default) to 2^53 − 1. The same seed gives the same pictures. */
   seed?: number;
-  /** How many pictures, 1 to 64. */
+  /** How many pictures, 1 (the default) to 1024. */
   batch?: number;
-  /** How much of the removed noise DDIM puts back: 0 (none) to 1 (as much as DDPM). */
+  /** How much of the removed noise DDIM puts back: 0 (none, the default) to 1 (as much as DDPM). */
   eta?: number;
+  /** DDIM: derive the predicted noise from the clipped prediction, as diffusers' option of that name does. */
+  useClippedModelOutput?: boolean;
   /** Class numbers: one for all pictures, or one a picture. */
   labels?: number[];
-  /** 'philox' (the same on every device) or 'torch' (what PyTorch's CPU generator gives). */
+  /** 'philox' (the default, the same on every device) or 'torch' (what PyTorch's CPU generator gives). */
   rng?: 'philox' | 'torch';
   /** Ends the run, within one network evaluation, with an error of type 'aborted'. */
   signal?: AbortSignal;
@@ -51,12 +53,14 @@ export interface Step {
   /** 0 for the first step. */
   index: number;
   total: number;
-  /** The training timestep that this step left: high means noisy. */
+  /** The training timestep that this step started from: high means noisy. */
   timestep: number;
+  /** The noise's share of the pictures' variance at that timestep, 0 to 1. */
+  noise: number;
   batch: number;
   width: number;
   height: number;
-  /** x_t as RGBA, `[batch, height, width, 4]`. */
+  /** x_t after the step, as RGBA, `[batch, height, width, 4]`; the result, after the last step. */
   pictures: Uint8ClampedArray;
   /** The network's prediction x̂₀ of the finished pictures, in the same layout. */
   predicted: Uint8ClampedArray;
@@ -70,6 +74,8 @@ export interface ModelInfo {
   parameters: number;
   /** Floating-point operations of one evaluation for one picture. */
   flops: number;
+  /** Memory of the activations for one picture, in bytes. */
+  activationBytes: number;
   channels: number;
   width: number;
   height: number;
@@ -83,7 +89,7 @@ export interface ModelInfo {
   /** The sampler that the scheduler names: the default of `sample`. */
   sampler: string;
   trainTimesteps: number;
-  /** Keys of the weights file that the network does not use. */
+  /** Keys of the configuration and weights files that mean nothing here. */
   unknownKeys: string[];
   notes: string[];
   device: {

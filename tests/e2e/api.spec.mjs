@@ -38,8 +38,10 @@ test('a step holds what the types say', async ({ page }) => {
   expect(seen.steps.map(({ latents }) => latents ?? null)).toEqual([null, null, ['Float32Array', 2 * channels * width * height, true]]);
   const times = seen.steps.map(({ timestep }) => timestep);
   expect(times).toEqual([...times].sort((a, b) => b - a));
+  expect(seen.steps[0].noise).toBeGreaterThan(seen.steps[2].noise);
+  expect(seen.steps[2].noise).toBeGreaterThan(0);
   expect(Object.keys(seen.info).sort()).toEqual(
-    ['channels', 'classes', 'device', 'flops', 'height', 'labels', 'name', 'notes', 'nullLabel', 'parameters', 'sampler', 'scheduler', 'trainTimesteps', 'unknownKeys', 'width'],
+    ['activationBytes', 'channels', 'classes', 'device', 'flops', 'height', 'labels', 'name', 'notes', 'nullLabel', 'parameters', 'sampler', 'scheduler', 'trainTimesteps', 'unknownKeys', 'width'],
   );
 });
 

@@ -6,9 +6,9 @@ test('the page loads its model and draws pictures by itself', async ({ page }) =
   await openPage(page);
   await expect(page.locator('#facts')).toContainText('pixel-faces-16');
   await expect(page.locator('#device-report')).toHaveText('Runs on the CPU.');
-  await expect(page.locator('#moment')).toHaveText(/^4 of 4 · t = \d+/);
+  await expect(page.locator('#moment')).toHaveText(/^4 of 4 · from t = \d+, [\d.]+ % noise$/);
   await expect(page.locator('#notice')).toBeHidden();
-  await expect(page.locator('#noisy')).toHaveAttribute('aria-label', /^2 pictures at step 4 of 4/);
+  await expect(page.locator('#noisy')).toHaveAttribute('aria-label', /^2 pictures after step 4 of 4/);
   expect(await blank(page, 'noisy')).toBe(false);
   expect(await blank(page, 'predicted')).toBe(false);
 });

@@ -74,6 +74,7 @@ export class Model {
     return {
       parameters: this.weights.reduce((sum, reader) => sum + Math.floor(reader.loaded / 4), 0),
       flops: 1e8,
+      activationBytes: 1e5,
       channels,
       width: size,
       height: size,
@@ -136,6 +137,7 @@ class Run {
       index,
       total: this.steps,
       timestep: Math.round(999 * (1 - index / this.steps)),
+      noise: (1 - index / this.steps) ** 2,
       batch: this.batch,
       width: this.size,
       height: this.size,

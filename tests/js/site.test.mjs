@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { ERROR_TYPES } from '../../www/errors.js';
 import { History } from '../../www/site/history.js';
-import { amount, bytes, deviceSentence, duration, loading, TITLES } from '../../www/site/words.js';
+import { amount, bytes, deviceSentence, duration, loading, moment, TITLES } from '../../www/site/words.js';
 
 const step = (index, total, size = 100) => ({ index, total, pictures: new Uint8ClampedArray(size), predicted: new Uint8ClampedArray(size) });
 
@@ -38,6 +38,11 @@ test('numbers read as people say them', () => {
   assert.deepEqual([bytes(0), bytes(999), bytes(4_194_304), bytes(52_300_000)], ['0 B', '999 B', '4.2 MB', '52 MB']);
   assert.deepEqual([amount(950), amount(1_234_567), amount(999_900)], ['950', '1.2 million', '1.0 million']);
   assert.deepEqual([duration(1234), duration(59_400), duration(59_600), duration(83_000)], ['1.2 s', '59 s', '1 min 0 s', '1 min 23 s']);
+});
+
+test('a step says where it is and how noisy it began', () => {
+  assert.equal(moment({ index: 0, total: 20, timestep: 950, noise: 0.9871 }), '1 of 20 · from t = 950, 99 % noise');
+  assert.equal(moment({ index: 19, total: 20, timestep: 0, noise: 0.0012 }), '20 of 20 · from t = 0, 0.1 % noise');
 });
 
 test('a load says how far it is, also where nobody knows how far it has to go', () => {

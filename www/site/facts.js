@@ -22,7 +22,7 @@ export function showFacts(info) {
 function unknown(keys) {
   if (keys.length === 0) return [];
   const more = keys.length > 3 ? ` and ${keys.length - 3} others` : '';
-  return [`The weights file holds more than the network uses: ${keys.slice(0, 3).join(', ')}${more}.`];
+  return [`The files hold what is not used here: ${keys.slice(0, 3).join(', ')}${more}.`];
 }
 
 function element(name, text) {

@@ -18,7 +18,8 @@ byId('notice-close').addEventListener('click', () => {
   byId('run').focus();
 });
 
+/** A message as a sentence of its own; a file's name at its start stays as it is. */
 function sentence(message) {
-  const text = message.charAt(0).toUpperCase() + message.slice(1);
+  const text = /^[a-z]+ /.test(message) ? message.charAt(0).toUpperCase() + message.slice(1) : message;
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }

@@ -74,8 +74,8 @@ export class Player {
     this.#predicted.show(step.predicted, step);
     byId('moment').textContent = moment(step);
     this.#scrub.setAttribute('aria-valuetext', `step ${moment(step)}`);
-    this.#noisy.describe(`${pictures(step.batch)} at step ${moment(step)}`);
-    this.#predicted.describe(`Prediction of the finished pictures at step ${moment(step)}`);
+    this.#noisy.describe(`${pictures(step.batch)} after step ${moment(step)}`);
+    this.#predicted.describe(`Prediction of the finished pictures in step ${moment(step)}`);
     if (!this.#scrub.disabled) return;
     // While the run goes on, the thumb follows it.
     Object.assign(this.#scrub, { max: step.total - 1, value: step.index });

@@ -61,7 +61,13 @@ export function duration(milliseconds) {
 
 /** Where in its run a step is. */
 export function moment(step) {
-  return `${step.index + 1} of ${step.total} · t = ${Math.round(step.timestep)}`;
+  return `${step.index + 1} of ${step.total} · from t = ${Math.round(step.timestep)}, ${percent(step.noise)} noise`;
+}
+
+/** 0.004 → '0.4 %', so that little is not none. */
+function percent(share) {
+  const hundredths = share * 100;
+  return `${hundredths > 0 && hundredths < 1 ? hundredths.toFixed(1) : Math.round(hundredths)} %`;
 }
 
 /** What the progress of a load is. */
