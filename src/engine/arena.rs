@@ -1,0 +1,94 @@
+//! Where each activation lives in the one buffer that all of them share.
+
+/// Offsets are multiples of this many bytes, WebGPU's `minStorageBufferOffsetAlignment`.
+pub const ALIGNMENT: usize = 256;
+
+/// Floats between two possible offsets.
+pub(super) const ALIGNMENT_FLOATS: usize = ALIGNMENT / size_of::<f32>();
+
+/// When an activation is written first and read last, as positions in the list of operations, and its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    /// The operation that writes it.
+    pub first: usize,
+    /// The last operation that reads it.
+    pub last: usize,
+    /// Floats.
+    pub len: usize,
+}
+
+impl Lifetime {
+    fn overlaps(&self, other: &Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
+    fn rounded(&self) -> usize {
+        self.len.next_multiple_of(ALIGNMENT_FLOATS)
+    }
+}
+
+/// The most floats alive at one operation, each activation rounded up to the alignment: no placement needs less.
+#[must_use]
+pub fn live_maximum(lifetimes: &[Lifetime]) -> usize {
+    let alive = |at: usize| {
+        lifetimes.iter().filter(|l| (l.first..=l.last).contains(&at)).map(Lifetime::rounded).sum()
+    };
+    // The sum can only grow where something is written.
+    lifetimes.iter().map(|l| alive(l.first)).max().unwrap_or(0)
+}
+
+/// An offset in floats for each activation, so that those alive together do not touch, and the buffer's length.
+///
+/// Greedy by size: the largest first, each at the lowest place that is free for its whole life (Pisarchyk and Lee,
+/// "Efficient Memory Management for Deep Neural Net Inference", 2020, algorithm 3).
+#[must_use]
+pub fn place(lifetimes: &[Lifetime]) -> (Vec<usize>, usize) {
+    let mut order: Vec<usize> = (0..lifetimes.len()).collect();
+    order.sort_by_key(|i| std::cmp::Reverse(lifetimes[*i].rounded()));
+    let mut offsets = vec![0; lifetimes.len()];
+    // (start, end, lifetime) of what is placed, by start.
+    let mut placed: Vec<(usize, usize, Lifetime)> = Vec::new();
+    let mut total = 0;
+    for i in order {
+        let life = lifetimes[i];
+        let mut start = 0;
+        for (taken, end, other) in &placed {
+            if life.overlaps(other) {
+                if start + life.rounded() <= *taken {
+                    break;
+                }
+                start = start.max(*end);
+            }
+        }
+        offsets[i] = start;
+        let end = start + life.rounded();
+        total = total.max(end);
+        placed.insert(placed.partition_point(|p| p.0 <= start), (start, end, life));
+    }
+    (offsets, total)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_alive_together_never_touches(lives in prop::collection::vec((0..40usize, 0..12usize, 1..2000usize), 1..60)) {
+            let lives: Vec<Lifetime> =
+                lives.into_iter().map(|(first, more, len)| Lifetime { first, last: first + more, len }).collect();
+            let (offsets, total) = place(&lives);
+            prop_assert!(total >= live_maximum(&lives));
+            for (i, a) in lives.iter().enumerate() {
+                prop_assert_eq!(offsets[i] % ALIGNMENT_FLOATS, 0);
+                prop_assert!(offsets[i] + a.len <= total);
+                for (j, b) in lives.iter().enumerate().take(i) {
+                    let apart = offsets[i] + a.len <= offsets[j] || offsets[j] + b.len <= offsets[i];
+                    prop_assert!(apart || !a.overlaps(b), "{i} and {j}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,501 @@
+//! The third stage on the CPU: replays a plan with the [`kernels`](super::kernels).
+//!
+//! One thread, one arena, and one scratch that every operation uses in turn. [`CpuNetwork`] packs the parameters once and
+//! keeps a plan for each shape it has met; after that an evaluation allocates nothing but its result, and a
+//! [`Run`]'s step nothing at all.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::kernels::attention::{self, attention};
+use super::kernels::gemm::{self, Gemm, gemm};
+use super::kernels::load::{Loaded, Scale};
+use super::kernels::norm::{Normalise, moments, normalise};
+use super::kernels::pool::{self, pool};
+use super::kernels::product::{Epilogue, Panels, Product, Segment, multiply};
+use super::kernels::{Image, PerSample, activation::activate, to_nchw, to_nhwc};
+use super::parameters::{MatrixId, Parameters, VectorId};
+use super::plan::{Load, Norm, Op, Plan, PreludeOp, RowId, RowSlice, Scaling, Source, ValueId};
+use crate::error::{Error, Result};
+use crate::network::unet::{Conditioning, TimeEmbedding, UNet2DConfig};
+
+/// A network's parameters as the kernels read them.
+#[derive(Debug)]
+pub struct Packed {
+    matrices: Vec<PackedMatrix>,
+    vectors: Vec<f32>,
+    spans: Vec<Range<usize>>,
+}
+
+#[derive(Debug)]
+struct PackedMatrix {
+    panels: Vec<f32>,
+    rows: usize,
+    columns: usize,
+}
+
+impl Packed {
+    /// Packs the parameters: `take` is asked for each key once, with its shape, and gives its numbers in row-major
+    /// order. No more than one matrix is held twice at a time.
+    ///
+    /// # Errors
+    /// Those of `take`.
+    pub fn new(
+        parameters: &Parameters,
+        mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        let mut matrices = Vec::with_capacity(parameters.matrices.len());
+        for matrix in &parameters.matrices {
+            let (rows, columns) = (matrix.rows, matrix.columns);
+            let values = matrix.pack(&mut take)?;
+            let mut panels = vec![0.0; Panels::len_of(rows, columns)];
+            Panels::fill(rows, columns, &mut panels, |row, column| values[row * columns + column]);
+            matrices.push(PackedMatrix { panels, rows, columns });
+        }
+        let vectors = parameters.pack_vectors(take)?;
+        let spans = parameters.vectors.iter().map(|v| v.start..v.start + v.len).collect();
+        Ok(Self { matrices, vectors, spans })
+    }
+
+    fn panels(&self, id: MatrixId) -> Panels<'_> {
+        let m = &self.matrices[id.0];
+        Panels { data: &m.panels, rows: m.rows, columns: m.columns }
+    }
+
+    fn vector(&self, id: VectorId) -> &[f32] {
+        &self.vectors[self.spans[id.0].clone()]
+    }
+}
+
+/// Which rows of the prelude the samples of an evaluation read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// The first sample's.
+    pub first: usize,
+    /// From one sample to the next: 1, or 0 where all share one.
+    pub stride: usize,
+}
+
+/// Memory to replay a plan in.
+#[derive(Debug, Default)]
+pub struct Memory {
+    arena: Vec<f32>,
+    scratch: Vec<f32>,
+    /// Scale and shift of a normalisation that an operation works out for itself.
+    scaling: Vec<f32>,
+}
+
+impl Memory {
+    /// Grows to what a plan needs.
+    pub fn fit(&mut self, plan: &Plan) {
+        let mut scratch = 0;
+        let mut scaling = 0;
+        let mut inline = |load: &Load| {
+            if let Some(Scaling::Inline(norm)) = &load.scaling {
+                scaling = scaling.max(2 * plan.batch * norm_channels(plan, norm));
+            }
+        };
+        for step in &plan.step {
+            scratch = scratch.max(match &step.op {
+                Op::Gemm(g) => {
+                    inline(&g.load);
+                    let [_, height, width, _] = plan.value(g.output).shape;
+                    gemm::scratch_len(g.window, (height, width), plan.channels(&g.source))
+                }
+                Op::Norm { .. } => 0,
+                Op::Attention(a) => {
+                    let [_, height, width, _] = plan.value(a.output).shape;
+                    attention::scratch_len(height * width, a.inner, a.heads)
+                }
+                Op::Pool(p) => {
+                    inline(&p.load);
+                    pool::scratch_len(plan.value(p.source.first).shape[2], plan.channels(&p.source))
+                }
+            });
+        }
+        grow(&mut self.arena, plan.arena);
+        grow(&mut self.scratch, scratch);
+        grow(&mut self.scaling, scaling);
+    }
+
+    /// A value of the plan replayed last, as long as nothing has taken its place.
+    #[must_use]
+    pub fn value(&self, plan: &Plan, id: ValueId) -> &[f32] {
+        &self.arena[plan.value(id).range()]
+    }
+
+    /// The same, to be written.
+    pub fn value_mut(&mut self, plan: &Plan, id: ValueId) -> &mut [f32] {
+        &mut self.arena[plan.value(id).range()]
+    }
+}
+
+fn grow(buffer: &mut Vec<f32>, len: usize) {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+}
+
+fn norm_channels(plan: &Plan, norm: &Norm) -> usize {
+    [Some(norm.moments.0), norm.moments.1].iter().flatten().map(|m| plan.value(*m).shape[3]).sum()
+}
+
+/// Works out the prelude for all rows of a run: `given` holds as many rows of each of its inputs as the run has timesteps
+/// (times labels). The result is the prelude's buffer.
+#[must_use]
+pub fn prelude(plan: &Plan, packed: &Packed, given: &Conditioning<Vec<f32>>) -> Vec<f32> {
+    let p = &plan.prelude;
+    let width = |row: RowId| p.rows[row.0].width;
+    let count = p.time.map_or(0, |time| given.time.len() / width(time));
+    let range = |row: RowId| count * p.rows[row.0].start..count * p.rows[row.0].start + count * width(row);
+    let mut buffer = vec![0.0; count * p.width()];
+    let inputs = [
+        (p.time, Some(&given.time)),
+        (p.class, given.class.as_ref()),
+        (p.inverse_time, given.inverse_time.as_ref()),
+    ];
+    for (row, values) in inputs {
+        if let (Some(row), Some(values)) = (row, values) {
+            buffer[range(row)].copy_from_slice(values);
+        }
+    }
+    for op in &p.ops {
+        match op {
+            PreludeOp::Gather { indices, table, output } => {
+                let table = packed.panels(*table);
+                for i in 0..count {
+                    let row = buffer[range(*indices)][i] as usize;
+                    let width = width(*output);
+                    table.copy_row(row, &mut buffer[range(*output)][i * width..][..width]);
+                }
+            }
+            PreludeOp::Linear { input, activation, matrix, bias, output } => {
+                let mut rows = buffer[range(*input)].to_vec();
+                if let Some(activation) = activation {
+                    activate(*activation, &mut rows);
+                }
+                let len = width(*input);
+                let segment = Segment { data: &rows, start: 0, top: 0, row: 0, pixel: len, shift: 0, len };
+                let bias = packed.vector(*bias);
+                let product = Product {
+                    segments: &[segment],
+                    panels: packed.panels(*matrix),
+                    width: count,
+                    epilogue: Epilogue { bias, time: &[], residual: None, scale: 1.0 },
+                };
+                multiply(&product, 0..count, &mut buffer[range(*output)], width(*output));
+            }
+            PreludeOp::Add { a, b, output } => {
+                let (a, b, output) = (range(*a), range(*b), range(*output));
+                for i in 0..output.len() {
+                    buffer[output.start + i] = buffer[a.start + i] + buffer[b.start + i];
+                }
+            }
+        }
+    }
+    buffer
+}
+
+/// Replays a plan's step: reads the plan's input value in `memory`, writes its output value. `prelude` is the buffer that
+/// [`prelude`] made for `count` rows, of which each sample reads its own.
+pub fn step(plan: &Plan, packed: &Packed, prelude: &[f32], count: usize, rows: Rows, memory: &mut Memory) {
+    let replay = Replay { plan, packed, prelude, count, rows };
+    for step in &plan.step {
+        replay.run(&step.op, memory);
+    }
+}
+
+struct Replay<'a> {
+    plan: &'a Plan,
+    packed: &'a Packed,
+    prelude: &'a [f32],
+    count: usize,
+    rows: Rows,
+}
+
+/// The arena but for the range that an operation writes.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    before: &'a [f32],
+    after: &'a [f32],
+    after_start: usize,
+}
+
+impl<'a> Around<'a> {
+    fn split(arena: &'a mut [f32], written: Range<usize>) -> (Self, &'a mut [f32]) {
+        let (before, rest) = arena.split_at_mut(written.start);
+        let (out, after) = rest.split_at_mut(written.len());
+        (Self { before, after, after_start: written.end }, out)
+    }
+
+    /// The plan never lets an operation read what it writes, nor values that live together touch.
+    fn get(&self, range: Range<usize>) -> &'a [f32] {
+        if range.end <= self.before.len() {
+            &self.before[range]
+        } else {
+            &self.after[range.start - self.after_start..range.end - self.after_start]
+        }
+    }
+}
+
+impl<'a> Replay<'a> {
+    fn run(&self, op: &Op, memory: &mut Memory) {
+        let Memory { arena, scratch, scaling } = memory;
+        let plan = self.plan;
+        match op {
+            Op::Gemm(g) => {
+                let (around, out) = Around::split(arena, plan.value(g.output).range());
+                let [_, height, width, channels] = plan.value(g.output).shape;
+                let args = Gemm {
+                    source: self.image(around, &g.source),
+                    scale_shift: self.scale(around, &g.load, scaling),
+                    activation: g.load.activation,
+                    window: g.window,
+                    shortcut: g.shortcut.map(|s| self.image(around, &s)),
+                    panels: self.packed.panels(g.matrix),
+                    bias: self.packed.vector(g.bias),
+                    time: g.time.map(|t| self.per_sample(t)),
+                    residual: g.residual.map(|r| self.image(around, &r)),
+                    scale: g.scale,
+                    sample_scale: g.sample_scale.map(|s| self.per_sample(s)),
+                    size: (height, width),
+                };
+                gemm(&args, scratch, out);
+                if let Some(id) = g.moments {
+                    let (around, out) = Around::split(arena, plan.value(id).range());
+                    let image = around.get(plan.value(g.output).range());
+                    let samples = image.chunks_exact(height * width * channels);
+                    for (sample, out) in samples.zip(out.chunks_exact_mut(plan.value(id).len() / plan.batch))
+                    {
+                        moments(sample, channels, out);
+                    }
+                }
+            }
+            Op::Norm { norm, output } => {
+                let (around, out) = Around::split(arena, plan.value(*output).range());
+                normalise(&self.normalisation(around, norm), out);
+            }
+            Op::Attention(a) => {
+                let (around, out) = Around::split(arena, plan.value(a.output).range());
+                let qkv = around.get(plan.value(a.qkv).range());
+                let [_, height, width, _] = plan.value(a.output).shape;
+                let pixels = height * width;
+                let samples =
+                    qkv.chunks_exact(pixels * 3 * a.inner).zip(out.chunks_exact_mut(pixels * a.inner));
+                for (qkv, out) in samples {
+                    attention(qkv, pixels, a.inner, a.heads, scratch, out);
+                }
+            }
+            Op::Pool(p) => {
+                let (around, out) = Around::split(arena, plan.value(p.output).range());
+                let image = self.image(around, &p.source);
+                let all = self.scale(around, &p.load, scaling);
+                let channels = image.all_channels();
+                for (sample, out) in out.chunks_exact_mut(plan.value(p.output).len() / plan.batch).enumerate()
+                {
+                    let scale = all.sample(sample, channels);
+                    let loaded = Loaded { image: image.sample(sample), scale, activation: p.load.activation };
+                    pool(&loaded, scratch, out);
+                }
+            }
+        }
+    }
+
+    fn image<'m>(&self, around: Around<'m>, source: &Source) -> Image<'m> {
+        let [_, height, width, channels] = self.plan.value(source.first).shape;
+        let second = source.second.map(|s| self.plan.value(s));
+        Image {
+            first: around.get(self.plan.value(source.first).range()),
+            second: second.map_or(&[], |s| around.get(s.range())),
+            channels: (channels, second.map_or(0, |s| s.shape[3])),
+            height,
+            width,
+            upsample: source.upsample,
+        }
+    }
+
+    fn scale<'m>(&self, around: Around<'m>, load: &Load, scaling: &'m mut [f32]) -> Scale<'m> {
+        match &load.scaling {
+            None => Scale::None,
+            Some(Scaling::Constant { scale, shift }) => Scale::Constant(*scale, *shift),
+            Some(Scaling::Ready(id)) => Scale::PerChannel(around.get(self.plan.value(*id).range())),
+            Some(Scaling::Inline(norm)) => {
+                let out = &mut scaling[..2 * self.plan.batch * norm_channels(self.plan, norm)];
+                normalise(&self.normalisation(around, norm), out);
+                Scale::PerChannel(out)
+            }
+        }
+    }
+
+    fn normalisation<'m>(&self, around: Around<'m>, norm: &Norm) -> Normalise<'m>
+    where
+        'a: 'm,
+    {
+        let second = norm.moments.1.map(|m| self.plan.value(m));
+        let first = self.plan.value(norm.moments.0);
+        Normalise {
+            first: around.get(first.range()),
+            second: second.map_or(&[], |s| around.get(s.range())),
+            channels: (first.shape[3], second.map_or(0, |s| s.shape[3])),
+            pixels: norm.pixels,
+            groups: norm.groups,
+            eps: norm.eps,
+            weight: self.packed.vector(norm.weight),
+            bias: self.packed.vector(norm.bias),
+            modulation: norm.modulation.map(|m| self.per_sample(m)),
+        }
+    }
+
+    fn per_sample(&self, slice: RowSlice) -> PerSample<'a> {
+        let row = &self.plan.prelude.rows[slice.row.0];
+        PerSample {
+            rows: &self.prelude[self.count * row.start..self.count * (row.start + row.width)],
+            width: row.width,
+            start: slice.start,
+            len: slice.len,
+            first: self.rows.first,
+            stride: self.rows.stride,
+        }
+    }
+}
+
+/// A U-Net on the CPU.
+#[derive(Debug)]
+pub struct CpuNetwork {
+    config: UNet2DConfig,
+    packed: Packed,
+    frequencies: Vec<f32>,
+    plans: HashMap<[usize; 3], Plan>,
+    memory: Memory,
+}
+
+impl CpuNetwork {
+    /// Packs the parameters: `take` is asked for each key of
+    /// [`describe`](crate::network::describe::describe), once, with its shape, and gives its numbers in row-major order.
+    ///
+    /// # Errors
+    /// Those of `take`.
+    pub fn new(
+        config: UNet2DConfig,
+        mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        // Parameters are packed alike for every shape, so that the smallest will do.
+        let smallest = 1 << (config.block_out_channels.len() - 1);
+        let plan = Plan::new(&config, 1, smallest, smallest)?;
+        let packed = Packed::new(&plan.parameters, &mut take)?;
+        let frequencies = match config.time_embedding_type {
+            TimeEmbedding::Fourier => take("time_proj.weight", &[config.block_out_channels[0]])?,
+            TimeEmbedding::Positional | TimeEmbedding::Learned => Vec::new(),
+        };
+        Ok(Self { config, packed, frequencies, plans: HashMap::new(), memory: Memory::default() })
+    }
+
+    /// The network's configuration.
+    #[must_use]
+    pub fn config(&self) -> &UNet2DConfig {
+        &self.config
+    }
+
+    /// One evaluation: `x` holds `shape = [batch, in_channels, height, width]` numbers, `timesteps` one for each sample,
+    /// and `labels` is as for [`UNet2DConfig::conditioning`]. The result is `[batch, out_channels, height, width]`.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where a size, timestep or label does not suit the network.
+    pub fn evaluate(
+        &mut self,
+        x: &[f32],
+        shape: [usize; 4],
+        timesteps: &[f32],
+        labels: Option<&[f32]>,
+    ) -> Result<Vec<f32>> {
+        let [batch, _, height, width] = shape;
+        if timesteps.len() != batch {
+            return Err(Error::Option {
+                option: "timesteps",
+                found: format!("{} for {batch} samples", timesteps.len()),
+                expected: "one for each sample".to_owned(),
+            });
+        }
+        let given = self.config.conditioning(timesteps, labels, &self.frequencies)?;
+        let mut out = vec![0.0; batch * self.config.out_channels * height * width];
+        self.start(shape, &given, batch, 1)?.evaluate(0, x, &mut out)?;
+        Ok(out)
+    }
+
+    /// Prepares evaluations at each of `timesteps`, which all samples share. `labels` are one for each sample, or one
+    /// vector, as for [`UNet2DConfig::conditioning`].
+    ///
+    /// # Errors
+    /// [`Error::Option`] where a size, timestep or label does not suit the network.
+    pub fn run(&mut self, shape: [usize; 4], timesteps: &[f32], labels: Option<&[f32]>) -> Result<Run<'_>> {
+        // Without labels, all samples share the rows.
+        let each = if labels.is_some() { shape[0] } else { 1 };
+        let repeated: Vec<f32> = timesteps.iter().flat_map(|t| std::iter::repeat_n(*t, each)).collect();
+        let labels = labels.map(|l| l.repeat(timesteps.len()));
+        let given = self.config.conditioning(&repeated, labels.as_deref(), &self.frequencies)?;
+        let stride = usize::from(labels.is_some());
+        self.start(shape, &given, repeated.len(), stride)
+    }
+
+    fn start(
+        &mut self,
+        shape: [usize; 4],
+        given: &Conditioning<Vec<f32>>,
+        count: usize,
+        stride: usize,
+    ) -> Result<Run<'_>> {
+        let [batch, channels, height, width] = shape;
+        if channels != self.config.in_channels {
+            return Err(Error::Option {
+                option: "shape",
+                found: format!("{shape:?}"),
+                expected: format!("[batch, {}, height, width]", self.config.in_channels),
+            });
+        }
+        let key = [batch, height, width];
+        if !self.plans.contains_key(&key) {
+            self.plans.insert(key, Plan::new(&self.config, batch, height, width)?);
+        }
+        let plan = &self.plans[&key];
+        self.memory.fit(plan);
+        let prelude = prelude(plan, &self.packed, given);
+        Ok(Run { plan, packed: &self.packed, memory: &mut self.memory, prelude, count, stride })
+    }
+}
+
+/// Evaluations of a network at timesteps that are known beforehand.
+#[derive(Debug)]
+pub struct Run<'a> {
+    plan: &'a Plan,
+    packed: &'a Packed,
+    memory: &'a mut Memory,
+    prelude: Vec<f32>,
+    count: usize,
+    stride: usize,
+}
+
+impl Run<'_> {
+    /// Evaluates the network on `x`, `[batch, in_channels, height, width]`, at the timestep of this index, into `out`,
+    /// `[batch, out_channels, height, width]`.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where the timestep's index or a length is not the run's.
+    pub fn evaluate(&mut self, timestep: usize, x: &[f32], out: &mut [f32]) -> Result<()> {
+        let (input, output) = (self.plan.value(self.plan.input), self.plan.value(self.plan.output));
+        let each = if self.stride == 0 { 1 } else { self.plan.batch };
+        let expected = [self.count / each, input.len(), output.len()];
+        if timestep >= expected[0] || [x.len(), out.len()] != expected[1..] {
+            return Err(Error::Option {
+                option: "x",
+                found: format!("{} numbers, to {}, at timestep {timestep}", x.len(), out.len()),
+                expected: format!("{} to {}, at one of {}", expected[1], expected[2], expected[0]),
+            });
+        }
+        let pixels = |shape: [usize; 4]| shape[1] * shape[2];
+        to_nhwc(x, input.shape[3], pixels(input.shape), self.memory.value_mut(self.plan, self.plan.input));
+        let rows = Rows { first: timestep * each, stride: self.stride };
+        step(self.plan, self.packed, &self.prelude, self.count, rows, self.memory);
+        to_nchw(self.memory.value(self.plan, self.plan.output), output.shape[3], pixels(output.shape), out);
+        Ok(())
+    }
+}

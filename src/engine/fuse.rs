@@ -1,0 +1,561 @@
+//! The second stage: from a recorded [`Graph`] to a [`Plan`].
+//!
+//! One walk over the calls, which puts work off for as long as it can. A normalisation, a nonlinearity, a concatenation
+//! or a doubling becomes a [`Picture`], a way to read images that exist already; the next convolution takes it into
+//! its load. An addition or a scaling is taken into the epilogue of the convolution that made its operand. Both hold only
+//! where nobody else reads what lies between, which the counts of uses tell.
+
+use super::parameters::{Layout, MatrixPart, Parameters, VectorId, VectorPart};
+use super::plan::{
+    Attention, Gemm, Load, MAX_INLINE_TILES, Norm, Op, Plan, Pool, Prelude, PreludeOp, Row, RowId, RowSlice,
+    Scaling, Source, Step, TILE_PIXELS, Value, ValueId, Window,
+};
+use super::record::{Call, Extent, Graph, Input, NodeId};
+use crate::error::{Error, Result};
+use crate::network::ops::Activation;
+
+/// Images, and what becomes of them when they are read.
+#[derive(Clone)]
+struct Picture {
+    source: Source,
+    load: Load,
+}
+
+impl Picture {
+    fn of(value: ValueId) -> Self {
+        Self { source: Source::of(value), load: Load::default() }
+    }
+
+    /// The one image that this is, unchanged.
+    fn plain(&self) -> Option<ValueId> {
+        (self.load.is_plain() && self.source.second.is_none() && !self.source.upsample)
+            .then_some(self.source.first)
+    }
+}
+
+/// What is known of a node once the walk has passed it.
+#[derive(Clone)]
+enum Known {
+    Image(Picture),
+    Vector { slice: RowSlice, activation: Option<Activation> },
+}
+
+/// Plans a recorded forward pass for `batch` samples.
+///
+/// # Errors
+/// [`Error::Unsupported`] where the calls follow each other in a way that no operation of a plan does.
+pub(super) fn plan(graph: &Graph, batch: usize) -> Result<Plan> {
+    let mut fuser = Fuser {
+        graph,
+        uses: graph.uses(),
+        known: vec![None; graph.nodes.len()],
+        producers: Vec::new(),
+        plan: Plan {
+            batch,
+            parameters: Parameters::default(),
+            prelude: Prelude::default(),
+            step: Vec::new(),
+            values: Vec::new(),
+            arena: 0,
+            input: ValueId(0),
+            output: ValueId(0),
+        },
+    };
+    for at in 0..graph.nodes.len() {
+        if fuser.known[at].is_none() {
+            let known = fuser.node(NodeId(at))?;
+            fuser.known[at] = Some(known);
+        }
+    }
+    let output = graph.output.ok_or_else(|| unsupported("a network without a result"))?;
+    let output = fuser.image(output)?.plain();
+    let mut plan = fuser.plan;
+    plan.output = output.ok_or_else(|| unsupported("a network that does not end with a convolution"))?;
+    plan.place();
+    Ok(plan)
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::Unsupported { what: what.to_owned(), why: "the engine's plan has no operation for it".to_owned() }
+}
+
+struct Fuser<'a> {
+    graph: &'a Graph,
+    uses: Vec<usize>,
+    known: Vec<Option<Known>>,
+    /// For each value the operation that writes it; none for the input.
+    producers: Vec<Option<usize>>,
+    plan: Plan,
+}
+
+impl Fuser<'_> {
+    fn node(&mut self, id: NodeId) -> Result<Known> {
+        let node = &self.graph.nodes[id.0];
+        let argument = |i: usize| node.arguments[i];
+        match &node.call {
+            Call::Input(input) => Ok(self.input(*input, node.extent)),
+            Call::Linear { .. } => self.linears(argument(0), id),
+            Call::Embedding { name, rows } => self.gather(argument(0), name, *rows, node.extent.channels()),
+            Call::Activation(activation) => self.activation(argument(0), *activation),
+            Call::Add => match self.known(argument(0)) {
+                Some(Known::Vector { .. }) => self.add_vectors(argument(0), argument(1)),
+                _ => self.add_images(argument(0), argument(1)),
+            },
+            Call::Conv2d { name, conv } => {
+                let picture = self.image(argument(0))?.clone();
+                let shape = vec![conv.out_channels, self.channels(argument(0)), 3, 3];
+                let window = Window::Square { stride: conv.stride, padding: conv.padding };
+                Ok(self.gemm(name, picture, window, shape, node.extent))
+            }
+            Call::Pointwise { name } => {
+                let picture = self.image(argument(0))?.clone();
+                let mut shape = vec![node.extent.channels(), self.channels(argument(0))];
+                if name.ends_with("conv_shortcut") {
+                    shape.extend([1, 1]);
+                }
+                Ok(self.gemm(name, picture, Window::Pointwise, shape, node.extent))
+            }
+            Call::GroupNorm { name, groups, eps } => self.group_norm(argument(0), name, *groups, *eps),
+            Call::ScaleShift => self.modulate(argument(0), argument(1)),
+            Call::Affine { scale, shift } => self.affine(argument(0), *scale as f32, *shift as f32),
+            Call::AddPerChannel => {
+                let time = self.slice(argument(1))?;
+                let (value, gemm) =
+                    self.epilogue(argument(0)).ok_or_else(|| unsupported("add_per_channel"))?;
+                gemm.time = Some(time);
+                Ok(Known::Image(Picture::of(value)))
+            }
+            Call::ScaleSamples => {
+                let factor = self.slice(argument(1))?;
+                let (value, gemm) = self.scaled(argument(0)).ok_or_else(|| unsupported("scale_samples"))?;
+                gemm.sample_scale = Some(factor);
+                Ok(Known::Image(Picture::of(value)))
+            }
+            Call::Attention { heads } => self.attention(&node.arguments, *heads, node.extent),
+            Call::Concat => {
+                let values = (self.image(argument(0))?.plain(), self.image(argument(1))?.plain());
+                let (Some(first), second @ Some(_)) = values else { return Err(unsupported("concat")) };
+                let source = Source { first, second, upsample: false };
+                Ok(Known::Image(Picture { source, load: Load::default() }))
+            }
+            Call::UpsampleNearest => {
+                let mut picture = self.image(argument(0))?.clone();
+                if picture.source.upsample {
+                    return Err(unsupported("upsample_nearest twice"));
+                }
+                picture.source.upsample = true;
+                Ok(Known::Image(picture))
+            }
+            Call::DownsampleMean => {
+                let Picture { source, load } = self.image(argument(0))?.clone();
+                if source.upsample {
+                    return Err(unsupported("downsample_mean of upsample_nearest"));
+                }
+                let output = self.value(self.image_shape(node.extent));
+                let name = self.read_by(&load).unwrap_or_default() + "downsample_mean";
+                self.emit(&name, Op::Pool(Pool { source, load, output }));
+                Ok(Known::Image(Picture::of(output)))
+            }
+        }
+    }
+
+    // ---- What is known ----
+
+    fn known(&self, id: NodeId) -> Option<&Known> {
+        self.known[id.0].as_ref()
+    }
+
+    fn image(&self, id: NodeId) -> Result<&Picture> {
+        match self.known(id) {
+            Some(Known::Image(picture)) => Ok(picture),
+            _ => Err(unsupported("a vector where an image belongs")),
+        }
+    }
+
+    /// A vector that needs no further work.
+    fn slice(&self, id: NodeId) -> Result<RowSlice> {
+        match self.known(id) {
+            Some(Known::Vector { slice, activation: None }) => Ok(*slice),
+            _ => Err(unsupported("an image or an activation where a vector belongs")),
+        }
+    }
+
+    /// A vector as a whole, before its activation.
+    fn row(&self, id: NodeId) -> Result<(RowId, Option<Activation>)> {
+        match self.known(id) {
+            Some(Known::Vector { slice, activation })
+                if slice.start == 0 && slice.len == self.plan.prelude.rows[slice.row.0].width =>
+            {
+                Ok((slice.row, *activation))
+            }
+            _ => Err(unsupported("part of a vector where all of it belongs")),
+        }
+    }
+
+    fn channels(&self, id: NodeId) -> usize {
+        self.graph.nodes[id.0].extent.channels()
+    }
+
+    // ---- What is made ----
+
+    fn image_shape(&self, extent: Extent) -> [usize; 4] {
+        match extent {
+            Extent::Image { channels, height, width } => [self.plan.batch, height, width, channels],
+            Extent::Vector(width) => [self.plan.batch, 1, 1, width],
+        }
+    }
+
+    fn value(&mut self, shape: [usize; 4]) -> ValueId {
+        self.plan.values.push(Value { shape, offset: 0, life: (0, 0) });
+        self.producers.push(None);
+        ValueId(self.plan.values.len() - 1)
+    }
+
+    fn emit(&mut self, name: &str, op: Op) {
+        for value in op.writes() {
+            self.producers[value.0] = Some(self.plan.step.len());
+        }
+        self.plan.step.push(Step { name: name.to_owned(), op });
+    }
+
+    fn new_row(&mut self, width: usize) -> RowId {
+        let start = self.plan.prelude.width();
+        self.plan.prelude.rows.push(Row { width, start });
+        RowId(self.plan.prelude.rows.len() - 1)
+    }
+
+    fn whole(&self, row: RowId) -> Known {
+        let len = self.plan.prelude.rows[row.0].width;
+        Known::Vector { slice: RowSlice { row, start: 0, len }, activation: None }
+    }
+
+    fn vector(&mut self, key: String, len: usize) -> VectorId {
+        self.plan.parameters.add_vector(vec![VectorPart { key, len, at: 0 }])
+    }
+
+    fn input(&mut self, input: Input, extent: Extent) -> Known {
+        if input == Input::Image {
+            self.plan.input = self.value(self.image_shape(extent));
+            return Known::Image(Picture::of(self.plan.input));
+        }
+        let row = self.new_row(extent.channels());
+        let prelude = &mut self.plan.prelude;
+        match input {
+            Input::Image | Input::Time => prelude.time = Some(row),
+            Input::Class => prelude.class = Some(row),
+            Input::InverseTime => prelude.inverse_time = Some(row),
+        }
+        self.whole(row)
+    }
+
+    // ---- The prelude ----
+
+    /// All linear maps of one vector are one product: every residual block's of the time embedding, above all.
+    fn linears(&mut self, input: NodeId, asked: NodeId) -> Result<Known> {
+        let (row, activation) = self.row(input)?;
+        let inputs = self.channels(input);
+        let mut matrix = Vec::new();
+        let mut bias = Vec::new();
+        let mut slices = Vec::new();
+        let mut width: usize = 0;
+        for (at, node) in self.graph.nodes.iter().enumerate() {
+            let Call::Linear { name } = &node.call else { continue };
+            if node.arguments[0] != input {
+                continue;
+            }
+            let (start, len) = (width.next_multiple_of(4), node.extent.channels());
+            matrix.push(MatrixPart {
+                key: format!("{name}.weight"),
+                shape: vec![len, inputs],
+                layout: Layout::Product,
+                row: 0,
+                column: start,
+            });
+            bias.push(VectorPart { key: format!("{name}.bias"), len, at: start });
+            slices.push((at, start, len));
+            width = start + len;
+        }
+        let output = self.new_row(width);
+        for (at, start, len) in slices {
+            let slice = RowSlice { row: output, start, len };
+            self.known[at] = Some(Known::Vector { slice, activation: None });
+        }
+        let matrix = self.plan.parameters.add_matrix(matrix);
+        let bias = self.plan.parameters.add_vector(bias);
+        self.plan.prelude.ops.push(PreludeOp::Linear { input: row, activation, matrix, bias, output });
+        self.known[asked.0].clone().ok_or_else(|| unsupported("linear"))
+    }
+
+    fn gather(&mut self, indices: NodeId, name: &str, rows: usize, width: usize) -> Result<Known> {
+        let (indices, None) = self.row(indices)? else { return Err(unsupported("embedding")) };
+        let part = MatrixPart {
+            key: format!("{name}.weight"),
+            shape: vec![rows, width],
+            layout: Layout::Table,
+            row: 0,
+            column: 0,
+        };
+        let table = self.plan.parameters.add_matrix(vec![part]);
+        let output = self.new_row(width);
+        self.plan.prelude.ops.push(PreludeOp::Gather { indices, table, output });
+        Ok(self.whole(output))
+    }
+
+    fn add_vectors(&mut self, a: NodeId, b: NodeId) -> Result<Known> {
+        let ((a, None), (b, None)) = (self.row(a)?, self.row(b)?) else { return Err(unsupported("add")) };
+        let output = self.new_row(self.plan.prelude.rows[a.0].width);
+        self.plan.prelude.ops.push(PreludeOp::Add { a, b, output });
+        Ok(self.whole(output))
+    }
+
+    // ---- Loads ----
+
+    fn activation(&mut self, x: NodeId, new: Activation) -> Result<Known> {
+        let mut known = self.known(x).cloned().ok_or_else(|| unsupported("activation"))?;
+        let activation = match &mut known {
+            Known::Image(picture) => &mut picture.load.activation,
+            Known::Vector { activation, .. } => activation,
+        };
+        match activation.replace(new) {
+            None => Ok(known),
+            Some(_) => Err(unsupported("activation twice")),
+        }
+    }
+
+    /// Asks the producers of `x` for their result's moments.
+    fn group_norm(&mut self, x: NodeId, name: &str, groups: usize, eps: f64) -> Result<Known> {
+        let Picture { source, load } = self.image(x)?.clone();
+        if !load.is_plain() || source.upsample {
+            return Err(unsupported("group_norm of something not yet computed"));
+        }
+        let moments = (self.moments(source.first)?, source.second.map(|s| self.moments(s)).transpose()?);
+        let [_, height, width, _] = self.plan.value(source.first).shape;
+        let channels = self.channels(x);
+        let norm = Norm {
+            moments,
+            pixels: height * width,
+            groups,
+            eps: eps as f32,
+            weight: self.vector(format!("{name}.weight"), channels),
+            bias: self.vector(format!("{name}.bias"), channels),
+            modulation: None,
+        };
+        let scaling = if norm.pixels.div_ceil(TILE_PIXELS) <= MAX_INLINE_TILES {
+            Scaling::Inline(norm)
+        } else {
+            let output = self.value([self.plan.batch, 1, 2, channels]);
+            self.emit(name, Op::Norm { norm, output });
+            Scaling::Ready(output)
+        };
+        Ok(Known::Image(Picture { source, load: Load { scaling: Some(scaling), activation: None } }))
+    }
+
+    fn moments(&mut self, of: ValueId) -> Result<ValueId> {
+        let [batch, height, width, channels] = self.plan.value(of).shape;
+        let producer = self.producers[of.0];
+        if let Some(Op::Gemm(Gemm { moments: Some(moments), .. })) = producer.map(|p| &self.plan.step[p].op) {
+            return Ok(*moments);
+        }
+        let new = self.value([batch, (height * width).div_ceil(TILE_PIXELS), 2, channels]);
+        match producer.map(|p| &mut self.plan.step[p].op) {
+            Some(Op::Gemm(gemm)) => gemm.moments = Some(new),
+            _ => return Err(unsupported("group_norm of something other than a convolution's result")),
+        }
+        self.producers[new.0] = producer;
+        Ok(new)
+    }
+
+    /// A timestep's scale and shift become part of the normalisation before them.
+    fn modulate(&mut self, x: NodeId, v: NodeId) -> Result<Known> {
+        let slice = self.slice(v)?;
+        let mut picture = self.image(x)?.clone();
+        let plain = picture.load.activation.is_none() && self.uses[x.0] == 1;
+        let modulation = match &mut picture.load.scaling {
+            Some(Scaling::Inline(norm)) => Some(&mut norm.modulation),
+            Some(Scaling::Ready(value)) => match self.producers[value.0].map(|p| &mut self.plan.step[p].op) {
+                Some(Op::Norm { norm, .. }) => Some(&mut norm.modulation),
+                _ => None,
+            },
+            _ => None,
+        };
+        match modulation {
+            Some(none @ None) if plain => *none = Some(slice),
+            _ => return Err(unsupported("scale_shift of something other than a normalisation")),
+        }
+        Ok(Known::Image(picture))
+    }
+
+    /// The normalisation that a load applies, by name, for an operation that has no module of its own.
+    fn read_by(&self, load: &Load) -> Option<String> {
+        let norm = match load.scaling.as_ref()? {
+            Scaling::Constant { .. } => return None,
+            Scaling::Ready(value) => {
+                return self.producers[value.0].map(|p| self.plan.step[p].name.clone() + ".");
+            }
+            Scaling::Inline(norm) => norm,
+        };
+        let key = &self.plan.parameters.vectors[norm.weight.0].parts[0].key;
+        key.strip_suffix("weight").map(str::to_owned)
+    }
+
+    // ---- Products and their epilogues ----
+
+    fn gemm(
+        &mut self,
+        name: &str,
+        picture: Picture,
+        window: Window,
+        shape: Vec<usize>,
+        extent: Extent,
+    ) -> Known {
+        let channels = shape[0];
+        let part =
+            MatrixPart { key: format!("{name}.weight"), shape, layout: Layout::Product, row: 0, column: 0 };
+        let gemm = Gemm {
+            source: picture.source,
+            load: picture.load,
+            window,
+            shortcut: None,
+            matrix: self.plan.parameters.add_matrix(vec![part]),
+            bias: self.vector(format!("{name}.bias"), channels),
+            time: None,
+            residual: None,
+            scale: 1.0,
+            sample_scale: None,
+            output: self.value(self.image_shape(extent)),
+            moments: None,
+        };
+        let output = gemm.output;
+        self.emit(name, Op::Gemm(gemm));
+        Known::Image(Picture::of(output))
+    }
+
+    /// The product that made `x`, where only the caller reads it, and its position.
+    fn producer(&self, x: NodeId) -> Option<(usize, &Gemm)> {
+        if self.uses[x.0] != 1 {
+            return None;
+        }
+        let at = self.producers[self.image(x).ok()?.plain()?.0]?;
+        match &self.plan.step[at].op {
+            Op::Gemm(gemm) if gemm.moments.is_none() => Some((at, gemm)),
+            _ => None,
+        }
+    }
+
+    /// The product that made `x`, to be multiplied further.
+    fn scaled(&mut self, x: NodeId) -> Option<(ValueId, &mut Gemm)> {
+        let (at, _) = self.producer(x)?;
+        match &mut self.plan.step[at].op {
+            Op::Gemm(gemm) if gemm.sample_scale.is_none() => Some((gemm.output, gemm)),
+            _ => None,
+        }
+    }
+
+    /// The product that made `x`, to be added to.
+    fn epilogue(&mut self, x: NodeId) -> Option<(ValueId, &mut Gemm)> {
+        self.scaled(x).filter(|(_, g)| {
+            g.scale == 1.0 && g.time.is_none() && g.residual.is_none() && g.shortcut.is_none()
+        })
+    }
+
+    fn affine(&mut self, x: NodeId, scale: f32, shift: f32) -> Result<Known> {
+        if shift == 0.0 {
+            if let Some((value, gemm)) = self.scaled(x) {
+                gemm.scale *= scale;
+                return Ok(Known::Image(Picture::of(value)));
+            }
+        }
+        let mut picture = self.image(x)?.clone();
+        if !picture.load.is_plain() {
+            return Err(unsupported("affine of something not yet computed"));
+        }
+        picture.load.scaling = Some(Scaling::Constant { scale, shift });
+        Ok(Known::Image(picture))
+    }
+
+    /// `x + h`, where a product made h: x is its residual, or where x is a linear map of other images, its shortcut.
+    fn add_images(&mut self, x: NodeId, h: NodeId) -> Result<Known> {
+        let fail = || unsupported("add of images that no convolution made");
+        let at = self.producer(h).ok_or_else(fail)?.0;
+        let picture = self.image(x)?.clone();
+        let shortcut = self.producer(x).is_some_and(|(other, gemm)| {
+            other == self.plan.step.len() - 1
+                && other > at
+                && gemm.window == Window::Pointwise
+                && gemm.load.is_plain()
+                && gemm.residual.is_none()
+                && gemm.scale == 1.0
+        });
+        if shortcut {
+            let (_, other, matrix, bias) = self.pop().ok_or_else(fail)?;
+            let (value, gemm) = self.epilogue(h).ok_or_else(fail)?;
+            gemm.shortcut = Some(other.source);
+            let (into, onto) = (gemm.matrix.0, gemm.bias.0);
+            let parameters = &mut self.plan.parameters;
+            let target = &mut parameters.matrices[into];
+            target.parts.extend(matrix.into_iter().map(|p| MatrixPart { row: target.rows, ..p }));
+            target.rows += self.plan.values[other.source.first.0].shape[3]
+                + other.source.second.map_or(0, |s| self.plan.values[s.0].shape[3]);
+            parameters.vectors[onto].parts.extend(bias);
+            return Ok(Known::Image(Picture::of(value)));
+        }
+        let ready = picture.source.values().all(|v| self.producers[v.0].is_none_or(|p| p < at));
+        if !picture.load.is_plain() || picture.source.second.is_some() || !ready {
+            return Err(fail());
+        }
+        let (value, gemm) = self.epilogue(h).ok_or_else(fail)?;
+        gemm.residual = Some(picture.source);
+        Ok(Known::Image(Picture::of(value)))
+    }
+
+    /// q, k and v become one product with three times the columns.
+    fn attention(&mut self, qkv: &[NodeId], heads: usize, extent: Extent) -> Result<Known> {
+        let fail = || unsupported("attention over something other than three linear maps of one image");
+        let last = self.plan.step.len();
+        let mut merged: Option<Gemm> = None;
+        for (i, id) in qkv.iter().enumerate() {
+            let (at, gemm) = self.producer(*id).ok_or_else(fail)?;
+            let same = merged.as_ref().is_none_or(|m| m.source == gemm.source && m.load == gemm.load);
+            let alone = gemm.window == Window::Pointwise && gemm.residual.is_none() && gemm.scale == 1.0;
+            if at + 3 != last + i || !same || !alone {
+                return Err(fail());
+            }
+            merged = Some(gemm.clone());
+        }
+        let inner = extent.channels();
+        let (mut matrix, mut bias, mut name) = (Vec::new(), Vec::new(), String::new());
+        for i in (0..3).rev() {
+            let (popped, _, weights, biases) = self.pop().ok_or_else(fail)?;
+            matrix.extend(weights.into_iter().map(|p| MatrixPart { column: i * inner, ..p }));
+            bias.extend(biases.into_iter().map(|p| VectorPart { at: i * inner, ..p }));
+            name = popped;
+        }
+        matrix.reverse();
+        bias.reverse();
+        let output = self.value(self.image_shape(extent));
+        let [batch, height, width, _] = self.plan.value(output).shape;
+        self.plan.values[output.0].shape[3] = 3 * inner;
+        let gemm = Gemm {
+            matrix: self.plan.parameters.add_matrix(matrix),
+            bias: self.plan.parameters.add_vector(bias),
+            output,
+            ..merged.ok_or_else(fail)?
+        };
+        let module = name.strip_suffix(".to_q").unwrap_or(&name).to_owned();
+        self.emit(&format!("{module}.to_qkv"), Op::Gemm(gemm));
+        let attended = self.value([batch, height, width, inner]);
+        self.emit(&module, Op::Attention(Attention { qkv: output, heads, inner, output: attended }));
+        Ok(Known::Image(Picture::of(attended)))
+    }
+
+    /// Takes the last operation back, a product, with everything that was made for it.
+    fn pop(&mut self) -> Option<(String, Gemm, Vec<MatrixPart>, Vec<VectorPart>)> {
+        let Step { name, op: Op::Gemm(gemm) } = self.plan.step.pop()? else { return None };
+        let (matrices, vectors) = (&mut self.plan.parameters.matrices, &mut self.plan.parameters.vectors);
+        debug_assert_eq!((gemm.matrix.0, gemm.bias.0), (matrices.len() - 1, vectors.len() - 1));
+        debug_assert_eq!(gemm.output.0, self.plan.values.len() - 1);
+        self.plan.values.pop();
+        self.producers.pop();
+        Some((name, gemm, matrices.pop()?.parts, vectors.pop()?.parts))
+    }
+}

@@ -1,0 +1,83 @@
+//! Attention over the pixels of an image, `softmax(q kᵀ / √d) v`, for each head of d channels.
+//!
+//! A head's keys and values are packed in panels; then for a tile of queries at a time, one product gives the scores, a
+//! softmax in place the weights, and a second product the result. The softmax subtracts each row's maximum first.
+
+use super::activation::exp;
+use super::product::{Epilogue, Panels, Product, Segment, multiply, simd};
+
+/// Queries of a tile.
+const QUERIES: usize = 24;
+
+/// One sample: `qkv` is `[pixels, 3 · inner]`, q, k and v side by side and each `heads` heads; `out` is `[pixels, inner]`.
+/// `scratch` is of [`scratch_len`].
+pub fn attention(
+    qkv: &[f32],
+    pixels: usize,
+    inner: usize,
+    heads: usize,
+    scratch: &mut [f32],
+    out: &mut [f32],
+) {
+    let width = inner / heads;
+    let row = 3 * inner;
+    let (keys, rest) = scratch.split_at_mut(Panels::len_of(width, pixels));
+    let (values, rest) = rest.split_at_mut(Panels::len_of(pixels, width));
+    let scores = &mut rest[..QUERIES * pixels];
+    for head in 0..heads {
+        let q = head * width;
+        let (k, v) = (q + inner, q + 2 * inner);
+        Panels::fill(width, pixels, keys, |channel, pixel| qkv[pixel * row + k + channel]);
+        Panels::fill(pixels, width, values, |pixel, channel| qkv[pixel * row + v + channel]);
+        let plain = Epilogue { bias: &[], time: &[], residual: None, scale: 1.0 };
+        let to_scores = Product {
+            segments: &[Segment { start: q, ..rows(qkv, row, width) }],
+            panels: Panels { data: keys, rows: width, columns: pixels },
+            width: pixels,
+            epilogue: Epilogue { scale: 1.0 / (width as f32).sqrt(), ..plain },
+        };
+        for first in (0..pixels).step_by(QUERIES) {
+            let count = QUERIES.min(pixels - first);
+            multiply(&to_scores, first..first + count, scores, pixels);
+            softmax(&mut scores[..count * pixels], pixels);
+            let to_result = Product {
+                segments: &[rows(scores, pixels, pixels)],
+                panels: Panels { data: values, rows: pixels, columns: width },
+                width: pixels,
+                epilogue: plain,
+            };
+            multiply(&to_result, 0..count, &mut out[first * inner + q..], inner);
+        }
+    }
+}
+
+/// A run of `len` floats at the start of each `pixel` floats.
+fn rows(data: &[f32], pixel: usize, len: usize) -> Segment<'_> {
+    Segment { data, start: 0, top: 0, row: 0, pixel, shift: 0, len }
+}
+
+/// Floats of [`attention`]'s scratch.
+#[must_use]
+pub fn scratch_len(pixels: usize, inner: usize, heads: usize) -> usize {
+    let width = inner / heads;
+    Panels::len_of(width, pixels) + Panels::len_of(pixels, width) + QUERIES * pixels
+}
+
+/// `exp(x - max) / Σ exp(x - max)` for each row.
+fn softmax(scores: &mut [f32], width: usize) {
+    simd!(softmax_in(scores: &mut [f32], width: usize));
+}
+
+#[inline(always)]
+fn softmax_in<const FMA: bool>(scores: &mut [f32], width: usize) {
+    for row in scores.chunks_exact_mut(width) {
+        let largest = row.iter().fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a });
+        for x in row.iter_mut() {
+            *x = exp(*x - largest);
+        }
+        let sum: f32 = row.iter().sum();
+        for x in row.iter_mut() {
+            *x /= sum;
+        }
+    }
+}

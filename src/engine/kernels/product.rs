@@ -1,0 +1,201 @@
+//! The matrix product under everything: rows that lie scattered in memory times a matrix packed in panels.
+//!
+//! A convolution needs no copy of its input's windows. In a padded NHWC image the three pixels of a window's row are
+//! contiguous, so an output pixel's inputs are three runs of `3 · channels` floats, and where a shortcut is added, one or
+//! two runs more. A [`Segment`] says where the run of each pixel starts; the kernel keeps a tile of outputs in registers
+//! and walks along the runs and one [panel](Panels) of the matrix. Sums are taken in the order of the matrix's rows.
+
+use std::ops::Range;
+
+/// Columns of a panel: two vectors of the instruction set that the kernel is made for.
+pub const PANEL: usize = if cfg!(target_arch = "wasm32") { 8 } else { 16 };
+
+/// Pixels of a tile. With [`PANEL`], the sums fill the vector registers but for four.
+const TILE: usize = 6;
+
+/// Runs a `#[inline(always)]` function `f::<FMA>(arguments)` with the widest vectors of this machine.
+macro_rules! simd {
+    ($f:ident($($name:ident: $type:ty),*)) => {{
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(enable = "avx2,fma")]
+            fn wide($($name: $type),*) {
+                $f::<true>($($name),*)
+            }
+            if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
+                // SAFETY: the machine has just been asked for both features.
+                unsafe { wide($($name),*) }
+            } else {
+                $f::<false>($($name),*)
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        $f::<{ cfg!(target_arch = "aarch64") }>($($name),*)
+    }};
+}
+pub(crate) use simd;
+
+/// A matrix `[rows][columns]` cut into panels of [`PANEL`] columns, each `[rows][PANEL]`, the last filled with zeros.
+#[derive(Clone, Copy, Debug)]
+pub struct Panels<'a> {
+    /// The panels one after the other.
+    pub data: &'a [f32],
+    /// Rows of the matrix.
+    pub rows: usize,
+    /// Columns of the matrix, without the zeros.
+    pub columns: usize,
+}
+
+impl Panels<'_> {
+    /// Floats that the panels of a matrix take.
+    #[must_use]
+    pub fn len_of(rows: usize, columns: usize) -> usize {
+        rows * columns.next_multiple_of(PANEL)
+    }
+
+    /// Cuts a matrix, whose element `(row, column)` is `at(row, column)`, into panels.
+    pub fn fill(rows: usize, columns: usize, panels: &mut [f32], at: impl Fn(usize, usize) -> f32) {
+        for (p, panel) in panels.chunks_exact_mut(rows * PANEL).take(columns.div_ceil(PANEL)).enumerate() {
+            for (row, cells) in panel.chunks_exact_mut(PANEL).enumerate() {
+                for (j, cell) in cells.iter_mut().enumerate() {
+                    let column = p * PANEL + j;
+                    *cell = if column < columns { at(row, column) } else { 0.0 };
+                }
+            }
+        }
+    }
+
+    /// Copies a row of the matrix.
+    pub fn copy_row(&self, row: usize, to: &mut [f32]) {
+        for (p, part) in to.chunks_mut(PANEL).enumerate() {
+            part.copy_from_slice(&self.data[(p * self.rows + row) * PANEL..][..part.len()]);
+        }
+    }
+}
+
+/// A run of floats for each pixel.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// Where the runs lie.
+    pub data: &'a [f32],
+    /// The first pixel of row [`Self::top`].
+    pub start: usize,
+    /// The row of pixels that `start` belongs to.
+    pub top: usize,
+    /// Floats from one row of pixels to the next.
+    pub row: usize,
+    /// Floats from one pixel to the next.
+    pub pixel: usize,
+    /// 1 where each pixel is read as a 2×2 square, else 0.
+    pub shift: u32,
+    /// Floats of a run.
+    pub len: usize,
+}
+
+impl<'a> Segment<'a> {
+    #[inline(always)]
+    fn run(&self, y: usize, x: usize) -> &'a [f32] {
+        let start = self.start + ((y - self.top) >> self.shift) * self.row + (x >> self.shift) * self.pixel;
+        &self.data[start..start + self.len]
+    }
+}
+
+/// What is added to a product, and what then multiplies it.
+#[derive(Clone, Copy, Debug)]
+pub struct Epilogue<'a> {
+    /// Added to each pixel; empty for nothing.
+    pub bias: &'a [f32],
+    /// Added to each pixel too; empty for nothing.
+    pub time: &'a [f32],
+    /// Added, a run as long as an output pixel.
+    pub residual: Option<Segment<'a>>,
+    /// Multiplies the sum.
+    pub scale: f32,
+}
+
+/// A product of pixels and a matrix.
+#[derive(Clone, Copy, Debug)]
+pub struct Product<'a> {
+    /// A pixel's inputs, one segment's run after the other, as many as the matrix has rows.
+    pub segments: &'a [Segment<'a>],
+    /// The matrix.
+    pub panels: Panels<'a>,
+    /// Pixels of a row.
+    pub width: usize,
+    /// What follows.
+    pub epilogue: Epilogue<'a>,
+}
+
+/// Works out the `pixels`, counted in reading order, and writes each to `stride` floats of `out`, the first at its start.
+pub fn multiply(product: &Product, pixels: Range<usize>, out: &mut [f32], stride: usize) {
+    simd!(panels(product: &Product, pixels: Range<usize>, out: &mut [f32], stride: usize));
+}
+
+#[inline(always)]
+fn panels<const FMA: bool>(product: &Product, pixels: Range<usize>, out: &mut [f32], stride: usize) {
+    let (rows, columns) = (product.panels.rows, product.panels.columns);
+    // A panel stays in the cache while all pixels pass by it.
+    for (p, panel) in product.panels.data.chunks_exact(rows * PANEL).take(columns.div_ceil(PANEL)).enumerate()
+    {
+        let columns = p * PANEL..columns.min((p + 1) * PANEL);
+        let mut first = pixels.start;
+        while first < pixels.end {
+            let count = TILE.min(pixels.end - first);
+            let out = &mut out[(first - pixels.start) * stride..];
+            match count {
+                1 => tile::<FMA, 1>(product, panel, first, columns.clone(), out, stride),
+                2 => tile::<FMA, 2>(product, panel, first, columns.clone(), out, stride),
+                3 => tile::<FMA, 3>(product, panel, first, columns.clone(), out, stride),
+                4 => tile::<FMA, 4>(product, panel, first, columns.clone(), out, stride),
+                5 => tile::<FMA, 5>(product, panel, first, columns.clone(), out, stride),
+                _ => tile::<FMA, TILE>(product, panel, first, columns.clone(), out, stride),
+            }
+            first += count;
+        }
+    }
+}
+
+#[inline(always)]
+fn tile<const FMA: bool, const PIXELS: usize>(
+    product: &Product,
+    panel: &[f32],
+    first: usize,
+    columns: Range<usize>,
+    out: &mut [f32],
+    stride: usize,
+) {
+    let places: [(usize, usize); PIXELS] = std::array::from_fn(|i| {
+        let pixel = first + i;
+        (pixel / product.width, pixel % product.width)
+    });
+    let mut sums = [[0.0f32; PANEL]; PIXELS];
+    let mut matrix = panel.as_chunks::<PANEL>().0;
+    for segment in product.segments {
+        let (here, rest) = matrix.split_at(segment.len);
+        matrix = rest;
+        let runs: [&[f32]; PIXELS] = places.map(|(y, x)| &segment.run(y, x)[..here.len()]);
+        for k in 0..here.len() {
+            let weights = &here[k];
+            for (sums, run) in sums.iter_mut().zip(&runs) {
+                let input = run[k];
+                for (sum, weight) in sums.iter_mut().zip(weights) {
+                    *sum = if FMA { input.mul_add(*weight, *sum) } else { input * weight + *sum };
+                }
+            }
+        }
+    }
+    let Epilogue { bias, time, residual, scale } = product.epilogue;
+    for ((sums, (y, x)), out) in sums.iter_mut().zip(places).zip(out.chunks_mut(stride)) {
+        let residual = residual.as_ref().map_or(&[][..], |r| r.run(y, x));
+        for added in [bias, time, residual] {
+            if !added.is_empty() {
+                for (sum, added) in sums.iter_mut().zip(&added[columns.clone()]) {
+                    *sum += added;
+                }
+            }
+        }
+        for (out, sum) in out[columns.clone()].iter_mut().zip(sums) {
+            *out = *sum * scale;
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! How a checkpoint's tensors become the matrices and vectors that the plan's operations read.
+//!
+//! Every convolution and linear map multiplies pixels (rows) by one matrix `[inputs][outputs]`. A matrix is pasted
+//! together from one or more tensors, each transposed from PyTorch's layout: q, k and v stand side by side, a 1×1
+//! shortcut stands below the 3×3 convolution whose result it is added to. The recipes depend on the network alone, not
+//! on the size or number of images, so parameters are packed once.
+
+use crate::error::Result;
+
+/// Position of a [`Matrix`] in [`Parameters::matrices`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MatrixId(pub usize);
+
+/// Position of a [`Vector`] in [`Parameters::vectors`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VectorId(pub usize);
+
+/// How a tensor is turned when it is pasted into a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// A linear map `[out, in]` or convolution `[out, in, height, width]`: row `tap · in + i`, column `o`, with taps in
+    /// reading order. A convolution's input pixels are then contiguous in NHWC images, tap by tap.
+    Product,
+    /// A table `[rows, width]`, as it is.
+    Table,
+}
+
+/// A tensor of the checkpoint and its place in a matrix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatrixPart {
+    /// Its key.
+    pub key: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// How it is turned.
+    pub layout: Layout,
+    /// Row of its first number.
+    pub row: usize,
+    /// Column of its first number.
+    pub column: usize,
+}
+
+impl MatrixPart {
+    /// Rows and columns it takes.
+    #[must_use]
+    pub fn size(&self) -> [usize; 2] {
+        match self.layout {
+            Layout::Product => [self.shape[1..].iter().product(), self.shape[0]],
+            Layout::Table => [self.shape[0], self.shape[1..].iter().product()],
+        }
+    }
+}
+
+/// A matrix and how it is packed. Places that no part covers are zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matrix {
+    /// The tensors it is made of.
+    pub parts: Vec<MatrixPart>,
+    /// Rows: inputs, or the rows of a table.
+    pub rows: usize,
+    /// Columns: outputs, or the width of a table.
+    pub columns: usize,
+}
+
+impl Matrix {
+    /// Its numbers, row by row. `take` is asked once for each part's key and shape and gives the tensor's numbers in
+    /// PyTorch's row-major order.
+    ///
+    /// # Errors
+    /// Those of `take`.
+    pub fn pack(&self, mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
+        let mut packed = vec![0.0; self.rows * self.columns];
+        for part in &self.parts {
+            let values = take(&part.key, &part.shape)?;
+            let [rows, columns] = part.size();
+            let mut put = |row: usize, column: usize, value: f32| {
+                packed[(part.row + row) * self.columns + part.column + column] = value;
+            };
+            match part.layout {
+                Layout::Table => {
+                    for (i, value) in values.into_iter().enumerate() {
+                        put(i / columns, i % columns, value);
+                    }
+                }
+                Layout::Product => {
+                    let inputs = part.shape[1];
+                    let taps = rows / inputs;
+                    for (i, value) in values.into_iter().enumerate() {
+                        let (output, input, tap) = (i / rows, i / taps % inputs, i % taps);
+                        put(tap * inputs + input, output, value);
+                    }
+                }
+            }
+        }
+        Ok(packed)
+    }
+}
+
+/// A tensor of the checkpoint and its place in a vector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VectorPart {
+    /// Its key.
+    pub key: String,
+    /// Its length.
+    pub len: usize,
+    /// Where its first number goes.
+    pub at: usize,
+}
+
+/// A bias, or a normalisation's weight. Parts that cover the same place are added, as the biases of a convolution and
+/// of the shortcut that shares its matrix are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vector {
+    /// The tensors it is made of.
+    pub parts: Vec<VectorPart>,
+    /// Its length.
+    pub len: usize,
+    /// Where it starts in the one buffer of all vectors, a multiple of 4.
+    pub start: usize,
+}
+
+/// Everything a network's operations read from its checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parameters {
+    /// Weights of convolutions and linear maps, and tables.
+    pub matrices: Vec<Matrix>,
+    /// Biases, and weights and biases of normalisations; all of them together are one buffer of [`Self::vectors_len`].
+    pub vectors: Vec<Vector>,
+}
+
+impl Parameters {
+    /// Length of the buffer of all vectors.
+    #[must_use]
+    pub fn vectors_len(&self) -> usize {
+        self.vectors.last().map_or(0, |v| v.start + v.len.next_multiple_of(4))
+    }
+
+    /// The buffer of all vectors. `take` is as for [`Matrix::pack`].
+    ///
+    /// # Errors
+    /// Those of `take`.
+    pub fn pack_vectors(&self, mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
+        let mut packed = vec![0.0; self.vectors_len()];
+        for vector in &self.vectors {
+            for part in &vector.parts {
+                let values = take(&part.key, &[part.len])?;
+                for (sum, value) in packed[vector.start + part.at..].iter_mut().zip(values) {
+                    *sum += value;
+                }
+            }
+        }
+        Ok(packed)
+    }
+
+    /// Every key that is taken, with its shape.
+    pub fn keys(&self) -> impl Iterator<Item = (&str, Vec<usize>)> {
+        let matrices = self.matrices.iter().flat_map(|m| &m.parts).map(|p| (&*p.key, p.shape.clone()));
+        let vectors = self.vectors.iter().flat_map(|v| &v.parts).map(|p| (&*p.key, vec![p.len]));
+        matrices.chain(vectors)
+    }
+
+    pub(super) fn add_vector(&mut self, parts: Vec<VectorPart>) -> VectorId {
+        let len = parts.iter().map(|p| p.at + p.len).max().unwrap_or(0);
+        self.vectors.push(Vector { parts, len, start: self.vectors_len() });
+        VectorId(self.vectors.len() - 1)
+    }
+
+    pub(super) fn add_matrix(&mut self, parts: Vec<MatrixPart>) -> MatrixId {
+        let end =
+            |axis: usize| parts.iter().map(|p| [p.row, p.column][axis] + p.size()[axis]).max().unwrap_or(0);
+        let (rows, columns) = (end(0), end(1));
+        self.matrices.push(Matrix { parts, rows, columns });
+        MatrixId(self.matrices.len() - 1)
+    }
+}
+
+/// How a packed matrix is stored on a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats: half the memory and traffic, and exact where the checkpoint is of that kind.
+    F16,
+}
+
+impl Storage {
+    /// The bytes to upload, little-endian, padded with zeros to a multiple of 4.
+    #[must_use]
+    pub fn encode(self, values: &[f32]) -> Vec<u8> {
+        match self {
+            Storage::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            Storage::F16 => {
+                let mut bytes: Vec<u8> =
+                    values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect();
+                bytes.resize(bytes.len().next_multiple_of(4), 0);
+                bytes
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(_: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        Ok((0..shape.iter().product::<usize>()).map(|i| i as f32).collect())
+    }
+
+    fn part(shape: &[usize], layout: Layout, row: usize, column: usize) -> MatrixPart {
+        MatrixPart { key: String::new(), shape: shape.to_vec(), layout, row, column }
+    }
+
+    #[test]
+    fn a_convolution_is_turned_tap_by_tap_and_a_shortcut_stands_below() {
+        let mut p = Parameters::default();
+        let id = p.add_matrix(vec![
+            part(&[2, 2, 1, 3], Layout::Product, 0, 0),
+            part(&[2, 1], Layout::Product, 6, 0),
+        ]);
+        let m = &p.matrices[id.0];
+        assert_eq!((m.rows, m.columns), (7, 2));
+        // [out][in][tap] is 6·out + 3·in + tap.
+        let expected = [0, 6, 3, 9, 1, 7, 4, 10, 2, 8, 5, 11, 0, 1];
+        assert_eq!(m.pack(count).unwrap(), expected.map(|v| v as f32));
+    }
+
+    #[test]
+    fn maps_side_by_side_leave_zeros_between_them_and_tables_stay() {
+        let mut p = Parameters::default();
+        let sides =
+            p.add_matrix(vec![part(&[1, 2], Layout::Product, 0, 0), part(&[2, 2], Layout::Product, 0, 2)]);
+        assert_eq!(p.matrices[sides.0].pack(count).unwrap(), [0., 0., 0., 2., 1., 0., 1., 3.]);
+        let table = p.add_matrix(vec![part(&[3, 2], Layout::Table, 0, 0)]);
+        assert_eq!(p.matrices[table.0].pack(count).unwrap(), [0., 1., 2., 3., 4., 5.]);
+    }
+
+    #[test]
+    fn vectors_start_at_multiples_of_four_and_shared_places_add_up() {
+        let mut p = Parameters::default();
+        let part = |at| VectorPart { key: String::new(), len: 3, at };
+        p.add_vector(vec![part(0)]);
+        p.add_vector(vec![part(0), part(0), part(3)]);
+        let expected = [0., 1., 2., 0., 0., 2., 4., 0., 1., 2., 0., 0.];
+        assert_eq!(p.pack_vectors(count).unwrap(), expected);
+    }
+
+    #[test]
+    fn storage_is_little_endian_and_whole_words() {
+        assert_eq!(Storage::F32.encode(&[1.0]), [0, 0, 0x80, 0x3f]);
+        assert_eq!(Storage::F16.encode(&[1.0, -2.0, 0.5]), [0, 0x3c, 0, 0xc0, 0, 0x38, 0, 0]);
+    }
+}
