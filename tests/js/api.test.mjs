@@ -1,6 +1,7 @@
 // The JavaScript API from end to end, on a stand-in engine: what it gives, how it ends, and what stays usable.
 
 import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
 import test, { afterEach, before, beforeEach } from 'node:test';
 import { ERROR_TYPES, Noiseball, NoiseballError } from '../../www/noiseball.js';
 import * as engine from './fake-engine.mjs';
@@ -227,12 +228,14 @@ test('a listener that throws does not break the load', async () => {
   assert.ok(reported.includes('mine'));
 });
 
-test('every error type is documented in the types', async () => {
-  const { readFile } = await import('node:fs/promises');
-  const types = await readFile(new URL('../../www/noiseball.d.ts', import.meta.url), 'utf8');
-  const listed = /type ErrorType =([^;]*);/.exec(types)[1].match(/'[^']+'/g).map((quoted) => quoted.slice(1, -1));
-  assert.deepEqual(listed, ERROR_TYPES);
-  assert.equal(new NoiseballError('busy', 'x').name, 'NoiseballError');
+test('every error type is in the types and in the documentation', async () => {
+  const read = (path) => readFile(new URL(`../../${path}`, import.meta.url), 'utf8');
+  const listed = /type ErrorType =([^;]*);/.exec(await read('www/noiseball.d.ts'))[1].match(/'[^']+'/g);
+  assert.deepEqual(listed.map((quoted) => quoted.slice(1, -1)), ERROR_TYPES);
+  const rows = (await read('docs/embedding.md')).match(/^\| `[a-z-]+` \| [A-Z]/gm);
+  assert.deepEqual(rows.map((row) => row.split('`')[1]), ERROR_TYPES);
+  const { name, type, message } = new NoiseballError('busy', 'x');
+  assert.deepEqual([name, type, message], ['NoiseballError', 'busy', 'x']);
 });
 
 async function collect(run) {

@@ -159,6 +159,7 @@ async function openFromLink() {
 /** Opens what the reader asked for, whatever a link had suggested. */
 function choose(promisedSource, address) {
   byId('invitation').hidden = true;
+  byId('stage').scrollIntoView(); // where its progress and its pictures are
   return open(promisedSource, address);
 }
 
