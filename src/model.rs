@@ -1,17 +1,15 @@
 //! A checkpoint on a device, ready to sample.
 
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::Fields;
-use crate::device::{Device, DeviceKind};
+use crate::device::{Device, DeviceKind, Network};
 use crate::error::{Error, Result};
 use crate::network::describe::{Description, describe};
-use crate::network::on_burn::BurnUNet;
 use crate::network::unet::{ClassEmbedding, UNet2DConfig};
 use crate::rng::Generator;
 use crate::sampler::{Evaluate, Options, Run, SamplerKind, Step};
@@ -188,12 +186,14 @@ const MAX_BATCH: usize = 1024;
 /// A checkpoint on a device.
 #[derive(Clone)]
 pub struct Model {
-    network: Arc<BurnUNet>,
+    network: Place,
     architecture: Arc<Architecture>,
     info: Arc<Info>,
     device: Device,
-    busy: Arc<AtomicBool>,
 }
+
+/// Where the network is while no run has it.
+type Place = Arc<Mutex<Option<Network>>>;
 
 impl Model {
     /// Checks the weights against the configuration and uploads them, one tensor after the other: a tensor of the
@@ -209,11 +209,10 @@ impl Model {
         let mut unknown_keys = architecture.unknown_keys.clone();
         unknown_keys.extend(checkpoint.weights.check(&description.parameters)?);
         let weights = &mut checkpoint.weights;
-        let network =
-            BurnUNet::new(architecture.unet.clone(), &description.parameters, &device.burn, |key, shape| {
-                let missing = || Error::MissingKey { key: key.to_owned(), expected: shape.to_vec(), more: 0 };
-                weights.take(key).ok_or_else(missing)?.to_f32(key)
-            })?;
+        let network = device.load(&architecture.unet, &description.parameters, |key, shape| {
+            let missing = || Error::MissingKey { key: key.to_owned(), expected: shape.to_vec(), more: 0 };
+            weights.take(key).ok_or_else(missing)?.to_f32(key)
+        })?;
         let classes = match architecture.unet.class_embedding {
             ClassEmbedding::Table(rows) => Some(rows),
             _ => None,
@@ -237,11 +236,10 @@ impl Model {
             device: DeviceInfo { kind: device.kind(), name: device.name().to_owned() },
         };
         Ok(Self {
-            network: Arc::new(network),
+            network: Arc::new(Mutex::new(Some(network))),
             architecture: Arc::new(architecture),
             info: Arc::new(info),
             device: device.clone(),
-            busy: Arc::default(),
         })
     }
 
@@ -285,33 +283,37 @@ impl Model {
         let shape = [options.batch, a.unet.in_channels, a.size[0], a.size[1]];
         self.device.check_limits(&describe(&a.unet, options.batch, a.size[0], a.size[1]))?;
         let run = Run::new(description, shape, generator)?;
-        let turn = Turn::take(&self.busy)?;
-        let network = Labelled { network: self.network.clone(), labels };
-        Ok(Sampling { run, network, architecture: self.architecture.clone(), turn: Some(turn) })
+        let network = Borrowed::take(&self.network)?;
+        let architecture = self.architecture.clone();
+        Ok(Sampling { run, architecture, network: Some(Labelled { network, labels }) })
     }
 }
 
-/// Held by the one run that goes on; given back when dropped.
-struct Turn(Arc<AtomicBool>);
+/// The network in the hands of the one run that goes on; given back when dropped.
+struct Borrowed {
+    place: Place,
+    network: Option<Network>,
+}
 
-impl Turn {
-    fn take(busy: &Arc<AtomicBool>) -> Result<Self> {
-        if busy.swap(true, Ordering::AcqRel) { Err(Error::Busy) } else { Ok(Self(busy.clone())) }
+impl Borrowed {
+    fn take(place: &Place) -> Result<Self> {
+        let network = place.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(Error::Busy)?;
+        Ok(Self { place: place.clone(), network: Some(network) })
     }
 }
 
-impl Drop for Turn {
+impl Drop for Borrowed {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = self.network.take();
     }
 }
 
 /// A run of a sampler on a model. To stop it, drop it between two steps.
 pub struct Sampling {
     run: Run<Generator>,
-    network: Labelled,
     architecture: Arc<Architecture>,
-    turn: Option<Turn>,
+    /// Given back as soon as the run has ended.
+    network: Option<Labelled>,
 }
 
 impl Sampling {
@@ -327,9 +329,12 @@ impl Sampling {
     /// [`Error::NotFiniteOutput`] and [`Error::DeviceLost`].
     pub async fn step(&mut self) -> Result<Option<Step<'_>>> {
         if self.run.is_finished() {
-            self.turn = None;
+            self.network = None;
         }
-        self.run.step(&mut self.network).await
+        match &mut self.network {
+            Some(network) => self.run.step(network).await,
+            None => Ok(None),
+        }
     }
 
     /// [`Self::step`] for programs that are not asynchronous.
@@ -344,13 +349,14 @@ impl Sampling {
 
 /// A network with the labels of one run.
 struct Labelled {
-    network: Arc<BurnUNet>,
+    network: Borrowed,
     labels: Option<Vec<f32>>,
 }
 
 impl Evaluate for Labelled {
     async fn evaluate(&mut self, x: &[f32], shape: [usize; 4], timestep: f64) -> Result<Vec<f32>> {
         let timesteps = vec![timestep as f32; shape[0]];
-        self.network.evaluate(x, shape, &timesteps, self.labels.as_deref()).await
+        let network = self.network.network.as_mut().ok_or(Error::Disposed)?;
+        network.evaluate(x, shape, &timesteps, self.labels.as_deref()).await
     }
 }

@@ -144,8 +144,9 @@ mod tests {
         let scale = |alpha, sigma| Prediction::Epsilon.input_scale(Level { alpha, sigma });
         assert_eq!(scale(0.6, 0.8), 1.0);
         assert_eq!(scale(3.0, 4.0), 0.2);
-        for alpha_bar in [0.0, 1e-9, 0.5, 0.9999] {
-            assert_eq!(Prediction::VPrediction.input_scale(Level::from_alpha_bar(alpha_bar)), 1.0);
+        for i in 0..1000 {
+            let level = Level::from_alpha_bar(f64::from(i) / 1000.0);
+            assert_eq!(Prediction::VPrediction.input_scale(level), 1.0);
         }
     }
 }

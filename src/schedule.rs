@@ -209,7 +209,9 @@ impl Schedule {
         let (n, t) = (steps as f64, total as f64);
         // numpy rounds halves to even, and multiplies by the steps below as they come out in floating point.
         let timesteps: Vec<usize> = match self.spacing {
-            Spacing::Leading => (0..steps).rev().map(|i| i * (total / steps) + self.steps_offset).collect(),
+            Spacing::Leading => {
+                (0..steps).rev().map(|i| (i * (total / steps)).saturating_add(self.steps_offset)).collect()
+            }
             Spacing::Linspace => {
                 let step = if steps == 1 { 0.0 } else { last / (n - 1.0) };
                 (0..steps).rev().map(|i| (i as f64 * step).round_ties_even() as usize).collect()
@@ -438,6 +440,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn trailing_rounds_where_numpy_does() {
+        // np.round(np.arange(1000, 0, -1000 / 48)) - 1: exact arithmetic makes the fourth 937.5, numpy a little less.
+        let s = read(r#"{"timestep_spacing": "trailing"}"#).unwrap();
+        assert_eq!(s.timesteps(48).unwrap()[..6], [999, 978, 957, 936, 916, 895]);
+        assert_eq!(s.timesteps(112).unwrap()[6..9], [945, 936, 928]);
     }
 
     #[test]

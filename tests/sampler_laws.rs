@@ -6,9 +6,10 @@ use std::task::{Context, Poll, Waker};
 
 use noiseball::prediction::{Level, Prediction};
 use noiseball::rng::{Generator, Normals};
-use noiseball::sampler::{Evaluate, Options, Run, SamplerKind};
+use noiseball::sampler::{Evaluate, Instruction, Options, Run, SamplerKind};
 use noiseball::schedule::Schedule;
 use noiseball::{Error, Result};
+use proptest::prelude::*;
 
 const MEAN: f64 = 0.3;
 const DEVIATION: f64 = 0.5;
@@ -291,6 +292,27 @@ fn steps_say_where_the_run_is() {
 }
 
 #[test]
+fn noise_is_drawn_when_diffusers_draws_it() {
+    let draws = |kind: SamplerKind, json: &str, options: &Options| {
+        let description = kind.describe(&schedule(json), options).unwrap();
+        let noises = description.instructions().iter().filter_map(|instruction| match instruction {
+            Instruction::Combine { noise, .. } => noise.map(|noise| noise.draw as usize),
+            _ => None,
+        });
+        let numbers: Vec<usize> = noises.collect();
+        assert!(numbers.iter().enumerate().all(|(i, draw)| i == *draw), "{numbers:?}");
+        numbers.len()
+    };
+    let (leading, trailing) = ("{}", r#"{"timestep_spacing": "trailing"}"#);
+    // The initial image, and DDPM's noise wherever t > 0: a leading list ends at 0.
+    assert_eq!(draws(SamplerKind::Ddpm, leading, &steps(10)), 1 + 9);
+    assert_eq!(draws(SamplerKind::Ddpm, trailing, &steps(10)), 1 + 10);
+    assert_eq!(draws(SamplerKind::Ddim, leading, &steps(10)), 1);
+    // Drawn on DDIM's last step too, although nothing of it is added.
+    assert_eq!(draws(SamplerKind::Ddim, leading, &Options { eta: 0.5, ..steps(10) }), 1 + 10);
+}
+
+#[test]
 fn zero_terminal_snr_stays_finite() {
     for prediction in ["epsilon", "sample", "v_prediction"] {
         for clip in [
@@ -364,4 +386,63 @@ fn shapes_without_pixels_or_with_too_many_are_refused() {
         let run = Run::new(description.clone(), shape, Generator::philox(0).unwrap());
         assert_eq!(run.unwrap_err().kind(), "invalid-option", "{shape:?}");
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whatever the file and the options say, a run ends with finite images or with an error, and never panics.
+    #[test]
+    fn no_config_and_no_option_makes_a_run_panic(
+        config in odd_config(),
+        (steps, eta, use_clipped_model_output) in (0usize..60, prop::sample::select(vec![0.0, 0.3, 1.0, -1.0]), any::<bool>()),
+    ) {
+        let Ok(schedule) = Schedule::from_json("scheduler_config.json", config.as_bytes()) else { return Ok(()) };
+        for kind in SamplerKind::ALL {
+            let options = Options { steps, eta, use_clipped_model_output };
+            let Ok(description) = kind.describe(&schedule, &options) else { continue };
+            let mut run = Run::new(description, [2, 1, 1, 3], Generator::philox(0).unwrap()).unwrap();
+            loop {
+                match pollster::block_on(run.step(&mut Constant(-0.8, 2.0))) {
+                    Ok(Some(step)) => prop_assert!(step.x.iter().all(|v| v.is_finite())),
+                    Ok(None) => break,
+                    Err(error) => {
+                        prop_assert!(matches!(error, Error::NotFiniteOutput { .. }), "{}", error);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A configuration of which any field may be absent, usual or absurd.
+fn odd_config() -> impl Strategy<Value = String> {
+    let fields: &[(&str, &[&str])] = &[
+        ("num_train_timesteps", &["1", "2", "3", "50", "1000", "0", "1000000000", "2.5"]),
+        ("beta_start", &["0.0001", "0.5", "1e-16", "1e-300", "0", "-1", "1", "NaN"]),
+        ("beta_end", &["0.02", "0.9", "1e-16", "1", "1e300", "-0.0"]),
+        ("beta_schedule", &["\"linear\"", "\"scaled_linear\"", "\"squaredcos_cap_v2\"", "\"sigmoid\""]),
+        ("trained_betas", &["null", "[0.1, 0.2, 0.999999]", "[0.5]", "[]", "[1e-16, 0.3]"]),
+        ("rescale_betas_zero_snr", &["true", "false"]),
+        ("prediction_type", &["\"epsilon\"", "\"sample\"", "\"v_prediction\""]),
+        (
+            "variance_type",
+            &["\"fixed_small\"", "\"fixed_large\"", "\"learned\"", "\"learned_range\"", "null"],
+        ),
+        ("timestep_spacing", &["\"leading\"", "\"linspace\"", "\"trailing\""]),
+        ("steps_offset", &["0", "1", "49", "2147483648"]),
+        ("clip_sample", &["true", "false"]),
+        ("clip_sample_range", &["1", "1e-300", "1e300"]),
+        ("thresholding", &["true", "false"]),
+        ("dynamic_thresholding_ratio", &["0.9", "1", "1e-300"]),
+        ("sample_max_value", &["1", "1e-300", "1e300", "2"]),
+        ("set_alpha_to_one", &["true", "false"]),
+    ];
+    let choices: Vec<_> =
+        fields.iter().map(|(_, values)| prop::option::of(prop::sample::select(*values))).collect();
+    choices.prop_map(move |values| {
+        let pairs = fields.iter().zip(values).filter_map(|((key, _), v)| Some(format!("\"{key}\": {}", v?)));
+        format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+    })
 }

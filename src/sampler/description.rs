@@ -404,6 +404,18 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_effect_is_not_read() {
+        let mut run = Recorder::new(Prediction::Sample);
+        let x = run.start(1.0);
+        let d = run.denoise(x, Level { alpha: 0.6, sigma: 0.8 }, 9.0);
+        let x0 = run.combine(d.x0);
+        run.end_step(9.0, x, x0);
+        let description = run.finish().unwrap();
+        let Instruction::Combine { terms, .. } = &description.instructions()[2] else { panic!() };
+        assert_eq!(terms[..], [(d.output, 1.0)]);
+    }
+
+    #[test]
     fn what_nothing_reads_does_not_take_the_place_of_what_something_reads() {
         let mut run = Recorder::new(Prediction::Epsilon);
         let x = run.start(1.0);

@@ -68,6 +68,15 @@ impl SamplerKind {
         }
     }
 
+    /// The number of steps where a caller names none, as diffusers' pipelines have it.
+    #[must_use]
+    pub fn default_steps(self, train_timesteps: usize) -> usize {
+        match self {
+            Self::Ddpm => train_timesteps,
+            Self::Ddim => 50.min(train_timesteps),
+        }
+    }
+
     /// Describes a run.
     ///
     /// # Errors

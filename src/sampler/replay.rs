@@ -89,6 +89,12 @@ impl<N: Normals> Run<N> {
         Ok(Self { description, shape, noise, slots, next: 0, index: 0 })
     }
 
+    /// Whether every step has been taken.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.index == self.description.steps()
+    }
+
     /// The next step of the sampler with all its evaluations of the network, or `None` after the last.
     ///
     /// # Errors
