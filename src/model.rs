@@ -284,7 +284,8 @@ impl Model {
         self.device.check_limits(&describe(&a.unet, options.batch, a.size[0], a.size[1]))?;
         let run = Run::new(description, shape, generator)?;
         let network = Borrowed::take(&self.network)?;
-        Ok(Sampling { run, network: Some(Labelled { network, labels }) })
+        let architecture = self.architecture.clone();
+        Ok(Sampling { run, architecture, network: Some(Labelled { network, labels }) })
     }
 }
 
@@ -310,11 +311,18 @@ impl Drop for Borrowed {
 /// A run of a sampler on a model. To stop it, drop it between two steps.
 pub struct Sampling {
     run: Run<Generator>,
+    architecture: Arc<Architecture>,
     /// Given back as soon as the run has ended.
     network: Option<Labelled>,
 }
 
 impl Sampling {
+    /// What is being sampled from; its schedule says how noisy a timestep is.
+    #[must_use]
+    pub fn architecture(&self) -> &Arc<Architecture> {
+        &self.architecture
+    }
+
     /// The next step, or `None` after the last; the last step's `x` are the pictures.
     ///
     /// # Errors

@@ -14,6 +14,13 @@ impl Level {
     /// No noise at all.
     pub const CLEAN: Self = Self { alpha: 1.0, sigma: 0.0 };
 
+    /// The noise's share of the variance, 0 (none) to 1 (nothing else), for images of variance 1.
+    #[must_use]
+    pub fn noise_share(self) -> f64 {
+        let noise = self.sigma.powi(2);
+        noise / (self.alpha.powi(2) + noise)
+    }
+
     /// The variance-preserving level of DDPM's ᾱ: `alpha² = ᾱ`, `sigma² = 1 - ᾱ`.
     #[must_use]
     pub fn from_alpha_bar(alpha_bar: f64) -> Self {

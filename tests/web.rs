@@ -184,6 +184,8 @@ async fn bad_options_throw_typed_errors_and_the_model_goes_on() {
     let first = run.next().await.unwrap();
     let field = |step: &JsValue, name: &str| Reflect::get(step, &name.into()).unwrap();
     assert_eq!(field(&first, "total"), 2);
+    let noise = field(&first, "noise").as_f64().unwrap();
+    assert!(0.5 < noise && noise <= 1.0, "{noise}");
     assert_eq!(field(&first, "pictures").unchecked_into::<js_sys::Uint8ClampedArray>().length(), 8 * 8 * 4);
     assert!(field(&first, "latents").is_undefined());
     let last = run.next().await.unwrap();

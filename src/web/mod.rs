@@ -192,6 +192,7 @@ struct StepFacts {
     index: usize,
     total: usize,
     timestep: f64,
+    noise: f64,
     batch: usize,
     width: usize,
     height: usize,
@@ -208,14 +209,22 @@ impl Run {
     /// # Errors
     /// `checkpoint` where the network's output is not finite, `device-lost`.
     pub async fn next(&mut self) -> JsResult<JsValue> {
+        let architecture = self.0.architecture().clone();
         let step = match self.0.step().await {
             Ok(Some(step)) => step,
             Ok(None) => return Ok(JsValue::UNDEFINED),
             Err(e) => return Err(thrown(&e)),
         };
         let [batch, _, height, width] = step.shape;
-        let facts =
-            StepFacts { index: step.index, total: step.total, timestep: step.timestep, batch, width, height };
+        let facts = StepFacts {
+            index: step.index,
+            total: step.total,
+            timestep: step.timestep,
+            noise: architecture.schedule.level(step.timestep as usize).noise_share(),
+            batch,
+            width,
+            height,
+        };
         let js = serialize(&facts)?;
         let pixels = |x: &[f32]| js_sys::Uint8ClampedArray::from(&to_rgba(x, step.shape)[..]);
         Reflect::set(&js, &"pictures".into(), &pixels(step.x))?;

@@ -1,0 +1,79 @@
+// What the specs share: Playwright's test with a watch over the page's console, and the page's own signs.
+
+import { existsSync, readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { test as base, expect } from '@playwright/test';
+
+export { expect };
+
+/** The folder with checkpoints that Python's diffusers wrote. */
+export const checkpoints = fileURLToPath(new URL('../fixtures/checkpoints/', import.meta.url));
+
+/** A quick run, for a software adapter on few cores. */
+export const QUICK = '#batch=2&steps=4&seed=5&lock=1&sampler=ddim&device=cpu';
+
+/**
+ * `problems` collects what must never happen on the page: a script that throws, and anything that the page's own
+ * Content-Security-Policy had to block. Every test fails when there is one.
+ */
+export const test = base.extend({
+  problems: [
+    async ({ page }, use) => {
+      const problems = [];
+      page.on('pageerror', (error) => problems.push(`thrown: ${error.message}`));
+      page.on('console', (message) => {
+        if (/Content.Security.Policy|Refused to|unsafe-eval|blocked by CSP/i.test(message.text())) problems.push(message.text());
+      });
+      await use(problems);
+      expect(problems).toEqual([]);
+    },
+    { auto: true },
+  ],
+});
+
+/** Opens the page with these settings and waits for the first pictures. */
+export async function openPage(page, hash = QUICK, base = './') {
+  await page.goto(`${base}${hash}`);
+  await finished(page);
+}
+
+/** Waits until a run has come to its end. */
+export async function finished(page) {
+  await expect(page.locator('#status')).toHaveText(/pictures? in \d/);
+}
+
+/** The pixels of the left grid, to compare. */
+export function picture(page, id = 'noisy') {
+  return page.evaluate((canvas) => document.getElementById(canvas).toDataURL(), id);
+}
+
+/** What the page says went wrong. */
+export function notice(page) {
+  return page.locator('#notice');
+}
+
+/**
+ * Drops the files of a folder onto the page: {name, bytes} each, as loose files (a script cannot make a
+ * directory entry; choosing a folder is tested with the folder button).
+ */
+export async function dropFiles(page, files) {
+  const plain = files.map(({ name, bytes }) => ({ name, base64: Buffer.from(bytes).toString('base64') }));
+  await page.evaluate((list) => {
+    const transfer = new DataTransfer();
+    for (const { name, base64 } of list) {
+      const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+      transfer.items.add(new File([bytes], name));
+    }
+    for (const type of ['dragenter', 'dragover', 'drop']) {
+      document.body.dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+    }
+  }, plain);
+}
+
+/** All files below a folder, with their paths from there. */
+export function filesBelow(folder) {
+  if (!existsSync(folder)) throw new Error(`there is no fixture ${folder}`);
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => ({ name: entry.name, path: `${entry.parentPath}/${entry.name}` }));
+}

@@ -1,0 +1,255 @@
+// The JavaScript API from end to end, on a stand-in engine: what it gives, how it ends, and what stays usable.
+
+import assert from 'node:assert/strict';
+import { readFile } from 'node:fs/promises';
+import test, { afterEach, before, beforeEach } from 'node:test';
+import { ERROR_TYPES, Noiseball, NoiseballError } from '../../www/noiseball.js';
+import * as engine from './fake-engine.mjs';
+import { checkpointFiles, FakeCaches, installWorker, served, serveFiles } from './web-fakes.mjs';
+
+let files, server, url, workers;
+const scope = { isSecureContext: true, navigator: {} };
+
+before(() => (workers = installWorker(engine, scope)));
+beforeEach(async () => {
+  globalThis.caches = new FakeCaches();
+  Object.assign(scope, { isSecureContext: true, navigator: { gpu: { requestAdapter: async () => ({ info: { vendor: 'acme', architecture: 'one', description: '' } }) } } });
+  engine.settings.stepMilliseconds = 0;
+  files = served(checkpointFiles());
+  server = await serveFiles(files);
+  url = `${server.url}model/`;
+});
+afterEach(async () => {
+  await server.close();
+  await soon(() => engine.alive.runs === 0);
+});
+
+test('a model loads from an address and samples', async () => {
+  const seen = [];
+  const model = await Noiseball.load(url, { onProgress: (progress) => seen.push(progress) });
+  assert.equal(model.info.name, 'model');
+  assert.deepEqual(model.info.labels, ['happy', 'sad']);
+  assert.deepEqual(model.info.device, { kind: 'gpu', name: 'acme one', reason: null });
+  assert.deepEqual(seen.at(-1), { stage: 'compile', loaded: 1, total: 1, file: null });
+  const download = seen.filter(({ stage }) => stage === 'download').at(-1);
+  assert.equal(download.loaded, download.total);
+
+  const steps = await collect(model.sample({ steps: 4, batch: 2, seed: 1 }));
+  assert.deepEqual(steps.map(({ index }) => index), [0, 1, 2, 3]);
+  assert.equal(steps[0].pictures.length, 2 * 8 * 8 * 4);
+  assert.deepEqual(steps.map(({ latents }) => latents?.length), [undefined, undefined, undefined, 2 * 3 * 8 * 8]);
+  model.dispose();
+  await soon(() => engine.alive.models === 0);
+});
+
+test('a model loads from files', async () => {
+  const list = Object.entries(checkpointFiles()).map(([path, body]) =>
+    Object.assign(new File([body], path.split('/').at(-1)), { webkitRelativePath: `mine/${path}` }),
+  );
+  const model = await Noiseball.load(list);
+  assert.deepEqual([model.info.name, model.info.nullLabel, model.info.parameters], ['mine', 2, 1000]);
+  model.dispose();
+});
+
+test('layout B, half precision and shards are found at an address', async () => {
+  const [a, flat] = [checkpointFiles(), {}];
+  for (const [path, body] of Object.entries(a)) flat[path.split('/').at(-1)] = body;
+  const weights = flat['diffusion_pytorch_model.safetensors'];
+  const variants = {
+    whole: { 'diffusion_pytorch_model.safetensors': weights },
+    half: { 'diffusion_pytorch_model.fp16.safetensors': weights },
+    shards: {
+      'diffusion_pytorch_model.safetensors.index.json': JSON.stringify({ weight_map: { a: 'm-00001.safetensors', b: 'm-00002.safetensors', c: 'm-00001.safetensors' } }),
+      'm-00001.safetensors': weights.subarray(0, 1600),
+      'm-00002.safetensors': weights.subarray(1600),
+    },
+  };
+  delete flat['diffusion_pytorch_model.safetensors'];
+  for (const [name, variant] of Object.entries(variants)) {
+    replace(files, served({ ...flat, ...variant }));
+    const model = await Noiseball.load(url);
+    assert.equal(model.info.parameters, 1000, name);
+    model.dispose();
+    await Noiseball.purge();
+  }
+  replace(files, served(flat));
+  await assert.rejects(Noiseball.load(url), { type: 'checkpoint', message: /safe_serialization=True/ });
+  const index = { 'diffusion_pytorch_model.safetensors.index.json': JSON.stringify({ weight_map: { a: '../../secret.safetensors' } }) };
+  replace(files, served({ ...flat, ...index }));
+  await assert.rejects(Noiseball.load(url), { type: 'checkpoint', message: /secret/ });
+});
+
+test('an address with nothing at it says what was looked for', async () => {
+  await assert.rejects(Noiseball.load(`${server.url}elsewhere/`), { type: 'fetch', message: /neither unet\/config.json nor config.json/ });
+});
+
+test('a second run on a busy model is refused, and the first goes on', async () => {
+  engine.settings.stepMilliseconds = 5;
+  const model = await Noiseball.load(url);
+  const first = collect(model.sample({ steps: 5 }));
+  await assert.rejects(collect(model.sample({ steps: 5 })), { type: 'busy' });
+  assert.equal((await first).length, 5);
+  assert.equal((await collect(model.sample({ steps: 2 }))).length, 2);
+  model.dispose();
+});
+
+test('an abort ends a run at once and leaves the model usable', async () => {
+  engine.settings.stepMilliseconds = 400;
+  const model = await Noiseball.load(url);
+  const controller = new AbortController();
+  const run = collect(model.sample({ steps: 1000, signal: controller.signal }));
+  await new Promise((done) => setTimeout(done, 50));
+  const began = performance.now();
+  controller.abort();
+  await assert.rejects(run, { type: 'aborted' });
+  assert.ok(performance.now() - began < 200, 'it waited for the evaluation');
+  engine.settings.stepMilliseconds = 0;
+  assert.equal((await collect(model.sample({ steps: 2 }))).length, 2);
+  await assert.rejects(collect(model.sample({ signal: AbortSignal.abort() })), { type: 'aborted' });
+  model.dispose();
+});
+
+test('leaving the loop stops the run', async () => {
+  const model = await Noiseball.load(url);
+  for await (const step of model.sample({ steps: 9 })) if (step.index === 2) break;
+  await soon(() => engine.alive.runs === 0);
+  assert.equal((await collect(model.sample({ steps: 3 }))).length, 3);
+  model.dispose();
+});
+
+test('a model disposed of during a run ends it, and is freed after the evaluation', async () => {
+  engine.settings.stepMilliseconds = 20;
+  const model = await Noiseball.load(url);
+  const run = collect(model.sample({ steps: 1000 }));
+  await new Promise((done) => setTimeout(done, 30));
+  model.dispose();
+  model.dispose();
+  await assert.rejects(run, { type: 'disposed' });
+  await assert.rejects(collect(model.sample()), { type: 'disposed' });
+  await soon(() => engine.alive.models === 0 && engine.alive.runs === 0);
+});
+
+test('an abort during the download or the building frees everything, and the next load works', async () => {
+  for (const stage of ['download', 'compile']) {
+    const controller = new AbortController();
+    const onProgress = (progress) => progress.stage === stage && controller.abort();
+    await assert.rejects(Noiseball.load(url, { signal: controller.signal, onProgress }), { type: 'aborted' });
+    await soon(() => engine.alive.models === 0);
+    const model = await Noiseball.load(url);
+    model.dispose();
+    await soon(() => engine.alive.models === 0);
+  }
+  await assert.rejects(Noiseball.load(url, { signal: AbortSignal.abort() }), { type: 'aborted' });
+});
+
+test('a wrong option is an error of that type and ends nothing else', async () => {
+  const model = await Noiseball.load(url);
+  await assert.rejects(collect(model.sample({ sampler: 'magic' })), { type: 'invalid-option' });
+  await assert.rejects(collect(model.sample({ steps: 0 })), { type: 'invalid-option' });
+  assert.equal((await collect(model.sample({ steps: 1 }))).length, 1);
+  model.dispose();
+  await assert.rejects(Noiseball.load(url, { device: 'toaster' }), { type: 'invalid-option' });
+});
+
+test('the CPU takes over with the exact reason; a GPU asked for is refused with it', async () => {
+  const cases = {
+    'insecure-context': { isSecureContext: false, navigator: {} },
+    'no-webgpu': { isSecureContext: true, navigator: {} },
+    'no-adapter': { isSecureContext: true, navigator: { gpu: { requestAdapter: async () => null } } },
+  };
+  for (const [reason, faked] of Object.entries(cases)) {
+    Object.assign(scope, faked);
+    const model = await Noiseball.load(url);
+    assert.deepEqual(model.info.device, { kind: 'cpu', name: 'CPU', reason });
+    model.dispose();
+    await assert.rejects(Noiseball.load(url, { device: 'gpu' }), { type: reason });
+    const chosen = await Noiseball.load(url, { device: 'cpu' });
+    assert.equal(chosen.info.device.reason, null);
+    chosen.dispose();
+  }
+});
+
+test('a model that the GPU cannot take goes to the CPU unless the GPU was asked for', async () => {
+  replace(files, served(checkpointFiles({ config: { too_large: true } })));
+  const model = await Noiseball.load(url);
+  assert.deepEqual(model.info.device, { kind: 'cpu', name: 'CPU', reason: 'limit' });
+  model.dispose();
+  await assert.rejects(Noiseball.load(url, { device: 'gpu' }), { type: 'limit' });
+});
+
+test('files that turn out unreadable are not kept, so a repaired server is believed', async () => {
+  replace(files, served(checkpointFiles({ weights: Buffer.alloc(8) }), { etag: '"same"' }));
+  await assert.rejects(Noiseball.load(url), { type: 'checkpoint' });
+  replace(files, served(checkpointFiles(), { etag: '"same"' }));
+  (await Noiseball.load(url)).dispose();
+});
+
+test('a dead worker ends what was under way with a typed error, and the next load starts another', async () => {
+  engine.settings.stepMilliseconds = 20;
+  const model = await Noiseball.load(url);
+  const run = collect(model.sample({ steps: 1000 }));
+  const count = workers.length;
+  workers.at(-1).crash('unreachable');
+  await assert.rejects(run, { type: 'device-lost', message: /unreachable.*Load the model again/ });
+  await assert.rejects(collect(model.sample()), { type: 'device-lost' });
+  model.dispose();
+  const next = await Noiseball.load(url);
+  assert.equal(workers.length, count + 1);
+  assert.equal((await collect(next.sample({ steps: 1 }))).length, 1);
+  next.dispose();
+  Object.assign(engine.alive, { models: 0, runs: 0 }); // the dead worker took its own along
+});
+
+test('a page of another site starts the worker through a blob', async () => {
+  const Plain = globalThis.Worker;
+  workers.at(-1).crash('start over');
+  const asked = [];
+  globalThis.Worker = class extends Plain {
+    constructor(address, options) {
+      asked.push([String(address), options.type]);
+      if (!String(address).startsWith('blob:')) throw new DOMException('cross-origin', 'SecurityError');
+      super(address);
+    }
+  };
+  try {
+    (await Noiseball.load(url)).dispose();
+    assert.deepEqual(asked.map(([, type]) => type), ['module', 'module']);
+    const script = await (await fetch(asked[1][0])).text();
+    assert.equal(script, `import ${JSON.stringify(asked[0][0])};`);
+  } finally {
+    globalThis.Worker = Plain;
+  }
+});
+
+test('a listener that throws does not break the load', async () => {
+  const reported = [];
+  globalThis.reportError = (error) => reported.push(error.message);
+  (await Noiseball.load(url, { onProgress: () => { throw new Error('mine'); } })).dispose();
+  assert.ok(reported.includes('mine'));
+});
+
+test('every error type is in the types and in the documentation', async () => {
+  const read = (path) => readFile(new URL(`../../${path}`, import.meta.url), 'utf8');
+  const listed = /type ErrorType =([^;]*);/.exec(await read('www/noiseball.d.ts'))[1].match(/'[^']+'/g);
+  assert.deepEqual(listed.map((quoted) => quoted.slice(1, -1)), ERROR_TYPES);
+  const rows = (await read('docs/embedding.md')).split('\n## Errors\n')[1].match(/^\| `[a-z-]+` \| [A-Z]/gm);
+  assert.deepEqual(rows.map((row) => row.split('`')[1]), ERROR_TYPES);
+  const { name, type, message } = new NoiseballError('busy', 'x');
+  assert.deepEqual([name, type, message], ['NoiseballError', 'busy', 'x']);
+});
+
+async function collect(run) {
+  const steps = [];
+  for await (const step of run) steps.push(step);
+  return steps;
+}
+
+function replace(target, source) {
+  for (const key of Object.keys(target)) delete target[key];
+  Object.assign(target, source);
+}
+
+async function soon(condition) {
+  for (let i = 0; i < 200 && !condition(); i++) await new Promise((done) => setTimeout(done, 10));
+  assert.ok(condition(), `not within two seconds: ${condition}`);
+}

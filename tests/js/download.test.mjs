@@ -1,0 +1,154 @@
+// Files over a network that fails in every usual way, through a cache that must never hold half a file.
+
+import assert from 'node:assert/strict';
+import test, { beforeEach, afterEach } from 'node:test';
+import { purge } from '../../www/cache.js';
+import { download, downloadBytes } from '../../www/download.js';
+import { FakeCaches, serveFiles } from './web-fakes.mjs';
+
+const BODY = Buffer.from(Array.from({ length: 200_000 }, (_, i) => i % 251));
+let files, server, url;
+
+beforeEach(async () => {
+  globalThis.caches = new FakeCaches();
+  files = { '/w': { body: BODY, headers: { etag: '"1"' } } };
+  server = await serveFiles(files);
+  url = `${server.url}w`;
+});
+afterEach(() => server.close());
+
+test('a file arrives whole, with progress up to its length', async () => {
+  const seen = [];
+  const bytes = await downloadBytes(url, { onProgress: (loaded, total) => seen.push([loaded, total]) });
+  assert.deepEqual(Buffer.from(bytes), BODY);
+  assert.deepEqual(seen[0], [0, BODY.length]);
+  assert.deepEqual(seen.at(-1), [BODY.length, BODY.length]);
+});
+
+test('the second visit asks only whether the file changed', async () => {
+  await downloadBytes(url, {});
+  const bytes = await downloadBytes(url, {});
+  assert.deepEqual(Buffer.from(bytes), BODY);
+  assert.deepEqual(server.requests, ['GET /w', 'HEAD /w']);
+});
+
+test('a changed file is downloaded again and replaces the stored one', async () => {
+  await downloadBytes(url, {});
+  files['/w'] = { body: 'new', headers: { etag: '"2"' } };
+  assert.equal(Buffer.from(await downloadBytes(url, {})).toString(), 'new');
+  assert.equal(Buffer.from(await downloadBytes(url, {})).toString(), 'new');
+  assert.deepEqual(server.requests, ['GET /w', 'HEAD /w', 'GET /w', 'HEAD /w']);
+});
+
+test('a weak ETag is the same file, and a date with a length will do', async () => {
+  await downloadBytes(url, {});
+  files['/w'].headers = { etag: 'W/"1"' };
+  await downloadBytes(url, {});
+  assert.deepEqual(server.requests, ['GET /w', 'HEAD /w']);
+
+  await purge();
+  files['/w'].headers = { 'last-modified': 'Tue, 01 Sep 2026 00:00:00 GMT' };
+  await downloadBytes(url, {});
+  await downloadBytes(url, {});
+  assert.deepEqual(server.requests.slice(2), ['GET /w', 'HEAD /w']);
+  files['/w'].body = 'another length, one date';
+  assert.equal((await downloadBytes(url, {})).length, 24);
+});
+
+test('a file that cannot be checked is downloaded on every visit', async () => {
+  files['/w'].headers = {};
+  await downloadBytes(url, {});
+  await downloadBytes(url, {});
+  assert.deepEqual(server.requests, ['GET /w', 'HEAD /w', 'GET /w']);
+});
+
+test('without a network the stored file serves, and a stored absence too', async () => {
+  await downloadBytes(url, {});
+  assert.equal(await downloadBytes(`${server.url}none`, { optional: true }), null);
+  await server.close();
+  assert.deepEqual(Buffer.from(await downloadBytes(url, {})), BODY);
+  assert.equal(await downloadBytes(`${server.url}none`, { optional: true }), null);
+});
+
+test('without a network and without a stored file the error says what may be wrong', async () => {
+  await server.close();
+  await assert.rejects(downloadBytes(url, {}), { type: 'fetch', message: /could not reach .*Access-Control-Allow-Origin/ });
+});
+
+test('a connection cut once is tried again, with a new sink and without storing the half', async () => {
+  files['/w'].cutAfter = [70_000];
+  const sinks = [];
+  const open = (length) => sinks.push({ length, loaded: 0, freed: 0, push: (chunk) => (sinks.at(-1).loaded += chunk.length), free: () => sinks.at(-1).freed++ }) && sinks.at(-1);
+  const sink = await download(url, { open });
+  assert.equal(sink, sinks[1]);
+  assert.deepEqual(sinks.map(({ length, loaded, freed }) => [length, loaded === BODY.length, freed]), [
+    [BODY.length, false, 1],
+    [BODY.length, true, 0],
+  ]);
+  assert.deepEqual(server.requests, ['GET /w', 'GET /w']);
+});
+
+test('a connection cut twice is an error that says so, and nothing is stored', async () => {
+  files['/w'].cutAfter = [70_000, 70_000];
+  await assert.rejects(downloadBytes(url, {}), { type: 'fetch', message: /was cut after \d+ of 200000 bytes/ });
+  assert.deepEqual(caches.urls, []);
+  assert.equal(server.requests.length, 2);
+});
+
+test('a stored file shorter than it was announced is not believed', async () => {
+  await downloadBytes(url, {});
+  const [store] = caches.stores.values();
+  store.get(url).body = store.get(url).body.slice(0, 1000);
+  assert.deepEqual(Buffer.from(await downloadBytes(url, {})), BODY);
+});
+
+test('each HTTP status says what it means; only absence may be optional', async () => {
+  for (const [status, pattern] of [[404, /no such file.*Check the address/], [401, /asks for a login/], [429, /refuses further requests/], [500, /HTTP status 500/]]) {
+    files['/s'] = { body: 'x', status };
+    await assert.rejects(downloadBytes(`${server.url}s`, {}), { type: 'fetch', message: pattern });
+  }
+  await assert.rejects(downloadBytes(`${server.url}s`, { optional: true }), { type: 'fetch' });
+  for (const status of [403, 404, 410]) {
+    files['/s'] = { body: 'x', status };
+    assert.equal(await downloadBytes(`${server.url}s`, { optional: true }), null);
+  }
+});
+
+test('a front page sent instead of a missing file is a missing file', async () => {
+  files['/spa.json'] = { body: '<!doctype html>', headers: { 'content-type': 'text/html; charset=utf-8' } };
+  assert.equal(await downloadBytes(`${server.url}spa.json`, { optional: true }), null);
+});
+
+test('an abort half way ends at once, stores nothing, and the next download works', async () => {
+  const controller = new AbortController();
+  const promise = downloadBytes(url, { signal: controller.signal, onProgress: (loaded) => loaded > 0 && controller.abort() });
+  await assert.rejects(promise, { type: 'aborted' });
+  assert.deepEqual(caches.urls, []);
+  assert.deepEqual(Buffer.from(await downloadBytes(url, {})), BODY);
+  await assert.rejects(downloadBytes(url, { signal: AbortSignal.abort() }), { type: 'aborted' });
+});
+
+test('a sink that refuses ends the download with its own error, and the file is not stored', async () => {
+  const refusal = Object.assign(new Error('not safetensors'), { type: 'checkpoint' });
+  const open = () => ({ push: () => { throw refusal; } });
+  await assert.rejects(download(url, { open }), refusal);
+  assert.deepEqual(caches.urls, []);
+});
+
+test('refused, missing and forbidden storage change nothing but the next visit', async () => {
+  caches.refuse = true;
+  await downloadBytes(url, {});
+  delete globalThis.caches;
+  await downloadBytes(url, {});
+  globalThis.caches = { open: () => Promise.reject(new DOMException('no', 'SecurityError')), delete: () => Promise.reject(new Error('no')) };
+  assert.deepEqual(Buffer.from(await downloadBytes(url, {})), BODY);
+  await purge();
+  assert.deepEqual(server.requests, ['GET /w', 'GET /w', 'GET /w']);
+});
+
+test('purge forgets every file', async () => {
+  await downloadBytes(url, {});
+  assert.deepEqual(caches.urls, [url]);
+  await purge();
+  assert.deepEqual(caches.urls, []);
+});

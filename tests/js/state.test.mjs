@@ -1,0 +1,43 @@
+// The page's settings: what a link carries is what it restores.
+
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { readHash, ROWS, writeHash } from '../../www/site/state.js';
+
+const defaults = Object.fromEntries(ROWS.map((row) => [row.name, row.default]));
+
+test('an empty hash means the defaults', () => {
+  assert.deepEqual(readHash(''), defaults);
+  assert.deepEqual(readHash('#'), defaults);
+});
+
+test('every setting survives a link, at values other than the default', () => {
+  const other = {
+    model: 'https://example.org/a b/?x=1&y=#z',
+    label: 'each',
+    batch: 3,
+    seed: Number.MAX_SAFE_INTEGER,
+    lock: true,
+    sampler: 'ddpm',
+    steps: 1000,
+    eta: 0.35,
+    rng: 'torch',
+    device: 'cpu',
+  };
+  assert.deepEqual(Object.keys(other).sort(), Object.keys(defaults).sort(), 'a row has no value in this test');
+  for (const [name, value] of Object.entries(other)) assert.notEqual(value, defaults[name]);
+  assert.deepEqual(readHash(writeHash(other)), other);
+});
+
+test('zero, false and one are written and read as they are', () => {
+  const state = { ...defaults, seed: 0, eta: 0, batch: 1, lock: false };
+  assert.deepEqual(readHash(writeHash(state)), state);
+});
+
+test('nonsense in a link falls back to the default, setting by setting', () => {
+  const hash = '#batch=65&seed=-1&lock=maybe&sampler=magic&steps=2.5&eta=1.1&rng=dice&device=toaster&unknown=1';
+  assert.deepEqual(readHash(hash), defaults);
+  assert.equal(readHash('#batch=0').batch, defaults.batch);
+  assert.equal(readHash('#seed=9007199254740992').seed, defaults.seed);
+  assert.equal(readHash('#batch=64&seed=x').batch, 64, 'a good setting beside a bad one counts');
+});

@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { commandExports, isSite } from '../../tools/build/site.mjs';
+import { older } from '../../tools/setup/rust.mjs';
+import { lockedVersion, SetupError } from '../../tools/setup/shell.mjs';
+import { counts } from '../../tools/test/counts.mjs';
+
+/** A wasm module with an empty function exported as `name`. */
+function moduleExporting(name) {
+  const section = (id, bytes) => [id, bytes.length, ...bytes];
+  const types = section(1, [1, 0x60, 0, 0]);
+  const functions = section(3, [1, 0]);
+  const exports = section(7, [1, name.length, ...Buffer.from(name), 0, 0]);
+  const code = section(10, [1, 2, 0, 0x0b]);
+  return Uint8Array.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, ...types, ...functions, ...exports, ...code]);
+}
+
+test('a module that re-runs its constructors is noticed', () => {
+  assert.deepEqual(commandExports(moduleExporting('sample.command_export')), ['sample.command_export']);
+  assert.deepEqual(commandExports(moduleExporting('sample')), []);
+});
+
+test('tests and hidden files stay out of the site', () => {
+  assert.deepEqual(['noiseball.js', 'a.test.js', '.DS_Store', 'tests', 'config.json'].map(isSite), [true, false, false, false, true]);
+});
+
+test('versions are read from a lock file, whole names only', () => {
+  const lock = '[[package]]\nname = "wasm-bindgen-futures"\nversion = "0.4.1"\n\n[[package]]\nname = "wasm-bindgen"\nversion = "0.2.3"\n';
+  assert.equal(lockedVersion('wasm-bindgen', lock), '0.2.3');
+  assert.throws(() => lockedVersion('wasm', lock), SetupError);
+});
+
+test('Rust versions compare by number', () => {
+  assert.deepEqual([older('1.95', '1.95'), older('1.9', '1.95'), older('1.100', '1.95'), older('2.0', '1.95')], [false, true, false, false]);
+});
+
+test('closing lines are counted', () => {
+  const cargo = 'test result: ok. 3 passed; 0 failed; 1 ignored\nnoise\ntest result: FAILED. 2 passed; 4 failed; 0 ignored\n';
+  assert.deepEqual(counts.cargo(cargo), { passed: 5, failed: 4 });
+  assert.deepEqual(counts.node('ℹ tests 5\nℹ pass 3\nℹ fail 1\nℹ cancelled 1\n'), { passed: 3, failed: 2 });
+  assert.deepEqual(counts.playwright('  1 failed\n    [chromium] › a.spec.mjs\n  1 flaky\n  7 passed (3.1s)\n'), { passed: 7, failed: 2 });
+});
+
+test('the npm package and the crate have one version', () => {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url)));
+  assert.equal(lockedVersion('noiseball'), version);
+});

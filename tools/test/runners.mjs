@@ -1,0 +1,89 @@
+/**
+ * The test runners in the order they run, quick ones first. Each sets up what it needs and resolves to
+ * `{ passed, failed }`; a program that stops without a verdict counts as one failure.
+ */
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { assembleSite } from '../build/site.mjs';
+import { buildWasm } from '../build/wasm.mjs';
+import { vulkan, webDrivers } from '../setup/browsers.mjs';
+import { wasmBindgen, wasmPack } from '../setup/cargo-tools.mjs';
+import { npmPackages } from '../setup/npm.mjs';
+import { requireCargo, wasmEnvironment } from '../setup/rust.mjs';
+import { ask, root, SetupError, watch, which } from '../setup/shell.mjs';
+import { counts } from './counts.mjs';
+
+export const runners = { js, rust, lint, web, e2e };
+
+/** JavaScript's unit tests: tests/js/*.test.mjs. */
+async function js() {
+  const folder = join('tests', 'js');
+  const files = readdirSync(join(root, folder)).filter((name) => name.endsWith('.test.mjs'));
+  const run = await watch(process.execPath, ['--test', '--test-reporter=spec', ...files.map((name) => join(folder, name))]);
+  return verdict(run, counts.node);
+}
+
+/** Rust's unit, integration and documentation tests, natively. */
+async function rust({ lean }) {
+  requireCargo();
+  vulkan();
+  const run = await watch('cargo', ['test', '--locked', '--release', '--no-fail-fast', ...features(lean)]);
+  return verdict(run, counts.cargo);
+}
+
+/** rustfmt and clippy. */
+async function lint({ lean }) {
+  requireCargo();
+  const formatted = await watch('cargo', ['fmt', '--check']);
+  const driver = which('clippy-driver');
+  if (!driver || !ask(driver, ['--version']).ok) throw new SetupError('clippy is missing: `rustup component add clippy rustfmt`, or your distribution\'s package.');
+  // What `cargo clippy` does, but building rather than checking: so it shares burn with the tests' build.
+  const environment = { RUSTC_WORKSPACE_WRAPPER: driver, CLIPPY_ARGS: '-Dwarnings__CLIPPY_HACKERY__' };
+  const clean = await watch('cargo', ['build', '--locked', '--release', '--all-targets', ...features(lean)], { environment });
+  const failed = [formatted, clean].filter(({ status }) => status !== 0).length;
+  return { passed: 2 - failed, failed };
+}
+
+/** tests/web.rs, compiled to wasm, in Chromium and in Firefox. */
+async function web({ lean }) {
+  const pack = wasmPack();
+  const drivers = webDrivers();
+  const toolchain = await wasmEnvironment();
+  const environment = {
+    ...toolchain,
+    PATH: [join(wasmBindgen(), '..'), toolchain.PATH].join(process.platform === 'win32' ? ';' : ':'),
+    WASM_BINDGEN_TEST_TIMEOUT: '900',
+    WASM_BINDGEN_TEST_DRIVER_TIMEOUT: '60',
+  };
+  const total = { passed: 0, failed: 0 };
+  for (const [browser, driver] of [['chrome', ['--chromedriver', drivers.chrome]], ['firefox', ['--geckodriver', drivers.firefox]]]) {
+    const choose = [`--${browser}`, ...(driver[1] ? driver : [])];
+    const cargo = ['--locked', '--test', 'web', ...(lean ? ['--no-default-features'] : [])];
+    const run = await watch(pack, ['test', '--headless', ...choose, '--release', '--', ...cargo], { environment });
+    const { passed, failed } = verdict(run, counts.cargo);
+    console.log(`web in ${browser}: ${passed} passed, ${failed} failed`);
+    total.passed += passed;
+    total.failed += failed;
+  }
+  return total;
+}
+
+/** The built site in real browsers: tests/e2e/*.spec.mjs. */
+async function e2e({ lean }) {
+  npmPackages();
+  vulkan();
+  await buildWasm(lean ? ['--no-default-features'] : []);
+  assembleSite();
+  const playwright = join('node_modules', '@playwright', 'test', 'cli.js');
+  const run = await watch(process.execPath, [playwright, 'test', '--config', join('tests', 'e2e', 'playwright.config.mjs')]);
+  return verdict(run, counts.playwright);
+}
+
+function features(lean) {
+  return lean ? ['--no-default-features'] : ['--features', 'cli'];
+}
+
+function verdict({ status, output }, count) {
+  const { passed, failed } = count(output);
+  return { passed, failed: status !== 0 && failed === 0 ? 1 : failed };
+}

@@ -1,0 +1,112 @@
+// Checkpoint files kept between visits, in the browser's Cache API, keyed by address.
+// Only whole files are ever stored, and nothing here may fail a download: where storage is
+// refused (private windows, plain http, a full disk) the files simply stay in memory.
+
+const CACHE_NAME = 'noiseball-1';
+
+async function openCache() {
+  try {
+    return (await globalThis.caches?.open(CACHE_NAME)) ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/** The stored response for an address (a stored 404 says 'there is no such file'), or null. */
+export async function lookUp(url) {
+  try {
+    return (await (await openCache())?.match(url)) ?? null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Whether a stored response may be used: the server, asked with a HEAD, still has the same file, or the
+ * server cannot be reached at all. A file without ETag or date cannot be checked and counts as changed.
+ */
+export async function isFresh(url, stored, signal) {
+  let head;
+  try {
+    head = await fetch(url, { method: 'HEAD', cache: 'no-store', signal });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    return true; // offline
+  }
+  if (stored.status === 404) return head.status === 404;
+  if (!head.ok) return false;
+  const same = (name) => {
+    const [then, now] = [stored.headers.get(name), head.headers.get(name)].map((value) => value?.replace(/^W\//, ''));
+    return then ? then === now : undefined;
+  };
+  return same('etag') ?? (same('last-modified') === true && same('content-length') !== false);
+}
+
+/**
+ * Starts to store a file of `length` bytes (if known) that is still arriving: hand it every chunk, then `finish` or `abandon` it.
+ * Nothing is in the cache until `finish` was called and the browser has written all of it.
+ */
+export async function startStoring(url, response, length) {
+  const cache = await openCache();
+  if (!cache) return { write() {}, async finish() {}, async abandon() {} };
+  let controller;
+  const body = new ReadableStream({ start: (c) => void (controller = c) });
+  let open = true;
+  const close = (how) => {
+    if (open) how();
+    open = false;
+  };
+  const stored = cache.put(url, new Response(body, { headers: keptHeaders(response, length) })).catch(() => {
+    open = false; // refused: the quota is used up
+  });
+  return {
+    // The cache keeps the chunk until it is on disk, and the engine only reads it: no copy is needed.
+    write: (chunk) => open && controller.enqueue(chunk),
+    async finish() {
+      close(() => controller.close());
+      await stored;
+    },
+    async abandon() {
+      close(() => controller.error(new Error('incomplete')));
+      await stored;
+    },
+  };
+}
+
+/** Remembers that an optional file does not exist, so that a visit without network knows it too. */
+export async function storeAbsence(url) {
+  try {
+    await (await openCache())?.put(url, new Response(null, { status: 404 }));
+  } catch {
+    // Storage is refused: the next visit asks the server again.
+  }
+}
+
+/** Forgets one address: its file turned out not to be readable. */
+export async function evict(url) {
+  try {
+    await (await openCache())?.delete(url);
+  } catch {
+    // Nothing was stored.
+  }
+}
+
+/** Forgets everything that Noiseball stored. */
+export async function purge() {
+  try {
+    await globalThis.caches?.delete(CACHE_NAME);
+  } catch {
+    // Nothing was stored.
+  }
+}
+
+/** What says, on a later visit, whether the file is still the same. */
+function keptHeaders(response, length) {
+  const headers = new Headers();
+  for (const name of ['etag', 'last-modified']) {
+    const value = response.headers.get(name);
+    if (value) headers.set(name, value);
+  }
+  if (length !== undefined) headers.set('content-length', String(length));
+  return headers;
+}

@@ -1,0 +1,122 @@
+// The page's half of the conversation with the worker (host.js has the messages): calls that can be
+// aborted, progress, and an end for everyone when the worker dies.
+
+import { abortError, NoiseballError } from './errors.js';
+
+let current = null;
+
+/** The page's one channel; a new worker is started when there is none or the last one died. */
+export function openChannel() {
+  if (!current?.alive) current = new Channel(startWorker());
+  return current;
+}
+
+function startWorker() {
+  try {
+    // Bundlers find the worker by this very form.
+    return new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
+  } catch (error) {
+    if (error.name !== 'SecurityError') throw error;
+    // A page may not run another site's script as its worker, but its own worker may import it.
+    const script = `import ${JSON.stringify(new URL('./worker.js', import.meta.url).href)};`;
+    const url = URL.createObjectURL(new Blob([script], { type: 'text/javascript' }));
+    return new Worker(url, { type: 'module' });
+  }
+}
+
+class Channel {
+  #worker;
+  #calls = new Map();
+  #nextId = 1;
+  #ready = false;
+  #end = null;
+
+  constructor(worker) {
+    this.#worker = worker;
+    worker.addEventListener('message', ({ data }) => this.#receive(data));
+    worker.addEventListener('messageerror', () => this.#die(lost('a message could not be read')));
+    worker.addEventListener('error', (event) => {
+      event.preventDefault?.();
+      this.#die(this.#ready ? lost(event.message || 'unknown cause') : notStarted(event.message));
+    });
+  }
+
+  get alive() {
+    return this.#end === null;
+  }
+
+  /** Tells the worker something that needs no answer. */
+  post(message) {
+    if (this.alive) this.#worker.postMessage(message);
+  }
+
+  /**
+   * Asks the worker. Any of `signals` ends the wait at once; an answer that comes after that goes to `late`.
+   * @returns {Promise<any>}
+   */
+  call(message, { signals = [], onProgress, late } = {}) {
+    return new Promise((resolve, reject) => {
+      const active = signals.filter(Boolean);
+      const fired = active.find((signal) => signal.aborted);
+      if (fired) return reject(abortError(fired));
+      if (!this.alive) return reject(this.#end);
+      const id = this.#nextId++;
+      const settle = (finish) => {
+        for (const signal of active) signal.removeEventListener('abort', onAbort);
+        call.settled = true;
+        finish();
+      };
+      const onAbort = ({ target }) => {
+        this.post({ op: 'abort', id });
+        settle(() => reject(abortError(target)));
+      };
+      const call = { settled: false, settle, resolve, reject, onProgress, late };
+      for (const signal of active) signal.addEventListener('abort', onAbort);
+      this.#calls.set(id, call);
+      this.#worker.postMessage({ ...message, id });
+    });
+  }
+
+  #receive({ ready, id, progress, result, error }) {
+    if (ready) this.#ready = true;
+    const call = this.#calls.get(id);
+    if (progress && call && !call.settled) report(call.onProgress, progress);
+    if (!call || progress) return;
+    this.#calls.delete(id);
+    if (error) {
+      const typed = new NoiseballError(error.type, error.message);
+      if (!call.settled) call.settle(() => call.reject(typed));
+      if (error.fatal) this.#die(typed);
+    } else if (call.settled) {
+      call.late?.(result);
+    } else {
+      call.settle(() => call.resolve(result));
+    }
+  }
+
+  #die(error) {
+    if (!this.alive) return;
+    this.#end = error;
+    this.#worker.terminate();
+    for (const call of this.#calls.values()) if (!call.settled) call.settle(() => call.reject(error));
+    this.#calls.clear();
+  }
+}
+
+/** A listener's own mistake must not break the load that it watches. */
+function report(listener, progress) {
+  try {
+    listener?.(progress);
+  } catch (error) {
+    globalThis.reportError?.(error);
+  }
+}
+
+function lost(cause) {
+  return new NoiseballError('device-lost', `the worker stopped (${cause}). Load the model again: a new one is started`);
+}
+
+function notStarted(cause) {
+  const why = cause ? ` (${cause})` : '';
+  return new NoiseballError('fetch', `the worker's scripts could not be loaded${why}. Check that worker.js and pkg/ are served beside noiseball.js`);
+}

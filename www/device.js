@@ -1,0 +1,50 @@
+// Which device a model runs on, decided in the worker before anything is built.
+
+import { NoiseballError } from './errors.js';
+
+const WHY = {
+  'insecure-context': 'the page is not on https or localhost, so the browser hides WebGPU from it. Serve it over https',
+  'no-webgpu': 'this browser has no WebGPU. Use a current Chrome, Edge, Firefox or Safari, or the CPU device',
+  'no-adapter': 'the browser has WebGPU but found no graphics adapter that it may use. Use the CPU device',
+};
+
+/**
+ * The devices to try, best first. With 'auto' the CPU takes over where there is no GPU, and says why.
+ *
+ * @param {'auto' | 'gpu' | 'cpu'} wanted
+ * @param {{isSecureContext: boolean, navigator: Navigator}} scope the worker's global scope
+ * @returns {Promise<{kind: 'gpu' | 'cpu', name: string, reason: string | null}[]>}
+ */
+export async function devicesFor(wanted, scope) {
+  if (wanted === 'cpu') return [cpu(null)];
+  if (wanted !== 'auto' && wanted !== 'gpu') {
+    throw new NoiseballError('invalid-option', `\`device\` is '${wanted}', but it must be 'auto', 'gpu' or 'cpu'`);
+  }
+  const { adapter, reason } = await findAdapter(scope);
+  if (adapter) {
+    const gpu = { kind: 'gpu', name: adapterName(adapter.info), reason: null };
+    return wanted === 'gpu' ? [gpu] : [gpu, cpu(null)];
+  }
+  if (wanted === 'gpu') throw new NoiseballError(reason, WHY[reason]);
+  return [cpu(reason)];
+}
+
+/** The CPU, with the reason why not the GPU (null where the CPU was asked for). */
+export function cpu(reason) {
+  return { kind: 'cpu', name: 'CPU', reason };
+}
+
+async function findAdapter(scope) {
+  if (!scope.isSecureContext) return { reason: 'insecure-context' };
+  if (!scope.navigator.gpu) return { reason: 'no-webgpu' };
+  try {
+    const adapter = await scope.navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
+    return adapter ? { adapter } : { reason: 'no-adapter' };
+  } catch {
+    return { reason: 'no-adapter' };
+  }
+}
+
+function adapterName(info) {
+  return info?.description || [info?.vendor, info?.architecture].filter(Boolean).join(' ') || 'GPU';
+}

@@ -1,0 +1,161 @@
+// One file from one address, chunk by chunk, through the cache.
+
+import { abortError, NoiseballError } from './errors.js';
+import { evict, isFresh, lookUp, startStoring, storeAbsence } from './cache.js';
+
+// Statuses that mean 'no such file'. Storage servers answer 403 where listing is forbidden.
+const ABSENT = new Set([403, 404, 410]);
+
+/**
+ * Downloads a file into a sink made by `open(length)`, which has `push(chunk)`; the file is never held here.
+ * A connection that breaks half way is tried once more, with a new sink.
+ *
+ * @param {string} url
+ * @param {{signal?: AbortSignal, open: (length: number | undefined) => {push(chunk: Uint8Array): void, free?(): void},
+ *          onProgress?: (loaded: number, total: number | null) => void, optional?: boolean}} options
+ *        `optional`: a file that does not exist gives null instead of an error
+ * @returns {Promise<object | null>} the sink, full
+ */
+export async function download(url, options) {
+  try {
+    return await attempt(url, options, true);
+  } catch (error) {
+    if (!(error instanceof CutError)) throw error;
+    options.signal?.throwIfAborted();
+  }
+  return attempt(url, options, false);
+}
+
+/** Downloads a small file whole. */
+export async function downloadBytes(url, options) {
+  const sink = await download(url, { ...options, open: () => new Bytes() });
+  return sink && sink.join();
+}
+
+/** A connection that ended before its file did: worth a second try. */
+class CutError extends NoiseballError {
+  constructor(url, loaded, total, cause) {
+    const part = total ? `${loaded} of ${total} bytes` : `${loaded} bytes`;
+    super('fetch', `the connection to ${url} was cut after ${part}. Check the network and load the model again`, { cause });
+  }
+}
+
+class Bytes {
+  #chunks = [];
+
+  push(chunk) {
+    this.#chunks.push(chunk);
+  }
+
+  join() {
+    const bytes = new Uint8Array(this.#chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+    let at = 0;
+    for (const chunk of this.#chunks) {
+      bytes.set(chunk, at);
+      at += chunk.length;
+    }
+    return bytes;
+  }
+}
+
+async function attempt(url, { signal, open, onProgress, optional }, mayUseCache) {
+  if (signal?.aborted) throw abortError(signal);
+  const stored = mayUseCache ? await lookUp(url) : null;
+  const useStored = stored && (await checked(signal, isFresh(url, stored, signal)));
+  const response = useStored ? stored : await request(url, signal);
+  if (ABSENT.has(response.status) || isErrorPage(url, response)) {
+    if (!useStored) await storeAbsence(url);
+    if (optional) return null;
+    throw new NoiseballError('fetch', `no such file: ${url} (HTTP status ${response.status}). Check the address`);
+  }
+  if (!response.ok) throw new NoiseballError('fetch', statusMessage(url, response.status));
+  const total = announcedLength(response);
+  const exact = isExact(response) ? total : undefined;
+  const sink = open(exact);
+  const storing = useStored ? null : await startStoring(url, response, exact);
+  try {
+    await pour(url, response, { signal, total, exact, onProgress, push: (chunk) => (sink.push(chunk), storing?.write(chunk)) });
+    await storing?.finish();
+    return sink;
+  } catch (error) {
+    await (storing ? storing.abandon() : evict(url));
+    sink.free?.();
+    throw error;
+  }
+}
+
+async function request(url, signal) {
+  try {
+    // 'no-cache' asks the server whether the browser's own copy is still the file.
+    return await fetch(url, { signal, cache: 'no-cache' });
+  } catch (cause) {
+    if (signal?.aborted) throw abortError(signal);
+    throw new NoiseballError(
+      'fetch',
+      `could not reach ${url}: there is no network, no such server, or the server does not let other sites read ` +
+        "its files. It must answer with the header 'Access-Control-Allow-Origin'",
+      { cause },
+    );
+  }
+}
+
+async function pour(url, response, { signal, total, exact, onProgress, push }) {
+  let loaded = 0;
+  onProgress?.(loaded, total ?? null);
+  const reader = response.body?.getReader();
+  try {
+    while (reader) {
+      const { done, value } = await readChunk(reader, (cause) => new CutError(url, loaded, total, cause), signal);
+      if (done) break;
+      push(value);
+      loaded += value.length;
+      onProgress?.(loaded, total ?? null);
+    }
+  } finally {
+    reader?.cancel().catch(() => {});
+  }
+  if (exact !== undefined && loaded !== exact) throw new CutError(url, loaded, total);
+}
+
+async function readChunk(reader, cutError, signal) {
+  let result;
+  try {
+    result = await reader.read();
+  } catch (cause) {
+    throw signal?.aborted ? abortError(signal) : cutError(cause);
+  }
+  if (signal?.aborted) throw abortError(signal);
+  return result;
+}
+
+async function checked(signal, promise) {
+  try {
+    return await promise;
+  } catch (error) {
+    throw signal?.aborted ? abortError(signal) : error;
+  }
+}
+
+/** Some servers answer a missing file with their front page and status 200. */
+function isErrorPage(url, response) {
+  return response.ok && /^text\/html\b/.test(response.headers.get('content-type') ?? '') && !/\.html?$/.test(url);
+}
+
+function announcedLength(response) {
+  const length = Number(response.headers.get('content-length') ?? NaN);
+  return Number.isSafeInteger(length) && length > 0 ? length : undefined;
+}
+
+/**
+ * Whether Content-Length counts the bytes that arrive: compressed transfers count others, and another
+ * origin's Content-Encoding is hidden from scripts.
+ */
+function isExact(response) {
+  return response.type !== 'cors' && !response.headers.has('content-encoding');
+}
+
+function statusMessage(url, status) {
+  if (status === 401) return `${url} asks for a login (HTTP status 401): there is no public model at this address. Check its spelling`;
+  if (status === 429) return `${url} refuses further requests for now (HTTP status 429). Try again in a few minutes`;
+  return `${url} answered with HTTP status ${status}. Try again later, or check the address`;
+}

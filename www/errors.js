@@ -1,0 +1,55 @@
+// How things fail, as page authors see it: one class, told apart by `type`.
+
+/** Every value that `NoiseballError.type` can have. */
+export const ERROR_TYPES = Object.freeze([
+  'insecure-context', // the page is not on https or localhost, so browsers hide WebGPU
+  'no-webgpu', // the browser has no WebGPU
+  'no-adapter', // WebGPU is there, but no graphics adapter answered
+  'limit', // the network needs more than the adapter allows
+  'out-of-memory',
+  'device-lost', // the GPU or the worker went away; load the model again
+  'fetch', // a file could not be downloaded or read
+  'checkpoint', // the files are not a whole, readable checkpoint
+  'unsupported-architecture', // a checkpoint of a kind that is not supported
+  'invalid-option',
+  'busy', // the model is already sampling
+  'disposed', // the model was disposed of
+  'aborted', // the caller's AbortSignal fired
+]);
+
+/** An error with a short, stable `type` to act on and a `message` to show. */
+export class NoiseballError extends Error {
+  /**
+   * @param {string} type one of ERROR_TYPES
+   * @param {string} message what happened and what to do
+   * @param {{cause?: unknown}} [options]
+   */
+  constructor(type, message, options) {
+    super(message, options);
+    this.name = 'NoiseballError';
+    this.type = type;
+  }
+}
+
+/** The error for a fired AbortSignal; a typed reason (such as 'disposed') is kept. */
+export function abortError(signal) {
+  if (signal.reason instanceof NoiseballError) return signal.reason;
+  return new NoiseballError('aborted', 'stopped on request', { cause: signal.reason });
+}
+
+/**
+ * Turns whatever was thrown into {type, message, fatal}, which can cross to another thread.
+ * `fatal` means that the engine's memory or device can no longer be trusted.
+ */
+export function describeError(thrown) {
+  const message = String(thrown?.message ?? thrown);
+  if (ERROR_TYPES.includes(thrown?.type)) {
+    return { type: thrown.type, message, fatal: thrown.type === 'device-lost' };
+  }
+  if (thrown?.name === 'AbortError') return { type: 'aborted', message: 'stopped on request', fatal: false };
+  if (/out of memory|memory allocation|allocation failed/i.test(message)) {
+    return { type: 'out-of-memory', message: `${message}. Lower the batch size, or close other tabs`, fatal: true };
+  }
+  // A trap in WebAssembly or a bug: nothing that was in the engine is to be trusted afterwards.
+  return { type: 'device-lost', message: `the engine stopped (${message}). Load the model again: a new one is started`, fatal: true };
+}

@@ -1,0 +1,136 @@
+// The worker's half of the conversation with noiseball.js: models, runs, and whose turn it is.
+//
+// Messages in:  {id, op: 'load', source, device} · {op: 'abort', id} · {op: 'dispose', model}
+//               {id, op: 'sample', model, options} · {id, op: 'next', model} · {op: 'stop', model}
+// Messages out: {id, progress} · {id, result} · {id, error: {type, message, fatal}}
+
+import { abortError, describeError, NoiseballError } from './errors.js';
+import { Progress, readCheckpoint } from './checkpoint.js';
+import { cpu, devicesFor } from './device.js';
+
+// Where the GPU cannot take a model and the caller left the choice to us, the CPU can.
+const CPU_HELPS = new Set(['no-adapter', 'limit', 'out-of-memory']);
+
+export class Host {
+  #start;
+  #scope;
+  #post;
+  #loads = new Map();
+  #models = new Map();
+
+  /**
+   * @param {{start: (progress: Progress) => Promise<object>, scope: object, post: (message: object, transfer?: object[]) => void}} parts
+   *        `start` gives the engine's wasm module; `scope` is the worker's global scope
+   */
+  constructor({ start, scope, post }) {
+    this.#start = start;
+    this.#scope = scope;
+    this.#post = post;
+  }
+
+  /** Takes one message; answers come through `post`. */
+  async handle(message) {
+    if (message.op === 'abort') return this.#loads.get(message.id)?.abort();
+    try {
+      const result = await this.#perform(message);
+      if (message.id !== undefined) this.#post({ id: message.id, result }, buffersOf(result));
+    } catch (error) {
+      this.#post({ id: message.id, error: describeError(error) });
+    }
+  }
+
+  #perform(message) {
+    if (message.op === 'load') return this.#load(message);
+    const entry = this.#models.get(message.model);
+    if (message.op === 'dispose') {
+      this.#models.delete(message.model);
+      return entry?.inTurn(() => entry.free());
+    }
+    if (message.op === 'stop') return entry?.inTurn(() => entry.stop());
+    if (!entry) throw new NoiseballError('disposed', 'this model was disposed of; load it again');
+    return entry.inTurn(() => (message.op === 'sample' ? entry.sample(message.options) : entry.next()));
+  }
+
+  async #load({ id, source, device }) {
+    const controller = new AbortController();
+    this.#loads.set(id, controller);
+    try {
+      const progress = new Progress((state) => this.#post({ id, progress: state }));
+      const devices = await devicesFor(device, this.#scope);
+      return await this.#build(id, source, devices, progress, controller.signal);
+    } finally {
+      this.#loads.delete(id);
+    }
+  }
+
+  async #build(id, source, [device, ...others], progress, signal) {
+    const engine = this.#start(progress);
+    engine.catch(() => {}); // whoever awaits it reports it
+    const checkpoint = await readCheckpoint(source, { engine, signal, progress });
+    const { Model } = await engine;
+    if (signal.aborted) throw abortError(signal);
+    progress.compile(false);
+    let model;
+    try {
+      model = await Model.build(checkpoint.files, checkpoint.weights, device.kind);
+    } catch (error) {
+      const { type, fatal } = describeError(error);
+      if (type === 'checkpoint') await checkpoint.forget();
+      if (fatal || !CPU_HELPS.has(type) || others.length === 0 || signal.aborted) throw error;
+      return this.#build(id, source, [cpu(type)], progress, signal);
+    }
+    if (signal.aborted) {
+      model.free();
+      throw abortError(signal);
+    }
+    progress.compile(true);
+    this.#models.set(id, new Entry(model));
+    return { model: id, info: { ...model.info(), name: source.name, device } };
+  }
+}
+
+/** One model and its run. Its calls take turns: the engine must not be entered, or freed, during an evaluation. */
+class Entry {
+  #model;
+  #run = null;
+  #last = Promise.resolve();
+
+  constructor(model) {
+    this.#model = model;
+  }
+
+  inTurn(task) {
+    const result = this.#last.then(task);
+    this.#last = result.catch(() => {});
+    return result;
+  }
+
+  async sample(options) {
+    if (!this.#model) throw new NoiseballError('disposed', 'this model was disposed of; load it again');
+    if (this.#run) throw new NoiseballError('busy', 'this model is already sampling; wait for that run or stop it first');
+    this.#run = await this.#model.sample(options);
+  }
+
+  async next() {
+    if (!this.#run) return null;
+    const step = await this.#run.next();
+    if (!step) this.stop();
+    return step ?? null;
+  }
+
+  stop() {
+    this.#run?.free();
+    this.#run = null;
+  }
+
+  free() {
+    this.stop();
+    this.#model?.free();
+    this.#model = null;
+  }
+}
+
+/** A step's pixels move to the page; they are not copied. */
+function buffersOf(result) {
+  return [result?.pictures, result?.predicted, result?.latents].filter(Boolean).map((array) => array.buffer);
+}

@@ -1,0 +1,148 @@
+/** A folder's address, an `org/name` hub id, or the files of a diffusers folder. */
+export type Source =
+  | string
+  | URL
+  | File[]
+  | FileList
+  | DataTransfer
+  | DataTransferItemList
+  | FileSystemEntry[];
+
+export type Device = 'auto' | 'gpu' | 'cpu';
+
+export interface LoadProgress {
+  /** 'download': bytes of all files together. 'compile': 0 of 1, then 1 of 1. */
+  stage: 'download' | 'compile';
+  loaded: number;
+  /** Null while a server does not say how long its file is. */
+  total: number | null;
+  /** The file that moved last; null while compiling. */
+  file: string | null;
+}
+
+export interface LoadOptions {
+  /** Ends the load, at any stage, with an error of type 'aborted'. */
+  signal?: AbortSignal;
+  onProgress?: (progress: LoadProgress) => void;
+  /** 'auto' (the default) takes the GPU and falls back to the CPU; `info.device.reason` then says why. */
+  device?: Device;
+}
+
+export interface SampleOptions {
+  /** The sampler's name; by default the one that the checkpoint's scheduler names. */
+  sampler?: string;
+  /** Network evaluations, 1 to `info.trainTimesteps`; by default diffusers' number: 50 for DDIM, all for DDPM. */
+  steps?: number;
+  /** A whole number from 0 (the default) to 2^53 − 1. The same seed gives the same pictures. */
+  seed?: number;
+  /** How many pictures, 1 (the default) to 1024. */
+  batch?: number;
+  /** How much of the removed noise DDIM puts back: 0 (none, the default) to 1 (as much as DDPM). */
+  eta?: number;
+  /** DDIM: derive the predicted noise from the clipped prediction, as diffusers' option of that name does. */
+  useClippedModelOutput?: boolean;
+  /** Class numbers: one for all pictures, or one a picture. */
+  labels?: number[];
+  /** 'philox' (the default, the same on every device) or 'torch' (what PyTorch's CPU generator gives). */
+  rng?: 'philox' | 'torch';
+  /** Ends the run, within one network evaluation, with an error of type 'aborted'. */
+  signal?: AbortSignal;
+}
+
+export interface Step {
+  /** 0 for the first step. */
+  index: number;
+  total: number;
+  /** The training timestep that this step started from: high means noisy. */
+  timestep: number;
+  /** The noise's share of the pictures' variance at that timestep, 0 to 1. */
+  noise: number;
+  batch: number;
+  width: number;
+  height: number;
+  /** x_t after the step, as RGBA, `[batch, height, width, 4]`; the result, after the last step. */
+  pictures: Uint8ClampedArray;
+  /** The network's prediction x̂₀ of the finished pictures, in the same layout. */
+  predicted: Uint8ClampedArray;
+  /** On the last step only: the exact result, `[batch, channels, height, width]` in [-1, 1]. */
+  latents?: Float32Array;
+}
+
+export interface ModelInfo {
+  name: string;
+  /** How many weights. */
+  parameters: number;
+  /** Floating-point operations of one evaluation for one picture. */
+  flops: number;
+  /** Memory of the activations for one picture, in bytes. */
+  activationBytes: number;
+  channels: number;
+  width: number;
+  height: number;
+  /** The classes' names, where the model has classes and names for them. */
+  labels: string[] | null;
+  /** How many classes; null for a model without. */
+  classes: number | null;
+  /** The class that means 'any', where the model was trained with one. */
+  nullLabel: number | null;
+  scheduler: string;
+  /** The sampler that the scheduler names: the default of `sample`. */
+  sampler: string;
+  trainTimesteps: number;
+  /** Keys of the configuration and weights files that mean nothing here. */
+  unknownKeys: string[];
+  notes: string[];
+  device: {
+    kind: 'gpu' | 'cpu';
+    /** The graphics adapter's name, or 'CPU'. */
+    name: string;
+    /** Why not the GPU, as an error type; null where the GPU runs or the CPU was asked for. */
+    reason: ErrorType | null;
+  };
+}
+
+export type ErrorType =
+  | 'insecure-context'
+  | 'no-webgpu'
+  | 'no-adapter'
+  | 'limit'
+  | 'out-of-memory'
+  | 'device-lost'
+  | 'fetch'
+  | 'checkpoint'
+  | 'unsupported-architecture'
+  | 'invalid-option'
+  | 'busy'
+  | 'disposed'
+  | 'aborted';
+
+export const ERROR_TYPES: readonly ErrorType[];
+
+export class NoiseballError extends Error {
+  constructor(type: ErrorType, message: string, options?: { cause?: unknown });
+  readonly type: ErrorType;
+}
+
+export class Noiseball {
+  private constructor();
+
+  /**
+   * Loads a checkpoint. Pass a drop's DataTransfer within the event's handler: browsers empty it afterwards.
+   * Rejects with a NoiseballError.
+   */
+  static load(source: Source, options?: LoadOptions): Promise<Noiseball>;
+
+  /** Empties the cache of downloaded checkpoints. */
+  static purge(): Promise<void>;
+
+  readonly info: ModelInfo;
+
+  /**
+   * Samples a batch, step by step. The first `next()` rejects with type 'busy' while another run is going on;
+   * leaving the loop stops the run.
+   */
+  sample(options?: SampleOptions): AsyncGenerator<Step, void, void>;
+
+  /** Frees the model's memory; a run in progress ends with an error of type 'disposed'. */
+  dispose(): void;
+}

@@ -1,0 +1,131 @@
+// Where a checkpoint's files come from: a folder's address, a hub id, or files that the reader chose.
+
+import { NoiseballError } from './errors.js';
+
+const HUB = 'https://huggingface.co/';
+const HUB_ID = /^[\w-][\w.-]*\/[\w-][\w.-]*$/;
+
+/**
+ * What `Noiseball.load` was given, in a form that can cross to the worker.
+ * @typedef {{kind: 'url', url: string, name: string} |
+ *           {kind: 'files', files: {path: string, file: File}[], name: string}} Source
+ */
+
+/**
+ * Understands a folder's address, an `org/name` hub id, File[], FileList, a drop's DataTransfer (or its items or
+ * entries). Call it inside the drop event's handler: browsers empty a DataTransfer when the handler returns.
+ *
+ * @param {unknown} source
+ * @param {string} base what relative addresses are relative to
+ * @returns {Promise<Source>}
+ */
+export async function resolveSource(source, base) {
+  if (source?.kind === 'url' || source?.kind === 'files') return source; // resolved before
+  if (typeof source === 'string' || source instanceof URL) return resolveAddress(String(source).trim(), base);
+  const entries = entriesOf(source);
+  const files = entries ? await readEntries(entries) : filesOf(source);
+  if (!files) {
+    throw new NoiseballError(
+      'invalid-option',
+      "`source` must be a folder's address, a hub id such as 'org/name', or files; it is " + typeOf(source),
+    );
+  }
+  if (files.length === 0) throw new NoiseballError('checkpoint', "there are no files here. Give the folder that diffusers' save_pretrained wrote");
+  return { kind: 'files', files, name: commonFolder(files) };
+}
+
+function resolveAddress(text, base) {
+  if (HUB_ID.test(text)) return { kind: 'url', url: `${HUB}${text}/resolve/main/`, name: text };
+  let url;
+  try {
+    url = new URL(text, base);
+    if (text === '' || !/^https?:$/.test(url.protocol)) throw new TypeError('not a web address');
+  } catch (cause) {
+    throw new NoiseballError(
+      'invalid-option',
+      `'${text}' is neither a web address (https://…/folder/) nor a hub id (org/name)`,
+      { cause },
+    );
+  }
+  return hubPage(url) ?? { kind: 'url', url: folderOf(url).href, name: nameOf(folderOf(url)) };
+}
+
+/** A model's page on the hub, copied from the address bar, means the model's files. */
+function hubPage(url) {
+  const match = /^\/([\w.-]+\/[\w.-]+)(?:\/tree\/([^/]+))?\/?$/.exec(url.pathname);
+  if (url.origin + '/' !== HUB || !match) return null;
+  return { kind: 'url', url: `${HUB}${match[1]}/resolve/${match[2] ?? 'main'}/`, name: match[1] };
+}
+
+/** The checkpoint's top folder; the address may be that of one of its files. */
+function folderOf(url) {
+  const folder = new URL(url);
+  folder.hash = '';
+  folder.pathname = url.pathname
+    .replace(/\/[^/]+\.(json|safetensors|bin)$/, '/')
+    .replace(/([^/])$/, '$1/')
+    .replace(/\/(unet|scheduler)\/$/, '/');
+  return folder;
+}
+
+function nameOf(folder) {
+  const parts = folder.pathname.split('/').filter(Boolean);
+  const hub = folder.origin + '/' === HUB && parts[2] === 'resolve';
+  return decodeURIComponent(hub ? parts.slice(0, 2).join('/') : (parts.at(-1) ?? folder.hostname));
+}
+
+/** FileSystemEntry objects of a drop, or null where there are none: the source then has plain files. */
+function entriesOf(source) {
+  const items = [...(source?.items ?? (isList(source) ? source : []))];
+  const entries = items.map((item) => (typeof item?.webkitGetAsEntry === 'function' ? item.webkitGetAsEntry() : item));
+  return entries.length > 0 && entries.every((entry) => entry?.isFile || entry?.isDirectory) ? entries : null;
+}
+
+function filesOf(source) {
+  const list = source?.files ?? (isList(source) ? [...source].map((item) => item?.getAsFile?.() ?? item) : null);
+  if (!isList(list) || ![...list].every((file) => file instanceof Blob)) return null;
+  return [...list].map((file, index) => ({ path: file.webkitRelativePath || file.name || `file-${index}`, file }));
+}
+
+async function readEntries(entries) {
+  const files = await Promise.all(entries.map(readEntry));
+  return files.flat().sort((a, b) => (a.path < b.path ? -1 : 1));
+}
+
+async function readEntry(entry) {
+  try {
+    if (entry.isFile) {
+      const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+      return [{ path: entry.fullPath.replace(/^\//, ''), file }];
+    }
+    const reader = entry.createReader();
+    const children = [];
+    for (;;) {
+      // A folder's reader gives at most some hundred entries a call, and none at its end.
+      const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (batch.length === 0) return (await Promise.all(children.filter(isVisible).map(readEntry))).flat();
+      children.push(...batch);
+    }
+  } catch (cause) {
+    throw new NoiseballError('fetch', `the browser could not read ${entry.fullPath}: ${cause?.message ?? cause}`, { cause });
+  }
+}
+
+/** Version control and caches beside a checkpoint are not part of it. */
+function isVisible(entry) {
+  return !entry.name.startsWith('.');
+}
+
+function commonFolder(files) {
+  const folders = new Set(files.map(({ path }) => (path.includes('/') ? path.split('/')[0] : '')));
+  const [folder] = folders;
+  return folders.size === 1 && folder ? folder : 'your files';
+}
+
+function isList(value) {
+  return value !== null && typeof value === 'object' && typeof value.length === 'number';
+}
+
+function typeOf(value) {
+  return value === null ? 'null' : typeof value;
+}
