@@ -9,7 +9,7 @@ use golden::{cases, floats, relative_error, weight};
 use js_sys::{Object, Reflect, Uint8Array};
 use noiseball::checkpoint::WeightsReader;
 use noiseball::checkpoint::json::parse_object;
-use noiseball::network::on_burn::BurnUNet;
+use noiseball::engine::cpu::CpuNetwork;
 use noiseball::{Checkpoint, Device, Model, Rng, SampleOptions, SamplerKind, web};
 use serde_json::Value;
 use wasm_bindgen::{JsCast, JsValue};
@@ -27,31 +27,15 @@ async fn gpu() -> Device {
     Device::gpu().await.unwrap()
 }
 
-async fn outputs_agree(device: &Device, bound: f32, every: usize) {
-    for case in cases(golden::UNET).into_iter().step_by(every) {
-        let parameters = case.description().parameters;
-        let net =
-            BurnUNet::new(case.config.clone(), &parameters, device, |key, shape| Ok(weight(key, shape)))
-                .unwrap();
-        let y =
-            net.evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref()).await.unwrap();
-        let error = relative_error(&y, &floats(&case.json["output"]));
-        assert!(error <= bound, "{} on {}: {error:e}", case.name, device.name());
-    }
-}
-
 #[wasm_bindgen_test]
-async fn the_unet_on_the_cpu_is_pythons() {
+fn the_unet_on_the_cpu_is_pythons() {
     web::start();
-    outputs_agree(&Device::cpu(), 2e-5, 1).await;
-}
-
-/// A software adapter compiles shaders slowly: every fourth case.
-#[wasm_bindgen_test]
-async fn the_unet_on_webgpu_is_pythons() {
-    let device = gpu().await;
-    console_log!("WebGPU on {}", device.name());
-    outputs_agree(&device, 2e-4, 4).await;
+    for case in cases(golden::UNET) {
+        let mut net = CpuNetwork::new(case.config.clone(), |key, shape| Ok(weight(key, shape))).unwrap();
+        let y = net.evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref()).unwrap();
+        let error = relative_error(&y, &floats(&case.json["output"]));
+        assert!(error <= 2e-5, "{}: {error:e}", case.name);
+    }
 }
 
 fn checkpoint() -> Checkpoint {
