@@ -1,4 +1,5 @@
 //! Reading checkpoints: those that Python saved, and everything that is none.
+#![cfg(not(target_arch = "wasm32"))]
 
 use std::collections::BTreeMap;
 
@@ -511,7 +512,6 @@ proptest! {
 
 // ---- Whole checkpoints, from disk ----
 
-#[cfg(not(target_arch = "wasm32"))]
 mod native {
     use std::fs;
     use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
 //! Noise: PyTorch's generator against PyTorch (`fixtures/torch_rng.json`), and the laws of Philox's.
+#![cfg(not(target_arch = "wasm32"))]
 
 use noiseball::rng::{Generator, Normals, Torch};
 use serde_json::Value;

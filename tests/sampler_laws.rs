@@ -1,4 +1,5 @@
 //! What holds for any sampler, on a network that knows the answer: the exact denoiser of a Gaussian.
+#![cfg(not(target_arch = "wasm32"))]
 
 use std::future::Future;
 use std::pin::pin;

@@ -1,4 +1,5 @@
 //! DDPM and DDIM against diffusers: `fixtures/schedulers.json` and `fixtures/timesteps.json` (see `tools/golden`).
+#![cfg(not(target_arch = "wasm32"))]
 
 use noiseball::Result;
 use noiseball::rng::Normals;

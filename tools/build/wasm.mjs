@@ -1,6 +1,6 @@
 /**
  * Builds the wasm package into www/pkg (git-ignored): cargo, then wasm-bindgen when cargo's output changed.
- * Arguments for cargo, such as `--no-default-features`, are passed through.
+ * Arguments for cargo, such as `--features burn`, are passed through.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ const PACKAGE = join(root, 'www', 'pkg');
 export async function buildWasm(cargoArguments = []) {
   const environment = await wasmEnvironment();
   const bindgen = wasmBindgen();
-  step('building the wasm module (the first time takes minutes: burn is large)');
+  step('building the wasm module');
   run('cargo', ['build', '--locked', '--release', '--lib', '--target', 'wasm32-unknown-unknown', ...cargoArguments], { environment });
 
   const module = join(environment.CARGO_TARGET_DIR, 'wasm32-unknown-unknown', 'release', 'noiseball.wasm');

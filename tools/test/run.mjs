@@ -2,7 +2,7 @@
  * `npm test`: every test there is, or the runners named: `npm test -- js web`. A failing runner does not stop the
  * next. The last line is `N passed, N failed`; the exit status is 1 when anything failed.
  *
- * `--no-default-features` leaves burn out of the Rust parts: fast, for working on what does not need it.
+ * `--without-burn` leaves out the native tests that compare with burn, which takes some ten minutes to compile.
  */
 import { main, SetupError } from '../setup/shell.mjs';
 import { runners } from './runners.mjs';
@@ -11,7 +11,7 @@ await main(async () => {
   const names = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
   const unknown = names.find((name) => !(name in runners));
   if (unknown) throw new SetupError(`There is no test runner "${unknown}". Choose from: ${Object.keys(runners).join(', ')}.`);
-  const options = { lean: process.argv.includes('--no-default-features') };
+  const options = { withoutBurn: process.argv.includes('--without-burn') };
 
   const closing = [];
   const total = { passed: 0, failed: 0 };

@@ -24,28 +24,28 @@ async function js() {
 }
 
 /** Rust's unit, integration and documentation tests, natively. */
-async function rust({ lean }) {
+async function rust(options) {
   requireCargo();
   vulkan();
-  const run = await watch('cargo', ['test', '--locked', '--release', '--no-fail-fast', ...features(lean)]);
+  const run = await watch('cargo', ['test', '--locked', '--release', '--no-fail-fast', ...features(options)]);
   return verdict(run, counts.cargo);
 }
 
 /** rustfmt and clippy. */
-async function lint({ lean }) {
+async function lint(options) {
   requireCargo();
   const formatted = await watch('cargo', ['fmt', '--check']);
   const driver = which('clippy-driver');
   if (!driver || !ask(driver, ['--version']).ok) throw new SetupError('clippy is missing: `rustup component add clippy rustfmt`, or your distribution\'s package.');
   // What `cargo clippy` does, but building rather than checking: so it shares burn with the tests' build.
   const environment = { RUSTC_WORKSPACE_WRAPPER: driver, CLIPPY_ARGS: '-Dwarnings__CLIPPY_HACKERY__' };
-  const clean = await watch('cargo', ['build', '--locked', '--release', '--all-targets', ...features(lean)], { environment });
+  const clean = await watch('cargo', ['build', '--locked', '--release', '--all-targets', ...features(options)], { environment });
   const failed = [formatted, clean].filter(({ status }) => status !== 0).length;
   return { passed: 2 - failed, failed };
 }
 
 /** tests/web.rs, compiled to wasm, in Chromium and in Firefox. */
-async function web({ lean }) {
+async function web() {
   const pack = wasmPack();
   const drivers = webDrivers();
   const toolchain = await wasmEnvironment();
@@ -58,8 +58,7 @@ async function web({ lean }) {
   const total = { passed: 0, failed: 0 };
   for (const [browser, driver] of [['chrome', ['--chromedriver', drivers.chrome]], ['firefox', ['--geckodriver', drivers.firefox]]]) {
     const choose = [`--${browser}`, ...(driver[1] ? driver : [])];
-    const cargo = ['--locked', '--test', 'web', ...(lean ? ['--no-default-features'] : [])];
-    const run = await watch(pack, ['test', '--headless', ...choose, '--release', '--', ...cargo], { environment });
+    const run = await watch(pack, ['test', '--headless', ...choose, '--release', '--', '--locked', '--test', 'web'], { environment });
     const { passed, failed } = verdict(run, counts.cargo);
     console.log(`web in ${browser}: ${passed} passed, ${failed} failed`);
     total.passed += passed;
@@ -69,18 +68,18 @@ async function web({ lean }) {
 }
 
 /** The built site in real browsers: tests/e2e/*.spec.mjs. */
-async function e2e({ lean }) {
+async function e2e() {
   npmPackages();
   vulkan();
-  await buildWasm(lean ? ['--no-default-features'] : []);
+  await buildWasm();
   assembleSite();
   const playwright = join('node_modules', '@playwright', 'test', 'cli.js');
   const run = await watch(process.execPath, [playwright, 'test', '--config', join('tests', 'e2e', 'playwright.config.mjs')]);
   return verdict(run, counts.playwright);
 }
 
-function features(lean) {
-  return lean ? ['--no-default-features'] : ['--features', 'cli'];
+function features({ withoutBurn }) {
+  return ['--features', withoutBurn ? 'cli' : 'cli,burn'];
 }
 
 function verdict({ status, output }, count) {
