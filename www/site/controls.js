@@ -25,17 +25,16 @@ export class Controls {
   /** Puts the state's values on the controls. */
   show() {
     const state = this.#state;
-    for (const name of ['batch', 'seed', 'steps', 'eta', 'rng', 'device']) {
+    for (const name of ['batch', 'seed', 'sampler', 'steps', 'eta', 'rng', 'device']) {
       if (byId(name).value !== String(state[name])) byId(name).value = state[name];
     }
-    byId('sampler').value = this.#sampler();
     byId('label').value = this.#label();
-    byId('eta-field').hidden = this.#sampler() !== 'ddim';
+    byId('eta-field').hidden = state.sampler !== 'ddim';
     byId('lock').setAttribute('aria-pressed', String(state.lock));
     byId('seed-hint').textContent = state.lock ? 'Kept: every run gives the same pictures.' : 'Each run draws another seed.';
   }
 
-  /** Offers what this model has: its classes, its own sampler, its number of timesteps. */
+  /** Offers what this model has: its classes and its number of timesteps. */
   setModel(info) {
     this.#info = info;
     byId('class-field').hidden = info.classes === null;
@@ -56,15 +55,14 @@ export class Controls {
     this.#seedUsed = false;
   }
 
-  /** The state with the model's own choices written out, so that a link means the same everywhere. */
+  /** The state with the class shown written out, so that a link means the same everywhere. */
   resolvedState() {
-    return { ...this.#state, sampler: this.#sampler(), label: this.#label() };
+    return { ...this.#state, label: this.#label() };
   }
 
   /** What `model.sample` takes. */
   sampleOptions() {
-    const { batch, steps, eta, rng } = this.#state;
-    const sampler = this.#sampler();
+    const { batch, sampler, steps, eta, rng } = this.#state;
     const options = { sampler, steps: Math.min(steps, this.#info.trainTimesteps), seed: this.nextSeed(), batch, rng };
     if (sampler === 'ddim') options.eta = eta;
     if (this.#info.classes !== null) options.labels = this.#labels(batch);
@@ -89,10 +87,6 @@ export class Controls {
     if (name === 'seed') this.keepSeed();
     this.show();
     this.#changed(name);
-  }
-
-  #sampler() {
-    return this.#state.sampler || this.#info?.sampler || 'ddim';
   }
 
   #classes() {

@@ -7,7 +7,7 @@ export const SAMPLERS = [
 ];
 
 /**
- * One setting. `default` is what a hash without it means; an empty text means 'as the model says'.
+ * One setting. `default` is what a hash without it means.
  * @type {{name: string, type: string, default: any, min?: number, max?: number, choices?: {value: string, text: string}[]}[]}
  */
 export const ROWS = [
@@ -16,7 +16,8 @@ export const ROWS = [
   { name: 'batch', type: 'whole', default: 16, min: 1, max: 64 },
   { name: 'seed', type: 'whole', default: 7, min: 0, max: Number.MAX_SAFE_INTEGER },
   { name: 'lock', type: 'flag', default: false },
-  { name: 'sampler', type: 'choice', default: '', choices: SAMPLERS },
+  // Twenty steps are few for DDPM, which most checkpoints name; DDIM was made for few.
+  { name: 'sampler', type: 'choice', default: 'ddim', choices: SAMPLERS },
   { name: 'steps', type: 'whole', default: 20, min: 1, max: 1000 },
   { name: 'eta', type: 'real', default: 0, min: 0, max: 1 },
   {
