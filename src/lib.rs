@@ -1,8 +1,25 @@
 //! Noiseball samples diffusion models that Python's `diffusers` saved, in a browser tab or natively.
 
 pub mod checkpoint;
+#[cfg(feature = "burn")]
+pub mod device;
 pub mod engine;
 pub mod error;
+#[cfg(feature = "burn")]
+pub mod model;
 pub mod network;
+pub mod picture;
+pub mod prediction;
+pub mod rng;
+pub mod sampler;
+pub mod schedule;
+#[cfg(all(feature = "burn", target_arch = "wasm32"))]
+pub mod web;
 
+pub use checkpoint::Checkpoint;
+#[cfg(feature = "burn")]
+pub use device::{Device, DeviceKind};
 pub use error::{Error, Result};
+#[cfg(feature = "burn")]
+pub use model::{Model, Rng, SampleOptions, Sampling};
+pub use sampler::SamplerKind;

@@ -25,7 +25,8 @@ fn the_stream_is_the_one_python_uses() {
 fn parameters_have_pythons_names_and_shapes() {
     for case in cases(golden::UNET) {
         let mut found = case.description().parameters;
-        let mut expected: Vec<(String, Vec<usize>)> = serde_json::from_value(case.json["keys"].clone()).unwrap();
+        let mut expected: Vec<(String, Vec<usize>)> =
+            serde_json::from_value(case.json["keys"].clone()).unwrap();
         found.sort();
         expected.sort();
         assert_eq!(found, expected, "{}", case.name);

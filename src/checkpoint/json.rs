@@ -29,12 +29,12 @@ fn quote_non_finite(text: &str) -> String {
     while let Some(c) = rest.chars().next() {
         if in_string {
             out.push(c);
-            if c == '\\' {
-                if let Some(escaped) = rest[1..].chars().next() {
-                    out.push(escaped);
-                    rest = &rest[1 + escaped.len_utf8()..];
-                    continue;
-                }
+            if c == '\\'
+                && let Some(escaped) = rest[1..].chars().next()
+            {
+                out.push(escaped);
+                rest = &rest[1 + escaped.len_utf8()..];
+                continue;
             }
             in_string = c != '"';
         } else if let Some(word) = ["-Infinity", "Infinity", "NaN"].iter().find(|w| rest.starts_with(**w)) {

@@ -16,6 +16,8 @@ pub struct Description {
     pub flops: u64,
     /// The largest sum of activations alive at one time, in f32 bytes.
     pub peak_activation_bytes: u64,
+    /// The largest single parameter or activation, in f32 bytes.
+    pub largest_tensor_bytes: u64,
     /// Shape of the result, `[batch, channels, height, width]`.
     pub output: Vec<usize>,
 }
@@ -24,7 +26,7 @@ impl Description {
     /// Number of scalar parameters.
     #[must_use]
     pub fn parameter_count(&self) -> u64 {
-        self.parameters.iter().map(|(_, shape)| shape.iter().product::<usize>() as u64).sum()
+        self.parameters.iter().map(|(_, shape)| volume(shape)).sum()
     }
 }
 
@@ -60,7 +62,7 @@ struct Allocation {
 
 impl Drop for Allocation {
     fn drop(&mut self) {
-        self.memory.borrow_mut().live -= self.shape.iter().product::<usize>() as u64;
+        self.memory.borrow_mut().live -= volume(&self.shape);
     }
 }
 
@@ -76,14 +78,21 @@ struct Describe {
 
 impl Describe {
     fn tensor(&mut self, shape: Vec<usize>) -> Shape {
+        self.note_size(&shape);
         let mut memory = self.memory.borrow_mut();
-        memory.live += shape.iter().product::<usize>() as u64;
+        memory.live += volume(&shape);
         memory.peak = memory.peak.max(memory.live);
         drop(memory);
         Shape(Rc::new(Allocation { shape, memory: self.memory.clone() }))
     }
 
+    fn note_size(&mut self, shape: &[usize]) {
+        let bytes = 4 * volume(shape);
+        self.found.largest_tensor_bytes = self.found.largest_tensor_bytes.max(bytes);
+    }
+
     fn parameter(&mut self, key: String, shape: Vec<usize>) {
+        self.note_size(&shape);
         self.found.parameters.push((key, shape));
     }
 
@@ -118,7 +127,7 @@ impl Ops for Describe {
             padded.saturating_sub(3) / conv.stride + 1
         };
         let (h, w) = (size(h), size(w));
-        self.found.flops += 2 * 9 * (b * c * conv.out_channels * h * w) as u64;
+        self.found.flops += 18 * volume(&[b, c, conv.out_channels, h, w]);
         self.tensor(vec![b, conv.out_channels, h, w])
     }
 
@@ -128,14 +137,14 @@ impl Ops for Describe {
             name,
             if name.ends_with("conv_shortcut") { vec![out_channels, c, 1, 1] } else { vec![out_channels, c] },
         );
-        self.found.flops += 2 * (b * c * out_channels * h * w) as u64;
+        self.found.flops += 2 * volume(&[b, c, out_channels, h, w]);
         self.with_channels(x, out_channels)
     }
 
     fn linear(&mut self, v: &Shape, name: &str, out: usize) -> Shape {
         let (b, width) = (v.0.shape[0], v.0.shape[1]);
         self.weight_and_bias(name, vec![out, width]);
-        self.found.flops += 2 * (b * width * out) as u64;
+        self.found.flops += 2 * volume(&[b, width, out]);
         self.with_channels(v, out)
     }
 
@@ -179,7 +188,7 @@ impl Ops for Describe {
 
     fn attention(&mut self, q: &Shape, _k: &Shape, _v: &Shape, _heads: usize) -> Shape {
         let [b, c, h, w] = image(q);
-        self.found.flops += 4 * (b * c * h * w * h * w) as u64;
+        self.found.flops += 4 * volume(&[b, c, h, w, h, w]);
         self.like(q)
     }
 
@@ -203,4 +212,9 @@ impl Ops for Describe {
 fn image(x: &Shape) -> [usize; 4] {
     let s = &x.0.shape;
     [s[0], s[1], s[2], s[3]]
+}
+
+/// In 64 bits, as a product can exceed the 32 of wasm.
+fn volume(shape: &[usize]) -> u64 {
+    shape.iter().map(|n| *n as u64).product()
 }

@@ -12,7 +12,8 @@ pub const GRADIENTS: &str = include_str!("../fixtures/gradients.json");
 
 /// `count` numbers in [-1, 1] that belong to `key`: splitmix64 from the key's FNV-1a hash.
 pub fn stream(key: &str, count: usize) -> Vec<f64> {
-    let seed = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let seed =
+        key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     (1..=count as u64)
         .map(|i| {
             let z = seed.wrapping_add(i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -32,7 +33,9 @@ pub fn weight(key: &str, shape: &[usize]) -> Vec<f32> {
     let count = shape.iter().product();
     match shape {
         [_] if key == "time_proj.weight" => scaled(key, count, 4.0),
-        [_] if key.ends_with(".weight") => stream(key, count).into_iter().map(|u| (1.0 + 0.25 * u) as f32).collect(),
+        [_] if key.ends_with(".weight") => {
+            stream(key, count).into_iter().map(|u| (1.0 + 0.25 * u) as f32).collect()
+        }
         [_] => scaled(key, count, 0.25),
         _ => scaled(key, count, (3.0 / shape[1..].iter().product::<usize>() as f64).sqrt()),
     }
@@ -57,7 +60,9 @@ impl Case {
     fn new(json: &Value) -> Self {
         let name = json["name"].as_str().unwrap().to_owned();
         let (config, _) = UNet2DConfig::parse(&name, json["config"].as_object().unwrap()).unwrap();
-        let shape = <[usize; 4]>::try_from(serde_json::from_value::<Vec<usize>>(json["sample_shape"].clone()).unwrap());
+        let shape = <[usize; 4]>::try_from(
+            serde_json::from_value::<Vec<usize>>(json["sample_shape"].clone()).unwrap(),
+        );
         let shape = shape.unwrap();
         let labels = match &json["labels"] {
             Value::Null => None,

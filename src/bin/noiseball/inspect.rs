@@ -1,0 +1,85 @@
+//! `noiseball inspect`.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+use noiseball::model::Architecture;
+use noiseball::{Checkpoint, Error, Result};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// A folder that diffusers saved, the address of one, or a hub id
+    checkpoint: String,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let mut checkpoint = Checkpoint::open(&arguments.checkpoint)?;
+    let architecture = Architecture::read(&checkpoint)?;
+    let unknown_weights = checkpoint.weights.check(&architecture.description.parameters)?;
+    let report = report(&architecture, &unknown_weights);
+    match std::io::stdout().write_all(report.as_bytes()) {
+        // `| head` has seen enough.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        done => done.map_err(|source| Error::Io { path: "standard output".to_owned(), source }),
+    }
+}
+
+fn report(a: &Architecture, unknown_weights: &[String]) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let mut line = |text: String| drop(writeln!(out, "{text}"));
+    let [height, width] = a.size;
+    let d = &a.description;
+    line(format!("UNet2DModel  {} → {} channels, {height}×{width}", a.unet.in_channels, a.unet.out_channels));
+    for (name, count, children) in tree(&d.parameters) {
+        line(format!("├ {name:<24} {count:>12}"));
+        for (child, count) in children {
+            line(format!("│ ├ {child:<22} {count:>12}"));
+        }
+    }
+    line(format!("parameters       {}", d.parameter_count()));
+    line(format!("one evaluation   {:.3} GFLOP", d.flops as f64 / 1e9));
+    line(format!("activations      {:.1} MB at their peak", d.peak_activation_bytes as f64 / 1e6));
+    let s = &a.schedule;
+    line(format!(
+        "scheduler        {}, {} timesteps, predicts {:?}",
+        s.class_name,
+        s.train_timesteps(),
+        s.prediction
+    ));
+    line(format!("default sampler  {}", a.sampler));
+    for note in &a.notes {
+        line(format!("note             {note}"));
+    }
+    for key in a.unknown_keys.iter().chain(unknown_weights) {
+        line(format!("not used         {key}"));
+    }
+    out
+}
+
+type Branch = (String, u64, Vec<(String, u64)>);
+
+/// Parameter counts by module and by its parts, in the order of the forward pass.
+fn tree(parameters: &[(String, Vec<usize>)]) -> Vec<Branch> {
+    let mut branches: Vec<Branch> = Vec::new();
+    for (key, shape) in parameters {
+        let count: u64 = shape.iter().map(|n| *n as u64).product();
+        let parts: Vec<&str> = key.split('.').collect();
+        let depth = if parts[0].ends_with("_blocks") { 2 } else { 1 };
+        let module = parts[..depth].join(".");
+        let child = (parts[0].ends_with("_blocks") || parts[0] == "mid_block")
+            .then(|| parts[depth..depth + 2].join("."));
+        if branches.last().is_none_or(|(name, ..)| *name != module) {
+            branches.push((module, 0, Vec::new()));
+        }
+        let Some((_, total, children)) = branches.last_mut() else { continue };
+        *total += count;
+        if let Some(child) = child {
+            match children.last_mut() {
+                Some((name, n)) if *name == child => *n += count,
+                _ => children.push((child, count)),
+            }
+        }
+    }
+    branches
+}

@@ -1,0 +1,52 @@
+//! `noiseball`: samples and inspects diffusers checkpoints from a terminal, over the same modules as the page.
+//!
+//! Exit codes: 0 done, 1 the device or the network failed, 2 the input was bad.
+
+mod inspect;
+mod output;
+mod sample;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use noiseball::Error;
+
+#[derive(Parser)]
+#[command(name = "noiseball", version, about = "Samples diffusion models that Python's diffusers saved")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Turn noise into pictures
+    Sample(sample::Arguments),
+    /// Show what a checkpoint is: layers, parameters, FLOPs, memory, scheduler, and what is unsupported
+    Inspect(inspect::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Sample(arguments) => sample::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("noiseball: {error}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn exit_code(error: &Error) -> u8 {
+    match error.kind() {
+        "no-adapter" | "device-lost" | "limit" | "out-of-memory" => 1,
+        // A reader that stopped listening, a full disk, or a server that is down is nobody's bad input.
+        "fetch" if !matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound) => {
+            1
+        }
+        _ => 2,
+    }
+}

@@ -1,0 +1,109 @@
+//! `noiseball sample`.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use noiseball::checkpoint::Progress;
+use noiseball::{Checkpoint, Device, Model, Result, Rng, SampleOptions, SamplerKind};
+
+use crate::output;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// A folder that diffusers saved, the address of one, or a hub id such as google/ddpm-cifar10-32
+    checkpoint: String,
+    /// ddpm or ddim [default: what the checkpoint's scheduler stands for]
+    #[arg(long, value_name = "NAME")]
+    sampler: Option<SamplerKind>,
+    /// Number of steps [default: 50 for ddim, all for ddpm]
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// 0 to 2^53 - 1
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Whose random numbers: philox (the page's), or torch for a seed from Python
+    #[arg(long, default_value = "philox", value_name = "NAME")]
+    rng: Rng,
+    /// Number of pictures
+    #[arg(long, default_value_t = 1, value_name = "B")]
+    batch: usize,
+    /// Fresh noise in each step of ddim, 0 to 1
+    #[arg(long, default_value_t = 0.0)]
+    eta: f64,
+    /// Class labels, one for all pictures or one each: 3,8
+    #[arg(long, value_delimiter = ',', value_name = "L,L,...")]
+    labels: Option<Vec<f32>>,
+    /// Where the pictures go, as one PNG [default: samples.png, unless --npy is given]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Where the numbers go: float32 [batch, channels, height, width] in [-1, 1], before rounding to bytes
+    #[arg(long, value_name = "FILE")]
+    npy: Option<PathBuf>,
+    /// cpu or gpu [default: gpu where there is a real one]
+    #[arg(long, value_name = "NAME")]
+    device: Option<DeviceName>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum DeviceName {
+    Cpu,
+    Gpu,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let bar = progress_bar();
+    bar.set_message("reading");
+    let checkpoint = Checkpoint::open_with(&arguments.checkpoint, None, &mut |progress| {
+        if let Progress::Weights { received, total: Some(total) } = progress {
+            bar.set_length(total);
+            bar.set_position(received);
+        }
+        Ok(())
+    })?;
+    let device = match arguments.device {
+        Some(DeviceName::Cpu) => Device::cpu(),
+        Some(DeviceName::Gpu) => pollster::block_on(Device::gpu())?,
+        None => pollster::block_on(Device::best()),
+    };
+    let model = Model::new(checkpoint, &device)?;
+    let mut run = model.sample(&SampleOptions {
+        sampler: arguments.sampler,
+        steps: arguments.steps,
+        seed: arguments.seed,
+        rng: arguments.rng,
+        batch: arguments.batch,
+        eta: arguments.eta,
+        labels: arguments.labels.clone(),
+        ..SampleOptions::default()
+    })?;
+    bar.set_message(format!("sampling on {}", device.name()));
+    let mut pictures = (Vec::new(), [0; 4]);
+    while let Some(step) = run.step_blocking()? {
+        bar.set_length(step.total as u64);
+        bar.set_position(step.index as u64 + 1);
+        if step.index + 1 == step.total {
+            pictures = (step.x.to_vec(), step.shape);
+        }
+    }
+    bar.finish_and_clear();
+    let (x, shape) = pictures;
+    if let Some(path) = &arguments.npy {
+        output::write_npy(path, &x, shape)?;
+    }
+    let default = arguments.npy.is_none().then(|| PathBuf::from("samples.png"));
+    if let Some(path) = arguments.out.clone().or(default) {
+        output::write_png(&path, &x, shape)?;
+        if std::io::stderr().is_terminal() {
+            eprintln!("{}", path.display());
+        }
+    }
+    Ok(())
+}
+
+/// Drawn on a terminal only.
+fn progress_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}");
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))
+}

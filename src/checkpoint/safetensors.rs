@@ -1,0 +1,434 @@
+//! Safetensors files, read as their bytes arrive.
+//!
+//! [`WeightsReader`] is pushed the pieces of a file in the sizes in which disk, network or browser hand them out, and
+//! keeps nothing but each tensor's own bytes. What a header claims is never allocated on its word: room grows with
+//! what has arrived, so that a file of a few bytes which announces terabytes costs a few bytes. [`Weights::take`] then
+//! hands the tensors out one by one, so that memory is given back while a network is built. In both directions the
+//! peak stays near the file: 1.0 times while reading, and 2 times plus one tensor for 16-bit weights widened to f32.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::weights::{Dtype, Tensor, Weights, short};
+use crate::error::{Error, Result};
+
+/// The format's own limit on a header's bytes.
+const MAX_HEADER: u64 = 100_000_000;
+/// More tensors than any network here has; bounds what a header full of empty tensors can ask for.
+const MAX_TENSORS: usize = 1 << 16;
+/// More dimensions than any weight has; bounds what a header full of `1,1,1,…` can ask for.
+const MAX_RANK: usize = 8;
+/// Room given to a tensor without asking how much has arrived.
+const FIRST_ROOM: usize = 1 << 16;
+
+/// One tensor as the header describes it.
+struct Entry {
+    name: String,
+    dtype: Dtype,
+    bits: u64,
+    shape: Vec<usize>,
+    begin: u64,
+    end: u64,
+}
+
+struct Header(Vec<Entry>);
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderVisitor).map(Header)
+    }
+}
+
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Vec<Entry>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<Entry>, A::Error> {
+        #[derive(Deserialize)]
+        struct Info {
+            dtype: String,
+            shape: Shape,
+            data_offsets: (u64, u64),
+        }
+        let mut entries = Vec::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if name == "__metadata__" {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            if entries.len() == MAX_TENSORS {
+                return Err(A::Error::custom(format!("more than {MAX_TENSORS} tensors")));
+            }
+            let info =
+                map.next_value::<Info>().map_err(|e| A::Error::custom(format!("`{}`: {e}", short(&name))))?;
+            let (dtype, bits) = Dtype::parse(&info.dtype).ok_or_else(|| {
+                A::Error::custom(format!("`{}` has the unknown dtype {:?}", short(&name), short(&info.dtype)))
+            })?;
+            let (begin, end) = info.data_offsets;
+            entries.push(Entry { name, dtype, bits, shape: info.shape.0, begin, end });
+        }
+        Ok(entries)
+    }
+}
+
+struct Shape(Vec<usize>);
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ShapeVisitor).map(Shape)
+    }
+}
+
+struct ShapeVisitor;
+
+impl<'de> Visitor<'de> for ShapeVisitor {
+    type Value = Vec<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {MAX_RANK} sizes")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<usize>, A::Error> {
+        let mut shape = Vec::new();
+        while let Some(size) = seq.next_element()? {
+            if shape.len() == MAX_RANK {
+                return Err(A::Error::invalid_length(MAX_RANK + 1, &self));
+            }
+            shape.push(size);
+        }
+        Ok(shape)
+    }
+}
+
+/// The header's tensors in the order of their bytes, which they cover without holes or overlaps.
+fn parse_header(header: &[u8]) -> Result<Vec<Entry>, String> {
+    let Header(mut entries) = serde_json::from_slice(header)
+        .map_err(|e| format!("its header is wrong: {}", short(&e.to_string())))?;
+    let mut names = HashSet::new();
+    if let Some(twice) = entries.iter().find(|e| !names.insert(e.name.as_str())) {
+        return Err(format!("its header holds `{}` twice", short(&twice.name)));
+    }
+    entries.sort_by_key(|e| (e.begin, e.end));
+    let mut at = 0;
+    for entry in &entries {
+        let Entry { begin, end, shape, .. } = entry;
+        let name = short(&entry.name);
+        if end < begin {
+            return Err(format!("`{name}` ends at byte {end}, before it begins at {begin}"));
+        }
+        if *begin < at {
+            return Err(format!("`{name}` begins at byte {begin}, inside another tensor that ends at {at}"));
+        }
+        if *begin > at {
+            return Err(format!("bytes {at} to {begin} before `{name}` belong to no tensor"));
+        }
+        let bits =
+            shape.iter().try_fold(entry.bits, |bits, &size| bits.checked_mul(u64::try_from(size).ok()?));
+        let bits = bits.ok_or_else(|| format!("`{name}` of shape {shape:?} is larger than any file"))?;
+        if bits % 8 != 0 || bits / 8 != end - begin {
+            let dtype = entry.dtype.name();
+            return Err(format!(
+                "`{name}` of shape {shape:?} in {dtype} does not fill its {} bytes",
+                end - begin
+            ));
+        }
+        at = *end;
+    }
+    Ok(entries)
+}
+
+/// What eight bytes that are no header's length look like.
+fn describe(first: [u8; 8]) -> String {
+    match &first {
+        b"\x89PNG\r\n\x1a\n" => "it is a PNG image".to_owned(),
+        [b'P', b'K', 3, 4, ..] => {
+            "it is a zip archive, perhaps PyTorch's own format: save it in Python with safe_serialization=True".to_owned()
+        }
+        [0x80, 2..=5, ..] => "it is a Python pickle: save it in Python with safe_serialization=True".to_owned(),
+        [b'<', ..] => "it is an HTML or XML page".to_owned(),
+        b"version " => "it is a git-lfs pointer instead of the file itself".to_owned(),
+        _ => format!("its header's length would be {}", u64::from_le_bytes(first)),
+    }
+}
+
+enum State {
+    /// The header's length, eight bytes of it.
+    Length { bytes: [u8; 8], have: usize },
+    /// The header, of this length.
+    Header { len: usize, bytes: Vec<u8> },
+    /// The tensors: one that is being filled, and those still to come.
+    Data { open: Option<(Entry, Vec<u8>)>, rest: std::vec::IntoIter<Entry>, total: u64 },
+    /// A push failed.
+    Failed,
+}
+
+impl State {
+    fn start() -> Self {
+        Self::Length { bytes: [0; 8], have: 0 }
+    }
+}
+
+/// Reads a safetensors file, or several shards one after the other, from pieces of any size.
+///
+/// ```
+/// # use noiseball::checkpoint::WeightsReader;
+/// let header = br#"{"bias":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+/// let mut reader = WeightsReader::new("model.safetensors");
+/// reader.push(&(header.len() as u64).to_le_bytes())?;
+/// reader.push(header)?;
+/// reader.push(&1.5f32.to_le_bytes())?;
+/// let mut weights = reader.finish()?;
+/// assert_eq!(weights.take("bias").unwrap().to_f32("bias")?, [1.5]);
+/// # Ok::<(), noiseball::Error>(())
+/// ```
+pub struct WeightsReader {
+    file: String,
+    announced: Option<u64>,
+    state: State,
+    /// Bytes of this file so far.
+    received: u64,
+    /// Tensors of this file that are complete.
+    complete: Vec<(String, Tensor)>,
+    /// Tensors of the files before.
+    before: Weights,
+}
+
+impl WeightsReader {
+    /// Waits for the first byte of a file; the name is for errors.
+    #[must_use]
+    pub fn new(file: impl Into<String>) -> Self {
+        Self {
+            file: file.into(),
+            announced: None,
+            state: State::start(),
+            received: 0,
+            complete: Vec::new(),
+            before: Weights::default(),
+        }
+    }
+
+    /// Announces how many bytes this file has, where the disk or the server says so before it sends them: a file that
+    /// does not match is then refused as soon as its header is read. (A server that compresses on the way announces the
+    /// compressed length, which is not this one.)
+    pub fn expect_len(&mut self, len: u64) {
+        self.announced = Some(len);
+    }
+
+    /// Bytes of this file that have been pushed.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Bytes that this file will have: from its header, or else as announced.
+    #[must_use]
+    pub fn total(&self) -> Option<u64> {
+        match self.state {
+            State::Data { total, .. } => Some(total),
+            _ => self.announced,
+        }
+    }
+
+    /// Reads the file's next bytes.
+    ///
+    /// # Errors
+    /// [`Error::Safetensors`] as soon as the bytes cannot become a valid file, and from then on;
+    /// [`Error::OutOfMemory`].
+    pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.received += bytes.len() as u64;
+        let result = self.advance(bytes);
+        if result.is_err() {
+            self.state = State::Failed;
+            self.complete.clear();
+        }
+        result
+    }
+
+    /// Forgets this file's bytes, to read it once more from its start (after a broken connection).
+    pub fn restart(&mut self) {
+        self.announced = None;
+        self.state = State::start();
+        self.received = 0;
+        self.complete.clear();
+    }
+
+    /// Ends this file and waits for the next shard of the same weights.
+    ///
+    /// # Errors
+    /// [`Error::Safetensors`] where the file is not complete, or holds a tensor that a shard before it held.
+    pub fn next_file(&mut self, file: impl Into<String>) -> Result<()> {
+        self.end_file()?;
+        self.restart();
+        self.file = file.into();
+        Ok(())
+    }
+
+    /// Ends the last file, and gives the tensors their current names.
+    ///
+    /// # Errors
+    /// As [`Self::next_file`].
+    pub fn finish(mut self) -> Result<Weights> {
+        self.end_file()?;
+        self.before.normalise();
+        Ok(self.before)
+    }
+
+    fn problem(&self, problem: impl Into<String>) -> Error {
+        Error::Safetensors { file: self.file.clone(), problem: problem.into() }
+    }
+
+    fn end_file(&mut self) -> Result<()> {
+        let received = self.received;
+        let problem = match &self.state {
+            State::Length { have: 0, .. } => Some("it is empty".to_owned()),
+            State::Length { .. } => Some(format!("it ends after {received} bytes, before its header")),
+            State::Header { len, .. } => {
+                Some(format!("it ends after {received} bytes, inside its header of {len} bytes"))
+            }
+            State::Data { open: Some((entry, _)), total, .. } => {
+                Some(format!("it ends after {received} of {total} bytes, inside `{}`", short(&entry.name)))
+            }
+            State::Data { open: None, .. } => self
+                .announced
+                .filter(|len| *len != received)
+                .map(|len| format!("it has {received} bytes, not {len}")),
+            State::Failed => Some("reading it has failed before".to_owned()),
+        };
+        if let Some(problem) = problem {
+            return Err(self.problem(problem));
+        }
+        for (name, tensor) in std::mem::take(&mut self.complete) {
+            if self.before.get(&name).is_some() {
+                return Err(self.problem(format!("another shard holds `{}` too", short(&name))));
+            }
+            self.before.insert(name, tensor);
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            match &mut self.state {
+                State::Length { bytes: length, have } => {
+                    let n = bytes.len().min(8 - *have);
+                    length[*have..*have + n].copy_from_slice(&bytes[..n]);
+                    *have += n;
+                    bytes = &bytes[n..];
+                    if *have == 8 {
+                        let length = *length;
+                        self.begin_header(length)?;
+                    }
+                }
+                State::Header { len, bytes: header } => {
+                    let n = bytes.len().min(*len - header.len());
+                    append(header, &bytes[..n], *len, self.received)
+                        .map_err(|()| out_of_memory("a header", *len))?;
+                    bytes = &bytes[n..];
+                    if header[0] != b'{' {
+                        return Err(self.problem("its header is not a JSON object"));
+                    }
+                    if header.len() == *len {
+                        let header = std::mem::take(header);
+                        self.begin_data(&header)?;
+                    }
+                }
+                State::Data { open: Some((entry, data)), .. } => {
+                    // `begin_data` has made sure that the size fits.
+                    let size = (entry.end - entry.begin) as usize;
+                    let n = bytes.len().min(size - data.len());
+                    append(data, &bytes[..n], size, self.received)
+                        .map_err(|()| out_of_memory(&entry.name, size))?;
+                    bytes = &bytes[n..];
+                    if data.len() == size {
+                        self.next_tensor();
+                    }
+                }
+                State::Data { open: None, total, .. } => {
+                    let problem = format!("bytes follow its last tensor, which ends at byte {total}");
+                    return Err(self.problem(problem));
+                }
+                State::Failed => return Err(self.problem("reading it has failed before")),
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_header(&mut self, length: [u8; 8]) -> Result<()> {
+        let len = u64::from_le_bytes(length);
+        if len > MAX_HEADER {
+            return Err(self.problem(describe(length)));
+        }
+        if len < 2 {
+            return Err(self.problem(format!("its header has {len} bytes")));
+        }
+        if let Some(announced) = self.announced.filter(|announced| announced.saturating_sub(8) < len) {
+            return Err(
+                self.problem(format!("its header would have {len} bytes, but the file has {announced}"))
+            );
+        }
+        self.state = State::Header { len: len as usize, bytes: Vec::new() };
+        Ok(())
+    }
+
+    fn begin_data(&mut self, header: &[u8]) -> Result<()> {
+        let entries = parse_header(header).map_err(|problem| self.problem(problem))?;
+        let data = entries.last().map_or(0, |e| e.end);
+        let total = data.checked_add(8 + header.len() as u64).filter(|_| isize::try_from(data).is_ok());
+        let Some(total) = total else {
+            return Err(
+                self.problem(format!("its {data} bytes of weights are more than this machine can address"))
+            );
+        };
+        if let Some(announced) = self.announced.filter(|announced| *announced != total) {
+            return Err(
+                self.problem(format!("its header describes {total} bytes, but the file has {announced}"))
+            );
+        }
+        self.state = State::Data { open: None, rest: entries.into_iter(), total };
+        self.next_tensor();
+        Ok(())
+    }
+
+    /// Puts the open tensor with the complete ones and opens the next that has any bytes.
+    fn next_tensor(&mut self) {
+        let State::Data { open, rest, .. } = &mut self.state else { return };
+        let mut done = open.take();
+        loop {
+            if let Some((Entry { name, dtype, shape, .. }, bytes)) = done {
+                self.complete.push((name, Tensor { dtype, shape, bytes }));
+            }
+            let Some(entry) = rest.next() else { return };
+            if entry.begin < entry.end {
+                *open = Some((entry, Vec::new()));
+                return;
+            }
+            done = Some((entry, Vec::new()));
+        }
+    }
+}
+
+/// Appends to a buffer that will have `size` bytes in the end. It never has more room than all that has been received
+/// (or twice its own content), so that no announced size costs memory before its bytes come; and never more than
+/// `size`, so that no room is left over. Past a file's first tensors that is one allocation a tensor.
+fn append(buffer: &mut Vec<u8>, bytes: &[u8], size: usize, received: u64) -> Result<(), ()> {
+    let len = buffer.len() + bytes.len();
+    if len > buffer.capacity() {
+        let received = usize::try_from(received).unwrap_or(usize::MAX);
+        let room = received.max(2 * buffer.len()).max(FIRST_ROOM).max(len).min(size);
+        buffer.try_reserve_exact(room - buffer.len()).map_err(|_| ())?;
+    }
+    buffer.extend_from_slice(bytes);
+    Ok(())
+}
+
+fn out_of_memory(name: &str, size: usize) -> Error {
+    Error::OutOfMemory { problem: format!("`{}` takes {size} bytes", short(name)) }
+}

@@ -1,0 +1,277 @@
+//! A checkpoint's tensors, under diffusers' current names, and which of them a network asks for.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+
+use half::{bf16, f16};
+use serde_json::Value;
+
+use super::json::parse_object;
+use crate::error::{Error, Result};
+
+/// The number format of a stored tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dtype {
+    /// IEEE double precision.
+    F64,
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// The upper half of an f32.
+    Bf16,
+    /// Integers, booleans and formats of 8 bits and less, by their name in the file: kept, but no weights.
+    Other(&'static str),
+}
+
+impl Dtype {
+    /// The format of this name in a safetensors file, and how many bits one element takes.
+    pub(super) fn parse(name: &str) -> Option<(Self, u64)> {
+        const OTHERS: [(&str, u64); 18] = [
+            ("BOOL", 8),
+            ("F4", 4),
+            ("F6_E2M3", 6),
+            ("F6_E3M2", 6),
+            ("U8", 8),
+            ("I8", 8),
+            ("F8_E5M2", 8),
+            ("F8_E4M3", 8),
+            ("F8_E8M0", 8),
+            ("F8_E4M3FNUZ", 8),
+            ("F8_E5M2FNUZ", 8),
+            ("I16", 16),
+            ("U16", 16),
+            ("I32", 32),
+            ("U32", 32),
+            ("C64", 64),
+            ("I64", 64),
+            ("U64", 64),
+        ];
+        match name {
+            "F64" => Some((Self::F64, 64)),
+            "F32" => Some((Self::F32, 32)),
+            "F16" => Some((Self::F16, 16)),
+            "BF16" => Some((Self::Bf16, 16)),
+            _ => OTHERS.iter().find(|(n, _)| *n == name).map(|&(n, bits)| (Self::Other(n), bits)),
+        }
+    }
+
+    /// The format's name in the file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F64 => "F64",
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+/// One tensor as it stands in the file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Tensor {
+    /// The number format of `bytes`.
+    pub dtype: Dtype,
+    /// Sizes, outermost first, in PyTorch's layout: Linear `[out, in]`, Conv `[out, in, height, width]`.
+    pub shape: Vec<usize>,
+    /// Little-endian elements in row-major order.
+    pub bytes: Vec<u8>,
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} in {} bytes", self.dtype.name(), self.shape, self.bytes.len())
+    }
+}
+
+impl Tensor {
+    /// A tensor of f32 values; `shape` is their number factored.
+    #[must_use]
+    pub fn from_f32(shape: &[usize], values: &[f32]) -> Self {
+        debug_assert_eq!(shape.iter().product::<usize>(), values.len());
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        Self { dtype: Dtype::F32, shape: shape.to_vec(), bytes }
+    }
+
+    /// The values as f32, rounded from F64, exact from the others. `key` names the tensor in errors.
+    ///
+    /// # Errors
+    /// [`Error::Dtype`] for formats that are no floats of 16 bits or more; [`Error::NotFiniteWeight`] where a value
+    /// is NaN or infinite, or too large for f32.
+    pub fn to_f32(&self, key: &str) -> Result<Vec<f32>> {
+        fn read<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+            bytes.as_chunks().0.iter().map(|b| read(*b)).collect()
+        }
+        let values = match self.dtype {
+            Dtype::F64 => read(&self.bytes, |b| f64::from_le_bytes(b) as f32),
+            Dtype::F32 => read(&self.bytes, f32::from_le_bytes),
+            Dtype::F16 => read(&self.bytes, |b| f16::from_le_bytes(b).to_f32()),
+            Dtype::Bf16 => read(&self.bytes, |b| bf16::from_le_bytes(b).to_f32()),
+            Dtype::Other(name) => return Err(Error::Dtype { key: short(key), dtype: name.to_owned() }),
+        };
+        match values.iter().position(|v| !v.is_finite()) {
+            None => Ok(values),
+            Some(index) => Err(Error::NotFiniteWeight { key: short(key), index, value: values[index] }),
+        }
+    }
+}
+
+/// A checkpoint's tensors by name, in the names that diffusers writes today.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Weights {
+    tensors: BTreeMap<String, Tensor>,
+}
+
+impl Weights {
+    /// The names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// How many tensors are left.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Whether no tensor is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty()
+    }
+
+    /// Looks at a tensor.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.get(name)
+    }
+
+    /// Takes a tensor out: its memory is free as soon as the caller has converted or uploaded it.
+    pub fn take(&mut self, name: &str) -> Option<Tensor> {
+        self.tensors.remove(name)
+    }
+
+    /// Puts a tensor in, in place of one of the same name.
+    pub fn insert(&mut self, name: impl Into<String>, tensor: Tensor) {
+        self.tensors.insert(name.into(), tensor);
+    }
+
+    /// Compares with what a network asks for, and returns the names that it does not ask for, sorted. Attention's
+    /// projections may be stored as 1×1 convolutions (`[out, in, 1, 1]` for `[out, in]`) or the other way round; they
+    /// are given the shape asked for.
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`] with the first of the absent tensors, else [`Error::WrongShape`].
+    pub fn check(&mut self, expected: &[(String, Vec<usize>)]) -> Result<Vec<String>> {
+        let mut missing = expected.iter().filter(|(key, _)| !self.tensors.contains_key(key));
+        if let Some((key, shape)) = missing.next() {
+            return Err(Error::MissingKey {
+                key: key.clone(),
+                expected: shape.clone(),
+                more: missing.count(),
+            });
+        }
+        for (key, shape) in expected {
+            let Some(tensor) = self.tensors.get_mut(key) else { continue };
+            if tensor.shape == *shape {
+                continue;
+            }
+            if is_projection(key) && squeezed(&tensor.shape) == squeezed(shape) {
+                tensor.shape.clone_from(shape);
+                continue;
+            }
+            let found = tensor.shape.clone();
+            return Err(Error::WrongShape { key: key.clone(), expected: shape.clone(), found });
+        }
+        let asked: HashSet<_> = expected.iter().map(|(key, _)| key.as_str()).collect();
+        Ok(self.names().filter(|name| !asked.contains(name)).map(str::to_owned).collect())
+    }
+
+    /// Renames what older diffusers wrote; where a file holds both names, the current one wins.
+    pub(super) fn normalise(&mut self) {
+        let renamed: Vec<_> = self.names().filter_map(|n| Some((n.to_owned(), current_name(n)?))).collect();
+        for (old, new) in renamed {
+            if let Some(tensor) = self.tensors.remove(&old) {
+                self.tensors.entry(new).or_insert(tensor);
+            }
+        }
+    }
+}
+
+/// `[out, in]` of a 1×1 convolution's weight.
+fn squeezed(shape: &[usize]) -> &[usize] {
+    match shape {
+        [matrix @ .., 1, 1] if matrix.len() == 2 => matrix,
+        _ => shape,
+    }
+}
+
+fn is_projection(key: &str) -> bool {
+    key.contains(".attentions.")
+        && [".to_q.weight", ".to_k.weight", ".to_v.weight", ".to_out.0.weight"]
+            .iter()
+            .any(|p| key.ends_with(p))
+}
+
+/// Today's name of a tensor that older versions named otherwise.
+fn current_name(name: &str) -> Option<String> {
+    if name == "time_proj.W" {
+        return Some("time_proj.weight".to_owned());
+    }
+    let (rest, leaf) = name.rsplit_once('.')?;
+    let (rest, part) = rest.rsplit_once('.')?;
+    let (list, number) = rest.rsplit_once('.')?;
+    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let part = if list.ends_with(".attentions") {
+        match part {
+            "query" => "to_q",
+            "key" => "to_k",
+            "value" => "to_v",
+            "proj_attn" => "to_out.0",
+            _ => return None,
+        }
+    } else if list.ends_with(".downsamplers") && part == "Conv2d_0" {
+        "conv"
+    } else {
+        return None;
+    };
+    Some(format!("{rest}.{part}.{leaf}"))
+}
+
+/// The shards that a `….safetensors.index.json` names, sorted; they lie beside it. `file` names the index in errors.
+///
+/// # Errors
+/// [`Error::Json`] where it has no `weight_map` from names to file names. A name that leads out of the folder is none.
+pub fn shard_files(file: &str, index: &[u8]) -> Result<Vec<String>> {
+    let problem = |problem: String| Error::Json { file: file.to_owned(), problem };
+    let object = parse_object(file, index)?;
+    let Some(Value::Object(map)) = object.get("weight_map") else {
+        return Err(problem("it has no `weight_map` object".to_owned()));
+    };
+    let mut files = Vec::new();
+    for (key, value) in map {
+        match value.as_str() {
+            Some(name)
+                if name.ends_with(".safetensors") && !name.contains(['/', '\\', ':', '?', '#', '%']) =>
+            {
+                files.push(name.to_owned());
+            }
+            _ => return Err(problem(format!("`{}` is in no safetensors file beside it", short(key)))),
+        }
+    }
+    files.sort();
+    files.dedup();
+    if files.is_empty() { Err(problem("its `weight_map` is empty".to_owned())) } else { Ok(files) }
+}
+
+/// A text from a file, cut to a length that fits in a message.
+pub(super) fn short(name: &str) -> String {
+    match name.char_indices().nth(160) {
+        None => name.to_owned(),
+        Some((end, _)) => format!("{}...", &name[..end]),
+    }
+}

@@ -1,0 +1,348 @@
+//! A checkpoint on a device, ready to sample.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::Serialize;
+
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::json::Fields;
+use crate::device::{Device, DeviceKind};
+use crate::error::{Error, Result};
+use crate::network::describe::{Description, describe};
+use crate::network::on_burn::BurnUNet;
+use crate::network::unet::{ClassEmbedding, UNet2DConfig};
+use crate::rng::Generator;
+use crate::sampler::{Evaluate, Options, Run, SamplerKind, Step};
+use crate::schedule::Schedule;
+
+/// The name that errors give to the network's configuration.
+pub(crate) const UNET_CONFIG: &str = "unet/config.json";
+const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
+
+/// What a checkpoint's configuration says, read and checked: all that can be known without its weights.
+#[derive(Clone, Debug)]
+pub struct Architecture {
+    /// The network.
+    pub unet: UNet2DConfig,
+    /// The noise levels it was trained with.
+    pub schedule: Schedule,
+    /// What one evaluation for one image takes.
+    pub description: Description,
+    /// Height and width of the pictures.
+    pub size: [usize; 2],
+    /// The sampler that the checkpoint's scheduler stands for.
+    pub sampler: SamplerKind,
+    /// Keys of the configuration files that mean nothing here.
+    pub unknown_keys: Vec<String>,
+    /// What a reader should know, for instance that another sampler is used than the checkpoint names.
+    pub notes: Vec<String>,
+}
+
+impl Architecture {
+    /// Reads a checkpoint's configuration. Without a scheduler's, diffusers' defaults for DDPM hold.
+    ///
+    /// # Errors
+    /// [`Error::Config`] on impossible values, [`Error::Unsupported`] on what is not implemented.
+    pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
+        let (unet, mut unknown_keys) = UNet2DConfig::parse(UNET_CONFIG, &checkpoint.unet_config)?;
+        let error = |field, found: usize, expected: &str| {
+            Fields::new(UNET_CONFIG, &checkpoint.unet_config).error(field, found, expected)
+        };
+        if unet.out_channels != unet.in_channels && !unet.learns_variance() {
+            return Err(error(
+                "out_channels",
+                unet.out_channels,
+                "in_channels, or twice as many to learn a variance",
+            ));
+        }
+        let Some(size) = unet.sample_size else {
+            return Err(error("sample_size", 0, "the height and width of the pictures"));
+        };
+        let empty = serde_json::Map::new();
+        let scheduler = checkpoint.scheduler_config.as_ref().unwrap_or(&empty);
+        let schedule = Schedule::from_fields(&Fields::new(SCHEDULER_CONFIG, scheduler))?;
+        let (sampler, note) = SamplerKind::default_for(&schedule.class_name);
+        let mut notes: Vec<String> = note.into_iter().collect();
+        if checkpoint.scheduler_config.is_none() {
+            notes.push(
+                "no scheduler_config.json: the defaults of diffusers' DDPMScheduler are used".to_owned(),
+            );
+        }
+        unknown_keys.extend(schedule.ignored.iter().cloned());
+        let description = describe(&unet, 1, size[0], size[1]);
+        Ok(Self { unet, schedule, description, size, sampler, unknown_keys, notes })
+    }
+}
+
+/// What a model is, for people and pages.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Info {
+    /// Number of scalar parameters.
+    pub parameters: u64,
+    /// Floating-point operations of one evaluation for one picture.
+    pub flops: u64,
+    /// Memory of the activations for one picture, in bytes.
+    pub activation_bytes: u64,
+    /// Channels of a picture.
+    pub channels: usize,
+    /// Height of a picture in pixels.
+    pub height: usize,
+    /// Width of a picture in pixels.
+    pub width: usize,
+    /// Number of classes, where the model has them.
+    pub classes: Option<usize>,
+    /// The classes' names, where the checkpoint tells.
+    pub labels: Option<Vec<String>>,
+    /// The label that stands for no class in particular, where there is one.
+    pub null_label: Option<usize>,
+    /// diffusers' class name of the checkpoint's scheduler.
+    pub scheduler: String,
+    /// The sampler that it stands for.
+    pub sampler: &'static str,
+    /// T, the number of timesteps the model was trained with.
+    pub train_timesteps: usize,
+    /// Keys of the files that mean nothing here, weights' among them.
+    pub unknown_keys: Vec<String>,
+    /// What a reader should know.
+    pub notes: Vec<String>,
+    /// Where it runs.
+    pub device: DeviceInfo,
+}
+
+/// Where a model runs, for people and pages.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeviceInfo {
+    /// CPU or GPU.
+    pub kind: DeviceKind,
+    /// The adapter's name, or "CPU".
+    pub name: String,
+}
+
+/// Where a run's noise comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rng {
+    /// Counter-based: each picture of a batch depends on the seed and its own number alone.
+    #[default]
+    Philox,
+    /// PyTorch's CPU generator, for a seed from a Python notebook.
+    Torch,
+}
+
+impl FromStr for Rng {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "philox" => Ok(Self::Philox),
+            "torch" => Ok(Self::Torch),
+            _ => Err(Error::Option {
+                option: "rng",
+                found: format!("{name:?}"),
+                expected: "philox or torch".to_owned(),
+            }),
+        }
+    }
+}
+
+/// What to sample.
+#[derive(Clone, Debug)]
+pub struct SampleOptions {
+    /// The sampler; `None` takes the one that the checkpoint's scheduler stands for.
+    pub sampler: Option<SamplerKind>,
+    /// Number of steps, 1 to T; `None` takes diffusers' default, T for DDPM and 50 for DDIM.
+    pub steps: Option<usize>,
+    /// 0 to 2^53 - 1.
+    pub seed: u64,
+    /// Where the noise comes from.
+    pub rng: Rng,
+    /// Number of pictures at once, 1 to 1024.
+    pub batch: usize,
+    /// DDIM's share of fresh noise, 0 to 1.
+    pub eta: f64,
+    /// DDIM: derive ε̂ from the clipped x̂₀.
+    pub use_clipped_model_output: bool,
+    /// Class labels, where the model has classes: one for all pictures, or one each.
+    pub labels: Option<Vec<f32>>,
+}
+
+impl Default for SampleOptions {
+    fn default() -> Self {
+        Self {
+            sampler: None,
+            steps: None,
+            seed: 0,
+            rng: Rng::Philox,
+            batch: 1,
+            eta: 0.0,
+            use_clipped_model_output: false,
+            labels: None,
+        }
+    }
+}
+
+const MAX_BATCH: usize = 1024;
+
+/// A checkpoint on a device.
+#[derive(Clone)]
+pub struct Model {
+    network: Arc<BurnUNet>,
+    architecture: Arc<Architecture>,
+    info: Arc<Info>,
+    device: Device,
+    busy: Arc<AtomicBool>,
+}
+
+impl Model {
+    /// Checks the weights against the configuration and uploads them, one tensor after the other: a tensor of the
+    /// checkpoint is freed as soon as it is on the device.
+    ///
+    /// # Errors
+    /// Those of [`Architecture::read`]; [`Error::MissingKey`], [`Error::WrongShape`], [`Error::Dtype`] and
+    /// [`Error::NotFiniteWeight`] where weights do not suit; [`Error::Limit`] where one is too large for the device.
+    pub fn new(mut checkpoint: Checkpoint, device: &Device) -> Result<Self> {
+        let architecture = Architecture::read(&checkpoint)?;
+        let description = &architecture.description;
+        device.check_limits(description)?;
+        let mut unknown_keys = architecture.unknown_keys.clone();
+        unknown_keys.extend(checkpoint.weights.check(&description.parameters)?);
+        let weights = &mut checkpoint.weights;
+        let network =
+            BurnUNet::new(architecture.unet.clone(), &description.parameters, &device.burn, |key, shape| {
+                let missing = || Error::MissingKey { key: key.to_owned(), expected: shape.to_vec(), more: 0 };
+                weights.take(key).ok_or_else(missing)?.to_f32(key)
+            })?;
+        let classes = match architecture.unet.class_embedding {
+            ClassEmbedding::Table(rows) => Some(rows),
+            _ => None,
+        };
+        let labels = checkpoint.labels.unwrap_or_default();
+        let info = Info {
+            parameters: description.parameter_count(),
+            flops: description.flops,
+            activation_bytes: description.peak_activation_bytes,
+            channels: architecture.unet.in_channels,
+            height: architecture.size[0],
+            width: architecture.size[1],
+            classes,
+            labels: (!labels.names.is_empty()).then_some(labels.names),
+            null_label: labels.null_label,
+            scheduler: architecture.schedule.class_name.clone(),
+            sampler: architecture.sampler.name(),
+            train_timesteps: architecture.schedule.train_timesteps(),
+            unknown_keys,
+            notes: architecture.notes.clone(),
+            device: DeviceInfo { kind: device.kind(), name: device.name().to_owned() },
+        };
+        Ok(Self {
+            network: Arc::new(network),
+            architecture: Arc::new(architecture),
+            info: Arc::new(info),
+            device: device.clone(),
+            busy: Arc::default(),
+        })
+    }
+
+    /// What the model is.
+    #[must_use]
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// Starts a run; nothing is computed before its first step. One run at a time: the next can start when this one
+    /// has ended or is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for options out of their range, [`Error::Busy`] while another run goes on, [`Error::Limit`]
+    /// where the batch is too large for the device.
+    pub fn sample(&self, options: &SampleOptions) -> Result<Sampling> {
+        let a = &self.architecture;
+        let option = |option, found: usize, expected: String| {
+            Err(Error::Option { option, found: found.to_string(), expected })
+        };
+        if !(1..=MAX_BATCH).contains(&options.batch) {
+            return option("batch", options.batch, format!("1 to {MAX_BATCH}"));
+        }
+        let sampler = options.sampler.unwrap_or(a.sampler);
+        let steps = options.steps.unwrap_or_else(|| sampler.default_steps(a.schedule.train_timesteps()));
+        let description = sampler.describe(
+            &a.schedule,
+            &Options { steps, eta: options.eta, use_clipped_model_output: options.use_clipped_model_output },
+        )?;
+        let generator = match options.rng {
+            Rng::Philox => Generator::philox(options.seed)?,
+            Rng::Torch => Generator::torch(options.seed)?,
+        };
+        let labels = options.labels.as_ref().map(|labels| match labels[..] {
+            [one] => vec![one; options.batch],
+            _ => labels.clone(),
+        });
+        // The network's own check of labels, before any work.
+        let timesteps = vec![1.0; options.batch];
+        a.unet.conditioning(&timesteps, labels.as_deref(), &[])?;
+        let shape = [options.batch, a.unet.in_channels, a.size[0], a.size[1]];
+        self.device.check_limits(&describe(&a.unet, options.batch, a.size[0], a.size[1]))?;
+        let run = Run::new(description, shape, generator)?;
+        let turn = Turn::take(&self.busy)?;
+        Ok(Sampling { run, network: Labelled { network: self.network.clone(), labels }, turn: Some(turn) })
+    }
+}
+
+/// Held by the one run that goes on; given back when dropped.
+struct Turn(Arc<AtomicBool>);
+
+impl Turn {
+    fn take(busy: &Arc<AtomicBool>) -> Result<Self> {
+        if busy.swap(true, Ordering::AcqRel) { Err(Error::Busy) } else { Ok(Self(busy.clone())) }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// A run of a sampler on a model. To stop it, drop it between two steps.
+pub struct Sampling {
+    run: Run<Generator>,
+    network: Labelled,
+    turn: Option<Turn>,
+}
+
+impl Sampling {
+    /// The next step, or `None` after the last; the last step's `x` are the pictures.
+    ///
+    /// # Errors
+    /// [`Error::NotFiniteOutput`] and [`Error::DeviceLost`].
+    pub async fn step(&mut self) -> Result<Option<Step<'_>>> {
+        if self.run.is_finished() {
+            self.turn = None;
+        }
+        self.run.step(&mut self.network).await
+    }
+
+    /// [`Self::step`] for programs that are not asynchronous.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn step_blocking(&mut self) -> Result<Option<Step<'_>>> {
+        pollster::block_on(self.step())
+    }
+}
+
+/// A network with the labels of one run.
+struct Labelled {
+    network: Arc<BurnUNet>,
+    labels: Option<Vec<f32>>,
+}
+
+impl Evaluate for Labelled {
+    async fn evaluate(&mut self, x: &[f32], shape: [usize; 4], timestep: f64) -> Result<Vec<f32>> {
+        let timesteps = vec![timestep as f32; shape[0]];
+        self.network.evaluate(x, shape, &timesteps, self.labels.as_deref()).await
+    }
+}

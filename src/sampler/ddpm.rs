@@ -1,0 +1,39 @@
+//! Denoising diffusion probabilistic models: Ho, Jain and Abbeel 2020.
+
+use super::{NoiseScale, Options, Recorder};
+use crate::error::Result;
+use crate::prediction::Level;
+use crate::schedule::{Schedule, Variance};
+
+/// Ancestral sampling (algorithm 2) as diffusers' `DDPMScheduler` does it: a run that skips timesteps takes β of the
+/// whole stride, from each timestep of its list to the next.
+pub(super) fn ddpm(run: &mut Recorder, schedule: &Schedule, options: &Options) -> Result<()> {
+    let timesteps = schedule.timesteps(options.steps)?;
+    let mut x = run.start(1.0);
+    for (i, &t) in timesteps.iter().enumerate() {
+        let now = schedule.level(t);
+        let next = timesteps.get(i + 1).map_or(Level::CLEAN, |&p| schedule.level(p));
+        let alpha = (now.alpha / next.alpha).powi(2);
+        let beta = 1.0 - alpha;
+
+        let denoised = run.denoise(x, now, t as f64);
+        let x0 = run.clip(denoised.x0, schedule.clip);
+        // Equation 7: the mean and variance of q(x_{t-1} | x_t, x_0).
+        let mean = next.alpha * beta / now.sigma.powi(2) * x0
+            + alpha.sqrt() * next.sigma.powi(2) / now.sigma.powi(2) * x;
+        let beta_tilde = (next.sigma.powi(2) / now.sigma.powi(2) * beta).max(1e-20);
+        let output = denoised.output;
+        let deviation = match schedule.variance {
+            Variance::FixedSmall => NoiseScale::Constant(beta_tilde.sqrt()),
+            Variance::FixedLarge => NoiseScale::Constant(beta.sqrt()),
+            Variance::Learned => NoiseScale::Learned { output },
+            Variance::LearnedRange => {
+                NoiseScale::LearnedRange { output, log_min: beta_tilde.ln(), log_max: beta.ln() }
+            }
+        };
+        // Not "unless it is the last step": a list that ends above 0 ends with noise.
+        x = if t > 0 { run.add_noise(mean, deviation) } else { run.combine(mean) };
+        run.end_step(t as f64, x, x0);
+    }
+    Ok(())
+}

@@ -1,0 +1,299 @@
+//! Replays a sampler's description on the host, in f32, step by step.
+
+use std::future::Future;
+
+use super::description::{Description, Instruction, Noise, NoiseScale, Slot, SlotKind};
+use crate::error::{Error, Result};
+use crate::rng::Normals;
+use crate::schedule::Clip;
+
+/// A network as a run sees it.
+pub trait Evaluate {
+    /// The network's output for the images `x`, `shape` being `[batch, channels, height, width]`, at a timestep: of that
+    /// shape, or with twice the channels (prediction first) if the network learned a variance too.
+    ///
+    /// May be written as an `async fn`.
+    fn evaluate(
+        &mut self,
+        x: &[f32],
+        shape: [usize; 4],
+        timestep: f64,
+    ) -> impl Future<Output = Result<Vec<f32>>>;
+}
+
+/// What a step left behind.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'run> {
+    /// Position of the step in the run, from 0.
+    pub index: usize,
+    /// Number of steps of the run.
+    pub total: usize,
+    /// The timestep that the step started from.
+    pub timestep: f64,
+    /// `[batch, channels, height, width]` of the images.
+    pub shape: [usize; 4],
+    /// The noisy images that it arrived at; the result, after the last step.
+    pub x: &'run [f32],
+    /// Its estimate of the clean images.
+    pub x0: &'run [f32],
+}
+
+/// A run of a sampler, one step a call. It holds all its state, so runs may be interleaved, cloned to come back to
+/// later, or dropped between steps; a dropped [`Run::step`] future may be followed by another call, which goes on from
+/// the last finished instruction.
+///
+/// ```
+/// # use noiseball::{rng::Generator, sampler::{Evaluate, Options, Run, SamplerKind}, schedule::Schedule};
+/// struct Zero;
+/// impl Evaluate for Zero {
+///     async fn evaluate(&mut self, x: &[f32], _: [usize; 4], _: f64) -> noiseball::Result<Vec<f32>> {
+///         Ok(vec![0.0; x.len()])
+///     }
+/// }
+/// # async fn example() -> noiseball::Result<()> {
+/// let schedule = Schedule::from_json("scheduler_config.json", b"{}")?;
+/// let description = SamplerKind::Ddim.describe(&schedule, &Options::default())?;
+/// let mut run = Run::new(description, [1, 3, 32, 32], Generator::philox(42)?)?;
+/// while let Some(step) = run.step(&mut Zero).await? {
+///     println!("{} of {}: {}", step.index + 1, step.total, step.x0[0]);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Run<N> {
+    description: Description,
+    shape: [usize; 4],
+    noise: N,
+    slots: Vec<Vec<f32>>,
+    next: usize,
+    index: usize,
+}
+
+impl<N: Normals> Run<N> {
+    /// A run at its beginning, for `shape` = `[batch, channels, height, width]`.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the shape holds no or too many elements.
+    pub fn new(description: Description, shape: [usize; 4], noise: N) -> Result<Self> {
+        // Twice the channels of any slot must be countable, and Philox counts images with 32 bits.
+        let elements = shape.iter().try_fold(2usize, |product, size| product.checked_mul(*size));
+        if !elements.is_some_and(|n| n > 0 && n < i32::MAX as usize) {
+            return Err(Error::Option {
+                option: "shape",
+                found: format!("{shape:?}"),
+                expected: "[batch, channels, height, width] of 1 to 2^30 elements".to_owned(),
+            });
+        }
+        let slots = vec![Vec::new(); description.slots().len()];
+        Ok(Self { description, shape, noise, slots, next: 0, index: 0 })
+    }
+
+    /// The next step of the sampler with all its evaluations of the network, or `None` after the last.
+    ///
+    /// # Errors
+    /// Those of the network; [`Error::WrongShape`] if its output has another size than the run needs;
+    /// [`Error::NotFiniteOutput`] if it holds NaN or infinity, or if the images overflow. After an error, the next call
+    /// tries the failed instruction again.
+    pub async fn step(&mut self, network: &mut impl Evaluate) -> Result<Option<Step<'_>>> {
+        while let Some(instruction) = self.description.instructions().get(self.next) {
+            match instruction {
+                Instruction::Evaluate { input, scale, timestep, output } => {
+                    let x = &self.slots[input.index()];
+                    let m = if *scale == 1.0 {
+                        network.evaluate(x, self.shape, *timestep).await?
+                    } else {
+                        let scaled: Vec<f32> = x.iter().map(|v| *scale as f32 * v).collect();
+                        network.evaluate(&scaled, self.shape, *timestep).await?
+                    };
+                    check_output(&m, self.shape, *timestep)?;
+                    self.slots[output.index()] = m;
+                }
+                Instruction::Combine { output, terms, clip, noise } => {
+                    let mut out = std::mem::take(&mut self.slots[output.index()]);
+                    out.clear();
+                    out.resize(self.shape.iter().product(), 0.0);
+                    let images =
+                        Images { slots: &self.slots, kinds: self.description.slots(), shape: self.shape };
+                    images.sum(terms, &mut out);
+                    clip_images(*clip, self.shape, &mut out);
+                    let added = match noise {
+                        Some(noise) => images.add_noise(noise, &mut self.noise, &mut out),
+                        None => Ok(()),
+                    };
+                    self.slots[output.index()] = out;
+                    added?;
+                }
+                &Instruction::EndStep { timestep, x, x0 } => {
+                    if !self.slots[x.index()].iter().all(|v| v.is_finite()) {
+                        return Err(Error::NotFiniteOutput { timestep });
+                    }
+                    let index = self.index;
+                    self.next += 1;
+                    self.index += 1;
+                    return Ok(Some(Step {
+                        index,
+                        total: self.description.steps(),
+                        timestep,
+                        shape: self.shape,
+                        x: &self.slots[x.index()],
+                        x0: &self.slots[x0.index()],
+                    }));
+                }
+            }
+            self.next += 1;
+        }
+        Ok(None)
+    }
+}
+
+fn check_output(m: &[f32], shape: [usize; 4], timestep: f64) -> Result<()> {
+    let len: usize = shape.iter().product();
+    if m.len() != len && m.len() != 2 * len {
+        return Err(wrong_output(shape, m.len()));
+    }
+    if m.iter().all(|v| v.is_finite()) { Ok(()) } else { Err(Error::NotFiniteOutput { timestep }) }
+}
+
+fn wrong_output(expected: [usize; 4], found: usize) -> Error {
+    let key = "the network's output".to_owned();
+    Error::WrongShape { key, expected: expected.to_vec(), found: vec![found] }
+}
+
+/// The slots as batches of images.
+#[derive(Clone, Copy)]
+struct Images<'a> {
+    slots: &'a [Vec<f32>],
+    kinds: &'a [SlotKind],
+    shape: [usize; 4],
+}
+
+impl<'a> Images<'a> {
+    /// Elements of one image.
+    fn len(&self) -> usize {
+        self.shape[1..].iter().product()
+    }
+
+    /// The images in a slot, one after the other: of a network's output, the channels of the prediction.
+    fn images(self, slot: Slot) -> impl Iterator<Item = &'a [f32]> {
+        let values = &self.slots[slot.index()];
+        let stride = match self.kinds[slot.index()] {
+            SlotKind::Image => self.len(),
+            SlotKind::Output => values.len() / self.shape[0],
+        };
+        values.chunks_exact(stride).map(move |image| &image[..self.len()])
+    }
+
+    /// The second half of the channels of a network's output, image by image.
+    fn variances(self, output: Slot) -> Result<impl Iterator<Item = &'a [f32]>> {
+        let [batch, channels, height, width] = self.shape;
+        let values = &self.slots[output.index()];
+        let len = self.len();
+        if values.len() != 2 * batch * len {
+            return Err(wrong_output([batch, 2 * channels, height, width], values.len()));
+        }
+        Ok(values.chunks_exact(2 * len).map(move |image| &image[len..]))
+    }
+
+    fn sum(self, terms: &[(Slot, f64)], out: &mut [f32]) {
+        for &(slot, coefficient) in terms {
+            let coefficient = coefficient as f32;
+            for (out, image) in out.chunks_exact_mut(self.len()).zip(self.images(slot)) {
+                for (o, v) in out.iter_mut().zip(image) {
+                    *o += coefficient * v;
+                }
+            }
+        }
+    }
+
+    fn add_noise(self, noise: &Noise, normals: &mut impl Normals, out: &mut [f32]) -> Result<()> {
+        // Looked at before the draw, which must not be made twice.
+        let variances = match noise.scale {
+            NoiseScale::Constant(_) => None,
+            NoiseScale::Learned { output } | NoiseScale::LearnedRange { output, .. } => {
+                Some(self.variances(output)?)
+            }
+        };
+        let mut z = vec![0.0; out.len()];
+        normals.normals(noise.draw, self.shape[0], &mut z);
+        let deviation = |v: f32| match noise.scale {
+            NoiseScale::Constant(scale) => scale as f32,
+            NoiseScale::Learned { .. } => v.max(0.0).sqrt(),
+            NoiseScale::LearnedRange { log_min, log_max, .. } => {
+                let f = (v + 1.0) / 2.0;
+                (0.5 * (f * log_max as f32 + (1.0 - f) * log_min as f32)).exp()
+            }
+        };
+        match variances {
+            None => out.iter_mut().zip(&z).for_each(|(o, z)| *o += deviation(0.0) * z),
+            Some(variances) => {
+                for (o, (v, z)) in out.iter_mut().zip(variances.flatten().zip(&z)) {
+                    *o += deviation(*v) * z;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn clip_images(clip: Clip, shape: [usize; 4], values: &mut [f32]) {
+    match clip {
+        Clip::None => {}
+        Clip::Range(range) => values.iter_mut().for_each(|v| *v = clamp(*v, range as f32)),
+        Clip::Dynamic { ratio, max } => {
+            for image in values.chunks_exact_mut(shape[1..].iter().product()) {
+                let s = magnitude_quantile(image, ratio as f32).max(1.0).min(max as f32);
+                image.iter_mut().for_each(|v| *v = clamp(*v, s) / s);
+            }
+        }
+    }
+}
+
+/// NaN stays NaN, so that it is found; no range makes it panic.
+fn clamp(value: f32, range: f32) -> f32 {
+    if value > range {
+        range
+    } else if value < -range {
+        -range
+    } else {
+        value
+    }
+}
+
+/// `torch.quantile(values.abs(), ratio)`: with linear interpolation, and the rank in f32 as there.
+fn magnitude_quantile(values: &[f32], ratio: f32) -> f32 {
+    let mut magnitudes: Vec<f32> = values.iter().map(|v| v.abs()).collect();
+    let last = magnitudes.len() - 1;
+    let rank = (ratio * last as f32).clamp(0.0, last as f32);
+    let below = (rank as usize).min(last);
+    let (_, low, above) = magnitudes.select_nth_unstable_by(below, f32::total_cmp);
+    let low = *low;
+    let high = above.iter().copied().min_by(f32::total_cmp).unwrap_or(low);
+    low + (rank - below as f32) * (high - low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_interpolate_between_magnitudes() {
+        let values = [-4.0, 1.0, -2.0, 3.0, 0.0];
+        for (ratio, quantile) in [(0.25, 1.0), (0.5, 2.0), (0.9, 3.6), (1.0, 4.0), (0.125, 0.5)] {
+            assert!((magnitude_quantile(&values, ratio) - quantile).abs() < 1e-6, "{ratio}");
+        }
+        assert_eq!(magnitude_quantile(&[-3.0], 0.7), 3.0);
+    }
+
+    #[test]
+    fn thresholding_looks_at_each_image_alone() {
+        let mut values = [0.5, -0.25, 4.0, -1.0];
+        let clip = Clip::Dynamic { ratio: 1.0, max: 2.0 };
+        clip_images(clip, [2, 1, 1, 2], &mut values);
+        assert_eq!(values, [0.5, -0.25, 1.0, -0.5]);
+        let mut values = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        clip_images(Clip::Range(1.0), [1, 1, 1, 3], &mut values);
+        assert!(values[0].is_nan());
+        assert_eq!(values[1..], [1.0, -1.0]);
+    }
+}

@@ -1,0 +1,454 @@
+//! The noise levels of diffusers' schedulers: ᾱ for every training timestep, and which timesteps a run visits.
+
+use std::f64::consts::FRAC_PI_2;
+
+use crate::checkpoint::json::{Fields, parse_object};
+use crate::error::{Error, Result};
+use crate::prediction::{Level, Prediction};
+
+/// More training timesteps than any model has; a longer table would be a mistake in the file.
+const MOST_TIMESTEPS: usize = 100_000;
+
+/// What a `scheduler_config.json` says, made ready for sampling.
+///
+/// Fields that the file lacks take the defaults of diffusers' DDPM and DDIM schedulers (which is what
+/// `DDIMScheduler.from_config` does), except that the β of classes with other defaults stay their own, because the
+/// network was trained with them.
+///
+/// ```
+/// use noiseball::schedule::Schedule;
+///
+/// let schedule = Schedule::from_json("scheduler_config.json", br#"{"num_train_timesteps": 1000}"#)?;
+/// assert_eq!(schedule.timesteps(4)?, [750, 500, 250, 0]);
+/// assert!(schedule.level(999).alpha < 0.01);
+/// # Ok::<(), noiseball::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// The scheduler's class in diffusers, which says who samples by default: see
+    /// [`SamplerKind::default_for`](crate::sampler::SamplerKind::default_for).
+    pub class_name: String,
+    /// What the network was trained to predict.
+    pub prediction: Prediction,
+    /// What a sampler does to x̂₀ before it uses it.
+    pub clip: Clip,
+    /// How much noise DDPM adds.
+    pub variance: Variance,
+    /// How a run's timesteps are spread.
+    pub spacing: Spacing,
+    /// Added to the timesteps of [`Spacing::Leading`].
+    pub steps_offset: usize,
+    /// Where DDIM goes after its last timestep: to the clean image (`set_alpha_to_one`, the default) or to ᾱ₀.
+    pub set_alpha_to_one: bool,
+    /// Keys of the file that nothing here reads, such as those of another class.
+    pub ignored: Vec<String>,
+    alpha_bar: Vec<f64>,
+}
+
+/// What is done to x̂₀, values out of the data's range being the network's mistake.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Clip {
+    /// Nothing.
+    None,
+    /// Clamped to `[-r, r]` (`clip_sample`).
+    Range(f64),
+    /// Dynamic thresholding, image by image: with `s` the quantile `ratio` of |x̂₀|, between 1 and `max`, clamped to
+    /// `[-s, s]` and divided by `s` (Saharia et al. 2022, section 2.3).
+    Dynamic {
+        /// The quantile, in (0, 1].
+        ratio: f64,
+        /// The largest `s`.
+        max: f64,
+    },
+}
+
+/// The variance of the noise that DDPM adds, with `β̃ = (1-ᾱₚ)/(1-ᾱₜ) β` and `β = 1 - ᾱₜ/ᾱₚ` (`variance_type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variance {
+    /// β̃, at least 10⁻²⁰: diffusers' `fixed_small` and `fixed_small_log`, which differ in rounding only.
+    FixedSmall,
+    /// β: diffusers' `fixed_large`. Its `fixed_large_log` takes the square root of log β and gives NaN; here it
+    /// means β, which is what the name says.
+    FixedLarge,
+    /// What the second half of the network's channels says.
+    Learned,
+    /// Between β̃ (where the second half of the network's channels says -1) and β (where it says 1), on a
+    /// logarithmic scale (Nichol and Dhariwal 2021, equation 15).
+    LearnedRange,
+}
+
+/// How the timesteps of a run are spread over those of the training (`timestep_spacing`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spacing {
+    /// Multiples of `T div N`, from 0 upwards, plus `steps_offset`.
+    Leading,
+    /// N points from 0 to T - 1, both included.
+    Linspace,
+    /// From T - 1 downwards in steps of `T / N`.
+    Trailing,
+}
+
+#[derive(Clone, Copy)]
+enum Betas {
+    Linear,
+    ScaledLinear,
+    Cosine,
+    Sigmoid,
+}
+
+/// diffusers' classes whose levels are a table of β, with the β that each takes when the file names none.
+fn default_betas(class: &str) -> Option<(f64, f64, Betas)> {
+    match class {
+        "DDPMScheduler"
+        | "DDPMParallelScheduler"
+        | "DDIMScheduler"
+        | "DDIMParallelScheduler"
+        | "DDIMInverseScheduler"
+        | "PNDMScheduler"
+        | "LMSDiscreteScheduler"
+        | "EulerDiscreteScheduler"
+        | "EulerAncestralDiscreteScheduler"
+        | "DPMSolverMultistepScheduler"
+        | "DPMSolverSinglestepScheduler"
+        | "DPMSolverMultistepInverseScheduler"
+        | "DEISMultistepScheduler"
+        | "UniPCMultistepScheduler"
+        | "SASolverScheduler" => Some((0.0001, 0.02, Betas::Linear)),
+        "HeunDiscreteScheduler"
+        | "KDPM2DiscreteScheduler"
+        | "KDPM2AncestralDiscreteScheduler"
+        | "DPMSolverSDEScheduler" => Some((0.00085, 0.012, Betas::Linear)),
+        "LCMScheduler" | "TCDScheduler" => Some((0.00085, 0.012, Betas::ScaledLinear)),
+        _ => None,
+    }
+}
+
+impl Schedule {
+    /// Reads a `scheduler_config.json`.
+    ///
+    /// # Errors
+    /// As for [`Schedule::from_fields`], and [`Error::Json`] where the text does not parse.
+    pub fn from_json(file: &str, bytes: &[u8]) -> Result<Self> {
+        let object = parse_object(file, bytes)?;
+        Self::from_fields(&Fields::new(file, &object))
+    }
+
+    /// Reads the fields of a `scheduler_config.json`. A file without `_class_name` counts as a `DDPMScheduler`'s.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where a field has a value that no schedule can have, [`Error::Unsupported`] for a scheduler
+    /// whose levels are not a table of β.
+    pub fn from_fields(fields: &Fields<'_>) -> Result<Self> {
+        let class_name = fields.string("_class_name", "DDPMScheduler")?;
+        let Some(betas) = default_betas(&class_name) else {
+            return Err(Error::Unsupported {
+                what: format!("the scheduler {class_name}"),
+                why: "its noise levels are not a table of betas. Save the model with a DDPMScheduler or \
+                      DDIMScheduler if it was trained with one"
+                    .to_owned(),
+            });
+        };
+        let schedule = Self {
+            class_name,
+            prediction: fields.choice("prediction_type", Prediction::Epsilon, &Prediction::NAMES)?,
+            clip: read_clip(fields)?,
+            variance: read_variance(fields)?,
+            spacing: fields.choice(
+                "timestep_spacing",
+                Spacing::Leading,
+                &[
+                    ("leading", Spacing::Leading),
+                    ("linspace", Spacing::Linspace),
+                    ("trailing", Spacing::Trailing),
+                ],
+            )?,
+            steps_offset: fields.usize("steps_offset", 0)?,
+            set_alpha_to_one: fields.bool("set_alpha_to_one", true)?,
+            alpha_bar: read_alpha_bar(fields, betas)?,
+            ignored: Vec::new(),
+        };
+        Ok(Self { ignored: fields.unknown(), ..schedule })
+    }
+
+    /// T, the number of timesteps that the network was trained with (`num_train_timesteps`).
+    #[must_use]
+    pub fn train_timesteps(&self) -> usize {
+        self.alpha_bar.len()
+    }
+
+    /// ᾱ for every timestep, from the least noise to the most (`alphas_cumprod`), in f64: diffusers works in f32, which
+    /// differs by 10⁻⁶ relative (10⁻⁵ for `squaredcos_cap_v2`).
+    #[must_use]
+    pub fn alpha_bar(&self) -> &[f64] {
+        &self.alpha_bar
+    }
+
+    /// The level at a timestep; beyond the table's end, that of its last one.
+    #[must_use]
+    pub fn level(&self, timestep: usize) -> Level {
+        Level::from_alpha_bar(self.alpha_bar[timestep.min(self.alpha_bar.len() - 1)])
+    }
+
+    /// The timesteps that a run of `steps` steps visits, from the most noise to the least: exactly `steps` of them.
+    ///
+    /// They are diffusers' own, except that for some counts with `trailing` spacing (62 of the first 1000 for
+    /// T = 1000, such as 61 and 103) `numpy.arange` rounds its length up and diffusers appends a timestep of -1,
+    /// which it then reads as the last entry of its table; that step is left out here.
+    ///
+    /// # Errors
+    /// [`Error::Option`] unless `steps` is at least 1 and the timesteps fit in the table.
+    pub fn timesteps(&self, steps: usize) -> Result<Vec<usize>> {
+        let total = self.train_timesteps();
+        let refuse = |expected: String| Error::Option { option: "steps", found: steps.to_string(), expected };
+        if steps == 0 || steps > total {
+            return Err(refuse(format!(
+                "from 1 to {total}, the timesteps that the network was trained with"
+            )));
+        }
+        let last = (total - 1) as f64;
+        let (n, t) = (steps as f64, total as f64);
+        // numpy rounds halves to even, and multiplies by the steps below as they come out in floating point.
+        let timesteps: Vec<usize> = match self.spacing {
+            Spacing::Leading => (0..steps).rev().map(|i| i * (total / steps) + self.steps_offset).collect(),
+            Spacing::Linspace => {
+                let step = if steps == 1 { 0.0 } else { last / (n - 1.0) };
+                (0..steps).rev().map(|i| (i as f64 * step).round_ties_even() as usize).collect()
+            }
+            Spacing::Trailing => {
+                let step = (t - t / n) - t;
+                (0..steps).map(|i| ((t + i as f64 * step).round_ties_even() - 1.0) as usize).collect()
+            }
+        };
+        match timesteps.iter().max() {
+            Some(&first) if first >= total => Err(refuse(format!(
+                "fewer: with `steps_offset` {} the first timestep would be {first}, but the last of the table is {}",
+                self.steps_offset,
+                total - 1
+            ))),
+            _ => Ok(timesteps),
+        }
+    }
+}
+
+fn read_clip(fields: &Fields<'_>) -> Result<Clip> {
+    let thresholding = fields.bool("thresholding", false)?;
+    let ratio = fields.f64("dynamic_thresholding_ratio", 0.995)?;
+    let max = fields.f64("sample_max_value", 1.0)?;
+    let clip = fields.bool("clip_sample", true)?;
+    let range = fields.f64("clip_sample_range", 1.0)?;
+    let positive = |field, value: f64| {
+        if value > 0.0 { Ok(value) } else { Err(fields.error(field, value, "greater than 0")) }
+    };
+    if thresholding {
+        if !(ratio > 0.0 && ratio <= 1.0) {
+            return Err(fields.error("dynamic_thresholding_ratio", ratio, "in (0, 1]"));
+        }
+        Ok(Clip::Dynamic { ratio, max: positive("sample_max_value", max)? })
+    } else if clip {
+        positive("clip_sample_range", range).map(Clip::Range)
+    } else {
+        Ok(Clip::None)
+    }
+}
+
+fn read_variance(fields: &Fields<'_>) -> Result<Variance> {
+    // DPMSolverMultistepScheduler has a field of that name too, and writes null.
+    if fields.get("variance_type").is_some_and(serde_json::Value::is_null) {
+        return Ok(Variance::FixedSmall);
+    }
+    fields.choice(
+        "variance_type",
+        Variance::FixedSmall,
+        &[
+            ("fixed_small", Variance::FixedSmall),
+            ("fixed_small_log", Variance::FixedSmall),
+            ("fixed_large", Variance::FixedLarge),
+            ("fixed_large_log", Variance::FixedLarge),
+            ("learned", Variance::Learned),
+            ("learned_range", Variance::LearnedRange),
+        ],
+    )
+}
+
+fn read_alpha_bar(fields: &Fields<'_>, defaults: (f64, f64, Betas)) -> Result<Vec<f64>> {
+    let total = fields.usize("num_train_timesteps", 1000)?;
+    if total == 0 || total > MOST_TIMESTEPS {
+        return Err(fields.error("num_train_timesteps", total, format!("from 1 to {MOST_TIMESTEPS}")));
+    }
+    let (start, end, schedule) = defaults;
+    let start = fields.f64("beta_start", start)?;
+    let end = fields.f64("beta_end", end)?;
+    let schedule = fields.choice(
+        "beta_schedule",
+        schedule,
+        &[
+            ("linear", Betas::Linear),
+            ("scaled_linear", Betas::ScaledLinear),
+            ("squaredcos_cap_v2", Betas::Cosine),
+            ("sigmoid", Betas::Sigmoid),
+        ],
+    )?;
+    let trained = fields.optional_f64s("trained_betas")?;
+    let zero_snr = fields.bool("rescale_betas_zero_snr", false)?;
+
+    let between = |from: f64, to: f64, i: usize| from + (to - from) * i as f64 / (total - 1).max(1) as f64;
+    let cosine = |u: f64| ((u + 0.008) / 1.008 * FRAC_PI_2).cos().powi(2);
+    let beta = |i: usize| match schedule {
+        Betas::Linear => between(start, end, i),
+        Betas::ScaledLinear => between(start.sqrt(), end.sqrt(), i).powi(2),
+        Betas::Cosine => {
+            let u = |i: usize| i as f64 / total as f64;
+            (1.0 - cosine(u(i + 1)) / cosine(u(i))).min(0.999)
+        }
+        Betas::Sigmoid => (end - start) / (1.0 + (-between(-6.0, 6.0, i)).exp()) + start,
+    };
+    let (betas, culprit): (Vec<f64>, _) = match trained {
+        Some(betas) if betas.len() != total => {
+            let found = format!("a list of {}", betas.len());
+            let expected = format!("a list of `num_train_timesteps` = {total} numbers");
+            return Err(fields.error("trained_betas", found, expected));
+        }
+        Some(betas) => (betas, "trained_betas"),
+        None => {
+            let culprit = if start > 0.0 && start < 1.0 { "beta_end" } else { "beta_start" };
+            ((0..total).map(beta).collect(), culprit)
+        }
+    };
+
+    let mut alpha_bar = Vec::with_capacity(total);
+    let mut product = 1.0;
+    for (i, &beta) in betas.iter().enumerate() {
+        let next = product * (1.0 - beta);
+        // Not `next < product` negated: a NaN must fail too.
+        if !(next > 0.0 && next < product) {
+            let found = format!("such that beta is {beta} at timestep {i} (and alpha_bar {next})");
+            return Err(fields.error(culprit, found, "such that 0 < beta < 1 and some signal is left"));
+        }
+        product = next;
+        alpha_bar.push(product);
+    }
+    if zero_snr {
+        if total == 1 {
+            return Err(fields.error("rescale_betas_zero_snr", true, "false with a single timestep"));
+        }
+        rescale_zero_terminal_snr(&mut alpha_bar);
+    }
+    Ok(alpha_bar)
+}
+
+/// Shifts and scales sqrt(ᾱ) so that its end is 0 and its start stays (Lin et al. 2023, algorithm 1).
+fn rescale_zero_terminal_snr(alpha_bar: &mut [f64]) {
+    let (Some(first), Some(last)) = (alpha_bar.first(), alpha_bar.last()) else { return };
+    let (first, last) = (first.sqrt(), last.sqrt());
+    for value in alpha_bar {
+        *value = ((value.sqrt() - last) * first / (first - last)).powi(2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<Schedule> {
+        Schedule::from_json("scheduler_config.json", json.as_bytes())
+    }
+
+    #[test]
+    fn absurd_configs_are_refused_by_name() {
+        for (json, field) in [
+            (r#"{"num_train_timesteps": 0}"#, "num_train_timesteps"),
+            (r#"{"num_train_timesteps": 1000000000}"#, "num_train_timesteps"),
+            (r#"{"num_train_timesteps": -1}"#, "num_train_timesteps"),
+            (r#"{"beta_start": NaN}"#, "beta_start"),
+            (r#"{"beta_start": -0.1}"#, "beta_start"),
+            (r#"{"beta_start": 0}"#, "beta_start"),
+            (r#"{"beta_end": 1.5}"#, "beta_end"),
+            (r#"{"beta_end": -0.5, "beta_schedule": "scaled_linear"}"#, "beta_end"),
+            (r#"{"beta_end": 0.9, "num_train_timesteps": 5000}"#, "beta_end"),
+            (r#"{"beta_schedule": "laplacian"}"#, "beta_schedule"),
+            (r#"{"trained_betas": [0.1, 0.2]}"#, "trained_betas"),
+            (r#"{"trained_betas": [0.1, 0], "num_train_timesteps": 2}"#, "trained_betas"),
+            (r#"{"trained_betas": [0.1, Infinity], "num_train_timesteps": 2}"#, "trained_betas"),
+            (r#"{"rescale_betas_zero_snr": true, "num_train_timesteps": 1}"#, "rescale_betas_zero_snr"),
+            (r#"{"thresholding": true, "dynamic_thresholding_ratio": 0}"#, "dynamic_thresholding_ratio"),
+            (r#"{"thresholding": true, "dynamic_thresholding_ratio": 1.01}"#, "dynamic_thresholding_ratio"),
+            (r#"{"thresholding": true, "sample_max_value": -1}"#, "sample_max_value"),
+            (r#"{"clip_sample_range": 0}"#, "clip_sample_range"),
+            (r#"{"timestep_spacing": "even"}"#, "timestep_spacing"),
+            (r#"{"prediction_type": null}"#, "prediction_type"),
+            (r#"{"steps_offset": -1}"#, "steps_offset"),
+            (r#"{"_class_name": 3}"#, "_class_name"),
+        ] {
+            match read(json) {
+                Err(Error::Config { field: found, .. }) => assert_eq!(found, field, "{json}"),
+                other => panic!("{json}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn absent_fields_take_the_defaults_of_the_class() {
+        let s = read("{}").unwrap();
+        assert_eq!((s.class_name.as_str(), s.train_timesteps()), ("DDPMScheduler", 1000));
+        assert_eq!((s.prediction, s.clip), (Prediction::Epsilon, Clip::Range(1.0)));
+        assert_eq!((s.variance, s.spacing), (Variance::FixedSmall, Spacing::Leading));
+        assert!(s.set_alpha_to_one && s.steps_offset == 0 && s.ignored.is_empty());
+        assert!((s.alpha_bar()[999] - 4.0358e-5).abs() < 1e-9);
+        let heun = read(r#"{"_class_name": "HeunDiscreteScheduler"}"#).unwrap();
+        assert!((heun.alpha_bar()[0] - (1.0 - 0.00085)).abs() < 1e-12);
+    }
+
+    #[test]
+    fn another_class_parses_and_its_own_keys_are_reported() {
+        let s = read(
+            r#"{"_class_name": "DPMSolverMultistepScheduler", "_diffusers_version": "0.42.1", "variance_type": null,
+                "lambda_min_clipped": -Infinity, "solver_order": 2, "timestep_spacing": "linspace"}"#,
+        )
+        .unwrap();
+        assert_eq!(s.ignored, ["lambda_min_clipped", "solver_order"]);
+        assert_eq!((s.spacing, s.variance), (Spacing::Linspace, Variance::FixedSmall));
+        let refused = read(r#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#).unwrap_err();
+        assert_eq!(refused.kind(), "unsupported-architecture");
+    }
+
+    #[test]
+    fn step_counts_out_of_range_are_refused() {
+        for spacing in ["leading", "linspace", "trailing"] {
+            let s =
+                read(&format!(r#"{{"num_train_timesteps": 100, "timestep_spacing": "{spacing}"}}"#)).unwrap();
+            for steps in [0, 101, usize::MAX] {
+                assert_eq!(s.timesteps(steps).unwrap_err().kind(), "invalid-option");
+            }
+        }
+        let shifted = read(r#"{"num_train_timesteps": 100, "steps_offset": 1}"#).unwrap();
+        assert!(shifted.timesteps(99).is_ok());
+        assert!(shifted.timesteps(100).unwrap_err().to_string().contains("steps_offset"));
+    }
+
+    #[test]
+    fn timesteps_fall_strictly_and_count_exactly() {
+        for spacing in ["leading", "linspace", "trailing"] {
+            for total in [1, 2, 7, 100, 1000] {
+                let json = format!(r#"{{"num_train_timesteps": {total}, "timestep_spacing": "{spacing}"}}"#);
+                let s = read(&json).unwrap();
+                for steps in 1..=total {
+                    let t = s.timesteps(steps).unwrap();
+                    assert_eq!(t.len(), steps, "{json} {steps}");
+                    assert!(t.windows(2).all(|w| w[0] > w[1]) && t[0] < total, "{json} {steps}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn zero_terminal_snr_ends_at_nothing_and_keeps_its_start() {
+        for schedule in ["linear", "squaredcos_cap_v2"] {
+            let plain = read(&format!(r#"{{"beta_schedule": "{schedule}"}}"#)).unwrap();
+            let json = format!(r#"{{"beta_schedule": "{schedule}", "rescale_betas_zero_snr": true}}"#);
+            let rescaled = read(&json).unwrap();
+            assert_eq!(rescaled.level(999), Level { alpha: 0.0, sigma: 1.0 });
+            assert!((plain.alpha_bar()[0] - rescaled.alpha_bar()[0]).abs() < 1e-12);
+            assert!(rescaled.alpha_bar().windows(2).all(|w| w[0] > w[1]));
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! How much memory reading a checkpoint takes, counted by the allocator. Alone in its binary, so that no other test
+//! allocates meanwhile.
+#![cfg(not(target_arch = "wasm32"))]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use noiseball::checkpoint::WeightsReader;
+use noiseball::checkpoint::weights::Weights;
+
+struct Counting;
+
+static NOW: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator unchanged. (`realloc` is the trait's own: allocate, copy, free.)
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let now = NOW.fetch_add(layout.size(), Relaxed) + layout.size();
+        PEAK.fetch_max(now, Relaxed);
+        // SAFETY: the caller keeps to the trait's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        NOW.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: the caller keeps to the trait's contract.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The largest number of bytes that `work` holds at a time.
+fn peak<T>(work: impl FnOnce() -> T) -> (usize, T) {
+    let before = NOW.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    let result = work();
+    (PEAK.load(Relaxed) - before, result)
+}
+
+const MIB: usize = 1 << 20;
+/// f16 elements a tensor: 2 % of the file, as the largest of a diffusers UNet (5 % of it) is near.
+const TENSOR: usize = 200 * 1024;
+const TENSORS: usize = 50;
+
+/// The head of a file of `TENSORS` tensors in f16.
+fn head() -> Vec<u8> {
+    let mut header = String::from("{");
+    for i in 0..TENSORS {
+        let comma = if i == 0 { "" } else { "," };
+        let (begin, end) = (i * TENSOR * 2, (i + 1) * TENSOR * 2);
+        write!(
+            header,
+            r#"{comma}"t{i:02}":{{"dtype":"F16","shape":[{TENSOR}],"data_offsets":[{begin},{end}]}}"#
+        )
+        .unwrap();
+    }
+    header.push('}');
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.bytes());
+    bytes
+}
+
+fn stream(head: &[u8], chunk: &[u8]) -> Weights {
+    let mut reader = WeightsReader::new("big.safetensors");
+    reader.push(head).unwrap();
+    let mut left = TENSORS * TENSOR * 2;
+    while left > 0 {
+        let n = left.min(chunk.len());
+        reader.push(&chunk[..n]).unwrap();
+        left -= n;
+    }
+    reader.finish().unwrap()
+}
+
+#[test]
+fn memory_stays_near_the_file() {
+    let head = head();
+    let chunk = vec![0; 64 * 1024];
+    let file = head.len() + TENSORS * TENSOR * 2;
+    assert!(file > 19 * MIB);
+
+    let (reading, weights) = peak(|| stream(&head, &chunk));
+    let ratio = reading as f64 / file as f64;
+    assert!(ratio <= 1.1, "reading takes {ratio:.2} times the file");
+    drop(weights);
+
+    // Twice as many bytes in the end, all alive: f32 from f16.
+    let (converting, values) = peak(|| {
+        let mut weights = stream(&head, &chunk);
+        let names: Vec<_> = weights.names().map(str::to_owned).collect();
+        let convert = |name: &String| weights.take(name).unwrap().to_f32(name).unwrap();
+        names.iter().map(convert).collect::<Vec<_>>()
+    });
+    assert_eq!(values.iter().map(Vec::len).sum::<usize>(), TENSORS * TENSOR);
+    let ratio = converting as f64 / file as f64;
+    assert!(ratio <= 2.2, "reading and widening take {ratio:.2} times the file");
+    drop(values);
+
+    // One tensor that is the whole file, the worst case, and claims that nothing backs.
+    for (elements, sent) in [(8 * MIB, 8 * 4 * MIB), (10 << 30, MIB), (1 << 56, MIB), (1 << 56, 100)] {
+        let (size, mut bytes) = (elements * 4, Vec::new());
+        let header = format!(r#"{{"x":{{"dtype":"F32","shape":[{elements}],"data_offsets":[0,{size}]}}}}"#);
+        bytes.extend((header.len() as u64).to_le_bytes());
+        bytes.extend(header.bytes());
+        let (held, finished) = peak(|| {
+            let mut reader = WeightsReader::new("claim.safetensors");
+            reader.push(&bytes).unwrap();
+            for sent in (0..sent).step_by(chunk.len()).map(|at| chunk.len().min(sent - at)) {
+                reader.push(&chunk[..sent]).unwrap();
+            }
+            reader.finish()
+        });
+        assert_eq!(finished.is_ok(), sent == size);
+        // While a buffer grows to twice its size, old and new are both there.
+        assert!(held <= 2 * sent + 128 * 1024, "{held} bytes held of {sent} sent");
+    }
+
+    // A header whose length is a lie, and headers that are as large as they say.
+    let claim = 90_000_000u64.to_le_bytes();
+    let (held, _) = peak(|| {
+        let mut reader = WeightsReader::new("claim.safetensors");
+        reader.push(&claim).unwrap();
+        reader.push(b"{").unwrap();
+    });
+    assert!(held < 128 * 1024, "{held} bytes held for a header of one byte");
+    for (start, repeat, end) in [
+        (r#"{"x":{"dtype":"F32","shape":["#, "1,", r#"1],"data_offsets":[0,4]}}"#),
+        (r#"{"__metadata__":"#, "[", ""),
+        (r#"{"__metadata__":["#, "{},", "1]}"),
+        (
+            r#"{"a":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}"#,
+            r#","a":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}"#,
+            "}",
+        ),
+        (r#"{"x":{"dtype":""#, "F", r#""}}"#),
+    ] {
+        let header = format!("{start}{}{end}", repeat.repeat(8 * MIB / repeat.len()));
+        let (held, result) = peak(|| {
+            let mut reader = WeightsReader::new("header.safetensors");
+            reader.push(&(header.len() as u64).to_le_bytes()).and_then(|()| reader.push(header.as_bytes()))
+        });
+        assert!(
+            held <= 4 * header.len(),
+            "{held} bytes held for a header of {} bytes: {start}",
+            header.len()
+        );
+        drop(result);
+    }
+}

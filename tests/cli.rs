@@ -1,0 +1,137 @@
+//! The command line, as a user types it.
+
+#![cfg(all(feature = "cli", not(target_arch = "wasm32")))]
+
+mod golden;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use golden::floats;
+use serde_json::Value;
+
+fn noiseball(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_noiseball"))
+        .args(arguments)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/checkpoints"))
+        .output()
+        .unwrap()
+}
+
+fn temporary(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli");
+    fs::create_dir_all(&folder).unwrap();
+    folder.join(name)
+}
+
+#[test]
+fn a_pytorch_seed_gives_pythons_numbers() {
+    let file: Value = serde_json::from_str(include_str!("fixtures/pipeline.json")).unwrap();
+    let wanted = |c: &&Value| {
+        c["checkpoint"] == "layout-b" && c["sampler"] == "DDIM" && c["batch"] == 3 && c["seed"].is_u64()
+    };
+    let case = file["cases"].as_array().unwrap().iter().find(wanted).unwrap();
+    let npy = temporary("python.npy");
+    let text = |key: &str| case[key].to_string();
+    let output = noiseball(&[
+        "sample",
+        "layout-b",
+        "--rng",
+        "torch",
+        "--sampler",
+        "ddim",
+        "--device",
+        "cpu",
+        "--npy",
+        npy.to_str().unwrap(),
+        "--steps",
+        &text("steps"),
+        "--seed",
+        &text("seed"),
+        "--batch",
+        "3",
+        "--eta",
+        &text("eta"),
+    ]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stdout.is_empty() && output.stderr.is_empty(), "not silent in a pipe: {output:?}");
+
+    let bytes = fs::read(npy).unwrap();
+    assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
+    let end = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    assert_eq!(end % 64, 0);
+    let header = std::str::from_utf8(&bytes[10..end]).unwrap();
+    assert!(header.contains("'<f4'") && header.contains("(3, 3, 8, 8)"), "{header}");
+    let found = bytes[end..].as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+    let expected = floats(&case["output"]);
+    assert_eq!(found.len(), expected.len());
+    for (a, b) in found.zip(expected) {
+        assert!((a - b).abs() < 1e-3, "{a} {b}");
+    }
+}
+
+#[test]
+fn pictures_are_laid_out_in_a_grid() {
+    let png = temporary("grid.png");
+    let name = png.to_str().unwrap();
+    let output =
+        noiseball(&["sample", "layout-a", "--steps", "1", "--batch", "5", "--device", "cpu", "--out", name]);
+    assert!(output.status.success(), "{output:?}");
+    let decoder = png::Decoder::new(std::io::BufReader::new(fs::File::open(png).unwrap()));
+    let reader = decoder.read_info().unwrap();
+    assert_eq!(reader.info().size(), (24, 16));
+}
+
+#[test]
+fn inspect_shows_layers_and_costs() {
+    let output = noiseball(&["inspect", "class-conditional"]);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    for expected in
+        ["down_blocks.0", "resnets.0", "class_embedding", "parameters", "GFLOP", "DDPMScheduler", "ddpm"]
+    {
+        assert!(text.contains(expected), "{expected} is not in\n{text}");
+    }
+}
+
+#[test]
+fn bad_input_ends_with_2_and_says_what_to_do() {
+    let cases: [&[&str]; 8] = [
+        &["sample", "no-such-folder"],
+        &["sample", "layout-a", "--steps", "0"],
+        &["sample", "layout-a", "--steps", "ten"],
+        &["sample", "layout-a", "--sampler", "eular"],
+        &["sample", "layout-a", "--seed", "9007199254740992"],
+        &["sample", "layout-a", "--labels", "1"],
+        &["sample", "class-conditional", "--labels", "17"],
+        &["inspect", "."],
+    ];
+    for arguments in cases {
+        let output = noiseball(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+        assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{arguments:?}: {output:?}");
+    }
+}
+
+#[test]
+fn unsupported_architectures_are_named() {
+    let folder = temporary("skip");
+    fs::create_dir_all(&folder).unwrap();
+    let config = fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/checkpoints/layout-a/unet/config.json"
+    ));
+    fs::write(folder.join("config.json"), config.unwrap().replace("\"DownBlock2D\"", "\"SkipDownBlock2D\""))
+        .unwrap();
+    let weights = "layout-a/unet/diffusion_pytorch_model.safetensors";
+    fs::copy(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints").join(weights),
+        folder.join("diffusion_pytorch_model.safetensors"),
+    )
+    .unwrap();
+    let output = noiseball(&["inspect", folder.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("SkipDownBlock2D") && message.contains("not supported"), "{message}");
+}

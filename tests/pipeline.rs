@@ -1,0 +1,137 @@
+//! Whole pipelines against Python's: a checkpoint that Python saved, a PyTorch seed, and the picture.
+
+#![cfg(all(feature = "burn", not(target_arch = "wasm32")))]
+
+mod golden;
+
+use golden::floats;
+use noiseball::{Checkpoint, Device, DeviceKind, Error, Model, Rng, SampleOptions};
+use serde_json::Value;
+
+const PIPELINE: &str = include_str!("fixtures/pipeline.json");
+
+fn model(name: &str, device: &Device) -> Model {
+    let folder = format!("{}/tests/fixtures/checkpoints/{name}", env!("CARGO_MANIFEST_DIR"));
+    Model::new(Checkpoint::open(&folder).unwrap(), device).unwrap()
+}
+
+fn pictures(model: &Model, options: &SampleOptions) -> Vec<f32> {
+    let mut run = model.sample(options).unwrap();
+    let mut last = Vec::new();
+    while let Some(step) = run.step_blocking().unwrap() {
+        last = step.x.to_vec();
+    }
+    last
+}
+
+/// The cases that one run can reproduce: a list of seeds is several generators, guidance another network evaluation.
+fn cases() -> Vec<(String, String, SampleOptions, Vec<f32>)> {
+    let file: Value = serde_json::from_str(PIPELINE).unwrap();
+    let cases = file["cases"].as_array().unwrap().iter();
+    let single = cases.filter(|c| c["seed"].is_u64() && c["guidance_scale"].is_null());
+    let options = |c: &Value| SampleOptions {
+        sampler: Some(c["sampler"].as_str().unwrap().to_lowercase().parse().unwrap()),
+        steps: Some(c["steps"].as_u64().unwrap() as usize),
+        eta: c["eta"].as_f64().unwrap_or(0.0),
+        seed: c["seed"].as_u64().unwrap(),
+        rng: Rng::Torch,
+        batch: c["batch"].as_u64().unwrap() as usize,
+        labels: (!c["labels"].is_null()).then(|| floats(&c["labels"])),
+        ..SampleOptions::default()
+    };
+    let text = |c: &Value, key| c[key].as_str().unwrap().to_owned();
+    single.map(|c| (text(c, "name"), text(c, "checkpoint"), options(c), floats(&c["output"]))).collect()
+}
+
+fn pictures_are_pythons(device: &Device) {
+    let mut worst = 0f32;
+    let cases = cases();
+    assert!(cases.len() >= 8, "{}", cases.len());
+    for (name, checkpoint, options, expected) in cases {
+        let found = pictures(&model(&checkpoint, device), &options);
+        assert_eq!(found.len(), expected.len(), "{name}");
+        let error = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(error <= 1e-3, "{name}: {error:e}");
+        worst = worst.max(error);
+    }
+    println!("largest difference on {}: {worst:.1e}", device.name());
+}
+
+#[test]
+fn pictures_on_the_cpu_are_pythons() {
+    pictures_are_pythons(&Device::cpu());
+}
+
+#[test]
+fn pictures_on_webgpu_are_pythons() {
+    pictures_are_pythons(&pollster::block_on(Device::gpu()).unwrap());
+}
+
+#[test]
+fn a_picture_does_not_depend_on_its_batch() {
+    let model = model("layout-a", &Device::cpu());
+    let options = SampleOptions { steps: Some(4), seed: 11, ..SampleOptions::default() };
+    let one = pictures(&model, &options);
+    let three = pictures(&model, &SampleOptions { batch: 3, ..options });
+    let error = one.iter().zip(&three).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(error < 1e-5, "{error:e}");
+}
+
+#[test]
+fn precisions_and_layouts_of_one_network_agree() {
+    let options = SampleOptions { steps: Some(4), seed: 3, ..SampleOptions::default() };
+    let reference = pictures(&model("layout-a", &Device::cpu()), &options);
+    for (name, bound) in [("f16-variant", 2e-2), ("bf16", 1e-1)] {
+        let found = pictures(&model(name, &Device::cpu()), &options);
+        let error = found.iter().zip(&reference).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(error > 0.0 && error < bound, "{name}: {error:e}");
+    }
+}
+
+#[test]
+fn a_model_runs_once_at_a_time() {
+    let model = model("layout-a", &Device::cpu());
+    let options = SampleOptions { steps: Some(2), ..SampleOptions::default() };
+    let mut first = model.sample(&options).unwrap();
+    first.step_blocking().unwrap();
+    assert!(matches!(model.sample(&options), Err(Error::Busy)));
+    drop(first);
+    let mut second = model.sample(&options).unwrap();
+    while second.step_blocking().unwrap().is_some() {}
+    model.sample(&options).unwrap();
+}
+
+#[test]
+fn options_out_of_range_are_refused_before_any_work() {
+    let plain = model("layout-a", &Device::cpu());
+    let classes = model("class-conditional", &Device::cpu());
+    let default = SampleOptions::default;
+    let refused = |model: &Model, options: SampleOptions, named: &str| {
+        let Err(error) = model.sample(&options) else { panic!("{named}: {options:?} was taken") };
+        assert_eq!(error.kind(), "invalid-option", "{error}");
+        assert!(error.to_string().contains(named), "{error}");
+    };
+    refused(&plain, SampleOptions { steps: Some(0), ..default() }, "steps");
+    refused(&plain, SampleOptions { steps: Some(1001), ..default() }, "steps");
+    refused(&plain, SampleOptions { batch: 0, ..default() }, "batch");
+    refused(&plain, SampleOptions { batch: 1 << 40, ..default() }, "batch");
+    refused(&plain, SampleOptions { seed: 1 << 53, ..default() }, "seed");
+    refused(&plain, SampleOptions { eta: f64::NAN, ..default() }, "eta");
+    refused(&plain, SampleOptions { labels: Some(vec![0.0]), ..default() }, "labels");
+    refused(&classes, default(), "labels");
+    for label in [-1.0, 6.0, 0.5, f32::NAN] {
+        refused(&classes, SampleOptions { labels: Some(vec![label]), ..default() }, "labels");
+    }
+    refused(&classes, SampleOptions { batch: 3, labels: Some(vec![0.0, 1.0]), ..default() }, "labels");
+}
+
+#[test]
+fn the_model_says_what_it_is() {
+    let model = model("class-conditional", &Device::cpu());
+    let info = model.info();
+    assert_eq!((info.channels, info.height, info.width), (3, 8, 8));
+    assert_eq!((info.classes, info.null_label), (Some(6), Some(5)));
+    assert_eq!(info.labels.as_ref().unwrap()[0], "zero");
+    assert_eq!(info.scheduler, "DDPMScheduler");
+    assert_eq!(info.device.kind, DeviceKind::Cpu);
+}

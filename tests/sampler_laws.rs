@@ -1,0 +1,367 @@
+//! What holds for any sampler, on a network that knows the answer: the exact denoiser of a Gaussian.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use noiseball::prediction::{Level, Prediction};
+use noiseball::rng::{Generator, Normals};
+use noiseball::sampler::{Evaluate, Options, Run, SamplerKind};
+use noiseball::schedule::Schedule;
+use noiseball::{Error, Result};
+
+const MEAN: f64 = 0.3;
+const DEVIATION: f64 = 0.5;
+
+/// The ideal network for pixels that are N(MEAN, DEVIATION²), whatever it is asked to predict.
+#[derive(Clone)]
+struct Gaussian {
+    schedule: Schedule,
+    /// Whether to wait once, as a device does, before each answer.
+    waits: bool,
+}
+
+impl Gaussian {
+    fn new(schedule: &Schedule) -> Self {
+        Self { schedule: schedule.clone(), waits: false }
+    }
+
+    fn predict(&self, x: f64, level: Level) -> f64 {
+        let Level { alpha, sigma } = level;
+        let variance = (alpha * DEVIATION).powi(2) + sigma.powi(2);
+        let epsilon = sigma * (x - alpha * MEAN) / variance;
+        let x0 = MEAN + alpha * DEVIATION.powi(2) * (x - alpha * MEAN) / variance;
+        match self.schedule.prediction {
+            Prediction::Epsilon => epsilon,
+            Prediction::Sample => x0,
+            Prediction::VPrediction => alpha * epsilon - sigma * x0,
+        }
+    }
+}
+
+impl Evaluate for Gaussian {
+    async fn evaluate(&mut self, x: &[f32], _: [usize; 4], timestep: f64) -> Result<Vec<f32>> {
+        let mut waiting = self.waits;
+        std::future::poll_fn(|_| if std::mem::take(&mut waiting) { Poll::Pending } else { Poll::Ready(()) })
+            .await;
+        let level = self.schedule.level(timestep as usize);
+        Ok(x.iter().map(|v| self.predict(f64::from(*v), level) as f32).collect())
+    }
+}
+
+fn schedule(json: &str) -> Schedule {
+    Schedule::from_json("scheduler_config.json", json.as_bytes()).unwrap()
+}
+
+fn start<N: Normals>(
+    kind: SamplerKind,
+    schedule: &Schedule,
+    options: &Options,
+    shape: [usize; 4],
+    noise: N,
+) -> Run<N> {
+    Run::new(kind.describe(schedule, options).unwrap(), shape, noise).unwrap()
+}
+
+/// Runs to the end and gives the last image.
+fn finish<N: Normals>(run: &mut Run<N>, network: &mut impl Evaluate) -> Vec<f32> {
+    let mut x = Vec::new();
+    while let Some(step) = pollster::block_on(run.step(network)).unwrap() {
+        x = step.x.to_vec();
+    }
+    x
+}
+
+fn sample(
+    kind: SamplerKind,
+    schedule: &Schedule,
+    options: &Options,
+    shape: [usize; 4],
+    seed: u64,
+) -> Vec<f32> {
+    let noise = Generator::philox(seed).unwrap();
+    finish(&mut start(kind, schedule, options, shape, noise), &mut Gaussian::new(schedule))
+}
+
+fn steps(steps: usize) -> Options {
+    Options { steps, ..Options::default() }
+}
+
+/// Noise that is 1 in draw d of image d and 0 elsewhere.
+struct Impulses;
+
+impl Normals for Impulses {
+    fn normals(&mut self, draw: u32, batch: usize, out: &mut [f32]) {
+        out.fill(0.0);
+        let image = out.len() / batch;
+        if let Some(value) = out.get_mut(draw as usize * image) {
+            *value = 1.0;
+        }
+    }
+}
+
+/// Mean and variance of the pixels that a run makes, exactly: to this network a run is an affine function of its
+/// draws, whose slopes are found by one image a draw and whose constant by an image without noise.
+fn mean_and_variance(kind: SamplerKind, schedule: &Schedule, options: &Options) -> (f64, f64) {
+    let draws = options.steps + 1;
+    let mut run = start(kind, schedule, options, [draws + 1, 1, 1, 1], Impulses);
+    let x = finish(&mut run, &mut Gaussian::new(schedule));
+    let mean = f64::from(x[draws]);
+    (mean, x[..draws].iter().map(|x| (f64::from(*x) - mean).powi(2)).sum())
+}
+
+fn assert_first_order(what: &str, steps: [usize; 3], error: impl Fn(usize) -> f64) {
+    let errors = steps.map(error);
+    for pair in errors.windows(2) {
+        let order = (pair[0] / pair[1]).log2();
+        assert!((order - 1.0).abs() < 0.17, "{what}: errors {errors:?}, order {order}");
+    }
+    assert!(errors[2] < 0.04, "{what}: {errors:?}");
+}
+
+/// Many small steps, so that the limit is the differential equation and not the table.
+const FINE: &str =
+    r#""num_train_timesteps": 20000, "beta_start": 5e-6, "beta_end": 1e-3, "clip_sample": false"#;
+
+#[test]
+fn ddim_converges_to_the_exact_map_at_first_order() {
+    let shape = [1, 1, 8, 8];
+    for prediction in ["epsilon", "sample", "v_prediction"] {
+        for spacing in ["leading", "trailing"] {
+            let config =
+                format!(r#"{{{FINE}, "prediction_type": "{prediction}", "timestep_spacing": "{spacing}"}}"#);
+            let schedule = schedule(&config);
+            assert_first_order(&config, [100, 200, 400], |n| {
+                // Along the probability flow (x - alpha · mean) / sqrt(alpha² s² + sigma²) stays what it is.
+                let Level { alpha, sigma } = schedule.level(schedule.timesteps(n).unwrap()[0]);
+                let spread = ((alpha * DEVIATION).powi(2) + sigma.powi(2)).sqrt();
+                let mut noise = vec![0.0; 64];
+                Generator::philox(5).unwrap().normals(0, 1, &mut noise);
+                let found = sample(SamplerKind::Ddim, &schedule, &steps(n), shape, 5);
+                let exact = noise.iter().map(|x| MEAN + DEVIATION * (f64::from(*x) - alpha * MEAN) / spread);
+                exact.zip(found).map(|(e, f)| (e - f64::from(f)).abs()).fold(0.0, f64::max)
+            });
+        }
+    }
+}
+
+#[test]
+fn random_samplers_tend_to_the_datas_mean_and_variance_at_first_order() {
+    for variance in ["fixed_small", "fixed_large"] {
+        let schedule = schedule(&format!(r#"{{{FINE}, "variance_type": "{variance}"}}"#));
+        for kind in SamplerKind::ALL {
+            let options = |n| Options { eta: 1.0, ..steps(n) };
+            assert_first_order(&format!("{kind} {variance}"), [100, 200, 400], |n| {
+                let (mean, variance) = mean_and_variance(*kind, &schedule, &options(n));
+                assert!((mean - MEAN).abs() < 0.5 / n as f64, "{kind}: mean {mean} in {n} steps");
+                (variance / DEVIATION.powi(2) - 1.0).abs()
+            });
+        }
+    }
+}
+
+#[test]
+fn an_image_survives_being_noised_and_predicted_back() {
+    for json in ["{}", r#"{"beta_schedule": "squaredcos_cap_v2"}"#, r#"{"rescale_betas_zero_snr": true}"#] {
+        let schedule = schedule(json);
+        // 999 is left out: at zero terminal SNR the noise says nothing about the image.
+        for t in (0..999).step_by(37) {
+            let level = schedule.level(t);
+            for (x0, epsilon) in [(0.7, -1.1), (-1.0, 0.4)] {
+                let x = level.alpha * x0 + level.sigma * epsilon;
+                for (prediction, m) in [
+                    (Prediction::Epsilon, epsilon),
+                    (Prediction::Sample, x0),
+                    (Prediction::VPrediction, level.alpha * epsilon - level.sigma * x0),
+                ] {
+                    let ((a, b), (c, d)) = (prediction.x0(level), prediction.epsilon(level));
+                    assert!((a * x + b * m - x0).abs() < 1e-9, "{prediction:?} at {t}");
+                    assert!((c * x + d * m - epsilon).abs() < 1e-9, "{prediction:?} at {t}");
+                }
+            }
+        }
+    }
+}
+
+const SHAPE: [usize; 4] = [3, 2, 3, 5];
+
+/// Every sampler with options that make it draw noise.
+fn noisy_runs() -> impl Iterator<Item = (SamplerKind, Options)> {
+    SamplerKind::ALL.iter().map(|kind| (*kind, Options { eta: 0.7, ..steps(12) }))
+}
+
+#[test]
+fn one_seed_twice_gives_the_same_bytes_and_another_does_not() {
+    let schedule = schedule("{}");
+    for (kind, options) in noisy_runs() {
+        let bytes = |seed| -> Vec<u32> {
+            sample(kind, &schedule, &options, SHAPE, seed).iter().map(|v| v.to_bits()).collect()
+        };
+        assert_eq!(bytes(1), bytes(1), "{kind}");
+        assert_ne!(bytes(1), bytes(2), "{kind}");
+        let torch = || {
+            let mut run = start(kind, &schedule, &options, SHAPE, Generator::torch(1).unwrap());
+            finish(&mut run, &mut Gaussian::new(&schedule))
+        };
+        assert_eq!(torch(), torch(), "{kind}");
+    }
+}
+
+#[test]
+fn the_first_picture_does_not_depend_on_the_batch() {
+    let thresholding =
+        r#"{"thresholding": true, "sample_max_value": 1.5, "dynamic_thresholding_ratio": 0.8}"#;
+    for json in ["{}", thresholding] {
+        let schedule = schedule(json);
+        for (kind, options) in noisy_runs() {
+            let [_, c, h, w] = SHAPE;
+            let many = sample(kind, &schedule, &options, [64, c, h, w], 4);
+            assert_eq!(sample(kind, &schedule, &options, [1, c, h, w], 4), many[..c * h * w], "{kind}");
+        }
+    }
+}
+
+#[test]
+fn interleaved_runs_equal_separate_ones() {
+    let schedule = schedule("{}");
+    let mut network = Gaussian::new(&schedule);
+    let mut runs: Vec<_> = noisy_runs()
+        .zip(1..)
+        .map(|((kind, options), seed)| {
+            let noise = || Generator::torch(seed).unwrap();
+            let alone = finish(&mut start(kind, &schedule, &options, SHAPE, noise()), &mut network);
+            (alone, start(kind, &schedule, &options, SHAPE, noise()), Vec::new())
+        })
+        .collect();
+    for _ in 0..12 {
+        for (_, run, x) in &mut runs {
+            *x = pollster::block_on(run.step(&mut network)).unwrap().unwrap().x.to_vec();
+        }
+    }
+    for (alone, mut run, x) in runs {
+        assert!(pollster::block_on(run.step(&mut network)).unwrap().is_none());
+        assert_eq!(alone, x);
+    }
+}
+
+#[test]
+fn a_copy_made_halfway_goes_the_same_way() {
+    let schedule = schedule("{}");
+    let mut network = Gaussian::new(&schedule);
+    for (kind, options) in noisy_runs() {
+        let mut run = start(kind, &schedule, &options, SHAPE, Generator::torch(3).unwrap());
+        for _ in 0..5 {
+            pollster::block_on(run.step(&mut network)).unwrap();
+        }
+        let mut copy = run.clone();
+        assert_eq!(finish(&mut run, &mut network), finish(&mut copy, &mut network), "{kind}");
+    }
+}
+
+#[test]
+fn a_step_dropped_while_the_network_works_can_be_asked_for_again() {
+    let schedule = schedule("{}");
+    for (kind, options) in noisy_runs() {
+        let undisturbed = sample(kind, &schedule, &options, SHAPE, 8);
+        let mut run = start(kind, &schedule, &options, SHAPE, Generator::philox(8).unwrap());
+        let mut waiting = Gaussian { waits: true, ..Gaussian::new(&schedule) };
+        for _ in 0..options.steps {
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(pin!(run.step(&mut waiting)).as_mut().poll(&mut context).is_pending());
+            pollster::block_on(run.step(&mut Gaussian::new(&schedule))).unwrap();
+        }
+        let mut again = start(kind, &schedule, &options, SHAPE, Generator::philox(8).unwrap());
+        assert_eq!(finish(&mut again, &mut Gaussian::new(&schedule)), undisturbed);
+        assert!(pollster::block_on(run.step(&mut waiting)).unwrap().is_none());
+    }
+}
+
+#[test]
+fn steps_say_where_the_run_is() {
+    let schedule = schedule("{}");
+    let mut network = Gaussian::new(&schedule);
+    for (kind, options) in noisy_runs() {
+        let mut run = start(kind, &schedule, &options, SHAPE, Generator::philox(0).unwrap());
+        for (index, t) in schedule.timesteps(options.steps).unwrap().into_iter().enumerate() {
+            let step = pollster::block_on(run.step(&mut network)).unwrap().unwrap();
+            assert_eq!((step.index, step.total, step.timestep), (index, 12, t as f64));
+            assert_eq!((step.shape, step.x.len(), step.x0.len()), (SHAPE, 90, 90));
+        }
+    }
+}
+
+#[test]
+fn zero_terminal_snr_stays_finite() {
+    for prediction in ["epsilon", "sample", "v_prediction"] {
+        for clip in [
+            r#""clip_sample": true"#,
+            r#""clip_sample": false"#,
+            r#""thresholding": true, "sample_max_value": 3.0"#,
+        ] {
+            let json = format!(
+                r#"{{"prediction_type": "{prediction}", {clip}, "rescale_betas_zero_snr": true, "timestep_spacing": "trailing"}}"#
+            );
+            let schedule = schedule(&json);
+            for kind in SamplerKind::ALL {
+                for (eta, use_clipped_model_output) in [(0.0, false), (0.0, true), (1.0, false), (1.0, true)]
+                {
+                    for n in [1, 7, 100] {
+                        let options = Options { steps: n, eta, use_clipped_model_output };
+                        let description = kind.describe(&schedule, &options);
+                        if prediction == "epsilon" && clip.contains("false") {
+                            assert_eq!(description.unwrap_err().kind(), "unsupported-architecture");
+                            continue;
+                        }
+                        let x = sample(*kind, &schedule, &options, SHAPE, 1);
+                        assert!(
+                            x.iter().all(|v| v.is_finite() && v.abs() < 20.0),
+                            "{kind} {json} {options:?}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A network that answers with a constant, so many values for each of the image's.
+struct Constant(f32, f64);
+
+impl Evaluate for Constant {
+    async fn evaluate(&mut self, x: &[f32], _: [usize; 4], _: f64) -> Result<Vec<f32>> {
+        Ok(vec![self.0; (x.len() as f64 * self.1) as usize])
+    }
+}
+
+#[test]
+fn a_network_that_answers_nonsense_is_an_error() {
+    let plain = schedule("{}");
+    let learned = schedule(r#"{"variance_type": "learned_range"}"#);
+    let first = |schedule: &Schedule, mut network: Constant| {
+        let mut run = start(SamplerKind::Ddpm, schedule, &steps(5), SHAPE, Generator::philox(0).unwrap());
+        pollster::block_on(run.step(&mut network)).map(|step| step.unwrap().x.to_vec())
+    };
+    for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let error = first(&plain, Constant(value, 1.0)).unwrap_err();
+        assert!(matches!(error, Error::NotFiniteOutput { timestep: 800.0 }), "{error}");
+    }
+    for size in [0.0, 0.5, 1.5, 3.0] {
+        assert!(matches!(first(&plain, Constant(0.1, size)), Err(Error::WrongShape { .. })));
+    }
+    assert!(matches!(first(&learned, Constant(0.1, 1.0)), Err(Error::WrongShape { .. })));
+    assert!(first(&learned, Constant(0.1, 2.0)).is_ok());
+    // exp of a huge learned variance overflows.
+    assert!(matches!(first(&learned, Constant(1e6, 2.0)), Err(Error::NotFiniteOutput { .. })));
+    // A second half that this schedule has no use for is left alone.
+    assert_eq!(first(&plain, Constant(0.1, 2.0)).unwrap(), first(&plain, Constant(0.1, 1.0)).unwrap());
+}
+
+#[test]
+fn shapes_without_pixels_or_with_too_many_are_refused() {
+    let schedule = schedule("{}");
+    let description = SamplerKind::Ddim.describe(&schedule, &steps(3)).unwrap();
+    for shape in [[0, 3, 8, 8], [1, 0, 8, 8], [1, 3, usize::MAX, 2], [1 << 20, 3, 1 << 20, 1]] {
+        let run = Run::new(description.clone(), shape, Generator::philox(0).unwrap());
+        assert_eq!(run.unwrap_err().kind(), "invalid-option", "{shape:?}");
+    }
+}

@@ -1,0 +1,203 @@
+//! DDPM and DDIM against diffusers: `fixtures/schedulers.json` and `fixtures/timesteps.json` (see `tools/golden`).
+
+use noiseball::Result;
+use noiseball::rng::Normals;
+use noiseball::sampler::{Evaluate, Options, Run, SamplerKind};
+use noiseball::schedule::Schedule;
+use serde_json::Value;
+
+fn fixture(name: &str) -> Value {
+    let path = format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn f64s(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+fn usizes(value: &Value) -> Vec<usize> {
+    value.as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as usize).collect()
+}
+
+fn schedule(config: &Value) -> Schedule {
+    Schedule::from_json("scheduler_config.json", config.to_string().as_bytes()).unwrap()
+}
+
+/// The made-up values that the fixtures' makers share (`tools/golden/stream.py`).
+fn stream(key: &str, count: usize, scale: f64) -> Vec<f32> {
+    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
+    let seed = key.bytes().fold(0xCBF2_9CE4_8422_2325, fnv);
+    let value = |i: u64| {
+        let mut z = seed.wrapping_add(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        (scale * ((z >> 40) as f64 / f64::from(1 << 23) - 1.0)) as f32
+    };
+    (1..=count as u64).map(value).collect()
+}
+
+/// The initial image and the noise of a case. Noise is added on every step or on every step but the last, so draw d is
+/// that of step d - 1.
+struct Noise<'a>(&'a str);
+
+impl Normals for Noise<'_> {
+    fn normals(&mut self, draw: u32, _: usize, out: &mut [f32]) {
+        let values = match draw {
+            0 => stream(&format!("x:{}", self.0), out.len(), 1.7),
+            _ => stream(&format!("noise:{}:{}", self.0, draw - 1), out.len(), 1.0),
+        };
+        out.copy_from_slice(&values);
+    }
+}
+
+struct Model<'a> {
+    case: &'a Value,
+    timesteps: Vec<f64>,
+}
+
+impl Evaluate for Model<'_> {
+    async fn evaluate(&mut self, x: &[f32], shape: [usize; 4], timestep: f64) -> Result<Vec<f32>> {
+        let index = self.timesteps.len();
+        self.timesteps.push(timestep);
+        let key = format!("model:{}:{index}", self.case["name"].as_str().unwrap());
+        let scale = self.case["model_scale"].as_f64().unwrap();
+        let variance = self.case["config"]["variance_type"].as_str().unwrap_or("");
+        if !variance.starts_with("learned") {
+            return Ok(stream(&key, x.len(), scale));
+        }
+        let mut output = stream(&key, 2 * x.len(), scale);
+        if variance == "learned" {
+            let image = x.len() / shape[0];
+            for channels in output.chunks_mut(2 * image) {
+                channels[image..].iter_mut().for_each(|v| *v = v.abs());
+            }
+        }
+        Ok(output)
+    }
+}
+
+/// Replays a case and gives the worst `|difference| / max(1, max |x|)` with the name of what differed.
+fn replay(case: &Value) -> (f64, String) {
+    let name = case["name"].as_str().unwrap();
+    let schedule = schedule(&case["config"]);
+    let (kind, note) = SamplerKind::default_for(case["class"].as_str().unwrap());
+    assert_eq!(note, None);
+    let options = Options {
+        steps: case["steps"].as_u64().unwrap() as usize,
+        eta: case["eta"].as_f64().unwrap_or(0.0),
+        use_clipped_model_output: case["use_clipped_model_output"].as_bool().unwrap_or(false),
+    };
+    let description = kind.describe(&schedule, &options).unwrap();
+    let shape: [usize; 4] = match usizes(&case["shape"])[..] {
+        [b, c, h, w] => [b, c, h, w],
+        [b, h, w] => [b, 1, h, w],
+        _ => panic!("{name}: shape"),
+    };
+    let mut model = Model { case, timesteps: Vec::new() };
+    let mut run = Run::new(description, shape, Noise(name)).unwrap();
+    let mut trace = case["trace"].as_array().unwrap().iter().peekable();
+    let mut worst = (0.0, String::new());
+    while let Some(step) = pollster::block_on(run.step(&mut model)).unwrap() {
+        assert!(step.x.iter().chain(step.x0).all(|v| v.is_finite()), "{name}");
+        let Some(expected) = trace.next_if(|e| e["index"].as_u64() == Some(step.index as u64)) else {
+            continue;
+        };
+        for (what, found) in [("prev_sample", step.x), ("pred_original_sample", step.x0)] {
+            let expected = f64s(&expected[what]);
+            assert_eq!(expected.len(), found.len());
+            let size = expected.iter().fold(1.0, |m: f64, v| m.max(v.abs()));
+            for (e, f) in expected.iter().zip(found) {
+                let difference = (e - f64::from(*f)).abs() / size;
+                if difference > worst.0 {
+                    worst = (difference, format!("{name}: {what} of step {}", step.index));
+                }
+            }
+        }
+    }
+    assert!(trace.next().is_none(), "{name} stopped early");
+    assert_eq!(model.timesteps, f64s(&case["timesteps"]), "{name}");
+    worst
+}
+
+#[test]
+fn traces_agree_with_diffusers() {
+    let fixture = fixture("schedulers.json");
+    let cases = fixture["cases"].as_array().unwrap();
+    assert!(cases.len() > 70);
+    let mut failures = Vec::new();
+    for case in cases {
+        let (difference, what) = replay(case);
+        // Between neighbours of a thousand timesteps 1 - ᾱₜ/ᾱₚ is a hundred times smaller than its terms, and f32 shows:
+        // diffusers on an f64 table of ᾱ is 8.0e-5 from diffusers, and agrees with what is found here.
+        let tolerance = if case["name"] == "ddpm_all_1000" { 1e-4 } else { 1e-5 };
+        if difference > tolerance {
+            failures.push(format!("{difference:.1e} {what}"));
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn alpha_bar_agrees_with_diffusers() {
+    for case in fixture("schedulers.json")["cases"].as_array().unwrap() {
+        let schedule = schedule(&case["config"]);
+        let indices = usizes(&case["alphas_cumprod"]["indices"]);
+        for (i, expected) in indices.into_iter().zip(f64s(&case["alphas_cumprod"]["values"])) {
+            let found = schedule.alpha_bar()[i];
+            // What f32 costs diffusers; the cosine's quotients and the differences of the zero-SNR rescaling cost more.
+            let cosine = case["config"]["beta_schedule"] == "squaredcos_cap_v2";
+            let tolerance = if cosine { 2e-5 } else { 2e-6 };
+            assert!(
+                (found - expected).abs() <= tolerance * expected.max(1e-5),
+                "{}: alpha_bar[{i}] is {found}, not {expected}",
+                case["name"]
+            );
+        }
+    }
+}
+
+#[test]
+fn timesteps_agree_with_diffusers() {
+    let fixture = fixture("timesteps.json");
+    let cases = fixture["cases"].as_array().unwrap();
+    assert!(cases.len() > 80);
+    for case in cases {
+        let config = serde_json::json!({
+            "num_train_timesteps": case["T"],
+            "timestep_spacing": case["spacing"],
+            "steps_offset": case["offset"],
+        });
+        let steps = case["N"].as_u64().unwrap() as usize;
+        // Where numpy's arange is one too long, the entry too many is the last.
+        let expected: Vec<i64> = f64s(&case["timesteps"])[..steps].iter().map(|t| *t as i64).collect();
+        let found = schedule(&config).timesteps(steps);
+        if expected.iter().any(|t| *t >= case["T"].as_i64().unwrap()) {
+            assert_eq!(found.unwrap_err().kind(), "invalid-option");
+            continue;
+        }
+        let found: Vec<i64> = found.unwrap().iter().map(|t| *t as i64).collect();
+        assert_eq!(found, expected, "{config} {steps}");
+    }
+}
+
+#[test]
+fn levels_noise_an_image_as_diffusers_does() {
+    for case in fixture("schedulers.json")["forward"].as_array().unwrap() {
+        let name = case["name"].as_str().unwrap();
+        let schedule = schedule(&case["config"]);
+        let (noisy, velocity) = (f64s(&case["noisy"]), f64s(&case["velocity"]));
+        let x0 = stream(&format!("x:{name}"), noisy.len(), 1.0);
+        let noise = stream(&format!("noise:{name}"), noisy.len(), 1.7);
+        let timesteps = usizes(&case["timesteps"]);
+        let image = noisy.len() / timesteps.len();
+        for i in 0..noisy.len() {
+            let level = schedule.level(timesteps[i / image]);
+            let (x0, noise) = (f64::from(x0[i]), f64::from(noise[i]));
+            let x = level.alpha * x0 + level.sigma * noise;
+            assert!((x - noisy[i]).abs() < 1e-5, "{name} {i}: {x} {}", noisy[i]);
+            let v = level.alpha * noise - level.sigma * x0;
+            assert!((v - velocity[i]).abs() < 1e-5, "{name} {i}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! In real browsers, on WebGPU and on the CPU: the U-Net against Python's, a sampling run, and the errors that
+//! JavaScript sees. `npm test -- web` runs it in Chromium and in Firefox.
+
+#![cfg(target_arch = "wasm32")]
+
+mod golden;
+
+use golden::{cases, floats, relative_error, weight};
+use js_sys::{Object, Reflect, Uint8Array};
+use noiseball::checkpoint::WeightsReader;
+use noiseball::checkpoint::json::parse_object;
+use noiseball::network::on_burn::BurnUNet;
+use noiseball::{Checkpoint, Device, Model, Rng, SampleOptions, SamplerKind, web};
+use serde_json::Value;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
+const CONFIG: &[u8] = include_bytes!("fixtures/checkpoints/layout-a/unet/config.json");
+const SCHEDULER: &[u8] = include_bytes!("fixtures/checkpoints/layout-a/scheduler/scheduler_config.json");
+const WEIGHTS: &[u8] =
+    include_bytes!("fixtures/checkpoints/layout-a/unet/diffusion_pytorch_model.safetensors");
+
+async fn gpu() -> Device {
+    web::start();
+    Device::gpu().await.unwrap()
+}
+
+async fn outputs_agree(device: &Device, bound: f32, every: usize) {
+    for case in cases(golden::UNET).into_iter().step_by(every) {
+        let parameters = case.description().parameters;
+        let net =
+            BurnUNet::new(case.config.clone(), &parameters, device, |key, shape| Ok(weight(key, shape)))
+                .unwrap();
+        let y =
+            net.evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref()).await.unwrap();
+        let error = relative_error(&y, &floats(&case.json["output"]));
+        assert!(error <= bound, "{} on {}: {error:e}", case.name, device.name());
+    }
+}
+
+#[wasm_bindgen_test]
+async fn the_unet_on_the_cpu_is_pythons() {
+    web::start();
+    outputs_agree(&Device::cpu(), 2e-5, 1).await;
+}
+
+/// A software adapter compiles shaders slowly: every fourth case.
+#[wasm_bindgen_test]
+async fn the_unet_on_webgpu_is_pythons() {
+    let device = gpu().await;
+    console_log!("WebGPU on {}", device.name());
+    outputs_agree(&device, 2e-4, 4).await;
+}
+
+fn checkpoint() -> Checkpoint {
+    let mut reader = WeightsReader::new("model.safetensors");
+    WEIGHTS.chunks(1000).for_each(|chunk| reader.push(chunk).unwrap());
+    Checkpoint {
+        model_index: None,
+        unet_config: parse_object("config.json", CONFIG).unwrap(),
+        scheduler_config: Some(parse_object("scheduler_config.json", SCHEDULER).unwrap()),
+        labels: None,
+        weights: reader.finish().unwrap(),
+    }
+}
+
+/// The case of the pipeline fixtures that this checkpoint's DDIM run at batch 3 is.
+fn pipeline() -> (SampleOptions, Vec<f32>) {
+    let file: Value = serde_json::from_str(include_str!("fixtures/pipeline.json")).unwrap();
+    let wanted = |c: &&Value| {
+        c["checkpoint"] == "layout-a"
+            && c["sampler"] == "DDIM"
+            && c["batch"] == 3
+            && c["eta"] == 0.0
+            && c["seed"].is_u64()
+    };
+    let case = file["cases"].as_array().unwrap().iter().find(wanted).unwrap();
+    let options = SampleOptions {
+        sampler: Some(SamplerKind::Ddim),
+        steps: Some(case["steps"].as_u64().unwrap() as usize),
+        seed: case["seed"].as_u64().unwrap(),
+        rng: Rng::Torch,
+        batch: 3,
+        ..SampleOptions::default()
+    };
+    (options, floats(&case["output"]))
+}
+
+async fn pictures(device: &Device) -> Vec<f32> {
+    let model = Model::new(checkpoint(), device).unwrap();
+    let mut run = model.sample(&pipeline().0).unwrap();
+    let mut last = Vec::new();
+    while let Some(step) = run.step().await.unwrap() {
+        last = step.x.to_vec();
+    }
+    last
+}
+
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// 1/255 of the range [-1, 1].
+const ONE_LEVEL: f32 = 2.0 / 255.0;
+
+#[wasm_bindgen_test]
+async fn one_seed_gives_pythons_pictures_on_both_devices() {
+    let expected = pipeline().1;
+    let on_gpu = pictures(&gpu().await).await;
+    let on_cpu = pictures(&Device::cpu()).await;
+    assert!(largest_difference(&on_cpu, &expected) <= 1e-3);
+    assert!(largest_difference(&on_gpu, &expected) <= 1e-3);
+    assert!(largest_difference(&on_gpu, &on_cpu) <= ONE_LEVEL);
+}
+
+fn object(fields: &[(&str, JsValue)]) -> JsValue {
+    let object = Object::new();
+    for (name, value) in fields {
+        Reflect::set(&object, &(*name).into(), value).unwrap();
+    }
+    object.into()
+}
+
+async fn build(config: &[u8], weights: &[u8], device: &str) -> Result<web::Model, JsValue> {
+    web::start();
+    let mut reader = web::WeightsReader::new("model.safetensors".to_owned(), None);
+    reader.push(weights)?;
+    let files = object(&[
+        ("unetConfig", Uint8Array::from(config).into()),
+        ("schedulerConfig", Uint8Array::from(SCHEDULER).into()),
+    ]);
+    web::Model::build(files, vec![reader], device.to_owned()).await
+}
+
+/// The error's `type`, if it is an `Error` with a message.
+fn kind<T>(result: Result<T, JsValue>) -> String {
+    let Err(error) = result else { return "no error".to_owned() };
+    let error: js_sys::Error = error.dyn_into().unwrap();
+    assert!(String::from(error.message()).len() > 20);
+    Reflect::get(&error, &"type".into()).unwrap().as_string().unwrap()
+}
+
+#[wasm_bindgen_test]
+async fn bad_checkpoints_throw_typed_errors() {
+    let skip = String::from_utf8(CONFIG.to_vec()).unwrap().replace("\"DownBlock2D\"", "\"SkipDownBlock2D\"");
+    let wide = String::from_utf8(CONFIG.to_vec())
+        .unwrap()
+        .replace("\"in_channels\": 3", "\"in_channels\": 1000000000");
+    assert_eq!(kind(build(CONFIG, &WEIGHTS[..WEIGHTS.len() - 1], "cpu").await), "checkpoint");
+    assert_eq!(kind(build(CONFIG, b"<!doctype html>", "cpu").await), "checkpoint");
+    assert_eq!(kind(build(CONFIG, b"", "cpu").await), "checkpoint");
+    assert_eq!(kind(build(b"[]", WEIGHTS, "cpu").await), "checkpoint");
+    assert_eq!(kind(build(wide.as_bytes(), WEIGHTS, "cpu").await), "checkpoint");
+    assert_eq!(kind(build(skip.as_bytes(), WEIGHTS, "cpu").await), "unsupported-architecture");
+    assert_eq!(kind(build(CONFIG, WEIGHTS, "quantum").await), "invalid-option");
+    assert_eq!(kind(build(CONFIG, WEIGHTS, "cpu").await), "no error");
+}
+
+#[wasm_bindgen_test]
+async fn bad_options_throw_typed_errors_and_the_model_goes_on() {
+    let model = build(CONFIG, WEIGHTS, "cpu").await.unwrap();
+    let bad: [(&str, JsValue); 12] = [
+        ("steps", 0.into()),
+        ("steps", 1001.into()),
+        ("steps", (-1).into()),
+        ("steps", f64::NAN.into()),
+        ("steps", "ten".into()),
+        ("seed", 9_007_199_254_740_992.0.into()),
+        ("seed", 0.5.into()),
+        ("batch", 0.into()),
+        ("eta", 2.into()),
+        ("labels", js_sys::Array::of1(&1.into()).into()),
+        ("sampler", "eular".into()),
+        ("smapler", "ddim".into()),
+    ];
+    for (name, value) in bad {
+        assert_eq!(kind(model.sample(object(&[(name, value)]))), "invalid-option", "{name}");
+    }
+    let mut run = model.sample(object(&[("steps", 2.into()), ("sampler", "ddim".into())])).unwrap();
+    assert_eq!(kind(model.sample(JsValue::UNDEFINED)), "busy");
+    let first = run.next().await.unwrap();
+    let field = |step: &JsValue, name: &str| Reflect::get(step, &name.into()).unwrap();
+    assert_eq!(field(&first, "total"), 2);
+    assert_eq!(field(&first, "pictures").unchecked_into::<js_sys::Uint8ClampedArray>().length(), 8 * 8 * 4);
+    assert!(field(&first, "latents").is_undefined());
+    let last = run.next().await.unwrap();
+    assert_eq!(field(&last, "latents").unchecked_into::<js_sys::Float32Array>().length(), 3 * 8 * 8);
+    assert!(run.next().await.unwrap().is_undefined());
+    assert_eq!(kind(model.sample(JsValue::UNDEFINED)), "no error");
+}
+
+#[wasm_bindgen_test]
+fn files_are_chosen_by_name() {
+    let names = ["x/unet/config.json", "x/unet/diffusion_pytorch_model.safetensors"].map(str::to_owned);
+    let files = web::choose_files(names.to_vec()).unwrap();
+    assert_eq!(Reflect::get(&files, &"unetConfig".into()).unwrap(), "x/unet/config.json");
+    assert!(Reflect::get(&files, &"weights".into()).unwrap().is_array());
+    assert_eq!(kind(web::choose_files(vec!["unet/config.json".to_owned()])), "checkpoint");
+}
