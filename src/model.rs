@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::Fields;
+use crate::checkpoint::weights::Dtype;
 use crate::device::{Device, DeviceKind, Network};
+use crate::engine::parameters::Storage;
 use crate::error::{Error, Result};
 use crate::network::describe::{Description, describe};
 use crate::network::unet::{ClassEmbedding, UNet2DConfig};
@@ -189,7 +191,6 @@ pub struct Model {
     network: Place,
     architecture: Arc<Architecture>,
     info: Arc<Info>,
-    device: Device,
 }
 
 /// Where the network is while no run has it.
@@ -202,17 +203,23 @@ impl Model {
     /// # Errors
     /// Those of [`Architecture::read`]; [`Error::MissingKey`], [`Error::WrongShape`], [`Error::Dtype`] and
     /// [`Error::NotFiniteWeight`] where weights do not suit; [`Error::Limit`] where one is too large for the device.
-    pub fn new(mut checkpoint: Checkpoint, device: &Device) -> Result<Self> {
+    pub async fn load(mut checkpoint: Checkpoint, device: &Device) -> Result<Self> {
         let architecture = Architecture::read(&checkpoint)?;
         let description = &architecture.description;
-        device.check_limits(description)?;
         let mut unknown_keys = architecture.unknown_keys.clone();
         unknown_keys.extend(checkpoint.weights.check(&description.parameters)?);
         let weights = &mut checkpoint.weights;
-        let network = device.load(&architecture.unet, &description.parameters, |key, shape| {
+        // Half the memory where nothing is lost by it.
+        let halves = description
+            .parameters
+            .iter()
+            .all(|(key, _)| weights.get(key).is_some_and(|t| t.dtype == Dtype::F16));
+        let storage = if halves { Storage::F16 } else { Storage::F32 };
+        let take = |key: &str, shape: &[usize]| {
             let missing = || Error::MissingKey { key: key.to_owned(), expected: shape.to_vec(), more: 0 };
             weights.take(key).ok_or_else(missing)?.to_f32(key)
-        })?;
+        };
+        let network = device.load(&architecture.unet, storage, take).await?;
         let classes = match architecture.unet.class_embedding {
             ClassEmbedding::Table(rows) => Some(rows),
             _ => None,
@@ -239,8 +246,16 @@ impl Model {
             network: Arc::new(Mutex::new(Some(network))),
             architecture: Arc::new(architecture),
             info: Arc::new(info),
-            device: device.clone(),
         })
+    }
+
+    /// [`Self::load`] for programs that are not asynchronous.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn load_blocking(checkpoint: Checkpoint, device: &Device) -> Result<Self> {
+        pollster::block_on(Self::load(checkpoint, device))
     }
 
     /// What the model is.
@@ -253,8 +268,7 @@ impl Model {
     /// has ended or is dropped.
     ///
     /// # Errors
-    /// [`Error::Option`] for options out of their range, [`Error::Busy`] while another run goes on, [`Error::Limit`]
-    /// where the batch is too large for the device.
+    /// [`Error::Option`] for options out of their range, [`Error::Busy`] while another run goes on.
     pub fn sample(&self, options: &SampleOptions) -> Result<Sampling> {
         let a = &self.architecture;
         let option = |option, found: usize, expected: String| {
@@ -281,7 +295,6 @@ impl Model {
         let timesteps = vec![1.0; options.batch];
         a.unet.conditioning(&timesteps, labels.as_deref(), &[])?;
         let shape = [options.batch, a.unet.in_channels, a.size[0], a.size[1]];
-        self.device.check_limits(&describe(&a.unet, options.batch, a.size[0], a.size[1]))?;
         let run = Run::new(description, shape, generator)?;
         let network = Borrowed::take(&self.network)?;
         let architecture = self.architecture.clone();
@@ -326,7 +339,8 @@ impl Sampling {
     /// The next step, or `None` after the last; the last step's `x` are the pictures.
     ///
     /// # Errors
-    /// [`Error::NotFiniteOutput`] and [`Error::DeviceLost`].
+    /// [`Error::NotFiniteOutput`], [`Error::DeviceLost`], and on the first step [`Error::Limit`] or
+    /// [`Error::OutOfMemory`] where the batch is too large for the device.
     pub async fn step(&mut self) -> Result<Option<Step<'_>>> {
         if self.run.is_finished() {
             self.network = None;

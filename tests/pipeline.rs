@@ -12,7 +12,7 @@ const PIPELINE: &str = include_str!("fixtures/pipeline.json");
 
 fn model(name: &str, device: &Device) -> Model {
     let folder = format!("{}/tests/fixtures/checkpoints/{name}", env!("CARGO_MANIFEST_DIR"));
-    Model::new(Checkpoint::open(&folder).unwrap(), device).unwrap()
+    Model::load_blocking(Checkpoint::open(&folder).unwrap(), device).unwrap()
 }
 
 fn pictures(model: &Model, options: &SampleOptions) -> Vec<f32> {
@@ -62,7 +62,7 @@ fn pictures_on_the_cpu_are_pythons() {
     pictures_are_pythons(&Device::cpu());
 }
 
-#[cfg(feature = "burn")]
+#[cfg(feature = "gpu")]
 #[test]
 fn pictures_on_webgpu_are_pythons() {
     pictures_are_pythons(&pollster::block_on(Device::gpu()).unwrap());

@@ -37,7 +37,8 @@ fn outputs_agree(device: &Device, bound: f32) {
     let mut worst = (0.0, String::new());
     for case in cases(golden::UNET) {
         let net = network(&case, device);
-        let y = net.evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref());
+        let input = case.input();
+        let y = net.evaluate(&input, case.shape, &case.timesteps, case.labels.as_deref());
         let error = relative_error(&pollster::block_on(y).unwrap(), &floats(&case.json["output"]));
         assert!(error <= bound, "{}: {error:e} > {bound:e}", case.name);
         if error > worst.0 {

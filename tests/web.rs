@@ -73,7 +73,7 @@ fn pipeline() -> (SampleOptions, Vec<f32>) {
 }
 
 async fn pictures(device: &Device) -> Vec<f32> {
-    let model = Model::new(checkpoint(), device).unwrap();
+    let model = Model::load(checkpoint(), device).await.unwrap();
     let mut run = model.sample(&pipeline().0).unwrap();
     let mut last = Vec::new();
     while let Some(step) = run.step().await.unwrap() {

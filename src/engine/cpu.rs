@@ -34,6 +34,14 @@ struct PackedMatrix {
     columns: usize,
 }
 
+impl PackedMatrix {
+    fn new(rows: usize, columns: usize, values: &[f32]) -> Self {
+        let mut panels = vec![0.0; Panels::len_of(rows, columns)];
+        Panels::fill(rows, columns, &mut panels, |row, column| values[row * columns + column]);
+        Self { panels, rows, columns }
+    }
+}
+
 impl Packed {
     /// Packs the parameters: `take` is asked for each key once, with its shape, and gives its numbers in row-major
     /// order. No more than one matrix is held twice at a time.
@@ -47,14 +55,25 @@ impl Packed {
         let mut matrices = Vec::with_capacity(parameters.matrices.len());
         for matrix in &parameters.matrices {
             let (rows, columns) = (matrix.rows, matrix.columns);
-            let values = matrix.pack(&mut take)?;
-            let mut panels = vec![0.0; Panels::len_of(rows, columns)];
-            Panels::fill(rows, columns, &mut panels, |row, column| values[row * columns + column]);
-            matrices.push(PackedMatrix { panels, rows, columns });
+            matrices.push(PackedMatrix::new(rows, columns, &matrix.pack(&mut take)?));
         }
         let vectors = parameters.pack_vectors(take)?;
         let spans = parameters.vectors.iter().map(|v| v.start..v.start + v.len).collect();
         Ok(Self { matrices, vectors, spans })
+    }
+
+    /// A network's vectors, and as yet none of its matrices.
+    #[cfg(feature = "gpu")]
+    pub(super) fn of_vectors(parameters: &Parameters, vectors: Vec<f32>) -> Self {
+        let none = |_| PackedMatrix { panels: Vec::new(), rows: 0, columns: 0 };
+        let spans = parameters.vectors.iter().map(|v| v.start..v.start + v.len).collect();
+        Self { matrices: parameters.matrices.iter().map(none).collect(), vectors, spans }
+    }
+
+    /// Adds a matrix, given row by row.
+    #[cfg(feature = "gpu")]
+    pub(super) fn put(&mut self, id: MatrixId, (rows, columns): (usize, usize), values: &[f32]) {
+        self.matrices[id.0] = PackedMatrix::new(rows, columns, values);
     }
 
     fn panels(&self, id: MatrixId) -> Panels<'_> {

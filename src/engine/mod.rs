@@ -20,6 +20,8 @@
 pub mod arena;
 pub mod cpu;
 mod fuse;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 pub mod kernels;
 pub mod parameters;
 pub mod plan;

@@ -166,7 +166,7 @@ impl Model {
                 return Err(Error::Option { option: "device", found, expected: "gpu or cpu".to_owned() });
             }
         };
-        model::Model::new(checkpoint, &device).map(Self)
+        model::Model::load(checkpoint, &device).await.map(Self)
     }
 
     /// What the model is: see `ModelInfo` in `www/noiseball.d.ts`.

@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Some(DeviceName::Gpu) => pollster::block_on(Device::gpu())?,
         None => pollster::block_on(Device::best()),
     };
-    let model = Model::new(checkpoint, &device)?;
+    let model = Model::load_blocking(checkpoint, &device)?;
     let mut run = model.sample(&SampleOptions {
         sampler: arguments.sampler,
         steps: arguments.steps,

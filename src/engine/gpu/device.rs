@@ -1,0 +1,458 @@
+//! A graphics device: what the engine asks of an adapter, what it makes there, and how that can fail.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use super::shader::Kernel;
+use crate::error::{Error, Result};
+
+/// A device on a graphics adapter. Cloning is cheap; clones are the same device.
+///
+/// A lost device stays lost: everything that is asked of it then fails with [`Error::DeviceLost`], and a new one has to
+/// be made.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    name: String,
+    software: bool,
+    limits: wgpu::Limits,
+    counts: Arc<Counts>,
+    failure: Arc<Mutex<Option<Failure>>>,
+    layouts: Layouts,
+    pipelines: Mutex<HashMap<Kernel, wgpu::ComputePipeline>>,
+}
+
+/// What kernels are given: first the arena, vectors, prelude's rows, and two uniforms, the operation's and the step's; then
+/// the matrices.
+#[derive(Debug)]
+pub(super) struct Layouts {
+    pub(super) step: wgpu::BindGroupLayout,
+    pub(super) weights: wgpu::BindGroupLayout,
+    pipeline: wgpu::PipelineLayout,
+}
+
+#[derive(Clone, Debug)]
+enum Failure {
+    Lost(String),
+    OutOfMemory(String),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Lost(problem) => Error::DeviceLost { problem },
+            Failure::OutOfMemory(problem) => Error::OutOfMemory { problem },
+        }
+    }
+}
+
+/// Everything that was made on a device and asked of it since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Kernels run.
+    pub dispatches: u64,
+    /// Command buffers submitted, one each time.
+    pub submits: u64,
+    /// Buffers made.
+    pub buffers: u64,
+    /// Buffers that are still there.
+    pub live_buffers: u64,
+    /// Bytes of the buffers that are still there.
+    pub live_bytes: u64,
+    /// Bind groups made.
+    pub bind_groups: u64,
+    /// Pipelines compiled.
+    pub pipelines: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    dispatches: AtomicU64,
+    submits: AtomicU64,
+    buffers: AtomicU64,
+    live_buffers: AtomicU64,
+    live_bytes: AtomicU64,
+    bind_groups: AtomicU64,
+    pipelines: AtomicU64,
+}
+
+/// Nothing here is left half-changed by a panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Gpu {
+    /// The device of the adapter that the graphics API prefers for speed.
+    ///
+    /// No optional feature is asked for, and of the limits only the size of buffers, as large as the adapter has it: what
+    /// will be run is not known yet, a device can be asked but once, and a larger size costs nothing until it is used.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] where no adapter answers, or none makes a device.
+    pub async fn new() -> Result<Self> {
+        let no_adapter = |problem: String| Error::NoAdapter { problem };
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+        let adapter = instance
+            .request_adapter(&wgpu::RequestAdapterOptions {
+                power_preference: wgpu::PowerPreference::HighPerformance,
+                ..wgpu::RequestAdapterOptions::default()
+            })
+            .await
+            .map_err(|e| no_adapter(e.to_string()))?;
+        let available = adapter.limits();
+        let limits = wgpu::Limits {
+            max_buffer_size: available.max_buffer_size,
+            max_storage_buffer_binding_size: available.max_storage_buffer_binding_size,
+            ..wgpu::Limits::downlevel_defaults()
+        };
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("noiseball"),
+                required_limits: limits.clone(),
+                ..wgpu::DeviceDescriptor::default()
+            })
+            .await
+            .map_err(|e| no_adapter(e.to_string()))?;
+        let failure: Arc<Mutex<Option<Failure>>> = Arc::default();
+        let first = Arc::clone(&failure);
+        device.set_device_lost_callback(move |_, problem| *lock(&first) = Some(Failure::Lost(problem)));
+        let first = Arc::clone(&failure);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            // An error is found by who asks next; what follows from it is not news.
+            lock(&first).get_or_insert(match error {
+                wgpu::Error::OutOfMemory { .. } => {
+                    Failure::OutOfMemory("the graphics API said so".to_owned())
+                }
+                other => Failure::Lost(other.to_string()),
+            });
+        }));
+        let info = adapter.get_info();
+        Ok(Self {
+            shared: Arc::new(Shared {
+                layouts: Layouts::new(&device),
+                device,
+                queue,
+                name: if info.name.is_empty() { "WebGPU".to_owned() } else { info.name },
+                software: info.device_type == wgpu::DeviceType::Cpu,
+                limits,
+                counts: Arc::default(),
+                failure,
+                pipelines: Mutex::default(),
+            }),
+        })
+    }
+
+    /// The adapter's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Whether the adapter is known to run on the processor.
+    #[must_use]
+    pub fn is_software(&self) -> bool {
+        self.shared.software
+    }
+
+    /// What was made and asked so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let c = &self.shared.counts;
+        Counters {
+            dispatches: of(&c.dispatches),
+            submits: of(&c.submits),
+            buffers: of(&c.buffers),
+            live_buffers: of(&c.live_buffers),
+            live_bytes: of(&c.live_bytes),
+            bind_groups: of(&c.bind_groups),
+            pipelines: of(&c.pipelines),
+        }
+    }
+
+    /// Gives the device back at once: whatever was still to be done on it fails with [`Error::DeviceLost`].
+    pub fn destroy(&self) {
+        self.shared.device.destroy();
+    }
+
+    /// # Errors
+    /// What has gone wrong on the device since it was made.
+    pub(super) fn check(&self) -> Result<()> {
+        match &*lock(&self.shared.failure) {
+            Some(failure) => Err(failure.clone().into()),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn device(&self) -> &wgpu::Device {
+        &self.shared.device
+    }
+
+    pub(super) fn queue(&self) -> &wgpu::Queue {
+        &self.shared.queue
+    }
+
+    pub(super) fn layouts(&self) -> &Layouts {
+        &self.shared.layouts
+    }
+
+    pub(super) fn limits(&self) -> &wgpu::Limits {
+        &self.shared.limits
+    }
+
+    /// A buffer of so many bytes, or a few more to make whole words.
+    ///
+    /// # Errors
+    /// [`Error::Limit`], [`Error::OutOfMemory`] and [`Error::DeviceLost`].
+    pub(super) async fn buffer(
+        &self,
+        label: &str,
+        bytes: usize,
+        usage: wgpu::BufferUsages,
+    ) -> Result<Buffer> {
+        self.check()?;
+        let size = (bytes.max(16) as u64).next_multiple_of(16);
+        let limits = self.limits();
+        let storage = usage.contains(wgpu::BufferUsages::STORAGE);
+        for (limit, available, asked) in [
+            ("maxStorageBufferBindingSize", limits.max_storage_buffer_binding_size, storage),
+            ("maxBufferSize", limits.max_buffer_size, true),
+        ] {
+            if asked && size > available {
+                return Err(Error::Limit { limit, needed: size, available });
+            }
+        }
+        let scope = self.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let raw = self.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size,
+            usage,
+            mapped_at_creation: false,
+        });
+        if scope.pop().await.is_some() {
+            return Err(Error::OutOfMemory { problem: format!("{size} bytes for the {label}") });
+        }
+        self.check()?;
+        let counts = Arc::clone(&self.shared.counts);
+        counts.buffers.fetch_add(1, Ordering::Relaxed);
+        counts.live_buffers.fetch_add(1, Ordering::Relaxed);
+        counts.live_bytes.fetch_add(size, Ordering::Relaxed);
+        Ok(Buffer { raw, size, counts })
+    }
+
+    pub(super) fn bind_group(
+        &self,
+        layout: &wgpu::BindGroupLayout,
+        bindings: &[wgpu::BufferBinding],
+    ) -> wgpu::BindGroup {
+        self.shared.counts.bind_groups.fetch_add(1, Ordering::Relaxed);
+        let entries: Vec<_> = (0..)
+            .zip(bindings)
+            .map(|(binding, b)| wgpu::BindGroupEntry {
+                binding,
+                resource: wgpu::BindingResource::Buffer(b.clone()),
+            })
+            .collect();
+        self.device().create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
+    }
+
+    /// The pipeline of a kernel, compiled the first time that it is asked for.
+    pub(super) fn pipeline(&self, kernel: Kernel) -> wgpu::ComputePipeline {
+        let mut pipelines = lock(&self.shared.pipelines);
+        let make = || {
+            self.shared.counts.pipelines.fetch_add(1, Ordering::Relaxed);
+            self.compile(kernel.entry(), &kernel.source(), &self.layouts().pipeline)
+        };
+        pipelines.entry(kernel).or_insert_with(make).clone()
+    }
+
+    pub(super) fn compile(
+        &self,
+        entry: &str,
+        source: &str,
+        layout: &wgpu::PipelineLayout,
+    ) -> wgpu::ComputePipeline {
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label: Some(entry),
+            source: wgpu::ShaderSource::Wgsl(source.into()),
+        };
+        let checks =
+            wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() };
+        // SAFETY: the shaders are this crate's own and their loops end, so none needs a counter that makes it. Indices
+        // are still checked. In a browser this is the ordinary call.
+        let module = unsafe { self.device().create_shader_module_trusted(descriptor, checks) };
+        self.device().create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(entry),
+            layout: Some(layout),
+            module: &module,
+            entry_point: Some(entry),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                // Every kernel writes workgroup memory before it reads it.
+                zero_initialize_workgroup_memory: false,
+                ..wgpu::PipelineCompilationOptions::default()
+            },
+            cache: None,
+        })
+    }
+
+    /// Submits commands as one command buffer, and counts the dispatches among them.
+    pub(super) fn submit(&self, encoder: wgpu::CommandEncoder, dispatches: usize) {
+        self.shared.counts.dispatches.fetch_add(dispatches as u64, Ordering::Relaxed);
+        self.shared.counts.submits.fetch_add(1, Ordering::Relaxed);
+        self.queue().submit([encoder.finish()]);
+    }
+
+    /// Waits until everything that was submitted is done.
+    ///
+    /// # Errors
+    /// What has gone wrong on the device.
+    pub(super) async fn finish(&self) -> Result<()> {
+        let (signal, done) = signal();
+        self.queue().on_submitted_work_done(move || signal.send(()));
+        self.drive();
+        done.wait().await;
+        self.check()
+    }
+
+    /// The first numbers of a buffer that may be mapped for reading and that all copies to it have been submitted for.
+    ///
+    /// # Errors
+    /// What has gone wrong on the device.
+    pub(super) async fn map(&self, buffer: &Buffer, count: usize) -> Result<Vec<f32>> {
+        let bytes = 4 * count as u64;
+        let (signal, done) = signal();
+        buffer.raw.map_async(wgpu::MapMode::Read, ..bytes, move |result| signal.send(result.is_ok()));
+        self.drive();
+        let mapped = done.wait().await;
+        self.check()?;
+        let view = mapped.then(|| buffer.raw.get_mapped_range(..bytes).ok()).flatten();
+        let Some(view) = view else {
+            return Err(Error::DeviceLost { problem: "its memory cannot be read any more".to_owned() });
+        };
+        let values = view.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        drop(view);
+        buffer.raw.unmap();
+        Ok(values)
+    }
+
+    /// Browsers call back by themselves; natively somebody has to wait for the device.
+    fn drive(&self) {
+        #[cfg(not(target_arch = "wasm32"))]
+        if let Err(e) = self.device().poll(wgpu::PollType::wait_indefinitely()) {
+            lock(&self.shared.failure).get_or_insert(Failure::Lost(e.to_string()));
+        }
+    }
+}
+
+impl Layouts {
+    fn new(device: &wgpu::Device) -> Self {
+        let buffer = |ty, has_dynamic_offset| wgpu::BindingType::Buffer {
+            ty,
+            has_dynamic_offset,
+            min_binding_size: None,
+        };
+        let storage = |read_only| buffer(wgpu::BufferBindingType::Storage { read_only }, false);
+        let uniform = buffer(wgpu::BufferBindingType::Uniform, true);
+        let layout = |types: &[wgpu::BindingType]| {
+            let entries: Vec<_> = (0..)
+                .zip(types)
+                .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
+                    binding,
+                    visibility: wgpu::ShaderStages::COMPUTE,
+                    ty: *ty,
+                    count: None,
+                })
+                .collect();
+            device
+                .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
+        };
+        let step = layout(&[storage(false), storage(true), storage(true), uniform, uniform]);
+        let weights = layout(&[storage(true)]);
+        let pipeline = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: None,
+            bind_group_layouts: &[Some(&step), Some(&weights)],
+            immediate_size: 0,
+        });
+        Self { step, weights, pipeline }
+    }
+}
+
+/// A buffer that is counted, and freed at once when it is dropped, without waiting for a garbage collector.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    raw: wgpu::Buffer,
+    size: u64,
+    counts: Arc<Counts>,
+}
+
+impl Buffer {
+    pub(super) fn raw(&self) -> &wgpu::Buffer {
+        &self.raw
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// All of it, as a binding.
+    pub(super) fn whole(&self) -> wgpu::BufferBinding<'_> {
+        self.raw.as_entire_buffer_binding()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.counts.live_buffers.fetch_sub(1, Ordering::Relaxed);
+        self.counts.live_bytes.fetch_sub(self.size, Ordering::Relaxed);
+        self.raw.destroy();
+    }
+}
+
+/// A value that a callback hands to a future.
+struct Waiting<T> {
+    value: Option<T>,
+    waker: Option<Waker>,
+}
+
+struct Sender<T>(Arc<Mutex<Waiting<T>>>);
+struct Receiver<T>(Arc<Mutex<Waiting<T>>>);
+
+fn signal<T>() -> (Sender<T>, Receiver<T>) {
+    let waiting = Arc::new(Mutex::new(Waiting { value: None, waker: None }));
+    (Sender(Arc::clone(&waiting)), Receiver(waiting))
+}
+
+impl<T> Sender<T> {
+    fn send(self, value: T) {
+        let mut waiting = lock(&self.0);
+        waiting.value = Some(value);
+        if let Some(waker) = waiting.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> Receiver<T> {
+    async fn wait(self) -> T {
+        poll_fn(|context| {
+            let mut waiting = lock(&self.0);
+            match waiting.value.take() {
+                Some(value) => Poll::Ready(value),
+                None => {
+                    waiting.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}

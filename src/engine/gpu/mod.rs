@@ -1,0 +1,30 @@
+//! The third stage on a GPU: replays a plan with the shaders beside the [`kernels`](super::kernels).
+//!
+//! [`Gpu`] is a device, [`Weights`] a network's parameters there, and [`Replay`] a plan with everything that it needs made
+//! beforehand: an evaluation is one command buffer. [`GpuNetwork`] puts them together and keeps a plan for each
+//! shape it has met. Nothing blocks in a browser; natively, waiting for a result waits in the calling thread.
+//!
+//! ```no_run
+//! use noiseball::engine::gpu::{Gpu, GpuNetwork};
+//! use noiseball::engine::parameters::Storage;
+//! # fn tensor(_: &str, _: &[usize]) -> noiseball::Result<Vec<f32>> { unimplemented!() }
+//! # async fn example() -> noiseball::Result<()> {
+//! # let config: noiseball::network::unet::UNet2DConfig = unimplemented!();
+//! let gpu = Gpu::new().await?;
+//! let mut network = GpuNetwork::new(&gpu, config, Storage::F32, |key, shape| tensor(key, shape)).await?;
+//! let noise = vec![0.0; 3 * 16 * 16];
+//! let epsilon = network.evaluate(&noise, [1, 3, 16, 16], &[999.0], None).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod device;
+mod network;
+mod replay;
+mod shader;
+mod weights;
+
+pub use device::{Counters, Gpu};
+pub use network::GpuNetwork;
+pub use replay::Replay;
+pub use weights::Weights;

@@ -1,0 +1,124 @@
+//! A U-Net on a device.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::device::Gpu;
+use super::replay::Replay;
+use super::weights::Weights;
+use crate::engine::cpu::{Rows, prelude};
+use crate::engine::kernels::{to_nchw, to_nhwc};
+use crate::engine::parameters::Storage;
+use crate::engine::plan::Plan;
+use crate::error::{Error, Result};
+use crate::network::unet::{TimeEmbedding, UNet2DConfig};
+
+/// A U-Net on a GPU.
+#[derive(Debug)]
+pub struct GpuNetwork {
+    config: UNet2DConfig,
+    weights: Arc<Weights>,
+    frequencies: Vec<f32>,
+    plans: HashMap<[usize; 3], Replay>,
+}
+
+impl GpuNetwork {
+    /// Packs and uploads the parameters: `take` is asked for each key of
+    /// [`describe`](crate::network::describe::describe), once, with its shape, and gives its numbers in row-major order.
+    /// With [`Storage::F16`], matrices take half the memory and time to read; that loses nothing where the checkpoint
+    /// is in F16.
+    ///
+    /// # Errors
+    /// Those of `take`, and of [`Weights::new`].
+    pub async fn new(
+        gpu: &Gpu,
+        config: UNet2DConfig,
+        storage: Storage,
+        mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        // Parameters are packed alike for every shape, so that the smallest will do.
+        let smallest = 1 << (config.block_out_channels.len() - 1);
+        let plan = Plan::new(&config, 1, smallest, smallest)?;
+        let weights = Arc::new(Weights::new(gpu, &plan, storage, &mut take).await?);
+        let frequencies = match config.time_embedding_type {
+            TimeEmbedding::Fourier => take("time_proj.weight", &[config.block_out_channels[0]])?,
+            TimeEmbedding::Positional | TimeEmbedding::Learned => Vec::new(),
+        };
+        Ok(Self { config, weights, frequencies, plans: HashMap::new() })
+    }
+
+    /// The network's configuration.
+    #[must_use]
+    pub fn config(&self) -> &UNet2DConfig {
+        &self.config
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn gpu(&self) -> &Gpu {
+        self.weights.gpu()
+    }
+
+    /// The plan for `batch` images of `height` × `width`, made the first time that it is asked for.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where the size does not suit the network, and those of [`Replay::new`].
+    pub async fn plan(&mut self, batch: usize, height: usize, width: usize) -> Result<&mut Replay> {
+        self.gpu().check()?;
+        let key = [batch, height, width];
+        if !self.plans.contains_key(&key) {
+            let plan = Plan::new(&self.config, batch, height, width)?;
+            let replay = Replay::new(plan, Arc::clone(&self.weights)).await?;
+            self.plans.insert(key, replay);
+        }
+        self.plans.get_mut(&key).ok_or(Error::Disposed)
+    }
+
+    /// Frees the plans of all shapes, with their memory on the device; the parameters stay.
+    pub fn forget_plans(&mut self) {
+        self.plans.clear();
+    }
+
+    /// One evaluation: `x` holds `shape = [batch, in_channels, height, width]` numbers, `timesteps` one for each sample,
+    /// and `labels` is as for [`UNet2DConfig::conditioning`]. The result is `[batch, out_channels, height, width]`.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where a size, timestep or label does not suit the network, [`Error::DeviceLost`] where the device
+    /// was lost before the result was there, and those of [`Replay::new`].
+    pub async fn evaluate(
+        &mut self,
+        x: &[f32],
+        shape: [usize; 4],
+        timesteps: &[f32],
+        labels: Option<&[f32]>,
+    ) -> Result<Vec<f32>> {
+        let [batch, channels, height, width] = shape;
+        if timesteps.len() != batch
+            || channels != self.config.in_channels
+            || x.len() != shape.iter().product::<usize>()
+        {
+            return Err(Error::Option {
+                option: "x",
+                found: format!("{} numbers for {shape:?}, at {} timesteps", x.len(), timesteps.len()),
+                expected: format!(
+                    "[batch, {}, height, width] numbers and a timestep for each sample",
+                    self.config.in_channels
+                ),
+            });
+        }
+        let given = self.config.conditioning(timesteps, labels, &self.frequencies)?;
+        let out_channels = self.config.out_channels;
+        let replay = self.plan(batch, height, width).await?;
+        replay.start(batch, &[Rows { first: 0, stride: 1 }]).await?;
+        replay.upload(&prelude(replay.plan(), replay.weights().host(), &given));
+        let (input, output) = (replay.plan().input, replay.plan().output);
+        let mut nhwc = vec![0.0; x.len()];
+        to_nhwc(x, channels, height * width, &mut nhwc);
+        replay.write(input, &nhwc);
+        replay.evaluate(0);
+        let found = replay.read(output).await?;
+        let mut out = vec![0.0; found.len()];
+        to_nchw(&found, out_channels, height * width, &mut out);
+        Ok(out)
+    }
+}

@@ -1,0 +1,220 @@
+//! The text of a shader: a kernel's file after the constants and files that make a variant of it.
+
+use std::fmt::Write;
+
+/// Invocations of every workgroup: a multiple of the widths in which GPUs run them, and of what tiles are cut for.
+pub(super) const THREADS: u32 = 64;
+
+const BINDINGS: &str = include_str!("../kernels/bindings.wgsl");
+const LANES_1: &str = include_str!("../kernels/lanes1.wgsl");
+const LANES_4: &str = include_str!("../kernels/lanes4.wgsl");
+const WEIGHTS_16: &str = include_str!("../kernels/weights16.wgsl");
+const WEIGHTS_32: &str = include_str!("../kernels/weights32.wgsl");
+const ACTIVATION: &str = include_str!("../kernels/activation.wgsl");
+const LOAD: &str = include_str!("../kernels/load.wgsl");
+const GEMM: &str = include_str!("../kernels/gemm.wgsl");
+const NORM: &str = include_str!("../kernels/norm.wgsl");
+const ATTENTION: &str = include_str!("../kernels/attention.wgsl");
+const POOL: &str = include_str!("../kernels/pool.wgsl");
+
+/// How a load scales: `SCALING` in the shaders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Scaling {
+    None = 0,
+    Constant = 1,
+    Ready = 2,
+    Inline = 3,
+}
+
+/// How many outputs a workgroup and a thread of a product work out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Tile {
+    /// Rows of a thread; a workgroup has eight times as many.
+    pub(super) rows: u32,
+    /// Vectors of four columns of a thread; a workgroup has eight times as many.
+    pub(super) columns4: u32,
+    /// Inputs that go through workgroup memory at a time.
+    pub(super) depth: u32,
+}
+
+impl Tile {
+    /// 64 × 64 outputs, where there are workgroups enough for that.
+    pub(super) const LARGE: Self = Self { rows: 8, columns4: 2, depth: 16 };
+    /// 32 × 32 outputs.
+    pub(super) const MEDIUM: Self = Self { rows: 4, columns4: 1, depth: 32 };
+    /// 16 × 32 outputs, for images of few pixels.
+    pub(super) const SMALL: Self = Self { rows: 2, columns4: 1, depth: 32 };
+
+    pub(super) fn pixels(self) -> usize {
+        8 * self.rows as usize
+    }
+
+    pub(super) fn columns(self) -> usize {
+        32 * self.columns4 as usize
+    }
+
+    /// Pairs of scale and shift that fit in the 16 KiB of workgroup memory that every adapter has, beside the tiles.
+    pub(super) fn norms(self) -> usize {
+        let inputs = 16 * self.pixels() * (self.depth as usize / 4 + 1);
+        let matrix = 4 * self.depth as usize * self.columns();
+        (16_384 - inputs - matrix) / 8
+    }
+}
+
+/// A kernel and what makes a variant of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kernel {
+    Gemm {
+        tile: Tile,
+        /// Pixels whose moments are taken together.
+        run: u32,
+        /// Places for scales and shifts.
+        norms: u32,
+        /// Whether all channels that are read come in fours.
+        vectors: bool,
+        /// Whether the output's channels do.
+        lanes4: bool,
+        half_weights: bool,
+        scaling: Scaling,
+        activation: u32,
+        /// Whether this adds slices up rather than multiplying.
+        reduce: bool,
+    },
+    Norm,
+    Attention {
+        head: u32,
+        lanes4: bool,
+        /// Queries of a workgroup; 0 for one a thread.
+        queries: u32,
+    },
+    Pool {
+        vectors: bool,
+        scaling: Scaling,
+        activation: u32,
+    },
+}
+
+impl Kernel {
+    /// The name of the function to run.
+    pub(super) fn entry(self) -> &'static str {
+        match self {
+            Kernel::Gemm { reduce: true, .. } => "reduce",
+            Kernel::Attention { queries: 0, .. } => "narrow",
+            Kernel::Attention { .. } => "wide",
+            _ => "main",
+        }
+    }
+
+    /// The shader in WGSL.
+    pub(super) fn source(self) -> String {
+        let mut text = format!("const THREADS = {THREADS}u;\n");
+        let mut number = |name: &str, value: u32| {
+            let _ = writeln!(text, "const {name} = {value}u;");
+        };
+        let (files, lanes4, vectors): (&[&str], bool, Option<bool>) = match self {
+            Kernel::Gemm {
+                tile,
+                run,
+                norms,
+                vectors,
+                lanes4,
+                half_weights,
+                scaling,
+                activation,
+                reduce: _,
+            } => {
+                number("ROWS", tile.rows);
+                number("COLUMNS4", tile.columns4);
+                number("TILE_K", tile.depth);
+                number("RUN", run);
+                number("NORMS", norms);
+                number("SCALING", scaling as u32);
+                number("ACTIVATION", activation);
+                if half_weights {
+                    (&[WEIGHTS_16, ACTIVATION, LOAD, GEMM], lanes4, Some(vectors))
+                } else {
+                    (&[WEIGHTS_32, ACTIVATION, LOAD, GEMM], lanes4, Some(vectors))
+                }
+            }
+            Kernel::Norm => {
+                for name in ["SCALING", "ACTIVATION"] {
+                    number(name, 0);
+                }
+                number("NORMS", 1);
+                (&[ACTIVATION, LOAD, NORM], false, None)
+            }
+            Kernel::Attention { head, lanes4, queries } => {
+                number("HEAD", head);
+                number("QUERIES", queries.max(1));
+                (&[ATTENTION], lanes4, None)
+            }
+            Kernel::Pool { vectors, scaling, activation } => {
+                number("SCALING", scaling as u32);
+                number("ACTIVATION", activation);
+                number("NORMS", 1);
+                (&[ACTIVATION, LOAD, POOL], vectors, Some(vectors))
+            }
+        };
+        if let Some(vectors) = vectors {
+            let _ = writeln!(text, "const VECTORS = {vectors};");
+        }
+        for file in [if lanes4 { LANES_4 } else { LANES_1 }, BINDINGS].iter().chain(files) {
+            text += file;
+        }
+        text
+    }
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+
+    /// Every variant must be valid WGSL by naga's reading, need no feature, and fit in the memory that every adapter has.
+    #[test]
+    fn every_variant_is_valid() {
+        let mut kernels = vec![Kernel::Norm];
+        for tile in [Tile::LARGE, Tile::MEDIUM, Tile::SMALL] {
+            for (i, scaling) in
+                [Scaling::None, Scaling::Constant, Scaling::Ready, Scaling::Inline].into_iter().enumerate()
+            {
+                for bits in 0..16 {
+                    let bit = |i: u32| bits >> i & 1 == 1;
+                    kernels.push(Kernel::Gemm {
+                        tile,
+                        run: if tile == Tile::LARGE { 32 } else { 1 << (bits % 5) },
+                        norms: if scaling == Scaling::Inline { tile.norms() as u32 } else { 1 },
+                        vectors: bit(0),
+                        lanes4: bit(1),
+                        half_weights: bit(2),
+                        scaling,
+                        activation: (i as u32 + bits) % 5,
+                        reduce: bit(3),
+                    });
+                }
+            }
+        }
+        for lanes4 in [false, true] {
+            for activation in 0..5 {
+                for scaling in [Scaling::None, Scaling::Constant, Scaling::Ready] {
+                    kernels.push(Kernel::Pool { vectors: lanes4, scaling, activation });
+                }
+            }
+            for (head, queries) in [(8, 0), (64, 8), (256, 8), (1024, 2)] {
+                kernels.push(Kernel::Attention { head, lanes4, queries });
+            }
+        }
+        for kernel in kernels {
+            let source = kernel.source();
+            let fail = |e: String| -> ! { panic!("{kernel:?}: {e}") };
+            let module =
+                naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| fail(e.emit_to_string(&source)));
+            naga::valid::Validator::new(
+                naga::valid::ValidationFlags::all(),
+                naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+            )
+            .validate(&module)
+            .unwrap_or_else(|e| fail(e.emit_to_string(&source)));
+            assert!(module.entry_points.iter().any(|e| e.name == kernel.entry()));
+        }
+    }
+}

@@ -1,0 +1,378 @@
+// A convolution or linear map as a product of pixels and a matrix, with all that the plan fuses into it; gemm.rs and
+// product.rs are the twins.
+//
+// A workgroup works out TILE_M pixels × TILE_N columns, a thread ROWS × 4·COLUMNS4 of them. TILE_K inputs at a time go
+// through workgroup memory: `inputs` holds them pixel by pixel, loaded and with the zeros around the image, `matrix`
+// row by row. The next tile is fetched while one is multiplied.
+//
+// Pixels are counted through the batch. A sample's take `padded` places, so that moments are taken of whole runs of RUN
+// places: the plan's tiles of 32 pixels, or a sample's fewer ones.
+//
+// Loops over registers have constant bounds: an index that is not known beforehand would put them in memory.
+
+struct Params {
+    load: Load,
+    // The image: offsets, and whether each pixel is read as a 2×2 square. The load knows its size and channels.
+    first: u32,
+    second: u32,
+    shift: u32,
+    // The window.
+    taps: u32,
+    stride: u32,
+    before: u32,
+    // 1 / channels, 0 where the matrix has none but the shortcut's rows.
+    inverse_channels: f32,
+    // Rows of the matrix, first of the image, then of all.
+    window_depth: u32,
+    depth: u32,
+    // More inputs.
+    shortcut_a: u32,
+    shortcut_b: u32,
+    shortcut_channels_a: u32,
+    shortcut_channels_b: u32,
+    shortcut_shift: u32,
+    // The output.
+    output: u32,
+    pixels: u32,
+    out_width: u32,
+    columns: u32,
+    padded: u32,
+    tiles_m: u32,
+    tiles_n: u32,
+    // Where the matrix starts and from one row to the next, in vectors of four.
+    matrix: u32,
+    row: u32,
+    bias: u32,
+    // What is added and multiplied; bits of `parts` say what there is.
+    parts: u32,
+    time: u32,
+    time_start: u32,
+    time_width: u32,
+    residual: u32,
+    residual_shift: u32,
+    scale: f32,
+    sample_scale: u32,
+    sample_scale_start: u32,
+    sample_scale_width: u32,
+    moments: u32,
+    // Where the sums of slices of the matrix's rows go, and how many tiles of TILE_K rows a slice has.
+    partial: u32,
+    slices: u32,
+    slice_tiles: u32,
+}
+
+const TIME = 1u;
+const RESIDUAL = 2u;
+const SAMPLE_SCALE = 4u;
+const MOMENTS = 8u;
+
+const ACROSS = 8u;
+const DOWN = THREADS / ACROSS;
+const TILE_M = ROWS * DOWN;
+const TILE_N4 = ACROSS * COLUMNS4;
+const TILE_K4 = TILE_K / 4u;
+// One more than needed, so that the threads' rows lie in different banks.
+const INPUT_ROW = TILE_K4 + 1u;
+const INPUTS = TILE_M * TILE_K4 / THREADS;
+const INPUT_STEP = THREADS / TILE_K4;
+const WEIGHTS = TILE_K * TILE_N4 / THREADS;
+const WEIGHT_STEP = THREADS / TILE_N4;
+
+var<workgroup> inputs: array<vec4f, TILE_M * INPUT_ROW>;
+var<workgroup> matrix: array<vec4f, TILE_K * TILE_N4>;
+
+// A pixel of the output: its sample, and where its window starts in the image.
+struct Pixel {
+    sample: u32,
+    y: i32,
+    x: i32,
+    at: u32,
+    valid: bool,
+}
+
+fn pixel_of(place: u32) -> Pixel {
+    let sample = place / p.padded;
+    let at = place - sample * p.padded;
+    let y = at / p.out_width;
+    let x = at - y * p.out_width;
+    let valid = at < p.pixels && sample < p.load.batch;
+    return Pixel(sample, i32(y * p.stride) - i32(p.before), i32(x * p.stride) - i32(p.before), at, valid);
+}
+
+// A number of the image or of the shortcut for row k of the matrix, loaded.
+fn window1(pixel: Pixel, local: u32, k: u32) -> f32 {
+    if !pixel.valid || k >= p.depth { return 0.0; }
+    if k >= p.window_depth { return read1(shortcut_at(pixel, k - p.window_depth)); }
+    let channels = p.load.channels_a + p.load.channels_b;
+    let tap = k / channels;
+    let at = source_at(pixel, tap, k - tap * channels);
+    if at == OUTSIDE { return 0.0; }
+    return loaded1(read1(at), pixel.sample, local, k - tap * channels);
+}
+
+const OUTSIDE = 0xffffffffu;
+
+fn source_at(pixel: Pixel, tap: u32, channel: u32) -> u32 {
+    let down = tap / 3u;
+    let y = pixel.y + i32(down);
+    let x = pixel.x + i32(tap - 3u * down);
+    if y < 0 || x < 0 || y >= i32(p.load.height << p.shift) || x >= i32(p.load.width << p.shift) { return OUTSIDE; }
+    let start = (pixel.sample * p.load.height + (u32(y) >> p.shift)) * p.load.width + (u32(x) >> p.shift);
+    if channel < p.load.channels_a { return p.first + start * p.load.channels_a + channel; }
+    return p.second + start * p.load.channels_b + channel - p.load.channels_a;
+}
+
+// Where a pixel of an image as large as the output is, perhaps doubled, in pixels.
+fn same_pixel(pixel: Pixel, shift: u32) -> u32 {
+    let y = pixel.at / p.out_width;
+    let x = pixel.at - y * p.out_width;
+    return (pixel.sample * ((p.pixels / p.out_width) >> shift) + (y >> shift)) * (p.out_width >> shift) + (x >> shift);
+}
+
+fn shortcut_at(pixel: Pixel, channel: u32) -> u32 {
+    let start = same_pixel(pixel, p.shortcut_shift);
+    if channel < p.shortcut_channels_a { return p.shortcut_a + start * p.shortcut_channels_a + channel; }
+    return p.shortcut_b + start * p.shortcut_channels_b + channel - p.shortcut_channels_a;
+}
+
+var<private> pixels: array<Pixel, INPUTS>;
+var<private> fetched: array<vec4f, INPUTS>;
+var<private> fetched_weights: array<vec4f, WEIGHTS>;
+var<private> outside: u32;
+
+// Reads the thread's share of a tile, but does not yet need what it reads.
+fn fetch(tile: u32, thread: u32, column4: u32) {
+    let k = tile * TILE_K + 4u * (thread % TILE_K4);
+    outside = 0u;
+    if VECTORS {
+        let channels = p.load.channels_a + p.load.channels_b;
+        let tap = u32((f32(k) + 0.5) * p.inverse_channels);
+        let channel = k - tap * channels;
+        for (var i = 0u; i < INPUTS; i++) {
+            var at = OUTSIDE;
+            if pixels[i].valid && k < p.depth {
+                if k < p.window_depth {
+                    at = source_at(pixels[i], tap, channel);
+                } else {
+                    at = shortcut_at(pixels[i], k - p.window_depth);
+                }
+            }
+            fetched[i] = vec4f();
+            if at == OUTSIDE { outside |= 1u << i; } else { fetched[i] = read4(at); }
+        }
+    }
+    for (var i = 0u; i < WEIGHTS; i++) {
+        let row = tile * TILE_K + thread / TILE_N4 + i * WEIGHT_STEP;
+        fetched_weights[i] = vec4f();
+        if row < p.depth && column4 < p.row { fetched_weights[i] = weight4(p.matrix + row * p.row + column4); }
+    }
+}
+
+// Loads and writes what was fetched to workgroup memory.
+fn put(tile: u32, thread: u32, first_sample: u32) {
+    let k = tile * TILE_K + 4u * (thread % TILE_K4);
+    let channels = p.load.channels_a + p.load.channels_b;
+    for (var i = 0u; i < INPUTS; i++) {
+        let pixel = pixels[i];
+        let local = pixel.sample - first_sample;
+        var v = fetched[i];
+        if VECTORS {
+            if k < p.window_depth && (outside & (1u << i)) == 0u {
+                let tap = u32((f32(k) + 0.5) * p.inverse_channels);
+                v = loaded4(v, pixel.sample, local, k - tap * channels);
+            }
+        } else {
+            v = vec4f(
+                window1(pixel, local, k),
+                window1(pixel, local, k + 1u),
+                window1(pixel, local, k + 2u),
+                window1(pixel, local, k + 3u),
+            );
+        }
+        inputs[(thread / TILE_K4 + i * INPUT_STEP) * INPUT_ROW + thread % TILE_K4] = v;
+    }
+    for (var i = 0u; i < WEIGHTS; i++) {
+        matrix[thread + i * THREADS] = fetched_weights[i];
+    }
+}
+
+var<private> acc: array<array<vec4f, COLUMNS4>, ROWS>;
+
+fn multiply(down: u32, across: u32) {
+    for (var k4 = 0u; k4 < TILE_K4; k4++) {
+        var a: array<vec4f, ROWS>;
+        for (var r = 0u; r < ROWS; r++) {
+            a[r] = inputs[(down + r * DOWN) * INPUT_ROW + k4];
+        }
+        for (var j = 0u; j < COLUMNS4; j++) {
+            let at = 4u * k4 * TILE_N4 + across + j * ACROSS;
+            let b0 = matrix[at];
+            let b1 = matrix[at + TILE_N4];
+            let b2 = matrix[at + 2u * TILE_N4];
+            let b3 = matrix[at + 3u * TILE_N4];
+            for (var r = 0u; r < ROWS; r++) {
+                acc[r][j] += a[r].x * b0;
+                acc[r][j] += a[r].y * b1;
+                acc[r][j] += a[r].z * b2;
+                acc[r][j] += a[r].w * b3;
+            }
+        }
+    }
+}
+
+fn row4(at: u32, count: u32) -> vec4f {
+    var v = vec4f(rows[at], 0.0, 0.0, 0.0);
+    if count > 1u { v.y = rows[at + 1u]; }
+    if count > 2u { v.z = rows[at + 2u]; }
+    if count > 3u { v.w = rows[at + 3u]; }
+    return v;
+}
+
+// Of a run, a thread has MOST of its rows, and so have as many threads as SHARERS.
+const MOST = max(RUN / DOWN, 1u);
+const SHARERS = min(RUN, DOWN);
+const RUNS = ROWS / MOST;
+
+// Adds and multiplies what follows the product, writes the result, and its moments.
+fn finish(first: u32, tile_n: u32, thread: u32) {
+    let down = thread / ACROSS;
+    let across = thread % ACROSS;
+    for (var r = 0u; r < ROWS; r++) {
+        let pixel = pixel_of(first + down + r * DOWN);
+        if !pixel.valid { continue; }
+        var scale = p.scale;
+        if (p.parts & SAMPLE_SCALE) != 0u {
+            scale *= rows[row_at(pixel.sample, p.sample_scale, p.sample_scale_start, p.sample_scale_width)];
+        }
+        for (var j = 0u; j < COLUMNS4; j++) {
+            let column = 4u * (tile_n * TILE_N4 + across + j * ACROSS);
+            if column >= p.columns { continue; }
+            let count = p.columns - column;
+            var v = acc[r][j] + vectors[(p.bias + column) >> 2u];
+            if (p.parts & TIME) != 0u {
+                v += row4(row_at(pixel.sample, p.time, p.time_start, p.time_width) + column, count);
+            }
+            if (p.parts & RESIDUAL) != 0u {
+                let at = p.residual + same_pixel(pixel, p.residual_shift) * p.columns + column;
+                if LANE == 4u || count >= 4u {
+                    v += read4(at);
+                } else {
+                    v.x += read1(at);
+                    if count > 1u { v.y += read1(at + 1u); }
+                    if count > 2u { v.z += read1(at + 2u); }
+                }
+            }
+            v *= scale;
+            acc[r][j] = v;
+            write4(p.output + (pixel.sample * p.pixels + pixel.at) * p.columns + column, v, count);
+        }
+    }
+    if (p.parts & MOMENTS) == 0u { return; }
+    var means: array<array<vec4f, COLUMNS4>, RUNS>;
+    for (var round = 0u; round < 2u; round++) {
+        workgroupBarrier();
+        for (var g = 0u; g < RUNS; g++) {
+            for (var j = 0u; j < COLUMNS4; j++) {
+                var sum = vec4f();
+                for (var i = 0u; i < MOST; i++) {
+                    let r = g * MOST + i;
+                    if !pixel_of(first + down + r * DOWN).valid { continue; }
+                    let off = acc[r][j] - means[g][j];
+                    if round == 0u { sum += off; } else { sum += off * off; }
+                }
+                matrix[(g * DOWN + down) * TILE_N4 + across + j * ACROSS] = sum;
+            }
+        }
+        workgroupBarrier();
+        for (var g = 0u; g < RUNS; g++) {
+            // The run's first place, from which its sample and tile follow.
+            let place = first + (down / SHARERS) * SHARERS + g * MOST * DOWN;
+            let pixel = pixel_of(place);
+            if !pixel.valid { continue; }
+            let count = f32(min(RUN, p.pixels - pixel.at));
+            for (var j = 0u; j < COLUMNS4; j++) {
+                var sum = vec4f();
+                for (var i = 0u; i < SHARERS; i++) {
+                    sum += matrix[(g * DOWN + (down / SHARERS) * SHARERS + i) * TILE_N4 + across + j * ACROSS];
+                }
+                let column = 4u * (tile_n * TILE_N4 + across + j * ACROSS);
+                if round == 0u { means[g][j] = sum / count; }
+                if down % SHARERS == 0u && column < p.columns {
+                    let tile = pixel.at / 32u;
+                    let tiles = (p.pixels + 31u) / 32u;
+                    let at = p.moments + ((pixel.sample * tiles + tile) * 2u + round) * p.columns + column;
+                    write4(at, select(sum, means[g][j], round == 0u), p.columns - column);
+                }
+            }
+        }
+    }
+}
+
+fn partial_at(slice: u32, place: u32, tile_n: u32, across: u32) -> u32 {
+    return p.partial + 4u * ((slice * p.tiles_m * TILE_M + place) * p.tiles_n * TILE_N4 + tile_n * TILE_N4 + across);
+}
+
+// Multiplies; without slices also finishes, else leaves the sums of each slice.
+@compute @workgroup_size(THREADS)
+fn main(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let id = group.x + group.y * groups.x;
+    if id >= p.tiles_m * p.tiles_n { return; }
+    let tile_m = id / p.tiles_n;
+    let tile_n = id - tile_m * p.tiles_n;
+    let first = tile_m * TILE_M;
+    let first_sample = first / p.padded;
+    if SCALING == 3u { prepare_norms(thread, first_sample); }
+    for (var i = 0u; i < INPUTS; i++) {
+        pixels[i] = pixel_of(first + thread / TILE_K4 + i * INPUT_STEP);
+    }
+    let down = thread / ACROSS;
+    let across = thread % ACROSS;
+    let column4 = tile_n * TILE_N4 + thread % TILE_N4;
+    let start = group.z * p.slice_tiles;
+    let end = min(start + p.slice_tiles, (p.depth + TILE_K - 1u) / TILE_K);
+    fetch(start, thread, column4);
+    for (var tile = start; tile < end; tile++) {
+        workgroupBarrier();
+        put(tile, thread, first_sample);
+        workgroupBarrier();
+        if tile + 1u < end { fetch(tile + 1u, thread, column4); }
+        multiply(down, across);
+    }
+    if p.slices == 1u {
+        finish(first, tile_n, thread);
+        return;
+    }
+    for (var r = 0u; r < ROWS; r++) {
+        for (var j = 0u; j < COLUMNS4; j++) {
+            write4(partial_at(group.z, first + down + r * DOWN, tile_n, across + j * ACROSS), acc[r][j], 4u);
+        }
+    }
+}
+
+// Adds the slices in their order, and finishes.
+@compute @workgroup_size(THREADS)
+fn reduce(
+    @builtin(workgroup_id) group: vec3u,
+    @builtin(num_workgroups) groups: vec3u,
+    @builtin(local_invocation_index) thread: u32,
+) {
+    let id = group.x + group.y * groups.x;
+    if id >= p.tiles_m * p.tiles_n { return; }
+    let tile_m = id / p.tiles_n;
+    let tile_n = id - tile_m * p.tiles_n;
+    let first = tile_m * TILE_M;
+    let down = thread / ACROSS;
+    let across = thread % ACROSS;
+    for (var slice = 0u; slice < p.slices; slice++) {
+        for (var r = 0u; r < ROWS; r++) {
+            for (var j = 0u; j < COLUMNS4; j++) {
+                acc[r][j] += read4(partial_at(slice, first + down + r * DOWN, tile_n, across + j * ACROSS));
+            }
+        }
+    }
+    finish(first, tile_n, thread);
+}

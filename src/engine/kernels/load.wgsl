@@ -1,0 +1,139 @@
+// What becomes of an image's numbers while they are read; load.rs and norm.rs are the twins. SCALING is 0 for nothing,
+// 1 for a constant, 2 for the result of a norm, 3 for a norm that each workgroup works out for itself: `norms` then
+// holds scale and shift of the channels of the workgroup's samples.
+// `p.load` is the structure Load.
+
+struct Load {
+    scale: f32,
+    shift: f32,
+    // Where scales and shifts are, [batch, 2, channels].
+    ready: u32,
+    // Moments of the first channels and of those after them.
+    moments_a: u32,
+    moments_b: u32,
+    channels_a: u32,
+    channels_b: u32,
+    pixels: u32,
+    tiles: u32,
+    groups: u32,
+    eps: f32,
+    weight: u32,
+    bias: u32,
+    // 0, or 1 where scale and shift are modulated by `rows`.
+    modulated: u32,
+    modulation: u32,
+    modulation_start: u32,
+    modulation_width: u32,
+    // Samples of a workgroup.
+    samples: u32,
+    batch: u32,
+    // Size of the image.
+    height: u32,
+    width: u32,
+    // What follows starts at a multiple of 16 bytes.
+    unused_0: u32,
+    unused_1: u32,
+    unused_2: u32,
+}
+
+var<workgroup> norms: array<vec2f, NORMS>;
+
+// The moments of a channel over all tiles of its sample.
+fn channel_moments(sample: u32, channel: u32) -> vec2f {
+    let second = channel >= p.load.channels_a;
+    let channels = select(p.load.channels_a, p.load.channels_b, second);
+    let start = select(p.load.moments_a, p.load.moments_b, second)
+        + sample * p.load.tiles * 2u * channels
+        + channel - select(0u, p.load.channels_a, second);
+    var mean = 0.0;
+    for (var tile = 0u; tile < p.load.tiles; tile++) {
+        mean += f32(min(32u, p.load.pixels - 32u * tile)) * read1(start + 2u * tile * channels);
+    }
+    mean /= f32(p.load.pixels);
+    var squares = 0.0;
+    for (var tile = 0u; tile < p.load.tiles; tile++) {
+        let at = start + 2u * tile * channels;
+        let off = read1(at) - mean;
+        squares += read1(at + channels) + f32(min(32u, p.load.pixels - 32u * tile)) * off * off;
+    }
+    return vec2f(mean, squares);
+}
+
+// Scale and shift of a channel from the mean of its group and the reciprocal of its standard deviation.
+fn scale_and_shift(sample: u32, channel: u32, mean: f32, inverse: f32) -> vec2f {
+    var scale = vector(p.load.weight + channel) * inverse;
+    var shift = vector(p.load.bias + channel) - mean * scale;
+    if p.load.modulated != 0u {
+        let at = row_at(sample, p.load.modulation, p.load.modulation_start, p.load.modulation_width) + channel;
+        let s = 1.0 + rows[at];
+        scale *= s;
+        shift = shift * s + rows[at + p.load.channels_a + p.load.channels_b];
+    }
+    return vec2f(scale, shift);
+}
+
+fn prepare_norms(thread: u32, first: u32) {
+    let channels = p.load.channels_a + p.load.channels_b;
+    for (var i = thread; i < p.load.samples * channels; i += THREADS) {
+        let sample = i / channels;
+        norms[i] = channel_moments(min(first + sample, p.load.batch - 1u), i - sample * channels);
+    }
+    workgroupBarrier();
+    let members = channels / p.load.groups;
+    for (var i = thread; i < p.load.samples * p.load.groups; i += THREADS) {
+        let sample = i / p.load.groups;
+        let channel = (i - sample * p.load.groups) * members;
+        let start = sample * channels + channel;
+        var mean = 0.0;
+        for (var c = 0u; c < members; c++) {
+            mean += norms[start + c].x;
+        }
+        mean /= f32(members);
+        var squares = 0.0;
+        for (var c = 0u; c < members; c++) {
+            let off = norms[start + c].x - mean;
+            squares += norms[start + c].y + f32(p.load.pixels) * off * off;
+        }
+        let inverse = 1.0 / sqrt(squares / f32(p.load.pixels * members) + p.load.eps);
+        for (var c = 0u; c < members; c++) {
+            let share = min(first + sample, p.load.batch - 1u);
+            norms[start + c] = scale_and_shift(share, channel + c, mean, inverse);
+        }
+    }
+    workgroupBarrier();
+}
+
+// One number, then four. `local` counts samples from the workgroup's first.
+fn loaded1(x: f32, sample: u32, local: u32, channel: u32) -> f32 {
+    var y = x;
+    if SCALING == 1u {
+        y = x * p.load.scale + p.load.shift;
+    } else if SCALING == 2u {
+        let channels = p.load.channels_a + p.load.channels_b;
+        let at = p.load.ready + sample * 2u * channels + channel;
+        y = x * read1(at) + read1(at + channels);
+    } else if SCALING == 3u {
+        let n = norms[local * (p.load.channels_a + p.load.channels_b) + channel];
+        y = x * n.x + n.y;
+    }
+    return activate1(y);
+}
+
+fn loaded4(x: vec4f, sample: u32, local: u32, channel: u32) -> vec4f {
+    var y = x;
+    if SCALING == 1u {
+        y = x * p.load.scale + p.load.shift;
+    } else if SCALING == 2u {
+        let channels = p.load.channels_a + p.load.channels_b;
+        let at = p.load.ready + sample * 2u * channels + channel;
+        y = x * read4(at) + read4(at + channels);
+    } else if SCALING == 3u {
+        let at = local * (p.load.channels_a + p.load.channels_b) + channel;
+        let a = norms[at];
+        let b = norms[at + 1u];
+        let c = norms[at + 2u];
+        let d = norms[at + 3u];
+        y = x * vec4f(a.x, b.x, c.x, d.x) + vec4f(a.y, b.y, c.y, d.y);
+    }
+    return activate4(y);
+}
