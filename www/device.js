@@ -21,6 +21,8 @@ export async function devicesFor(wanted, scope) {
     throw new NoiseballError('invalid-option', `\`device\` is '${wanted}', but it must be 'auto', 'gpu' or 'cpu'`);
   }
   const { adapter, reason } = await findAdapter(scope);
+  // A GPU played by the CPU is many times slower than the engine on the CPU itself.
+  if (wanted === 'auto' && adapter?.info?.isFallbackAdapter) return [cpu('software-adapter')];
   if (adapter) {
     const gpu = { kind: 'gpu', name: adapterName(adapter.info), reason: null };
     return wanted === 'gpu' ? [gpu] : [gpu, cpu(null)];

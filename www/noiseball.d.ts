@@ -96,8 +96,11 @@ export interface ModelInfo {
     kind: 'gpu' | 'cpu';
     /** The graphics adapter's name, or 'CPU'. */
     name: string;
-    /** Why not the GPU, as an error type; null where the GPU runs or the CPU was asked for. */
-    reason: ErrorType | null;
+    /**
+     * Why not the GPU: an error type, or 'software-adapter' where the only adapter is a program on the CPU. Null where
+     * the GPU runs or the CPU was asked for.
+     */
+    reason: ErrorType | 'software-adapter' | null;
   };
 }
 

@@ -169,6 +169,16 @@ test('the CPU takes over with the exact reason; a GPU asked for is refused with 
   }
 });
 
+test('an adapter in software is used only where it is asked for', async () => {
+  scope.navigator = { gpu: { requestAdapter: async () => ({ info: { description: 'soft', isFallbackAdapter: true } }) } };
+  const model = await Noiseball.load(url);
+  assert.deepEqual(model.info.device, { kind: 'cpu', name: 'CPU', reason: 'software-adapter' });
+  const asked = await Noiseball.load(url, { device: 'gpu' });
+  assert.deepEqual(asked.info.device, { kind: 'gpu', name: 'soft', reason: null });
+  model.dispose();
+  asked.dispose();
+});
+
 test('a model that the GPU cannot take goes to the CPU unless the GPU was asked for', async () => {
   replace(files, served(checkpointFiles({ config: { too_large: true } })));
   const model = await Noiseball.load(url);

@@ -55,7 +55,7 @@ test('every error but an abort has a title, and every device its sentence', () =
   assert.deepEqual(Object.keys(TITLES).sort(), ERROR_TYPES.filter((type) => type !== 'aborted').sort());
   assert.equal(deviceSentence({ kind: 'gpu', name: 'acme one', reason: null }), 'Runs on the GPU: acme one.');
   assert.equal(deviceSentence({ kind: 'cpu', name: 'CPU', reason: null }), 'Runs on the CPU.');
-  for (const reason of ['insecure-context', 'no-webgpu', 'no-adapter', 'limit', 'out-of-memory']) {
+  for (const reason of ['insecure-context', 'no-webgpu', 'no-adapter', 'software-adapter', 'limit', 'out-of-memory']) {
     assert.match(deviceSentence({ kind: 'cpu', name: 'CPU', reason }), /^Runs on the CPU, because .{20,}\.$/);
   }
 });

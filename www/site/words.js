@@ -21,6 +21,7 @@ const REASONS = {
     'because this page was served over plain http, and browsers offer WebGPU to secure pages only. Open it over https or from localhost to use the GPU',
   'no-webgpu': 'because this browser does not offer WebGPU. A current Chrome, Edge, Firefox or Safari may',
   'no-adapter': 'because the browser has WebGPU but found no graphics adapter that it may use. Graphics drivers or a setting may block it',
+  'software-adapter': 'because the only graphics adapter here is a program on the CPU, which would be slower',
   limit: 'because the model is too large for this graphics adapter',
   'out-of-memory': 'because the graphics adapter has too little free memory',
 };
