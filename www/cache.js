@@ -29,6 +29,7 @@ export async function isFresh(url, stored, signal) {
   let head;
   try {
     head = await fetch(url, { method: 'HEAD', cache: 'no-store', signal });
+    await head.arrayBuffer(); // empty, but a response that nobody reads counts as a failed request
   } catch (error) {
     if (signal?.aborted) throw error;
     return true; // offline

@@ -12,7 +12,7 @@ test.beforeEach(async ({ page }) => {
     window.load = (options) => Noiseball.load('./www/models/pixel-faces-16/', { device: 'cpu', ...options });
     window.run = async (model, options) => {
       const steps = [];
-      for await (const step of model.sample({ steps: 3, seed: 1, batch: 1, ...options })) steps.push(step);
+      for await (const step of model.sample({ sampler: 'ddim', steps: 3, seed: 1, batch: 1, labels: [model.info.nullLabel], ...options })) steps.push(step);
       return steps;
     };
     window.typeOf = (promise) => promise.then(() => 'no error', (error) => `${error.name}: ${error.type}`);
