@@ -106,7 +106,10 @@ pub struct Memory {
 
 impl Memory {
     /// Grows to what a plan needs.
-    pub fn fit(&mut self, plan: &Plan) {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] where there is not so much.
+    pub fn fit(&mut self, plan: &Plan) -> Result<()> {
         let mut scratch = 0;
         let mut scaling = 0;
         let mut inline = |load: &Load| {
@@ -132,9 +135,9 @@ impl Memory {
                 }
             });
         }
-        grow(&mut self.arena, plan.arena);
-        grow(&mut self.scratch, scratch);
-        grow(&mut self.scaling, scaling);
+        grow(&mut self.arena, plan.arena)?;
+        grow(&mut self.scratch, scratch)?;
+        grow(&mut self.scaling, scaling)
     }
 
     /// A value of the plan replayed last, as long as nothing has taken its place.
@@ -149,10 +152,13 @@ impl Memory {
     }
 }
 
-fn grow(buffer: &mut Vec<f32>, len: usize) {
-    if buffer.len() < len {
-        buffer.resize(len, 0.0);
-    }
+fn grow(buffer: &mut Vec<f32>, len: usize) -> Result<()> {
+    let more = len.saturating_sub(buffer.len());
+    buffer
+        .try_reserve_exact(more)
+        .map_err(|_| Error::OutOfMemory { problem: format!("{} bytes of activations", 4 * len as u64) })?;
+    buffer.resize(buffer.len() + more, 0.0);
+    Ok(())
 }
 
 fn norm_channels(plan: &Plan, norm: &Norm) -> usize {
@@ -419,7 +425,8 @@ impl CpuNetwork {
     /// and `labels` is as for [`UNet2DConfig::conditioning`]. The result is `[batch, out_channels, height, width]`.
     ///
     /// # Errors
-    /// [`Error::Option`] where a size, timestep or label does not suit the network.
+    /// [`Error::Option`] where a size, timestep or label does not suit the network, [`Error::OutOfMemory`] where its
+    /// activations do not fit.
     pub fn evaluate(
         &mut self,
         x: &[f32],
@@ -445,7 +452,8 @@ impl CpuNetwork {
     /// vector, as for [`UNet2DConfig::conditioning`].
     ///
     /// # Errors
-    /// [`Error::Option`] where a size, timestep or label does not suit the network.
+    /// [`Error::Option`] where a size, timestep or label does not suit the network, [`Error::OutOfMemory`] where its
+    /// activations do not fit.
     pub fn run(&mut self, shape: [usize; 4], timesteps: &[f32], labels: Option<&[f32]>) -> Result<Run<'_>> {
         // Without labels, all samples share the rows.
         let each = if labels.is_some() { shape[0] } else { 1 };
@@ -476,7 +484,7 @@ impl CpuNetwork {
             self.plans.insert(key, Plan::new(&self.config, batch, height, width)?);
         }
         let plan = &self.plans[&key];
-        self.memory.fit(plan);
+        self.memory.fit(plan)?;
         let prelude = prelude(plan, &self.packed, given);
         Ok(Run { plan, packed: &self.packed, memory: &mut self.memory, prelude, count, stride })
     }

@@ -459,11 +459,11 @@ impl Fuser<'_> {
     }
 
     fn affine(&mut self, x: NodeId, scale: f32, shift: f32) -> Result<Known> {
-        if shift == 0.0 {
-            if let Some((value, gemm)) = self.scaled(x) {
-                gemm.scale *= scale;
-                return Ok(Known::Image(Picture::of(value)));
-            }
+        if shift == 0.0
+            && let Some((value, gemm)) = self.scaled(x)
+        {
+            gemm.scale *= scale;
+            return Ok(Known::Image(Picture::of(value)));
         }
         let mut picture = self.image(x)?.clone();
         if !picture.load.is_plain() {

@@ -432,7 +432,8 @@ impl Plan {
     /// Plans the U-Net on `batch` images of `height` × `width`.
     ///
     /// # Errors
-    /// [`Error::Option`] where the U cannot halve the size often enough or there is no image.
+    /// [`Error::Option`] where the U cannot halve the size often enough or there is no image, [`Error::OutOfMemory`] where
+    /// no address space holds one of its activations.
     pub fn new(config: &UNet2DConfig, batch: usize, height: usize, width: usize) -> Result<Self> {
         config.check_size(height, width)?;
         if batch == 0 {
@@ -442,7 +443,16 @@ impl Plan {
                 expected: "1 or more".to_owned(),
             });
         }
-        fuse::plan(&Graph::of_unet(config, height, width), batch)
+        let graph = Graph::of_unet(config, height, width);
+        let bytes = [height, width, graph.most_channels(), 4]
+            .into_iter()
+            .try_fold(batch, usize::checked_mul)
+            .filter(|bytes| isize::try_from(*bytes).is_ok());
+        if bytes.is_none() {
+            let problem = format!("activations of {batch} images of {height}×{width} pixels");
+            return Err(Error::OutOfMemory { problem });
+        }
+        fuse::plan(&graph, batch)
     }
 
     /// Works out when each value lives and where, from the operations.

@@ -125,6 +125,16 @@ impl Graph {
         Self { output: Some(output), ..recorder.graph }
     }
 
+    /// Channels of the widest image, q, k and v counted together.
+    pub(super) fn most_channels(&self) -> usize {
+        let of = |node: &Node| match (&node.call, node.extent) {
+            (Call::Attention { .. }, Extent::Image { channels, .. }) => 3 * channels,
+            (_, Extent::Image { channels, .. }) => channels,
+            (_, Extent::Vector(_)) => 0,
+        };
+        self.nodes.iter().map(of).max().unwrap_or(0)
+    }
+
     /// How often each node's result is used, the graph's output counting as one use.
     #[must_use]
     pub fn uses(&self) -> Vec<usize> {

@@ -3,7 +3,7 @@
 //! NaN stays NaN, and infinities become what PyTorch makes of them, except that SiLU and Mish of -∞ may be -∞, -0 or
 //! NaN: `-∞ · 0` is what the formulas say.
 
-use super::product::simd;
+use super::vector::simd;
 use crate::network::ops::Activation;
 
 /// eˣ to within 2 units in the last place: `2ⁿ · eʳ` with |r| ≤ ln 2 / 2, and a polynomial for eʳ (Cephes' `expf`).
@@ -74,7 +74,7 @@ pub fn activate(activation: Activation, values: &mut [f32]) {
 }
 
 #[inline(always)]
-fn activate_in<const FMA: bool>(activation: Activation, values: &mut [f32]) {
+fn activate_in(activation: Activation, values: &mut [f32]) {
     match activation {
         Activation::Silu => values.iter_mut().for_each(|x| *x = silu(*x)),
         Activation::Mish => values.iter_mut().for_each(|x| *x = mish(*x)),

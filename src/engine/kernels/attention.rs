@@ -4,7 +4,8 @@
 //! softmax in place the weights, and a second product the result. The softmax subtracts each row's maximum first.
 
 use super::activation::exp;
-use super::product::{Epilogue, Panels, Product, Segment, multiply, simd};
+use super::product::{Epilogue, Panels, Product, Segment, multiply};
+use super::vector::simd;
 
 /// Queries of a tile.
 const QUERIES: usize = 24;
@@ -69,15 +70,28 @@ fn softmax(scores: &mut [f32], width: usize) {
 }
 
 #[inline(always)]
-fn softmax_in<const FMA: bool>(scores: &mut [f32], width: usize) {
+fn softmax_in(scores: &mut [f32], width: usize) {
     for row in scores.chunks_exact_mut(width) {
-        let largest = row.iter().fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a });
+        let largest = fold(row, f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
         for x in row.iter_mut() {
             *x = exp(*x - largest);
         }
-        let sum: f32 = row.iter().sum();
+        let sum = fold(row, 0.0, |a, b| a + b);
         for x in row.iter_mut() {
             *x /= sum;
         }
     }
+}
+
+/// Folds eight numbers at a time, and at the end the eight results and what was left over.
+#[inline(always)]
+fn fold(row: &[f32], start: f32, f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [start; 8];
+    let (eights, rest) = row.as_chunks::<8>();
+    for eight in eights {
+        for (lane, x) in lanes.iter_mut().zip(eight) {
+            *lane = f(*lane, *x);
+        }
+    }
+    lanes.iter().chain(rest).fold(start, |a, b| f(a, *b))
 }

@@ -9,6 +9,7 @@ pub mod load;
 pub mod norm;
 pub mod pool;
 pub mod product;
+mod vector;
 
 /// The images of a [`Source`](super::plan::Source), for a batch or, after [`Image::sample`], for one sample.
 #[derive(Clone, Copy, Debug)]

@@ -12,6 +12,8 @@
 //! No difference of large squares is taken, so a mean far from zero costs no accuracy. As moments are kept by channel,
 //! groups may straddle the seam of two images that are read as one.
 
+use std::ops::Range;
+
 use super::PerSample;
 use crate::engine::plan::TILE_PIXELS;
 
@@ -62,33 +64,53 @@ pub struct Normalise<'a> {
     pub modulation: Option<PerSample<'a>>,
 }
 
+impl Normalise<'_> {
+    /// Shows `f` the tiles of one sample: which channels, how many pixels, and the channels' means and squares.
+    #[inline(always)]
+    fn tiles(&self, sample: usize, mut f: impl FnMut(Range<usize>, f32, &[f32], &[f32])) {
+        let tiles = self.pixels.div_ceil(TILE_PIXELS);
+        let (a, b) = self.channels;
+        for (data, channels) in [(self.first, 0..a), (self.second, a..a + b)] {
+            let len = 2 * channels.len();
+            for tile in 0..if channels.is_empty() { 0 } else { tiles } {
+                let pixels = TILE_PIXELS.min(self.pixels - tile * TILE_PIXELS) as f32;
+                let (means, squares) = data[(sample * tiles + tile) * len..][..len].split_at(len / 2);
+                f(channels.clone(), pixels, means, squares);
+            }
+        }
+    }
+}
+
 /// Scale and shift for each sample and channel, `[batch, 2, channels]`.
 pub fn normalise(norm: &Normalise, out: &mut [f32]) {
-    let (a, b) = norm.channels;
-    let channels = a + b;
+    let channels = norm.channels.0 + norm.channels.1;
     let in_group = channels / norm.groups;
-    let tiles = norm.pixels.div_ceil(TILE_PIXELS);
+    let count = (norm.pixels * in_group) as f32;
     for (sample, out) in out.chunks_exact_mut(2 * channels).enumerate() {
-        // (pixels, mean, squares) of a tile's channel.
-        let moment = |tile: usize, channel: usize| {
-            let (data, channels, channel) =
-                if channel < a { (norm.first, a, channel) } else { (norm.second, b, channel - a) };
-            let at = ((sample * tiles + tile) * 2) * channels + channel;
-            let pixels = TILE_PIXELS.min(norm.pixels - tile * TILE_PIXELS) as f32;
-            (pixels, data[at], data[at + channels])
-        };
         let (scales, shifts) = out.split_at_mut(channels);
-        for group in 0..norm.groups {
-            let members = group * in_group..(group + 1) * in_group;
-            let each = || members.clone().flat_map(|c| (0..tiles).map(move |t| moment(t, c)));
-            let count = (norm.pixels * in_group) as f32;
-            let mean = each().map(|(n, mean, _)| n * mean).sum::<f32>() / count;
-            let squares: f32 = each().map(|(n, m, squares)| squares + n * (m - mean) * (m - mean)).sum();
-            let inverse = 1.0 / (squares / count + norm.eps).sqrt();
-            for c in members {
-                scales[c] = norm.weight[c] * inverse;
-                shifts[c] = norm.bias[c] - mean * scales[c];
+        // Until the end, a group's mean stands in each of its channels' shifts, and 1/√(variance + ε) in their scales.
+        shifts.fill(0.0);
+        norm.tiles(sample, |channels, pixels, means, _| {
+            for (sum, mean) in shifts[channels].iter_mut().zip(means) {
+                *sum += pixels * mean;
             }
+        });
+        for group in shifts.chunks_exact_mut(in_group) {
+            group.fill(group.iter().sum::<f32>() / count);
+        }
+        scales.fill(0.0);
+        norm.tiles(sample, |channels, pixels, means, squares| {
+            let sums = scales[channels.clone()].iter_mut().zip(&shifts[channels]);
+            for ((sum, group), (mean, squares)) in sums.zip(means.iter().zip(squares)) {
+                *sum += squares + pixels * (mean - group) * (mean - group);
+            }
+        });
+        for group in scales.chunks_exact_mut(in_group) {
+            group.fill(1.0 / (group.iter().sum::<f32>() / count + norm.eps).sqrt());
+        }
+        for c in 0..channels {
+            scales[c] *= norm.weight[c];
+            shifts[c] = norm.bias[c] - shifts[c] * scales[c];
         }
         if let Some(modulation) = norm.modulation {
             let (s, b) = modulation.sample(sample).split_at(channels);

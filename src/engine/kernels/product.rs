@@ -7,33 +7,13 @@
 
 use std::ops::Range;
 
+use super::vector::{Vector, simd};
+
 /// Columns of a panel: two vectors of the instruction set that the kernel is made for.
 pub const PANEL: usize = if cfg!(target_arch = "wasm32") { 8 } else { 16 };
 
 /// Pixels of a tile. With [`PANEL`], the sums fill the vector registers but for four.
 const TILE: usize = 6;
-
-/// Runs a `#[inline(always)]` function `f::<FMA>(arguments)` with the widest vectors of this machine.
-macro_rules! simd {
-    ($f:ident($($name:ident: $type:ty),*)) => {{
-        #[cfg(target_arch = "x86_64")]
-        {
-            #[target_feature(enable = "avx2,fma")]
-            fn wide($($name: $type),*) {
-                $f::<true>($($name),*)
-            }
-            if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
-                // SAFETY: the machine has just been asked for both features.
-                unsafe { wide($($name),*) }
-            } else {
-                $f::<false>($($name),*)
-            }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        $f::<{ cfg!(target_arch = "aarch64") }>($($name),*)
-    }};
-}
-pub(crate) use simd;
 
 /// A matrix `[rows][columns]` cut into panels of [`PANEL`] columns, each `[rows][PANEL]`, the last filled with zeros.
 #[derive(Clone, Copy, Debug)]
@@ -128,11 +108,11 @@ pub struct Product<'a> {
 
 /// Works out the `pixels`, counted in reading order, and writes each to `stride` floats of `out`, the first at its start.
 pub fn multiply(product: &Product, pixels: Range<usize>, out: &mut [f32], stride: usize) {
-    simd!(panels(product: &Product, pixels: Range<usize>, out: &mut [f32], stride: usize));
+    simd!(panels::<V>(product: &Product, pixels: Range<usize>, out: &mut [f32], stride: usize));
 }
 
 #[inline(always)]
-fn panels<const FMA: bool>(product: &Product, pixels: Range<usize>, out: &mut [f32], stride: usize) {
+fn panels<V: Vector>(product: &Product, pixels: Range<usize>, out: &mut [f32], stride: usize) {
     let (rows, columns) = (product.panels.rows, product.panels.columns);
     // A panel stays in the cache while all pixels pass by it.
     for (p, panel) in product.panels.data.chunks_exact(rows * PANEL).take(columns.div_ceil(PANEL)).enumerate()
@@ -143,12 +123,12 @@ fn panels<const FMA: bool>(product: &Product, pixels: Range<usize>, out: &mut [f
             let count = TILE.min(pixels.end - first);
             let out = &mut out[(first - pixels.start) * stride..];
             match count {
-                1 => tile::<FMA, 1>(product, panel, first, columns.clone(), out, stride),
-                2 => tile::<FMA, 2>(product, panel, first, columns.clone(), out, stride),
-                3 => tile::<FMA, 3>(product, panel, first, columns.clone(), out, stride),
-                4 => tile::<FMA, 4>(product, panel, first, columns.clone(), out, stride),
-                5 => tile::<FMA, 5>(product, panel, first, columns.clone(), out, stride),
-                _ => tile::<FMA, TILE>(product, panel, first, columns.clone(), out, stride),
+                1 => tile::<V, 1>(product, panel, first, columns.clone(), out, stride),
+                2 => tile::<V, 2>(product, panel, first, columns.clone(), out, stride),
+                3 => tile::<V, 3>(product, panel, first, columns.clone(), out, stride),
+                4 => tile::<V, 4>(product, panel, first, columns.clone(), out, stride),
+                5 => tile::<V, 5>(product, panel, first, columns.clone(), out, stride),
+                _ => tile::<V, TILE>(product, panel, first, columns.clone(), out, stride),
             }
             first += count;
         }
@@ -156,7 +136,7 @@ fn panels<const FMA: bool>(product: &Product, pixels: Range<usize>, out: &mut [f
 }
 
 #[inline(always)]
-fn tile<const FMA: bool, const PIXELS: usize>(
+fn tile<V: Vector, const PIXELS: usize>(
     product: &Product,
     panel: &[f32],
     first: usize,
@@ -164,28 +144,28 @@ fn tile<const FMA: bool, const PIXELS: usize>(
     out: &mut [f32],
     stride: usize,
 ) {
-    let places: [(usize, usize); PIXELS] = std::array::from_fn(|i| {
-        let pixel = first + i;
-        (pixel / product.width, pixel % product.width)
-    });
-    let mut sums = [[0.0f32; PANEL]; PIXELS];
+    const { assert!(2 * V::LANES == PANEL) };
+    let mut places = [(first / product.width, first % product.width); PIXELS];
+    for i in 1..PIXELS {
+        let (y, x) = places[i - 1];
+        places[i] = if x + 1 == product.width { (y + 1, 0) } else { (y, x + 1) };
+    }
+    let mut sums = [[V::splat(0.0); 2]; PIXELS];
     let mut matrix = panel.as_chunks::<PANEL>().0;
     for segment in product.segments {
         let (here, rest) = matrix.split_at(segment.len);
         matrix = rest;
-        let runs: [&[f32]; PIXELS] = places.map(|(y, x)| &segment.run(y, x)[..here.len()]);
-        for k in 0..here.len() {
-            let weights = &here[k];
-            for (sums, run) in sums.iter_mut().zip(&runs) {
-                let input = run[k];
-                for (sum, weight) in sums.iter_mut().zip(weights) {
-                    *sum = if FMA { input.mul_add(*weight, *sum) } else { input * weight + *sum };
-                }
-            }
+        let mut runs: [&[f32]; PIXELS] = [&[]; PIXELS];
+        for (run, (y, x)) in runs.iter_mut().zip(places) {
+            *run = &segment.run(y, x)[..here.len()];
         }
+        sums = accumulate(sums, runs, here);
     }
     let Epilogue { bias, time, residual, scale } = product.epilogue;
-    for ((sums, (y, x)), out) in sums.iter_mut().zip(places).zip(out.chunks_mut(stride)) {
+    for ((halves, (y, x)), out) in sums.iter().zip(places).zip(out.chunks_mut(stride)) {
+        let mut sums = [0.0; PANEL];
+        halves[0].store(&mut sums);
+        halves[1].store(&mut sums[V::LANES..]);
         let residual = residual.as_ref().map_or(&[][..], |r| r.run(y, x));
         for added in [bias, time, residual] {
             if !added.is_empty() {
@@ -195,7 +175,28 @@ fn tile<const FMA: bool, const PIXELS: usize>(
             }
         }
         for (out, sum) in out[columns.clone()].iter_mut().zip(sums) {
-            *out = *sum * scale;
+            *out = sum * scale;
         }
     }
+}
+
+/// Adds the products of runs and the rows of a panel; no run is shorter than the panel has rows.
+#[inline(always)]
+fn accumulate<V: Vector, const PIXELS: usize>(
+    mut sums: [[V; 2]; PIXELS],
+    runs: [&[f32]; PIXELS],
+    panel: &[[f32; PANEL]],
+) -> [[V; 2]; PIXELS] {
+    assert!(runs.iter().all(|run| run.len() >= panel.len()));
+    for (k, weights) in panel.iter().enumerate() {
+        let (left, right) = (V::load(weights), V::load(&weights[V::LANES..]));
+        for i in 0..PIXELS {
+            // SAFETY: k is less than the panel's length, and so than the run's. With a check in the loop, the sums would
+            // have to be in memory, not in registers, for the case that it fails.
+            let input = V::splat(unsafe { *runs[i].get_unchecked(k) });
+            sums[i][0] = sums[i][0].add_product(input, left);
+            sums[i][1] = sums[i][1].add_product(input, right);
+        }
+    }
+    sums
 }

@@ -1,0 +1,764 @@
+//! The sampling engine: what its plans promise, each kernel against a textbook loop, and whole networks against Python's
+//! diffusers.
+
+#[allow(unreachable_pub, reason = "shared with other test binaries")]
+mod golden;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::collections::HashSet;
+
+use golden::{Case, cases, floats, relative_error, scaled, weight};
+use noiseball::Error;
+use noiseball::engine::Plan;
+use noiseball::engine::cpu::CpuNetwork;
+use noiseball::engine::kernels::attention::{self, attention};
+use noiseball::engine::kernels::gemm::{self, Gemm, gemm};
+use noiseball::engine::kernels::load::{Loaded, Scale};
+use noiseball::engine::kernels::norm::{Normalise, moments, normalise};
+use noiseball::engine::kernels::pool::{self, pool};
+use noiseball::engine::kernels::product::Panels;
+use noiseball::engine::kernels::{Image, PerSample, activation};
+use noiseball::engine::plan::{Op, Scaling, TILE_PIXELS, Window};
+use noiseball::network::describe::describe;
+use noiseball::network::ops::{Activation, Padding};
+use noiseball::network::unet::UNet2DConfig;
+use proptest::prelude::*;
+
+// ---- Whole networks ----
+
+fn network(case: &Case) -> CpuNetwork {
+    CpuNetwork::new(case.config.clone(), |key, shape| Ok(weight(key, shape))).unwrap()
+}
+
+#[test]
+fn outputs_are_pythons() {
+    for case in cases(golden::UNET) {
+        let y = network(&case).evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref());
+        let error = relative_error(&y.unwrap(), &floats(&case.json["output"]));
+        assert!(error <= 2e-5, "{}: {error:e}", case.name);
+    }
+}
+
+/// A run works out all its timesteps beforehand, and other shapes may be evaluated between two runs.
+#[test]
+fn a_run_gives_what_single_evaluations_give() {
+    for case in cases(golden::UNET) {
+        let mut net = network(&case);
+        let times = [case.timesteps[0], case.timesteps[0] + 1.0, 3.0];
+        let (x, labels, batch) = (case.input(), case.labels.as_deref(), case.shape[0]);
+        let single: Vec<_> =
+            times.iter().map(|t| net.evaluate(&x, case.shape, &vec![*t; batch], labels).unwrap()).collect();
+        let [_, channels, height, width] = case.shape;
+        let wider = vec![0.1; batch * channels * height * 2 * width];
+        net.evaluate(&wider, [batch, channels, height, 2 * width], &case.timesteps, labels).unwrap();
+        let mut run = net.run(case.shape, &times, labels).unwrap();
+        for at in [2, 0, 1] {
+            let mut y = vec![f32::NAN; single[at].len()];
+            run.evaluate(at, &x, &mut y).unwrap();
+            assert_eq!(y, single[at], "{} at {at}", case.name);
+        }
+    }
+}
+
+#[test]
+fn samples_of_a_batch_do_not_mix() {
+    for case in cases(golden::UNET).iter().filter(|c| c.shape[0] > 1) {
+        let mut net = network(case);
+        let (x, labels, [batch, c, h, w]) = (case.input(), case.labels.as_deref(), case.shape);
+        let all = net.evaluate(&x, case.shape, &case.timesteps, labels).unwrap();
+        for b in 0..batch {
+            let part = |v: &[f32]| v[b * v.len() / batch..(b + 1) * v.len() / batch].to_vec();
+            let label = labels.map(part);
+            let alone = net.evaluate(&part(&x), [1, c, h, w], &case.timesteps[b..=b], label.as_deref());
+            assert_eq!(alone.unwrap(), part(&all), "{} sample {b}", case.name);
+        }
+    }
+}
+
+#[test]
+fn what_does_not_suit_the_network_is_refused() {
+    let case = &cases(golden::UNET)[0];
+    let mut net = network(case);
+    let (x, [b, c, h, w]) = (case.input(), case.shape);
+    for shape in [[b, c, h + 1, w], [b, c + 1, h, w], [0, c, h, w], [b, c, 0, w]] {
+        let count = shape.iter().product();
+        assert!(net.evaluate(&vec![0.0; count], shape, &vec![1.0; shape[0]], None).is_err(), "{shape:?}");
+    }
+    assert!(net.evaluate(&x[1..], case.shape, &case.timesteps, None).is_err());
+    assert!(net.evaluate(&x, case.shape, &case.timesteps[1..], None).is_err());
+    assert!(net.evaluate(&x, case.shape, &case.timesteps, Some(&[0.0])).is_err());
+    assert!(matches!(Plan::new(&case.config, usize::MAX / 8, 8, 8), Err(Error::OutOfMemory { .. })));
+    assert!(matches!(net.run([1 << 40, c, h, w], &[1.0], None), Err(Error::OutOfMemory { .. })));
+    let mut run = net.run(case.shape, &[1.0], None).unwrap();
+    let mut y = x.clone();
+    assert!(run.evaluate(1, &x, &mut y).is_err());
+    assert!(run.evaluate(0, &x, &mut y[1..]).is_err());
+}
+
+// ---- Plans ----
+
+fn config(json: &str) -> UNet2DConfig {
+    let json: serde_json::Value = serde_json::from_str(json).unwrap();
+    UNet2DConfig::parse("config.json", json.as_object().unwrap()).unwrap().0
+}
+
+/// google/ddpm-cifar10-32's.
+fn cifar10() -> UNet2DConfig {
+    config(
+        r#"{"block_out_channels": [128, 256, 256, 256], "attention_head_dim": null, "downsample_padding": 0,
+        "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
+        "flip_sin_to_cos": false, "freq_shift": 1, "norm_eps": 1e-06}"#,
+    )
+}
+
+/// google/ddpm-celebahq-256's.
+fn celebahq() -> UNet2DConfig {
+    config(
+        r#"{"block_out_channels": [128, 128, 256, 256, 512, 512], "attention_head_dim": null, "downsample_padding": 0,
+        "down_block_types": ["DownBlock2D", "DownBlock2D", "DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"],
+        "flip_sin_to_cos": false, "freq_shift": 1, "norm_eps": 1e-06}"#,
+    )
+}
+
+/// Every fixture's plan and those of two public checkpoints, with their configurations.
+fn plans() -> Vec<(String, UNet2DConfig, Plan)> {
+    let mut all: Vec<_> = cases(golden::UNET)
+        .into_iter()
+        .map(|c| {
+            (c.name.clone(), Plan::new(&c.config, c.shape[0], c.shape[2], c.shape[3]).unwrap(), c.config)
+        })
+        .map(|(name, plan, config)| (name, config, plan))
+        .collect();
+    for (name, config, batch, size) in
+        [("cifar10", cifar10(), 1, 32), ("cifar10 × 16", cifar10(), 16, 32), ("celebahq", celebahq(), 1, 256)]
+    {
+        let plan = Plan::new(&config, batch, size, size).unwrap();
+        all.push((name.to_owned(), config, plan));
+    }
+    all
+}
+
+#[test]
+fn the_cifar10_network_takes_81_operations() {
+    let plan = Plan::new(&cifar10(), 1, 32, 32).unwrap();
+    // A convolution each, 44 in residual blocks and 8 others; three for each of 6 attentions; and 11 normalisations of
+    // 32 × 32 pixels. All others are worked out by their readers.
+    assert_eq!(plan.step.len(), 81, "{plan}");
+    // Two matrices for the embedding, and one for the time vectors of all residual blocks.
+    assert_eq!(plan.prelude.ops.len(), 3);
+}
+
+#[test]
+fn a_convolution_and_what_stands_before_it_are_at_most_two_operations() {
+    for (name, _, plan) in plans() {
+        let count = |is: fn(&Op) -> bool| plan.step.iter().filter(|s| is(&s.op)).count();
+        let normalised = count(|op| match op {
+            Op::Gemm(g) => matches!(g.load.scaling, Some(Scaling::Ready(_))),
+            Op::Pool(p) => matches!(p.load.scaling, Some(Scaling::Ready(_))),
+            _ => false,
+        });
+        assert_eq!(count(|op| matches!(op, Op::Norm { .. })), normalised, "{name}");
+    }
+}
+
+#[test]
+fn the_arena_is_little_larger_than_what_lives_at_once() {
+    for (name, _, plan) in plans() {
+        let ratio = plan.arena as f64 / plan.live_maximum() as f64;
+        assert!(ratio <= 1.3, "{name}: {ratio}");
+    }
+}
+
+/// Nothing is read before it is written, nothing is written twice, and nobody reads what he writes.
+#[test]
+fn values_are_written_once_and_then_read() {
+    for (name, _, plan) in plans() {
+        let mut written = HashSet::from([plan.input]);
+        for step in &plan.step {
+            assert!(step.op.reads().iter().all(|r| written.contains(r)), "{name}: {}", step.name);
+            assert!(step.op.writes().iter().all(|w| written.insert(*w)), "{name}: {}", step.name);
+        }
+        assert!(written.contains(&plan.output), "{name}");
+        assert_eq!(written.len(), plan.values.len(), "{name}: values that nobody writes");
+    }
+}
+
+#[test]
+fn every_parameter_is_packed_once_and_alike_for_every_shape() {
+    for (name, config, plan) in plans() {
+        let mut found: Vec<_> = plan.parameters.keys().map(|(k, s)| (k.to_owned(), s)).collect();
+        let mut expected = describe(&config, 1, 64, 64).parameters;
+        // The frequencies are used before the plan begins.
+        expected.retain(|(key, shape)| key != "time_proj.weight" || shape.len() == 2);
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected, "{name}");
+        assert_eq!(Plan::new(&config, 3, 128, 64).unwrap().parameters, plan.parameters, "{name}");
+    }
+}
+
+/// To accept a change, write the text that this test prints to the file, and read the difference.
+#[test]
+fn a_plan_reads_as_it_did() {
+    let case = cases(golden::UNET).into_iter().find(|c| c.name == "adm").unwrap();
+    let text = Plan::new(&case.config, 2, 16, 32).unwrap().to_string();
+    assert_eq!(text, include_str!("engine/adm.plan.txt"), "{text}");
+}
+
+// ---- Memory ----
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call is passed on.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's promises are passed on, here and below.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn a_step_allocates_nothing() {
+    for case in cases(golden::UNET) {
+        let mut net = network(&case);
+        let x = case.input();
+        let mut y = vec![0.0; floats(&case.json["output"]).len()];
+        let mut run = net.run(case.shape, &case.timesteps[..1], case.labels.as_deref()).unwrap();
+        let before = ALLOCATIONS.get();
+        run.evaluate(0, &x, &mut y).unwrap();
+        run.evaluate(0, &x, &mut y).unwrap();
+        assert_eq!(ALLOCATIONS.get() - before, 0, "{}", case.name);
+    }
+    // The counter counts.
+    let before = ALLOCATIONS.get();
+    drop(vec![1u8; 3]);
+    assert_eq!(ALLOCATIONS.get() - before, 1);
+}
+
+// ---- Kernels against textbook loops, in f64 ----
+
+fn numbers(name: &str, count: usize) -> Vec<f32> {
+    scaled(name, count, 1.5)
+}
+
+fn close(found: &[f32], expected: &[f64], tolerance: f64) -> Result<(), TestCaseError> {
+    prop_assert_eq!(found.len(), expected.len());
+    let largest = expected.iter().fold(1.0f64, |a, b| a.max(b.abs()));
+    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+        let error = (f64::from(*f) - e).abs();
+        prop_assert!(error <= tolerance * largest, "at {}: {} instead of {}", i, f, e);
+    }
+    Ok(())
+}
+
+/// The activations by their definitions.
+fn textbook(activation: Option<Activation>, x: f64) -> f64 {
+    // The error function by Taylor's series, which is exact to more than enough digits within ±5.
+    let erf = |x: f64| {
+        let x = x.clamp(-5.0, 5.0);
+        let (mut term, mut sum) = (x, x);
+        for n in 1..200 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * 2.0 / std::f64::consts::PI.sqrt()
+    };
+    match activation {
+        None => x,
+        Some(Activation::Silu) => x / (1.0 + (-x).exp()),
+        Some(Activation::Mish) => x * x.exp().ln_1p().tanh(),
+        Some(Activation::Gelu) => x * 0.5 * (1.0 + erf(x / 2f64.sqrt())),
+        Some(Activation::Relu) => x.max(0.0),
+    }
+}
+
+const ACTIVATIONS: [Activation; 4] = [Activation::Silu, Activation::Mish, Activation::Gelu, Activation::Relu];
+
+#[test]
+fn activations_are_accurate_and_pass_on_what_is_not_a_number() {
+    let mut xs: Vec<f32> = (-4000..4000).map(|i| i as f32 * 0.005 + 0.0003).collect();
+    xs.extend([0.0, -0.0, 1e-30, -1e-30, 88.0, -88.0, 120.0, -120.0, 1e30, -1e4]);
+    for activation in ACTIVATIONS {
+        let mut found = xs.clone();
+        activation::activate(activation, &mut found);
+        for (x, f) in xs.iter().zip(&found) {
+            let expected = textbook(Some(activation), f64::from(*x));
+            let error = (f64::from(*f) - expected).abs();
+            assert!(
+                error <= 3e-7 * f64::from(x.abs()).max(1e-3),
+                "{activation:?}({x}) is {f}, not {expected}"
+            );
+        }
+        let mut special = [f32::NAN, f32::INFINITY];
+        activation::activate(activation, &mut special);
+        assert!(special[0].is_nan() && special[1] == f32::INFINITY, "{activation:?} {special:?}");
+    }
+    for i in -10_300..8_870 {
+        let x = i as f32 * 0.01;
+        let expected = f64::from(x).exp();
+        let error = (f64::from(activation::exp(x)) - expected).abs();
+        assert!(error <= 2.4e-7 * expected + 1.5e-45, "exp({x})");
+    }
+    assert_eq!(activation::exp(f32::INFINITY), f32::INFINITY);
+    assert_eq!(activation::exp(f32::NEG_INFINITY), 0.0);
+    assert!(activation::exp(f32::NAN).is_nan());
+}
+
+/// A convolution with everything that may be fused into it.
+#[derive(Clone, Debug)]
+struct Shape {
+    batch: usize,
+    size: (usize, usize),
+    channels: (usize, usize),
+    out: usize,
+    window: Window,
+    upsample: bool,
+    scaling: usize,
+    activation: Option<Activation>,
+    shortcut: Option<(usize, usize, bool)>,
+    residual: Option<bool>,
+    time: bool,
+    sample_scale: bool,
+    /// All samples read the same row.
+    shared: bool,
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    let windows = prop_oneof![
+        Just(Window::Pointwise),
+        (1..=2usize, prop_oneof![Just(Padding::All(1)), Just(Padding::RightBottom), Just(Padding::All(0))])
+            .prop_map(|(stride, padding)| Window::Square { stride, padding }),
+    ];
+    let activations = prop::option::of((0..4usize).prop_map(|i| ACTIVATIONS[i]));
+    let odd = || prop_oneof![3 => 1..20usize, 1 => 30..40usize];
+    (
+        (1..4usize, 1..12usize, 1..12usize, odd(), prop_oneof![Just(0), odd()], odd()),
+        (windows, any::<bool>(), 0..3usize, activations),
+        (
+            prop::option::of((1..20usize, 0..9usize, any::<bool>())),
+            prop::option::of(any::<bool>()),
+            any::<bool>(),
+            any::<bool>(),
+            any::<bool>(),
+        ),
+    )
+        .prop_map(|((batch, h, w, a, b, out), (window, upsample, scaling, activation), fused)| Shape {
+            batch,
+            size: (h, w),
+            channels: (a, b),
+            out,
+            window,
+            upsample,
+            scaling,
+            activation,
+            shortcut: fused.0,
+            residual: fused.1,
+            time: fused.2,
+            sample_scale: fused.3,
+            shared: fused.4,
+        })
+        .prop_filter("windows fit", |s| match s.window {
+            Window::Pointwise => true,
+            Window::Square { padding, .. } => {
+                let (h, w) = s.seen();
+                let more = match padding {
+                    Padding::All(p) => 2 * p,
+                    Padding::RightBottom => 1,
+                };
+                h + more >= 3 && w + more >= 3
+            }
+        })
+}
+
+impl Shape {
+    fn seen(&self) -> (usize, usize) {
+        let times = if self.upsample { 2 } else { 1 };
+        (self.size.0 * times, self.size.1 * times)
+    }
+
+    fn output(&self) -> (usize, usize) {
+        let (h, w) = self.seen();
+        match self.window {
+            Window::Pointwise => (h, w),
+            Window::Square { stride, padding } => {
+                let more = match padding {
+                    Padding::All(p) => 2 * p,
+                    Padding::RightBottom => 1,
+                };
+                ((h + more - 3) / stride + 1, (w + more - 3) / stride + 1)
+            }
+        }
+    }
+}
+
+/// An image of the given outer size that its reader sees doubled or not. Doubled images must be of even size.
+struct Picture {
+    first: Vec<f32>,
+    second: Vec<f32>,
+    channels: (usize, usize),
+    size: (usize, usize),
+    upsample: bool,
+}
+
+impl Picture {
+    fn new(name: &str, batch: usize, size: (usize, usize), channels: (usize, usize), upsample: bool) -> Self {
+        let count = |c| batch * size.0 * size.1 * c;
+        let (first, second) =
+            (numbers(name, count(channels.0)), numbers(&format!("{name}|"), count(channels.1)));
+        Self { first, second, channels, size, upsample }
+    }
+
+    fn image(&self) -> Image<'_> {
+        Image {
+            first: &self.first,
+            second: &self.second,
+            channels: self.channels,
+            height: self.size.0,
+            width: self.size.1,
+            upsample: self.upsample,
+        }
+    }
+
+    /// The number at a pixel as its reader counts them.
+    fn at(&self, b: usize, y: usize, x: usize, c: usize) -> f64 {
+        let (y, x) = if self.upsample { (y / 2, x / 2) } else { (y, x) };
+        let pixel = (b * self.size.0 + y) * self.size.1 + x;
+        let (first, second) = self.channels;
+        f64::from(if c < first {
+            self.first[pixel * first + c]
+        } else {
+            self.second[pixel * second + c - first]
+        })
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_convolution_is_the_textbooks(s in shapes()) {
+        check_convolution(&s)?;
+    }
+
+    #[test]
+    fn normalisations_are_the_textbooks(
+        batch in 1..4usize, pixels in 1..100usize, a in 1..5usize, b in 0..4usize, in_group in 1..5usize,
+        far in any::<bool>(), modulated in any::<bool>(),
+    ) {
+        // Groups may straddle the seam between the two images.
+        let (first, second) = (a * in_group - (in_group - 1).min(a), b * in_group + (in_group - 1).min(a));
+        let channels = first + second;
+        let x = Picture::new("x", batch, (1, pixels), (first, second), false);
+        let far = if far { 300.0 } else { 0.0 };
+        let moved = |v: &[f32]| v.iter().map(|x| x + far).collect::<Vec<f32>>();
+        let x = Picture { first: moved(&x.first), second: moved(&x.second), ..x };
+        let tiles = pixels.div_ceil(TILE_PIXELS);
+        let of = |data: &[f32], c: usize| {
+            let mut out = vec![0.0; batch * tiles * 2 * c];
+            if c > 0 {
+                for (x, out) in data.chunks(pixels * c).zip(out.chunks_mut(tiles * 2 * c)) {
+                    moments(x, c, out);
+                }
+            }
+            out
+        };
+        let (m1, m2) = (of(&x.first, first), of(&x.second, second));
+        let (weight, bias) = (numbers("weight", channels), numbers("bias", channels));
+        let rows = numbers("rows", (batch + 1) * (2 * channels + 3));
+        let modulation = PerSample {
+            rows: &rows, width: 2 * channels + 3, start: 2, len: 2 * channels, first: 1, stride: 1,
+        };
+        let groups = channels / in_group;
+        let norm = Normalise {
+            first: &m1, second: &m2, channels: (first, second), pixels, groups, eps: 1e-5, weight: &weight,
+            bias: &bias, modulation: modulated.then_some(modulation),
+        };
+        let mut found = vec![f32::NAN; batch * 2 * channels];
+        normalise(&norm, &mut found);
+        for sample in 0..batch {
+            for c in 0..channels {
+                let group = c / in_group * in_group..(c / in_group + 1) * in_group;
+                let all: Vec<f64> =
+                    group.flat_map(|c| (0..pixels).map(move |p| (p, c))).map(|(p, c)| x.at(sample, 0, p, c)).collect();
+                let mean = all.iter().sum::<f64>() / all.len() as f64;
+                let variance = all.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / all.len() as f64;
+                // What a pixel becomes, as the shift alone is large where the mean is.
+                let pixel = x.at(sample, 0, pixels - 1, c);
+                let mut y = (pixel - mean) / (variance + 1e-5).sqrt() * f64::from(weight[c]) + f64::from(bias[c]);
+                if modulated {
+                    let row = &rows[(1 + sample) * (2 * channels + 3) + 2..];
+                    y = y * (1.0 + f64::from(row[c])) + f64::from(row[channels + c]);
+                }
+                let scale = found[sample * 2 * channels + c];
+                let shift = found[sample * 2 * channels + channels + c];
+                let error = f64::from(pixel as f32 * scale + shift) - y;
+                // Where the mean is far away or the variance is nearly nothing, a difference of two large numbers is left.
+                let large = pixel.abs() * f64::from(scale.abs()) + 1.0;
+                prop_assert!(error.abs() <= 2e-6 * large, "sample {sample}, channel {c}: {error:e} of {large:e}");
+            }
+        }
+    }
+
+    #[test]
+    fn attention_is_the_textbooks(
+        pixels in 1..70usize, heads in 1..4usize, width in 1..20usize, sharp in any::<bool>(),
+    ) {
+        let inner = heads * width;
+        let mut qkv = numbers("qkv", pixels * 3 * inner);
+        // Scores whose exponentials would overflow.
+        let factor = if sharp { 100.0 } else { 1.0 };
+        for token in qkv.chunks_mut(3 * inner) {
+            token[..inner].iter_mut().for_each(|q| *q *= factor);
+        }
+        let mut scratch = vec![f32::NAN; attention::scratch_len(pixels, inner, heads)];
+        let mut found = vec![f32::NAN; pixels * inner];
+        attention(&qkv, pixels, inner, heads, &mut scratch, &mut found);
+        let at = |pixel: usize, which: usize, c: usize| f64::from(qkv[pixel * 3 * inner + which * inner + c]);
+        let mut expected = vec![0.0; pixels * inner];
+        for head in 0..heads {
+            for query in 0..pixels {
+                let channels = || (head * width)..(head + 1) * width;
+                let scores: Vec<f64> = (0..pixels)
+                    .map(|key| channels().map(|c| at(query, 0, c) * at(key, 1, c)).sum::<f64>() / (width as f64).sqrt())
+                    .collect();
+                let largest = scores.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
+                let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
+                let sum: f64 = weights.iter().sum();
+                for c in channels() {
+                    expected[query * inner + c] =
+                        weights.iter().enumerate().map(|(key, w)| w / sum * at(key, 2, c)).sum();
+                }
+            }
+        }
+        close(&found, &expected, 2e-6 * f64::from(factor))?;
+    }
+
+    #[test]
+    fn a_pool_is_the_textbooks(h in 1..5usize, w in 1..7usize, a in 1..9usize, b in 0..5usize, norm in any::<bool>()) {
+        let x = Picture::new("x", 1, (2 * h, 2 * w), (a, b), false);
+        let scales = numbers("scales", 2 * (a + b));
+        let (scale, activation) = if norm {
+            (Scale::PerChannel(&scales), Some(Activation::Silu))
+        } else {
+            (Scale::None, None)
+        };
+        let mut scratch = vec![f32::NAN; pool::scratch_len(2 * w, a + b)];
+        let mut found = vec![f32::NAN; h * w * (a + b)];
+        pool(&Loaded { image: x.image(), scale, activation }, &mut scratch, &mut found);
+        let mut expected = Vec::new();
+        for (y, c) in (0..h).flat_map(|y| (0..w).map(move |x| (y, x))).flat_map(|p| (0..a + b).map(move |c| (p, c))) {
+            let load = |dy, dx| {
+                let x = x.at(0, 2 * y.0 + dy, 2 * y.1 + dx, c);
+                let scaled = if norm { x * f64::from(scales[c]) + f64::from(scales[a + b + c]) } else { x };
+                textbook(activation, scaled)
+            };
+            expected.push((load(0, 0) + load(0, 1) + load(1, 0) + load(1, 1)) / 4.0);
+        }
+        close(&found, &expected, 1e-6)?;
+    }
+}
+
+fn check_convolution(s: &Shape) -> Result<(), TestCaseError> {
+    let (height, width) = s.output();
+    let channels = s.channels.0 + s.channels.1;
+    let even = height % 2 == 0 && width % 2 == 0;
+    let picture = |name: &str, channels, upsample: bool| {
+        let upsample = upsample && even;
+        let size = if upsample { (height / 2, width / 2) } else { (height, width) };
+        Picture::new(name, s.batch, size, channels, upsample)
+    };
+    let x = Picture::new("x", s.batch, s.size, s.channels, s.upsample);
+    let shortcut = s.shortcut.map(|(a, b, up)| picture("shortcut", (a, b), up));
+    let residual = s.residual.map(|up| picture("residual", (s.out, 0), up));
+    let more = s.shortcut.map_or(0, |(a, b, _)| a + b);
+    let taps = s.window.taps();
+    let rows = taps * channels + more;
+    let matrix = numbers("matrix", rows * s.out);
+    let bias = numbers("bias", s.out);
+    let scales = numbers("scales", s.batch * 2 * channels);
+    let table = numbers("table", (s.batch + 2) * (s.out + 5));
+    let stride = usize::from(!s.shared);
+    let per_sample =
+        |start, len| PerSample { rows: &table, width: s.out + 5, start, len, first: 2 - stride, stride };
+    let mut panels = vec![f32::NAN; Panels::len_of(rows, s.out)];
+    Panels::fill(rows, s.out, &mut panels, |r, c| matrix[r * s.out + c]);
+    let args = Gemm {
+        source: x.image(),
+        scale_shift: match s.scaling {
+            0 => Scale::None,
+            1 => Scale::Constant(2.0, -1.0),
+            _ => Scale::PerChannel(&scales),
+        },
+        activation: s.activation,
+        window: s.window,
+        shortcut: shortcut.as_ref().map(Picture::image),
+        panels: Panels { data: &panels, rows, columns: s.out },
+        bias: &bias,
+        time: s.time.then(|| per_sample(3, s.out)),
+        residual: residual.as_ref().map(Picture::image),
+        scale: 0.75,
+        sample_scale: s.sample_scale.then(|| per_sample(1, 1)),
+        size: (height, width),
+    };
+    let mut scratch = vec![f32::NAN; gemm::scratch_len(s.window, (height, width), channels)];
+    let mut found = vec![f32::NAN; s.batch * height * width * s.out];
+    gemm(&args, &mut scratch, &mut found);
+
+    let (tall, wide) = s.seen();
+    let loaded = |b: usize, y: isize, x_: isize, c: usize| {
+        if y < 0 || x_ < 0 || y >= tall as isize || x_ >= wide as isize {
+            return 0.0;
+        }
+        let x = x.at(b, y as usize, x_ as usize, c);
+        let scaled = match s.scaling {
+            0 => x,
+            1 => 2.0 * x - 1.0,
+            _ => {
+                let both = &scales[b * 2 * channels..];
+                x * f64::from(both[c]) + f64::from(both[channels + c])
+            }
+        };
+        textbook(s.activation, scaled)
+    };
+    let mut expected = Vec::new();
+    for b in 0..s.batch {
+        let row = &table[(2 - stride + b * stride) * (s.out + 5)..];
+        for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+            let mut inputs = Vec::new();
+            for tap in 0..taps {
+                let (dy, dx) = if taps == 1 { (0, 0) } else { (tap / 3, tap % 3) };
+                let at =
+                    |o: usize, d: usize| (o * s.window.stride() + d) as isize - s.window.before() as isize;
+                inputs.extend((0..channels).map(|c| loaded(b, at(y, dy), at(x, dx), c)));
+            }
+            inputs.extend((0..more).map(|c| shortcut.as_ref().unwrap().at(b, y, x, c)));
+            for o in 0..s.out {
+                let mut sum = f64::from(bias[o]);
+                sum +=
+                    inputs.iter().enumerate().map(|(k, i)| i * f64::from(matrix[k * s.out + o])).sum::<f64>();
+                sum += if s.time { f64::from(row[3 + o]) } else { 0.0 };
+                sum += residual.as_ref().map_or(0.0, |r| r.at(b, y, x, o));
+                expected.push(sum * 0.75 * if s.sample_scale { f64::from(row[1]) } else { 1.0 });
+            }
+        }
+    }
+    close(&found, &expected, 5e-6)
+}
+
+/// A convolution whose rows do not fit one band.
+#[test]
+fn a_large_convolution_is_the_textbooks() {
+    for (window, scaling) in [
+        (Window::Square { stride: 1, padding: Padding::All(1) }, 2),
+        (Window::Square { stride: 2, padding: Padding::RightBottom }, 0),
+        (Window::Pointwise, 2),
+    ] {
+        let shape = Shape {
+            batch: 2,
+            size: (24, 40),
+            channels: (70, 60),
+            out: 3,
+            window,
+            upsample: window.stride() == 1,
+            scaling,
+            activation: Some(Activation::Relu),
+            shortcut: Some((5, 4, true)),
+            residual: Some(false),
+            time: true,
+            sample_scale: false,
+            shared: false,
+        };
+        check_convolution(&shape).unwrap();
+    }
+}
+
+/// What is not a number reaches the outputs whose windows hold it, and no others.
+#[test]
+fn what_is_not_a_number_stays_where_it_is() {
+    for poison in [f32::NAN, f32::INFINITY] {
+        let (size, channels, out) = (9, 5, 20);
+        let mut x = numbers("x", size * size * channels);
+        x[(4 * size + 7) * channels + 2] = poison;
+        let matrix = numbers("matrix", 9 * channels * out);
+        let mut panels = vec![0.0; Panels::len_of(9 * channels, out)];
+        Panels::fill(9 * channels, out, &mut panels, |r, c| matrix[r * out + c]);
+        let source = Image {
+            first: &x,
+            second: &[],
+            channels: (channels, 0),
+            height: size,
+            width: size,
+            upsample: false,
+        };
+        let window = Window::Square { stride: 1, padding: Padding::All(1) };
+        let args = Gemm {
+            source,
+            scale_shift: Scale::None,
+            activation: Some(Activation::Silu),
+            window,
+            shortcut: None,
+            panels: Panels { data: &panels, rows: 9 * channels, columns: out },
+            bias: &numbers("bias", out),
+            time: None,
+            residual: None,
+            scale: 1.0,
+            sample_scale: None,
+            size: (size, size),
+        };
+        let mut scratch = vec![0.0; gemm::scratch_len(window, (size, size), channels)];
+        let mut y = vec![0.0; size * size * out];
+        gemm(&args, &mut scratch, &mut y);
+        for (i, value) in y.iter().enumerate() {
+            let (row, column) = (i / out / size, i / out % size);
+            let near = row.abs_diff(4) <= 1 && column.abs_diff(7) <= 1;
+            assert_eq!(value.is_finite(), !near, "{poison} at {row}, {column}");
+        }
+
+        // A normalisation is lost for the group, attention for all queries that see the key.
+        let mut m = vec![0.0; 3 * 2 * channels];
+        moments(&x, channels, &mut m);
+        let ones = [1.0; 5];
+        let norm = Normalise {
+            first: &m,
+            second: &[],
+            channels: (channels, 0),
+            pixels: size * size,
+            groups: channels,
+            eps: 1e-5,
+            weight: &ones,
+            bias: &ones,
+            modulation: None,
+        };
+        let mut scaling = [0.0; 10];
+        normalise(&norm, &mut scaling);
+        for (c, value) in scaling.iter().enumerate() {
+            assert_eq!(value.is_nan(), c % channels == 2, "{poison} in channel {c}");
+        }
+        let mut qkv = numbers("qkv", 6 * 3 * 4);
+        qkv[2 * 12 + 4] = poison;
+        let mut scratch = vec![0.0; attention::scratch_len(6, 4, 2)];
+        let mut y = vec![0.0; 6 * 4];
+        attention(&qkv, 6, 4, 2, &mut scratch, &mut y);
+        for (i, value) in y.iter().enumerate() {
+            let query = qkv[i / 4 * 12];
+            let lost = i % 4 < 2 && (poison.is_nan() || query > 0.0);
+            assert_eq!(value.is_nan(), lost, "{poison} at {i}");
+        }
+    }
+}
