@@ -66,8 +66,8 @@ fn refuse_unknown(value: &JsValue) -> Result<()> {
     const KNOWN: [&str; 8] =
         ["sampler", "steps", "seed", "rng", "batch", "eta", "useClippedModelOutput", "labels"];
     let Some(object) = value.dyn_ref::<Object>() else { return Ok(()) };
-    let keys = Object::keys(object).iter().filter_map(|key| key.as_string());
-    match keys.into_iter().find(|key| !KNOWN.contains(&key.as_str())) {
+    let mut keys = Object::keys(object).into_iter().filter_map(|key| key.as_string());
+    match keys.find(|key| !KNOWN.contains(&key.as_str())) {
         None => Ok(()),
         Some(found) => Err(Error::Option { option: "options", found, expected: KNOWN.join(", ") }),
     }
