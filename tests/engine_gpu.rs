@@ -239,7 +239,7 @@ impl Single {
         let rows = Rows { first: 1, stride: random.pick(&[0, 1]) };
         let packed = Packed::new(&plan.parameters, take).unwrap();
         let mut memory = Memory::default();
-        memory.fit(plan);
+        memory.fit(plan).unwrap();
         let weights = Arc::new(block_on(Weights::new(&gpu(), plan, storage, take)).unwrap());
         let mut replay = block_on(Replay::new(plan.clone(), weights)).unwrap();
         block_on(replay.start(ROWS, &[Rows { first: 0, stride: 0 }, rows])).unwrap();
