@@ -239,7 +239,7 @@ impl Single {
         let rows = Rows { first: 1, stride: random.pick(&[0, 1]) };
         let packed = Packed::new(&plan.parameters, take).unwrap();
         let mut memory = Memory::default();
-        memory.fit(plan);
+        memory.fit(plan).unwrap();
         let weights = Arc::new(block_on(Weights::new(&gpu(), plan, storage, take)).unwrap());
         let mut replay = block_on(Replay::new(plan.clone(), weights)).unwrap();
         block_on(replay.start(ROWS, &[Rows { first: 0, stride: 0 }, rows])).unwrap();
@@ -457,14 +457,18 @@ fn more_workgroups_than_one_dimension_holds() {
 #[test]
 fn nan_and_infinity_pass_through() {
     let random = &mut Random(7);
-    for bad in [f32::NAN, f32::INFINITY] {
+    let activations = [Activation::Silu, Activation::Mish, Activation::Gelu, Activation::Relu];
+    // The last is where a formula written carelessly overflows.
+    for (bad, activation) in
+        [f32::NAN, f32::INFINITY, 60.0].into_iter().flat_map(|b| activations.map(|a| (b, a)))
+    {
         for fours in [true, false] {
             let mut single = Single::new(2);
             let channels = [if fours { 8 } else { 7 }, 0];
             let columns = if fours { 8 } else { 5 };
             let op = Op::Gemm(Gemm {
                 source: single.source([6, 6], channels, false),
-                load: Load { scaling: None, activation: Some(Activation::Silu) },
+                load: Load { scaling: None, activation: Some(activation) },
                 window: Window::Square { stride: 1, padding: Padding::All(1) },
                 shortcut: None,
                 matrix: single.matrix(9 * channels[0], columns),
@@ -477,7 +481,13 @@ fn nan_and_infinity_pass_through() {
                 moments: Some(single.value([2, 2, 2, columns])),
             });
             let change = |_: usize, numbers: &mut [f32]| numbers[19] = bad;
-            single.compare(op, Storage::F32, random, change, &format!("{bad} in a product"));
+            single.compare(
+                op,
+                Storage::F32,
+                random,
+                change,
+                &format!("{bad} in a product after {activation:?}"),
+            );
         }
     }
     for (heads, head) in [(2, 8), (1, 128)] {
