@@ -42,6 +42,12 @@ export async function finished(page) {
   await expect(page.locator('#status')).toHaveText(/pictures? in \d/);
 }
 
+/** Types into a field in place of what is there, as a person does. */
+export async function type(page, selector, text) {
+  await page.locator(selector).evaluate((field) => (field.focus(), field.select()));
+  await page.keyboard.type(text);
+}
+
 /** The pixels of the left grid, to compare. */
 export function picture(page, id = 'noisy') {
   return page.evaluate((canvas) => document.getElementById(canvas).toDataURL(), id);

@@ -1,7 +1,7 @@
 // The reader's own checkpoints: those that Python wrote, and files that are none.
 
 import { readFileSync } from 'node:fs';
-import { checkpoints, dropFiles, expect, filesBelow, finished, notice, openPage, picture, test } from './browser.mjs';
+import { checkpoints, dropFiles, expect, filesBelow, finished, notice, openPage, picture, test, type } from './browser.mjs';
 
 const WEIGHTS = 'diffusion_pytorch_model.safetensors';
 
@@ -25,7 +25,7 @@ test('a chosen folder runs under its name, and the first model comes back', asyn
   await page.locator('#folder-input').setInputFiles(`${checkpoints}layout-a`);
   await expect(page.locator('#facts')).toContainText('layout-a');
   await finished(page);
-  await page.locator('#seed').fill('5');
+  await type(page, '#seed', '5');
   await page.locator('#reset').click();
   await expect(page.locator('#facts')).toContainText('pixel-faces-16');
   await finished(page);
@@ -53,7 +53,7 @@ for (const [what, spoil, message] of bad) {
     await expect(page.locator('#notice-title')).toHaveText(/^This (is not a whole checkpoint|kind of model is not supported)\.$/);
     await expect(page.locator('#notice-text')).toHaveText(message);
     await expect(page.locator('#facts')).toContainText('pixel-faces-16');
-    await page.locator('#seed').fill('5');
+    await type(page, '#seed', '5');
     await page.locator('#run').click();
     await finished(page);
     await expect(notice(page)).toBeHidden();

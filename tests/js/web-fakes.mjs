@@ -66,10 +66,11 @@ export async function serveFiles(files) {
 /** Makes `globalThis.Worker` one that runs host.js on `engine` in this thread; returns the workers made. */
 export function installWorker(engine, scope = { isSecureContext: true, navigator: {} }) {
   const workers = [];
+  globalThis.location = { origin: new URL(import.meta.url).origin };
   globalThis.Worker = class extends EventTarget {
-    constructor(url) {
+    constructor(url, options) {
       super();
-      this.url = url;
+      Object.assign(this, { url, options });
       this.terminated = false;
       const post = (data) => queueMicrotask(() => this.terminated || this.dispatchEvent(Object.assign(new Event('message'), { data })));
       this.host = new Host({ start: async () => engine, scope, post });
