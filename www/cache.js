@@ -68,7 +68,8 @@ export async function startStoring(url, response, length) {
       await stored;
     },
     async abandon() {
-      close(() => controller.error(new Error('incomplete')));
+      // Firefox writes this line on the console, as if it were an error of the page.
+      close(() => controller.error(new DOMException('the download ended early and is not kept', 'AbortError')));
       await stored;
     },
   };
