@@ -1,5 +1,7 @@
 //! The sampling engine: what its plans promise, each kernel against a textbook loop, and whole networks against Python's
 //! diffusers.
+#![cfg(not(target_arch = "wasm32"))]
+#![cfg(not(target_arch = "wasm32"))]
 
 #[allow(unreachable_pub, reason = "shared with other test binaries")]
 mod golden;

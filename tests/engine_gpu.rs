@@ -1,15 +1,33 @@
-//! The engine on a GPU adapter: kernels against their twins in Rust, and whole networks against Python's diffusers.
+//! The engine on a GPU adapter: kernels against their twins in Rust, whole networks against Python's diffusers, runs of
+//! samplers against the host's, and what is made on the device while.
 #![cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
+#![allow(clippy::print_stdout, reason = "tests say how close they came")]
 
 mod golden;
 
 use golden::{Case, cases, floats, relative_error, weight};
-use noiseball::engine::gpu::{Gpu, GpuNetwork};
-use noiseball::engine::parameters::Storage;
+use noiseball::engine::cpu::{Memory, Packed, Rows, step};
+use noiseball::engine::gpu::{Counters, Gpu, GpuNetwork, Replay, Weights};
+use noiseball::engine::parameters::{
+    Layout, Matrix, MatrixId, MatrixPart, Parameters, Storage, Vector, VectorId, VectorPart,
+};
+use noiseball::engine::plan::{
+    Attention, Gemm, Load, Norm, Op, Plan, Pool, Prelude, Row, RowId, RowSlice, Scaling, Source, Step, Value,
+    ValueId, Window,
+};
+use noiseball::network::ops::{Activation, Padding};
+use noiseball::network::unet::UNet2DConfig;
+use noiseball::prediction::{Level, Prediction};
+use noiseball::rng::{Generator, Normals};
+use noiseball::sampler::{Evaluate, Options, Recorder, Run, SamplerKind};
+use noiseball::schedule::{Clip, Schedule};
 use pollster::block_on;
+use std::sync::{Arc, OnceLock};
 
+/// One device for all tests, so that each pipeline is compiled once.
 fn gpu() -> Gpu {
-    block_on(Gpu::new()).unwrap()
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| block_on(Gpu::new()).unwrap()).clone()
 }
 
 fn network(gpu: &Gpu, case: &Case, storage: Storage) -> GpuNetwork {
@@ -17,27 +35,706 @@ fn network(gpu: &Gpu, case: &Case, storage: Storage) -> GpuNetwork {
     block_on(GpuNetwork::new(gpu, case.config.clone(), storage, take)).unwrap()
 }
 
+fn case(name: &str) -> Case {
+    cases(golden::UNET).into_iter().find(|c| c.name == name).unwrap()
+}
+
+// ---- Networks ----
+
+fn outputs_are_pythons(storage: Storage, bar: f32) {
+    let mut worst = (0.0, String::new());
+    for case in cases(golden::UNET) {
+        let mut network = network(&gpu(), &case, storage);
+        let y =
+            block_on(network.evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref()));
+        let error = relative_error(&y.unwrap(), &floats(&case.json["output"]));
+        assert!(error <= bar, "{}: {error:e}", case.name);
+        if error > worst.0 {
+            worst = (error, case.name);
+        }
+    }
+    println!("worst relative error with {storage:?}: {:.1e} in {}", worst.0, worst.1);
+}
+
 #[test]
-fn outputs_are_pythons() {
-    let gpu = gpu();
-    println!("on {}", gpu.name());
-    for (storage, bar) in [(Storage::F32, 2e-4), (Storage::F16, 2e-2)] {
-        let mut worst = (0.0, String::new());
-        for case in cases(golden::UNET) {
-            let mut network = network(&gpu, &case, storage);
-            let y = block_on(network.evaluate(
-                &case.input(),
-                case.shape,
-                &case.timesteps,
-                case.labels.as_deref(),
-            ));
-            let error = relative_error(&y.unwrap(), &floats(&case.json["output"]));
-            println!("{} {storage:?} {error:e}", case.name);
-            assert!(error <= bar, "{}: {error:e}", case.name);
-            if error > worst.0 {
-                worst = (error, case.name);
+fn outputs_are_pythons_with_32_bits() {
+    outputs_are_pythons(Storage::F32, 2e-4);
+}
+
+#[test]
+fn outputs_are_pythons_with_16_bit_weights() {
+    outputs_are_pythons(Storage::F16, 2e-2);
+}
+
+// ---- Kernels against their twins ----
+
+/// Random numbers, always the same.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    /// From `low` to `high`.
+    fn within(&mut self, low: usize, high: usize) -> usize {
+        low + (self.next() % (high - low + 1) as u64) as usize
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.within(1, n) == 1
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.within(0, from.len() - 1)]
+    }
+
+    /// Channels, in fours or not.
+    fn channels(&mut self, fours: bool, most: usize) -> usize {
+        if fours { 4 * self.within(1, most / 4) } else { self.within(1, most) }
+    }
+
+    fn number(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / 8_388_608.0 - 1.0
+    }
+
+    fn numbers(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| self.number()).collect()
+    }
+}
+
+/// A plan of one operation, made piece by piece.
+struct Single {
+    plan: Plan,
+    inputs: Vec<ValueId>,
+}
+
+const ROWS: usize = 5;
+
+impl Single {
+    fn new(batch: usize) -> Self {
+        let plan = Plan {
+            batch,
+            parameters: Parameters::default(),
+            prelude: Prelude::default(),
+            step: Vec::new(),
+            values: Vec::new(),
+            arena: 0,
+            input: ValueId(0),
+            output: ValueId(0),
+        };
+        Self { plan, inputs: Vec::new() }
+    }
+
+    fn value(&mut self, shape: [usize; 4]) -> ValueId {
+        let value = Value { shape, offset: self.plan.arena, life: (0, 1) };
+        self.plan.arena += value.len().next_multiple_of(64);
+        self.plan.values.push(value);
+        ValueId(self.plan.values.len() - 1)
+    }
+
+    fn input(&mut self, shape: [usize; 4]) -> ValueId {
+        let id = self.value(shape);
+        self.inputs.push(id);
+        id
+    }
+
+    fn vector(&mut self, len: usize) -> VectorId {
+        let p = &mut self.plan.parameters;
+        let start = p.vectors_len();
+        let key = format!("vector {}", p.vectors.len());
+        p.vectors.push(Vector { parts: vec![VectorPart { key, len, at: 0 }], len, start });
+        VectorId(p.vectors.len() - 1)
+    }
+
+    fn matrix(&mut self, rows: usize, columns: usize) -> MatrixId {
+        let part = MatrixPart {
+            key: "matrix".to_owned(),
+            shape: vec![columns, rows],
+            layout: Layout::Product,
+            row: 0,
+            column: 0,
+        };
+        self.plan.parameters.matrices.push(Matrix { parts: vec![part], rows, columns });
+        MatrixId(self.plan.parameters.matrices.len() - 1)
+    }
+
+    fn row(&mut self, len: usize, random: &mut Random) -> RowSlice {
+        let start = 4 * random.within(0, 3);
+        let width = start + len + random.within(0, 3);
+        self.plan.prelude.rows.push(Row { width, start: self.plan.prelude.width() });
+        RowSlice { row: RowId(self.plan.prelude.rows.len() - 1), start, len }
+    }
+
+    fn norm(&mut self, size: [usize; 2], channels: [usize; 2], random: &mut Random) -> Norm {
+        let (pixels, all) = (size[0] * size[1], channels[0] + channels[1]);
+        let tiles = pixels.div_ceil(32);
+        let batch = self.plan.batch;
+        let first = self.input([batch, tiles, 2, channels[0]]);
+        let second = (channels[1] > 0).then(|| self.input([batch, tiles, 2, channels[1]]));
+        let divisors: Vec<usize> = (1..=all).filter(|g| all.is_multiple_of(*g)).collect();
+        Norm {
+            moments: (first, second),
+            pixels,
+            groups: random.pick(&divisors),
+            eps: 1e-5,
+            weight: self.vector(all),
+            bias: self.vector(all),
+            modulation: random.one_in(2).then(|| self.row(2 * all, random)),
+        }
+    }
+
+    fn source(&mut self, size: [usize; 2], channels: [usize; 2], upsample: bool) -> Source {
+        let [height, width] = if upsample { size.map(|n| n / 2) } else { size };
+        let batch = self.plan.batch;
+        let first = self.input([batch, height, width, channels[0]]);
+        let second = (channels[1] > 0).then(|| self.input([batch, height, width, channels[1]]));
+        Source { first, second, upsample }
+    }
+
+    fn load(&mut self, size: [usize; 2], channels: [usize; 2], random: &mut Random) -> Load {
+        let all = channels[0] + channels[1];
+        let scaling = match random.within(0, 5) {
+            0 => None,
+            1 => Some(Scaling::Constant { scale: 2.0, shift: -1.0 }),
+            2 => Some(Scaling::Ready(self.input([self.plan.batch, 1, 2, all]))),
+            _ => Some(Scaling::Inline(self.norm(size, channels, random))),
+        };
+        let activations = [Activation::Silu, Activation::Mish, Activation::Gelu, Activation::Relu];
+        Load { scaling, activation: random.one_in(2).then(|| random.pick(&activations)) }
+    }
+
+    /// Runs the operation on the CPU and on the GPU, on random numbers changed by `change`, and compares what it writes.
+    fn compare(
+        mut self,
+        op: Op,
+        storage: Storage,
+        random: &mut Random,
+        change: impl Fn(usize, &mut [f32]),
+        what: &str,
+    ) {
+        self.plan.step = vec![Step { name: what.to_owned(), op }];
+        let written = self.plan.step[0].op.writes();
+        let plan = &mut self.plan;
+        // What is read back must be no longer than the input or output.
+        plan.output = *written.iter().max_by_key(|id| plan.value(**id).len()).unwrap();
+        let plan = &self.plan;
+        let take = |key: &str, shape: &[usize]| {
+            let seed = key.bytes().fold(7, |h: u64, b| h.wrapping_mul(31) + u64::from(b));
+            let values = Random(seed).numbers(shape.iter().product()).into_iter();
+            Ok(values
+                .map(|v| {
+                    if storage == Storage::F16 && key == "matrix" {
+                        half::f16::from_f32(v).to_f32()
+                    } else {
+                        v
+                    }
+                })
+                .collect())
+        };
+        let prelude = random.numbers(ROWS * plan.prelude.width());
+        let rows = Rows { first: 1, stride: random.pick(&[0, 1]) };
+        let packed = Packed::new(&plan.parameters, take).unwrap();
+        let mut memory = Memory::default();
+        memory.fit(plan).unwrap();
+        let weights = Arc::new(block_on(Weights::new(&gpu(), plan, storage, take)).unwrap());
+        let mut replay = block_on(Replay::new(plan.clone(), weights)).unwrap();
+        block_on(replay.start(ROWS, &[Rows { first: 0, stride: 0 }, rows])).unwrap();
+        replay.upload(&prelude);
+        for (i, id) in self.inputs.iter().enumerate() {
+            let mut numbers = random.numbers(plan.value(*id).len());
+            if plan.value(*id).shape[2] == 2 {
+                // Sums of squares are not negative.
+                numbers.iter_mut().for_each(|n| *n = n.abs() + 0.1);
+            }
+            change(i, &mut numbers);
+            memory.value_mut(plan, *id).copy_from_slice(&numbers);
+            replay.write(*id, &numbers);
+        }
+        step(plan, &packed, &prelude, ROWS, rows, &mut memory);
+        replay.evaluate(1);
+        for id in written {
+            let (expected, found) = (memory.value(plan, id), block_on(replay.read(id)).unwrap());
+            let largest = expected.iter().filter(|v| v.is_finite()).fold(1.0f32, |a, b| a.max(b.abs()));
+            for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+                let same = if b.is_finite() {
+                    (a - b).abs() <= 2e-5 * largest
+                } else {
+                    a.is_nan() == b.is_nan() && (b.is_nan() || a == b)
+                };
+                assert!(
+                    same,
+                    "{what}\nvalue {} {:?} at {i}: {a} for {b}\n{:#?}",
+                    id.0,
+                    plan.value(id).shape,
+                    plan.step[0].op
+                );
             }
         }
-        println!("worst relative error with {storage:?}: {:.1e} in {}", worst.0, worst.1);
     }
+}
+
+fn nothing(_: usize, _: &mut [f32]) {}
+
+/// A random product on an output of `size`.
+fn gemm(random: &mut Random, batch: usize, size: [usize; 2], fours: bool, deep: usize) -> (Single, Op) {
+    let mut single = Single::new(batch);
+    let window = match random.within(0, 4) {
+        0 | 1 => Window::Pointwise,
+        2 => Window::Square { stride: 1, padding: Padding::All(1) },
+        3 => Window::Square { stride: 2, padding: Padding::All(1) },
+        _ => Window::Square { stride: 2, padding: Padding::RightBottom },
+    };
+    let input = size.map(|n| n * window.stride());
+    let even = |size: [usize; 2]| size.iter().all(|n| n.is_multiple_of(2));
+    let upsample = even(input) && random.one_in(3);
+    let pair = |random: &mut Random, most: usize| {
+        [random.channels(fours, most), if random.one_in(2) { random.channels(fours, 12) } else { 0 }]
+    };
+    let channels = pair(random, deep);
+    let source = single.source(input, channels, upsample);
+    let stored = if upsample { input.map(|n| n / 2) } else { input };
+    let load = single.load(stored, channels, random);
+    let more = pair(random, 24);
+    let doubled = even(size) && random.one_in(3);
+    let shortcut = random.one_in(3).then(|| single.source(size, more, doubled));
+    let more = if shortcut.is_some() { more[0] + more[1] } else { 0 };
+    let columns = random.channels(!random.0.is_multiple_of(3), 72);
+    let shape = [batch, size[0], size[1], columns];
+    let op = Op::Gemm(Gemm {
+        source,
+        load,
+        window,
+        shortcut,
+        matrix: single.matrix(window.taps() * (channels[0] + channels[1]) + more, columns),
+        bias: single.vector(columns),
+        time: random.one_in(2).then(|| single.row(columns, random)),
+        residual: random.one_in(2).then(|| single.source(size, [columns, 0], doubled)),
+        scale: random.pick(&[1.0, 0.5]),
+        sample_scale: random.one_in(3).then(|| single.row(1, random)),
+        output: single.value(shape),
+        moments: random.one_in(2).then(|| {
+            let tiles = (size[0] * size[1]).div_ceil(32);
+            single.value([batch, tiles, 2, columns])
+        }),
+    });
+    (single, op)
+}
+
+#[test]
+fn products_are_their_twins() {
+    let random = &mut Random(1);
+    for i in 0..36 {
+        let batch = random.within(1, 4);
+        let size =
+            random.pick(&[[1, 1], [2, 2], [4, 4], [8, 8], [5, 3], [1, 7], [8, 6], [12, 9], [2, 1], [4, 8]]);
+        let fours = !random.one_in(3);
+        let deep = random.pick(&[8, 40, 200]);
+        let (single, op) = gemm(random, batch, size, fours, deep);
+        let storage = random.pick(&[Storage::F32, Storage::F16]);
+        single.compare(op, storage, random, nothing, &format!("product {i} {storage:?}"));
+    }
+}
+
+#[test]
+fn large_products_are_their_twins() {
+    let random = &mut Random(2);
+    for fours in [true, false] {
+        // Enough outputs for the larger tile.
+        let (single, op) = gemm(random, 2, [64, 32], fours, 8);
+        let Op::Gemm(mut g) = op else { unreachable!() };
+        let mut single = single;
+        let columns = if fours { 260 } else { 251 };
+        let inputs: usize = g.source.values().map(|v| single.plan.value(v).shape[3]).sum();
+        let more = g.shortcut.map_or(0, |s| s.values().map(|v| single.plan.value(v).shape[3]).sum());
+        g.matrix = single.matrix(g.window.taps() * inputs + more, columns);
+        single.plan.parameters.matrices.remove(0);
+        g.matrix = MatrixId(g.matrix.0 - 1);
+        g.bias = single.vector(columns);
+        (g.time, g.residual) = (None, None);
+        g.output = single.value([2, 64, 32, columns]);
+        g.moments = Some(single.value([2, 64, 2, columns]));
+        single.compare(Op::Gemm(g), Storage::F32, random, nothing, "large product");
+    }
+}
+
+#[test]
+fn norms_are_their_twins() {
+    let random = &mut Random(3);
+    for i in 0..12 {
+        let size = random.pick(&[[1, 1], [4, 4], [5, 7], [16, 16], [40, 3]]);
+        let mut single = Single::new(random.within(1, 3));
+        let channels = [random.within(1, 50), random.pick(&[0, 3, 32])];
+        let norm = single.norm(size, channels, random);
+        let output = single.value([single.plan.batch, 1, 2, channels[0] + channels[1]]);
+        single.compare(Op::Norm { norm, output }, Storage::F32, random, nothing, &format!("norm {i}"));
+    }
+}
+
+#[test]
+fn attention_is_its_twin() {
+    let random = &mut Random(4);
+    let heads =
+        [(1, 1), (3, 5), (2, 8), (4, 16), (1, 33), (1, 64), (1, 128), (2, 256), (1, 300), (1, 1024), (16, 8)];
+    for (heads, width) in heads {
+        let size = random.pick(&[[1, 1], [8, 8], [5, 7], [16, 16], [9, 8]]);
+        attention(random, random.0 as usize % 2 + 1, size, heads, width, nothing);
+    }
+    attention(random, 1, [32, 32], 1, 64, nothing);
+}
+
+fn attention(
+    random: &mut Random,
+    batch: usize,
+    [height, width]: [usize; 2],
+    heads: usize,
+    head: usize,
+    change: fn(usize, &mut [f32]),
+) {
+    let mut single = Single::new(batch);
+    let inner = heads * head;
+    let qkv = single.input([batch, height, width, 3 * inner]);
+    let output = single.value([batch, height, width, inner]);
+    let op = Op::Attention(Attention { qkv, heads, inner, output });
+    single.compare(op, Storage::F32, random, change, &format!("{heads} heads of {head}"));
+}
+
+#[test]
+fn pools_are_their_twins() {
+    let random = &mut Random(5);
+    for i in 0..10 {
+        let mut single = Single::new(random.within(1, 3));
+        let size = [2 * random.within(1, 6), 2 * random.within(1, 6)];
+        let fours = random.one_in(2);
+        let channels =
+            [random.channels(fours, 40), if random.one_in(2) { random.channels(fours, 12) } else { 0 }];
+        let source = single.source(size, channels, false);
+        let load = single.load(size, channels, random);
+        let output = single.value([single.plan.batch, size[0] / 2, size[1] / 2, channels[0] + channels[1]]);
+        single.compare(
+            Op::Pool(Pool { source, load, output }),
+            Storage::F32,
+            random,
+            nothing,
+            &format!("pool {i}"),
+        );
+    }
+}
+
+#[test]
+fn more_workgroups_than_one_dimension_holds() {
+    let random = &mut Random(6);
+    let count = 65_537;
+    attention(random, 1, [1, 1], count, 1, nothing);
+    let mut single = Single::new(1);
+    let mut norm = single.norm([1, 1], [count, 0], random);
+    norm.groups = count;
+    let output = single.value([1, 1, 2, count]);
+    single.compare(Op::Norm { norm, output }, Storage::F32, random, nothing, "many groups");
+    let mut single = Single::new(1);
+    let columns = 32 * count;
+    let op = Op::Gemm(Gemm {
+        source: single.source([1, 1], [1, 0], false),
+        load: Load::default(),
+        window: Window::Pointwise,
+        shortcut: None,
+        matrix: single.matrix(1, columns),
+        bias: single.vector(columns),
+        time: None,
+        residual: None,
+        scale: 1.0,
+        sample_scale: None,
+        output: single.value([1, 1, 1, columns]),
+        moments: None,
+    });
+    single.compare(op, Storage::F32, random, nothing, "many columns");
+}
+
+/// What is not finite goes where it goes in the twin, and nowhere else.
+#[test]
+fn nan_and_infinity_pass_through() {
+    let random = &mut Random(7);
+    let activations = [Activation::Silu, Activation::Mish, Activation::Gelu, Activation::Relu];
+    // The last is where a formula written carelessly overflows.
+    for (bad, activation) in
+        [f32::NAN, f32::INFINITY, 60.0].into_iter().flat_map(|b| activations.map(|a| (b, a)))
+    {
+        for fours in [true, false] {
+            let mut single = Single::new(2);
+            let channels = [if fours { 8 } else { 7 }, 0];
+            let columns = if fours { 8 } else { 5 };
+            let op = Op::Gemm(Gemm {
+                source: single.source([6, 6], channels, false),
+                load: Load { scaling: None, activation: Some(activation) },
+                window: Window::Square { stride: 1, padding: Padding::All(1) },
+                shortcut: None,
+                matrix: single.matrix(9 * channels[0], columns),
+                bias: single.vector(columns),
+                time: None,
+                residual: None,
+                scale: 1.0,
+                sample_scale: None,
+                output: single.value([2, 6, 6, columns]),
+                moments: Some(single.value([2, 2, 2, columns])),
+            });
+            let change = |_: usize, numbers: &mut [f32]| numbers[19] = bad;
+            single.compare(
+                op,
+                Storage::F32,
+                random,
+                change,
+                &format!("{bad} in a product after {activation:?}"),
+            );
+        }
+    }
+    for (heads, head) in [(2, 8), (1, 128)] {
+        attention(random, 1, [6, 6], heads, head, |_, numbers| numbers[19] = f32::NAN);
+        attention(random, 1, [6, 6], heads, head, |_, numbers| numbers[19] = f32::INFINITY);
+    }
+}
+
+// ---- Samplers ----
+
+/// The network as the host's runs see it.
+struct OnHost<'a>(&'a mut GpuNetwork);
+
+impl Evaluate for OnHost<'_> {
+    async fn evaluate(&mut self, x: &[f32], shape: [usize; 4], timestep: f64) -> noiseball::Result<Vec<f32>> {
+        self.0.evaluate(x, shape, &vec![timestep as f32; shape[0]], None).await
+    }
+}
+
+#[test]
+fn noise_is_the_hosts() {
+    let case = case("base");
+    let mut network = network(&gpu(), &case, Storage::F32);
+    let shape = [3, 3, 48, 40];
+    let mut recorder = Recorder::new(Prediction::Epsilon);
+    let x = recorder.start(1.0);
+    recorder.end_step(0.0, x, x);
+    let description = recorder.finish().unwrap();
+    let mut worst = 0.0f32;
+    for seed in [0, 42, (1 << 53) - 1] {
+        let mut noise = Generator::philox(seed).unwrap();
+        let mut run = block_on(network.sample(&description, shape, noise.clone(), None)).unwrap();
+        let step = block_on(run.step()).unwrap().unwrap();
+        let found = block_on(async { run.read(step.x).await?.images().await }).unwrap();
+        let mut expected = vec![0.0; found.len()];
+        noise.normals(0, shape[0], &mut expected);
+        worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(worst, f32::max);
+        assert!(block_on(run.step()).unwrap().is_none());
+    }
+    println!("noise is off by {worst:e} at most");
+    assert!(worst <= 1e-6, "{worst:e}");
+}
+
+#[test]
+fn runs_are_the_hosts() {
+    let learned = r#"{"variance_type": "learned_range", "beta_schedule": "squaredcos_cap_v2"}"#;
+    let runs = [
+        ("base", "{}", SamplerKind::Ddpm, 0.0),
+        ("base", "{}", SamplerKind::Ddim, 0.0),
+        // A logarithm of the timestep is taken, so that none may be 0.
+        ("fourier", r#"{"clip_sample": false, "steps_offset": 1}"#, SamplerKind::Ddim, 1.0),
+        ("learned_variance", learned, SamplerKind::Ddpm, 0.0),
+        ("learned_variance", r#"{"variance_type": "learned"}"#, SamplerKind::Ddpm, 0.0),
+    ];
+    for (name, schedule, sampler, eta) in runs {
+        let case = case(name);
+        let mut network = network(&gpu(), &case, Storage::F32);
+        let schedule = Schedule::from_json("scheduler_config.json", schedule.as_bytes()).unwrap();
+        let options = Options { steps: 4, eta, ..Options::default() };
+        let description = sampler.describe(&schedule, &options).unwrap();
+        let shape = [2, case.shape[1], case.shape[2], case.shape[3]];
+        for noise in [Generator::philox(5).unwrap(), Generator::torch(5).unwrap()] {
+            let which = if matches!(noise, Generator::Philox(_)) { "philox" } else { "torch" };
+            let host = block_on(async {
+                let mut run = Run::new(description.clone(), shape, noise.clone())?;
+                let mut last = Vec::new();
+                while let Some(step) = run.step(&mut OnHost(&mut network)).await? {
+                    last.push((step.index, step.timestep, step.x.to_vec(), step.x0.to_vec()));
+                }
+                noiseball::Result::<Vec<_>>::Ok(last)
+            });
+            let device = block_on(async {
+                let mut run = network.sample(&description, shape, noise, None).await?;
+                let mut last = Vec::new();
+                while let Some(step) = run.step().await? {
+                    let (x, x0) = (run.read(step.x).await?, run.read(step.x0).await?);
+                    last.push((step.index, step.timestep, x.images().await?, x0.images().await?));
+                }
+                noiseball::Result::<Vec<_>>::Ok(last)
+            });
+            let (host, device) = (host.unwrap(), device.unwrap());
+            assert_eq!(host.len(), device.len());
+            for (a, b) in host.iter().zip(&device) {
+                assert_eq!((a.0, a.1), (b.0, b.1));
+                let error = relative_error(&b.2, &a.2).max(relative_error(&b.3, &a.3));
+                assert!(error <= 2e-5, "{name} {sampler} {which}, step {}: {error:e}", a.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_is_found_at_its_timestep() {
+    let case = case("base");
+    let take = |key: &str, shape: &[usize]| {
+        let mut values = weight(key, shape);
+        if key == "conv_out.bias" {
+            values[0] = f32::NAN;
+        }
+        Ok(values)
+    };
+    let mut network = block_on(GpuNetwork::new(&gpu(), case.config.clone(), Storage::F32, take)).unwrap();
+    let schedule = Schedule::from_json("scheduler_config.json", b"{}").unwrap();
+    let description =
+        SamplerKind::Ddim.describe(&schedule, &Options { steps: 3, ..Options::default() }).unwrap();
+    let shape = [1, case.shape[1], case.shape[2], case.shape[3]];
+    let mut run = block_on(network.sample(&description, shape, Generator::philox(0).unwrap(), None)).unwrap();
+    let first = block_on(run.step()).unwrap().unwrap();
+    let last = block_on(run.step()).unwrap().unwrap();
+    let error = block_on(async { run.read(last.x).await?.images().await }).unwrap_err();
+    let expected = noiseball::Error::NotFiniteOutput { timestep: first.timestep };
+    assert_eq!(error.to_string(), expected.to_string());
+}
+
+#[test]
+fn what_needs_a_whole_image_is_left_to_the_host() {
+    let case = case("base");
+    let mut network = network(&gpu(), &case, Storage::F32);
+    let mut recorder = Recorder::new(Prediction::Epsilon);
+    let x = recorder.start(1.0);
+    let d = recorder.denoise(x, Level { alpha: 0.6, sigma: 0.8 }, 10.0);
+    let x0 = recorder.clip(d.x0, Clip::Dynamic { ratio: 0.9, max: 2.0 });
+    recorder.end_step(10.0, x, x0);
+    let description = recorder.finish().unwrap();
+    let run = block_on(network.sample(&description, [1, 3, 8, 8], Generator::philox(0).unwrap(), None));
+    assert_eq!(run.unwrap_err().kind(), "unsupported-architecture");
+}
+
+// ---- What is made and asked ----
+
+fn config(json: &str) -> UNet2DConfig {
+    let json: serde_json::Value = serde_json::from_str(json).unwrap();
+    UNet2DConfig::parse("config.json", json.as_object().unwrap()).unwrap().0
+}
+
+/// A device of its own, which no other test counts on.
+fn own() -> Gpu {
+    block_on(Gpu::new()).unwrap()
+}
+
+const CIFAR: &str = r#"{"block_out_channels": [128, 256, 256, 256],
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
+    "attention_head_dim": null, "downsample_padding": 0, "flip_sin_to_cos": false, "freq_shift": 1}"#;
+
+#[test]
+fn a_step_of_the_cifar_network_is_at_most_110_dispatches() {
+    let gpu = own();
+    let plan = Plan::new(&config(CIFAR), 1, 32, 32).unwrap();
+    let zeros = |_: &str, shape: &[usize]| Ok(vec![0.0; shape.iter().product()]);
+    let weights = Arc::new(block_on(Weights::new(&gpu, &plan, Storage::F16, zeros)).unwrap());
+    for batch in [1, 16] {
+        let plan = Plan::new(&config(CIFAR), batch, 32, 32).unwrap();
+        let replay = block_on(Replay::new(plan, Arc::clone(&weights))).unwrap();
+        println!(
+            "batch {batch}: {} operations, {} dispatches, {} pipelines",
+            replay.plan().step.len(),
+            replay.dispatches(),
+            gpu.counters().pipelines
+        );
+        assert!(replay.dispatches() <= 110);
+    }
+}
+
+#[test]
+fn a_step_is_one_submit_and_makes_nothing() {
+    let gpu = own();
+    let case = case("base");
+    let mut network = network(&gpu, &case, Storage::F32);
+    let schedule = Schedule::from_json("scheduler_config.json", b"{}").unwrap();
+    let description =
+        SamplerKind::Ddpm.describe(&schedule, &Options { steps: 5, ..Options::default() }).unwrap();
+    let shape = case.shape;
+    let dispatches = block_on(network.plan(shape[0], shape[2], shape[3])).unwrap().dispatches() as u64;
+    let mut compiled = 0;
+    for round in 0..2 {
+        let mut run =
+            block_on(network.sample(&description, shape, Generator::philox(0).unwrap(), None)).unwrap();
+        let mut before = gpu.counters();
+        if round == 1 {
+            assert_eq!(before.pipelines, compiled, "a second run compiles nothing");
+        }
+        let mut last = None;
+        while let Some(step) = block_on(run.step()).unwrap() {
+            let after = gpu.counters();
+            // The first step also makes the first noise.
+            let more = if step.index == 0 { 2 } else { 1 };
+            let expected = Counters {
+                dispatches: before.dispatches + dispatches + more,
+                submits: before.submits + 1,
+                ..before
+            };
+            assert_eq!(after, expected);
+            (before, last) = (after, Some(step));
+        }
+        let reading = block_on(run.read(last.unwrap().x)).unwrap();
+        block_on(reading.images()).unwrap();
+        compiled = gpu.counters().pipelines;
+    }
+}
+
+#[test]
+fn memory_is_flat_over_loads_and_runs() {
+    let gpu = own();
+    let case = case("base");
+    let live = |gpu: &Gpu| (gpu.counters().live_buffers, gpu.counters().live_bytes);
+    assert_eq!(live(&gpu), (0, 0));
+    for _ in 0..20 {
+        let mut network = network(&gpu, &case, Storage::F32);
+        block_on(network.evaluate(&case.input(), case.shape, &case.timesteps, None)).unwrap();
+        let with_a_plan = live(&gpu);
+        block_on(network.evaluate(&case.input(), case.shape, &case.timesteps, None)).unwrap();
+        assert_eq!(live(&gpu), with_a_plan);
+        network.forget_plans();
+        assert!(live(&gpu).1 < with_a_plan.1);
+        drop(network);
+        assert_eq!(live(&gpu), (0, 0));
+    }
+}
+
+#[test]
+fn a_lost_device_says_so_and_a_new_one_works() {
+    let case = case("one_level");
+    let lost = own();
+    let mut network1 = network(&lost, &case, Storage::F32);
+    let evaluate = |network: &mut GpuNetwork| {
+        block_on(network.evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref()))
+    };
+    let before = evaluate(&mut network1).unwrap();
+    lost.destroy();
+    for _ in 0..2 {
+        assert_eq!(evaluate(&mut network1).unwrap_err().kind(), "device-lost");
+    }
+    let take = |key: &str, shape: &[usize]| Ok(weight(key, shape));
+    let again = block_on(GpuNetwork::new(&lost, case.config.clone(), Storage::F32, take));
+    assert_eq!(again.unwrap_err().kind(), "device-lost");
+    let mut network2 = network(&own(), &case, Storage::F32);
+    assert_eq!(evaluate(&mut network2).unwrap(), before);
+}
+
+#[test]
+fn what_is_too_large_is_refused_with_the_limits_name() {
+    let gpu = own();
+    let case = case("one_level");
+    let mut network = network(&gpu, &case, Storage::F32);
+    let error = block_on(network.plan(1 << 16, 256, 256)).unwrap_err();
+    assert_eq!(error.kind(), "limit");
+    println!("{error}");
+    assert!(error.to_string().contains("maxStorageBufferBindingSize"), "{error}");
 }

@@ -1,6 +1,7 @@
 //! Whole pipelines against Python's: a checkpoint that Python saved, a PyTorch seed, and the picture.
 
 #![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::print_stdout, reason = "tests say how close they came")]
 
 mod golden;
 

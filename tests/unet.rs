@@ -1,6 +1,7 @@
 //! The U-Net against Python's diffusers: names, shapes, outputs and gradients, on the CPU and on WebGPU.
 
 #![cfg(all(feature = "burn", not(target_arch = "wasm32")))]
+#![allow(clippy::print_stdout, reason = "tests say how close they came")]
 
 mod golden;
 

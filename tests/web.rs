@@ -10,6 +10,8 @@ use js_sys::{Object, Reflect, Uint8Array};
 use noiseball::checkpoint::WeightsReader;
 use noiseball::checkpoint::json::parse_object;
 use noiseball::engine::cpu::CpuNetwork;
+use noiseball::engine::gpu::{Gpu, GpuNetwork};
+use noiseball::engine::parameters::Storage;
 use noiseball::{Checkpoint, Device, Model, Rng, SampleOptions, SamplerKind, web};
 use serde_json::Value;
 use wasm_bindgen::{JsCast, JsValue};
@@ -35,6 +37,22 @@ fn the_unet_on_the_cpu_is_pythons() {
         let y = net.evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref()).unwrap();
         let error = relative_error(&y, &floats(&case.json["output"]));
         assert!(error <= 2e-5, "{}: {error:e}", case.name);
+    }
+}
+
+/// A software adapter compiles shaders slowly: every third case.
+#[wasm_bindgen_test]
+async fn the_unet_on_webgpu_is_pythons() {
+    web::start();
+    let gpu = Gpu::new().await.unwrap();
+    console_log!("WebGPU on {}", gpu.name());
+    for case in cases(golden::UNET).into_iter().step_by(3) {
+        let take = |key: &str, shape: &[usize]| Ok(weight(key, shape));
+        let mut net = GpuNetwork::new(&gpu, case.config.clone(), Storage::F32, take).await.unwrap();
+        let y =
+            net.evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref()).await.unwrap();
+        let error = relative_error(&y, &floats(&case.json["output"]));
+        assert!(error <= 2e-4, "{}: {error:e}", case.name);
     }
 }
 

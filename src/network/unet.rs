@@ -334,8 +334,8 @@ impl UNet2DConfig {
     /// # Errors
     /// [`Error::Option`] that names the divisor.
     pub fn check_size(&self, height: usize, width: usize) -> Result<()> {
-        let divisor = 1 << (self.block_out_channels.len() - 1);
-        if height == 0 || width == 0 || height % divisor != 0 || width % divisor != 0 {
+        let divisor = 1usize << (self.block_out_channels.len() - 1);
+        if [height, width].iter().any(|n| *n == 0 || !n.is_multiple_of(divisor)) {
             return Err(Error::Option {
                 option: "size",
                 found: format!("{height}×{width}"),
@@ -431,12 +431,11 @@ impl UNet2DConfig {
                         format!("{each} for each of {} samples", timesteps.len()),
                     );
                 }
-                if let ClassEmbedding::Table(rows) = kind {
-                    if let Some(l) =
+                if let ClassEmbedding::Table(rows) = kind
+                    && let Some(l) =
                         labels.iter().find(|l| l.fract() != 0.0 || !(0.0..rows as f32).contains(*l))
-                    {
-                        return option("labels", l.to_string(), self.expected_labels());
-                    }
+                {
+                    return option("labels", l.to_string(), self.expected_labels());
                 }
                 Some(if kind == ClassEmbedding::Timestep { features(labels) } else { labels.to_vec() })
             }

@@ -1,14 +1,15 @@
 //! The options of a run as JavaScript gives them: every number is a float there, and may be anything.
 
+use js_sys::Object;
 use serde::Deserialize;
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsCast, JsValue};
 
 use crate::error::{Error, Result};
 use crate::model::SampleOptions;
 use crate::rng::MAX_SEED;
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default)]
 struct Options {
     sampler: Option<String>,
     steps: Option<f64>,
@@ -38,6 +39,7 @@ impl Default for Options {
 /// # Errors
 /// [`Error::Option`] that names the option.
 pub(super) fn read(value: JsValue) -> Result<SampleOptions> {
+    refuse_unknown(&value)?;
     let options: Options = if value.is_undefined() || value.is_null() {
         Options::default()
     } else {
@@ -57,6 +59,18 @@ pub(super) fn read(value: JsValue) -> Result<SampleOptions> {
         use_clipped_model_output: options.use_clipped_model_output,
         labels: options.labels.map(|labels| labels.into_iter().map(|l| l as f32).collect()),
     })
+}
+
+/// A misspelt option would otherwise be left at its default in silence: objects are read by the names expected.
+fn refuse_unknown(value: &JsValue) -> Result<()> {
+    const KNOWN: [&str; 8] =
+        ["sampler", "steps", "seed", "rng", "batch", "eta", "useClippedModelOutput", "labels"];
+    let Some(object) = value.dyn_ref::<Object>() else { return Ok(()) };
+    let mut keys = Object::keys(object).into_iter().filter_map(|key| key.as_string());
+    match keys.find(|key| !KNOWN.contains(&key.as_str())) {
+        None => Ok(()),
+        Some(found) => Err(Error::Option { option: "options", found, expected: KNOWN.join(", ") }),
+    }
 }
 
 fn whole(option: &'static str, n: f64, max: u64) -> Result<u64> {

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 
-use super::shader::Kernel;
+use super::shader::{COMBINE, Kernel};
 use crate::error::{Error, Result};
 
 /// A device on a graphics adapter. Cloning is cheap; clones are the same device.
@@ -29,7 +30,11 @@ struct Shared {
     failure: Arc<Mutex<Option<Failure>>>,
     layouts: Layouts,
     pipelines: Mutex<HashMap<Kernel, wgpu::ComputePipeline>>,
+    combine: OnceLock<Combine>,
 }
+
+/// Bytes from one uniform to the next: WebGPU's `minUniformBufferOffsetAlignment`, and the largest that a kernel has.
+pub(super) const UNIFORM_BYTES: usize = 256;
 
 /// What kernels are given: first the arena, vectors, prelude's rows, and two uniforms, the operation's and the step's; then
 /// the matrices.
@@ -147,6 +152,7 @@ impl Gpu {
                 counts: Arc::default(),
                 failure,
                 pipelines: Mutex::default(),
+                combine: OnceLock::new(),
             }),
         })
     }
@@ -305,21 +311,22 @@ impl Gpu {
     }
 
     /// Submits commands as one command buffer, and counts the dispatches among them.
-    pub(super) fn submit(&self, encoder: wgpu::CommandEncoder, dispatches: usize) {
+    pub(super) fn submit(&self, encoder: wgpu::CommandEncoder, dispatches: usize) -> Submission {
         self.shared.counts.dispatches.fetch_add(dispatches as u64, Ordering::Relaxed);
         self.shared.counts.submits.fetch_add(1, Ordering::Relaxed);
-        self.queue().submit([encoder.finish()]);
+        let index = self.queue().submit([encoder.finish()]);
+        let (signal, done) = signal();
+        self.queue().on_submitted_work_done(move || signal.send(()));
+        Submission { done, index }
     }
 
-    /// Waits until everything that was submitted is done.
+    /// Waits until what was submitted is done.
     ///
     /// # Errors
     /// What has gone wrong on the device.
-    pub(super) async fn finish(&self) -> Result<()> {
-        let (signal, done) = signal();
-        self.queue().on_submitted_work_done(move || signal.send(()));
-        self.drive();
-        done.wait().await;
+    pub(super) async fn wait(&self, submission: Submission) -> Result<()> {
+        self.drive(Some(submission.index));
+        submission.done.wait().await;
         self.check()
     }
 
@@ -331,7 +338,7 @@ impl Gpu {
         let bytes = 4 * count as u64;
         let (signal, done) = signal();
         buffer.raw.map_async(wgpu::MapMode::Read, ..bytes, move |result| signal.send(result.is_ok()));
-        self.drive();
+        self.drive(None);
         let mapped = done.wait().await;
         self.check()?;
         let view = mapped.then(|| buffer.raw.get_mapped_range(..bytes).ok()).flatten();
@@ -344,39 +351,75 @@ impl Gpu {
         Ok(values)
     }
 
-    /// Browsers call back by themselves; natively somebody has to wait for the device.
-    fn drive(&self) {
+    /// Browsers call back by themselves; natively somebody has to wait for the device, until a submission is done or the
+    /// last of them.
+    fn drive(&self, until: Option<wgpu::SubmissionIndex>) {
         #[cfg(not(target_arch = "wasm32"))]
-        if let Err(e) = self.device().poll(wgpu::PollType::wait_indefinitely()) {
+        if let Err(e) = self.device().poll(wgpu::PollType::Wait { submission_index: until, timeout: None }) {
             lock(&self.shared.failure).get_or_insert(Failure::Lost(e.to_string()));
         }
+        #[cfg(target_arch = "wasm32")]
+        drop(until);
     }
+
+    /// The kernel that runs a sampler's programs, compiled the first time that it is asked for.
+    pub(super) fn combine(&self) -> &Combine {
+        self.shared.combine.get_or_init(|| {
+            self.shared.counts.pipelines.fetch_add(1, Ordering::Relaxed);
+            let (write, read) = (storage(false), storage(true));
+            let layout = layout(self.device(), &[write, write, read, write, UNIFORM]);
+            let pipeline_layout = self.device().create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: None,
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: 0,
+            });
+            let pipeline = self.compile("main", COMBINE, &pipeline_layout);
+            Combine { layout, pipeline }
+        })
+    }
+}
+
+/// The kernel that runs a sampler's programs.
+#[derive(Debug)]
+pub(super) struct Combine {
+    pub(super) layout: wgpu::BindGroupLayout,
+    pub(super) pipeline: wgpu::ComputePipeline,
+}
+
+/// Commands on their way.
+#[derive(Debug)]
+pub(super) struct Submission {
+    done: Receiver<()>,
+    index: wgpu::SubmissionIndex,
+}
+
+const fn binding(ty: wgpu::BufferBindingType, has_dynamic_offset: bool) -> wgpu::BindingType {
+    wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None }
+}
+
+const fn storage(read_only: bool) -> wgpu::BindingType {
+    binding(wgpu::BufferBindingType::Storage { read_only }, false)
+}
+
+const UNIFORM: wgpu::BindingType = binding(wgpu::BufferBindingType::Uniform, true);
+
+fn layout(device: &wgpu::Device, types: &[wgpu::BindingType]) -> wgpu::BindGroupLayout {
+    let entries: Vec<_> = (0..)
+        .zip(types)
+        .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: *ty,
+            count: None,
+        })
+        .collect();
+    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
 }
 
 impl Layouts {
     fn new(device: &wgpu::Device) -> Self {
-        let buffer = |ty, has_dynamic_offset| wgpu::BindingType::Buffer {
-            ty,
-            has_dynamic_offset,
-            min_binding_size: None,
-        };
-        let storage = |read_only| buffer(wgpu::BufferBindingType::Storage { read_only }, false);
-        let uniform = buffer(wgpu::BufferBindingType::Uniform, true);
-        let layout = |types: &[wgpu::BindingType]| {
-            let entries: Vec<_> = (0..)
-                .zip(types)
-                .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
-                    binding,
-                    visibility: wgpu::ShaderStages::COMPUTE,
-                    ty: *ty,
-                    count: None,
-                })
-                .collect();
-            device
-                .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
-        };
-        let step = layout(&[storage(false), storage(true), storage(true), uniform, uniform]);
-        let weights = layout(&[storage(true)]);
+        let step = layout(device, &[storage(false), storage(true), storage(true), UNIFORM, UNIFORM]);
+        let weights = layout(device, &[storage(true)]);
         let pipeline = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label: None,
             bind_group_layouts: &[Some(&step), Some(&weights)],
@@ -403,6 +446,11 @@ impl Buffer {
         self.size
     }
 
+    /// One of its uniforms, which an offset chooses later.
+    pub(super) fn one_uniform(&self) -> wgpu::BufferBinding<'_> {
+        wgpu::BufferBinding { buffer: &self.raw, offset: 0, size: NonZeroU64::new(UNIFORM_BYTES as u64) }
+    }
+
     /// All of it, as a binding.
     pub(super) fn whole(&self) -> wgpu::BufferBinding<'_> {
         self.raw.as_entire_buffer_binding()
@@ -418,12 +466,14 @@ impl Drop for Buffer {
 }
 
 /// A value that a callback hands to a future.
+#[derive(Debug)]
 struct Waiting<T> {
     value: Option<T>,
     waker: Option<Waker>,
 }
 
 struct Sender<T>(Arc<Mutex<Waiting<T>>>);
+#[derive(Debug)]
 struct Receiver<T>(Arc<Mutex<Waiting<T>>>);
 
 fn signal<T>() -> (Sender<T>, Receiver<T>) {

@@ -21,10 +21,12 @@
 mod device;
 mod network;
 mod replay;
+mod run;
 mod shader;
 mod weights;
 
 pub use device::{Counters, Gpu};
 pub use network::GpuNetwork;
 pub use replay::Replay;
+pub use run::{GpuRun, GpuStep, Reading};
 pub use weights::Weights;

@@ -74,6 +74,12 @@ impl GpuNetwork {
         self.plans.get_mut(&key).ok_or(Error::Disposed)
     }
 
+    /// What a run borrows, once there is a plan for its shape.
+    pub(super) fn parts(&mut self, key: [usize; 3]) -> Result<(&UNet2DConfig, &[f32], &mut Replay)> {
+        let replay = self.plans.get_mut(&key).ok_or(Error::Disposed)?;
+        Ok((&self.config, &self.frequencies, replay))
+    }
+
     /// Frees the plans of all shapes, with their memory on the device; the parameters stay.
     pub fn forget_plans(&mut self) {
         self.plans.clear();

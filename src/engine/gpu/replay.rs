@@ -6,10 +6,9 @@
 //! Behind the plan's activations comes what operations use for themselves: a normalisation that does not fit in a
 //! workgroup's memory, and the sums of a product that is cut in slices.
 
-use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use super::device::{Buffer, Gpu};
+use super::device::{Buffer, Gpu, UNIFORM_BYTES};
 use super::shader::{Kernel, Scaling as Kind, THREADS, Tile};
 use super::weights::Weights;
 use crate::engine::cpu::Rows;
@@ -17,9 +16,6 @@ use crate::engine::parameters::Storage;
 use crate::engine::plan::{self, Attention, Gemm, Load, Norm, Op, Plan, Pool, RowSlice, Source, ValueId};
 use crate::error::{Error, Result};
 use crate::network::ops::Activation;
-
-/// Bytes from one uniform to the next: WebGPU's `minUniformBufferOffsetAlignment`, and the largest that a kernel has.
-pub(super) const UNIFORM: usize = 256;
 
 /// A dispatch may have this many workgroups in one dimension, on every adapter.
 const MAX_GROUPS: usize = 65_535;
@@ -78,7 +74,9 @@ impl Replay {
         let Builder { dispatches, uniforms, arena: floats, .. } = builder;
         if floats > u32::MAX as usize {
             let needed = 4 * floats as u64;
-            return Err(Error::Limit { limit: "maxStorageBufferBindingSize", needed, available: 1 << 34 });
+            // Kernels count floats in 32 bits, whatever the adapter allows.
+            let available = gpu.limits().max_storage_buffer_binding_size.min(1 << 34);
+            return Err(Error::Limit { limit: "maxStorageBufferBindingSize", needed, available });
         }
         use wgpu::BufferUsages as Usage;
         let storage = Usage::STORAGE | Usage::COPY_DST;
@@ -89,7 +87,7 @@ impl Replay {
         let largest = plan.value(plan.input).len().max(plan.value(plan.output).len());
         let staging = gpu.buffer("staging", 4 * largest, Usage::MAP_READ | Usage::COPY_DST).await?;
         let rows = gpu.buffer("prelude", 0, storage).await?;
-        let steps = gpu.buffer("steps", UNIFORM, Usage::UNIFORM | Usage::COPY_DST).await?;
+        let steps = gpu.buffer("steps", UNIFORM_BYTES, Usage::UNIFORM | Usage::COPY_DST).await?;
         let group = bind(&gpu, &weights, &arena, &rows, &uniform_buffer, &steps);
         Ok(Self { plan, weights, dispatches, arena, uniforms: uniform_buffer, rows, steps, group, staging })
     }
@@ -131,7 +129,7 @@ impl Replay {
     pub async fn start(&mut self, count: usize, evaluations: &[Rows]) -> Result<()> {
         use wgpu::BufferUsages as Usage;
         let gpu = self.weights.gpu();
-        let (rows, steps) = (4 * count * self.plan.prelude.width(), UNIFORM * evaluations.len());
+        let (rows, steps) = (4 * count * self.plan.prelude.width(), UNIFORM_BYTES * evaluations.len());
         if rows as u64 > self.rows.size() || steps as u64 > self.steps.size() {
             if rows as u64 > self.rows.size() {
                 self.rows = gpu.buffer("prelude", rows, Usage::STORAGE | Usage::COPY_DST).await?;
@@ -142,7 +140,7 @@ impl Replay {
             self.group = bind(gpu, &self.weights, &self.arena, &self.rows, &self.uniforms, &self.steps);
         }
         let mut table = vec![0u32; steps / 4];
-        for (entry, rows) in table.chunks_exact_mut(UNIFORM / 4).zip(evaluations) {
+        for (entry, rows) in table.chunks_exact_mut(UNIFORM_BYTES / 4).zip(evaluations) {
             entry[..3].copy_from_slice(&[count as u32, rows.first as u32, rows.stride as u32]);
         }
         gpu.queue().write_buffer(self.steps.raw(), 0, bytemuck::cast_slice(&table));
@@ -158,7 +156,7 @@ impl Replay {
 
     /// Records an evaluation: reads the plan's input, writes its output.
     pub(super) fn record(&self, pass: &mut wgpu::ComputePass, evaluation: usize) {
-        let step = (UNIFORM * evaluation) as u32;
+        let step = (UNIFORM_BYTES * evaluation) as u32;
         let mut shard = usize::MAX;
         for dispatch in &self.dispatches {
             pass.set_pipeline(&dispatch.pipeline);
@@ -215,11 +213,8 @@ fn bind(
     uniforms: &Buffer,
     steps: &Buffer,
 ) -> wgpu::BindGroup {
-    fn one(buffer: &Buffer) -> wgpu::BufferBinding<'_> {
-        let size = NonZeroU64::new(UNIFORM as u64);
-        wgpu::BufferBinding { buffer: buffer.raw(), offset: 0, size }
-    }
-    let bindings = [arena.whole(), weights.vectors().whole(), rows.whole(), one(uniforms), one(steps)];
+    let bindings =
+        [arena.whole(), weights.vectors().whole(), rows.whole(), uniforms.one_uniform(), steps.one_uniform()];
     gpu.bind_group(&gpu.layouts().step, &bindings)
 }
 
@@ -274,7 +269,7 @@ impl Builder<'_> {
     }
 
     fn dispatch(&mut self, kernel: Kernel, shard: usize, mut words: Words, groups: [u32; 3]) {
-        words.0.resize(UNIFORM / 4, 0);
+        words.0.resize(UNIFORM_BYTES / 4, 0);
         let uniform = 4 * self.uniforms.len() as u32;
         self.uniforms.extend(words.0);
         self.dispatches.push(Dispatch { pipeline: self.gpu.pipeline(kernel), shard, uniform, groups });

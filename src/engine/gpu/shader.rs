@@ -15,6 +15,8 @@ const LOAD: &str = include_str!("../kernels/load.wgsl");
 const GEMM: &str = include_str!("../kernels/gemm.wgsl");
 const NORM: &str = include_str!("../kernels/norm.wgsl");
 const ATTENTION: &str = include_str!("../kernels/attention.wgsl");
+/// The kernel that runs a sampler's programs, which has no variants.
+pub(super) const COMBINE: &str = include_str!("../kernels/combine.wgsl");
 const POOL: &str = include_str!("../kernels/pool.wgsl");
 
 /// How a load scales: `SCALING` in the shaders.
@@ -203,9 +205,10 @@ mod tests {
                 kernels.push(Kernel::Attention { head, lanes4, queries });
             }
         }
-        for kernel in kernels {
-            let source = kernel.source();
-            let fail = |e: String| -> ! { panic!("{kernel:?}: {e}") };
+        let sources = kernels.into_iter().map(|k| (format!("{k:?}"), k.source(), k.entry()));
+        let combine = ("combine".to_owned(), COMBINE.to_owned(), "main");
+        for (kernel, source, entry) in sources.chain([combine]) {
+            let fail = |e: String| -> ! { panic!("{kernel}: {e}") };
             let module =
                 naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| fail(e.emit_to_string(&source)));
             naga::valid::Validator::new(
@@ -214,7 +217,7 @@ mod tests {
             )
             .validate(&module)
             .unwrap_or_else(|e| fail(e.emit_to_string(&source)));
-            assert!(module.entry_points.iter().any(|e| e.name == kernel.entry()));
+            assert!(module.entry_points.iter().any(|e| e.name == entry));
         }
     }
 }

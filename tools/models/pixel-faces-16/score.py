@@ -22,6 +22,7 @@ from torch import nn
 
 HERE = Path(__file__).parent
 HELD_OUT = 6000  # faces at the end of the file that the classifier never trains on
+FEWER = 500  # samples where a rough number does: with guidance, and of the untrained network
 CLASS_BITS = ["long hair", "bright hair", "glasses", "hat"]  # bit i of the class label
 COLUMNS = ["hair", "glasses", "hat", "clothing", "eyes", "mouth", "skinColor", "backgroundColor"]
 NONE = 255
@@ -58,15 +59,14 @@ class Judge(nn.Module):
         return features, [head(features) for head in self.heads]
 
 
-def train_judge(images, targets, epochs, seed):
-    """Trains on all but the held-out faces; returns the judge and its held-out accuracy by attribute."""
-    torch.manual_seed(seed)
-    judge = Judge([size for _, size in targets.values()])
-    answers = torch.stack([values for values, _ in targets.values()], 1)
-    count, batch = len(images) - HELD_OUT, 250
+def train_judge(images, answers, sizes, epochs):
+    """Trains a judge on images f32 [count, 3, 16, 16] and their attributes i64 [count, attributes]."""
+    torch.manual_seed(0)
+    judge = Judge(sizes)
+    count, batch = len(images), 250
     optimiser = torch.optim.AdamW(judge.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=epochs * (count // batch))
-    for _ in range(epochs):
+    for epoch in range(epochs):
         for index in torch.randperm(count).split(batch)[: count // batch]:
             _, logits = judge(images[index])
             loss = sum(F.cross_entropy(head, answers[index, i]) for i, head in enumerate(logits))
@@ -74,10 +74,8 @@ def train_judge(images, targets, epochs, seed):
             loss.backward()
             optimiser.step()
             schedule.step()
-    judge.eval()
-    found = judgements(judge, images[-HELD_OUT:])[1]
-    right = (found == answers[-HELD_OUT:]).float().mean(0)
-    return judge, dict(zip(targets, right.tolist()))
+        print(f"classifier, epoch {epoch + 1}: loss {loss.item():.2f}", flush=True)
+    return judge
 
 
 @torch.no_grad()
@@ -100,23 +98,26 @@ def frechet(a, b):
 
 
 @torch.no_grad()
-def sample(unet, scheduler, labels, steps, seed, guidance=1.0, batch=100):
-    """DDIM (eta 0) for labels i64 [count]; returns images f32 [count, 3, 16, 16] in [-1, 1]."""
-    unet.eval()
-    generator = torch.Generator().manual_seed(seed)
-    null = unet.config.num_class_embeds - 1
-    images = []
-    for label in labels.split(batch):
-        x = torch.randn(len(label), 3, 16, 16, generator=generator)
-        scheduler.set_timesteps(steps)
-        for t in scheduler.timesteps:
-            v = unet(x, t, label).sample
-            if guidance != 1.0:
-                unconditional = unet(x, t, torch.full_like(label, null)).sample
-                v = unconditional + guidance * (v - unconditional)
-            x = scheduler.step(v, t, x).prev_sample
-        images.append(x.clamp(-1, 1))
-    return torch.cat(images)
+def sample_batch(job):
+    """DDIM (eta 0) of one batch: labels i64 [batch] -> images f32 [batch, 3, 16, 16] in [-1, 1]."""
+    unet, scheduler, labels, steps, seed, guidance = job
+    torch.set_num_threads(1)
+    x = torch.randn(len(labels), 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+    null = torch.full_like(labels, unet.config.num_class_embeds - 1)
+    scheduler.set_timesteps(steps)
+    for t in scheduler.timesteps:
+        v = unet(x, t, labels).sample
+        if guidance != 1.0:
+            unconditional = unet(x, t, null).sample
+            v = unconditional + guidance * (v - unconditional)
+        x = scheduler.step(v, t, x).prev_sample
+    return x.clamp(-1, 1)
+
+
+def sample(pool, unet, scheduler, labels, steps, seed, guidance=1.0):
+    """The batches of 50 go to the pool's processes; batch i starts from the noise of seed 1000 * seed + i."""
+    jobs = [(unet.eval(), scheduler, part, steps, 1000 * seed + i, guidance) for i, part in enumerate(labels.split(50))]
+    return torch.cat(pool.map(sample_batch, jobs, chunksize=1))
 
 
 def save_grid(images, columns, path, scale=4, gap=1):
@@ -149,13 +150,25 @@ def main():
     parser.add_argument("--count", type=int, default=2000, help="samples to judge")
     parser.add_argument("--steps", type=int, default=20, help="DDIM steps")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=6, help="of the classifier")
+    parser.add_argument("--workers", type=int, default=2, help="processes that sample")
+    parser.add_argument("--judge-only", action="store_true", help="stop after the classifier")
+    parser.add_argument("--epochs", type=int, default=4, help="of the classifier")
     args = parser.parse_args()
 
+    torch.set_num_threads(1)  # on a busy machine, threads that wait for each other cost more than they give
     faces, face_labels, targets = load_faces(args.faces)
-    names = list(targets)
-    judge, accuracy = train_judge(faces, targets, args.epochs, args.seed)
-    print(table(["attribute", "held-out accuracy"], [[n, f"{100 * a:.1f} %"] for n, a in accuracy.items()]), flush=True)
+    names, sizes = list(targets), [size for _, size in targets.values()]
+    answers = torch.stack([values for values, _ in targets.values()], 1)
+    judge_path = args.faces.with_name("judge.pt")
+    if not judge_path.exists():
+        judge = train_judge(faces[:-HELD_OUT], answers[:-HELD_OUT], sizes, args.epochs)
+        torch.save(judge.state_dict(), judge_path)
+    judge = Judge(sizes).eval()
+    judge.load_state_dict(torch.load(judge_path))
+    right = (judgements(judge, faces[-HELD_OUT:])[1] == answers[-HELD_OUT:]).float().mean(0).tolist()
+    print(table(["attribute", "held-out accuracy"], [[n, f"{100 * r:.1f} %"] for n, r in zip(names, right)]), flush=True)
+    if args.judge_only:
+        return
 
     unet = UNet2DModel.from_pretrained(args.model, subfolder="unet")
     scheduler = DDIMScheduler.from_pretrained(args.model, subfolder="scheduler")
@@ -166,10 +179,13 @@ def main():
     asked = face_labels[-HELD_OUT:][: args.count]
     real, reference = faces[-HELD_OUT:][: args.count], faces[-3000:]
     start = time.time()
-    made = sample(unet, scheduler, asked, args.steps, args.seed)
-    print(f"{args.count} samples in {time.time() - start:.0f} s\n", flush=True)
-    junk = sample(untrained, scheduler, asked, args.steps, args.seed)
-    guided = sample(unet, scheduler, asked[:500], args.steps, args.seed, guidance=2.0)
+    with torch.multiprocessing.get_context("spawn").Pool(args.workers) as pool:
+        made = sample(pool, unet, scheduler, asked, args.steps, args.seed)
+        print(f"{args.count} samples in {time.time() - start:.0f} s\n", flush=True)
+        grid = sample(pool, unet, scheduler, torch.arange(16).repeat_interleave(4), args.steps, args.seed + 1)
+        guided = sample(pool, unet, scheduler, asked[:FEWER], args.steps, args.seed, guidance=2.0)
+        junk = sample(pool, untrained, scheduler, asked[:FEWER], args.steps, args.seed)
+    save_grid(grid, 8, args.model / "samples.png")
 
     reference_features = judgements(judge, reference)[0]
     judged = {"data": judgements(judge, real), "model": judgements(judge, made), "untrained": judgements(judge, junk)}
@@ -183,14 +199,14 @@ def main():
         share = [f"{100 * judged[which][1][:, i].float().mean():.1f} %" for which in ("data", "model")]
         truth = (asked >> i) & 1
         rows.append([name, *share, f"{100 * (found[:, i] == truth).float().mean():.1f} %",
-                     f"{100 * (found_guided[:, i] == truth[:500]).float().mean():.1f} %"])
+                     f"{100 * (found_guided[:, i] == truth[:FEWER]).float().mean():.1f} %"])
     print(table(["found by the classifier", "in the data", "in samples", "as asked", "as asked, guidance 2"], rows))
 
     rows = []
     for i in range(len(CLASS_BITS), len(names)):
-        counts = [torch.bincount(judged[which][1][:, i], minlength=targets[names[i]][1]) / args.count
+        counts = [torch.bincount(judged[which][1][:, i], minlength=sizes[i]) / len(judged[which][1])
                   for which in ("data", "model", "untrained")]
-        rows.append([names[i], targets[names[i]][1] - 1, f"{int((counts[1] > 0).sum())} / {int((counts[0] > 0).sum())}",
+        rows.append([names[i], sizes[i] - 1, f"{int((counts[1] > 0).sum())} / {int((counts[0] > 0).sum())}",
                      *(f"{0.5 * (c - counts[0]).abs().sum():.3f}" for c in counts[1:])])
     print(table(["histogram of", "values", "seen in samples / data", "total variation, model", "untrained"], rows))
 
@@ -201,9 +217,6 @@ def main():
           f"eight samples {distance[:, 0].min():.1f} to {distance[:, 0].max():.1f};",
           f"200 samples {nearest(made[:200], faces, 1)[0].median():.1f} (median);",
           f"200 held-out faces {control.median():.1f} (median)")
-
-    grid_labels = torch.arange(16).repeat_interleave(4)
-    save_grid(sample(unet, scheduler, grid_labels, args.steps, args.seed + 1), 8, args.model / "samples.png")
 
 
 if __name__ == "__main__":

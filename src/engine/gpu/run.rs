@@ -1,0 +1,391 @@
+//! A sampler's run on a device: the images stay there from the first noise to the last step.
+//!
+//! What a [`Description`] says is translated into programs, one for each stretch between two evaluations of the network,
+//! which one kernel runs (`combine.wgsl`); coefficients and timesteps of all steps are uploaded at the start. A step is one
+//! command buffer. Philox's noise is made where it is used. PyTorch's has to be drawn in order, which the host does one
+//! step ahead of the device, without waiting for it.
+
+use std::collections::VecDeque;
+
+use super::device::{Buffer, Gpu, Submission, UNIFORM_BYTES};
+use super::network::GpuNetwork;
+use super::replay::{Replay, grid};
+use crate::engine::cpu::{Rows, prelude};
+use crate::engine::kernels::{to_nchw, to_nhwc};
+use crate::error::{Error, Result};
+use crate::network::unet::UNet2DConfig;
+use crate::rng::{Generator, Normals};
+use crate::sampler::{Description, Instruction, NoiseScale, Slot, SlotKind};
+use crate::schedule::Clip;
+
+/// Bytes of the prelude that are on the device at a time, unless one evaluation needs more.
+const PRELUDE: usize = 16 << 20;
+
+/// Steps that are submitted before the first of them is waited for: enough that the device never waits for the host, and
+/// few enough that a run can be stopped.
+const IN_FLIGHT: usize = 2;
+
+const FINITE: u32 = u32::MAX;
+
+/// What a step leaves on the device.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GpuStep {
+    /// Position of the step in the run, from 0.
+    pub index: usize,
+    /// Number of steps of the run.
+    pub total: usize,
+    /// The timestep that the step started from.
+    pub timestep: f64,
+    /// The noisy images that it arrived at; the result, after the last step.
+    pub x: Slot,
+    /// Its estimate of the clean images.
+    pub x0: Slot,
+}
+
+/// One dispatch of the programs, and what comes before it.
+#[derive(Clone, Debug, Default)]
+struct Stretch {
+    /// The evaluation that the network makes first.
+    evaluation: Option<usize>,
+    words: Vec<u32>,
+    /// Draws that the host makes for it, and where they go.
+    draws: Vec<(u32, usize)>,
+    /// The steps that end in it.
+    end: Option<(f64, Slot, Slot)>,
+}
+
+/// A run of a sampler on a GPU, one step a call.
+#[derive(Debug)]
+pub struct GpuRun<'n> {
+    config: &'n UNet2DConfig,
+    frequencies: &'n [f32],
+    replay: &'n mut Replay,
+    shape: [usize; 4],
+    stretches: Vec<Stretch>,
+    next: usize,
+    index: usize,
+    total: usize,
+    timesteps: Vec<f64>,
+    /// The timestep of each number that the programs may note as a failure.
+    checks: Vec<f64>,
+    labels: Option<Vec<f32>>,
+    block: usize,
+    noise: Generator,
+    offsets: Vec<usize>,
+    slots: Buffer,
+    failed: Buffer,
+    group: wgpu::BindGroup,
+    /// What the group refers to.
+    _program: [Buffer; 2],
+    in_flight: VecDeque<Submission>,
+}
+
+impl GpuNetwork {
+    /// Starts a run: `shape` is `[batch, in_channels, height, width]`, `labels` are one for each sample, or one vector, as
+    /// for [`UNet2DConfig::conditioning`].
+    ///
+    /// # Errors
+    /// [`Error::Option`] where the shape, a timestep or a label does not suit the network; [`Error::Unsupported`] for
+    /// dynamic thresholding, which has to look at all of an image before it can go on: replay that on the host with
+    /// [`sampler::Run`](crate::sampler::Run) over [`Self::evaluate`]. Those of [`Replay::new`].
+    pub async fn sample(
+        &mut self,
+        description: &Description,
+        shape: [usize; 4],
+        noise: Generator,
+        labels: Option<&[f32]>,
+    ) -> Result<GpuRun<'_>> {
+        let [batch, channels, height, width] = shape;
+        if channels != self.config().in_channels {
+            return Err(Error::Option {
+                option: "shape",
+                found: format!("{shape:?}"),
+                expected: format!("[batch, {}, height, width]", self.config().in_channels),
+            });
+        }
+        self.plan(batch, height, width).await?;
+        let (config, frequencies, replay) = self.parts([batch, height, width])?;
+        let gpu = replay.gpu().clone();
+        let pixels = height * width;
+        let programs = Programs::of(description, &noise, [batch, pixels, channels, config.out_channels])?;
+
+        let each = if labels.is_some() { batch } else { 1 };
+        let row = 4 * each * replay.plan().prelude.width().max(1);
+        let evaluations = programs.timesteps.len();
+        let block = (PRELUDE / row).clamp(1, evaluations.max(1));
+        let rows: Vec<Rows> = (0..evaluations)
+            .map(|i| Rows { first: i % block * each, stride: usize::from(labels.is_some()) })
+            .collect();
+        replay.start(block * each, &rows).await?;
+
+        use wgpu::BufferUsages as Usage;
+        let storage = Usage::STORAGE | Usage::COPY_DST;
+        let slots = gpu.buffer("slots", 4 * programs.floats, storage | Usage::COPY_SRC).await?;
+        let failed = gpu.buffer("failures", 4, storage | Usage::COPY_SRC).await?;
+        gpu.queue().write_buffer(failed.raw(), 0, &FINITE.to_le_bytes());
+        let seed = if let Generator::Philox(seed) = noise { seed } else { 0 };
+        let value = |id| replay.plan().value(id).offset as u32;
+        let (input, output) = (value(replay.plan().input), value(replay.plan().output));
+        let mut words: Vec<u32> = Vec::new();
+        let mut table = vec![0u32; programs.stretches.len() * UNIFORM_BYTES / 4];
+        for (entry, stretch) in table.chunks_exact_mut(UNIFORM_BYTES / 4).zip(&programs.stretches) {
+            let start = words.len() as u32;
+            words.extend(&stretch.words);
+            entry[..4].copy_from_slice(&[start, words.len() as u32, batch as u32, channels as u32]);
+            entry[4..8].copy_from_slice(&[pixels as u32, input, output, config.out_channels as u32]);
+            entry[8..10].copy_from_slice(&[seed as u32, (seed >> 32) as u32]);
+        }
+        let program = gpu.buffer("program", 4 * words.len(), storage).await?;
+        let uniforms =
+            gpu.buffer("program's uniforms", 4 * table.len(), Usage::UNIFORM | Usage::COPY_DST).await?;
+        gpu.queue().write_buffer(program.raw(), 0, bytemuck::cast_slice(&words));
+        gpu.queue().write_buffer(uniforms.raw(), 0, bytemuck::cast_slice(&table));
+        let bindings =
+            [replay.arena().whole(), slots.whole(), program.whole(), failed.whole(), uniforms.one_uniform()];
+        let group = gpu.bind_group(&gpu.combine().layout, &bindings);
+        gpu.check()?;
+        Ok(GpuRun {
+            config,
+            frequencies,
+            replay,
+            shape,
+            stretches: programs.stretches,
+            next: 0,
+            index: 0,
+            total: description.steps(),
+            timesteps: programs.timesteps,
+            checks: programs.checks,
+            labels: labels.map(<[f32]>::to_vec),
+            block,
+            noise,
+            offsets: programs.offsets,
+            slots,
+            failed,
+            group,
+            _program: [program, uniforms],
+            in_flight: VecDeque::new(),
+        })
+    }
+}
+
+impl GpuRun<'_> {
+    /// Submits the next step with all its evaluations of the network, or does nothing after the last and returns `None`.
+    /// Waits only where more than two steps are not yet done.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] and [`Error::OutOfMemory`].
+    pub async fn step(&mut self) -> Result<Option<GpuStep>> {
+        if self.next == self.stretches.len() {
+            return Ok(None);
+        }
+        let gpu = self.replay.gpu().clone();
+        while self.in_flight.len() >= IN_FLIGHT {
+            if let Some(submission) = self.in_flight.pop_front() {
+                gpu.wait(submission).await?;
+            }
+        }
+        gpu.check()?;
+        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        let mut dispatches = 0;
+        let mut ended = None;
+        while let (None, Some(stretch)) = (ended, self.stretches.get(self.next)) {
+            if let Some(evaluation) = stretch.evaluation {
+                if evaluation.is_multiple_of(self.block) {
+                    self.replay.upload(&self.prelude(evaluation)?);
+                }
+                self.replay.record(&mut pass, evaluation);
+                dispatches += self.replay.dispatches();
+            }
+            for &(draw, at) in &stretch.draws {
+                let [batch, channels, height, width] = self.shape;
+                let mut nchw = vec![0.0; self.shape.iter().product()];
+                self.noise.normals(draw, batch, &mut nchw);
+                let mut nhwc = vec![0.0; nchw.len()];
+                to_nhwc(&nchw, channels, height * width, &mut nhwc);
+                gpu.queue().write_buffer(self.slots.raw(), 4 * at as u64, bytemuck::cast_slice(&nhwc));
+            }
+            if !stretch.words.is_empty() {
+                pass.set_pipeline(&gpu.combine().pipeline);
+                pass.set_bind_group(0, &self.group, &[(UNIFORM_BYTES * self.next) as u32]);
+                let [x, y, z] = grid(self.shape.iter().product::<usize>().div_ceil(64));
+                pass.dispatch_workgroups(x, y, z);
+                dispatches += 1;
+            }
+            ended = stretch.end;
+            self.next += 1;
+        }
+        drop(pass);
+        self.in_flight.push_back(gpu.submit(encoder, dispatches));
+        let Some((timestep, x, x0)) = ended else { return Ok(None) };
+        let index = self.index;
+        self.index += 1;
+        Ok(Some(GpuStep { index, total: self.total, timestep, x, x0 }))
+    }
+
+    /// Asks for the images in a slot, `[batch, channels, height, width]`, as they are after the last step submitted. The
+    /// answer can be waited for later: the run may go on meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] and [`Error::DeviceLost`].
+    pub async fn read(&self, slot: Slot) -> Result<Reading> {
+        let gpu = self.replay.gpu();
+        let len: usize = self.shape.iter().product();
+        use wgpu::BufferUsages as Usage;
+        let staging = gpu.buffer("preview", 4 * (len + 1), Usage::MAP_READ | Usage::COPY_DST).await?;
+        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let (from, bytes) = (4 * self.offsets[slot.index()] as u64, 4 * len as u64);
+        encoder.copy_buffer_to_buffer(self.slots.raw(), from, staging.raw(), 0, bytes);
+        encoder.copy_buffer_to_buffer(self.failed.raw(), 0, staging.raw(), bytes, 4);
+        gpu.submit(encoder, 0);
+        Ok(Reading { gpu: gpu.clone(), staging, shape: self.shape, checks: self.checks.clone() })
+    }
+
+    /// The prelude of the block of evaluations that starts with this one.
+    fn prelude(&self, evaluation: usize) -> Result<Vec<f32>> {
+        let each = if self.labels.is_some() { self.shape[0] } else { 1 };
+        // The last block is filled up with its last timestep, as a prelude's layout depends on its rows.
+        let at = |i: usize| self.timesteps[(evaluation + i).min(self.timesteps.len() - 1)] as f32;
+        let timesteps: Vec<f32> = (0..self.block).flat_map(|i| std::iter::repeat_n(at(i), each)).collect();
+        let labels = self.labels.as_ref().map(|l| l.repeat(self.block));
+        let given = self.config.conditioning(&timesteps, labels.as_deref(), self.frequencies)?;
+        Ok(prelude(self.replay.plan(), self.replay.weights().host(), &given))
+    }
+}
+
+/// Images on their way from a device.
+#[derive(Debug)]
+pub struct Reading {
+    gpu: Gpu,
+    staging: Buffer,
+    shape: [usize; 4],
+    checks: Vec<f64>,
+}
+
+impl Reading {
+    /// The images, `[batch, channels, height, width]`.
+    ///
+    /// # Errors
+    /// [`Error::NotFiniteOutput`] if the network's output or the images were not finite at any step so far,
+    /// [`Error::DeviceLost`] and [`Error::OutOfMemory`].
+    pub async fn images(self) -> Result<Vec<f32>> {
+        let [_, channels, height, width] = self.shape;
+        let len: usize = self.shape.iter().product();
+        let found = self.gpu.map(&self.staging, len + 1).await?;
+        let failed = found[len].to_bits();
+        if failed != FINITE {
+            return Err(Error::NotFiniteOutput { timestep: self.checks[failed as usize] });
+        }
+        let mut images = vec![0.0; len];
+        to_nchw(&found[..len], channels, height * width, &mut images);
+        Ok(images)
+    }
+}
+
+/// A description, translated.
+struct Programs {
+    stretches: Vec<Stretch>,
+    timesteps: Vec<f64>,
+    checks: Vec<f64>,
+    offsets: Vec<usize>,
+    floats: usize,
+}
+
+impl Programs {
+    fn of(
+        description: &Description,
+        noise: &Generator,
+        [batch, pixels, channels, out_channels]: [usize; 4],
+    ) -> Result<Self> {
+        let image = (batch * pixels * channels).next_multiple_of(64);
+        let output = (batch * pixels * out_channels).next_multiple_of(64);
+        let mut floats = 0;
+        let mut place = |len: usize| {
+            floats += len;
+            floats - len
+        };
+        let offsets: Vec<usize> = (description.slots().iter())
+            .map(|kind| place(if *kind == SlotKind::Image { image } else { output }))
+            .collect();
+        let channels_of = |slot: Slot| match description.slots()[slot.index()] {
+            SlotKind::Image => channels,
+            SlotKind::Output => out_channels,
+        };
+        let learned = |slot: Slot| {
+            if out_channels == 2 * channels {
+                return Ok(offsets[slot.index()]);
+            }
+            let key = "the network's output".to_owned();
+            let expected = vec![batch, 2 * channels, pixels];
+            Err(Error::WrongShape { key, expected, found: vec![batch, out_channels, pixels] })
+        };
+        let drawn = matches!(noise, Generator::Torch(_));
+        // Everything that a step uploads is there before it begins, so that each of its draws needs a place of its own.
+        let (mut places, mut used) = (Vec::new(), 0);
+        let mut stretches = vec![Stretch::default()];
+        let (mut timesteps, mut checks) = (Vec::new(), Vec::new());
+        for instruction in description.instructions() {
+            let last = stretches.len() - 1;
+            let stretch = &mut stretches[last];
+            match instruction {
+                Instruction::Evaluate { input, scale, timestep, output } => {
+                    stretch.words.extend([1, offsets[input.index()] as u32, (*scale as f32).to_bits()]);
+                    let words = vec![0, offsets[output.index()] as u32, checks.len() as u32];
+                    stretches.push(Stretch {
+                        evaluation: Some(timesteps.len()),
+                        words,
+                        ..Stretch::default()
+                    });
+                    timesteps.push(*timestep);
+                    checks.push(*timestep);
+                }
+                Instruction::Combine { output, terms, clip, noise } => {
+                    let range = match clip {
+                        Clip::None => 0.0,
+                        Clip::Range(range) => *range as f32,
+                        Clip::Dynamic { .. } => {
+                            return Err(Error::Unsupported {
+                                what: "dynamic thresholding in a run on the GPU".to_owned(),
+                                why: "it looks at a whole image at once; the host has to".to_owned(),
+                            });
+                        }
+                    };
+                    let (mut kind, mut draw, mut numbers, mut variance) = (0, 0, [0.0; 2], 0);
+                    if let Some(noise) = noise {
+                        draw = noise.draw;
+                        match noise.scale {
+                            NoiseScale::Constant(scale) => (kind, numbers[0]) = (1, scale as f32),
+                            NoiseScale::Learned { output } => (kind, variance) = (2, learned(output)?),
+                            NoiseScale::LearnedRange { output, log_min, log_max } => {
+                                (kind, variance) = (3, learned(output)?);
+                                numbers = [log_min as f32, log_max as f32];
+                            }
+                        }
+                        if drawn {
+                            if used == places.len() {
+                                places.push(place(image));
+                            }
+                            stretch.draws.push((draw, places[used]));
+                            (kind, draw) = (kind | 4, places[used] as u32);
+                            used += 1;
+                        }
+                    }
+                    stretch.words.extend([3, offsets[output.index()] as u32, range.to_bits(), kind, draw]);
+                    stretch.words.extend(numbers.map(f32::to_bits));
+                    stretch.words.extend([variance as u32, terms.len() as u32]);
+                    for (slot, coefficient) in terms {
+                        let bits = (*coefficient as f32).to_bits();
+                        stretch.words.extend([offsets[slot.index()] as u32, channels_of(*slot) as u32, bits]);
+                    }
+                }
+                Instruction::EndStep { timestep, x, x0 } => {
+                    stretch.words.extend([2, offsets[x.index()] as u32, checks.len() as u32]);
+                    checks.push(*timestep);
+                    stretch.end = Some((*timestep, *x, *x0));
+                    used = 0;
+                }
+            }
+        }
+        Ok(Self { stretches, timesteps, checks, offsets, floats })
+    }
+}
