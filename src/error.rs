@@ -139,6 +139,34 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    // ---- Training ----
+    /// There is nothing to train on.
+    #[error("this data set cannot be trained on: {problem}")]
+    Dataset {
+        /// What is wrong with it, by file or image where one is to blame.
+        problem: String,
+    },
+    /// The loss is not a finite number any more.
+    #[error(
+        "training diverged by step {step}: its loss is {loss}. Go on from the last save with a lower learning rate than {learning_rate}, or a longer warm-up"
+    )]
+    Diverged {
+        /// The step, from 0.
+        step: u64,
+        /// Its loss.
+        loss: f32,
+        /// Its learning rate.
+        learning_rate: f64,
+    },
+    /// A saved training run is not one, or another's.
+    #[error("{file} cannot be resumed: {problem}")]
+    Resume {
+        /// The file's name.
+        file: String,
+        /// What does not fit, and what to do.
+        problem: String,
+    },
+
     // ---- Devices ----
     /// No GPU adapter answered.
     #[error("no GPU adapter is available: {problem}. Choose the CPU device to run without one")]
@@ -204,6 +232,9 @@ impl Error {
             Error::Disposed => "disposed",
             Error::Aborted => "aborted",
             Error::Fetch { .. } | Error::Io { .. } => "fetch",
+            Error::Dataset { .. } => "dataset",
+            Error::Diverged { .. } => "diverged",
+            Error::Resume { .. } => "resume",
             Error::NoAdapter { .. } => "no-adapter",
             Error::DeviceLost { .. } => "device-lost",
             Error::Limit { .. } => "limit",

@@ -11,6 +11,8 @@ pub mod prediction;
 pub mod rng;
 pub mod sampler;
 pub mod schedule;
+#[cfg(feature = "burn")]
+pub mod train;
 #[cfg(target_arch = "wasm32")]
 pub mod web;
 

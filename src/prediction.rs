@@ -56,6 +56,16 @@ impl Prediction {
     pub const NAMES: [(&'static str, Self); 3] =
         [("epsilon", Self::Epsilon), ("sample", Self::Sample), ("v_prediction", Self::VPrediction)];
 
+    /// `(a, b)` of the output that training asks for, `a x₀ + b ε`, at a variance-preserving level.
+    #[must_use]
+    pub fn target(self, level: Level) -> (f64, f64) {
+        match self {
+            Self::Epsilon => (0.0, 1.0),
+            Self::Sample => (1.0, 0.0),
+            Self::VPrediction => (-level.sigma, level.alpha),
+        }
+    }
+
     /// What `x` is multiplied with before the network sees it: these networks know variance-preserving levels only.
     #[must_use]
     pub fn input_scale(self, level: Level) -> f64 {

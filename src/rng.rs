@@ -87,7 +87,7 @@ fn philox_normals(seed: u64, draw: u32, batch: usize, out: &mut [f32]) {
     }
 }
 
-fn box_muller(w1: u32, w2: u32) -> (f32, f32) {
+pub(crate) fn box_muller(w1: u32, w2: u32) -> (f32, f32) {
     let u1 = f64::from((w1 >> 8) + 1) / 16_777_216.0;
     let u2 = f64::from(w2 >> 8) / 16_777_216.0;
     let r = (-2.0 * u1.ln()).sqrt();

@@ -7,7 +7,7 @@ mod golden;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use golden::{Case, cases, floats, relative_error, scaled, stream, weight};
-use noiseball::network::on_burn::{BurnUNet, Parameter};
+use noiseball::network::on_burn::BurnUNet;
 
 fn network(case: &Case, device: &Device) -> BurnUNet {
     let parameters = case.description().parameters;
@@ -75,16 +75,13 @@ fn gradients_are_pytorchs() {
         let expected = case.json["loss"].as_f64().unwrap() as f32;
         assert!((found - expected).abs() <= 1e-4 * expected, "{}: loss {found}, not {expected}", case.name);
 
-        let gradients = loss.backward();
+        let mut gradients = loss.backward();
         let expected = case.json["gradients"].as_object().unwrap();
         let largest = expected.values().map(|v| v[0].as_f64().unwrap()).fold(0.0, f64::max);
         assert_eq!(expected.len(), net.parameters().len(), "{}", case.name);
         for (key, expected) in expected {
-            let g: Vec<f32> = match &net.parameters()[key] {
-                Parameter::Vector(p) => p.grad(&gradients).unwrap().into_data().try_into_vec().unwrap(),
-                Parameter::Matrix(p) => p.grad(&gradients).unwrap().into_data().try_into_vec().unwrap(),
-                Parameter::Kernel(p) => p.grad(&gradients).unwrap().into_data().try_into_vec().unwrap(),
-            };
+            let g = net.parameters()[key].take_gradient(&mut gradients).unwrap();
+            let g = g.into_data().try_into_vec::<f32>().unwrap();
             let norm = g.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
             let probe = stream(&format!("probe:{key}"), g.len());
             let product: f64 = g.iter().zip(probe).map(|(g, p)| f64::from(*g) * p).sum();

@@ -12,6 +12,7 @@ pub mod labels;
 #[cfg(not(target_arch = "wasm32"))]
 mod open;
 mod safetensors;
+pub mod save;
 pub mod weights;
 
 use serde_json::{Map, Value};

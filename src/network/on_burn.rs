@@ -8,7 +8,7 @@ use burn::tensor::module::{attention, avg_pool2d, conv2d, interpolate, linear};
 use burn::tensor::ops::{
     AttentionModuleOptions, AvgPoolOptions, ConvOptions, InterpolateMode, InterpolateOptions,
 };
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
 use super::ops::{Activation, Conv, Ops, Padding};
 use super::unet::{self, Conditioning, TimeEmbedding, UNet2DConfig};
@@ -18,9 +18,12 @@ use crate::error::{Error, Result};
 pub struct BurnUNet {
     config: UNet2DConfig,
     device: Device,
-    parameters: HashMap<String, Parameter>,
+    parameters: Parameters,
     frequencies: Vec<f32>,
 }
+
+/// Parameters by their keys.
+pub type Parameters = HashMap<String, Parameter>;
 
 /// A parameter by its number of dimensions.
 #[derive(Clone, Debug)]
@@ -55,13 +58,10 @@ impl BurnUNet {
                 frequencies = values;
                 continue;
             }
-            let data = TensorData::new(values, shape.clone());
-            let parameter = match shape.len() {
-                1 => Parameter::Vector(leaf(Tensor::from_data(data, device), device)),
-                2 => Parameter::Matrix(leaf(Tensor::from_data(data, device), device)),
-                _ => Parameter::Kernel(leaf(Tensor::from_data(data, device), device)),
-            };
-            uploaded.insert(key.clone(), parameter);
+            let numbers =
+                Tensor::from_data(TensorData::new(values, [shape.iter().product::<usize>()]), device);
+            let parameter = Parameter::new(numbers, shape);
+            uploaded.insert(key.clone(), if device.is_autodiff() { parameter.leaf() } else { parameter });
         }
         Ok(Self { config, device: device.clone(), parameters: uploaded, frequencies })
     }
@@ -74,7 +74,7 @@ impl BurnUNet {
 
     /// The parameters by their keys; the Fourier frequencies, which are not trained, are not among them.
     #[must_use]
-    pub fn parameters(&self) -> &HashMap<String, Parameter> {
+    pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
 
@@ -91,34 +91,8 @@ impl BurnUNet {
         timesteps: &[f32],
         labels: Option<&[f32]>,
     ) -> Result<Tensor<4>> {
-        let [batch, channels, height, width] = shape;
-        self.config.check_size(height, width)?;
-        if channels != self.config.in_channels
-            || x.len() != shape.iter().product::<usize>()
-            || timesteps.len() != batch
-        {
-            return Err(Error::Option {
-                option: "x",
-                found: format!("{} numbers of shape {shape:?} with {} timesteps", x.len(), timesteps.len()),
-                expected: format!(
-                    "[batch, {}, height, width] with a timestep for each sample",
-                    self.config.in_channels
-                ),
-            });
-        }
-        let host = self.config.conditioning(timesteps, labels, &self.frequencies)?;
-        let vector = |values: Vec<f32>| {
-            let width = values.len() / batch;
-            Value::Vector(Tensor::from_data(TensorData::new(values, [batch, width]), &self.device))
-        };
-        let conditioning = Conditioning {
-            time: vector(host.time),
-            class: host.class.map(vector),
-            inverse_time: host.inverse_time.map(vector),
-        };
-        let x = Value::Image(Tensor::from_data(TensorData::new(x.to_vec(), shape), &self.device));
-        let mut ops = BurnOps { parameters: &self.parameters };
-        Ok(unet::forward(&mut ops, &self.config, &x, &conditioning).image())
+        let x = Tensor::<1>::from_data(TensorData::new(x.to_vec(), [x.len()]), &self.device).reshape(shape);
+        forward(&self.config, &self.parameters, &self.frequencies, x, timesteps, labels)
     }
 
     /// One evaluation, read back: [`Self::forward`]'s numbers in row-major order.
@@ -139,8 +113,77 @@ impl BurnUNet {
     }
 }
 
-fn leaf<const D: usize>(tensor: Tensor<D>, device: &Device) -> Tensor<D> {
-    if device.is_autodiff() { tensor.require_grad() } else { tensor }
+impl Parameter {
+    /// `numbers`, row-major, in a parameter's shape.
+    #[must_use]
+    pub fn new(numbers: Tensor<1>, shape: &[usize]) -> Self {
+        match *shape {
+            [_] => Self::Vector(numbers),
+            [out, input] => Self::Matrix(numbers.reshape([out, input])),
+            [out, input, height, width] => Self::Kernel(numbers.reshape([out, input, height, width])),
+            _ => unreachable!("no parameter of a network has {} dimensions", shape.len()),
+        }
+    }
+
+    /// The parameter as one that collects gradients.
+    #[must_use]
+    pub fn leaf(self) -> Self {
+        match self {
+            Self::Vector(p) => Self::Vector(p.autodiff().require_grad()),
+            Self::Matrix(p) => Self::Matrix(p.autodiff().require_grad()),
+            Self::Kernel(p) => Self::Kernel(p.autodiff().require_grad()),
+        }
+    }
+
+    /// Takes the parameter's gradient, row-major; `None` where the loss does not depend on it.
+    #[must_use]
+    pub fn take_gradient(&self, gradients: &mut Gradients) -> Option<Tensor<1>> {
+        match self {
+            Self::Vector(p) => p.grad_remove(gradients),
+            Self::Matrix(p) => p.grad_remove(gradients).map(|g| g.flatten(0, 1)),
+            Self::Kernel(p) => p.grad_remove(gradients).map(|g| g.flatten(0, 3)),
+        }
+    }
+}
+
+/// One evaluation of a network on `x`, `[batch, in_channels, height, width]`, with a timestep for each sample and labels
+/// as for [`UNet2DConfig::conditioning`]; `frequencies` are those of a Fourier time embedding.
+///
+/// # Errors
+/// [`Error::Option`] where a size, timestep or label does not suit the network.
+pub fn forward(
+    config: &UNet2DConfig,
+    parameters: &Parameters,
+    frequencies: &[f32],
+    x: Tensor<4>,
+    timesteps: &[f32],
+    labels: Option<&[f32]>,
+) -> Result<Tensor<4>> {
+    let [batch, channels, height, width] = x.dims();
+    config.check_size(height, width)?;
+    if channels != config.in_channels || timesteps.len() != batch {
+        return Err(Error::Option {
+            option: "x",
+            found: format!("of shape {:?} with {} timesteps", x.dims(), timesteps.len()),
+            expected: format!(
+                "[batch, {}, height, width] with a timestep for each sample",
+                config.in_channels
+            ),
+        });
+    }
+    let host = config.conditioning(timesteps, labels, frequencies)?;
+    let device = x.device();
+    let vector = |values: Vec<f32>| {
+        let width = values.len() / batch;
+        Value::Vector(Tensor::from_data(TensorData::new(values, [batch, width]), &device))
+    };
+    let conditioning = Conditioning {
+        time: vector(host.time),
+        class: host.class.map(vector),
+        inverse_time: host.inverse_time.map(vector),
+    };
+    let mut ops = BurnOps { parameters };
+    Ok(unet::forward(&mut ops, config, &Value::Image(x), &conditioning).image())
 }
 
 /// An image or a vector on the device.
@@ -170,7 +213,7 @@ impl Value {
 }
 
 struct BurnOps<'a> {
-    parameters: &'a HashMap<String, Parameter>,
+    parameters: &'a Parameters,
 }
 
 impl BurnOps<'_> {

@@ -1,0 +1,20 @@
+//! Trains networks on burn's tensors, on the CPU or a GPU: a [`Dataset`] and a [`Recipe`] make a [`Trainer`], whose state
+//! can be saved after any step and whose averaged weights are a [`Checkpoint`](crate::Checkpoint).
+
+mod average;
+pub mod dataset;
+mod draws;
+mod objective;
+mod optimiser;
+mod parameters;
+mod recipe;
+mod state;
+mod trainer;
+
+pub use average::Average;
+pub use dataset::Dataset;
+pub use objective::Objective;
+pub use optimiser::Optimiser;
+pub use recipe::{Preset, Recipe};
+pub use state::inspect;
+pub use trainer::{Batch, Loss, Trainer};

@@ -1,0 +1,130 @@
+//! A network's trained numbers as one vector, so that an optimiser's step is a few operations whatever the number of
+//! layers.
+
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
+
+use super::draws::Draws;
+use crate::error::Result;
+use crate::network::on_burn::{Parameter, Parameters};
+use crate::network::unet::{TimeEmbedding, UNet2DConfig};
+
+/// Where each parameter of a network stands in the vector.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    keys: Vec<(String, Vec<usize>)>,
+    /// The key of the Fourier frequencies, which are not trained, and their number.
+    frequencies: Option<(String, usize)>,
+}
+
+/// diffusers' scale of the random Fourier frequencies.
+const FREQUENCY_SCALE: f32 = 16.0;
+
+impl Layout {
+    /// `parameters` are those of [`describe`](crate::network::describe::describe).
+    pub(super) fn new(config: &UNet2DConfig, parameters: &[(String, Vec<usize>)]) -> Self {
+        let fixed =
+            |key: &str| config.time_embedding_type == TimeEmbedding::Fourier && key == "time_proj.weight";
+        let frequencies = parameters.iter().find(|(key, _)| fixed(key));
+        Self {
+            keys: parameters.iter().filter(|(key, _)| !fixed(key)).cloned().collect(),
+            frequencies: frequencies.map(|(key, shape)| (key.clone(), shape.iter().product())),
+        }
+    }
+
+    /// Number of trained numbers.
+    pub(super) fn len(&self) -> usize {
+        self.keys.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+    }
+
+    /// PyTorch's initial values: weights and biases of convolutions and linear maps uniform within `1/√fan_in` (its
+    /// Kaiming rule with a = √5), tables normal, normalisations 1 and 0. Also the Fourier frequencies.
+    pub(super) fn initial(&self, draws: Draws) -> (Vec<f32>, Vec<f32>) {
+        let mut values = Vec::with_capacity(self.len());
+        let mut bound = 0.0;
+        for (index, (key, shape)) in self.keys.iter().enumerate() {
+            let len: usize = shape.iter().product();
+            let (module, is_weight) =
+                (key.rsplit_once('.').map_or("", |(module, _)| module), key.ends_with(".weight"));
+            let has_bias = self.keys.iter().any(|(k, _)| k.strip_suffix(".bias") == Some(module));
+            match (is_weight, shape.len()) {
+                (true, 1) => {
+                    bound = 0.0;
+                    values.extend(std::iter::repeat_n(1.0, len));
+                }
+                (true, _) if !has_bias => values.extend(draws.initial_normals(index, len)),
+                (true, _) => {
+                    bound = 1.0 / ((len / shape[0]) as f64).sqrt();
+                    values.extend(draws.initial_uniforms(index, len, bound));
+                }
+                (false, _) => values.extend(draws.initial_uniforms(index, len, bound)),
+            }
+        }
+        let frequencies = self.frequencies.as_ref().map_or_else(Vec::new, |(_, len)| {
+            draws.initial_normals(self.keys.len(), *len).iter().map(|v| v * FREQUENCY_SCALE).collect()
+        });
+        (values, frequencies)
+    }
+
+    /// The vector of a checkpoint's parameters, and its Fourier frequencies.
+    pub(super) fn gather(
+        &self,
+        mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    ) -> Result<(Vec<f32>, Vec<f32>)> {
+        let mut values = Vec::with_capacity(self.len());
+        for (key, shape) in &self.keys {
+            values.extend(take(key, shape)?);
+        }
+        let frequencies =
+            self.frequencies.as_ref().map_or(Ok(Vec::new()), |(key, len)| take(key, &[*len]))?;
+        Ok((values, frequencies))
+    }
+
+    /// The vector's pieces, `(key, shape, values)`, and the frequencies as a parameter among them.
+    pub(super) fn pieces<'a>(
+        &'a self,
+        values: &'a [f32],
+        frequencies: &'a [f32],
+    ) -> impl Iterator<Item = (&'a str, Vec<usize>, &'a [f32])> {
+        let mut rest = values;
+        let trained = self.keys.iter().map(move |(key, shape)| {
+            let (piece, after) = rest.split_at(shape.iter().product());
+            rest = after;
+            (key.as_str(), shape.clone(), piece)
+        });
+        let fixed = self.frequencies.iter().map(move |(key, len)| (key.as_str(), vec![*len], frequencies));
+        trained.chain(fixed)
+    }
+
+    /// The network's parameters as leaves that collect gradients.
+    pub(super) fn leaves(&self, vector: &Tensor<1>) -> Parameters {
+        let mut at = 0;
+        let leaf = |(key, shape): &(String, Vec<usize>)| {
+            let len: usize = shape.iter().product();
+            let piece = vector.clone().slice([at..at + len]);
+            at += len;
+            (key.clone(), Parameter::new(piece, shape).leaf())
+        };
+        self.keys.iter().map(leaf).collect()
+    }
+
+    /// The gradients of [`Self::leaves`] as a vector.
+    pub(super) fn gradient(
+        &self,
+        leaves: &Parameters,
+        mut gradients: Gradients,
+        device: &Device,
+    ) -> Tensor<1> {
+        let piece = |(key, shape): &(String, Vec<usize>)| {
+            leaves[key]
+                .take_gradient(&mut gradients)
+                .unwrap_or_else(|| Tensor::zeros([shape.iter().product::<usize>()], device))
+        };
+        Tensor::cat(self.keys.iter().map(piece).collect(), 0)
+    }
+}
+
+/// `values` on a device.
+pub(super) fn upload(values: Vec<f32>, device: &Device) -> Tensor<1> {
+    let len = values.len();
+    Tensor::from_data(TensorData::new(values, [len]), device)
+}

@@ -1,0 +1,386 @@
+//! The training loop's one step, and what there is to read from it.
+
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::dataset::Dataset;
+use super::draws::{Choice, Draws};
+use super::objective::Noised;
+use super::optimiser::Moments;
+use super::parameters::{Layout, upload};
+use super::recipe::{Recipe, null_label};
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::weights::{Tensor as Stored, Weights};
+use crate::error::{Error, Result};
+use crate::network::describe::describe;
+use crate::network::on_burn;
+use crate::network::unet::UNet2DConfig;
+use crate::schedule::Schedule;
+
+/// A network in training on a device.
+pub struct Trainer {
+    recipe: Recipe,
+    config: UNet2DConfig,
+    schedule: Schedule,
+    data: Arc<Dataset>,
+    layout: Layout,
+    device: Device,
+    draws: Draws,
+    order: Option<(u64, Vec<u32>)>,
+    frequencies: Vec<f32>,
+    weights: Tensor<1>,
+    moments: Moments,
+    averaged: Tensor<1>,
+    step: u64,
+    unread: Vec<Unread>,
+}
+
+/// Losses of a step that are still on the device.
+struct Unread {
+    step: u64,
+    timesteps: Vec<usize>,
+    losses: Vec<Tensor<1>>,
+}
+
+/// What a step of training cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loss {
+    /// The step, from 0.
+    pub step: u64,
+    /// The mean over the batch.
+    pub mean: f32,
+    /// Each example's timestep and loss.
+    pub examples: Vec<(usize, f32)>,
+}
+
+/// The examples of one step: images `[batch, channels, height, width]` in [-1, 1], noise of the same shape, and for
+/// each example a timestep and, where the network has classes, a label.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// The clean images.
+    pub images: Vec<f32>,
+    /// Standard normal noise.
+    pub noise: Vec<f32>,
+    /// Timesteps, 0 to T - 1.
+    pub timesteps: Vec<usize>,
+    /// Labels, or none where the network has no classes.
+    pub labels: Option<Vec<f32>>,
+}
+
+/// The numbers of a run that change: one each a parameter.
+pub(super) struct Numbers {
+    pub(super) weights: Vec<f32>,
+    pub(super) first: Vec<f32>,
+    pub(super) second: Vec<f32>,
+    pub(super) averaged: Vec<f32>,
+    pub(super) frequencies: Vec<f32>,
+    pub(super) step: u64,
+}
+
+impl Trainer {
+    /// A new run from PyTorch's initial weights. `device` is [`Device::flex`] for the CPU or one of wgpu's.
+    ///
+    /// # Errors
+    /// Those of [`Recipe::check`].
+    pub fn new(recipe: Recipe, data: Arc<Dataset>, device: &Device) -> Result<Self> {
+        let (config, _) = recipe.check(&data)?;
+        let layout = layout(&config, &data);
+        let (weights, frequencies) = layout.initial(Draws::new(recipe.seed));
+        Self::from_weights(recipe, data, device, weights, frequencies)
+    }
+
+    /// A new run from a checkpoint's weights, such as Python's. The recipe's network and schedule are replaced by the
+    /// checkpoint's.
+    ///
+    /// # Errors
+    /// Those of [`Recipe::check`], and of weights that do not suit their configuration.
+    pub fn fine_tune(
+        mut checkpoint: Checkpoint,
+        mut recipe: Recipe,
+        data: Arc<Dataset>,
+        device: &Device,
+    ) -> Result<Self> {
+        recipe.unet.clone_from(&checkpoint.unet_config);
+        if let Some(scheduler) = &checkpoint.scheduler_config {
+            recipe.scheduler.clone_from(scheduler);
+        }
+        let (config, _) = recipe.check(&data)?;
+        let [_, height, width] = data.shape;
+        checkpoint.weights.check(&describe(&config, 1, height, width).parameters)?;
+        let layout = layout(&config, &data);
+        let (weights, frequencies) = layout.gather(|key, shape| {
+            let missing = || Error::MissingKey { key: key.to_owned(), expected: shape.to_vec(), more: 0 };
+            checkpoint.weights.take(key).ok_or_else(missing)?.to_f32(key)
+        })?;
+        Self::from_weights(recipe, data, device, weights, frequencies)
+    }
+
+    fn from_weights(
+        recipe: Recipe,
+        data: Arc<Dataset>,
+        device: &Device,
+        weights: Vec<f32>,
+        frequencies: Vec<f32>,
+    ) -> Result<Self> {
+        let zeros = vec![0.0; weights.len()];
+        let averaged = weights.clone();
+        let numbers =
+            Numbers { weights, first: zeros.clone(), second: zeros, averaged, frequencies, step: 0 };
+        Self::from_numbers(recipe, data, device, numbers)
+    }
+
+    /// The run that these numbers were saved from.
+    pub(super) fn from_numbers(
+        recipe: Recipe,
+        data: Arc<Dataset>,
+        device: &Device,
+        numbers: Numbers,
+    ) -> Result<Self> {
+        let (config, schedule) = recipe.check(&data)?;
+        let device = device.clone().without_autodiff();
+        let layout = layout(&config, &data);
+        Ok(Self {
+            draws: Draws::new(recipe.seed),
+            recipe,
+            config,
+            schedule,
+            data,
+            layout,
+            order: None,
+            frequencies: numbers.frequencies,
+            weights: upload(numbers.weights, &device),
+            moments: Moments {
+                first: upload(numbers.first, &device),
+                second: upload(numbers.second, &device),
+            },
+            averaged: upload(numbers.averaged, &device),
+            device,
+            step: numbers.step,
+            unread: Vec::new(),
+        })
+    }
+
+    /// The run's recipe.
+    #[must_use]
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// What it trains on.
+    #[must_use]
+    pub fn data(&self) -> &Arc<Dataset> {
+        &self.data
+    }
+
+    /// Number of optimiser steps done.
+    #[must_use]
+    pub fn step_number(&self) -> u64 {
+        self.step
+    }
+
+    /// Number of trained numbers.
+    #[must_use]
+    pub fn parameter_count(&self) -> usize {
+        self.layout.len()
+    }
+
+    /// Sets the peak learning rate from the next step on.
+    ///
+    /// # Errors
+    /// [`Error::Option`] unless it is above 0 and at most 1.
+    pub fn set_learning_rate(&mut self, learning_rate: f64) -> Result<()> {
+        let mut recipe = self.recipe.clone();
+        recipe.optimiser.learning_rate = learning_rate;
+        recipe.check(&self.data)?;
+        self.recipe = recipe;
+        Ok(())
+    }
+
+    /// The examples of a step: a function of the recipe's seed, the data and the step's number alone.
+    #[must_use]
+    pub fn batch(&mut self, step: u64) -> Batch {
+        let len = self.data.image_len();
+        let size = self.recipe.batch;
+        let null = null_label(&self.config, &self.data);
+        let total = self.schedule.train_timesteps();
+        let mut batch = Batch {
+            images: vec![0.0; size * len],
+            noise: vec![0.0; size * len],
+            timesteps: Vec::with_capacity(size),
+            labels: (self.config.class_width().is_some()).then(|| Vec::with_capacity(size)),
+        };
+        for index in 0..size {
+            let example = self.example(step * size as u64 + index as u64);
+            let chance = |choice| self.draws.uniform(step, index, choice);
+            let flip = self.recipe.flip && chance(Choice::Flip) < 0.5;
+            let range = index * len..(index + 1) * len;
+            self.data.image(example, flip, &mut batch.images[range.clone()]);
+            self.draws.noise(step, index, &mut batch.noise[range]);
+            // One from each of equal slices of 0 to T - 1: the law of independent draws, with less noise in the loss.
+            let level = (index as f64 + chance(Choice::Level)) / size as f64;
+            batch.timesteps.push(((level * total as f64) as usize).min(total - 1));
+            if let (Some(labels), Some(all)) = (&mut batch.labels, &self.data.labels) {
+                let dropped = null.filter(|_| chance(Choice::Label) < self.recipe.label_dropout);
+                labels.push(dropped.unwrap_or(all[example] as usize) as f32);
+            }
+        }
+        batch
+    }
+
+    /// The image that comes as number `at` of all that a run sees, epoch after epoch.
+    fn example(&mut self, at: u64) -> usize {
+        let len = self.data.len();
+        let (epoch, position) = (at / len as u64, (at % len as u64) as usize);
+        if self.order.as_ref().is_none_or(|(of, _)| *of != epoch) {
+            self.order = Some((epoch, self.draws.order(epoch, len)));
+        }
+        self.order.as_ref().map_or(0, |(_, order)| order[position] as usize)
+    }
+
+    /// Trains on the next batch. On a GPU this only queues the work: [`Self::losses`] waits for it.
+    ///
+    /// # Errors
+    /// As [`Self::step_on`].
+    pub fn step(&mut self) -> Result<()> {
+        let batch = self.batch(self.step);
+        self.step_on(&batch)
+    }
+
+    /// Trains on a batch of any size that [`Recipe::accumulate`] divides.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where the batch is none of this network's.
+    pub fn step_on(&mut self, batch: &Batch) -> Result<()> {
+        let size = batch.timesteps.len();
+        let parts = self.recipe.accumulate;
+        let mut gradient: Option<Tensor<1>> = None;
+        let mut losses = Vec::with_capacity(parts);
+        for part in 0..parts {
+            let (part_gradient, loss) =
+                self.gradient(batch, part * size / parts..(part + 1) * size / parts)?;
+            losses.push(loss);
+            gradient = Some(match gradient {
+                Some(sum) => sum + part_gradient,
+                None => part_gradient,
+            });
+        }
+        let Some(gradient) = gradient else { return Ok(()) };
+        let gradient = if parts > 1 { gradient / parts as f64 } else { gradient };
+        let (step, steps) = (self.step, self.recipe.steps);
+        let weights = self.weights.clone();
+        self.weights = self.recipe.optimiser.step(weights, gradient, &mut self.moments, step, steps);
+        self.step += 1;
+        let decay = self.recipe.average.decay(self.step);
+        self.averaged = self.averaged.clone() * decay + self.weights.clone() * (1.0 - decay);
+        self.unread.push(Unread { step, timesteps: batch.timesteps.clone(), losses });
+        Ok(())
+    }
+
+    /// The gradient of the mean loss over some of a batch's examples, and the losses of each.
+    fn gradient(&self, batch: &Batch, part: std::ops::Range<usize>) -> Result<(Tensor<1>, Tensor<1>)> {
+        let [channels, height, width] = self.data.shape;
+        let len = self.data.image_len();
+        let shape = [part.len(), channels, height, width];
+        let wrong = |found: usize| Error::Option {
+            option: "batch",
+            found: format!("{found} numbers for {} timesteps", batch.timesteps.len()),
+            expected: format!("{len} for each"),
+        };
+        let image = |values: &[f32]| -> Result<Tensor<4>> {
+            let values = values.get(part.start * len..part.end * len).ok_or_else(|| wrong(values.len()))?;
+            Ok(Tensor::<4>::from_data(TensorData::new(values.to_vec(), shape), &self.device))
+        };
+        let timesteps = batch.timesteps[part.clone()].to_vec();
+        let noised = Noised::new(&self.schedule, image(&batch.images)?, image(&batch.noise)?, timesteps);
+        let told: Vec<f32> = noised.timesteps.iter().map(|t| *t as f32).collect();
+        let labels = batch.labels.as_ref().map(|l| &l[part.start.min(l.len())..part.end.min(l.len())]);
+
+        let leaves = self.layout.leaves(&self.weights);
+        let x = noised.x.clone().autodiff();
+        let output = on_burn::forward(&self.config, &leaves, &self.frequencies, x, &told, labels)?;
+        let losses = self.recipe.objective.loss(&self.schedule, output, &noised);
+        let gradients = losses.clone().mean().backward();
+        Ok((self.layout.gradient(&leaves, gradients, &self.device), losses.without_autodiff()))
+    }
+
+    /// The gradient of the mean loss over a batch with respect to each parameter, by its key, and nothing else done.
+    ///
+    /// # Errors
+    /// As [`Self::step_on`], and [`Error::DeviceLost`].
+    pub async fn gradient_of(&self, batch: &Batch) -> Result<Vec<(String, Vec<f32>)>> {
+        let values = read(self.gradient(batch, 0..batch.timesteps.len())?.0).await?;
+        let pieces = self.layout.pieces(&values, &[]).filter(|(_, _, piece)| !piece.is_empty());
+        Ok(pieces.map(|(key, _, piece)| (key.to_owned(), piece.to_vec())).collect())
+    }
+
+    /// The losses of the steps since the last call, waiting for them. Once in ten steps is often enough: each call
+    /// empties a GPU's queue.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] where one is not finite; the weights are then of no more use. [`Error::DeviceLost`].
+    pub async fn losses(&mut self) -> Result<Vec<Loss>> {
+        let unread = std::mem::take(&mut self.unread);
+        if unread.is_empty() {
+            return Ok(Vec::new());
+        }
+        let all = Tensor::cat(unread.iter().flat_map(|u| u.losses.iter().cloned()).collect(), 0);
+        let mut values = read(all).await?.into_iter();
+        let mut losses = Vec::with_capacity(unread.len());
+        for Unread { step, timesteps, .. } in unread {
+            let examples: Vec<(usize, f32)> = timesteps.into_iter().zip(&mut values).collect();
+            let mean = examples.iter().map(|(_, loss)| loss).sum::<f32>() / examples.len() as f32;
+            if !mean.is_finite() {
+                let learning_rate = self.recipe.optimiser.rate(step, self.recipe.steps);
+                return Err(Error::Diverged { step, loss: mean, learning_rate });
+            }
+            losses.push(Loss { step, mean, examples });
+        }
+        Ok(losses)
+    }
+
+    /// The run as a checkpoint of its averaged weights.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub async fn checkpoint(&self) -> Result<Checkpoint> {
+        self.checkpoint_of(read(self.averaged.clone()).await?)
+    }
+
+    pub(super) fn checkpoint_of(&self, values: Vec<f32>) -> Result<Checkpoint> {
+        let mut weights = Weights::default();
+        for (key, shape, piece) in self.layout.pieces(&values, &self.frequencies) {
+            weights.insert(key, Stored::from_f32(&shape, piece));
+        }
+        Ok(Checkpoint {
+            model_index: None,
+            unet_config: self.recipe.unet.clone(),
+            scheduler_config: Some(self.recipe.scheduler.clone()),
+            labels: self.recipe.labels(&self.data, &self.config),
+            weights,
+        })
+    }
+
+    /// All numbers of the run, read back.
+    pub(super) async fn numbers(&self) -> Result<Numbers> {
+        Ok(Numbers {
+            weights: read(self.weights.clone()).await?,
+            first: read(self.moments.first.clone()).await?,
+            second: read(self.moments.second.clone()).await?,
+            averaged: read(self.averaged.clone()).await?,
+            frequencies: self.frequencies.clone(),
+            step: self.step,
+        })
+    }
+}
+
+fn layout(config: &UNet2DConfig, data: &Dataset) -> Layout {
+    let [_, height, width] = data.shape;
+    Layout::new(config, &describe(config, 1, height, width).parameters)
+}
+
+async fn read(tensor: Tensor<1>) -> Result<Vec<f32>> {
+    let lost = |problem: String| Error::DeviceLost { problem };
+    let data = tensor.into_data_async().await.map_err(|e| lost(e.to_string()))?;
+    data.try_into_vec::<f32>().map_err(|e| lost(e.to_string()))
+}
