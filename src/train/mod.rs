@@ -1,7 +1,9 @@
 //! Trains networks on burn's tensors, on the CPU or a GPU: a [`Dataset`] and a [`Recipe`] make a [`Trainer`], whose state
 //! can be saved after any step and whose averaged weights are a [`Checkpoint`](crate::Checkpoint).
 
+mod accelerate;
 mod average;
+mod card;
 pub mod dataset;
 mod draws;
 mod objective;
@@ -11,7 +13,9 @@ mod recipe;
 mod state;
 mod trainer;
 
+pub use accelerate::zip;
 pub use average::Average;
+pub use card::card;
 pub use dataset::Dataset;
 pub use objective::Objective;
 pub use optimiser::Optimiser;

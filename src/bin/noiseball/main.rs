@@ -1,10 +1,12 @@
-//! `noiseball`: samples and inspects diffusers checkpoints from a terminal, over the same modules as the page.
+//! `noiseball`: samples, inspects and trains diffusers checkpoints from a terminal, over the same modules as the page.
 //!
 //! Exit codes: 0 done, 1 the device or the network failed, 2 the input was bad.
 
 mod inspect;
 mod output;
 mod sample;
+#[cfg(feature = "burn")]
+mod train;
 
 use std::process::ExitCode;
 
@@ -12,7 +14,11 @@ use clap::{Parser, Subcommand};
 use noiseball::Error;
 
 #[derive(Parser)]
-#[command(name = "noiseball", version, about = "Samples diffusion models that Python's diffusers saved")]
+#[command(
+    name = "noiseball",
+    version,
+    about = "Samples and trains diffusion models in the format of Python's diffusers"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -24,12 +30,17 @@ enum Command {
     Sample(sample::Arguments),
     /// Show what a checkpoint is: layers, parameters, FLOPs, memory, scheduler, and what is unsupported
     Inspect(inspect::Arguments),
+    /// Train a model on pictures
+    #[cfg(feature = "burn")]
+    Train(train::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Sample(arguments) => sample::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        #[cfg(feature = "burn")]
+        Command::Train(arguments) => train::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,7 +53,7 @@ fn main() -> ExitCode {
 
 fn exit_code(error: &Error) -> u8 {
     match error.kind() {
-        "no-adapter" | "device-lost" | "limit" | "out-of-memory" => 1,
+        "diverged" | "no-adapter" | "device-lost" | "limit" | "out-of-memory" => 1,
         // A reader that stopped listening, a full disk, or a server that is down is nobody's bad input.
         "fetch" if !matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound) => {
             1

@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum DeviceName {
+pub(crate) enum DeviceName {
     Cpu,
     Gpu,
 }
@@ -102,7 +102,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Drawn on a terminal only.
-fn progress_bar() -> ProgressBar {
+pub(crate) fn progress_bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta}");
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))

@@ -1,5 +1,16 @@
 //! What a network is trained on: images of one size, and their labels.
 
+pub mod array;
+mod builder;
+#[cfg(all(feature = "cli", not(target_arch = "wasm32")))]
+mod decode;
+#[cfg(all(feature = "cli", not(target_arch = "wasm32")))]
+mod files;
+
+pub use builder::{Builder, Picture, Skipped};
+#[cfg(all(feature = "cli", not(target_arch = "wasm32")))]
+pub use files::open;
+
 use crate::error::{Error, Result};
 
 /// Images of one size with labels.

@@ -1,0 +1,51 @@
+//! A model card: what was trained on what, and how.
+
+use std::fmt::Write as _;
+
+use super::trainer::{Loss, Trainer};
+
+/// The mean of the losses of the last `MEAN_OF` steps is what a card tells.
+const MEAN_OF: usize = 100;
+
+/// A model card in Markdown, `README.md` in the checkpoint's folder. `data` says what the images are and where they came
+/// from; `losses` are those of the last steps.
+#[must_use]
+pub fn card(trainer: &Trainer, data: &str, losses: &[Loss]) -> String {
+    let set = trainer.data();
+    let recipe = trainer.recipe();
+    let [channels, height, width] = set.shape;
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let mut line = |l: &str| _ = writeln!(text, "{l}");
+    line(
+        "---\nlibrary_name: diffusers\npipeline_tag: unconditional-image-generation\ntags: [diffusion, noiseball]\n---\n",
+    );
+    line("# A diffusion model trained with Noiseball\n");
+    line(
+        "Opens in Python: `DDPMPipeline.from_pretrained(\"this folder\")`. The weights are the averaged ones.\n",
+    );
+    line("## Data\n");
+    line(&format!("{data}\n"));
+    line(&format!("{} images of {width}×{height} pixels, {channels} channels.", set.len()));
+    if set.classes() > 0 {
+        let names: Vec<String> = set.names.iter().enumerate().map(|(i, n)| format!("{i} {n:?}")).collect();
+        line(&format!("Classes: {}. Label {} stands for any of them.", names.join(", "), set.classes()));
+    }
+    line("\n## Training\n");
+    line(&format!(
+        "- {} of {} steps, {} images a step, {} parameters",
+        trainer.step_number(),
+        recipe.steps,
+        recipe.batch,
+        trainer.parameter_count()
+    ));
+    let last = &losses[losses.len().saturating_sub(MEAN_OF)..];
+    if let (Some(first), Some(end)) = (last.first(), last.last()) {
+        let mean = last.iter().map(|l| f64::from(l.mean)).sum::<f64>() / last.len() as f64;
+        line(&format!("- mean loss of steps {} to {}: {mean:.4}", first.step + 1, end.step + 1));
+    }
+    line("\nThe recipe, with which the same data give the same run:\n\n```json");
+    line(&serde_json::to_string_pretty(recipe).unwrap_or_default());
+    line("```");
+    text
+}

@@ -1,0 +1,310 @@
+//! `noiseball train`, as a user types it.
+
+#![cfg(all(feature = "cli", feature = "burn"))]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use noiseball::train::dataset::{Pixels, open};
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_noiseball"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn noiseball(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+/// An empty folder of this test's own.
+fn temporary(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("train").join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn png(path: &Path, size: u32, pixel: impl Fn(u32, u32) -> [u8; 3]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut encoder = png::Encoder::new(fs::File::create(path).unwrap(), size, size);
+    encoder.set_color(png::ColorType::Rgb);
+    let pixels: Vec<u8> = (0..size * size).flat_map(|p| pixel(p % size, p / size)).collect();
+    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+}
+
+/// Ten 16×16 pictures in two folders, and three files that are none.
+fn drawings(folder: &Path) {
+    for i in 0..5u32 {
+        png(&folder.join(format!("rows/{i}.png")), 16, |_, y| if y % 5 == i { [255, 0, 0] } else { [0; 3] });
+        png(
+            &folder.join(format!("columns/{i}.png")),
+            16,
+            |x, _| if x % 5 == i { [0, 0, 255] } else { [0; 3] },
+        );
+    }
+    fs::write(folder.join("notes.txt"), "not a picture").unwrap();
+    fs::write(folder.join("rows/empty.png"), "").unwrap();
+    let whole = fs::read(folder.join("rows/0.png")).unwrap();
+    fs::write(folder.join("rows/half.png"), &whole[..whole.len() / 2]).unwrap();
+}
+
+#[test]
+fn a_folder_becomes_a_checkpoint_that_samples() {
+    let folder = temporary("folder");
+    let (data, out) = (folder.join("drawings"), folder.join("model"));
+    drawings(&data);
+    let output = noiseball(&[
+        "train",
+        text(&data),
+        "--out",
+        text(&out),
+        "--preset",
+        "tiny",
+        "--size",
+        "8",
+        "--steps",
+        "3",
+        "--batch",
+        "4",
+        "--device",
+        "cpu",
+    ]);
+    assert!(output.status.success(), "{output:?}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    for file in ["notes.txt", "rows/empty.png", "rows/half.png"] {
+        assert!(told.contains(&format!("left out {file}")), "{told}");
+    }
+    assert_eq!(told.lines().count(), 3, "not silent in a pipe: {told}");
+
+    let inspected = noiseball(&["inspect", text(&out)]);
+    assert!(inspected.status.success(), "{inspected:?}");
+    let picture = folder.join("sample.png");
+    let sampled = noiseball(&[
+        "sample",
+        text(&out),
+        "--steps",
+        "2",
+        "--labels",
+        "1",
+        "--out",
+        text(&picture),
+        "--device",
+        "cpu",
+    ]);
+    assert!(sampled.status.success() && picture.is_file(), "{sampled:?}");
+    assert_eq!(fs::read_to_string(out.join("losses.csv")).unwrap().lines().count(), 4);
+    let card = fs::read_to_string(out.join("README.md")).unwrap();
+    assert!(
+        card.contains("10 images of 8×8 pixels, 3 channels") && card.contains("0 \"columns\", 1 \"rows\""),
+        "{card}"
+    );
+
+    // Python's checkpoints and our own can be trained further.
+    let tuned = folder.join("tuned");
+    let output = noiseball(&[
+        "train",
+        text(&data),
+        "--from",
+        text(&out),
+        "--out",
+        text(&tuned),
+        "--size",
+        "8",
+        "--steps",
+        "1",
+        "--device",
+        "cpu",
+    ]);
+    assert!(output.status.success() && tuned.join("model_index.json").is_file(), "{output:?}");
+}
+
+#[test]
+fn a_run_killed_at_any_moment_goes_on_to_the_same_end() {
+    let folder = temporary("killed");
+    let data = folder.join("drawings");
+    drawings(&data);
+    let arguments = |out: &Path| {
+        let all = [
+            "train",
+            text(&data),
+            "--preset",
+            "tiny",
+            "--size",
+            "8",
+            "--steps",
+            "12",
+            "--batch",
+            "4",
+            "--save-every",
+            "2",
+            "--device",
+            "cpu",
+            "--out",
+            text(out),
+        ];
+        all.map(str::to_owned)
+    };
+    let run = |out: &Path, more: &[&str]| {
+        let all = arguments(out);
+        let all: Vec<&str> = all.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        command(&all)
+    };
+    let whole = folder.join("whole");
+    assert!(run(&whole, &[]).output().unwrap().status.success());
+
+    let killed = folder.join("model");
+    let state = killed.join("training-state.safetensors");
+    let mut kills = 0;
+    // Later and later, so that the first are during the start and the last during training and saving.
+    for i in 0u64.. {
+        let more: &[&str] = if state.exists() { &["--resume"] } else { &[] };
+        if !state.exists() {
+            let _ = fs::remove_dir_all(&killed);
+        }
+        let mut child = run(&killed, more).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(40 + 67 * i));
+        if child.try_wait().unwrap().is_some_and(|s| s.success()) {
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+        if state.exists() {
+            let inspected = noiseball(&["inspect", text(&killed)]);
+            assert!(inspected.status.success(), "after kill {kills}: {inspected:?}");
+        }
+    }
+    assert!(kills > 1, "the run ended before it could be killed");
+    for file in ["training-state.safetensors", "unet/diffusion_pytorch_model.safetensors", "losses.csv"] {
+        assert_eq!(fs::read(whole.join(file)).unwrap(), fs::read(killed.join(file)).unwrap(), "{file}");
+    }
+}
+
+#[test]
+fn a_run_is_neither_overwritten_nor_gone_on_with_as_another() {
+    let folder = temporary("refused");
+    let (data, out) = (folder.join("drawings"), folder.join("model"));
+    drawings(&data);
+    let base = [
+        "train",
+        text(&data),
+        "--out",
+        text(&out),
+        "--preset",
+        "tiny",
+        "--size",
+        "8",
+        "--device",
+        "cpu",
+        "--batch",
+        "4",
+    ];
+    let train = |more: &[&str]| noiseball(&[&base[..], more].concat());
+    assert!(train(&["--steps", "1"]).status.success());
+    let before = fs::read(out.join("training-state.safetensors")).unwrap();
+    let refused = |output: Output, says: &str| {
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains(says), "{told}");
+    };
+    refused(train(&["--steps", "1"]), "holds a run already");
+    refused(train(&["--steps", "2", "--resume"]), "its recipe is another");
+    fs::write(data.join("rows/0.png"), fs::read(data.join("rows/1.png")).unwrap()).unwrap();
+    refused(train(&["--steps", "1", "--resume"]), "other images");
+    assert_eq!(before, fs::read(out.join("training-state.safetensors")).unwrap());
+
+    let elsewhere = folder.join("elsewhere");
+    let elsewhere = text(&elsewhere);
+    let toml = folder.join("recipe.toml");
+    let with = |lines: &str| {
+        fs::write(&toml, lines).unwrap();
+        noiseball(&["train", text(&data), "--out", elsewhere, "--config", text(&toml)])
+    };
+    refused(with("steps = 0"), "`steps`");
+    refused(with("speed = 9"), "unknown field `speed`");
+    refused(with("[unet]\nnorm_num_groups = 7"), "norm_num_groups");
+    refused(with("steps = "), "recipe.toml");
+    refused(noiseball(&["train", text(&folder.join("nowhere")), "--out", elsewhere]), "nowhere");
+    refused(noiseball(&["train", text(&toml), "--out", elsewhere]), "there are no pictures");
+    refused(noiseball(&["train", text(&data), "--out", elsewhere, "--size", "7"]), "size");
+}
+
+/// What Python makes of it is tried by hand: see docs/training.md.
+#[test]
+fn a_run_becomes_a_script_for_accelerate() {
+    let folder = temporary("accelerate");
+    let (data, out) = (folder.join("drawings"), folder.join("script"));
+    drawings(&data);
+    let arguments = [
+        "train",
+        text(&data),
+        "--to-accelerate",
+        text(&out),
+        "--preset",
+        "tiny",
+        "--size",
+        "8",
+        "--device",
+        "cpu",
+    ];
+    assert!(noiseball(&arguments).status.success());
+    let (read, _) = open(&out.join("data.npz"), None).unwrap();
+    assert_eq!((read.shape, read.len(), read.classes()), ([3, 8, 8], 10, 2));
+    let recipe: serde_json::Value =
+        serde_json::from_slice(&fs::read(out.join("recipe.json")).unwrap()).unwrap();
+    assert_eq!(recipe["unet"]["num_class_embeds"], 3);
+    assert!(out.join("train.py").is_file() && out.join("requirements.txt").is_file());
+    assert!(noiseball(&["inspect", text(&out.join("model"))]).status.success());
+    assert_eq!(noiseball(&arguments).status.code(), Some(2), "written over");
+}
+
+#[test]
+fn archives_and_arrays_are_data_sets_too() {
+    let folder = temporary("formats");
+    drawings(&folder.join("drawings"));
+    let (from_folder, _) = open(&folder.join("drawings"), None).unwrap();
+    assert_eq!((from_folder.shape, from_folder.len()), ([3, 16, 16], 10));
+
+    // The same files in an archive: stored, with what a Mac adds.
+    let zip = folder.join("drawings.zip");
+    let mut archive = rawzip::ZipArchiveWriter::new(fs::File::create(&zip).unwrap());
+    let mut add = |name: &str, bytes: &[u8]| {
+        let (mut entry, config) = archive.new_file(name).start().unwrap();
+        let mut writer = config.wrap(&mut entry);
+        std::io::Write::write_all(&mut writer, bytes).unwrap();
+        let (_, descriptor) = writer.finish().unwrap();
+        entry.finish(descriptor).unwrap();
+    };
+    for class in ["rows", "columns"] {
+        for i in 0..5 {
+            let name = format!("{class}/{i}.png");
+            add(&name, &fs::read(folder.join("drawings").join(&name)).unwrap());
+            add(&format!("__MACOSX/{name}"), b"resource fork");
+        }
+    }
+    archive.finish().unwrap();
+    let (from_archive, skipped) = open(&zip, None).unwrap();
+    assert_eq!((from_archive, skipped), (from_folder, Vec::new()));
+    let bytes = fs::read(&zip).unwrap();
+    fs::write(&zip, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(open(&zip, None).is_err(), "a truncated archive");
+
+    // MNIST's pair, one of it compressed.
+    let images = [&[0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 8, 0, 0, 0, 8][..], &[9; 192]].concat();
+    fs::write(folder.join("train-images-idx3-ubyte"), images).unwrap();
+    let labels = fs::File::create(folder.join("train-labels-idx1-ubyte")).unwrap();
+    let mut labels = flate2::write::GzEncoder::new(labels, flate2::Compression::default());
+    std::io::Write::write_all(&mut labels, &[0, 0, 8, 1, 0, 0, 0, 3, 2, 0, 2]).unwrap();
+    labels.finish().unwrap();
+    let (digits, _) = open(&folder.join("train-images-idx3-ubyte"), None).unwrap();
+    assert_eq!(digits.labels, Some(vec![1, 0, 1]));
+    assert_eq!(digits.names, ["0", "2"]);
+    assert_eq!(digits.pixels, Pixels::Bytes(vec![9; 192]));
+}
