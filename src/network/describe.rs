@@ -4,7 +4,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::ops::{Activation, Conv, Ops, Padding};
+use super::mlp::{self, MlpConfig};
+use super::ops::{Activation, Conv, Ops, Padding, RadialBasis};
 use super::unet::{self, Conditioning, TimeEmbedding, UNet2DConfig};
 
 /// What a forward pass needs.
@@ -45,8 +46,17 @@ pub fn describe(net: &UNet2DConfig, batch: usize, height: usize, width: usize) -
     }
     let x = ops.tensor(vec![batch, net.in_channels, height, width]);
     let y = unet::forward(&mut ops, net, &x, &inputs);
-    let output = y.0.shape.clone();
-    Description { output, peak_activation_bytes: 4 * ops.memory.borrow().peak, ..ops.found }
+    ops.finish(&y)
+}
+
+/// Describes one evaluation of an MLP or RBF network on a batch of points.
+#[must_use]
+pub fn describe_mlp(net: &MlpConfig, batch: usize) -> Description {
+    let mut ops = Describe::default();
+    let time = ops.tensor(vec![batch, mlp::TIME_FEATURES]);
+    let x = ops.tensor(vec![batch, net.in_channels, 1, 1]);
+    let y = mlp::forward(&mut ops, net, &x, &time);
+    ops.finish(&y)
 }
 
 #[derive(Default)]
@@ -84,6 +94,11 @@ impl Describe {
         memory.peak = memory.peak.max(memory.live);
         drop(memory);
         Shape(Rc::new(Allocation { shape, memory: self.memory.clone() }))
+    }
+
+    fn finish(self, y: &Shape) -> Description {
+        let output = y.0.shape.clone();
+        Description { output, peak_activation_bytes: 4 * self.memory.borrow().peak, ..self.found }
     }
 
     fn note_size(&mut self, shape: &[usize]) {
@@ -206,6 +221,16 @@ impl Ops for Describe {
     fn downsample_mean(&mut self, x: &Shape) -> Shape {
         let [b, c, h, w] = image(x);
         self.tensor(vec![b, c, h / 2, w / 2])
+    }
+}
+
+impl RadialBasis for Describe {
+    fn radial_basis(&mut self, v: &Shape, name: &str, units: usize) -> Shape {
+        let (batch, width) = (v.0.shape[0], v.0.shape[1]);
+        self.parameter(format!("{name}.weight"), vec![units, width]);
+        self.parameter(format!("{name}.width.weight"), vec![units]);
+        self.found.flops += 4 * volume(&[batch, width, units]);
+        self.with_channels(v, units)
     }
 }
 

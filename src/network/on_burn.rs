@@ -10,7 +10,8 @@ use burn::tensor::ops::{
 };
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
-use super::ops::{Activation, Conv, Ops, Padding};
+use super::mlp::{self, MlpConfig, TIME_FEATURES};
+use super::ops::{Activation, Conv, Ops, Padding, RadialBasis};
 use super::unet::{self, Conditioning, TimeEmbedding, UNet2DConfig};
 use crate::error::{Error, Result};
 
@@ -135,6 +136,16 @@ impl Parameter {
         }
     }
 
+    /// Whether it collects gradients.
+    #[must_use]
+    pub fn is_autodiff(&self) -> bool {
+        match self {
+            Self::Vector(p) => p.is_autodiff(),
+            Self::Matrix(p) => p.is_autodiff(),
+            Self::Kernel(p) => p.is_autodiff(),
+        }
+    }
+
     /// Takes the parameter's gradient, row-major; `None` where the loss does not depend on it.
     #[must_use]
     pub fn take_gradient(&self, gradients: &mut Gradients) -> Option<Tensor<1>> {
@@ -184,6 +195,30 @@ pub fn forward(
     };
     let mut ops = BurnOps { parameters };
     Ok(unet::forward(&mut ops, config, &Value::Image(x), &conditioning).image())
+}
+
+/// One evaluation of an MLP or RBF network on `x`, `[batch, in_channels, 1, 1]`, with a timestep for each point:
+/// `[batch, out_channels, 1, 1]`.
+///
+/// # Errors
+/// [`Error::Option`] where a size does not suit the network.
+pub fn forward_mlp(
+    config: &MlpConfig,
+    parameters: &Parameters,
+    x: Tensor<4>,
+    timesteps: &[f32],
+) -> Result<Tensor<4>> {
+    let [batch, channels, height, width] = x.dims();
+    if [channels, height, width] != [config.in_channels, 1, 1] || timesteps.len() != batch {
+        return Err(Error::Option {
+            option: "x",
+            found: format!("of shape {:?} with {} timesteps", x.dims(), timesteps.len()),
+            expected: format!("[batch, {}, 1, 1] with a timestep for each point", config.in_channels),
+        });
+    }
+    let features = TensorData::new(MlpConfig::time_features(timesteps), [batch, TIME_FEATURES]);
+    let time = Value::Vector(Tensor::from_data(features, &x.device()));
+    Ok(mlp::forward(&mut BurnOps { parameters }, config, &Value::Vector(x.flatten(1, 3)), &time).image())
 }
 
 /// An image or a vector on the device.
@@ -314,6 +349,10 @@ impl Ops for BurnOps<'_> {
     }
 
     fn scale_shift(&mut self, x: &Value, v: &Value) -> Value {
+        if let Value::Vector(x) = x {
+            let halves = v.vector().chunk(2, 1);
+            return Value::Vector(x.clone() * (halves[0].clone() + 1.0) + halves[1].clone());
+        }
         let v = Value::Vector(v.vector()).image();
         let channels = v.dims()[1] / 2;
         let scale = v.clone().narrow(1, 0, channels);
@@ -347,6 +386,25 @@ impl Ops for BurnOps<'_> {
 
     fn downsample_mean(&mut self, x: &Value) -> Value {
         Value::Image(avg_pool2d(x.image(), AvgPoolOptions::new([2, 2])))
+    }
+}
+
+impl RadialBasis for BurnOps<'_> {
+    fn radial_basis(&mut self, v: &Value, name: &str, units: usize) -> Value {
+        let v = v.vector();
+        let (centres, inverse) = (self.matrix(name), self.vector(&format!("{name}.width"), "weight"));
+        let inverse = (inverse * (0.5 * (units as f64).sqrt())).unsqueeze::<2>();
+        // Not ‖v‖² - 2 v·c + ‖c‖²: narrow bumps need the digits that it loses.
+        let mut exponent = None;
+        for axis in 0..v.dims()[1] {
+            let distance = v.clone().narrow(1, axis, 1) - centres.clone().narrow(1, axis, 1).transpose();
+            let part = (distance * inverse.clone()).square();
+            exponent = Some(match exponent {
+                Some(sum) => sum + part,
+                None => part,
+            });
+        }
+        Value::Vector(exponent.map_or(v, |sum: Tensor<2>| (sum * -0.5).exp()))
     }
 }
 

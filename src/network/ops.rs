@@ -103,3 +103,11 @@ pub trait Ops {
     /// Each 2×2 square becomes its mean.
     fn downsample_mean(&mut self, x: &Self::Tensor) -> Self::Tensor;
 }
+
+/// What [`mlp`](super::mlp) needs beside [`Ops`]. Apart from it, because the engine's plans have no such operation.
+pub trait RadialBasis: Ops {
+    /// `exp(-½ p² ‖v - c‖²)` for each of `units` centres c with inverse widths p, `[batch, units]`. The parameters are
+    /// `NAME.weight`, c as `[units, width]`, and `NAME.width.weight`, p in units of ½ √units: bumps that overlap where
+    /// the centres are spread over a few units of a plane.
+    fn radial_basis(&mut self, v: &Self::Tensor, name: &str, units: usize) -> Self::Tensor;
+}

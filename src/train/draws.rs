@@ -18,6 +18,7 @@ enum Purpose {
     Example = 2,
     Order = 3,
     Initial = 4,
+    Toy = 5,
 }
 
 /// What an example of a batch draws a uniform number for.
@@ -77,6 +78,14 @@ impl Draws {
         out
     }
 
+    /// Two numbers in [0, 1) and two standard normals for item `index` of a made data set.
+    pub(super) fn toy(self, index: usize) -> ([f64; 2], [f32; 2]) {
+        let w = self.words(Purpose::Toy, [index as u32, 0, 0]);
+        let z = self.words(Purpose::Toy, [index as u32, 1, 0]);
+        let (a, b) = box_muller(z[0], z[1]);
+        ([unit(w[0], w[1]), unit(w[2], w[3])], [a, b])
+    }
+
     /// Numbers uniform in [-bound, bound) for the initial values of parameter number `index`.
     pub(super) fn initial_uniforms(self, index: usize, len: usize, bound: f64) -> Vec<f32> {
         let uniform = |i: usize| {
@@ -93,9 +102,54 @@ fn unit(high: u32, low: u32) -> f64 {
     bits as f64 / (1u64 << 53) as f64
 }
 
+/// The number that a standard normal is below with probability `p` in (0, 1), by bisection of [`normal_below`].
+pub(super) fn normal_quantile(p: f64) -> f64 {
+    let (mut low, mut high) = (-9.0, 9.0);
+    while high - low > 1e-12 {
+        let middle = 0.5 * (low + high);
+        if normal_below(middle) < p { low = middle } else { high = middle }
+    }
+    0.5 * (low + high)
+}
+
+/// The normal distribution function, to some 10⁻¹⁴ in [-9, 9].
+fn normal_below(z: f64) -> f64 {
+    let density = (-0.5 * z * z).exp() / std::f64::consts::TAU.sqrt();
+    if z.abs() > 4.0 {
+        // Mills' ratio as a continued fraction.
+        let mut ratio = z.abs();
+        for k in (1..60).rev() {
+            ratio = z.abs() + f64::from(k) / ratio;
+        }
+        let tail = density / ratio;
+        return if z > 0.0 { 1.0 - tail } else { tail };
+    }
+    // ½ + φ(z) (z + z³/3 + z⁵/15 + …).
+    let (mut term, mut sum) = (z, z);
+    for k in 1..80 {
+        term *= z * z / f64::from(2 * k + 1);
+        sum += term;
+    }
+    0.5 + density * sum
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quantiles_are_the_normal_distributions() {
+        // scipy.stats.norm.ppf
+        for (p, z) in [
+            (0.5, 0.0),
+            (0.975, 1.959_963_984_540_054),
+            (1e-3, -3.090_232_306_167_813_5),
+            (2.5e-7, -5.026_312_836_056_684),
+        ] {
+            assert!((normal_quantile(p) - z).abs() < 1e-8, "{p}: {}", normal_quantile(p));
+        }
+        assert!((normal_below(4.0) - normal_below(4.000_000_1)).abs() < 1e-10);
+    }
 
     #[test]
     fn an_order_is_a_permutation_and_epochs_differ() {

@@ -6,7 +6,6 @@ use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use super::draws::Draws;
 use crate::error::Result;
 use crate::network::on_burn::{Parameter, Parameters};
-use crate::network::unet::{TimeEmbedding, UNet2DConfig};
 
 /// Where each parameter of a network stands in the vector.
 #[derive(Clone, Debug)]
@@ -14,20 +13,26 @@ pub(super) struct Layout {
     keys: Vec<(String, Vec<usize>)>,
     /// The key of the Fourier frequencies, which are not trained, and their number.
     frequencies: Option<(String, usize)>,
+    /// The last of the keys, which are the objective's and no network's.
+    objectives: usize,
 }
 
 /// diffusers' scale of the random Fourier frequencies.
 const FREQUENCY_SCALE: f32 = 16.0;
 
 impl Layout {
-    /// `parameters` are those of [`describe`](crate::network::describe::describe).
-    pub(super) fn new(config: &UNet2DConfig, parameters: &[(String, Vec<usize>)]) -> Self {
-        let fixed =
-            |key: &str| config.time_embedding_type == TimeEmbedding::Fourier && key == "time_proj.weight";
-        let frequencies = parameters.iter().find(|(key, _)| fixed(key));
+    /// Of a network's `parameters`, of which `fixed` is not trained, and of what an objective learns beside.
+    pub(super) fn new(
+        parameters: Vec<(String, Vec<usize>)>,
+        fixed: Option<&str>,
+        objectives: Vec<(String, Vec<usize>)>,
+    ) -> Self {
+        let is_fixed = |(key, _): &(String, Vec<usize>)| Some(key.as_str()) == fixed;
+        let frequencies = parameters.iter().find(|p| is_fixed(p));
         Self {
-            keys: parameters.iter().filter(|(key, _)| !fixed(key)).cloned().collect(),
             frequencies: frequencies.map(|(key, shape)| (key.clone(), shape.iter().product())),
+            objectives: objectives.len(),
+            keys: parameters.into_iter().filter(|p| !is_fixed(p)).chain(objectives).collect(),
         }
     }
 
@@ -37,12 +42,16 @@ impl Layout {
     }
 
     /// PyTorch's initial values: weights and biases of convolutions and linear maps uniform within `1/√fan_in` (its
-    /// Kaiming rule with a = √5), tables normal, normalisations 1 and 0. Also the Fourier frequencies.
+    /// Kaiming rule with a = √5), tables normal, normalisations 1 and 0, and an objective's 0. Also the Fourier frequencies.
     pub(super) fn initial(&self, draws: Draws) -> (Vec<f32>, Vec<f32>) {
         let mut values = Vec::with_capacity(self.len());
         let mut bound = 0.0;
         for (index, (key, shape)) in self.keys.iter().enumerate() {
             let len: usize = shape.iter().product();
+            if index >= self.keys.len() - self.objectives {
+                values.extend(std::iter::repeat_n(0.0, len));
+                continue;
+            }
             let (module, is_weight) =
                 (key.rsplit_once('.').map_or("", |(module, _)| module), key.ends_with(".weight"));
             let has_bias = self.keys.iter().any(|(k, _)| k.strip_suffix(".bias") == Some(module));
@@ -95,16 +104,28 @@ impl Layout {
         trained.chain(fixed)
     }
 
-    /// The network's parameters as leaves that collect gradients.
-    pub(super) fn leaves(&self, vector: &Tensor<1>) -> Parameters {
+    /// The vector's pieces as parameters.
+    pub(super) fn parameters(&self, vector: &Tensor<1>) -> Parameters {
         let mut at = 0;
-        let leaf = |(key, shape): &(String, Vec<usize>)| {
+        let parameter = |(key, shape): &(String, Vec<usize>)| {
             let len: usize = shape.iter().product();
             let piece = vector.clone().slice([at..at + len]);
             at += len;
-            (key.clone(), Parameter::new(piece, shape).leaf())
+            (key.clone(), Parameter::new(piece, shape))
         };
-        self.keys.iter().map(leaf).collect()
+        self.keys.iter().map(parameter).collect()
+    }
+
+    /// The parameters as leaves that collect gradients.
+    pub(super) fn leaves(&self, vector: &Tensor<1>) -> Parameters {
+        self.parameters(vector).into_iter().map(|(key, parameter)| (key, parameter.leaf())).collect()
+    }
+
+    /// What the objective learned, the end of the vector.
+    pub(super) fn learned<'a>(&self, values: &'a [f32]) -> &'a [f32] {
+        let objectives = &self.keys[self.keys.len() - self.objectives..];
+        let len: usize = objectives.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+        &values[values.len() - len..]
     }
 
     /// The gradients of [`Self::leaves`] as a vector.

@@ -5,13 +5,14 @@ use serde_json::{Map, Value, json};
 
 use super::average::Average;
 use super::dataset::Dataset;
+use super::network::Network;
 use super::objective::Objective;
 use super::optimiser::Optimiser;
 use crate::checkpoint::json::Fields;
 use crate::checkpoint::labels::Labels;
 use crate::checkpoint::save::VERSION;
 use crate::error::{Error, Result};
-use crate::network::unet::{ClassEmbedding, UNet2DConfig};
+use crate::network::unet::ClassEmbedding;
 use crate::rng::check_seed;
 use crate::schedule::Schedule;
 
@@ -19,9 +20,11 @@ use crate::schedule::Schedule;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// The network: diffusers' `UNet2DModel` config.
+    /// The network: diffusers' `UNet2DModel` config, or that of an MLP or RBF network
+    /// ([`MlpConfig`](crate::network::mlp::MlpConfig)).
     pub unet: Map<String, Value>,
-    /// The noise levels and what is predicted: diffusers' scheduler config.
+    /// The noise levels and what is predicted: diffusers' scheduler config, of which some objectives read the number of
+    /// timesteps alone.
     pub scheduler: Map<String, Value>,
     /// What is minimised.
     #[serde(default)]
@@ -183,9 +186,9 @@ impl Recipe {
     }
 
     /// The names of the network's classes: the data set's, then the null label's.
-    pub(super) fn labels(&self, data: &Dataset, config: &UNet2DConfig) -> Option<Labels> {
-        let ClassEmbedding::Table(rows) = config.class_embedding else { return None };
-        let null = null_label(config, data);
+    pub(super) fn labels(&self, data: &Dataset, network: &Network) -> Option<Labels> {
+        let ClassEmbedding::Table(rows) = network.class_embedding() else { return None };
+        let null = null_label(network, data);
         let mut names = data.names.clone();
         names.truncate(rows);
         if null.is_some() {
@@ -200,21 +203,21 @@ impl Recipe {
     /// # Errors
     /// [`Error::Config`] and [`Error::Unsupported`] for the network and the schedule, [`Error::Option`] for the rest,
     /// [`Error::Dataset`] for the data.
-    pub fn check(&self, data: &Dataset) -> Result<(UNet2DConfig, Schedule)> {
+    pub fn check(&self, data: &Dataset) -> Result<(Network, Schedule)> {
         data.check()?;
         check_seed(self.seed)?;
-        let (config, _) = UNet2DConfig::parse("unet/config.json", &self.unet)?;
+        let network = Network::parse("unet/config.json", &self.unet)?;
         let schedule =
             Schedule::from_fields(&Fields::new("scheduler/scheduler_config.json", &self.scheduler))?;
-        self.objective.check(&config, &schedule)?;
+        self.objective.check(&network, &schedule)?;
         let refuse = |option, found: String, expected: String| Err(Error::Option { option, found, expected });
         let [channels, height, width] = data.shape;
-        config.check_size(height, width)?;
-        if channels != config.in_channels {
-            let expected = format!("{}, the network's in_channels", config.in_channels);
+        network.check_size(height, width)?;
+        if channels != network.in_channels() {
+            let expected = format!("{}, the network's in_channels", network.in_channels());
             return refuse("data's channels", channels.to_string(), expected);
         }
-        match config.class_embedding {
+        match network.class_embedding() {
             ClassEmbedding::None => {}
             ClassEmbedding::Table(rows) if data.labels.is_some() && data.classes() <= rows => {}
             ClassEmbedding::Table(rows) => {
@@ -232,7 +235,7 @@ impl Recipe {
         if !(0.0..=1.0).contains(&self.label_dropout) {
             return refuse("label_dropout", self.label_dropout.to_string(), "0 to 1".to_owned());
         }
-        if self.label_dropout > 0.0 && null_label(&config, data).is_none() {
+        if self.label_dropout > 0.0 && null_label(&network, data).is_none() {
             let expected = "0, as the network has no row for the null label beside the data's classes";
             return refuse("label_dropout", self.label_dropout.to_string(), expected.to_owned());
         }
@@ -275,14 +278,14 @@ impl Recipe {
                     "a power from 0 to 10 and a decay in [0, 1)".to_owned(),
                 )
             }
-            _ => Ok((config, schedule)),
+            _ => Ok((network, schedule)),
         }
     }
 }
 
 /// The row of the class embedding beyond the data's classes, if there is one: the last.
-pub(super) fn null_label(config: &UNet2DConfig, data: &Dataset) -> Option<usize> {
-    match config.class_embedding {
+pub(super) fn null_label(network: &Network, data: &Dataset) -> Option<usize> {
+    match network.class_embedding() {
         ClassEmbedding::Table(rows) if data.classes() < rows => Some(rows - 1),
         _ => None,
     }

@@ -6,22 +6,24 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::dataset::Dataset;
 use super::draws::{Choice, Draws};
-use super::objective::Noised;
+use super::network::Network;
+use super::objective::{Examples, Objective};
 use super::optimiser::Moments;
 use super::parameters::{Layout, upload};
 use super::recipe::{Recipe, null_label};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::weights::{Tensor as Stored, Weights};
 use crate::error::{Error, Result};
-use crate::network::describe::describe;
-use crate::network::on_burn;
-use crate::network::unet::UNet2DConfig;
+use crate::network::on_burn::{Parameter, Parameters};
+use crate::network::unet::ClassEmbedding;
+use crate::prediction::Level;
+use crate::sampler::Evaluate;
 use crate::schedule::Schedule;
 
 /// A network in training on a device.
 pub struct Trainer {
     recipe: Recipe,
-    config: UNet2DConfig,
+    network: Network,
     schedule: Schedule,
     data: Arc<Dataset>,
     layout: Layout,
@@ -84,8 +86,8 @@ impl Trainer {
     /// # Errors
     /// Those of [`Recipe::check`].
     pub fn new(recipe: Recipe, data: Arc<Dataset>, device: &Device) -> Result<Self> {
-        let (config, _) = recipe.check(&data)?;
-        let layout = layout(&config, &data);
+        let (network, schedule) = recipe.check(&data)?;
+        let layout = layout(&recipe, &network, &schedule, &data);
         let (weights, frequencies) = layout.initial(Draws::new(recipe.seed));
         Self::from_weights(recipe, data, device, weights, frequencies)
     }
@@ -105,11 +107,15 @@ impl Trainer {
         if let Some(scheduler) = &checkpoint.scheduler_config {
             recipe.scheduler.clone_from(scheduler);
         }
-        let (config, _) = recipe.check(&data)?;
+        let (network, schedule) = recipe.check(&data)?;
         let [_, height, width] = data.shape;
-        checkpoint.weights.check(&describe(&config, 1, height, width).parameters)?;
-        let layout = layout(&config, &data);
+        let parameters = network.parameters(height, width);
+        checkpoint.weights.check(&parameters)?;
+        let layout = layout(&recipe, &network, &schedule, &data);
         let (weights, frequencies) = layout.gather(|key, shape| {
+            if parameters.iter().all(|(of_network, _)| of_network != key) {
+                return Ok(vec![0.0; shape.iter().product()]);
+            }
             let missing = || Error::MissingKey { key: key.to_owned(), expected: shape.to_vec(), more: 0 };
             checkpoint.weights.take(key).ok_or_else(missing)?.to_f32(key)
         })?;
@@ -137,13 +143,13 @@ impl Trainer {
         device: &Device,
         numbers: Numbers,
     ) -> Result<Self> {
-        let (config, schedule) = recipe.check(&data)?;
+        let (network, schedule) = recipe.check(&data)?;
         let device = device.clone().without_autodiff();
-        let layout = layout(&config, &data);
+        let layout = layout(&recipe, &network, &schedule, &data);
         Ok(Self {
             draws: Draws::new(recipe.seed),
             recipe,
-            config,
+            network,
             schedule,
             data,
             layout,
@@ -202,13 +208,14 @@ impl Trainer {
     pub fn batch(&mut self, step: u64) -> Batch {
         let len = self.data.image_len();
         let size = self.recipe.batch;
-        let null = null_label(&self.config, &self.data);
-        let total = self.schedule.train_timesteps();
+        let null = null_label(&self.network, &self.data);
+        let timesteps = self.recipe.objective.timesteps(&self.schedule);
         let mut batch = Batch {
             images: vec![0.0; size * len],
             noise: vec![0.0; size * len],
             timesteps: Vec::with_capacity(size),
-            labels: (self.config.class_width().is_some()).then(|| Vec::with_capacity(size)),
+            labels: (self.network.class_embedding() != ClassEmbedding::None)
+                .then(|| Vec::with_capacity(size)),
         };
         for index in 0..size {
             let example = self.example(step * size as u64 + index as u64);
@@ -217,9 +224,10 @@ impl Trainer {
             let range = index * len..(index + 1) * len;
             self.data.image(example, flip, &mut batch.images[range.clone()]);
             self.draws.noise(step, index, &mut batch.noise[range]);
-            // One from each of equal slices of 0 to T - 1: the law of independent draws, with less noise in the loss.
+            // One from each of equal slices of them: the law of independent draws, with less noise in the loss.
             let level = (index as f64 + chance(Choice::Level)) / size as f64;
-            batch.timesteps.push(((level * total as f64) as usize).min(total - 1));
+            let timestep = timesteps.start + (level * timesteps.len() as f64) as usize;
+            batch.timesteps.push(timestep.min(timesteps.end - 1));
             if let (Some(labels), Some(all)) = (&mut batch.labels, &self.data.labels) {
                 let dropped = null.filter(|_| chance(Choice::Label) < self.recipe.label_dropout);
                 labels.push(dropped.unwrap_or(all[example] as usize) as f32);
@@ -279,29 +287,69 @@ impl Trainer {
 
     /// The gradient of the mean loss over some of a batch's examples, and the losses of each.
     fn gradient(&self, batch: &Batch, part: std::ops::Range<usize>) -> Result<(Tensor<1>, Tensor<1>)> {
+        let leaves = self.layout.leaves(&self.weights);
+        let losses = self.losses_of(&leaves, batch, part)?;
+        let gradients = losses.clone().mean().backward();
+        Ok((self.layout.gradient(&leaves, gradients, &self.device), losses.without_autodiff()))
+    }
+
+    /// The losses of some of a batch's examples.
+    fn losses_of(
+        &self,
+        parameters: &Parameters,
+        batch: &Batch,
+        part: std::ops::Range<usize>,
+    ) -> Result<Tensor<1>> {
         let [channels, height, width] = self.data.shape;
         let len = self.data.image_len();
         let shape = [part.len(), channels, height, width];
-        let wrong = |found: usize| Error::Option {
-            option: "batch",
-            found: format!("{found} numbers for {} timesteps", batch.timesteps.len()),
-            expected: format!("{len} for each"),
-        };
+        let wrong = |found: String, expected: String| Error::Option { option: "batch", found, expected };
         let image = |values: &[f32]| -> Result<Tensor<4>> {
-            let values = values.get(part.start * len..part.end * len).ok_or_else(|| wrong(values.len()))?;
+            let found = format!("{} numbers for {} timesteps", values.len(), batch.timesteps.len());
+            let values = values
+                .get(part.start * len..part.end * len)
+                .ok_or_else(|| wrong(found, format!("{len} for each")))?;
             Ok(Tensor::<4>::from_data(TensorData::new(values.to_vec(), shape), &self.device))
         };
         let timesteps = batch.timesteps[part.clone()].to_vec();
-        let noised = Noised::new(&self.schedule, image(&batch.images)?, image(&batch.noise)?, timesteps);
-        let told: Vec<f32> = noised.timesteps.iter().map(|t| *t as f32).collect();
+        let all = self.recipe.objective.timesteps(&self.schedule);
+        if let Some(t) = timesteps.iter().find(|t| !all.contains(t)) {
+            return Err(wrong(format!("at timestep {t}"), format!("{} to {}", all.start, all.end - 1)));
+        }
+        let examples = Examples { x0: image(&batch.images)?, epsilon: image(&batch.noise)?, timesteps };
         let labels = batch.labels.as_ref().map(|l| &l[part.start.min(l.len())..part.end.min(l.len())]);
+        let network = |x: Tensor<4>, told: &[f32]| {
+            // Where the parameters collect gradients, all of the forward pass is on the device that does.
+            let x = if parameters.values().any(Parameter::is_autodiff) { x.autodiff() } else { x };
+            self.network.forward(parameters, &self.frequencies, x, told, labels)
+        };
+        self.recipe.objective.losses(&self.schedule, parameters, &examples, network)
+    }
 
-        let leaves = self.layout.leaves(&self.weights);
-        let x = noised.x.clone().autodiff();
-        let output = on_burn::forward(&self.config, &leaves, &self.frequencies, x, &told, labels)?;
-        let losses = self.recipe.objective.loss(&self.schedule, output, &noised);
-        let gradients = losses.clone().mean().backward();
-        Ok((self.layout.gradient(&leaves, gradients, &self.device), losses.without_autodiff()))
+    /// The losses of a batch under the averaged weights, without training on it.
+    ///
+    /// # Errors
+    /// As [`Self::step_on`], and [`Error::DeviceLost`].
+    pub async fn held_out(&self, batch: &Batch) -> Result<Vec<f32>> {
+        let parameters = self.layout.parameters(&self.averaged);
+        read(self.losses_of(&parameters, batch, 0..batch.timesteps.len())?).await
+    }
+
+    /// The network with the averaged weights as they are now, to sample with.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub async fn averaged(&self) -> Result<Averaged> {
+        let values = read(self.averaged.clone()).await?;
+        Ok(Averaged {
+            objective: self.recipe.objective,
+            network: self.network.clone(),
+            schedule: self.schedule.clone(),
+            parameters: self.layout.parameters(&self.averaged),
+            learned: self.layout.learned(&values).to_vec(),
+            frequencies: self.frequencies.clone(),
+            device: self.device.clone(),
+        })
     }
 
     /// The gradient of the mean loss over a batch with respect to each parameter, by its key, and nothing else done.
@@ -342,12 +390,18 @@ impl Trainer {
     /// The run as a checkpoint of its averaged weights.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`].
+    /// [`Error::Unsupported`] for a network or an objective that is none of diffusers'; [`Error::DeviceLost`].
     pub async fn checkpoint(&self) -> Result<Checkpoint> {
         self.checkpoint_of(read(self.averaged.clone()).await?)
     }
 
     pub(super) fn checkpoint_of(&self, values: Vec<f32>) -> Result<Checkpoint> {
+        if !matches!(self.network, Network::UNet(_)) || !self.recipe.objective.is_of_diffusers() {
+            return Err(Error::Unsupported {
+                what: format!("a checkpoint of this network and {:?}", self.recipe.objective),
+                why: "diffusers has no model or no scheduler for it. Save the run's state instead".to_owned(),
+            });
+        }
         let mut weights = Weights::default();
         for (key, shape, piece) in self.layout.pieces(&values, &self.frequencies) {
             weights.insert(key, Stored::from_f32(&shape, piece));
@@ -356,7 +410,7 @@ impl Trainer {
             model_index: None,
             unet_config: self.recipe.unet.clone(),
             scheduler_config: Some(self.recipe.scheduler.clone()),
-            labels: self.recipe.labels(&self.data, &self.config),
+            labels: self.recipe.labels(&self.data, &self.network),
             weights,
         })
     }
@@ -374,9 +428,84 @@ impl Trainer {
     }
 }
 
-fn layout(config: &UNet2DConfig, data: &Dataset) -> Layout {
+/// A trained network at work: `D(x; level)` of what its objective trained it for.
+pub struct Averaged {
+    objective: Objective,
+    network: Network,
+    schedule: Schedule,
+    parameters: Parameters,
+    learned: Vec<f32>,
+    frequencies: Vec<f32>,
+    device: Device,
+}
+
+/// A trained network's answer about noisy images, each `[batch, channels, height, width]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Estimate {
+    /// x̂₀; for bits, the mean of those that are -1 or 1.
+    pub x0: Vec<f32>,
+    /// ln of the variance of the step to the timestep before, where the objective is the 2015 paper's bound.
+    pub log_variance: Option<Vec<f32>>,
+}
+
+impl Averaged {
+    /// The noise schedule that it was trained with.
+    #[must_use]
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// The noise level of a timestep, 0 (least noise) to T - 1.
+    #[must_use]
+    pub fn level(&self, timestep: usize) -> Level {
+        self.objective.level(&self.schedule, &self.learned, timestep)
+    }
+
+    /// What it says about images `x` of `shape`, `[batch, channels, height, width]`, all at the level of `timestep`.
+    /// Labels are as for [`Batch`].
+    ///
+    /// # Errors
+    /// [`Error::Option`] where a size or label does not suit the network; [`Error::DeviceLost`].
+    pub async fn denoise(
+        &self,
+        x: &[f32],
+        shape: [usize; 4],
+        timestep: usize,
+        labels: Option<&[f32]>,
+    ) -> Result<Estimate> {
+        let x = self.upload(x, shape);
+        let network = |x: Tensor<4>, told: f32| {
+            self.network.forward(&self.parameters, &self.frequencies, x, &vec![told; shape[0]], labels)
+        };
+        let found = self.objective.denoise(&self.schedule, &self.parameters, x, timestep, network)?;
+        Ok(Estimate {
+            x0: read(found.x0.flatten(0, 3)).await?,
+            log_variance: match found.log_variance {
+                Some(log_variance) => Some(read(log_variance.flatten(0, 3)).await?),
+                None => None,
+            },
+        })
+    }
+
+    fn upload(&self, x: &[f32], shape: [usize; 4]) -> Tensor<4> {
+        Tensor::from_data(TensorData::new(x.to_vec(), shape), &self.device)
+    }
+}
+
+/// For the samplers of diffusers' schedules, which ask for the network's own answer.
+impl Evaluate for Averaged {
+    async fn evaluate(&mut self, x: &[f32], shape: [usize; 4], timestep: f64) -> Result<Vec<f32>> {
+        let told = vec![timestep as f32; shape[0]];
+        let x = self.upload(x, shape);
+        let output = self.network.forward(&self.parameters, &self.frequencies, x, &told, None)?;
+        read(output.flatten(0, 3)).await
+    }
+}
+
+fn layout(recipe: &Recipe, network: &Network, schedule: &Schedule, data: &Dataset) -> Layout {
     let [_, height, width] = data.shape;
-    Layout::new(config, &describe(config, 1, height, width).parameters)
+    let learned = recipe.objective.parameters(schedule);
+    Layout::new(network.parameters(height, width), network.frequencies(), learned)
 }
 
 async fn read(tensor: Tensor<1>) -> Result<Vec<f32>> {

@@ -6,6 +6,7 @@ mod builder;
 mod decode;
 #[cfg(all(feature = "cli", not(target_arch = "wasm32")))]
 mod files;
+pub mod toy;
 
 pub use builder::{Builder, Picture, Skipped};
 #[cfg(all(feature = "cli", not(target_arch = "wasm32")))]

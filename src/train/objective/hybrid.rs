@@ -4,7 +4,7 @@ use std::f64::consts::{LN_2, PI};
 
 use burn::tensor::Tensor;
 
-use super::{Noised, each, mean, simple};
+use super::{Examples, Noised, Question, each, mean, squared_error};
 use crate::schedule::Schedule;
 
 /// What a timestep's reverse kernel is made of.
@@ -49,25 +49,37 @@ impl Step {
 /// `L_simple + T/1000 · L_t` for each image, `L_t` being the bound's term of its timestep in bits a dimension. As in the
 /// paper the bound trains the variance only: the mean is held fixed in it. (0.001 T terms are expected for each sampled
 /// one, hence the factor.)
-pub(super) fn loss(schedule: &Schedule, output: Tensor<4>, batch: &Noised) -> Tensor<1> {
-    let channels = batch.x0.dims()[1];
+pub(super) fn loss(
+    schedule: &Schedule,
+    output: Tensor<4>,
+    noised: &Noised,
+    questions: &[Question],
+    examples: &Examples,
+) -> Tensor<1> {
+    let channels = examples.x0.dims()[1];
     let m = output.clone().narrow(1, 0, channels);
     let fraction = (output.narrow(1, channels, channels) + 1.0) * 0.5;
-    let error = simple::loss(schedule.prediction, m.clone(), batch, None);
-    let bound = bound(schedule, m.detach(), fraction, batch);
+    let error = squared_error(m.clone(), questions, examples);
+    let bound = bound(schedule, m.detach(), fraction, noised, examples);
     error + bound * (schedule.train_timesteps() as f64 / 1000.0)
 }
 
 /// The bound's term for each image, in bits a dimension.
-fn bound(schedule: &Schedule, m: Tensor<4>, fraction: Tensor<4>, batch: &Noised) -> Tensor<1> {
-    let device = batch.x0.device();
-    let steps: Vec<Step> = batch.timesteps.iter().map(|t| Step::new(schedule, *t)).collect();
+fn bound(
+    schedule: &Schedule,
+    m: Tensor<4>,
+    fraction: Tensor<4>,
+    noised: &Noised,
+    examples: &Examples,
+) -> Tensor<1> {
+    let device = examples.x0.device();
+    let steps: Vec<Step> = examples.timesteps.iter().map(|t| Step::new(schedule, *t)).collect();
     let of = |number: fn(&Step) -> f64| each(&steps, number, &device);
     let (small, large) = (of(|s| s.small), of(|s| s.large));
     let log_variance = fraction.clone() * large + (-fraction + 1.0) * small.clone();
-    let x0 = batch.x.clone() * of(|s| s.a) + m * of(|s| s.b);
-    let mean_from = |x0: Tensor<4>| x0 * of(|s| s.of_x0) + batch.x.clone() * of(|s| s.of_x);
-    let (model_mean, true_mean) = (mean_from(x0), mean_from(batch.x0.clone()));
+    let x0 = noised.x.clone() * of(|s| s.a) + m * of(|s| s.b);
+    let mean_from = |x0: Tensor<4>| x0 * of(|s| s.of_x0) + noised.x.clone() * of(|s| s.of_x);
+    let (model_mean, true_mean) = (mean_from(x0), mean_from(examples.x0.clone()));
 
     // KL(N(μ₁, σ₁²) ‖ N(μ₂, σ₂²)), the data's posterior first.
     let distance = (true_mean - model_mean.clone()).square();
@@ -76,7 +88,7 @@ fn bound(schedule: &Schedule, m: Tensor<4>, fraction: Tensor<4>, batch: &Noised)
         + distance * (-log_variance.clone()).exp()
         - 1.0)
         * 0.5;
-    let likelihood = discretised(batch.x0.clone(), model_mean, log_variance * 0.5);
+    let likelihood = discretised(examples.x0.clone(), model_mean, log_variance * 0.5);
     let last = of(|s| f64::from(s.last));
     let nats = likelihood * last.clone() * -1.0 + divergence * (-last + 1.0);
     mean(nats) / LN_2

@@ -1,17 +1,29 @@
-//! What a network is trained for: how an example is noised, and what its answer costs.
+//! What a network is trained for: how an example is noised, what the network is told of it, and what its answer costs.
 
+mod binomial;
+mod bound;
+mod edm;
+mod flow;
 mod hybrid;
+mod score;
 mod simple;
+
+use std::ops::Range;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+use super::network::Network;
 use crate::error::{Error, Result};
-use crate::network::unet::UNet2DConfig;
+use crate::network::on_burn::Parameters;
 use crate::prediction::Level;
 use crate::schedule::{Schedule, Variance};
 
 /// A training objective.
+///
+/// The first three train what diffusers' DDPM and DDIM schedulers sample, and the recipe's schedule says what is
+/// predicted at which levels. The others have levels of their own, of which the schedule tells the number T alone; what
+/// they train is no checkpoint of diffusers' layout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Objective {
@@ -26,32 +38,68 @@ pub enum Objective {
     /// `L_simple` and, for a network that learns its variance, the variational bound for that variance (Nichol and
     /// Dhariwal 2021, equation 16).
     Hybrid,
+    /// The variational bound on the log likelihood with learned β, mean and variance (Sohl-Dickstein et al. 2015,
+    /// equation 14). The schedule's β are the initial ones, its first stays. The loss is -K in bits.
+    Bound,
+    /// The same bound for bits, which are data of -1 and 1 (Sohl-Dickstein et al. 2015, table App.1).
+    Binomial,
+    /// Denoising score matching over a geometric ladder of T noise levels (Song and Ermon 2019, equations 5 and 6).
+    ScoreMatching {
+        /// The lowest level's σ, above 0.
+        sigma_min: f64,
+        /// The highest level's σ.
+        sigma_max: f64,
+    },
+    /// EDM's preconditioning, weighting and noise levels (Karras et al. 2022, table 1).
+    Edm {
+        /// The data's deviation; 0.5 in the paper.
+        sigma_data: f64,
+        /// The mean of ln σ; -1.2 in the paper.
+        mean: f64,
+        /// The deviation of ln σ; 1.2 in the paper.
+        deviation: f64,
+    },
+    /// Flow matching along straight lines from noise (time 1) to data (time 0) (Lipman et al. 2023, equation 23; Liu et
+    /// al. 2023, equation 1).
+    Flow,
 }
 
-/// A batch on the device, noised: all images are `[batch, channels, height, width]`.
-pub(super) struct Noised {
-    /// The clean images, in [-1, 1].
+/// A batch on the device: images are `[batch, channels, height, width]`.
+pub(super) struct Examples {
+    /// The clean images.
     pub(super) x0: Tensor<4>,
     /// The noise, of unit variance.
     pub(super) epsilon: Tensor<4>,
-    /// `alpha x0 + sigma epsilon`.
-    pub(super) x: Tensor<4>,
     /// Each image's timestep.
     pub(super) timesteps: Vec<usize>,
-    /// Each image's level.
-    pub(super) levels: Vec<Level>,
 }
 
-impl Noised {
-    /// Noises `x0` to the levels of `timesteps`.
-    pub(super) fn new(schedule: &Schedule, x0: Tensor<4>, epsilon: Tensor<4>, timesteps: Vec<usize>) -> Self {
-        let levels: Vec<Level> = timesteps.iter().map(|t| schedule.level(*t)).collect();
-        let device = x0.device();
-        let alpha = each(&levels, |l| l.alpha, &device);
-        let sigma = each(&levels, |l| l.sigma, &device);
-        let x = x0.clone() * alpha + epsilon.clone() * sigma;
-        Self { x0, epsilon, x, timesteps, levels }
+/// What a network is asked at a level: shown `input · x` and told `told`, it should answer `of_x0 x₀ + of_epsilon ε`, and
+/// the squared error of its answer counts `weight` times.
+struct Question {
+    level: Level,
+    input: f64,
+    told: f64,
+    of_x0: f64,
+    of_epsilon: f64,
+    weight: f64,
+}
+
+impl Question {
+    /// `(a, b)` of `x̂₀ = a x + b F` for the network's answer F.
+    fn x0(&self) -> (f64, f64) {
+        let Level { alpha, sigma } = self.level;
+        let determinant = self.of_x0 * sigma - self.of_epsilon * alpha;
+        (-self.of_epsilon / determinant, sigma / determinant)
     }
+}
+
+/// What a trained network says about the clean image.
+#[derive(Clone, Debug)]
+pub(super) struct Denoised {
+    pub(super) x0: Tensor<4>,
+    /// ln of the variance of the reverse kernel, where the network learned one.
+    pub(super) log_variance: Option<Tensor<4>>,
 }
 
 impl Objective {
@@ -59,34 +107,168 @@ impl Objective {
     ///
     /// # Errors
     /// [`Error::Option`] that says what does not fit.
-    pub(super) fn check(self, config: &UNet2DConfig, schedule: &Schedule) -> Result<()> {
+    pub(super) fn check(self, network: &Network, schedule: &Schedule) -> Result<()> {
         let refuse = |found: &str, expected: &str| {
             Err(Error::Option { option: "objective", found: found.to_owned(), expected: expected.to_owned() })
         };
+        let (input, output) = (network.in_channels(), network.out_channels());
         let learned = schedule.variance == Variance::LearnedRange;
         match self {
-            Self::Hybrid if !config.learns_variance() || !learned => refuse(
+            Self::Hybrid if output != 2 * input || !learned => refuse(
                 "hybrid",
                 "one for this network: hybrid needs twice as many out_channels as in_channels and variance_type learned_range",
             ),
-            Self::Simple | Self::MinSnr { .. } if config.out_channels != config.in_channels => {
-                refuse("simple", "hybrid, as this network learns a variance")
+            Self::Bound if output != 2 * input => {
+                refuse("bound", "another, as bound needs twice as many out_channels as in_channels")
             }
+            Self::Bound | Self::Binomial if schedule.train_timesteps() < 2 => {
+                refuse("a bound with 1 timestep", "one with at least 2")
+            }
+            Self::Hybrid | Self::Bound => Ok(()),
+            _ if output != input => refuse("simple", "hybrid or bound, as this network learns a variance"),
             Self::MinSnr { gamma } if !(gamma > 0.0 && gamma.is_finite()) => {
                 refuse(&format!("min-SNR with gamma {gamma}"), "min-SNR with gamma above 0")
+            }
+            Self::ScoreMatching { sigma_min, sigma_max }
+                if !(sigma_min > 0.0 && sigma_min < sigma_max && sigma_max.is_finite()) =>
+            {
+                refuse(
+                    &format!("score matching from sigma {sigma_min} to {sigma_max}"),
+                    "score matching with 0 < sigma_min < sigma_max",
+                )
+            }
+            Self::Edm { sigma_data, mean, deviation }
+                if !(sigma_data > 0.0 && deviation > 0.0 && (sigma_data + mean + deviation).is_finite()) =>
+            {
+                refuse(
+                    &format!("EDM with sigma_data {sigma_data} and deviation {deviation}"),
+                    "EDM with both above 0",
+                )
             }
             _ => Ok(()),
         }
     }
 
-    /// The cost of the network's output for each example of a batch, `[batch]`.
-    pub(super) fn loss(self, schedule: &Schedule, output: Tensor<4>, batch: &Noised) -> Tensor<1> {
+    /// Whether diffusers' schedulers, and this crate's samplers of them, can run what it trains.
+    pub(super) fn is_of_diffusers(self) -> bool {
+        matches!(self, Self::Simple | Self::MinSnr { .. } | Self::Hybrid)
+    }
+
+    /// The timesteps to draw from.
+    pub(super) fn timesteps(self, schedule: &Schedule) -> Range<usize> {
+        // The bound's first reverse step is fixed.
+        usize::from(self == Self::Bound)..schedule.train_timesteps()
+    }
+
+    /// What it trains beside the network: keys and shapes. All are 0 at first.
+    pub(super) fn parameters(self, schedule: &Schedule) -> Vec<(String, Vec<usize>)> {
         match self {
-            Self::Simple => simple::loss(schedule.prediction, output, batch, None),
-            Self::MinSnr { gamma } => simple::loss(schedule.prediction, output, batch, Some(gamma)),
-            Self::Hybrid => hybrid::loss(schedule, output, batch),
+            Self::Bound => vec![(bound::OFFSETS.to_owned(), vec![schedule.train_timesteps() - 1])],
+            _ => Vec::new(),
         }
     }
+
+    /// What a network is asked at a timestep, where that is a regression.
+    fn question(self, schedule: &Schedule, timestep: usize) -> Question {
+        let total = schedule.train_timesteps();
+        match self {
+            Self::ScoreMatching { sigma_min, sigma_max } => {
+                score::question(timestep, total, sigma_min, sigma_max)
+            }
+            Self::Edm { sigma_data, mean, deviation } => {
+                edm::question(timestep, total, sigma_data, mean, deviation)
+            }
+            Self::Flow => flow::question(timestep, total),
+            Self::MinSnr { gamma } => simple::question(schedule, timestep, Some(gamma)),
+            _ => simple::question(schedule, timestep, None),
+        }
+    }
+
+    /// The cost of each example, `[batch]`. `network` is given noisy images and a number for each; `learned` holds
+    /// [`Self::parameters`].
+    pub(super) fn losses(
+        self,
+        schedule: &Schedule,
+        learned: &Parameters,
+        examples: &Examples,
+        network: impl FnOnce(Tensor<4>, &[f32]) -> Result<Tensor<4>>,
+    ) -> Result<Tensor<1>> {
+        match self {
+            Self::Bound => bound::losses(schedule, learned, examples, network),
+            Self::Binomial => binomial::losses(schedule.train_timesteps(), examples, network),
+            _ => {
+                let questions: Vec<Question> =
+                    examples.timesteps.iter().map(|t| self.question(schedule, *t)).collect();
+                let noised = Noised::new(&questions, examples);
+                let told: Vec<f32> = questions.iter().map(|q| q.told as f32).collect();
+                let output = network(noised.input.clone(), &told)?;
+                Ok(match self {
+                    Self::Hybrid => hybrid::loss(schedule, output, &noised, &questions, examples),
+                    _ => squared_error(output, &questions, examples),
+                })
+            }
+        }
+    }
+
+    /// The noise level of a timestep, with the `learned` numbers where it is learned.
+    pub(super) fn level(self, schedule: &Schedule, learned: &[f32], timestep: usize) -> Level {
+        match self {
+            Self::Bound => bound::level(schedule, learned, timestep),
+            Self::Binomial => binomial::level(schedule.train_timesteps(), timestep),
+            _ => self.question(schedule, timestep).level,
+        }
+    }
+
+    /// What `network` says about images at a timestep.
+    pub(super) fn denoise(
+        self,
+        schedule: &Schedule,
+        learned: &Parameters,
+        x: Tensor<4>,
+        timestep: usize,
+        network: impl FnOnce(Tensor<4>, f32) -> Result<Tensor<4>>,
+    ) -> Result<Denoised> {
+        match self {
+            Self::Bound => bound::denoise(schedule, learned, x, timestep, network),
+            Self::Binomial => {
+                let x0 = (network(x, timestep as f32)? * 0.5).tanh();
+                Ok(Denoised { x0, log_variance: None })
+            }
+            _ => {
+                let question = self.question(schedule, timestep);
+                let output = network(x.clone() * question.input, question.told as f32)?;
+                let m = output.narrow(1, 0, x.dims()[1]);
+                let (a, b) = question.x0();
+                Ok(Denoised { x0: x * a + m * b, log_variance: None })
+            }
+        }
+    }
+}
+
+/// A batch's noisy images.
+struct Noised {
+    /// `alpha x0 + sigma epsilon`.
+    x: Tensor<4>,
+    /// What the network is shown of them.
+    input: Tensor<4>,
+}
+
+impl Noised {
+    fn new(questions: &[Question], examples: &Examples) -> Self {
+        let of = |number: fn(&Question) -> f64| each(questions, number, &examples.x0.device());
+        let x =
+            examples.x0.clone() * of(|q| q.level.alpha) + examples.epsilon.clone() * of(|q| q.level.sigma);
+        let input =
+            if questions.iter().all(|q| q.input == 1.0) { x.clone() } else { x.clone() * of(|q| q.input) };
+        Self { x, input }
+    }
+}
+
+/// `weight ‖F - (of_x0 x₀ + of_epsilon ε)‖²` a number, for each image.
+fn squared_error(output: Tensor<4>, questions: &[Question], examples: &Examples) -> Tensor<1> {
+    let of = |number: fn(&Question) -> f64| each(questions, number, &examples.x0.device());
+    let target = examples.x0.clone() * of(|q| q.of_x0) + examples.epsilon.clone() * of(|q| q.of_epsilon);
+    mean((output - target).square()) * of(|q| q.weight).flatten(0, 3)
 }
 
 /// One number for each image, to be broadcast over it.

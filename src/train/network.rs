@@ -1,0 +1,109 @@
+//! A network that can be trained: all that training wants to know of one.
+
+use burn::tensor::Tensor;
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use crate::network::describe::{describe, describe_mlp};
+use crate::network::mlp::MlpConfig;
+use crate::network::on_burn::{Parameters, forward, forward_mlp};
+use crate::network::unet::{ClassEmbedding, TimeEmbedding, UNet2DConfig};
+
+/// A network's config, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Network {
+    /// diffusers' `UNet2DModel`, for images.
+    UNet(Box<UNet2DConfig>),
+    /// An MLP or RBF network, for points and bit strings.
+    Mlp(MlpConfig),
+}
+
+impl Network {
+    /// Reads and checks a config; `_class_name` says of what.
+    ///
+    /// # Errors
+    /// [`Error::Config`] and [`Error::Unsupported`].
+    pub fn parse(file: &str, object: &Map<String, Value>) -> Result<Self> {
+        let class = object.get("_class_name").and_then(Value::as_str);
+        if class.is_some_and(|class| MlpConfig::CLASSES.contains(&class)) {
+            return Ok(Self::Mlp(MlpConfig::parse(file, object)?));
+        }
+        Ok(Self::UNet(Box::new(UNet2DConfig::parse(file, object)?.0)))
+    }
+
+    /// Channels of what is noised.
+    #[must_use]
+    pub fn in_channels(&self) -> usize {
+        match self {
+            Self::UNet(config) => config.in_channels,
+            Self::Mlp(config) => config.in_channels,
+        }
+    }
+
+    /// Channels of the prediction.
+    #[must_use]
+    pub fn out_channels(&self) -> usize {
+        match self {
+            Self::UNet(config) => config.out_channels,
+            Self::Mlp(config) => config.out_channels,
+        }
+    }
+
+    /// What a class label is to it.
+    #[must_use]
+    pub fn class_embedding(&self) -> ClassEmbedding {
+        match self {
+            Self::UNet(config) => config.class_embedding,
+            Self::Mlp(_) => ClassEmbedding::None,
+        }
+    }
+
+    /// Whether images of this size can go through it.
+    ///
+    /// # Errors
+    /// [`Error::Option`] that says which can.
+    pub(super) fn check_size(&self, height: usize, width: usize) -> Result<()> {
+        match self {
+            Self::UNet(config) => config.check_size(height, width),
+            Self::Mlp(_) if (height, width) == (1, 1) => Ok(()),
+            Self::Mlp(_) => Err(Error::Option {
+                option: "size",
+                found: format!("{height}×{width}"),
+                expected: "1×1, as an MLP takes points, whose numbers are channels".to_owned(),
+            }),
+        }
+    }
+
+    /// Every parameter's key and shape, for images of this size.
+    pub(super) fn parameters(&self, height: usize, width: usize) -> Vec<(String, Vec<usize>)> {
+        match self {
+            Self::UNet(config) => describe(config, 1, height, width).parameters,
+            Self::Mlp(config) => describe_mlp(config, 1).parameters,
+        }
+    }
+
+    /// The key of the parameter that is not trained: random Fourier frequencies.
+    pub(super) fn frequencies(&self) -> Option<&'static str> {
+        match self {
+            Self::UNet(config) if config.time_embedding_type == TimeEmbedding::Fourier => {
+                Some("time_proj.weight")
+            }
+            _ => None,
+        }
+    }
+
+    /// One evaluation: see [`on_burn::forward`](forward).
+    pub(super) fn forward(
+        &self,
+        parameters: &Parameters,
+        frequencies: &[f32],
+        x: Tensor<4>,
+        told: &[f32],
+        labels: Option<&[f32]>,
+    ) -> Result<Tensor<4>> {
+        match self {
+            Self::UNet(config) => forward(config, parameters, frequencies, x, told, labels),
+            Self::Mlp(config) => forward_mlp(config, parameters, x, told),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The lineage's objectives, each in short on data whose answer is known.
+#![cfg(feature = "burn")]
+
+#[path = "../examples/lineage/recipes.rs"]
+mod recipes;
+#[path = "../examples/lineage/samplers.rs"]
+mod samplers;
+
+use std::sync::Arc;
+
+use burn::tensor::Device;
+use noiseball::prediction::Level;
+use noiseball::train::dataset::toy::Toy;
+use noiseball::train::{Dataset, Objective, Recipe, Trainer};
+use pollster::block_on;
+use serde_json::json;
+
+fn short(name: &str, steps: u64) -> (Arc<Dataset>, Recipe) {
+    let (toy, mut recipe) = recipes::recipe(name).unwrap();
+    recipe.steps = steps;
+    recipe.batch = 128;
+    recipe.optimiser.warmup = steps / 20;
+    recipe.unet.insert("width".to_owned(), json!(32));
+    if recipe.unet.contains_key("layers") {
+        recipe.unet.insert("layers".to_owned(), json!(2));
+    }
+    (Arc::new(toy.dataset(1 << 14, 0)), recipe)
+}
+
+fn trained(name: &str, steps: u64) -> Trainer {
+    let (data, recipe) = short(name, steps);
+    let mut trainer = Trainer::new(recipe, data, &Device::flex()).unwrap();
+    (0..steps).for_each(|_| trainer.step().unwrap());
+    block_on(trainer.losses()).unwrap();
+    trainer
+}
+
+/// E[x₀ | x] for the two Gaussians.
+fn exact(x: &[f32], level: Level) -> Vec<f32> {
+    let toy = Toy::TwoGaussians;
+    let s2 = toy.deviation().powi(2);
+    let variance = level.alpha.powi(2) * s2 + level.sigma.powi(2);
+    let gain = level.alpha * s2 / variance;
+    x.chunks_exact(2)
+        .flat_map(|p| {
+            let p = [f64::from(p[0]), f64::from(p[1])];
+            let centres = toy.centres();
+            let weight = |c: &[f64; 2]| {
+                let square = (p[0] - level.alpha * c[0]).powi(2) + (p[1] - level.alpha * c[1]).powi(2);
+                (-0.5 * square / variance).exp()
+            };
+            let total: f64 = centres.iter().map(weight).sum();
+            [0, 1].map(|axis| {
+                let mean = |c: &[f64; 2]| c[axis] + gain * (p[axis] - level.alpha * c[axis]);
+                (centres.iter().map(|c| weight(c) * mean(c)).sum::<f64>() / total) as f32
+            })
+        })
+        .collect()
+}
+
+/// Whatever a network is asked, what it says about x₀ is the posterior's mean.
+#[test]
+fn every_objective_learns_the_exact_denoiser() {
+    for objective in ["bound", "score", "ddpm", "edm", "flow"] {
+        let trainer = trained(&format!("two-gaussians-{objective}"), 400);
+        let network = block_on(trainer.averaged()).unwrap();
+        let clean = trainer.data();
+        let total = network.schedule().train_timesteps();
+        let (mut error, mut spread) = (0.0f64, 0.0f64);
+        for timestep in [total / 3, total / 2, 2 * total / 3] {
+            let level = network.level(timestep);
+            let mut x = vec![0.0; 1000];
+            let mut noise = vec![0.0; 1000];
+            noiseball::rng::Normals::normals(
+                &mut noiseball::rng::Generator::philox(2).unwrap(),
+                timestep as u32,
+                500,
+                &mut noise,
+            );
+            for (i, point) in x.chunks_mut(2).enumerate() {
+                clean.image(i, false, point);
+            }
+            let x: Vec<f32> =
+                x.iter().zip(&noise).map(|(x, z)| level.alpha as f32 * x + level.sigma as f32 * z).collect();
+            let found = block_on(network.denoise(&x, [500, 2, 1, 1], timestep, None)).unwrap().x0;
+            let expected = exact(&x, level);
+            error += found.iter().zip(&expected).map(|(f, e)| f64::from(f - e).powi(2)).sum::<f64>();
+            spread += expected.iter().map(|e| f64::from(*e).powi(2)).sum::<f64>();
+        }
+        let error = (error / spread).sqrt();
+        println!("{objective}: {error:.3} of the denoiser's own size");
+        assert!(error < 0.15, "{objective}: {error}");
+    }
+}
+
+/// Their samples are the data: two modes, each of its deviation.
+#[test]
+fn every_objective_samples_the_data() {
+    for objective in ["bound", "score", "ddpm", "edm", "flow"] {
+        let trainer = trained(&format!("two-gaussians-{objective}"), 400);
+        let mut network = block_on(trainer.averaged()).unwrap();
+        let points = samplers::sample(&mut network, trainer.recipe().objective, 1000, 1).unwrap();
+        let counts = Toy::TwoGaussians.histogram(&points);
+        let across = points.chunks_exact(2).map(|p| f64::from(p[1]).powi(2)).sum::<f64>() / 1000.0;
+        println!("{objective}: {counts:?}, deviation {:.3}", across.sqrt());
+        assert!(counts.iter().all(|c| *c > 400), "{objective}: {counts:?}");
+        assert!((across.sqrt() - 0.3).abs() < 0.06, "{objective}: deviation {}", across.sqrt());
+    }
+}
+
+/// The bound learns β: a resumed run, whose learned β and averages are in its state, ends in the same bytes.
+#[test]
+fn resumed_runs_of_points_and_bits_end_in_the_same_bytes() {
+    for (name, class) in [("ring-bound", "MLP"), ("ring-bound", "RBFNetwork"), ("heartbeat", "MLP")] {
+        let (data, mut recipe) = short(name, 6);
+        recipe.unet.insert("_class_name".to_owned(), json!(class));
+        let new = || Trainer::new(recipe.clone(), data.clone(), &Device::flex()).unwrap();
+        let finish = |mut trainer: Trainer| {
+            while trainer.step_number() < 6 {
+                trainer.step().unwrap();
+            }
+            block_on(trainer.save()).unwrap()
+        };
+        let mut half = new();
+        (0..3).for_each(|_| half.step().unwrap());
+        let state = block_on(half.save()).unwrap();
+        let resumed = Trainer::resume("state", &state, data.clone(), &Device::flex()).unwrap();
+        let whole = new();
+        let start = block_on(whole.averaged()).unwrap().level(1);
+        assert!(finish(whole) == finish(resumed), "{name} with {class}");
+        if recipe.objective == Objective::Bound {
+            let learned = block_on(half.averaged()).unwrap();
+            assert_ne!(learned.level(1), start);
+            let first = learned.schedule().level(0);
+            assert!((learned.level(0).sigma / first.sigma - 1.0).abs() < 1e-9, "the first β is not learned");
+        }
+    }
+}
+
+#[test]
+fn an_rbf_network_learns_too() {
+    let (data, mut recipe) = short("two-gaussians-ddpm", 200);
+    recipe.unet.insert("_class_name".to_owned(), json!("RBFNetwork"));
+    let mut trainer = Trainer::new(recipe, data, &Device::flex()).unwrap();
+    (0..200).for_each(|_| trainer.step().unwrap());
+    let losses = block_on(trainer.losses()).unwrap();
+    let mean = |part: &[noiseball::train::Loss]| part.iter().map(|l| l.mean).sum::<f32>() / part.len() as f32;
+    let (before, after) = (mean(&losses[..10]), mean(&losses[180..]));
+    assert!(after < 0.6 * before, "{before} to {after}");
+}
+
+/// diffusers has neither these networks nor these objectives.
+#[test]
+fn what_diffusers_could_not_open_is_no_checkpoint() {
+    for objective in ["bound", "score", "ddpm", "edm", "flow"] {
+        let (data, recipe) = short(&format!("ring-{objective}"), 1);
+        let trainer = Trainer::new(recipe, data, &Device::flex()).unwrap();
+        assert_eq!(block_on(trainer.checkpoint()).unwrap_err().kind(), "unsupported-architecture");
+    }
+}
+
+#[test]
+fn recipes_that_make_no_sense_are_refused() {
+    let refused = |name: &str, change: fn(&mut Recipe)| {
+        let (data, mut recipe) = short(name, 10);
+        assert!(recipe.check(&data).is_ok());
+        change(&mut recipe);
+        recipe.check(&data).is_err()
+    };
+    assert!(refused("ring-bound", |r| r.objective = Objective::Simple));
+    assert!(refused("ring-ddpm", |r| r.objective = Objective::Bound));
+    assert!(
+        refused("ring-score", |r| r.objective = Objective::ScoreMatching { sigma_min: 1.0, sigma_max: 0.1 })
+    );
+    assert!(
+        refused("ring-edm", |r| r.objective = Objective::Edm { sigma_data: 0.0, mean: 0.0, deviation: 1.0 })
+    );
+    assert!(refused("heartbeat", |r| {
+        r.scheduler.insert("num_train_timesteps".to_owned(), json!(1));
+    }));
+    assert!(refused("ring-ddpm", |r| {
+        r.unet.insert("width".to_owned(), json!(0));
+    }));
+    assert!(refused("ring-ddpm", |r| {
+        r.unet.insert("in_channels".to_owned(), json!(3));
+    }));
+}
