@@ -66,7 +66,7 @@ fn every_objective_learns_the_exact_denoiser() {
         let network = block_on(trainer.averaged()).unwrap();
         let clean = trainer.data();
         let total = network.schedule().train_timesteps();
-        let (mut error, mut spread) = (0.0f64, 0.0f64);
+        let mut error = 0.0f64;
         for timestep in [total / 3, total / 2, 2 * total / 3] {
             let level = network.level(timestep);
             let mut x = vec![0.0; 1000];
@@ -84,12 +84,13 @@ fn every_objective_learns_the_exact_denoiser() {
                 x.iter().zip(&noise).map(|(x, z)| level.alpha as f32 * x + level.sigma as f32 * z).collect();
             let found = block_on(network.denoise(&x, [500, 2, 1, 1], timestep, None)).unwrap().x0;
             let expected = exact(&x, level);
-            error += found.iter().zip(&expected).map(|(f, e)| f64::from(f - e).powi(2)).sum::<f64>();
-            spread += expected.iter().map(|e| f64::from(*e).powi(2)).sum::<f64>();
+            // Where there is more noise than image, x̂₀'s error is that of ε̂ many times over.
+            let share = (level.alpha / level.sigma).min(1.0);
+            let square: f64 = found.iter().zip(&expected).map(|(f, e)| f64::from(f - e).powi(2)).sum();
+            error = error.max(share * (square / 1000.0).sqrt());
         }
-        let error = (error / spread).sqrt();
-        println!("{objective}: {error:.3} of the denoiser's own size");
-        assert!(error < 0.15, "{objective}: {error}");
+        println!("{objective}: {error:.3}");
+        assert!(error < 0.2, "{objective}: {error}");
     }
 }
 

@@ -21,7 +21,9 @@ fn main() -> Result<()> {
     let (toy, recipe) = recipes::recipe(&name).ok_or_else(|| Error::Option {
         option: "recipe",
         found: format!("{name:?}"),
-        expected: recipes::NAMES.to_owned(),
+        expected: "swiss-roll, heartbeat, or DATA-OBJECTIVE with DATA one of two-gaussians, ring, grid and OBJECTIVE \
+                   one of bound, score, ddpm, edm, flow"
+            .to_owned(),
     })?;
     let trainer = train(toy, recipe)?;
     match toy {

@@ -4,12 +4,8 @@ use noiseball::train::dataset::toy::Toy;
 use noiseball::train::{Average, Objective, Optimiser, Recipe};
 use serde_json::{Map, Value, json};
 
-/// The names that [`recipe`] knows.
-pub const NAMES: &str = "swiss-roll, heartbeat, or DATA-OBJECTIVE with DATA one of two-gaussians, ring, grid and \
-                         OBJECTIVE one of bound, score, ddpm, edm, flow";
-
 /// The data and the recipe of a name.
-pub fn recipe(name: &str) -> Option<(Toy, Recipe)> {
+pub(crate) fn recipe(name: &str) -> Option<(Toy, Recipe)> {
     match name {
         "swiss-roll" => return Some((Toy::SwissRoll, swiss_roll())),
         "heartbeat" => return Some((Toy::Heartbeat, heartbeat())),
@@ -52,22 +48,26 @@ fn base(network: Value, scheduler: Value, objective: Objective, steps: u64, batc
     }
 }
 
-/// β of `total` steps whose noise-to-signal ratio grows evenly from `first` to `last`: where learning begins.
+/// β of `total` steps whose noise-to-signal ratio grows evenly from `first` to `last`: where learning begins. To six
+/// digits, which JSON gives back as they were.
 fn geometric(total: i32, first: f64, last: f64) -> Vec<f64> {
     let ratio =
         |t: i32| if t < 0 { 0.0 } else { first * (last / first).powf(f64::from(t) / f64::from(total - 1)) };
-    (0..total).map(|t| 1.0 - (1.0 + ratio(t - 1)) / (1.0 + ratio(t))).collect()
+    let rounded = |beta: f64| format!("{beta:.5e}").parse().unwrap_or(beta);
+    (0..total).map(|t| rounded(1.0 - (1.0 + ratio(t - 1)) / (1.0 + ratio(t)))).collect()
 }
 
 /// 40 steps, as the paper's figure 1 has them. The first, which is not learned, has a deviation of 0.001.
 fn swiss_roll() -> Recipe {
-    base(
-        json!({"_class_name": "MLP", "in_channels": 2, "out_channels": 4, "width": 128, "layers": 3}),
+    let mut recipe = base(
+        json!({"_class_name": "MLP", "in_channels": 2, "out_channels": 4, "width": 64, "layers": 3}),
         json!({"num_train_timesteps": 40, "trained_betas": geometric(40, 1e-6, 30.0)}),
         Objective::Bound,
-        12_000,
+        8000,
         256,
-    )
+    );
+    recipe.optimiser.learning_rate = 4e-3;
+    recipe
 }
 
 /// 2000 steps, as in the paper.

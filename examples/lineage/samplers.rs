@@ -7,7 +7,12 @@ use noiseball::{Result, prediction::Level};
 use pollster::block_on;
 
 /// `count` points of a network on the plane, `[count, 2]`.
-pub fn sample(network: &mut Averaged, objective: Objective, count: usize, seed: u64) -> Result<Vec<f32>> {
+pub(crate) fn sample(
+    network: &mut Averaged,
+    objective: Objective,
+    count: usize,
+    seed: u64,
+) -> Result<Vec<f32>> {
     let shape = [count, 2, 1, 1];
     let mut noise = Generator::philox(seed)?;
     match objective {

@@ -106,19 +106,24 @@ impl Layout {
 
     /// The vector's pieces as parameters.
     pub(super) fn parameters(&self, vector: &Tensor<1>) -> Parameters {
+        self.cut(vector, |parameter| parameter)
+    }
+
+    /// The parameters as leaves that collect gradients. They are made in order: the order decides that of sums in the
+    /// backward pass, and so the last bits of a run.
+    pub(super) fn leaves(&self, vector: &Tensor<1>) -> Parameters {
+        self.cut(vector, Parameter::leaf)
+    }
+
+    fn cut(&self, vector: &Tensor<1>, finish: impl Fn(Parameter) -> Parameter) -> Parameters {
         let mut at = 0;
         let parameter = |(key, shape): &(String, Vec<usize>)| {
             let len: usize = shape.iter().product();
             let piece = vector.clone().slice([at..at + len]);
             at += len;
-            (key.clone(), Parameter::new(piece, shape))
+            (key.clone(), finish(Parameter::new(piece, shape)))
         };
         self.keys.iter().map(parameter).collect()
-    }
-
-    /// The parameters as leaves that collect gradients.
-    pub(super) fn leaves(&self, vector: &Tensor<1>) -> Parameters {
-        self.parameters(vector).into_iter().map(|(key, parameter)| (key, parameter.leaf())).collect()
     }
 
     /// What the objective learned, the end of the vector.

@@ -183,7 +183,7 @@ mod tests {
     fn the_bound_of_a_gaussian_is_its_likelihood() {
         let schedule = schedule();
         for deviation in [1.0, 0.5f64] {
-            let examples = examples(deviation as f32, 400);
+            let examples = examples(deviation as f32, 3000);
             let timesteps = examples.timesteps.clone();
             let device = Device::flex();
             let exact = |x: Tensor<4>, _: &[f32]| {
@@ -204,7 +204,7 @@ mod tests {
             let found = mean(values(losses(&schedule, &zeros(), &examples, exact).unwrap()));
             let square = 2.0 * mean(values(examples.x0.square())) / deviation.powi(2);
             let truth = (TAU * deviation.powi(2)).log2() + 0.5 * square / LN_2;
-            assert!((found - truth).abs() < 0.03, "deviation {deviation}: {found} bits, not {truth}");
+            assert!((found - truth).abs() < 0.15, "deviation {deviation}: {found} bits, not {truth}");
         }
     }
 

@@ -231,7 +231,8 @@ impl Objective {
         match self {
             Self::Bound => bound::denoise(schedule, learned, x, timestep, network),
             Self::Binomial => {
-                let x0 = (network(x, timestep as f32)? * 0.5).tanh();
+                let answer = network(x.clone(), timestep as f32)?;
+                let x0 = binomial::x0(schedule.train_timesteps(), timestep, x, answer);
                 Ok(Denoised { x0, log_variance: None })
             }
             _ => {
