@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::Device;
+use noiseball::rng::{Generator, Normals};
 use noiseball::train::dataset::toy::{ROLL_DEVIATION, Toy, roll_entropy};
-use noiseball::train::{Batch, Dataset, Recipe, Trainer};
+use noiseball::train::{Batch, Dataset, Objective, Recipe, Trainer};
 use noiseball::{Error, Result};
 use pollster::block_on;
 
@@ -28,17 +29,17 @@ fn main() -> Result<()> {
     let trainer = train(toy, recipe)?;
     match toy {
         Toy::SwissRoll => {
-            let bound = bound(&trainer, &toy.dataset(20_000, 1))?;
+            let (bound, error) = bound(&trainer, &toy.dataset(20_000, 1), 39)?;
             let identity = -(std::f64::consts::TAU.log2() + std::f64::consts::LOG2_E);
             eprintln!(
-                "K on 20,000 held-out points: {bound:.3} bits, {:.3} more than N(0, 1)'s",
+                "K on 20,000 held-out points: {bound:.3} ± {error:.3} bits, {:.3} more than N(0, 1)'s",
                 bound - identity
             );
             eprintln!("the data's own log density: {:.3} bits", -roll_entropy(ROLL_DEVIATION));
         }
         Toy::Heartbeat => {
-            let bound = bound(&trainer, &toy.dataset(100_000, 1))?;
-            eprintln!("K: {bound:.3} bits; the truth is {:.3}", -5f64.log2());
+            let (bound, error) = bound(&trainer, &toy.dataset(100_000, 1), 4)?;
+            eprintln!("K: {bound:.3} ± {error:.3} bits; the truth is {:.3}", -5f64.log2());
         }
         _ => {
             let points =
@@ -82,31 +83,38 @@ fn train(toy: Toy, recipe: Recipe) -> Result<Trainer> {
     Ok(trainer)
 }
 
-/// K in bits over a data set: minus the mean of the loss, which is -K of each item at one timestep.
-fn bound(trainer: &Trainer, data: &Dataset) -> Result<f64> {
+/// K in bits over a data set, each item at `passes` timesteps, and its standard error. K is minus the mean of the loss,
+/// which is an item's -K by one timestep alone.
+fn bound(trainer: &Trainer, data: &Dataset, passes: usize) -> Result<(f64, f64)> {
+    const PART: usize = 10_000;
     let schedule = trainer.recipe().check(data)?.1;
-    let first = usize::from(data.image_len() == 2);
+    // The first step of the bound for points is fixed.
+    let first = usize::from(trainer.recipe().objective == Objective::Bound);
     let timesteps = schedule.train_timesteps() - first;
-    let part = 10_000;
-    let mut sum = 0.0;
-    for start in (0..data.len()).step_by(part) {
-        let range = start..(start + part).min(data.len());
-        let mut batch = Batch::default();
-        for index in range {
-            let mut item = vec![0.0; data.image_len()];
-            data.image(index, false, &mut item);
-            batch.images.extend(&item);
-            // Every timestep as often, whatever the data's order.
-            batch.timesteps.push(first + index % timesteps);
+    let mut noise = Generator::philox(7)?;
+    let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
+    for pass in 0..passes {
+        for start in (0..data.len()).step_by(PART) {
+            let range = start..(start + PART).min(data.len());
+            let mut images = vec![0.0; range.len() * data.image_len()];
+            for (index, item) in range.clone().zip(images.chunks_mut(data.image_len())) {
+                data.image(index, false, item);
+            }
+            let mut batch = Batch {
+                noise: vec![0.0; images.len()],
+                images,
+                timesteps: range.map(|index| first + (index + pass) % timesteps).collect(),
+                labels: None,
+            };
+            let draw = (pass * data.len() + start) / PART;
+            noise.normals(draw as u32, batch.timesteps.len(), &mut batch.noise);
+            for loss in block_on(trainer.held_out(&batch))? {
+                sum += f64::from(loss);
+                squares += f64::from(loss).powi(2);
+                count += 1.0;
+            }
         }
-        batch.noise = vec![0.0; batch.images.len()];
-        noiseball::rng::Normals::normals(
-            &mut noiseball::rng::Generator::philox(7)?,
-            (start / part) as u32,
-            batch.timesteps.len(),
-            &mut batch.noise,
-        );
-        sum += block_on(trainer.held_out(&batch))?.iter().map(|v| f64::from(*v)).sum::<f64>();
     }
-    Ok(-sum / data.len() as f64)
+    let mean = sum / count;
+    Ok((-mean, ((squares / count - mean * mean) / count).sqrt()))
 }

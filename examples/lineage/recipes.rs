@@ -36,7 +36,7 @@ fn base(network: Value, scheduler: Value, objective: Objective, steps: u64, batc
         batch,
         accumulate: 1,
         optimiser: Optimiser {
-            learning_rate: 2e-3,
+            learning_rate: 4e-3,
             warmup: steps / 20,
             betas: [0.9, 0.99],
             weight_decay: 1e-4,
@@ -59,15 +59,13 @@ fn geometric(total: i32, first: f64, last: f64) -> Vec<f64> {
 
 /// 40 steps, as the paper's figure 1 has them. The first, which is not learned, has a deviation of 0.001.
 fn swiss_roll() -> Recipe {
-    let mut recipe = base(
+    base(
         json!({"_class_name": "MLP", "in_channels": 2, "out_channels": 4, "width": 64, "layers": 3}),
         json!({"num_train_timesteps": 40, "trained_betas": geometric(40, 1e-6, 30.0)}),
         Objective::Bound,
         8000,
         256,
-    );
-    recipe.optimiser.learning_rate = 4e-3;
-    recipe
+    )
 }
 
 /// 2000 steps, as in the paper.
@@ -105,5 +103,5 @@ fn plane(objective: &str) -> Option<Recipe> {
     };
     let network =
         json!({"_class_name": "MLP", "in_channels": 2, "out_channels": channels, "width": 64, "layers": 3});
-    Some(base(network, scheduler, objective, 4000, 256))
+    Some(base(network, scheduler, objective, 8000, 256))
 }

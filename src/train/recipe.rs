@@ -198,6 +198,23 @@ impl Recipe {
         Some(Labels { names, null_label: null })
     }
 
+    /// Whether what it trains can be written as a checkpoint that diffusers opens.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a network or an objective that diffusers has not.
+    pub fn check_export(&self) -> Result<()> {
+        let class = self.unet.get("_class_name").and_then(Value::as_str).unwrap_or("UNet2DModel");
+        if class == "UNet2DModel" && self.objective.is_of_diffusers() {
+            return Ok(());
+        }
+        Err(Error::Unsupported {
+            what: format!("a checkpoint of {class} trained for {:?}", self.objective),
+            why: "diffusers has no such model or no scheduler for it. Train a UNet2DModel for simple, min-snr or \
+                  hybrid, or keep the run's state"
+                .to_owned(),
+        })
+    }
+
     /// Reads and checks the recipe for a data set.
     ///
     /// # Errors

@@ -396,12 +396,7 @@ impl Trainer {
     }
 
     pub(super) fn checkpoint_of(&self, values: Vec<f32>) -> Result<Checkpoint> {
-        if !matches!(self.network, Network::UNet(_)) || !self.recipe.objective.is_of_diffusers() {
-            return Err(Error::Unsupported {
-                what: format!("a checkpoint of this network and {:?}", self.recipe.objective),
-                why: "diffusers has no model or no scheduler for it. Save the run's state instead".to_owned(),
-            });
-        }
+        self.recipe.check_export()?;
         let mut weights = Weights::default();
         for (key, shape, piece) in self.layout.pieces(&values, &self.frequencies) {
             weights.insert(key, Stored::from_f32(&shape, piece));

@@ -203,6 +203,7 @@ fn recipe(arguments: &Arguments, base: Recipe, data: &Dataset) -> Result<Recipe>
         recipe.seed = seed;
     }
     recipe.check(data)?;
+    recipe.check_export()?;
     Ok(recipe)
 }
 
