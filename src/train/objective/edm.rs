@@ -28,3 +28,34 @@ pub(super) fn question(
         weight: 1.0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Inputs and targets of unit variance at every level (appendix B.6), and `D = c_skip x + c_out F` with
+    /// `c_out² = σ² σ_data² / (σ² + σ_data²)`.
+    #[test]
+    fn the_network_sees_and_answers_unit_variance() {
+        let data = 0.7f64;
+        for timestep in [0, 300, 500, 999] {
+            let q = question(timestep, 1000, data, -1.2, 1.2);
+            let sigma = q.level.sigma;
+            let variance = |of_x0: f64, of_epsilon: f64| (of_x0 * data).powi(2) + of_epsilon.powi(2);
+            assert!((variance(q.input, q.input * sigma) - 1.0).abs() < 1e-9);
+            assert!((variance(q.of_x0, q.of_epsilon) - 1.0).abs() < 1e-9);
+            let (skip, out) = q.x0();
+            assert!((skip - data * data / (sigma * sigma + data * data)).abs() < 1e-9, "{skip}");
+            assert!((out - sigma * data / sigma.hypot(data)).abs() < 1e-9, "{out}");
+            assert!((q.told - sigma.ln() / 4.0).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn the_logarithms_of_sigma_are_normal() {
+        let logs: Vec<f64> = (0..1000).map(|t| question(t, 1000, 1.0, -1.2, 1.2).level.sigma.ln()).collect();
+        let mean = logs.iter().sum::<f64>() / 1000.0;
+        let variance = logs.iter().map(|l| (l - mean).powi(2)).sum::<f64>() / 1000.0;
+        assert!((mean + 1.2).abs() < 1e-6 && (variance.sqrt() - 1.2).abs() < 0.01, "{mean} {variance}");
+    }
+}

@@ -16,3 +16,17 @@ pub(super) fn question(timestep: usize, total: usize) -> Question {
         weight: 1.0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_is_the_velocity_of_the_path() {
+        let (early, late) = (question(499, 1000), question(500, 1000));
+        let velocity = |from: f64, to: f64| (to - from) * 1000.0;
+        assert!((velocity(early.level.alpha, late.level.alpha) - early.of_x0).abs() < 1e-9);
+        assert!((velocity(early.level.sigma, late.level.sigma) - early.of_epsilon).abs() < 1e-9);
+        assert_eq!(question(999, 1000).level, Level { alpha: 0.0, sigma: 1.0 });
+    }
+}

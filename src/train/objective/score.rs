@@ -17,3 +17,25 @@ pub(super) fn question(rung: usize, total: usize, sigma_min: f64, sigma_max: f64
         weight: 0.5,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With all data at 0 the score is `-x/σ²`, and the terms of all rungs are as large.
+    #[test]
+    fn the_answer_is_the_score_on_a_geometric_ladder() {
+        let ladder: Vec<Question> = (0..10).map(|i| question(i, 10, 0.01, 1.0)).collect();
+        let sigma = |i: usize| ladder[i].level.sigma;
+        assert!((sigma(0) - 0.01).abs() < 1e-12 && (sigma(9) - 1.0).abs() < 1e-12);
+        for (i, q) in ladder.iter().enumerate() {
+            assert!(i == 0 || (sigma(i) / sigma(i - 1) - 100f64.powf(1.0 / 9.0)).abs() < 1e-9);
+            let (epsilon, x) = (0.3, 0.3 * sigma(i));
+            let score = q.of_epsilon * epsilon / sigma(i);
+            assert!((score + x / sigma(i).powi(2)).abs() < 1e-9);
+            // ½ λ ‖s‖² = ½ ‖ε‖².
+            let cost = q.weight * (q.of_epsilon * epsilon).powi(2);
+            assert!((cost - 0.5 * epsilon * epsilon).abs() < 1e-12);
+        }
+    }
+}
