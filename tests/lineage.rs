@@ -89,7 +89,6 @@ fn every_objective_learns_the_exact_denoiser() {
             let square: f64 = found.iter().zip(&expected).map(|(f, e)| f64::from(f - e).powi(2)).sum();
             error = error.max(share * (square / 1000.0).sqrt());
         }
-        println!("{objective}: {error:.3}");
         assert!(error < 0.2, "{objective}: {error}");
     }
 }
@@ -103,7 +102,6 @@ fn every_objective_samples_the_data() {
         let points = samplers::sample(&mut network, trainer.recipe().objective, 1000, 1).unwrap();
         let counts = Toy::TwoGaussians.histogram(&points);
         let across = points.chunks_exact(2).map(|p| f64::from(p[1]).powi(2)).sum::<f64>() / 1000.0;
-        println!("{objective}: {counts:?}, deviation {:.3}", across.sqrt());
         assert!(counts.iter().all(|c| *c > 400), "{objective}: {counts:?}");
         assert!((across.sqrt() - 0.3).abs() < 0.06, "{objective}: deviation {}", across.sqrt());
     }

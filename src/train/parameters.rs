@@ -119,7 +119,7 @@ impl Layout {
         let mut at = 0;
         let parameter = |(key, shape): &(String, Vec<usize>)| {
             let len: usize = shape.iter().product();
-            let piece = vector.clone().slice([at..at + len]);
+            let piece = vector.clone().narrow(0, at, len);
             at += len;
             (key.clone(), finish(Parameter::new(piece, shape)))
         };

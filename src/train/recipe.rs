@@ -102,7 +102,7 @@ impl Recipe {
         // Down to 4 to 8 pixels.
         let levels = match height.max(width) {
             ..=8 => 2,
-            ..=16 => 3,
+            9..=16 => 3,
             _ => 4,
         };
         let levels = if height.max(width) <= 32 && preset != Preset::Medium { levels.min(3) } else { levels };

@@ -141,7 +141,6 @@ mod tests {
         let entropy = 5f64.log2();
         let [few, many] =
             [(20, 400), (400, 20)].map(|(total, each)| bound(total, each, |x, told| exact(total, x, told)));
-        println!("K of the exact network: {:.3} with 20 steps, {:.3} with 400", -few, -many);
         assert!(many > entropy - 0.05 && many < entropy + 0.1, "{many} bits");
         assert!(few > many + 0.05, "{few} bits with fewer steps");
     }
