@@ -161,7 +161,11 @@ fn ten_steps_agree(device: &Device, bound: f64) {
                 }
             }
         }
-        eprintln!("{name}: weights {:.1e}, averages {:.1e} of their norm", worst[0] * bound, worst[1] * bound);
+        eprintln!(
+            "{name}: weights {:.1e}, averages {:.1e} of their norm",
+            worst[0] * bound,
+            worst[1] * bound
+        );
     }
 }
 
