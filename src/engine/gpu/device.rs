@@ -357,6 +357,8 @@ impl Gpu {
     /// # Errors
     /// What has gone wrong on the device.
     pub(super) async fn wait(&self, pending: &Pending) -> Result<()> {
+        // Nobody calls back for what was asked of a device that had been lost by then.
+        self.check()?;
         // Browsers call back by themselves; natively somebody has to wait for the device.
         #[cfg(not(target_arch = "wasm32"))]
         {
