@@ -1,14 +1,15 @@
 //! Where a network runs: the CPU, or a GPU that wgpu reaches.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+
 use serde::Serialize;
 
 use crate::engine::cpu::CpuNetwork;
 #[cfg(feature = "gpu")]
 use crate::engine::gpu::{Gpu, GpuNetwork};
 use crate::engine::parameters::Storage;
-#[cfg(not(feature = "gpu"))]
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::network::unet::UNet2DConfig;
 
 /// The kind of a [`Device`].
@@ -32,12 +33,31 @@ enum Place {
     Gpu(Gpu),
 }
 
-/// A network with its parameters on a device.
-#[derive(Debug)]
+/// A network with its parameters on a device. Clones are the same network.
+#[derive(Clone, Debug)]
 pub(crate) enum Network {
-    Cpu(Box<CpuNetwork>),
+    Cpu(Shared<CpuNetwork>),
     #[cfg(feature = "gpu")]
-    Gpu(Box<GpuNetwork>),
+    Gpu(Shared<GpuNetwork>),
+}
+
+/// The network in the hands of the one run that goes on.
+#[derive(Debug)]
+pub(crate) enum LentNetwork {
+    Cpu(Lent<CpuNetwork>),
+    #[cfg(feature = "gpu")]
+    Gpu(Lent<GpuNetwork>),
+}
+
+/// Something that one at a time may have: where it is while nobody has it.
+#[derive(Debug)]
+pub(crate) struct Shared<T>(Arc<Mutex<Option<Box<T>>>>);
+
+/// Something shared that one has; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Lent<T> {
+    place: Shared<T>,
+    thing: Option<Box<T>>,
 }
 
 impl Device {
@@ -67,6 +87,18 @@ impl Device {
             return Self(Place::Gpu(gpu));
         }
         Self::cpu()
+    }
+
+    /// Whether the device still works. One that does not stays that way: what is on it has to be loaded again, on another.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], and [`Error::OutOfMemory`] where the graphics API ran out of memory at an unknown place.
+    pub fn check(&self) -> Result<()> {
+        match &self.0 {
+            Place::Cpu => Ok(()),
+            #[cfg(feature = "gpu")]
+            Place::Gpu(gpu) => gpu.check(),
+        }
     }
 
     /// CPU or GPU.
@@ -101,16 +133,35 @@ impl Device {
         take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Network> {
         match &self.0 {
-            Place::Cpu => Ok(Network::Cpu(Box::new(CpuNetwork::new(config.clone(), take)?))),
+            Place::Cpu => Ok(Network::Cpu(Shared::new(CpuNetwork::new(config.clone(), take)?))),
             #[cfg(feature = "gpu")]
             Place::Gpu(gpu) => {
-                Ok(Network::Gpu(Box::new(GpuNetwork::new(gpu, config.clone(), storage, take).await?)))
+                Ok(Network::Gpu(Shared::new(GpuNetwork::new(gpu, config.clone(), storage, take).await?)))
             }
         }
     }
 }
 
+#[cfg(feature = "gpu")]
+impl From<Gpu> for Device {
+    fn from(gpu: Gpu) -> Self {
+        Self(Place::Gpu(gpu))
+    }
+}
+
 impl Network {
+    /// # Errors
+    /// [`Error::Busy`] while somebody else has it.
+    pub(crate) fn lend(&self) -> Result<LentNetwork> {
+        match self {
+            Network::Cpu(network) => network.lend().map(LentNetwork::Cpu),
+            #[cfg(feature = "gpu")]
+            Network::Gpu(network) => network.lend().map(LentNetwork::Gpu),
+        }
+    }
+}
+
+impl LentNetwork {
     /// One evaluation; see [`CpuNetwork::evaluate`].
     pub(crate) async fn evaluate(
         &mut self,
@@ -120,9 +171,52 @@ impl Network {
         labels: Option<&[f32]>,
     ) -> Result<Vec<f32>> {
         match self {
-            Network::Cpu(network) => network.evaluate(x, shape, timesteps, labels),
+            LentNetwork::Cpu(network) => network.evaluate(x, shape, timesteps, labels),
             #[cfg(feature = "gpu")]
-            Network::Gpu(network) => network.evaluate(x, shape, timesteps, labels).await,
+            LentNetwork::Gpu(network) => network.evaluate(x, shape, timesteps, labels).await,
         }
+    }
+}
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Shared<T> {
+    fn new(thing: T) -> Self {
+        Self(Arc::new(Mutex::new(Some(Box::new(thing)))))
+    }
+
+    fn lend(&self) -> Result<Lent<T>> {
+        let thing = self.0.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(Error::Busy)?;
+        Ok(Lent { place: self.clone(), thing: Some(thing) })
+    }
+}
+
+impl<T> Deref for Lent<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match &self.thing {
+            Some(thing) => thing,
+            None => unreachable!("it is given back only when this is dropped"),
+        }
+    }
+}
+
+impl<T> DerefMut for Lent<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        match &mut self.thing {
+            Some(thing) => thing,
+            None => unreachable!("it is given back only when this is dropped"),
+        }
+    }
+}
+
+impl<T> Drop for Lent<T> {
+    fn drop(&mut self) {
+        *self.place.0.lock().unwrap_or_else(PoisonError::into_inner) = self.thing.take();
     }
 }

@@ -10,6 +10,7 @@ pub mod picture;
 pub mod prediction;
 pub mod rng;
 pub mod sampler;
+pub mod sampling;
 pub mod schedule;
 #[cfg(feature = "burn")]
 pub mod train;
@@ -19,5 +20,6 @@ pub mod web;
 pub use checkpoint::Checkpoint;
 pub use device::{Device, DeviceKind};
 pub use error::{Error, Result};
-pub use model::{Model, Rng, SampleOptions, Sampling};
+pub use model::{Model, Rng, SampleOptions};
 pub use sampler::SamplerKind;
+pub use sampling::Sampling;

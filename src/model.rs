@@ -1,7 +1,7 @@
 //! A checkpoint on a device, ready to sample.
 
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 use crate::network::describe::{Description, describe};
 use crate::network::unet::{ClassEmbedding, UNet2DConfig};
 use crate::rng::Generator;
-use crate::sampler::{Evaluate, Options, Run, SamplerKind, Step};
+use crate::sampler::{Options, SamplerKind};
+use crate::sampling::Sampling;
 use crate::schedule::Schedule;
 
 /// The name that errors give to the network's configuration.
@@ -188,13 +189,11 @@ const MAX_BATCH: usize = 1024;
 /// A checkpoint on a device.
 #[derive(Clone)]
 pub struct Model {
-    network: Place,
+    device: Device,
+    network: Network,
     architecture: Arc<Architecture>,
     info: Arc<Info>,
 }
-
-/// Where the network is while no run has it.
-type Place = Arc<Mutex<Option<Network>>>;
 
 impl Model {
     /// Checks the weights against the configuration and uploads them, one tensor after the other: a tensor of the
@@ -243,7 +242,8 @@ impl Model {
             device: DeviceInfo { kind: device.kind(), name: device.name().to_owned() },
         };
         Ok(Self {
-            network: Arc::new(Mutex::new(Some(network))),
+            device: device.clone(),
+            network,
             architecture: Arc::new(architecture),
             info: Arc::new(info),
         })
@@ -262,6 +262,14 @@ impl Model {
     #[must_use]
     pub fn info(&self) -> &Info {
         &self.info
+    }
+
+    /// Whether the model's device still works: see [`Device::check`]. Where it does not, load the model again.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check(&self) -> Result<()> {
+        self.device.check()
     }
 
     /// Starts a run; nothing is computed before its first step. One run at a time: the next can start when this one
@@ -295,82 +303,6 @@ impl Model {
         let timesteps = vec![1.0; options.batch];
         a.unet.conditioning(&timesteps, labels.as_deref(), &[])?;
         let shape = [options.batch, a.unet.in_channels, a.size[0], a.size[1]];
-        let run = Run::new(description, shape, generator)?;
-        let network = Borrowed::take(&self.network)?;
-        let architecture = self.architecture.clone();
-        Ok(Sampling { run, architecture, network: Some(Labelled { network, labels }) })
-    }
-}
-
-/// The network in the hands of the one run that goes on; given back when dropped.
-struct Borrowed {
-    place: Place,
-    network: Option<Network>,
-}
-
-impl Borrowed {
-    fn take(place: &Place) -> Result<Self> {
-        let network = place.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(Error::Busy)?;
-        Ok(Self { place: place.clone(), network: Some(network) })
-    }
-}
-
-impl Drop for Borrowed {
-    fn drop(&mut self) {
-        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = self.network.take();
-    }
-}
-
-/// A run of a sampler on a model. To stop it, drop it between two steps.
-pub struct Sampling {
-    run: Run<Generator>,
-    architecture: Arc<Architecture>,
-    /// Given back as soon as the run has ended.
-    network: Option<Labelled>,
-}
-
-impl Sampling {
-    /// What is being sampled from; its schedule says how noisy a timestep is.
-    #[must_use]
-    pub fn architecture(&self) -> &Arc<Architecture> {
-        &self.architecture
-    }
-
-    /// The next step, or `None` after the last; the last step's `x` are the pictures.
-    ///
-    /// # Errors
-    /// [`Error::NotFiniteOutput`], [`Error::DeviceLost`], and on the first step [`Error::Limit`] or
-    /// [`Error::OutOfMemory`] where the batch is too large for the device.
-    pub async fn step(&mut self) -> Result<Option<Step<'_>>> {
-        if self.run.is_finished() {
-            self.network = None;
-        }
-        match &mut self.network {
-            Some(network) => self.run.step(network).await,
-            None => Ok(None),
-        }
-    }
-
-    /// [`Self::step`] for programs that are not asynchronous.
-    ///
-    /// # Errors
-    /// As [`Self::step`].
-    #[cfg(not(target_arch = "wasm32"))]
-    pub fn step_blocking(&mut self) -> Result<Option<Step<'_>>> {
-        pollster::block_on(self.step())
-    }
-}
-
-/// A network with the labels of one run.
-struct Labelled {
-    network: Borrowed,
-    labels: Option<Vec<f32>>,
-}
-
-impl Evaluate for Labelled {
-    async fn evaluate(&mut self, x: &[f32], shape: [usize; 4], timestep: f64) -> Result<Vec<f32>> {
-        let timesteps = vec![timestep as f32; shape[0]];
-        let network = self.network.network.as_mut().ok_or(Error::Disposed)?;
-        network.evaluate(x, shape, &timesteps, self.labels.as_deref()).await
+        Sampling::new(self.architecture.clone(), self.network.lend()?, description, shape, generator, labels)
     }
 }

@@ -118,6 +118,25 @@ async fn one_seed_gives_pythons_pictures_on_both_devices() {
     assert!(largest_difference(&on_gpu, &on_cpu) <= ONE_LEVEL);
 }
 
+#[wasm_bindgen_test]
+async fn a_lost_device_ends_the_run_and_the_next_build_has_another() {
+    let gpu1 = Gpu::new().await.unwrap();
+    let model = Model::load(checkpoint(), &Device::from(gpu1.clone())).await.unwrap();
+    let mut run = model.sample(&pipeline().0).unwrap();
+    run.step().await.unwrap();
+    gpu1.destroy();
+    let error = loop {
+        match run.step().await {
+            Ok(step) => assert!(step.is_some(), "the run came to its end"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), "device-lost");
+    assert!(model.check().is_err());
+    let again = pictures(&gpu().await).await;
+    assert!(largest_difference(&again, &pipeline().1) <= 1e-3);
+}
+
 fn object(fields: &[(&str, JsValue)]) -> JsValue {
     let object = Object::new();
     for (name, value) in fields {

@@ -23,11 +23,15 @@ function startWorker() {
   return new Worker(url, { type: 'module' });
 }
 
+// How long a worker may take for its first word before its scripts are looked for.
+const PATIENCE = 5000; // milliseconds
+
 class Channel {
   #worker;
   #calls = new Map();
   #nextId = 1;
   #ready = false;
+  #watch = null;
   #end = null;
 
   constructor(worker) {
@@ -38,6 +42,22 @@ class Channel {
       event.preventDefault?.();
       this.#die(this.#ready ? lost(event.message || 'unknown cause') : notStarted(event.message));
     });
+    this.#lookForScripts();
+  }
+
+  /**
+   * Firefox says nothing when a module that the worker imports is missing. (In a bundle the scripts have other names,
+   * and are there.)
+   */
+  #lookForScripts() {
+    if (!import.meta.url.endsWith('/channel.js')) return;
+    this.#watch = setTimeout(async () => {
+      const problems = await Promise.all(['worker.js', 'pkg/noiseball.js'].map(problemOf));
+      const problem = problems.find(Boolean);
+      if (this.#ready) return;
+      if (problem) this.#die(notStarted(problem));
+      else this.#lookForScripts();
+    }, PATIENCE);
   }
 
   get alive() {
@@ -77,7 +97,10 @@ class Channel {
   }
 
   #receive({ ready, id, progress, result, error }) {
-    if (ready) this.#ready = true;
+    if (ready) {
+      this.#ready = true;
+      clearTimeout(this.#watch);
+    }
     const call = this.#calls.get(id);
     if (progress && call && !call.settled) report(call.onProgress, progress);
     if (!call || progress) return;
@@ -96,9 +119,21 @@ class Channel {
   #die(error) {
     if (!this.alive) return;
     this.#end = error;
+    clearTimeout(this.#watch);
     this.#worker.terminate();
     for (const call of this.#calls.values()) if (!call.settled) call.settle(() => call.reject(error));
     this.#calls.clear();
+  }
+}
+
+/** Why a script cannot be had; null where it can. */
+async function problemOf(script) {
+  const url = new URL(script, import.meta.url);
+  try {
+    const { ok, status } = await fetch(url, { method: 'HEAD' });
+    return ok ? null : `${url} answered with HTTP status ${status}`;
+  } catch {
+    return `could not reach ${url}`;
   }
 }
 
@@ -112,7 +147,7 @@ function report(listener, progress) {
 }
 
 function lost(cause) {
-  return new NoiseballError('device-lost', `the worker stopped (${cause}). Load the model again: a new one is started`);
+  return new NoiseballError('device-lost', `the worker stopped (${cause}). Run again: a new one is started`);
 }
 
 function notStarted(cause) {

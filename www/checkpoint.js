@@ -21,14 +21,15 @@ const SCHEDULERS = ['scheduler/scheduler_config.json', 'scheduler_config.json'];
  * Reads a checkpoint. `engine` resolves to the wasm module, which may still be starting.
  *
  * @param {import('./source.js').Source} source
- * @param {{engine: Promise<object>, signal: AbortSignal, progress: Progress}} context
+ * @param {{engine: Promise<object>, signal: AbortSignal, progress: Progress, again?: boolean}} context
+ *        `again`: take what the cache has, without asking the server whether that is its newest
  * @returns {Promise<Checkpoint>}
  */
 export function readCheckpoint(source, context) {
   return source.kind === 'url' ? fromAddress(source.url, context) : fromFiles(source.files, context);
 }
 
-async function fromAddress(folder, { engine, signal, progress }) {
+async function fromAddress(folder, { engine, signal, progress, again }) {
   const urls = [];
   const at = (path) => {
     const url = new URL(path, folder);
@@ -36,7 +37,7 @@ async function fromAddress(folder, { engine, signal, progress }) {
     urls.push(url.href);
     return url.href;
   };
-  const options = (path, optional) => ({ signal, optional, onProgress: (loaded, total) => progress.report(path, loaded, total) });
+  const options = (path, optional) => ({ signal, optional, again, onProgress: (loaded, total) => progress.report(path, loaded, total) });
   const small = (path) => downloadBytes(at(path), options(path, true));
 
   const { layout, unetConfig } = await findLayout(folder, small);

@@ -12,8 +12,8 @@ const ABSENT = new Set([403, 404, 410]);
  *
  * @param {string} url
  * @param {{signal?: AbortSignal, open: (length: number | undefined) => {push(chunk: Uint8Array): void, free?(): void},
- *          onProgress?: (loaded: number, total: number | null) => void, optional?: boolean}} options
- *        `optional`: a file that does not exist gives null instead of an error
+ *          onProgress?: (loaded: number, total: number | null) => void, optional?: boolean, again?: boolean}} options
+ *        `optional`: a file that does not exist gives null instead of an error; `again`: a stored one is taken unchecked
  * @returns {Promise<object | null>} the sink, full
  */
 export async function download(url, options) {
@@ -58,10 +58,10 @@ class Bytes {
   }
 }
 
-async function attempt(url, { signal, open, onProgress, optional }, mayUseCache) {
+async function attempt(url, { signal, open, onProgress, optional, again }, mayUseCache) {
   if (signal?.aborted) throw abortError(signal);
   const stored = mayUseCache ? await lookUp(url) : null;
-  const useStored = stored && (await checked(signal, isFresh(url, stored, signal)));
+  const useStored = stored && (again || (await checked(signal, isFresh(url, stored, signal))));
   const response = useStored ? stored : await request(url, signal);
   if (ABSENT.has(response.status) || isErrorPage(url, response)) {
     if (!useStored) await storeAbsence(url);

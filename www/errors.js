@@ -7,7 +7,7 @@ export const ERROR_TYPES = Object.freeze([
   'no-adapter', // WebGPU is there, but no graphics adapter answered
   'limit', // the network needs more than the adapter allows
   'out-of-memory',
-  'device-lost', // the GPU or the worker went away; load the model again
+  'device-lost', // the GPU or the worker went away; run again
   'fetch', // a file could not be downloaded or read
   'checkpoint', // the files are not a whole, readable checkpoint
   'unsupported-architecture', // a checkpoint of a kind that is not supported
@@ -39,17 +39,17 @@ export function abortError(signal) {
 
 /**
  * Turns whatever was thrown into {type, message, fatal}, which can cross to another thread.
- * `fatal` means that the engine's memory or device can no longer be trusted.
+ * `fatal` means that the engine's memory can no longer be trusted.
  */
 export function describeError(thrown) {
   const message = String(thrown?.message ?? thrown);
   if (ERROR_TYPES.includes(thrown?.type)) {
-    return { type: thrown.type, message, fatal: thrown.type === 'device-lost' };
+    return { type: thrown.type, message, fatal: false };
   }
   if (thrown?.name === 'AbortError') return { type: 'aborted', message: 'stopped on request', fatal: false };
   if (/out of memory|memory allocation|allocation failed/i.test(message)) {
     return { type: 'out-of-memory', message: `${message}. Lower the batch size, or close other tabs`, fatal: true };
   }
   // A trap in WebAssembly or a bug: nothing that was in the engine is to be trusted afterwards.
-  return { type: 'device-lost', message: `the engine stopped (${message}). Load the model again: a new one is started`, fatal: true };
+  return { type: 'device-lost', message: `the engine stopped (${message}). Run again: a new one is started`, fatal: true };
 }

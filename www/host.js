@@ -1,6 +1,7 @@
 // The worker's half of the conversation with noiseball.js: models, runs, and whose turn it is.
 //
-// Messages in:  {id, op: 'load', source, device} · {op: 'abort', id} · {op: 'dispose', model}
+// Messages in:  {id, op: 'load', source, device, again} · {op: 'abort', id} · {op: 'dispose', model}
+//               (`again`: the same files as before, without asking the server whether it has others)
 //               {id, op: 'sample', model, options} · {id, op: 'next', model} · {op: 'stop', model}
 // Messages out: {id, progress} · {id, result} · {id, error: {type, message, fatal}}
 
@@ -51,22 +52,23 @@ export class Host {
     return entry.inTurn(() => (message.op === 'sample' ? entry.sample(message.options) : entry.next()));
   }
 
-  async #load({ id, source, device }) {
+  async #load({ id, source, device, again }) {
     const controller = new AbortController();
     this.#loads.set(id, controller);
     try {
       const progress = new Progress((state) => this.#post({ id, progress: state }));
       const devices = await devicesFor(device, this.#scope);
-      return await this.#build(id, source, devices, progress, controller.signal);
+      return await this.#build(id, source, devices, { progress, signal: controller.signal, again });
     } finally {
       this.#loads.delete(id);
     }
   }
 
-  async #build(id, source, [device, ...others], progress, signal) {
+  async #build(id, source, [device, ...others], context) {
+    const { progress, signal } = context;
     const engine = this.#start(progress);
     engine.catch(() => {}); // whoever awaits it reports it
-    const checkpoint = await readCheckpoint(source, { engine, signal, progress });
+    const checkpoint = await readCheckpoint(source, { ...context, engine });
     const { Model } = await engine;
     if (signal.aborted) throw abortError(signal);
     progress.compile(false);
@@ -77,7 +79,7 @@ export class Host {
       const { type, fatal } = describeError(error);
       if (type === 'checkpoint') await checkpoint.forget();
       if (fatal || !CPU_HELPS.has(type) || others.length === 0 || signal.aborted) throw error;
-      return this.#build(id, source, [cpu(type)], progress, signal);
+      return this.#build(id, source, [cpu(type)], context);
     }
     if (signal.aborted) {
       model.free();
@@ -108,6 +110,7 @@ class Entry {
   async sample(options) {
     if (!this.#model) throw new NoiseballError('disposed', 'this model was disposed of; load it again');
     if (this.#run) throw new NoiseballError('busy', 'this model is already sampling; wait for that run or stop it first');
+    if (this.#model.lost()) throw new NoiseballError('device-lost', 'the GPU device was lost. Run again: a new one is made');
     this.#run = await this.#model.sample(options);
   }
 

@@ -47,6 +47,8 @@ export interface SampleOptions {
   rng?: 'philox' | 'torch';
   /** Ends the run, within one network evaluation, with an error of type 'aborted'. */
   signal?: AbortSignal;
+  /** Pause between two steps while the page cannot be seen, as in a tab behind others; false by default. */
+  pauseWhenHidden?: boolean;
 }
 
 export interface Step {
@@ -138,11 +140,13 @@ export class Noiseball {
   /** Empties the cache of downloaded checkpoints. */
   static purge(): Promise<void>;
 
+  /** Another object after the model had to be loaded again: see `sample`. */
   readonly info: ModelInfo;
 
   /**
    * Samples a batch, step by step. The first `next()` rejects with type 'busy' while another run is going on;
-   * leaving the loop stops the run.
+   * leaving the loop stops the run. A run rejects with type 'device-lost' when the GPU is taken away; the next one
+   * first loads the model again, from the cache, its address or its files, and then may reject as `load` does.
    */
   sample(options?: SampleOptions): AsyncGenerator<Step, void, void>;
 

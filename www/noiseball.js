@@ -4,34 +4,33 @@ import { openChannel } from './channel.js';
 import { purge } from './cache.js';
 import { abortError, NoiseballError } from './errors.js';
 import { resolveSource } from './source.js';
+import { untilVisible } from './visible.js';
 
 export { ERROR_TYPES, NoiseballError } from './errors.js';
 
 /** A diffusion model, ready to sample. `Noiseball.load` makes one. */
 export class Noiseball {
+  #source;
+  #device;
   #channel;
-  #id;
+  #id = null;
   #sampling = false;
   #gone = new AbortController();
 
   /** @private */
-  constructor(channel, id, info) {
-    this.#channel = channel;
-    this.#id = id;
+  constructor(source, device) {
+    this.#source = source;
+    this.#device = device;
     /** What the model is and where it runs. */
-    this.info = info;
+    this.info = null;
   }
 
   /** Loads a checkpoint from a folder's address, a hub id, or files. See noiseball.d.ts for the options. */
   static async load(source, { signal, onProgress, device = 'auto' } = {}) {
     if (signal?.aborted) throw abortError(signal);
-    const resolved = await resolveSource(source, globalThis.document?.baseURI ?? import.meta.url);
-    const channel = openChannel();
-    const { model, info } = await channel.call(
-      { op: 'load', source: resolved, device },
-      { signals: [signal], onProgress, late: (result) => channel.post({ op: 'dispose', model: result.model }) },
-    );
-    return new Noiseball(channel, model, info);
+    const model = new Noiseball(await resolveSource(source, globalThis.document?.baseURI ?? import.meta.url), device);
+    await model.#load([signal], onProgress);
+    return model;
   }
 
   /** Empties the cache of downloaded checkpoints. */
@@ -43,14 +42,19 @@ export class Noiseball {
    * Samples a batch: an async iterator of its steps, the last of which holds the pictures. Leaving the loop
    * stops the run.
    */
-  async *sample({ signal, ...options } = {}) {
+  async *sample({ signal, pauseWhenHidden = false, ...options } = {}) {
     const signals = [this.#gone.signal, signal];
     const ask = (message) => this.#channel.call({ ...message, model: this.#id }, { signals });
     if (this.#sampling) throw new NoiseballError('busy', 'this model is already sampling; wait for that run or stop it first');
     this.#sampling = true;
     try {
-      await ask({ op: 'sample', options });
-      for (let step; (step = await ask({ op: 'next' })); ) yield step;
+      await this.#begin(options, signals, ask);
+      for (;;) {
+        if (pauseWhenHidden) await untilVisible(signals);
+        const step = await ask({ op: 'next' });
+        if (!step) return;
+        yield step;
+      }
     } finally {
       this.#sampling = false;
       this.#channel.post({ op: 'stop', model: this.#id });
@@ -62,5 +66,27 @@ export class Noiseball {
     if (this.#gone.signal.aborted) return;
     this.#gone.abort(new NoiseballError('disposed', 'this model was disposed of; load it again'));
     this.#channel.post({ op: 'dispose', model: this.#id });
+  }
+
+  /** Begins a run. Where the device was lost before or since, the model is first loaded again, once. */
+  async #begin(options, signals, ask) {
+    try {
+      if (this.#id !== null) return await ask({ op: 'sample', options });
+    } catch (error) {
+      if (error.type !== 'device-lost') throw error;
+      this.#channel.post({ op: 'dispose', model: this.#id });
+      this.#id = null;
+    }
+    await this.#load(signals);
+    return ask({ op: 'sample', options });
+  }
+
+  async #load(signals, onProgress) {
+    const channel = openChannel();
+    const { model, info } = await channel.call(
+      { op: 'load', source: this.#source, device: this.#device, again: this.info !== null },
+      { signals, onProgress, late: (result) => channel.post({ op: 'dispose', model: result.model }) },
+    );
+    [this.#channel, this.#id, this.info] = [channel, model, info];
   }
 }

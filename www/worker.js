@@ -6,7 +6,7 @@
 //   choose_files(paths)                           picks a checkpoint's files among paths:
 //                                                 {unetConfig, weights: [], schedulerConfig?, modelIndex?, labels?}
 //   await Model.build(files, readers, 'gpu'|'cpu')  takes the readers over
-//   model.info(), model.sample(options) -> Run, model.free()
+//   model.info(), model.lost(), model.sample(options) -> Run, model.free()
 //   await run.next() -> step, or undefined at the end; run.free()
 
 import init, * as engine from './pkg/noiseball.js';

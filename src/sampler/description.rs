@@ -198,6 +198,14 @@ impl Description {
         &self.slots
     }
 
+    /// Whether something has to look at all of an image before it can go on (dynamic thresholding); everything else is
+    /// worked out number by number.
+    #[must_use]
+    pub fn looks_at_whole_images(&self) -> bool {
+        let dynamic = |i: &Instruction| matches!(i, Instruction::Combine { clip: Clip::Dynamic { .. }, .. });
+        self.instructions.iter().any(dynamic)
+    }
+
     /// How many steps end, each with [`Instruction::EndStep`].
     #[must_use]
     pub fn steps(&self) -> usize {

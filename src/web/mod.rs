@@ -3,6 +3,7 @@
 
 mod options;
 
+use std::cell::RefCell;
 use std::sync::Once;
 
 use js_sys::{Float32Array, Reflect, Uint8Array};
@@ -18,6 +19,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model::{self, UNET_CONFIG};
 use crate::picture::to_rgba;
+use crate::sampling::Sampling;
 
 type JsResult<T> = std::result::Result<T, JsValue>;
 
@@ -50,6 +52,21 @@ fn thrown(error: &Error) -> JsValue {
 fn serialize(value: &impl Serialize) -> JsResult<JsValue> {
     let serializer = serde_wasm_bindgen::Serializer::json_compatible();
     value.serialize(&serializer).map_err(JsValue::from)
+}
+
+thread_local! {
+    /// The one GPU device of the worker, which all models share with its pipelines.
+    static GPU: RefCell<Option<Device>> = const { RefCell::new(None) };
+}
+
+/// The worker's GPU device: a new one where there is none, or the last one was lost.
+async fn gpu() -> Result<Device> {
+    if let Some(device) = GPU.with_borrow(Option::clone).filter(|device| device.check().is_ok()) {
+        return Ok(device);
+    }
+    let device = Device::gpu().await?;
+    GPU.set(Some(device.clone()));
+    Ok(device)
 }
 
 /// A weights file that arrives in pieces.
@@ -160,7 +177,7 @@ impl Model {
         }
         let device = match device {
             "cpu" => Device::cpu(),
-            "gpu" => Device::gpu().await?,
+            "gpu" => gpu().await?,
             other => {
                 let found = format!("{other:?}");
                 return Err(Error::Option { option: "device", found, expected: "gpu or cpu".to_owned() });
@@ -175,6 +192,12 @@ impl Model {
     /// None that can be met.
     pub fn info(&self) -> JsResult<JsValue> {
         serialize(self.0.info())
+    }
+
+    /// Whether the model's device was lost, so that nothing but building the model again helps.
+    #[must_use]
+    pub fn lost(&self) -> bool {
+        self.0.check().is_err()
     }
 
     /// Starts a run: see `SampleOptions` in `www/noiseball.d.ts`.
@@ -200,7 +223,7 @@ struct StepFacts {
 
 /// A run of a sampler.
 #[wasm_bindgen]
-pub struct Run(model::Sampling);
+pub struct Run(Sampling);
 
 #[wasm_bindgen]
 impl Run {

@@ -51,6 +51,14 @@ export async function type(page, selector, text) {
   await page.keyboard.type(text);
 }
 
+/** Runs `script` at the top of the page's worker. */
+export async function inWorker(page, script) {
+  await page.route('**/www/worker.js', async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: `${script}\n${await response.text()}` });
+  });
+}
+
 /** The pixels of the left grid, to compare. */
 export function picture(page, id = 'noisy') {
   return page.evaluate((canvas) => document.getElementById(canvas).toDataURL(), id);

@@ -1,6 +1,6 @@
 // Which device runs, and what the page says where WebGPU is absent.
 
-import { expect, finished, notice, openPage, QUICK, test } from './browser.mjs';
+import { expect, finished, inWorker, notice, openPage, picture, QUICK, test, type } from './browser.mjs';
 
 const AUTO = QUICK.replace('device=cpu', 'device=auto');
 const GPU = QUICK.replace('device=cpu', 'device=gpu');
@@ -15,19 +15,19 @@ test('with WebGPU the adapter is named, and the CPU can be chosen instead', asyn
 });
 
 test('a browser without WebGPU runs on the CPU and says that this is why', async ({ page }) => {
-  await withoutWebGpu(page, 'delete WorkerNavigator.prototype.gpu;');
+  await inWorker(page, 'delete WorkerNavigator.prototype.gpu;');
   await openPage(page, AUTO);
   await expect(page.locator('#device-report')).toHaveText(/^Runs on the CPU, because this browser does not offer WebGPU\b/);
 });
 
 test('a browser without an adapter runs on the CPU and says that this is why', async ({ page }) => {
-  await withoutWebGpu(page, 'GPU.prototype.requestAdapter = async () => null;');
+  await inWorker(page, 'GPU.prototype.requestAdapter = async () => null;');
   await openPage(page, AUTO);
   await expect(page.locator('#device-report')).toHaveText(/^Runs on the CPU, because the browser has WebGPU but found no graphics adapter/);
 });
 
 test('asking for a GPU that is not there is an error; the model that runs stays', async ({ page }) => {
-  await withoutWebGpu(page, 'delete WorkerNavigator.prototype.gpu;');
+  await inWorker(page, 'delete WorkerNavigator.prototype.gpu;');
   await openPage(page);
   await page.locator('#device').selectOption('gpu');
   await expect(notice(page)).toContainText('This browser has no WebGPU.');
@@ -38,7 +38,7 @@ test('asking for a GPU that is not there is an error; the model that runs stays'
 });
 
 test('a link that asks for a missing GPU leaves the page usable', async ({ page }) => {
-  await withoutWebGpu(page, 'delete WorkerNavigator.prototype.gpu;');
+  await inWorker(page, 'delete WorkerNavigator.prototype.gpu;');
   await page.goto(`./${GPU}`);
   await expect(notice(page)).toContainText('This browser has no WebGPU.');
   await expect(page.locator('#status')).toHaveText('No model is loaded.');
@@ -46,10 +46,34 @@ test('a link that asks for a missing GPU leaves the page usable', async ({ page 
   await finished(page);
 });
 
-/** Runs `script` at the top of the page's worker. */
-async function withoutWebGpu(page, script) {
-  await page.route('**/www/worker.js', async (route) => {
-    const response = await route.fetch();
-    await route.fulfill({ response, body: `${script}\n${await response.text()}` });
-  });
-}
+// Takes every GPU device away when told to.
+const LOSABLE = `
+  const request = GPUAdapter.prototype.requestDevice;
+  GPUAdapter.prototype.requestDevice = async function (...options) {
+    const device = await request.apply(this, options);
+    new BroadcastChannel('lose').onmessage = () => device.destroy();
+    return device;
+  };`;
+const lose = (page) => page.evaluate(() => new BroadcastChannel('lose').postMessage(null));
+
+test('a device lost in a run ends it; the next run works, and one lost between runs goes unnoticed', async ({ page }) => {
+  await inWorker(page, LOSABLE);
+  await openPage(page, GPU);
+  const before = await picture(page);
+  await type(page, '#steps', '900');
+  await page.locator('#run').click();
+  await expect(page.locator('#status')).toHaveText(/^Step [3-9]\d* of 900/);
+  await lose(page);
+  await expect(notice(page)).toContainText('The GPU was lost. The GPU device was lost');
+  await expect(page.locator('#status')).toHaveText('pixel-faces-16 is ready.');
+  await type(page, '#steps', '4');
+  for (let round = 0; round < 2; round++) {
+    await page.locator('#run').click();
+    await expect(page.locator('#run')).toHaveAttribute('aria-disabled', 'true');
+    await finished(page);
+    await expect(notice(page)).toBeHidden();
+    await expect(page.locator('#device-report')).toHaveText(/^Runs on the GPU/);
+    expect(await picture(page)).toBe(before);
+    await lose(page);
+  }
+});

@@ -73,6 +73,27 @@ test('stop ends a run within one evaluation and keeps its states', async ({ page
   await finished(page);
 });
 
+test('a run pauses while the tab is hidden and goes on when it is seen again', async ({ page }) => {
+  const show = (state) =>
+    page.evaluate((visibility) => {
+      Object.defineProperty(document, 'visibilityState', { value: visibility, configurable: true });
+      document.dispatchEvent(new Event('visibilitychange'));
+    }, state);
+  await openPage(page);
+  await type(page, '#steps', '200');
+  await page.locator('#run').click();
+  await expect(page.locator('#status')).toHaveText(/^Step [3-9]\d* of 200/);
+  await show('hidden');
+  await page.waitForTimeout(1000);
+  const paused = await page.locator('#status').textContent();
+  await page.waitForTimeout(1000);
+  await expect(page.locator('#status')).toHaveText(paused);
+  expect(paused).toMatch(/^Step /);
+  await show('visible');
+  await finished(page);
+  await expect(page.locator('#moment')).toHaveText(/^200 of 200/);
+});
+
 test('a copied link restores every setting and the pictures', async ({ page, browserName }) => {
   if (browserName === 'chromium') await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
   await openPage(page, '#batch=3&steps=5&seed=11&lock=0&sampler=ddim&eta=0.5&label=1&rng=torch&device=cpu');

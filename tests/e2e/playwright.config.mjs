@@ -37,7 +37,6 @@ export default defineConfig({
       // An ordinary Firefox, through WebDriver BiDi. Playwright after 1.64 wants commands that its ESR lacks, and what it
       // has lacks viewports and differs where requests are refused: loading, sampling and devices run here, the rest in Chromium.
       name: 'firefox',
-      testMatch: ['device.spec.mjs', 'site.spec.mjs'],
       use: {
         browserName: 'firefox',
         channel: 'moz-firefox',

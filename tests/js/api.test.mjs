@@ -198,16 +198,86 @@ test('a dead worker ends what was under way with a typed error, and the next loa
   engine.settings.stepMilliseconds = 20;
   const model = await Noiseball.load(url);
   const run = collect(model.sample({ steps: 1000 }));
+  await soon(() => engine.alive.runs === 1);
   const count = workers.length;
   workers.at(-1).crash('unreachable');
-  await assert.rejects(run, { type: 'device-lost', message: /unreachable.*Load the model again/ });
-  await assert.rejects(collect(model.sample()), { type: 'device-lost' });
-  model.dispose();
-  const next = await Noiseball.load(url);
+  await assert.rejects(run, { type: 'device-lost', message: /unreachable.*Run again/ });
+  const before = engine.alive.models;
+  assert.equal((await collect(model.sample({ steps: 1 }))).length, 1);
   assert.equal(workers.length, count + 1);
-  assert.equal((await collect(next.sample({ steps: 1 }))).length, 1);
-  next.dispose();
+  assert.equal(engine.alive.models, before + 1);
+  model.dispose();
+  await soon(() => engine.alive.models === before);
   Object.assign(engine.alive, { models: 0, runs: 0 }); // the dead worker took its own along
+});
+
+test('a lost device ends the run; the next one loads the model again, from the cache alone', async () => {
+  engine.settings.stepMilliseconds = 20;
+  const model = await Noiseball.load(url);
+  const [worker, { info }, { models }] = [workers.at(-1), model, { ...engine.alive }];
+  const run = collect(model.sample({ steps: 1000 }));
+  setTimeout(engine.loseDevice, 50);
+  await assert.rejects(run, { type: 'device-lost' });
+  engine.settings.stepMilliseconds = 0;
+  server.requests.length = 0;
+  assert.equal((await collect(model.sample({ steps: 2 }))).length, 2);
+  assert.deepEqual(server.requests, []);
+  assert.equal(workers.at(-1), worker);
+  assert.deepEqual(model.info, info);
+  engine.loseDevice(); // between two runs nobody need hear of it
+  assert.equal((await collect(model.sample({ steps: 2 }))).length, 2);
+  assert.equal(engine.alive.models, models);
+  model.dispose();
+});
+
+test('a lost model whose files cannot be read again says so, and comes back when they can', async () => {
+  const model = await Noiseball.load(url);
+  engine.loseDevice();
+  await Noiseball.purge();
+  const kept = { ...files };
+  replace(files, {});
+  await assert.rejects(collect(model.sample({ steps: 1 })), { type: 'fetch' });
+  replace(files, kept);
+  await Noiseball.purge(); // the cache remembers what is not there
+  assert.equal((await collect(model.sample({ steps: 1 }))).length, 1);
+  model.dispose();
+  assert.equal((await Promise.allSettled([collect(model.sample())]))[0].reason.type, 'disposed');
+});
+
+test('a run pauses while nobody can see the page, where that is wished', async () => {
+  const document = Object.assign(new EventTarget(), { visibilityState: 'visible', baseURI: import.meta.url });
+  const show = (state) => (Object.assign(document, { visibilityState: state }), document.dispatchEvent(new Event('visibilitychange')));
+  globalThis.document = document;
+  try {
+    engine.settings.stepMilliseconds = 5;
+    const model = await Noiseball.load(url);
+    let seen = 0;
+    const watch = async (options) => {
+      for await (const { index } of model.sample({ steps: 30, ...options })) seen = index + 1;
+    };
+    const paused = watch({ pauseWhenHidden: true });
+    await soon(() => seen >= 2);
+    show('hidden');
+    await new Promise((done) => setTimeout(done, 50));
+    const before = seen;
+    await new Promise((done) => setTimeout(done, 100));
+    assert.equal(seen, before);
+    assert.ok(before < 30);
+    show('visible');
+    await paused;
+    assert.equal(seen, 30);
+
+    show('hidden');
+    await watch({ steps: 4 });
+    assert.equal(seen, 4, 'unless asked, a run goes on');
+    const controller = new AbortController();
+    const stopped = watch({ pauseWhenHidden: true, signal: controller.signal });
+    setTimeout(() => controller.abort(), 30);
+    await assert.rejects(stopped, { type: 'aborted' });
+    model.dispose();
+  } finally {
+    delete globalThis.document;
+  }
 });
 
 test('the worker is a module of its own; a page of another site starts it through a blob', async () => {

@@ -3,6 +3,13 @@
 
 export const alive = { models: 0, runs: 0 };
 export const settings = { stepMilliseconds: 0 };
+let losses = 0;
+
+/** Takes the device away under every model there is. */
+export function loseDevice() {
+  losses++;
+}
+
 
 class EngineError extends Error {
   constructor(type, message) {
@@ -65,7 +72,7 @@ export class Model {
   }
 
   constructor(config, labels, scheduler, weights) {
-    Object.assign(this, { config, labels, scheduler, weights, busy: false });
+    Object.assign(this, { config, labels, scheduler, weights, busy: false, losses });
     alive.models++;
   }
 
@@ -87,6 +94,10 @@ export class Model {
       unknownKeys: [],
       notes: [],
     };
+  }
+
+  lost() {
+    return this.losses < losses;
   }
 
   sample({ sampler = 'ddim', steps = 20, seed = 0, batch = 1, eta = 0, rng = 'philox', labels = [] } = {}) {
@@ -129,6 +140,7 @@ class Run {
     this.#working = true;
     await new Promise((resolve) => setTimeout(resolve, settings.stepMilliseconds));
     this.#working = false;
+    if (this.model.lost()) throw new EngineError('device-lost', 'the GPU device was lost');
     const index = this.#index++;
     const left = (1 - (index + 1) / this.steps) ** 0.7;
     const certainty = 1 - left;

@@ -21,7 +21,6 @@ const player = new Player();
 let model = null;
 let source = null; // where `model` is from; kept to load it again on another device
 let wanted = null; // [source, address] of the last load, which may have failed
-let lost = false; // the engine under `model` has gone
 let work = null; // {stop(), done}: the load or run in progress
 let usedSeed = state.seed;
 
@@ -51,7 +50,6 @@ async function begin(task) {
 
 function report(error) {
   if (error.type === 'aborted') return;
-  lost ||= error.type === 'device-lost';
   showError(error);
   if (!model) byId('reset').hidden = false; // the way to try again
   if (work) progress(0, model ? `${model.info.name} is ready.` : 'No model is loaded.');
@@ -93,18 +91,18 @@ async function load(next, signal) {
     throw error;
   }
   model?.dispose();
-  [model, source, lost] = [loaded, next, false];
+  [model, source] = [loaded, next];
   controls.setModel(model.info);
   showFacts(model.info);
 }
 
 async function run(signal) {
-  if (lost) await load(source, signal);
   const options = controls.sampleOptions();
   usedSeed = options.seed;
   updateAddress();
   try {
-    const time = await player.play(model.sample({ ...options, signal }), options);
+    const time = await player.play(model.sample({ ...options, signal, pauseWhenHidden: true }), options);
+    showFacts(model.info); // after a lost device it may run elsewhere
     progress(1, `${pictures(options.batch)} in ${duration(time)}`);
     announce(`Done: ${pictures(options.batch)} in ${duration(time)}.`);
   } catch (error) {

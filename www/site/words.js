@@ -7,7 +7,7 @@ export const TITLES = {
   'no-adapter': 'No graphics adapter answered.',
   limit: 'The GPU cannot take this run.',
   'out-of-memory': 'Memory ran out.',
-  'device-lost': 'The engine was lost.',
+  'device-lost': 'The GPU was lost.',
   fetch: 'A file could not be read.',
   checkpoint: 'This is not a whole checkpoint.',
   'unsupported-architecture': 'This kind of model is not supported.',

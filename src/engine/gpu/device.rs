@@ -1,13 +1,12 @@
 //! A graphics device: what the engine asks of an adapter, what it makes there, and how that can fail.
 
 use std::collections::HashMap;
-use std::future::poll_fn;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Poll, Waker};
 
 use super::shader::{COMBINE, Kernel};
+use super::signal::{Receiver, Signals};
 use crate::error::{Error, Result};
 
 /// A device on a graphics adapter. Cloning is cheap; clones are the same device.
@@ -27,7 +26,7 @@ struct Shared {
     software: bool,
     limits: wgpu::Limits,
     counts: Arc<Counts>,
-    failure: Arc<Mutex<Option<Failure>>>,
+    trouble: Arc<Trouble>,
     layouts: Layouts,
     pipelines: Mutex<HashMap<Kernel, wgpu::ComputePipeline>>,
     combine: OnceLock<Combine>,
@@ -57,6 +56,21 @@ impl From<Failure> for Error {
             Failure::Lost(problem) => Error::DeviceLost { problem },
             Failure::OutOfMemory(problem) => Error::OutOfMemory { problem },
         }
+    }
+}
+
+/// What has gone wrong on a device, and who has to hear of it.
+#[derive(Debug, Default)]
+struct Trouble {
+    failure: Mutex<Option<Failure>>,
+    signals: Signals,
+}
+
+impl Trouble {
+    /// An error is found by who asks next; what follows from it is not news.
+    fn note(&self, failure: Failure) {
+        lock(&self.failure).get_or_insert(failure);
+        self.signals.fail();
     }
 }
 
@@ -91,7 +105,7 @@ struct Counts {
 }
 
 /// Nothing here is left half-changed by a panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -127,13 +141,12 @@ impl Gpu {
             })
             .await
             .map_err(|e| no_adapter(e.to_string()))?;
-        let failure: Arc<Mutex<Option<Failure>>> = Arc::default();
-        let first = Arc::clone(&failure);
-        device.set_device_lost_callback(move |_, problem| *lock(&first) = Some(Failure::Lost(problem)));
-        let first = Arc::clone(&failure);
+        let trouble: Arc<Trouble> = Arc::default();
+        let lost = Arc::clone(&trouble);
+        device.set_device_lost_callback(move |_, problem| lost.note(Failure::Lost(problem)));
+        let uncaptured = Arc::clone(&trouble);
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            // An error is found by who asks next; what follows from it is not news.
-            lock(&first).get_or_insert(match error {
+            uncaptured.note(match error {
                 wgpu::Error::OutOfMemory { .. } => {
                     Failure::OutOfMemory("the graphics API said so".to_owned())
                 }
@@ -150,7 +163,7 @@ impl Gpu {
                 software: info.device_type == wgpu::DeviceType::Cpu,
                 limits,
                 counts: Arc::default(),
-                failure,
+                trouble,
                 pipelines: Mutex::default(),
                 combine: OnceLock::new(),
             }),
@@ -190,10 +203,12 @@ impl Gpu {
         self.shared.device.destroy();
     }
 
+    /// Whether the device still works. One that does not stays that way.
+    ///
     /// # Errors
-    /// What has gone wrong on the device since it was made.
-    pub(super) fn check(&self) -> Result<()> {
-        match &*lock(&self.shared.failure) {
+    /// What has gone wrong on the device since it was made: [`Error::DeviceLost`] or [`Error::OutOfMemory`].
+    pub fn check(&self) -> Result<()> {
+        match &*lock(&self.shared.trouble.failure) {
             Some(failure) => Err(failure.clone().into()),
             None => Ok(()),
         }
@@ -311,55 +326,65 @@ impl Gpu {
     }
 
     /// Submits commands as one command buffer, and counts the dispatches among them.
-    pub(super) fn submit(&self, encoder: wgpu::CommandEncoder, dispatches: usize) -> Submission {
+    pub(super) fn submit(&self, encoder: wgpu::CommandEncoder, dispatches: usize) -> wgpu::SubmissionIndex {
         self.shared.counts.dispatches.fetch_add(dispatches as u64, Ordering::Relaxed);
         self.shared.counts.submits.fetch_add(1, Ordering::Relaxed);
-        let index = self.queue().submit([encoder.finish()]);
-        let (signal, done) = signal();
-        self.queue().on_submitted_work_done(move || signal.send(()));
-        Submission { done, index }
+        self.queue().submit([encoder.finish()])
     }
 
-    /// Waits until what was submitted is done.
+    /// What can be waited for: that everything up to this last submission is done.
+    pub(super) fn when_done(&self, submission: wgpu::SubmissionIndex) -> Pending {
+        let (signal, done) = self.shared.trouble.signals.signal();
+        self.queue().on_submitted_work_done(move || signal.send(true));
+        Pending { done, submission }
+    }
+
+    /// Asks for the first numbers of a buffer that may be mapped for reading, as they are after this last submission.
+    pub(super) fn when_mapped(
+        &self,
+        buffer: &Buffer,
+        count: usize,
+        submission: wgpu::SubmissionIndex,
+    ) -> Pending {
+        let (signal, done) = self.shared.trouble.signals.signal();
+        let map = move |result: std::result::Result<(), _>| signal.send(result.is_ok());
+        buffer.raw.map_async(wgpu::MapMode::Read, ..4 * count as u64, map);
+        Pending { done, submission }
+    }
+
+    /// Waits for something. May be given up and waited for again.
     ///
     /// # Errors
     /// What has gone wrong on the device.
-    pub(super) async fn wait(&self, submission: Submission) -> Result<()> {
-        self.drive(Some(submission.index));
-        submission.done.wait().await;
+    pub(super) async fn wait(&self, pending: &Pending) -> Result<()> {
+        // Nobody calls back for what was asked of a device that had been lost by then.
+        self.check()?;
+        // Browsers call back by themselves; natively somebody has to wait for the device.
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let submission_index = Some(pending.submission.clone());
+            if let Err(e) = self.device().poll(wgpu::PollType::Wait { submission_index, timeout: None }) {
+                self.shared.trouble.note(Failure::Lost(e.to_string()));
+            }
+        }
+        if !pending.done.wait().await {
+            self.shared.trouble.note(Failure::Lost("its memory cannot be read any more".to_owned()));
+        }
         self.check()
     }
 
-    /// The first numbers of a buffer that may be mapped for reading and that all copies to it have been submitted for.
+    /// The first numbers of a buffer that is mapped; then it no longer is.
     ///
     /// # Errors
-    /// What has gone wrong on the device.
-    pub(super) async fn map(&self, buffer: &Buffer, count: usize) -> Result<Vec<f32>> {
-        let bytes = 4 * count as u64;
-        let (signal, done) = signal();
-        buffer.raw.map_async(wgpu::MapMode::Read, ..bytes, move |result| signal.send(result.is_ok()));
-        self.drive(None);
-        let mapped = done.wait().await;
-        self.check()?;
-        let view = mapped.then(|| buffer.raw.get_mapped_range(..bytes).ok()).flatten();
-        let Some(view) = view else {
+    /// [`Error::DeviceLost`].
+    pub(super) fn unmap(&self, buffer: &Buffer, count: usize) -> Result<Vec<f32>> {
+        let Ok(view) = buffer.raw.get_mapped_range(..4 * count as u64) else {
             return Err(Error::DeviceLost { problem: "its memory cannot be read any more".to_owned() });
         };
         let values = view.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
         drop(view);
         buffer.raw.unmap();
         Ok(values)
-    }
-
-    /// Browsers call back by themselves; natively somebody has to wait for the device, until a submission is done or the
-    /// last of them.
-    fn drive(&self, until: Option<wgpu::SubmissionIndex>) {
-        #[cfg(not(target_arch = "wasm32"))]
-        if let Err(e) = self.device().poll(wgpu::PollType::Wait { submission_index: until, timeout: None }) {
-            lock(&self.shared.failure).get_or_insert(Failure::Lost(e.to_string()));
-        }
-        #[cfg(target_arch = "wasm32")]
-        drop(until);
     }
 
     /// The kernel that runs a sampler's programs, compiled the first time that it is asked for.
@@ -386,11 +411,12 @@ pub(super) struct Combine {
     pub(super) pipeline: wgpu::ComputePipeline,
 }
 
-/// Commands on their way.
+/// Something on its way.
 #[derive(Debug)]
-pub(super) struct Submission {
-    done: Receiver<()>,
-    index: wgpu::SubmissionIndex,
+pub(super) struct Pending {
+    done: Receiver,
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "browsers wait by themselves"))]
+    submission: wgpu::SubmissionIndex,
 }
 
 const fn binding(ty: wgpu::BufferBindingType, has_dynamic_offset: bool) -> wgpu::BindingType {
@@ -462,47 +488,5 @@ impl Drop for Buffer {
         self.counts.live_buffers.fetch_sub(1, Ordering::Relaxed);
         self.counts.live_bytes.fetch_sub(self.size, Ordering::Relaxed);
         self.raw.destroy();
-    }
-}
-
-/// A value that a callback hands to a future.
-#[derive(Debug)]
-struct Waiting<T> {
-    value: Option<T>,
-    waker: Option<Waker>,
-}
-
-struct Sender<T>(Arc<Mutex<Waiting<T>>>);
-#[derive(Debug)]
-struct Receiver<T>(Arc<Mutex<Waiting<T>>>);
-
-fn signal<T>() -> (Sender<T>, Receiver<T>) {
-    let waiting = Arc::new(Mutex::new(Waiting { value: None, waker: None }));
-    (Sender(Arc::clone(&waiting)), Receiver(waiting))
-}
-
-impl<T> Sender<T> {
-    fn send(self, value: T) {
-        let mut waiting = lock(&self.0);
-        waiting.value = Some(value);
-        if let Some(waker) = waiting.waker.take() {
-            waker.wake();
-        }
-    }
-}
-
-impl<T> Receiver<T> {
-    async fn wait(self) -> T {
-        poll_fn(|context| {
-            let mut waiting = lock(&self.0);
-            match waiting.value.take() {
-                Some(value) => Poll::Ready(value),
-                None => {
-                    waiting.waker = Some(context.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
     }
 }

@@ -23,6 +23,7 @@ mod network;
 mod replay;
 mod run;
 mod shader;
+mod signal;
 mod weights;
 
 pub use device::{Counters, Gpu};

@@ -1,6 +1,5 @@
 //! A U-Net on a device.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::device::Gpu;
@@ -13,13 +12,17 @@ use crate::engine::plan::Plan;
 use crate::error::{Error, Result};
 use crate::network::unet::{TimeEmbedding, UNet2DConfig};
 
+/// Plans that are kept, with their memory on the device: enough for who goes back and forth between shapes.
+const KEPT: usize = 3;
+
 /// A U-Net on a GPU.
 #[derive(Debug)]
 pub struct GpuNetwork {
     config: UNet2DConfig,
     weights: Arc<Weights>,
     frequencies: Vec<f32>,
-    plans: HashMap<[usize; 3], Replay>,
+    /// By batch, height and width; the one used last is the last.
+    plans: Vec<([usize; 3], Replay)>,
 }
 
 impl GpuNetwork {
@@ -44,7 +47,7 @@ impl GpuNetwork {
             TimeEmbedding::Fourier => take("time_proj.weight", &[config.block_out_channels[0]])?,
             TimeEmbedding::Positional | TimeEmbedding::Learned => Vec::new(),
         };
-        Ok(Self { config, weights, frequencies, plans: HashMap::new() })
+        Ok(Self { config, weights, frequencies, plans: Vec::new() })
     }
 
     /// The network's configuration.
@@ -59,24 +62,29 @@ impl GpuNetwork {
         self.weights.gpu()
     }
 
-    /// The plan for `batch` images of `height` × `width`, made the first time that it is asked for.
+    /// The plan for `batch` images of `height` × `width`, made where it is not among the three used last.
     ///
     /// # Errors
     /// [`Error::Option`] where the size does not suit the network, and those of [`Replay::new`].
     pub async fn plan(&mut self, batch: usize, height: usize, width: usize) -> Result<&mut Replay> {
         self.gpu().check()?;
         let key = [batch, height, width];
-        if !self.plans.contains_key(&key) {
-            let plan = Plan::new(&self.config, batch, height, width)?;
-            let replay = Replay::new(plan, Arc::clone(&self.weights)).await?;
-            self.plans.insert(key, replay);
-        }
-        self.plans.get_mut(&key).ok_or(Error::Disposed)
+        let plan = match self.plans.iter().position(|(shape, _)| *shape == key) {
+            Some(at) => self.plans.remove(at),
+            None => {
+                let plan = Plan::new(&self.config, batch, height, width)?;
+                let surplus = (self.plans.len() + 1).saturating_sub(KEPT);
+                self.plans.drain(..surplus);
+                (key, Replay::new(plan, Arc::clone(&self.weights)).await?)
+            }
+        };
+        self.plans.push(plan);
+        Ok(self.parts(key)?.2)
     }
 
     /// What a run borrows, once there is a plan for its shape.
     pub(super) fn parts(&mut self, key: [usize; 3]) -> Result<(&UNet2DConfig, &[f32], &mut Replay)> {
-        let replay = self.plans.get_mut(&key).ok_or(Error::Disposed)?;
+        let (_, replay) = self.plans.iter_mut().find(|(shape, _)| *shape == key).ok_or(Error::Disposed)?;
         Ok((&self.config, &self.frequencies, replay))
     }
 

@@ -195,8 +195,9 @@ impl Replay {
         let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let (from, bytes) = (4 * value.offset as u64, 4 * value.len() as u64);
         encoder.copy_buffer_to_buffer(self.arena.raw(), from, self.staging.raw(), 0, bytes);
-        gpu.submit(encoder, 0);
-        gpu.map(&self.staging, value.len()).await
+        let submission = gpu.submit(encoder, 0);
+        gpu.wait(&gpu.when_mapped(&self.staging, value.len(), submission)).await?;
+        gpu.unmap(&self.staging, value.len())
     }
 
     /// The buffer of all activations.

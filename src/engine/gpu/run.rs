@@ -6,8 +6,10 @@
 //! step ahead of the device, without waiting for it.
 
 use std::collections::VecDeque;
+use std::ops::DerefMut;
+use std::sync::{Arc, Mutex};
 
-use super::device::{Buffer, Gpu, Submission, UNIFORM_BYTES};
+use super::device::{Buffer, Gpu, Pending, UNIFORM_BYTES, lock};
 use super::network::GpuNetwork;
 use super::replay::{Replay, grid};
 use crate::engine::cpu::{Rows, prelude};
@@ -54,12 +56,10 @@ struct Stretch {
     end: Option<(f64, Slot, Slot)>,
 }
 
-/// A run of a sampler on a GPU, one step a call.
+/// A run of a sampler on a GPU, one step a call. It has the network to itself: `N` is a `&mut GpuNetwork`, or owns one.
 #[derive(Debug)]
-pub struct GpuRun<'n> {
-    config: &'n UNet2DConfig,
-    frequencies: &'n [f32],
-    replay: &'n mut Replay,
+pub struct GpuRun<N> {
+    network: N,
     shape: [usize; 4],
     stretches: Vec<Stretch>,
     next: usize,
@@ -67,7 +67,7 @@ pub struct GpuRun<'n> {
     total: usize,
     timesteps: Vec<f64>,
     /// The timestep of each number that the programs may note as a failure.
-    checks: Vec<f64>,
+    checks: Arc<[f64]>,
     labels: Option<Vec<f32>>,
     block: usize,
     noise: Generator,
@@ -77,34 +77,61 @@ pub struct GpuRun<'n> {
     group: wgpu::BindGroup,
     /// What the group refers to.
     _program: [Buffer; 2],
-    in_flight: VecDeque<Submission>,
+    in_flight: VecDeque<Pending>,
+    spare: Spare,
+}
+
+/// Buffers for two slots and the number of the failure, which no reading needs any more.
+type Spare = Arc<Mutex<Vec<Buffer>>>;
+
+/// A step that waits to be submitted.
+struct Recorded {
+    encoder: wgpu::CommandEncoder,
+    dispatches: usize,
+    step: Option<GpuStep>,
 }
 
 impl GpuNetwork {
-    /// Starts a run: `shape` is `[batch, in_channels, height, width]`, `labels` are one for each sample, or one vector, as
-    /// for [`UNet2DConfig::conditioning`].
+    /// [`GpuRun::start`] with this network.
     ///
     /// # Errors
-    /// [`Error::Option`] where the shape, a timestep or a label does not suit the network; [`Error::Unsupported`] for
-    /// dynamic thresholding, which has to look at all of an image before it can go on: replay that on the host with
-    /// [`sampler::Run`](crate::sampler::Run) over [`Self::evaluate`]. Those of [`Replay::new`].
+    /// As there.
     pub async fn sample(
         &mut self,
         description: &Description,
         shape: [usize; 4],
         noise: Generator,
         labels: Option<&[f32]>,
-    ) -> Result<GpuRun<'_>> {
+    ) -> Result<GpuRun<&mut Self>> {
+        GpuRun::start(self, description, shape, noise, labels).await
+    }
+}
+
+impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
+    /// Starts a run: `shape` is `[batch, in_channels, height, width]`, `labels` are one for each sample, or one vector, as
+    /// for [`UNet2DConfig::conditioning`].
+    ///
+    /// # Errors
+    /// [`Error::Option`] where the shape, a timestep or a label does not suit the network; [`Error::Unsupported`] for
+    /// dynamic thresholding, which has to look at all of an image before it can go on: replay that on the host with
+    /// [`sampler::Run`](crate::sampler::Run) over [`GpuNetwork::evaluate`]. Those of [`Replay::new`].
+    pub async fn start(
+        mut network: N,
+        description: &Description,
+        shape: [usize; 4],
+        noise: Generator,
+        labels: Option<&[f32]>,
+    ) -> Result<Self> {
         let [batch, channels, height, width] = shape;
-        if channels != self.config().in_channels {
+        if channels != network.config().in_channels {
             return Err(Error::Option {
                 option: "shape",
                 found: format!("{shape:?}"),
-                expected: format!("[batch, {}, height, width]", self.config().in_channels),
+                expected: format!("[batch, {}, height, width]", network.config().in_channels),
             });
         }
-        self.plan(batch, height, width).await?;
-        let (config, frequencies, replay) = self.parts([batch, height, width])?;
+        network.plan(batch, height, width).await?;
+        let (config, _, replay) = network.parts([batch, height, width])?;
         let gpu = replay.gpu().clone();
         let pixels = height * width;
         let programs = Programs::of(description, &noise, [batch, pixels, channels, config.out_channels])?;
@@ -144,17 +171,15 @@ impl GpuNetwork {
             [replay.arena().whole(), slots.whole(), program.whole(), failed.whole(), uniforms.one_uniform()];
         let group = gpu.bind_group(&gpu.combine().layout, &bindings);
         gpu.check()?;
-        Ok(GpuRun {
-            config,
-            frequencies,
-            replay,
+        Ok(Self {
+            network,
             shape,
             stretches: programs.stretches,
             next: 0,
             index: 0,
             total: description.steps(),
             timesteps: programs.timesteps,
-            checks: programs.checks,
+            checks: programs.checks.into(),
             labels: labels.map(<[f32]>::to_vec),
             block,
             noise,
@@ -164,27 +189,76 @@ impl GpuNetwork {
             group,
             _program: [program, uniforms],
             in_flight: VecDeque::new(),
+            spare: Spare::default(),
         })
     }
-}
 
-impl GpuRun<'_> {
     /// Submits the next step with all its evaluations of the network, or does nothing after the last and returns `None`.
     /// Waits only where more than two steps are not yet done.
     ///
     /// # Errors
     /// [`Error::DeviceLost`] and [`Error::OutOfMemory`].
     pub async fn step(&mut self) -> Result<Option<GpuStep>> {
+        self.make_way().await?;
+        let Some(Recorded { encoder, dispatches, step }) = self.record()? else { return Ok(None) };
+        self.submit(encoder, dispatches);
+        Ok(step)
+    }
+
+    /// [`Self::step`] with a [reading](Self::read) of its `x` and its `x0`, in that order, as one submission: the next
+    /// step need not wait for it.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub async fn step_and_read(&mut self) -> Result<Option<(GpuStep, Reading)>> {
         if self.next == self.stretches.len() {
             return Ok(None);
         }
-        let gpu = self.replay.gpu().clone();
-        while self.in_flight.len() >= IN_FLIGHT {
-            if let Some(submission) = self.in_flight.pop_front() {
-                gpu.wait(submission).await?;
-            }
+        self.make_way().await?;
+        let staging = self.staging().await?;
+        let Some(Recorded { mut encoder, dispatches, step }) = self.record()? else { return Ok(None) };
+        let Some(step) = step else {
+            self.submit(encoder, dispatches);
+            return Ok(None);
+        };
+        let slots = [step.x, step.x0];
+        self.copy(&mut encoder, &slots, &staging);
+        let submission = self.submit(encoder, dispatches);
+        Ok(Some((step, self.reading(slots.len(), staging, submission))))
+    }
+
+    /// Asks for the images in a slot as they are after the last step submitted. The answer can be waited for later: the
+    /// run may go on meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] and [`Error::DeviceLost`].
+    pub async fn read(&self, slot: Slot) -> Result<Reading> {
+        let gpu = self.network.gpu();
+        let staging = self.staging().await?;
+        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        self.copy(&mut encoder, &[slot], &staging);
+        Ok(self.reading(1, staging, gpu.submit(encoder, 0)))
+    }
+
+    /// Waits until another step may be submitted.
+    async fn make_way(&mut self) -> Result<()> {
+        while self.in_flight.len() >= IN_FLIGHT
+            && let Some(pending) = self.in_flight.front()
+        {
+            self.network.gpu().wait(pending).await?;
+            self.in_flight.pop_front();
         }
-        gpu.check()?;
+        self.network.gpu().check()
+    }
+
+    /// The next step's commands; `None` after the last.
+    fn record(&mut self) -> Result<Option<Recorded>> {
+        if self.next == self.stretches.len() {
+            return Ok(None);
+        }
+        let [batch, channels, height, width] = self.shape;
+        let (config, frequencies, replay) = self.network.parts([batch, height, width])?;
+        let gpu = replay.gpu();
         let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         let mut dispatches = 0;
@@ -192,13 +266,16 @@ impl GpuRun<'_> {
         while let (None, Some(stretch)) = (ended, self.stretches.get(self.next)) {
             if let Some(evaluation) = stretch.evaluation {
                 if evaluation.is_multiple_of(self.block) {
-                    self.replay.upload(&self.prelude(evaluation)?);
+                    // The last block is filled up with its last timestep, as a prelude's layout depends on its rows.
+                    let end = self.timesteps.len() - 1;
+                    let block = (evaluation..evaluation + self.block).map(|i| self.timesteps[i.min(end)]);
+                    let labels = self.labels.as_deref();
+                    replay.upload(&prelude_of(block, batch, labels, config, frequencies, replay)?);
                 }
-                self.replay.record(&mut pass, evaluation);
-                dispatches += self.replay.dispatches();
+                replay.record(&mut pass, evaluation);
+                dispatches += replay.dispatches();
             }
             for &(draw, at) in &stretch.draws {
-                let [batch, channels, height, width] = self.shape;
                 let mut nchw = vec![0.0; self.shape.iter().product()];
                 self.noise.normals(draw, batch, &mut nchw);
                 let mut nhwc = vec![0.0; nchw.len()];
@@ -216,41 +293,66 @@ impl GpuRun<'_> {
             self.next += 1;
         }
         drop(pass);
-        self.in_flight.push_back(gpu.submit(encoder, dispatches));
-        let Some((timestep, x, x0)) = ended else { return Ok(None) };
-        let index = self.index;
-        self.index += 1;
-        Ok(Some(GpuStep { index, total: self.total, timestep, x, x0 }))
+        let step =
+            ended.map(|(timestep, x, x0)| GpuStep { index: self.index, total: self.total, timestep, x, x0 });
+        self.index += usize::from(step.is_some());
+        Ok(Some(Recorded { encoder, dispatches, step }))
     }
 
-    /// Asks for the images in a slot, `[batch, channels, height, width]`, as they are after the last step submitted. The
-    /// answer can be waited for later: the run may go on meanwhile.
-    ///
-    /// # Errors
-    /// [`Error::OutOfMemory`] and [`Error::DeviceLost`].
-    pub async fn read(&self, slot: Slot) -> Result<Reading> {
-        let gpu = self.replay.gpu();
-        let len: usize = self.shape.iter().product();
+    fn submit(&mut self, encoder: wgpu::CommandEncoder, dispatches: usize) -> wgpu::SubmissionIndex {
+        let gpu = self.network.gpu();
+        let submission = gpu.submit(encoder, dispatches);
+        self.in_flight.push_back(gpu.when_done(submission.clone()));
+        submission
+    }
+
+    fn image_len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    async fn staging(&self) -> Result<Buffer> {
+        if let Some(spare) = lock(&self.spare).pop() {
+            return Ok(spare);
+        }
         use wgpu::BufferUsages as Usage;
-        let staging = gpu.buffer("preview", 4 * (len + 1), Usage::MAP_READ | Usage::COPY_DST).await?;
-        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        let (from, bytes) = (4 * self.offsets[slot.index()] as u64, 4 * len as u64);
-        encoder.copy_buffer_to_buffer(self.slots.raw(), from, staging.raw(), 0, bytes);
-        encoder.copy_buffer_to_buffer(self.failed.raw(), 0, staging.raw(), bytes, 4);
-        gpu.submit(encoder, 0);
-        Ok(Reading { gpu: gpu.clone(), staging, shape: self.shape, checks: self.checks.clone() })
+        let bytes = 4 * (2 * self.image_len() + 1);
+        self.network.gpu().buffer("pictures", bytes, Usage::MAP_READ | Usage::COPY_DST).await
     }
 
-    /// The prelude of the block of evaluations that starts with this one.
-    fn prelude(&self, evaluation: usize) -> Result<Vec<f32>> {
-        let each = if self.labels.is_some() { self.shape[0] } else { 1 };
-        // The last block is filled up with its last timestep, as a prelude's layout depends on its rows.
-        let at = |i: usize| self.timesteps[(evaluation + i).min(self.timesteps.len() - 1)] as f32;
-        let timesteps: Vec<f32> = (0..self.block).flat_map(|i| std::iter::repeat_n(at(i), each)).collect();
-        let labels = self.labels.as_ref().map(|l| l.repeat(self.block));
-        let given = self.config.conditioning(&timesteps, labels.as_deref(), self.frequencies)?;
-        Ok(prelude(self.replay.plan(), self.replay.weights().host(), &given))
+    /// Copies the images of one slot or two, and the number of the failure behind them.
+    fn copy(&self, encoder: &mut wgpu::CommandEncoder, slots: &[Slot], staging: &Buffer) {
+        let bytes = 4 * self.image_len() as u64;
+        for (slot, to) in slots.iter().zip((0..).step_by(bytes as usize)) {
+            let from = 4 * self.offsets[slot.index()] as u64;
+            encoder.copy_buffer_to_buffer(self.slots.raw(), from, staging.raw(), to, bytes);
+        }
+        let end = slots.len() as u64 * bytes;
+        encoder.copy_buffer_to_buffer(self.failed.raw(), 0, staging.raw(), end, 4);
     }
+
+    fn reading(&self, slots: usize, staging: Buffer, submission: wgpu::SubmissionIndex) -> Reading {
+        let gpu = self.network.gpu().clone();
+        let len = slots * self.image_len();
+        let mapped = gpu.when_mapped(&staging, len + 1, submission);
+        let (checks, spare) = (Arc::clone(&self.checks), Arc::clone(&self.spare));
+        Reading { gpu, staging, mapped, len, shape: self.shape, checks, spare }
+    }
+}
+
+/// The prelude of evaluations at these timesteps.
+fn prelude_of(
+    timesteps: impl Iterator<Item = f64>,
+    batch: usize,
+    labels: Option<&[f32]>,
+    config: &UNet2DConfig,
+    frequencies: &[f32],
+    replay: &Replay,
+) -> Result<Vec<f32>> {
+    let each = if labels.is_some() { batch } else { 1 };
+    let timesteps: Vec<f32> = timesteps.flat_map(|t| std::iter::repeat_n(t as f32, each)).collect();
+    let labels = labels.map(|l| l.repeat(timesteps.len() / each));
+    let given = config.conditioning(&timesteps, labels.as_deref(), frequencies)?;
+    Ok(prelude(replay.plan(), replay.weights().host(), &given))
 }
 
 /// Images on their way from a device.
@@ -258,26 +360,31 @@ impl GpuRun<'_> {
 pub struct Reading {
     gpu: Gpu,
     staging: Buffer,
+    mapped: Pending,
+    len: usize,
     shape: [usize; 4],
-    checks: Vec<f64>,
+    checks: Arc<[f64]>,
+    spare: Spare,
 }
 
 impl Reading {
-    /// The images, `[batch, channels, height, width]`.
+    /// The images, `[batch, channels, height, width]`, of one slot after the other.
     ///
     /// # Errors
     /// [`Error::NotFiniteOutput`] if the network's output or the images were not finite at any step so far,
     /// [`Error::DeviceLost`] and [`Error::OutOfMemory`].
     pub async fn images(self) -> Result<Vec<f32>> {
-        let [_, channels, height, width] = self.shape;
-        let len: usize = self.shape.iter().product();
-        let found = self.gpu.map(&self.staging, len + 1).await?;
-        let failed = found[len].to_bits();
+        self.gpu.wait(&self.mapped).await?;
+        let found = self.gpu.unmap(&self.staging, self.len + 1)?;
+        lock(&self.spare).push(self.staging);
+        let (found, failed) = found.split_at(self.len);
+        let failed = failed[0].to_bits();
         if failed != FINITE {
             return Err(Error::NotFiniteOutput { timestep: self.checks[failed as usize] });
         }
-        let mut images = vec![0.0; len];
-        to_nchw(&found[..len], channels, height * width, &mut images);
+        let [_, channels, height, width] = self.shape;
+        let mut images = vec![0.0; self.len];
+        to_nchw(found, channels, height * width, &mut images);
         Ok(images)
     }
 }

@@ -1,0 +1,64 @@
+//! What a callback of the graphics API tells a future.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, Weak};
+use std::task::{Poll, Waker};
+
+use super::device::lock;
+
+#[derive(Debug, Default)]
+struct Waiting {
+    fine: Option<bool>,
+    waker: Option<Waker>,
+}
+
+/// Everything that is waited for on one device: when that is lost, not every browser calls back.
+#[derive(Debug, Default)]
+pub(super) struct Signals(Mutex<Vec<Weak<Mutex<Waiting>>>>);
+
+pub(super) struct Sender(Arc<Mutex<Waiting>>);
+
+#[derive(Debug)]
+pub(super) struct Receiver(Arc<Mutex<Waiting>>);
+
+impl Signals {
+    /// For one callback and who waits for it.
+    pub(super) fn signal(&self) -> (Sender, Receiver) {
+        let waiting = Arc::new(Mutex::new(Waiting::default()));
+        let mut all = lock(&self.0);
+        all.retain(|other| other.strong_count() > 0);
+        all.push(Arc::downgrade(&waiting));
+        (Sender(Arc::clone(&waiting)), Receiver(waiting))
+    }
+
+    /// Tells everyone who waits that it failed.
+    pub(super) fn fail(&self) {
+        let all = std::mem::take(&mut *lock(&self.0));
+        all.iter().filter_map(Weak::upgrade).for_each(|waiting| Sender(waiting).send(false));
+    }
+}
+
+impl Sender {
+    pub(super) fn send(self, fine: bool) {
+        let mut waiting = lock(&self.0);
+        waiting.fine.get_or_insert(fine);
+        if let Some(waker) = waiting.waker.take() {
+            drop(waiting);
+            waker.wake();
+        }
+    }
+}
+
+impl Receiver {
+    /// Whether what was waited for went well. May be asked again.
+    pub(super) async fn wait(&self) -> bool {
+        poll_fn(|context| {
+            let mut waiting = lock(&self.0);
+            if waiting.fine.is_none() {
+                waiting.waker = Some(context.waker().clone());
+            }
+            waiting.fine.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+}

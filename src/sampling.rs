@@ -1,0 +1,167 @@
+//! A run of a sampler on a model, wherever its network is.
+//!
+//! On the CPU the host replays the sampler's description. On a GPU the images stay there and every step's are copied out
+//! beside the next step's work, so that looking at them costs the run nothing. Where a sampler has to look at a whole
+//! image (dynamic thresholding), the host replays it even so, and the images travel to and fro at every step.
+
+#[cfg(feature = "gpu")]
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+#[cfg(feature = "gpu")]
+use crate::device::Lent;
+use crate::device::LentNetwork;
+#[cfg(feature = "gpu")]
+use crate::engine::gpu::{GpuNetwork, GpuRun, GpuStep, Reading};
+use crate::error::Result;
+use crate::model::Architecture;
+use crate::rng::Generator;
+use crate::sampler::{Description, Evaluate, Run, Step};
+
+/// Steps that are with the GPU at a time: the one whose images are waited for, and the next, so that the GPU goes on
+/// meanwhile. More would only put off the end of a run that is stopped.
+#[cfg(feature = "gpu")]
+const IN_FLIGHT: usize = 2;
+
+/// A run of a sampler on a model. To stop it, drop it between two steps: a GPU then still finishes the step that it has
+/// begun.
+pub struct Sampling {
+    architecture: Arc<Architecture>,
+    place: Place,
+}
+
+enum Place {
+    Host(Run<Generator>, OnHost),
+    #[cfg(feature = "gpu")]
+    Gpu(Box<OnGpu>),
+    /// The network was given back.
+    Ended,
+}
+
+impl Sampling {
+    /// # Errors
+    /// [`Error::Option`](crate::Error::Option) for a shape that no run can have.
+    pub(crate) fn new(
+        architecture: Arc<Architecture>,
+        network: LentNetwork,
+        description: Description,
+        shape: [usize; 4],
+        noise: Generator,
+        labels: Option<Vec<f32>>,
+    ) -> Result<Self> {
+        // Checks the shape, wherever it is needed.
+        let run = Run::new(description.clone(), shape, noise.clone())?;
+        let place = match network {
+            #[cfg(feature = "gpu")]
+            LentNetwork::Gpu(network) if !description.looks_at_whole_images() => {
+                let start = Start { network, description, noise, labels };
+                Place::Gpu(Box::new(OnGpu {
+                    shape,
+                    start: Some(start),
+                    run: None,
+                    coming: VecDeque::new(),
+                    images: Vec::new(),
+                    finished: false,
+                }))
+            }
+            network => Place::Host(run, OnHost { network, labels }),
+        };
+        Ok(Self { architecture, place })
+    }
+
+    /// What is being sampled from; its schedule says how noisy a timestep is.
+    #[must_use]
+    pub fn architecture(&self) -> &Arc<Architecture> {
+        &self.architecture
+    }
+
+    /// The next step, or `None` after the last; the last step's `x` are the pictures.
+    ///
+    /// # Errors
+    /// [`Error::NotFiniteOutput`](crate::Error::NotFiniteOutput), [`Error::DeviceLost`](crate::Error::DeviceLost), and on
+    /// the first step [`Error::Limit`](crate::Error::Limit) or [`Error::OutOfMemory`](crate::Error::OutOfMemory) where the
+    /// batch is too large for the device.
+    pub async fn step(&mut self) -> Result<Option<Step<'_>>> {
+        let finished = match &self.place {
+            Place::Host(run, _) => run.is_finished(),
+            #[cfg(feature = "gpu")]
+            Place::Gpu(run) => run.finished,
+            Place::Ended => true,
+        };
+        if finished {
+            self.place = Place::Ended;
+        }
+        match &mut self.place {
+            Place::Host(run, network) => run.step(network).await,
+            #[cfg(feature = "gpu")]
+            Place::Gpu(run) => run.step().await,
+            Place::Ended => Ok(None),
+        }
+    }
+
+    /// [`Self::step`] for programs that are not asynchronous.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn step_blocking(&mut self) -> Result<Option<Step<'_>>> {
+        pollster::block_on(self.step())
+    }
+}
+
+/// A network for a run on the host, with the labels of that run.
+struct OnHost {
+    network: LentNetwork,
+    labels: Option<Vec<f32>>,
+}
+
+impl Evaluate for OnHost {
+    async fn evaluate(&mut self, x: &[f32], shape: [usize; 4], timestep: f64) -> Result<Vec<f32>> {
+        let timesteps = vec![timestep as f32; shape[0]];
+        self.network.evaluate(x, shape, &timesteps, self.labels.as_deref()).await
+    }
+}
+
+/// A run that the GPU makes.
+#[cfg(feature = "gpu")]
+struct OnGpu {
+    shape: [usize; 4],
+    /// What the first step makes the run of.
+    start: Option<Start>,
+    run: Option<GpuRun<Lent<GpuNetwork>>>,
+    /// Steps whose images are on their way, the oldest first.
+    coming: VecDeque<(GpuStep, Reading)>,
+    /// x and x̂₀ of the step that was handed out.
+    images: Vec<f32>,
+    finished: bool,
+}
+
+#[cfg(feature = "gpu")]
+struct Start {
+    network: Lent<GpuNetwork>,
+    description: Description,
+    noise: Generator,
+    labels: Option<Vec<f32>>,
+}
+
+#[cfg(feature = "gpu")]
+impl OnGpu {
+    async fn step(&mut self) -> Result<Option<Step<'_>>> {
+        if let Some(Start { network, description, noise, labels }) = self.start.take() {
+            let run = GpuRun::start(network, &description, self.shape, noise, labels.as_deref()).await?;
+            self.run = Some(run);
+        }
+        let Some(run) = &mut self.run else { return Ok(None) };
+        while self.coming.len() < IN_FLIGHT
+            && let Some(next) = run.step_and_read().await?
+        {
+            self.coming.push_back(next);
+        }
+        let Some((step, reading)) = self.coming.pop_front() else { return Ok(None) };
+        self.images = reading.images().await?;
+        self.finished = step.index + 1 == step.total;
+        let (x, x0) = self.images.split_at(self.images.len() / 2);
+        let GpuStep { index, total, timestep, .. } = step;
+        Ok(Some(Step { index, total, timestep, shape: self.shape, x, x0 }))
+    }
+}
