@@ -96,6 +96,30 @@ fn inspect_shows_layers_and_costs() {
 }
 
 #[test]
+fn inspect_shows_the_plan_and_what_it_takes() {
+    let without = noiseball(&["inspect", "class-conditional"]);
+    assert!(!String::from_utf8(without.stdout).unwrap().contains("dispatches"));
+    for checkpoint in ["class-conditional", "layout-a", "../../../www/models/pixel-faces-16"] {
+        let output = noiseball(&["inspect", checkpoint, "--plan"]);
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        for expected in ["prelude, ", "  output = v", "down_blocks.0.resnets.0.conv1: v"] {
+            assert!(text.contains(expected), "{expected} is not in\n{text}");
+        }
+        let numbers = |line: &str| -> Vec<f64> {
+            let line = text.lines().find(|l| l.starts_with(line)).unwrap_or_else(|| panic!("{line}: {text}"));
+            line.split([' ', ',']).filter_map(|word| word.parse().ok()).collect()
+        };
+        let (dispatches, arena, weights) =
+            (numbers("dispatches "), numbers("arena  "), numbers("packed weights"));
+        assert!(dispatches[1] <= dispatches[0] && dispatches[0] <= 2.0 * dispatches[1], "{dispatches:?}");
+        assert!((1.0..=1.3).contains(&arena[1]), "{arena:?}");
+        // Matrices take half as much, vectors the same.
+        assert!((0.5..0.6).contains(&(weights[1] / weights[0])), "{weights:?}");
+    }
+}
+
+#[test]
 fn bad_input_ends_with_2_and_says_what_to_do() {
     let cases: [&[&str]; 8] = [
         &["sample", "no-such-folder"],

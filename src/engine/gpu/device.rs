@@ -104,6 +104,19 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoAdapter`] where no adapter answers, or none makes a device.
     pub async fn new() -> Result<Self> {
+        Self::with(wgpu::Features::empty()).await
+    }
+
+    /// The same, with timestamp queries where the adapter has them: for [`Replay::profile`](super::Replay::profile).
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn with_timestamps() -> Result<Self> {
+        Self::with(wgpu::Features::TIMESTAMP_QUERY).await
+    }
+
+    async fn with(wanted: wgpu::Features) -> Result<Self> {
         let no_adapter = |problem: String| Error::NoAdapter { problem };
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         let adapter = instance
@@ -122,6 +135,7 @@ impl Gpu {
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("noiseball"),
+                required_features: adapter.features() & wanted,
                 required_limits: limits.clone(),
                 ..wgpu::DeviceDescriptor::default()
             })
@@ -334,8 +348,12 @@ impl Gpu {
     ///
     /// # Errors
     /// What has gone wrong on the device.
-    pub(super) async fn map(&self, buffer: &Buffer, count: usize) -> Result<Vec<f32>> {
-        let bytes = 4 * count as u64;
+    pub(super) async fn map<T: bytemuck::AnyBitPattern>(
+        &self,
+        buffer: &Buffer,
+        count: usize,
+    ) -> Result<Vec<T>> {
+        let bytes = (count * size_of::<T>()) as u64;
         let (signal, done) = signal();
         buffer.raw.map_async(wgpu::MapMode::Read, ..bytes, move |result| signal.send(result.is_ok()));
         self.drive(None);
@@ -345,7 +363,7 @@ impl Gpu {
         let Some(view) = view else {
             return Err(Error::DeviceLost { problem: "its memory cannot be read any more".to_owned() });
         };
-        let values = view.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let values = view.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect();
         drop(view);
         buffer.raw.unmap();
         Ok(values)
@@ -397,13 +415,13 @@ const fn binding(ty: wgpu::BufferBindingType, has_dynamic_offset: bool) -> wgpu:
     wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None }
 }
 
-const fn storage(read_only: bool) -> wgpu::BindingType {
+pub(super) const fn storage(read_only: bool) -> wgpu::BindingType {
     binding(wgpu::BufferBindingType::Storage { read_only }, false)
 }
 
 const UNIFORM: wgpu::BindingType = binding(wgpu::BufferBindingType::Uniform, true);
 
-fn layout(device: &wgpu::Device, types: &[wgpu::BindingType]) -> wgpu::BindGroupLayout {
+pub(super) fn layout(device: &wgpu::Device, types: &[wgpu::BindingType]) -> wgpu::BindGroupLayout {
     let entries: Vec<_> = (0..)
         .zip(types)
         .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {

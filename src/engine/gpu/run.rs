@@ -8,8 +8,9 @@
 use std::collections::VecDeque;
 
 use super::device::{Buffer, Gpu, Submission, UNIFORM_BYTES};
+use super::lower::grid;
 use super::network::GpuNetwork;
-use super::replay::{Replay, grid};
+use super::replay::Replay;
 use crate::engine::cpu::{Rows, prelude};
 use crate::engine::kernels::{to_nchw, to_nhwc};
 use crate::error::{Error, Result};
@@ -271,7 +272,7 @@ impl Reading {
     pub async fn images(self) -> Result<Vec<f32>> {
         let [_, channels, height, width] = self.shape;
         let len: usize = self.shape.iter().product();
-        let found = self.gpu.map(&self.staging, len + 1).await?;
+        let found: Vec<f32> = self.gpu.map(&self.staging, len + 1).await?;
         let failed = found[len].to_bits();
         if failed != FINITE {
             return Err(Error::NotFiniteOutput { timestep: self.checks[failed as usize] });
