@@ -26,6 +26,7 @@ mod profile;
 mod replay;
 mod run;
 mod shader;
+mod unroll;
 mod weights;
 
 pub use device::{Counters, Gpu};

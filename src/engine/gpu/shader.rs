@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use super::unroll::unroll;
+
 /// Invocations of every workgroup: a multiple of the widths in which GPUs run them, and of what tiles are cut for.
 pub(super) const THREADS: u32 = 64;
 
@@ -215,7 +217,20 @@ impl Kernel {
         for file in [if lanes4 { LANES_4 } else { LANES_1 }, BINDINGS].iter().chain(files) {
             text += file;
         }
-        text
+        let Kernel::Gemm { tile, run, .. } = self else { return text };
+        let Tile { rows, columns4, depth } = tile;
+        let most = (run / 8).max(1);
+        unroll(
+            &text,
+            &[
+                ("ROWS", rows),
+                ("COLUMNS4", columns4),
+                ("INPUTS", rows * depth / 32),
+                ("WEIGHTS", depth * columns4 / 8),
+                ("MOST", most),
+                ("RUNS", rows / most),
+            ],
+        )
     }
 }
 
