@@ -159,3 +159,35 @@ fn unsupported_architectures_are_named() {
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains("SkipDownBlock2D") && message.contains("not supported"), "{message}");
 }
+
+#[test]
+fn bench_compares_devices_that_agree() {
+    let config = "layout-a/unet/config.json";
+    let output = noiseball(&["bench", config, "--batch", "2", "--runs", "2", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["batch"], 2);
+    let times = found["milliseconds"].as_array().unwrap();
+    assert_eq!(times.iter().map(|t| t["device"].as_str().unwrap()).collect::<Vec<_>>(), ["cpu", "gpu"]);
+    for time in times {
+        assert!(time["runs"] == 2 && time["median"].as_f64().unwrap() > 0.0, "{time}");
+    }
+}
+
+#[test]
+fn a_profile_tells_kernels_apart_and_their_shares_add_up() {
+    let output = noiseball(&["bench", "layout-a/unet/config.json", "--profile", "--runs", "2"]);
+    if !output.status.success() {
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.contains("no timestamp queries"), "{message}");
+        return;
+    }
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("GFLOP/s and") && text.contains("measured\n"), "{text}");
+    let (shares, longest) = text.split_once("\nthe longest:\n").unwrap();
+    let percent = |line: &str| line.split_once('%').and_then(|(share, _)| share.trim().parse::<f64>().ok());
+    let shares: Vec<f64> = shares.lines().filter_map(percent).collect();
+    assert!(shares.len() >= 3, "{text}");
+    assert!((shares.iter().sum::<f64>() - 100.0).abs() < 0.5, "{text}");
+    assert!(text.contains("product") && text.contains("attention") && longest.contains("conv"), "{text}");
+}

@@ -3,6 +3,7 @@
 use super::device::{Buffer, Gpu, layout, storage};
 use super::replay::Replay;
 use super::shader::Kernel;
+use super::unroll::unroll;
 use crate::engine::plan::{Gemm, Load, Op, Scaling};
 use crate::error::{Error, Result};
 
@@ -30,6 +31,8 @@ pub struct Peak {
     pub bytes_per_second: f64,
 }
 
+/// The peaks' kernels.
+pub(super) const PEAK: &str = include_str!("peak.wgsl");
 /// Threads of the peaks' kernels: so many workgroups that all fit in one dimension.
 const THREADS: usize = 64 * 16_384;
 /// A peak's run is made longer until it takes this many seconds, a hundred times what its start may take.
@@ -120,7 +123,7 @@ impl Peak {
             immediate_size: 0,
         });
         let [multiply_add, copy] = ["multiply_add", "copy"]
-            .map(|entry| gpu.compile(entry, include_str!("peak.wgsl"), &pipeline_layout));
+            .map(|entry| gpu.compile(entry, &unroll(PEAK, &[("CHAINS", 8)]), &pipeline_layout));
         let run = async |pipeline: &wgpu::ComputePipeline, repeats: u32| {
             let mut best = f64::INFINITY;
             for _ in 0..5 {

@@ -282,8 +282,10 @@ mod tests {
             }
         }
         let sources = kernels.into_iter().map(|k| (format!("{k:?}"), k.source(), k.entry()));
-        let combine = ("combine".to_owned(), COMBINE.to_owned(), "main");
-        for (kernel, source, entry) in sources.chain([combine]) {
+        let peak = crate::engine::gpu::profile::PEAK;
+        let others = [("combine", COMBINE, "main"), ("peak", peak, "multiply_add"), ("peak", peak, "copy")]
+            .map(|(name, source, entry)| (name.to_owned(), source.to_owned(), entry));
+        for (kernel, source, entry) in sources.chain(others) {
             let fail = |e: String| -> ! { panic!("{kernel}: {e}") };
             let module =
                 naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| fail(e.emit_to_string(&source)));
