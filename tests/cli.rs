@@ -96,6 +96,30 @@ fn inspect_shows_layers_and_costs() {
 }
 
 #[test]
+fn inspect_shows_the_plan_and_what_it_takes() {
+    let without = noiseball(&["inspect", "class-conditional"]);
+    assert!(!String::from_utf8(without.stdout).unwrap().contains("dispatches"));
+    for checkpoint in ["class-conditional", "layout-a", "../../../www/models/pixel-faces-16"] {
+        let output = noiseball(&["inspect", checkpoint, "--plan"]);
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        for expected in ["prelude, ", "  output = v", "down_blocks.0.resnets.0.conv1: v"] {
+            assert!(text.contains(expected), "{expected} is not in\n{text}");
+        }
+        let numbers = |line: &str| -> Vec<f64> {
+            let line = text.lines().find(|l| l.starts_with(line)).unwrap_or_else(|| panic!("{line}: {text}"));
+            line.split([' ', ',']).filter_map(|word| word.parse().ok()).collect()
+        };
+        let (dispatches, arena, weights) =
+            (numbers("dispatches "), numbers("arena  "), numbers("packed weights"));
+        assert!(dispatches[1] <= dispatches[0] && dispatches[0] <= 2.0 * dispatches[1], "{dispatches:?}");
+        assert!((1.0..=1.3).contains(&arena[1]), "{arena:?}");
+        // Matrices take half as much, vectors the same.
+        assert!((0.5..0.6).contains(&(weights[1] / weights[0])), "{weights:?}");
+    }
+}
+
+#[test]
 fn bad_input_ends_with_2_and_says_what_to_do() {
     let cases: [&[&str]; 8] = [
         &["sample", "no-such-folder"],
@@ -134,4 +158,36 @@ fn unsupported_architectures_are_named() {
     assert_eq!(output.status.code(), Some(2));
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains("SkipDownBlock2D") && message.contains("not supported"), "{message}");
+}
+
+#[test]
+fn bench_compares_devices_that_agree() {
+    let config = "layout-a/unet/config.json";
+    let output = noiseball(&["bench", config, "--batch", "2", "--runs", "2", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["batch"], 2);
+    let times = found["milliseconds"].as_array().unwrap();
+    assert_eq!(times.iter().map(|t| t["device"].as_str().unwrap()).collect::<Vec<_>>(), ["cpu", "gpu"]);
+    for time in times {
+        assert!(time["runs"] == 2 && time["median"].as_f64().unwrap() > 0.0, "{time}");
+    }
+}
+
+#[test]
+fn a_profile_tells_kernels_apart_and_their_shares_add_up() {
+    let output = noiseball(&["bench", "layout-a/unet/config.json", "--profile", "--runs", "2"]);
+    if !output.status.success() {
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.contains("no timestamp queries"), "{message}");
+        return;
+    }
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("GFLOP/s and") && text.contains("measured\n"), "{text}");
+    let (shares, longest) = text.split_once("\nthe longest:\n").unwrap();
+    let percent = |line: &str| line.split_once('%').and_then(|(share, _)| share.trim().parse::<f64>().ok());
+    let shares: Vec<f64> = shares.lines().filter_map(percent).collect();
+    assert!(shares.len() >= 3, "{text}");
+    assert!((shares.iter().sum::<f64>() - 100.0).abs() < 0.5, "{text}");
+    assert!(text.contains("product") && text.contains("attention") && longest.contains("conv"), "{text}");
 }

@@ -117,13 +117,12 @@ pub fn layouts(variant: Option<&str>) -> Result<[Layout; 2]> {
 /// [`Error::Unsupported`] where the weights are there in PyTorch's pickle format only.
 pub fn choose<S: AsRef<str>>(names: &[S], variant: Option<&str>) -> Result<Files> {
     let layouts = layouts(variant)?;
-    // Tidied name → the name as given.
-    let given: BTreeMap<String, &str> = names
-        .iter()
-        .map(|name| (tidy(name.as_ref()), name.as_ref()))
-        .filter(|(tidied, _)| !is_hidden(tidied))
-        .collect();
-    let names: BTreeSet<&str> = given.keys().map(String::as_str).collect();
+    // Tidied name → the name as given. Extended rather than collected, which would bring a sort of its own into the page.
+    let mut given: BTreeMap<String, &str> = BTreeMap::new();
+    given.extend(names.iter().map(|name| (tidy(name.as_ref()), name.as_ref())));
+    given.retain(|tidied, _| !is_hidden(tidied));
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    names.extend(given.keys().map(String::as_str));
 
     let (root, layout) = find_root(&names, &layouts)?;
     let original = |name: &str| given[name].to_owned();

@@ -65,10 +65,10 @@ impl<'a> Fields<'a> {
     /// Reads from an object that [`parse_object`] returned; `file` names it in errors.
     #[must_use]
     pub fn new(file: &'a str, object: &'a Map<String, Value>) -> Self {
-        let defaulted = match object.get("_use_default_values") {
-            Some(Value::Array(keys)) => keys.iter().filter_map(|k| k.as_str().map(str::to_owned)).collect(),
-            _ => BTreeSet::new(),
-        };
+        let mut defaulted = BTreeSet::new();
+        if let Some(Value::Array(keys)) = object.get("_use_default_values") {
+            defaulted.extend(keys.iter().filter_map(|k| k.as_str().map(str::to_owned)));
+        }
         Self { file, object, asked: RefCell::default(), defaulted }
     }
 

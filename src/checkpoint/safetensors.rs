@@ -116,7 +116,7 @@ fn parse_header(header: &[u8]) -> Result<Vec<Entry>, String> {
     if let Some(twice) = entries.iter().find(|e| !names.insert(e.name.as_str())) {
         return Err(format!("its header holds `{}` twice", short(&twice.name)));
     }
-    entries.sort_by_key(|e| (e.begin, e.end));
+    entries.sort_unstable_by_key(|e| (e.begin, e.end));
     let mut at = 0;
     for entry in &entries {
         let Entry { begin, end, shape, .. } = entry;

@@ -263,7 +263,7 @@ pub fn shard_files(file: &str, index: &[u8]) -> Result<Vec<String>> {
             _ => return Err(problem(format!("`{}` is in no safetensors file beside it", short(key)))),
         }
     }
-    files.sort();
+    files.sort_unstable();
     files.dedup();
     if files.is_empty() { Err(problem("its `weight_map` is empty".to_owned())) } else { Ok(files) }
 }

@@ -44,7 +44,7 @@ pub fn live_maximum(lifetimes: &[Lifetime]) -> usize {
 #[must_use]
 pub fn place(lifetimes: &[Lifetime]) -> (Vec<usize>, usize) {
     let mut order: Vec<usize> = (0..lifetimes.len()).collect();
-    order.sort_by_key(|i| std::cmp::Reverse(lifetimes[*i].rounded()));
+    order.sort_unstable_by_key(|i| (std::cmp::Reverse(lifetimes[*i].rounded()), *i));
     let mut offsets = vec![0; lifetimes.len()];
     // (start, end, lifetime) of what is placed, by start.
     let mut placed: Vec<(usize, usize, Lifetime)> = Vec::new();

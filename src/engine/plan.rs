@@ -610,7 +610,7 @@ fn sliced(slice: &RowSlice) -> String {
 fn activated(x: &str, activation: Option<Activation>) -> String {
     match activation {
         None => x.to_owned(),
-        Some(activation) => format!("{activation:?}({x})").to_lowercase(),
+        Some(activation) => format!("{activation:?}({x})").to_ascii_lowercase(),
     }
 }
 

@@ -172,7 +172,7 @@ impl UNet2DConfig {
             &[("default", TimeScaleShift::Default), ("scale_shift", TimeScaleShift::ScaleShift)],
         )?;
         let act = f.string("act_fn", "silu")?;
-        let act_fn = match act.to_lowercase().as_str() {
+        let act_fn = match act.to_ascii_lowercase().as_str() {
             "silu" | "swish" => Activation::Silu,
             "mish" => Activation::Mish,
             "gelu" => Activation::Gelu,

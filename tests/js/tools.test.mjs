@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { commandExports, isSite } from '../../tools/build/site.mjs';
+import { checkSize, commandExports, GZIP_BUDGET, isSite } from '../../tools/build/site.mjs';
 import { older } from '../../tools/setup/rust.mjs';
 import { lockedVersion, SetupError } from '../../tools/setup/shell.mjs';
 import { counts } from '../../tools/test/counts.mjs';
@@ -19,6 +19,11 @@ function moduleExporting(name) {
 test('a module that re-runs its constructors is noticed', () => {
   assert.deepEqual(commandExports(moduleExporting('sample.command_export')), ['sample.command_export']);
   assert.deepEqual(commandExports(moduleExporting('sample')), []);
+});
+
+test('a module over its budget is refused, with the number', () => {
+  checkSize({ path: 'a.wasm', gzip: GZIP_BUDGET });
+  assert.throws(() => checkSize({ path: 'a.wasm', gzip: GZIP_BUDGET + 7 }), /a\.wasm is 250007 bytes with gzip, 7 more/);
 });
 
 test('tests and hidden files stay out of the site', () => {

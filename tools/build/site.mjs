@@ -9,14 +9,24 @@ import { root, SetupError, step } from '../setup/shell.mjs';
 
 const DIST = join(root, 'dist');
 
-/** Copies the site to dist/ and reports its modules. */
+/** Bytes that a page may download for the engine, with gzip: as much as a photograph in a blog post. */
+export const GZIP_BUDGET = 250_000;
+
+/** Copies the site to dist/ and reports its modules: `{ path, gzip }` each, the size in bytes. */
 export function assembleSite() {
   rmSync(DIST, { recursive: true, force: true });
   cpSync(join(root, 'index.html'), join(DIST, 'index.html'));
   cpSync(join(root, 'www'), join(DIST, 'www'), { recursive: true, filter: (path) => isSite(basename(path)) });
   const modules = readdirSync(DIST, { recursive: true }).filter((path) => path.endsWith('.wasm'));
-  for (const path of modules) checkModule(join(DIST, path));
+  const sizes = modules.map((path) => checkModule(join(DIST, path)));
   step(`the site is in ${relative(root, DIST)}/: any static file host can serve it, from any folder`);
+  return sizes;
+}
+
+/** Fails where a module has outgrown the budget. Builds with more features may; what is shipped is tested for it. */
+export function checkSize({ path, gzip }) {
+  if (gzip <= GZIP_BUDGET) return;
+  throw new SetupError(`${path} is ${gzip} bytes with gzip, ${gzip - GZIP_BUDGET} more than the budget of ${GZIP_BUDGET}. Find out what came in, and leave it out.`);
 }
 
 /** Whether a file or folder of this name belongs to the site: tests and hidden files do not. */
@@ -26,8 +36,9 @@ export function isSite(name) {
 
 function checkModule(path) {
   const bytes = readFileSync(path);
-  const [raw, gzip, brotli] = [bytes, gzipSync(bytes, { level: 9 }), compressWithBrotli(bytes)].map(({ length }) => kilobytes(length));
-  step(`${relative(DIST, path)}: ${raw}, ${gzip} gzip, ${brotli} brotli`);
+  const gzip = gzipSync(bytes, { level: 9 }).length;
+  const [raw, zipped, brotli] = [bytes.length, gzip, compressWithBrotli(bytes).length].map(kilobytes);
+  step(`${relative(DIST, path)}: ${raw}, ${zipped} gzip, ${brotli} brotli`);
   const shims = commandExports(bytes);
   if (shims.length > 0) {
     throw new SetupError(
@@ -35,6 +46,7 @@ function checkModule(path) {
         'Its #[wasm_bindgen(start)] function must call `__wasm_call_ctors` once; see docs/development.md.',
     );
   }
+  return { path: relative(DIST, path), gzip };
 }
 
 /**

@@ -11,14 +11,21 @@ import { lockedVersion, root, run, step } from '../setup/shell.mjs';
 
 const PACKAGE = join(root, 'www', 'pkg');
 
+/**
+ * The crate is compiled for speed, but functions are copied into their callers only where that makes code smaller: what
+ * the kernels need copied says so itself.
+ */
+const SMALL = ['-C', 'llvm-args=-inline-threshold=5'];
+
 /** Brings www/pkg up to date. */
 export async function buildWasm(cargoArguments = []) {
   const environment = await wasmEnvironment();
   const bindgen = wasmBindgen();
   step('building the wasm module');
-  run('cargo', ['build', '--locked', '--release', '--lib', '--target', 'wasm32-unknown-unknown', ...cargoArguments], { environment });
+  const compile = ['rustc', '--locked', '--profile', 'web', '--lib', '--target', 'wasm32-unknown-unknown', ...cargoArguments];
+  run('cargo', [...compile, '--', ...SMALL], { environment });
 
-  const module = join(environment.CARGO_TARGET_DIR, 'wasm32-unknown-unknown', 'release', 'noiseball.wasm');
+  const module = join(environment.CARGO_TARGET_DIR, 'wasm32-unknown-unknown', 'web', 'noiseball.wasm');
   const stamp = join(environment.CARGO_TARGET_DIR, 'noiseball-pkg.stamp');
   const identity = createHash('sha256').update(readFileSync(module)).update(lockedVersion('wasm-bindgen')).digest('hex');
   const current = existsSync(stamp) && existsSync(join(PACKAGE, 'noiseball_bg.wasm')) && readFileSync(stamp, 'utf8') === identity;

@@ -4,7 +4,7 @@
  */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { assembleSite } from '../build/site.mjs';
+import { assembleSite, checkSize } from '../build/site.mjs';
 import { buildWasm } from '../build/wasm.mjs';
 import { vulkan, webDrivers } from '../setup/browsers.mjs';
 import { wasmBindgen, wasmPack } from '../setup/cargo-tools.mjs';
@@ -67,12 +67,12 @@ async function web() {
   return total;
 }
 
-/** The built site in real browsers: tests/e2e/*.spec.mjs. */
+/** The built site, no larger than it may be, in real browsers: tests/e2e/*.spec.mjs. */
 async function e2e() {
   npmPackages();
   vulkan();
   await buildWasm();
-  assembleSite();
+  assembleSite().forEach(checkSize);
   const playwright = join('node_modules', '@playwright', 'test', 'cli.js');
   const run = await watch(process.execPath, [playwright, 'test', '--config', join('tests', 'e2e', 'playwright.config.mjs')]);
   return verdict(run, counts.playwright);

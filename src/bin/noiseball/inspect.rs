@@ -2,6 +2,9 @@
 
 use std::io::Write as _;
 
+use noiseball::engine::Plan;
+use noiseball::engine::gpu::{Layout, Lowered};
+use noiseball::engine::parameters::Storage;
 use noiseball::model::Architecture;
 use noiseball::{Checkpoint, Error, Result};
 
@@ -9,13 +12,19 @@ use noiseball::{Checkpoint, Error, Result};
 pub(crate) struct Arguments {
     /// A folder that diffusers saved, the address of one, or a hub id
     checkpoint: String,
+    /// Show how the engine runs it, for one picture: the operations, what they read and write and where, and their memory
+    #[arg(long)]
+    plan: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut checkpoint = Checkpoint::open(&arguments.checkpoint)?;
     let architecture = Architecture::read(&checkpoint)?;
     let unknown_weights = checkpoint.weights.check(&architecture.description.parameters)?;
-    let report = report(&architecture, &unknown_weights);
+    let mut report = report(&architecture, &unknown_weights);
+    if arguments.plan {
+        report += &plan(&architecture)?;
+    }
     match std::io::stdout().write_all(report.as_bytes()) {
         // `| head` has seen enough.
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -56,6 +65,31 @@ fn report(a: &Architecture, unknown_weights: &[String]) -> String {
         line(format!("not used         {key}"));
     }
     out
+}
+
+/// The engine's plan for one picture, and what it takes.
+fn plan(a: &Architecture) -> Result<String> {
+    let [height, width] = a.size;
+    let plan = Plan::new(&a.unet, 1, height, width)?;
+    let [f32, f16] = [Storage::F32, Storage::F16].map(|storage| Layout::new(&plan, storage));
+    let lowered = Lowered::new(&plan, &f32)?;
+    let megabytes = |bytes: u64| bytes as f64 / 1e6;
+    let (arena, least) = (4 * plan.arena as u64, 4 * plan.live_maximum() as u64);
+    Ok(format!(
+        "\n{plan}\
+         dispatches       {} a step, for {} operations\n\
+         arena            {:.3} MB, {:.3} times the {:.3} MB that are alive at once\n\
+         arena on a GPU   {:.3} MB, with what operations use for themselves\n\
+         packed weights   {:.3} MB in f32, {:.3} MB in f16\n",
+        lowered.dispatches(),
+        plan.step.len(),
+        megabytes(arena),
+        arena as f64 / least as f64,
+        megabytes(least),
+        megabytes(lowered.arena_bytes()),
+        megabytes(f32.bytes()),
+        megabytes(f16.bytes()),
+    ))
 }
 
 type Branch = (String, u64, Vec<(String, u64)>);

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 the device or the network failed, 2 the input was bad.
 
+mod bench;
 mod inspect;
 mod output;
 mod sample;
@@ -28,6 +29,8 @@ struct Arguments {
 enum Command {
     /// Turn noise into pictures
     Sample(sample::Arguments),
+    /// Time one evaluation of a network with random weights
+    Bench(bench::Arguments),
     /// Show what a checkpoint is: layers, parameters, FLOPs, memory, scheduler, and what is unsupported
     Inspect(inspect::Arguments),
     /// Train a model on pictures
@@ -38,6 +41,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Sample(arguments) => sample::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         #[cfg(feature = "burn")]
         Command::Train(arguments) => train::run(&arguments),

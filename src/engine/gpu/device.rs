@@ -118,6 +118,19 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoAdapter`] where no adapter answers, or none makes a device.
     pub async fn new() -> Result<Self> {
+        Self::with(wgpu::Features::empty()).await
+    }
+
+    /// The same, with timestamp queries where the adapter has them: for [`Replay::profile`](super::Replay::profile).
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn with_timestamps() -> Result<Self> {
+        Self::with(wgpu::Features::TIMESTAMP_QUERY).await
+    }
+
+    async fn with(wanted: wgpu::Features) -> Result<Self> {
         let no_adapter = |problem: String| Error::NoAdapter { problem };
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         let adapter = instance
@@ -136,6 +149,7 @@ impl Gpu {
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("noiseball"),
+                required_features: adapter.features() & wanted,
                 required_limits: limits.clone(),
                 ..wgpu::DeviceDescriptor::default()
             })
@@ -339,16 +353,16 @@ impl Gpu {
         Pending { done, submission }
     }
 
-    /// Asks for the first numbers of a buffer that may be mapped for reading, as they are after this last submission.
+    /// Asks for the first bytes of a buffer that may be mapped for reading, as they are after this last submission.
     pub(super) fn when_mapped(
         &self,
         buffer: &Buffer,
-        count: usize,
+        bytes: usize,
         submission: wgpu::SubmissionIndex,
     ) -> Pending {
         let (signal, done) = self.shared.trouble.signals.signal();
         let map = move |result: std::result::Result<(), _>| signal.send(result.is_ok());
-        buffer.raw.map_async(wgpu::MapMode::Read, ..4 * count as u64, map);
+        buffer.raw.map_async(wgpu::MapMode::Read, ..bytes as u64, map);
         Pending { done, submission }
     }
 
@@ -377,11 +391,11 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
-    pub(super) fn unmap(&self, buffer: &Buffer, count: usize) -> Result<Vec<f32>> {
-        let Ok(view) = buffer.raw.get_mapped_range(..4 * count as u64) else {
+    pub(super) fn unmap<T: bytemuck::AnyBitPattern>(&self, buffer: &Buffer, count: usize) -> Result<Vec<T>> {
+        let Ok(view) = buffer.raw.get_mapped_range(..(count * size_of::<T>()) as u64) else {
             return Err(Error::DeviceLost { problem: "its memory cannot be read any more".to_owned() });
         };
-        let values = view.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let values = view.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect();
         drop(view);
         buffer.raw.unmap();
         Ok(values)
@@ -423,13 +437,13 @@ const fn binding(ty: wgpu::BufferBindingType, has_dynamic_offset: bool) -> wgpu:
     wgpu::BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None }
 }
 
-const fn storage(read_only: bool) -> wgpu::BindingType {
+pub(super) const fn storage(read_only: bool) -> wgpu::BindingType {
     binding(wgpu::BufferBindingType::Storage { read_only }, false)
 }
 
 const UNIFORM: wgpu::BindingType = binding(wgpu::BufferBindingType::Uniform, true);
 
-fn layout(device: &wgpu::Device, types: &[wgpu::BindingType]) -> wgpu::BindGroupLayout {
+pub(super) fn layout(device: &wgpu::Device, types: &[wgpu::BindingType]) -> wgpu::BindGroupLayout {
     let entries: Vec<_> = (0..)
         .zip(types)
         .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {

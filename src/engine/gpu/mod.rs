@@ -19,15 +19,22 @@
 //! ```
 
 mod device;
+mod lower;
 mod network;
+#[cfg(not(target_arch = "wasm32"))]
+mod profile;
 mod replay;
 mod run;
 mod shader;
 mod signal;
+mod unroll;
 mod weights;
 
 pub use device::{Counters, Gpu};
+pub use lower::Lowered;
 pub use network::GpuNetwork;
+#[cfg(not(target_arch = "wasm32"))]
+pub use profile::{Peak, Timing};
 pub use replay::Replay;
 pub use run::{GpuRun, GpuStep, Reading};
-pub use weights::Weights;
+pub use weights::{Layout, Weights};

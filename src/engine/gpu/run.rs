@@ -10,8 +10,9 @@ use std::ops::DerefMut;
 use std::sync::{Arc, Mutex};
 
 use super::device::{Buffer, Gpu, Pending, UNIFORM_BYTES, lock};
+use super::lower::grid;
 use super::network::GpuNetwork;
-use super::replay::{Replay, grid};
+use super::replay::Replay;
 use crate::engine::cpu::{Rows, prelude};
 use crate::engine::kernels::{to_nchw, to_nhwc};
 use crate::error::{Error, Result};
@@ -333,7 +334,7 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
     fn reading(&self, slots: usize, staging: Buffer, submission: wgpu::SubmissionIndex) -> Reading {
         let gpu = self.network.gpu().clone();
         let len = slots * self.image_len();
-        let mapped = gpu.when_mapped(&staging, len + 1, submission);
+        let mapped = gpu.when_mapped(&staging, 4 * (len + 1), submission);
         let (checks, spare) = (Arc::clone(&self.checks), Arc::clone(&self.spare));
         Reading { gpu, staging, mapped, len, shape: self.shape, checks, spare }
     }
@@ -375,7 +376,7 @@ impl Reading {
     /// [`Error::DeviceLost`] and [`Error::OutOfMemory`].
     pub async fn images(self) -> Result<Vec<f32>> {
         self.gpu.wait(&self.mapped).await?;
-        let found = self.gpu.unmap(&self.staging, self.len + 1)?;
+        let found: Vec<f32> = self.gpu.unmap(&self.staging, self.len + 1)?;
         lock(&self.spare).push(self.staging);
         let (found, failed) = found.split_at(self.len);
         let failed = failed[0].to_bits();

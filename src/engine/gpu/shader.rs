@@ -2,22 +2,64 @@
 
 use std::fmt::Write;
 
+use super::unroll::unroll;
+
 /// Invocations of every workgroup: a multiple of the widths in which GPUs run them, and of what tiles are cut for.
 pub(super) const THREADS: u32 = 64;
 
-const BINDINGS: &str = include_str!("../kernels/bindings.wgsl");
-const LANES_1: &str = include_str!("../kernels/lanes1.wgsl");
-const LANES_4: &str = include_str!("../kernels/lanes4.wgsl");
-const WEIGHTS_16: &str = include_str!("../kernels/weights16.wgsl");
-const WEIGHTS_32: &str = include_str!("../kernels/weights32.wgsl");
-const ACTIVATION: &str = include_str!("../kernels/activation.wgsl");
-const LOAD: &str = include_str!("../kernels/load.wgsl");
-const GEMM: &str = include_str!("../kernels/gemm.wgsl");
-const NORM: &str = include_str!("../kernels/norm.wgsl");
-const ATTENTION: &str = include_str!("../kernels/attention.wgsl");
+/// A WGSL file without its comments, indentation and empty lines, which a page would download for nobody to read.
+macro_rules! wgsl {
+    ($file:literal) => {{
+        const TEXT: &[u8] = include_bytes!($file);
+        const BYTES: [u8; strip(TEXT, &mut [])] = {
+            let mut bytes = [0; strip(TEXT, &mut [])];
+            strip(TEXT, &mut bytes);
+            bytes
+        };
+        match str::from_utf8(&BYTES) {
+            Ok(text) => text,
+            Err(_) => panic!("not UTF-8"),
+        }
+    }};
+}
+
+/// Writes what is left of a text to `to`, or only counts it where there is no room. Line comments are the only ones that the
+/// kernels have.
+const fn strip(text: &[u8], to: &mut [u8]) -> usize {
+    let (mut at, mut len, mut line) = (0, 0, 0);
+    while at < text.len() {
+        let byte = text[at];
+        if byte == b'/' && at + 1 < text.len() && text[at + 1] == b'/' {
+            while at + 1 < text.len() && text[at + 1] != b'\n' {
+                at += 1;
+            }
+        } else if !(len == line && (byte == b' ' || byte == b'\n')) {
+            if len < to.len() {
+                to[len] = byte;
+            }
+            len += 1;
+            if byte == b'\n' {
+                line = len;
+            }
+        }
+        at += 1;
+    }
+    len
+}
+
+const BINDINGS: &str = wgsl!("../kernels/bindings.wgsl");
+const LANES_1: &str = wgsl!("../kernels/lanes1.wgsl");
+const LANES_4: &str = wgsl!("../kernels/lanes4.wgsl");
+const WEIGHTS_16: &str = wgsl!("../kernels/weights16.wgsl");
+const WEIGHTS_32: &str = wgsl!("../kernels/weights32.wgsl");
+const ACTIVATION: &str = wgsl!("../kernels/activation.wgsl");
+const LOAD: &str = wgsl!("../kernels/load.wgsl");
+const GEMM: &str = wgsl!("../kernels/gemm.wgsl");
+const NORM: &str = wgsl!("../kernels/norm.wgsl");
+const ATTENTION: &str = wgsl!("../kernels/attention.wgsl");
 /// The kernel that runs a sampler's programs, which has no variants.
-pub(super) const COMBINE: &str = include_str!("../kernels/combine.wgsl");
-const POOL: &str = include_str!("../kernels/pool.wgsl");
+pub(super) const COMBINE: &str = wgsl!("../kernels/combine.wgsl");
+const POOL: &str = wgsl!("../kernels/pool.wgsl");
 
 /// How a load scales: `SCALING` in the shaders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,6 +149,18 @@ impl Kernel {
         }
     }
 
+    /// What profiles call it.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn label(self) -> String {
+        match self {
+            Kernel::Gemm { reduce: true, .. } => "sum of slices".to_owned(),
+            Kernel::Gemm { tile, .. } => format!("product {}×{}", tile.pixels(), tile.columns()),
+            Kernel::Norm => "norm".to_owned(),
+            Kernel::Attention { head, .. } => format!("attention, heads of {head}"),
+            Kernel::Pool { .. } => "pool".to_owned(),
+        }
+    }
+
     /// The shader in WGSL.
     pub(super) fn source(self) -> String {
         let mut text = format!("const THREADS = {THREADS}u;\n");
@@ -163,13 +217,35 @@ impl Kernel {
         for file in [if lanes4 { LANES_4 } else { LANES_1 }, BINDINGS].iter().chain(files) {
             text += file;
         }
-        text
+        let Kernel::Gemm { tile, run, .. } = self else { return text };
+        let Tile { rows, columns4, depth } = tile;
+        let most = (run / 8).max(1);
+        unroll(
+            &text,
+            &[
+                ("ROWS", rows),
+                ("COLUMNS4", columns4),
+                ("INPUTS", rows * depth / 32),
+                ("WEIGHTS", depth * columns4 / 8),
+                ("MOST", most),
+                ("RUNS", rows / most),
+            ],
+        )
     }
 }
 
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn comments_indentation_and_empty_lines_are_left_out() {
+        let text = b"// one\n\n  let a = b / c; // two\n\n\n    }\n//\n";
+        let mut stripped = [0; 64];
+        let len = strip(text, &mut stripped);
+        assert_eq!(str::from_utf8(&stripped[..len]).unwrap(), "let a = b / c; \n}\n");
+        assert_eq!(len, strip(text, &mut []));
+    }
 
     /// Every variant must be valid WGSL by naga's reading, need no feature, and fit in the memory that every adapter has.
     #[test]
@@ -206,8 +282,10 @@ mod tests {
             }
         }
         let sources = kernels.into_iter().map(|k| (format!("{k:?}"), k.source(), k.entry()));
-        let combine = ("combine".to_owned(), COMBINE.to_owned(), "main");
-        for (kernel, source, entry) in sources.chain([combine]) {
+        let peak = crate::engine::gpu::profile::PEAK;
+        let others = [("combine", COMBINE, "main"), ("peak", peak, "multiply_add"), ("peak", peak, "copy")]
+            .map(|(name, source, entry)| (name.to_owned(), source.to_owned(), entry));
+        for (kernel, source, entry) in sources.chain(others) {
             let fail = |e: String| -> ! { panic!("{kernel}: {e}") };
             let module =
                 naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| fail(e.emit_to_string(&source)));

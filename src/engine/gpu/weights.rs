@@ -16,12 +16,23 @@ const SHARD: u64 = 128 << 20;
 #[derive(Debug)]
 pub struct Weights {
     gpu: Gpu,
-    storage: Storage,
+    layout: Layout,
     shards: Vec<(Buffer, wgpu::BindGroup)>,
-    places: Vec<Place>,
     vectors: Buffer,
-    starts: Vec<usize>,
     host: Packed,
+}
+
+/// Where a network's parameters lie in a device's memory; known before there is one.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    pub(super) storage: Storage,
+    places: Vec<Place>,
+    /// Bytes of each buffer of matrices.
+    shards: Vec<usize>,
+    starts: Vec<usize>,
+    /// Floats of the buffer of vectors.
+    vectors: usize,
+    in_prelude: Vec<bool>,
 }
 
 /// Where a matrix is: in which buffer, from where and from one row to the next, in vectors of four.
@@ -46,32 +57,26 @@ impl Weights {
         mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Self> {
         let parameters = &plan.parameters;
-        let in_prelude = |id: MatrixId| {
-            plan.prelude.ops.iter().any(|op| match op {
-                PreludeOp::Gather { table: matrix, .. } | PreludeOp::Linear { matrix, .. } => *matrix == id,
-                PreludeOp::Add { .. } => false,
-            })
-        };
+        let layout = Layout::new(plan, storage);
         let vectors = parameters.pack_vectors(&mut take)?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let buffer = gpu.buffer("vectors", 4 * vectors.len(), usage).await?;
         gpu.queue().write_buffer(buffer.raw(), 0, bytemuck::cast_slice(&vectors));
 
-        let (places, sizes) = place(parameters, storage, &in_prelude);
-        let mut shards = Vec::with_capacity(sizes.len());
-        for size in sizes {
-            let buffer = gpu.buffer("weights", size, usage).await?;
+        let mut shards = Vec::with_capacity(layout.shards.len());
+        for size in &layout.shards {
+            let buffer = gpu.buffer("weights", *size, usage).await?;
             let group = gpu.bind_group(&gpu.layouts().weights, &[buffer.whole()]);
             shards.push((buffer, group));
         }
         let mut host = Packed::of_vectors(parameters, vectors);
         for (at, matrix) in parameters.matrices.iter().enumerate() {
             let values = matrix.pack(&mut take)?;
-            if in_prelude(MatrixId(at)) {
+            if layout.in_prelude[at] {
                 host.put(MatrixId(at), (matrix.rows, matrix.columns), &values);
                 continue;
             }
-            let Place { shard, start, row } = places[at];
+            let Place { shard, start, row } = layout.places[at];
             let values = if matrix.columns == 4 * row {
                 values
             } else {
@@ -95,8 +100,7 @@ impl Weights {
             gpu.queue().submit([]);
             gpu.check()?;
         }
-        let starts = parameters.vectors.iter().map(|v| v.start).collect();
-        Ok(Self { gpu: gpu.clone(), storage, shards, places, vectors: buffer, starts, host })
+        Ok(Self { gpu: gpu.clone(), layout, shards, vectors: buffer, host })
     }
 
     /// The device that they are on.
@@ -105,10 +109,10 @@ impl Weights {
         &self.gpu
     }
 
-    /// How matrices are stored.
+    /// Where they lie.
     #[must_use]
-    pub fn storage(&self) -> Storage {
-        self.storage
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// Bytes on the device.
@@ -122,16 +126,42 @@ impl Weights {
         &self.host
     }
 
-    pub(super) fn place(&self, id: MatrixId) -> Place {
-        self.places[id.0]
-    }
-
     pub(super) fn shard(&self, index: usize) -> &wgpu::BindGroup {
         &self.shards[index].1
     }
 
     pub(super) fn vectors(&self) -> &Buffer {
         &self.vectors
+    }
+}
+
+impl Layout {
+    /// The parameters of a plan, which are those of its network whatever its shape.
+    #[must_use]
+    pub fn new(plan: &Plan, storage: Storage) -> Self {
+        let parameters = &plan.parameters;
+        let mut in_prelude = vec![false; parameters.matrices.len()];
+        for op in &plan.prelude.ops {
+            match op {
+                PreludeOp::Gather { table: matrix, .. } | PreludeOp::Linear { matrix, .. } => {
+                    in_prelude[matrix.0] = true;
+                }
+                PreludeOp::Add { .. } => {}
+            }
+        }
+        let (places, shards) = place(parameters, storage, &|id| in_prelude[id.0]);
+        let starts = parameters.vectors.iter().map(|v| v.start).collect();
+        Self { storage, places, shards, starts, vectors: parameters.vectors_len(), in_prelude }
+    }
+
+    /// Bytes of the step's matrices and of all vectors.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        4 * self.vectors as u64 + self.shards.iter().map(|bytes| *bytes as u64).sum::<u64>()
+    }
+
+    pub(super) fn place(&self, id: MatrixId) -> Place {
+        self.places[id.0]
     }
 
     pub(super) fn vector(&self, id: VectorId) -> usize {

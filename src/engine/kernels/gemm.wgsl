@@ -8,7 +8,9 @@
 // Pixels are counted through the batch. A sample's take `padded` places, so that moments are taken of whole runs of RUN
 // places: the plan's tiles of 32 pixels, or a sample's fewer ones.
 //
-// Loops over registers have constant bounds: an index that is not known beforehand would put them in memory.
+// Registers are arrays here; an index that is not known beforehand would put them in memory. So loops over them, up to
+// ROWS, COLUMNS4, INPUTS, WEIGHTS, RUNS and MOST, are written out before a compiler sees them (gpu/unroll.rs), and no such loop
+// breaks or continues.
 
 struct Params {
     load: Load,
@@ -228,43 +230,46 @@ fn row4(at: u32, count: u32) -> vec4f {
     return v;
 }
 
+// Adds and multiplies what follows the product, and writes the result.
+fn finished(sum: vec4f, pixel: Pixel, scale: f32, column: u32) -> vec4f {
+    let count = p.columns - column;
+    var v = sum + vectors[(p.bias + column) >> 2u];
+    if (p.parts & TIME) != 0u {
+        v += row4(row_at(pixel.sample, p.time, p.time_start, p.time_width) + column, count);
+    }
+    if (p.parts & RESIDUAL) != 0u {
+        let at = p.residual + same_pixel(pixel, p.residual_shift) * p.columns + column;
+        if LANE == 4u || count >= 4u {
+            v += read4(at);
+        } else {
+            v.x += read1(at);
+            if count > 1u { v.y += read1(at + 1u); }
+            if count > 2u { v.z += read1(at + 2u); }
+        }
+    }
+    v *= scale;
+    write4(p.output + (pixel.sample * p.pixels + pixel.at) * p.columns + column, v, count);
+    return v;
+}
+
 // Of a run, a thread has MOST of its rows, and so have as many threads as SHARERS.
 const MOST = max(RUN / DOWN, 1u);
 const SHARERS = min(RUN, DOWN);
 const RUNS = ROWS / MOST;
 
-// Adds and multiplies what follows the product, writes the result, and its moments.
+// Finishes the thread's numbers, and takes the moments of the result.
 fn finish(first: u32, tile_n: u32, thread: u32) {
     let down = thread / ACROSS;
     let across = thread % ACROSS;
     for (var r = 0u; r < ROWS; r++) {
         let pixel = pixel_of(first + down + r * DOWN);
-        if !pixel.valid { continue; }
         var scale = p.scale;
-        if (p.parts & SAMPLE_SCALE) != 0u {
+        if pixel.valid && (p.parts & SAMPLE_SCALE) != 0u {
             scale *= rows[row_at(pixel.sample, p.sample_scale, p.sample_scale_start, p.sample_scale_width)];
         }
         for (var j = 0u; j < COLUMNS4; j++) {
             let column = 4u * (tile_n * TILE_N4 + across + j * ACROSS);
-            if column >= p.columns { continue; }
-            let count = p.columns - column;
-            var v = acc[r][j] + vectors[(p.bias + column) >> 2u];
-            if (p.parts & TIME) != 0u {
-                v += row4(row_at(pixel.sample, p.time, p.time_start, p.time_width) + column, count);
-            }
-            if (p.parts & RESIDUAL) != 0u {
-                let at = p.residual + same_pixel(pixel, p.residual_shift) * p.columns + column;
-                if LANE == 4u || count >= 4u {
-                    v += read4(at);
-                } else {
-                    v.x += read1(at);
-                    if count > 1u { v.y += read1(at + 1u); }
-                    if count > 2u { v.z += read1(at + 2u); }
-                }
-            }
-            v *= scale;
-            acc[r][j] = v;
-            write4(p.output + (pixel.sample * p.pixels + pixel.at) * p.columns + column, v, count);
+            if pixel.valid && column < p.columns { acc[r][j] = finished(acc[r][j], pixel, scale, column); }
         }
     }
     if (p.parts & MOMENTS) == 0u { return; }
@@ -275,10 +280,10 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
             for (var j = 0u; j < COLUMNS4; j++) {
                 var sum = vec4f();
                 for (var i = 0u; i < MOST; i++) {
-                    let r = g * MOST + i;
-                    if !pixel_of(first + down + r * DOWN).valid { continue; }
-                    let off = acc[r][j] - means[g][j];
-                    if round == 0u { sum += off; } else { sum += off * off; }
+                    let off = acc[g * MOST + i][j] - means[g][j];
+                    if pixel_of(first + down + (g * MOST + i) * DOWN).valid {
+                        if round == 0u { sum += off; } else { sum += off * off; }
+                    }
                 }
                 matrix[(g * DOWN + down) * TILE_N4 + across + j * ACROSS] = sum;
             }
@@ -288,7 +293,6 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
             // The run's first place, from which its sample and tile follow.
             let place = first + (down / SHARERS) * SHARERS + g * MOST * DOWN;
             let pixel = pixel_of(place);
-            if !pixel.valid { continue; }
             let count = f32(min(RUN, p.pixels - pixel.at));
             for (var j = 0u; j < COLUMNS4; j++) {
                 var sum = vec4f();
@@ -296,8 +300,8 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
                     sum += matrix[(g * DOWN + (down / SHARERS) * SHARERS + i) * TILE_N4 + across + j * ACROSS];
                 }
                 let column = 4u * (tile_n * TILE_N4 + across + j * ACROSS);
-                if round == 0u { means[g][j] = sum / count; }
-                if down % SHARERS == 0u && column < p.columns {
+                if pixel.valid && round == 0u { means[g][j] = sum / count; }
+                if pixel.valid && down % SHARERS == 0u && column < p.columns {
                     let tile = pixel.at / 32u;
                     let tiles = (p.pixels + 31u) / 32u;
                     let at = p.moments + ((pixel.sample * tiles + tile) * 2u + round) * p.columns + column;

@@ -1,0 +1,83 @@
+/**
+ * `npm run bench`: Noiseball and its peers on the same networks, in real browsers and natively. Everything that is
+ * compared runs in turns, so that whatever else the machine does befalls all of it. Results replace those of the same
+ * cases in bench/results.json, from which the tables of docs/benchmarks.md are made.
+ *
+ *     npm run bench -- --where chromium,firefox,cold,native --models pixel-faces-16 --batches 1,16 --devices gpu,cpu
+ *         --rounds 10     runs of each, of two steps, after a first that must agree with PyTorch
+ *         --budget 120    seconds for one side of a case; a case too slow for that is left with fewer runs, or out
+ *         --burn          natively also burn-wgpu, which takes some ten minutes to compile
+ */
+import { existsSync, readdirSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { serve } from '../tools/build/serve.mjs';
+import { buildWasm } from '../tools/build/wasm.mjs';
+import { vulkan } from '../tools/setup/browsers.mjs';
+import { npmPackages } from '../tools/setup/npm.mjs';
+import { ask, main, root, run, SetupError, step } from '../tools/setup/shell.mjs';
+import { inBrowser, coldStarts } from './browsers.mjs';
+import { record } from './results.mjs';
+
+const FACES = 'pixel-faces-16';
+const MODELS = [FACES, ...readdirSync(join(root, 'bench', 'models')).map((name) => basename(name, '.json'))];
+
+await main(async () => {
+  const { values } = parseArgs({
+    options: {
+      where: { type: 'string', default: 'chromium,firefox,cold,native' },
+      models: { type: 'string', default: MODELS.join() },
+      batches: { type: 'string', default: '1,16' },
+      devices: { type: 'string', default: 'gpu,cpu' },
+      rounds: { type: 'string', default: '10' },
+      budget: { type: 'string', default: '120' },
+      burn: { type: 'boolean', default: false },
+    },
+  });
+  const [where, models, devices] = [values.where, values.models, values.devices].map((list) => list.split(','));
+  const [batches, rounds, budget] = [values.batches.split(',').map(Number), Number(values.rounds), Number(values.budget)];
+  vulkan();
+  if (where.some((place) => place !== 'native')) {
+    prepared(models);
+    npmPackages();
+    npmPackages('bench');
+    await buildWasm();
+    const { url, close } = await serve({ folder: root, only: ['www', 'bench'], port: 0 });
+    for (const browser of ['chromium', 'firefox']) {
+      if (where.includes(browser)) await inBrowser(browser, url, { models, batches, devices, rounds, budget }, keep);
+    }
+    if (where.includes('cold')) await coldStarts(url, FACES, rounds, keep);
+    await close();
+  }
+  if (where.includes('native')) {
+    const features = values.burn ? 'cli,burn' : 'cli';
+    run('cargo', ['build', '--locked', '--release', '--bin', 'noiseball', '--features', features]);
+    for (const model of models) {
+      for (const batch of batches) native(model, batch, { devices: [...devices, ...(values.burn ? ['burn'] : [])], rounds, budget });
+    }
+  }
+});
+
+function keep(found) {
+  record({ ...found, commit: ask('git', ['describe', '--always', '--dirty']).stdout.trim() });
+}
+
+function prepared(models) {
+  const missing = models.find((model) => !existsSync(join(root, 'bench', 'cache', model, 'end-16.bin')));
+  if (missing) {
+    throw new SetupError(`bench/cache/ lacks ${missing}. Export the networks with PyTorch, once: bench/prepare.sh ${missing}`);
+  }
+}
+
+/** One evaluation of the network with random weights, by `noiseball bench`. */
+function native(model, batch, { devices, rounds, budget }) {
+  const config = model === FACES ? join('www', 'models', FACES, 'unet', 'config.json') : join('bench', 'models', `${model}.json`);
+  const program = join('target', 'release', process.platform === 'win32' ? 'noiseball.exe' : 'noiseball');
+  step(`native: ${model}, batch ${batch}`);
+  const { ok, stdout, stderr } = ask(program, ['bench', config, '--json', '--batch', `${batch}`, '--device', devices.join(), '--runs', `${rounds}`, '--budget', `${budget}`]);
+  if (!ok) return console.log(`  failed: ${stderr.trim()}`);
+  for (const { device, adapter, ...milliseconds } of JSON.parse(stdout).milliseconds) {
+    const [side, place] = device === 'burn' ? ['burn', 'gpu'] : ['noiseball', device];
+    keep({ where: 'native', side, device: place, adapter, model, batch, milliseconds });
+  }
+}

@@ -1,0 +1,267 @@
+//! `noiseball bench`: how long one evaluation of a network takes, by device, or by kernel.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use noiseball::checkpoint::json::parse_object;
+use noiseball::engine::cpu::CpuNetwork;
+use noiseball::engine::gpu::{Gpu, GpuNetwork, Peak, Timing};
+use noiseball::engine::parameters::Storage;
+use noiseball::network::describe::{Description, describe};
+#[cfg(feature = "burn")]
+use noiseball::network::on_burn::BurnUNet;
+use noiseball::network::unet::{ClassEmbedding, UNet2DConfig};
+use noiseball::rng::{Generator, Normals as _};
+use noiseball::{Error, Result};
+use pollster::block_on;
+use serde_json::{Value, json};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// A UNet2DModel's config.json; the weights are random
+    config: PathBuf,
+    /// Pictures evaluated together
+    #[arg(long, default_value_t = 1, value_name = "B", value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
+    /// What to compare, in turns: cpu, gpu, and where it is built in, burn
+    #[arg(long, value_delimiter = ',', default_value = "cpu,gpu", value_name = "NAME,...")]
+    device: Vec<Name>,
+    /// Evaluations of each that are timed, after one that is not
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    /// Stop after so many seconds, with at least one evaluation of each
+    #[arg(long, default_value_t = 60.0, value_name = "SECONDS")]
+    budget: f64,
+    /// Where an evaluation's time on the GPU goes, by kernel, against what the adapter can do at most
+    #[arg(long)]
+    profile: bool,
+    /// Print JSON
+    #[arg(long, conflicts_with = "profile")]
+    json: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Name {
+    Cpu,
+    Gpu,
+    #[cfg(feature = "burn")]
+    Burn,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let path = arguments.config.display().to_string();
+    let bytes =
+        std::fs::read(&arguments.config).map_err(|source| Error::Io { path: path.clone(), source })?;
+    let (config, _) = UNet2DConfig::parse(&path, &parse_object(&path, &bytes)?)?;
+    let [height, width] = config.sample_size.unwrap_or([32, 32]);
+    let case = Case {
+        shape: [usize::from(arguments.batch), config.in_channels, height, width],
+        description: describe(&config, usize::from(arguments.batch), height, width),
+        config,
+    };
+    let report = if arguments.profile { profile(&case, arguments.runs)? } else { compare(&case, arguments)? };
+    std::io::stdout()
+        .write_all(report.as_bytes())
+        .map_err(|source| Error::Io { path: "standard output".to_owned(), source })
+}
+
+/// A network and what it is evaluated on.
+struct Case {
+    config: UNet2DConfig,
+    shape: [usize; 4],
+    description: Description,
+}
+
+impl Case {
+    /// Weights of the size that keeps activations near 1, the same whoever asks in whichever order.
+    fn weights(&self) -> impl FnMut(&str, &[usize]) -> Result<Vec<f32>> {
+        let keys: Vec<String> = self.description.parameters.iter().map(|(key, _)| key.clone()).collect();
+        move |key, shape| {
+            let mut values = vec![0.0; shape.iter().product()];
+            let place = keys.iter().position(|k| k == key).unwrap_or(keys.len());
+            Generator::philox(1)?.normals(place as u32, 1, &mut values);
+            let inputs: usize = shape[1..].iter().product();
+            values.iter_mut().for_each(|x| *x /= (inputs as f32).sqrt());
+            Ok(values)
+        }
+    }
+
+    /// Arguments of an evaluation: pictures, timesteps, labels.
+    fn inputs(&self) -> Result<(Vec<f32>, Vec<f32>, Option<Vec<f32>>)> {
+        let mut x = vec![0.0; self.shape.iter().product()];
+        Generator::philox(2)?.normals(0, self.shape[0], &mut x);
+        let labels = match self.config.class_embedding {
+            ClassEmbedding::None => None,
+            ClassEmbedding::Table(_) | ClassEmbedding::Timestep => Some(self.shape[0]),
+            ClassEmbedding::Identity => Some(self.shape[0] * self.config.time_embedding_dim),
+        };
+        Ok((x, vec![500.0; self.shape[0]], labels.map(|count| vec![0.0; count])))
+    }
+}
+
+/// A network on a device.
+enum Network {
+    Cpu(Box<CpuNetwork>),
+    Gpu(Box<GpuNetwork>),
+    #[cfg(feature = "burn")]
+    Burn(Box<BurnUNet>),
+}
+
+impl Network {
+    fn new(case: &Case, device: Name) -> Result<Self> {
+        let config = case.config.clone();
+        Ok(match device {
+            Name::Cpu => Self::Cpu(Box::new(CpuNetwork::new(config, case.weights())?)),
+            Name::Gpu => {
+                let gpu = block_on(Gpu::new())?;
+                Self::Gpu(Box::new(block_on(GpuNetwork::new(&gpu, config, Storage::F32, case.weights()))?))
+            }
+            #[cfg(feature = "burn")]
+            Name::Burn => {
+                let device = burn::tensor::Device::wgpu_options()
+                    .init()
+                    .map_err(|e| Error::NoAdapter { problem: e.to_string() })?;
+                let parameters = &case.description.parameters;
+                Self::Burn(Box::new(BurnUNet::new(config, parameters, &device, case.weights())?))
+            }
+        })
+    }
+
+    fn name(&self) -> (&'static str, String) {
+        match self {
+            Self::Cpu(_) => ("cpu", "CPU, one thread".to_owned()),
+            Self::Gpu(network) => ("gpu", network.gpu().name().to_owned()),
+            #[cfg(feature = "burn")]
+            Self::Burn(_) => ("burn", "burn-wgpu".to_owned()),
+        }
+    }
+
+    fn evaluate(&mut self, case: &Case) -> Result<Vec<f32>> {
+        let (x, timesteps, labels) = case.inputs()?;
+        let (shape, labels) = (case.shape, labels.as_deref());
+        match self {
+            Self::Cpu(network) => network.evaluate(&x, shape, &timesteps, labels),
+            Self::Gpu(network) => block_on(network.evaluate(&x, shape, &timesteps, labels)),
+            #[cfg(feature = "burn")]
+            Self::Burn(network) => block_on(network.evaluate(&x, shape, &timesteps, labels)),
+        }
+    }
+}
+
+/// Evaluations of each device in turns, so that whatever else the machine does befalls all of them.
+fn compare(case: &Case, arguments: &Arguments) -> Result<String> {
+    let mut networks =
+        arguments.device.iter().map(|device| Network::new(case, *device)).collect::<Result<Vec<_>>>()?;
+    let mut outputs =
+        networks.iter_mut().map(|network| network.evaluate(case)).collect::<Result<Vec<_>>>()?;
+    let first = outputs.remove(0);
+    for (network, output) in networks[1..].iter().zip(&outputs) {
+        check(network.name().0, &first, output)?;
+    }
+    let mut seconds = vec![Vec::new(); networks.len()];
+    let start = Instant::now();
+    for run in 0..arguments.runs {
+        if run > 0 && start.elapsed() > Duration::from_secs_f64(arguments.budget) {
+            break;
+        }
+        for (network, seconds) in networks.iter_mut().zip(&mut seconds) {
+            let start = Instant::now();
+            network.evaluate(case)?;
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+    }
+    let results: Vec<(Value, String)> = networks
+        .iter()
+        .zip(&mut seconds)
+        .map(|(network, seconds)| {
+            seconds.sort_by(f64::total_cmp);
+            let [lower, median, upper] =
+                [1, 2, 3].map(|quarter| 1e3 * seconds[(seconds.len() - 1) * quarter / 4]);
+            let (device, adapter) = network.name();
+            let runs = seconds.len();
+            let rate = case.description.flops as f64 / median / 1e6;
+            (
+                json!({ "device": device, "adapter": adapter, "runs": runs, "lower": lower, "median": median, "upper": upper }),
+                format!("{device:<5}{median:>10.2} ms  [{lower:.2}, {upper:.2}]  {rate:.1} GFLOP/s  {runs} runs  {adapter}\n"),
+            )
+        })
+        .collect();
+    if arguments.json {
+        let values: Vec<&Value> = results.iter().map(|(value, _)| value).collect();
+        let d = &case.description;
+        return Ok(format!(
+            "{}\n",
+            json!({ "batch": case.shape[0], "parameters": d.parameter_count(), "flops": d.flops, "milliseconds": values })
+        ));
+    }
+    Ok(results.into_iter().map(|(_, line)| line).collect())
+}
+
+/// Times of what computes something else mean nothing.
+fn check(device: &str, a: &[f32], b: &[f32]) -> Result<()> {
+    let scale = a.iter().fold(0.0, |m: f32, x| m.max(x.abs()));
+    let off = a.iter().zip(b).fold(0.0, |m: f32, (a, b)| m.max((a - b).abs()));
+    // Not `>`, which is false for NaN.
+    if !(off <= 2e-4 * scale) {
+        let why = format!("its result is off by {off} of {scale}");
+        return Err(Error::Unsupported { what: format!("timing {device}"), why });
+    }
+    Ok(())
+}
+
+fn profile(case: &Case, runs: u16) -> Result<String> {
+    let gpu = block_on(Gpu::with_timestamps())?;
+    let config = case.config.clone();
+    let mut network = block_on(GpuNetwork::new(&gpu, config, Storage::F32, case.weights()))?;
+    let [batch, _, height, width] = case.shape;
+    let timings =
+        block_on(async { network.plan(batch, height, width).await?.profile(usize::from(runs)).await })?;
+    let peak = block_on(Peak::measure(&gpu))?;
+    Ok(profile_report(gpu.name(), &timings, &peak))
+}
+
+/// Shares by kernel, then the dispatches that take longest.
+fn profile_report(adapter: &str, timings: &[Timing], peak: &Peak) -> String {
+    let total: f64 = timings.iter().map(|t| t.seconds).sum();
+    let line = |what: &str, count: usize, seconds: f64, flops: u64, bytes: u64| {
+        let (flops, bytes) = (flops as f64 / seconds, bytes as f64 / seconds);
+        let percent = |part: f64, whole: f64| 100.0 * part / whole;
+        format!(
+            "{:5.1} %{:>10.3} ms{count:>5} ×{:>9.1} GFLOP/s ={:>3.0} %{:>8.1} GB/s ={:>3.0} %  {what}\n",
+            percent(seconds, total),
+            1e3 * seconds,
+            flops / 1e9,
+            percent(flops, peak.flops_per_second),
+            bytes / 1e9,
+            percent(bytes, peak.bytes_per_second),
+        )
+    };
+    let mut kernels: Vec<(&str, usize, f64, u64, u64)> = Vec::new();
+    for t in timings {
+        let at = kernels.iter().position(|k| k.0 == t.kernel).unwrap_or_else(|| {
+            kernels.push((&t.kernel, 0, 0.0, 0, 0));
+            kernels.len() - 1
+        });
+        let k = &mut kernels[at];
+        *k = (k.0, k.1 + 1, k.2 + t.seconds, k.3 + t.flops, k.4 + t.bytes);
+    }
+    kernels.sort_by(|a, b| b.2.total_cmp(&a.2));
+    let mut longest: Vec<&Timing> = timings.iter().collect();
+    longest.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    let mut report = format!(
+        "{adapter}: at most {:.0} GFLOP/s and {:.1} GB/s, measured\n{} dispatches, {:.3} ms\n\n",
+        peak.flops_per_second / 1e9,
+        peak.bytes_per_second / 1e9,
+        timings.len(),
+        1e3 * total,
+    );
+    for (what, count, seconds, flops, bytes) in kernels {
+        report += &line(what, count, seconds, flops, bytes);
+    }
+    report += "\nthe longest:\n";
+    for t in longest.into_iter().take(10) {
+        report += &line(&format!("{}, {}", t.name, t.kernel), 1, t.seconds, t.flops, t.bytes);
+    }
+    report
+}

@@ -1,0 +1,34 @@
+// What an adapter can do at most: multiply-adds without memory, and a copy without arithmetic. `source` is 0 all over but
+// for its first word, which says how often to go round.
+
+@group(0) @binding(0) var<storage, read_write> result: array<vec4f>;
+@group(0) @binding(1) var<storage, read> source: array<vec4f>;
+
+// Chains of four lanes, so that none waits for itself.
+const CHAINS = 8u;
+
+@compute @workgroup_size(64)
+fn multiply_add(@builtin(global_invocation_id) id: vec3u) {
+    let rounds = bitcast<u32>(source[0].x);
+    let a = vec4f(0.999, 0.998, 0.997, 0.996);
+    let b = vec4f(0.5);
+    var x: array<vec4f, CHAINS>;
+    for (var i = 0u; i < CHAINS; i++) {
+        x[i] = vec4f(f32(id.x + i));
+    }
+    for (var n = 0u; n < rounds; n++) {
+        for (var i = 0u; i < CHAINS; i++) {
+            x[i] = fma(x[i], a, b);
+        }
+    }
+    var sum = vec4f();
+    for (var i = 0u; i < CHAINS; i++) {
+        sum += x[i];
+    }
+    result[id.x] = sum;
+}
+
+@compute @workgroup_size(64)
+fn copy(@builtin(global_invocation_id) id: vec3u) {
+    result[id.x] = source[id.x];
+}

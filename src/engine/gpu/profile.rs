@@ -1,0 +1,218 @@
+//! How long each dispatch takes on the device, by timestamp queries, and what the adapter can do at most.
+
+use super::device::{Buffer, Gpu, layout, storage};
+use super::replay::Replay;
+use super::shader::Kernel;
+use super::unroll::unroll;
+use crate::engine::plan::{Gemm, Load, Op, Scaling};
+use crate::error::{Error, Result};
+
+/// A dispatch of an evaluation, and its time.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// The module's name in the checkpoint.
+    pub name: String,
+    /// The kernel, and its tile where it has one.
+    pub kernel: String,
+    /// The median of all runs.
+    pub seconds: f64,
+    /// Floating-point operations of its product: two for each multiply-add.
+    pub flops: u64,
+    /// Bytes that it cannot but read or write: what it reads counted once, however often it does.
+    pub bytes: u64,
+}
+
+/// What the adapter can do at most, measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Peak {
+    /// Of multiply-adds in f32 between registers, two for each.
+    pub flops_per_second: f64,
+    /// Of a copy from one buffer to another, read and written.
+    pub bytes_per_second: f64,
+}
+
+/// The peaks' kernels.
+pub(super) const PEAK: &str = include_str!("peak.wgsl");
+/// Threads of the peaks' kernels: so many workgroups that all fit in one dimension.
+const THREADS: usize = 64 * 16_384;
+/// A peak's run is made longer until it takes this many seconds, a hundred times what its start may take.
+const LONG_ENOUGH: f64 = 0.02;
+
+impl Replay {
+    /// Times each dispatch of an evaluation, by the median of `runs`, each dispatch in a pass of its own. Only the plan is
+    /// timed; what it computes on does not matter.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] without timestamp queries, for which the device must be made
+    /// [with timestamps](Gpu::with_timestamps); [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub async fn profile(&mut self, runs: usize) -> Result<Vec<Timing>> {
+        let count = self.dispatches();
+        let stamps = Stamps::new(self.gpu(), count).await?;
+        let rows = crate::engine::cpu::Rows { first: 0, stride: 0 };
+        self.start(1, &[rows]).await?;
+        let mut seconds = vec![Vec::with_capacity(runs); count];
+        for run in 0..=runs {
+            let found = stamps.time(self.gpu(), count, |pass, at| self.record_one(pass, 0, at, true)).await?;
+            // The first run warms up.
+            if run > 0 {
+                seconds.iter_mut().zip(found).for_each(|(all, one)| all.push(one));
+            }
+        }
+        let mut partial = 0;
+        Ok((0..count)
+            .zip(&mut seconds)
+            .map(|(at, seconds)| {
+                let step = &self.plan().step[self.dispatch(at).op];
+                let (flops, bytes) = self.work(at, &mut partial);
+                let kernel = self.dispatch(at).kernel.label();
+                Timing { name: step.name.clone(), kernel, seconds: median(seconds), flops, bytes }
+            })
+            .collect())
+    }
+
+    /// Operations and bytes of a dispatch. `partial` is what the one before leaves to be added up, and then this one.
+    fn work(&self, at: usize, partial: &mut u64) -> (u64, u64) {
+        let (plan, dispatch) = (self.plan(), self.dispatch(at));
+        let op = &plan.step[dispatch.op].op;
+        let sum = |ids: Vec<_>| ids.iter().map(|id| 4 * plan.value(*id).len() as u64).sum::<u64>();
+        let (read, written) = (sum(op.reads()), sum(op.writes()));
+        match (dispatch.kernel, op) {
+            (Kernel::Gemm { reduce: true, .. }, _) => (0, std::mem::take(partial) + written),
+            (Kernel::Gemm { tile, .. }, Op::Gemm(g)) => {
+                let matrix = &plan.parameters.matrices[g.matrix.0];
+                let size = (matrix.rows * matrix.columns) as u64;
+                let [batch, height, width, _] = plan.value(g.output).shape;
+                let [x, y, slices] = dispatch.groups.map(u64::from);
+                let written = if slices == 1 {
+                    written
+                } else {
+                    *partial = 4 * x * y * slices * (tile.pixels() * tile.columns()) as u64;
+                    *partial
+                };
+                (2 * (batch * height * width) as u64 * size, read + 4 * size + written)
+            }
+            (_, Op::Attention(a)) => {
+                let [batch, height, width, _] = plan.value(a.output).shape;
+                (4 * (batch * a.inner) as u64 * ((height * width) as u64).pow(2), read + written)
+            }
+            // A normalisation before a product that has no room for it: of its operation, it reads the moments alone.
+            (
+                Kernel::Norm,
+                Op::Gemm(Gemm { load: Load { scaling: Some(Scaling::Inline(norm)), .. }, .. }),
+            ) => (0, sum([norm.moments.0].into_iter().chain(norm.moments.1).collect())),
+            _ => (0, read + written),
+        }
+    }
+}
+
+impl Peak {
+    /// Measures an adapter for some tenths of a second.
+    ///
+    /// # Errors
+    /// As [`Replay::profile`].
+    pub async fn measure(gpu: &Gpu) -> Result<Self> {
+        let stamps = Stamps::new(gpu, 1).await?;
+        use wgpu::BufferUsages as Usage;
+        let to = gpu.buffer("peak", 16 * THREADS, Usage::STORAGE).await?;
+        let from = gpu.buffer("peak", 16 * THREADS, Usage::STORAGE | Usage::COPY_DST).await?;
+        let group_layout = layout(gpu.device(), &[storage(false), storage(true)]);
+        let group = gpu.bind_group(&group_layout, &[to.whole(), from.whole()]);
+        let pipeline_layout = gpu.device().create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: None,
+            bind_group_layouts: &[Some(&group_layout)],
+            immediate_size: 0,
+        });
+        let [multiply_add, copy] = ["multiply_add", "copy"]
+            .map(|entry| gpu.compile(entry, &unroll(PEAK, &[("CHAINS", 8)]), &pipeline_layout));
+        let run = async |pipeline: &wgpu::ComputePipeline, repeats: u32| {
+            let mut best = f64::INFINITY;
+            for _ in 0..5 {
+                let record = |pass: &mut wgpu::ComputePass, _| {
+                    pass.set_pipeline(pipeline);
+                    pass.set_bind_group(0, &group, &[]);
+                    for _ in 0..repeats {
+                        pass.dispatch_workgroups((THREADS / 64) as u32, 1, 1);
+                    }
+                };
+                best = stamps.time(gpu, 1, record).await?[0].min(best);
+            }
+            Ok::<_, Error>(best)
+        };
+        let (mut rounds, mut seconds) = (1u32, 0.0);
+        while seconds < LONG_ENOUGH && rounds < 1 << 20 {
+            rounds *= 2;
+            gpu.queue().write_buffer(from.raw(), 0, &rounds.to_le_bytes());
+            seconds = run(&multiply_add, 1).await?;
+        }
+        let flops_per_second = 2.0 * 32.0 * f64::from(rounds) * THREADS as f64 / seconds;
+        let (mut repeats, mut seconds) = (1, 0.0);
+        while seconds < LONG_ENOUGH && repeats < 1 << 12 {
+            repeats *= 2;
+            seconds = run(&copy, repeats).await?;
+        }
+        let bytes_per_second = 2.0 * 16.0 * f64::from(repeats) * THREADS as f64 / seconds;
+        Ok(Self { flops_per_second, bytes_per_second })
+    }
+}
+
+/// Queries for the start and the end of some passes.
+struct Stamps {
+    queries: wgpu::QuerySet,
+    resolved: Buffer,
+    staging: Buffer,
+    /// Of one tick.
+    seconds: f64,
+}
+
+impl Stamps {
+    async fn new(gpu: &Gpu, passes: usize) -> Result<Self> {
+        if !gpu.device().features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return Err(Error::Unsupported {
+                what: format!("a profile on {}", gpu.name()),
+                why: "the adapter has no timestamp queries".to_owned(),
+            });
+        }
+        use wgpu::BufferUsages as Usage;
+        let queries = gpu.device().create_query_set(&wgpu::QuerySetDescriptor {
+            label: None,
+            ty: wgpu::QueryType::Timestamp,
+            count: 2 * passes as u32,
+        });
+        let resolved = gpu.buffer("queries", 16 * passes, Usage::QUERY_RESOLVE | Usage::COPY_SRC).await?;
+        let staging = gpu.buffer("timestamps", 16 * passes, Usage::MAP_READ | Usage::COPY_DST).await?;
+        let seconds = f64::from(gpu.queue().get_timestamp_period()) * 1e-9;
+        Ok(Self { queries, resolved, staging, seconds })
+    }
+
+    /// Seconds of each of `count` passes, which `record` fills.
+    async fn time(
+        &self,
+        gpu: &Gpu,
+        count: usize,
+        record: impl Fn(&mut wgpu::ComputePass, usize),
+    ) -> Result<Vec<f64>> {
+        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        for at in 0..count {
+            let writes = wgpu::ComputePassTimestampWrites {
+                query_set: &self.queries,
+                beginning_of_pass_write_index: Some(2 * at as u32),
+                end_of_pass_write_index: Some(2 * at as u32 + 1),
+            };
+            let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes: Some(writes) };
+            record(&mut encoder.begin_compute_pass(&descriptor), at);
+        }
+        encoder.resolve_query_set(&self.queries, 0..2 * count as u32, self.resolved.raw(), 0);
+        let bytes = 16 * count as u64;
+        encoder.copy_buffer_to_buffer(self.resolved.raw(), 0, self.staging.raw(), 0, bytes);
+        let submission = gpu.submit(encoder, count);
+        gpu.wait(&gpu.when_mapped(&self.staging, bytes as usize, submission)).await?;
+        let ticks: Vec<u64> = gpu.unmap(&self.staging, 2 * count)?;
+        let seconds = |pair: &[u64; 2]| pair[1].saturating_sub(pair[0]) as f64 * self.seconds;
+        Ok(ticks.as_chunks().0.iter().map(seconds).collect())
+    }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
