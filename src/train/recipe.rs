@@ -185,6 +185,21 @@ impl Recipe {
         recipe.check(data).map(|_| recipe)
     }
 
+    /// The recipe as it comes back from its own JSON. Reading a number of 17 digits may change its last one, and a run must
+    /// not change when it is resumed: so a run starts with what a saved one would go on with.
+    pub(super) fn as_saved(self) -> Self {
+        let mut recipe = self;
+        // One reading leaves numbers that come back as they are; more are for the rarest.
+        for _ in 0..8 {
+            let text = serde_json::to_vec(&recipe).unwrap_or_default();
+            match serde_json::from_slice::<Self>(&text) {
+                Ok(read) if read != recipe => recipe = read,
+                _ => break,
+            }
+        }
+        recipe
+    }
+
     /// The names of the network's classes: the data set's, then the null label's.
     pub(super) fn labels(&self, data: &Dataset, network: &Network) -> Option<Labels> {
         let ClassEmbedding::Table(rows) = network.class_embedding() else { return None };
