@@ -165,7 +165,8 @@ pub struct SampleOptions {
     pub eta: f64,
     /// DDIM: derive ε̂ from the clipped x̂₀.
     pub use_clipped_model_output: bool,
-    /// Class labels, where the model has classes: one for all pictures, or one each.
+    /// Class labels, where the model has classes: one for all pictures, or one each. `None` is the null label, no class in
+    /// particular, where the checkpoint names one.
     pub labels: Option<Vec<f32>>,
 }
 
@@ -295,9 +296,10 @@ impl Model {
             Rng::Philox => Generator::philox(options.seed)?,
             Rng::Torch => Generator::torch(options.seed)?,
         };
-        let labels = options.labels.as_ref().map(|labels| match labels[..] {
+        let null = self.info.classes.and(self.info.null_label).map(|label| vec![label as f32]);
+        let labels = options.labels.clone().or(null).map(|labels| match labels[..] {
             [one] => vec![one; options.batch],
-            _ => labels.clone(),
+            _ => labels,
         });
         // The network's own check of labels, before any work.
         let timesteps = vec![1.0; options.batch];

@@ -120,11 +120,25 @@ fn options_out_of_range_are_refused_before_any_work() {
     refused(&plain, SampleOptions { seed: 1 << 53, ..default() }, "seed");
     refused(&plain, SampleOptions { eta: f64::NAN, ..default() }, "eta");
     refused(&plain, SampleOptions { labels: Some(vec![0.0]), ..default() }, "labels");
-    refused(&classes, default(), "labels");
     for label in [-1.0, 6.0, 0.5, f32::NAN] {
         refused(&classes, SampleOptions { labels: Some(vec![label]), ..default() }, "labels");
     }
     refused(&classes, SampleOptions { batch: 3, labels: Some(vec![0.0, 1.0]), ..default() }, "labels");
+}
+
+#[test]
+fn who_asks_for_no_class_gets_the_null_label() {
+    let options = |labels| SampleOptions { steps: Some(2), batch: 2, labels, ..SampleOptions::default() };
+    let classes = model("class-conditional", &Device::cpu());
+    let any = pictures(&classes, &options(None));
+    assert_eq!(any, pictures(&classes, &options(Some(vec![5.0]))));
+    assert_ne!(any, pictures(&classes, &options(Some(vec![4.0]))));
+
+    let folder = format!("{}/tests/fixtures/checkpoints/class-conditional", env!("CARGO_MANIFEST_DIR"));
+    let nameless = Checkpoint { labels: None, ..Checkpoint::open(&folder).unwrap() };
+    let nameless = Model::load_blocking(nameless, &Device::cpu()).unwrap();
+    let Err(error) = nameless.sample(&options(None)) else { panic!("which class?") };
+    assert!(error.to_string().contains("labels"), "{error}");
 }
 
 #[test]

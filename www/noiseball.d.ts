@@ -41,7 +41,7 @@ export interface SampleOptions {
   eta?: number;
   /** DDIM: derive the predicted noise from the clipped prediction, as diffusers' option of that name does. */
   useClippedModelOutput?: boolean;
-  /** Class numbers, one for all pictures or one a picture: needed where `info.classes` is a number, `info.nullLabel` for 'any'. */
+  /** Class numbers, one for all pictures or one a picture. Left out, `info.nullLabel`, which stands for any class; needed where `info.classes` is a number and there is none. */
   labels?: number[];
   /** 'philox' (the default, the same on every device) or 'torch' (what PyTorch's CPU generator gives). */
   rng?: 'philox' | 'torch';
