@@ -3,22 +3,29 @@
 
 import { abortError, NoiseballError } from './errors.js';
 
-let current = null;
+const current = {};
 
-/** The page's one channel; a new worker is started when there is none or the last one died. */
+/** The page's one channel for sampling; a new worker is started when there is none or the last one died. */
 export function openChannel() {
-  if (!current?.alive) current = new Channel(startWorker());
-  return current;
+  // Bundlers find a worker by this very form.
+  return open('sampling', () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }), './worker.js');
 }
 
-function startWorker() {
-  if (globalThis.location?.origin === new URL(import.meta.url).origin) {
-    // Bundlers find the worker by this very form.
-    return new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
-  }
+/** The same for training, which has a worker and a wasm module of its own. */
+export function openTrainingChannel() {
+  return open('training', () => new Worker(new URL('./train/worker.js', import.meta.url), { type: 'module' }), './train/worker.js');
+}
+
+function open(kind, start, script) {
+  if (!current[kind]?.alive) current[kind] = new Channel(startWorker(start, script));
+  return current[kind];
+}
+
+function startWorker(start, path) {
+  if (globalThis.location?.origin === new URL(import.meta.url).origin) return start();
   // A page may not run another site's script as its worker, but its own worker may import it. (Chromium would throw
   // at once and Firefox report it later, so the origins are compared instead of trying.)
-  const script = `import ${JSON.stringify(new URL('./worker.js', import.meta.url).href)};`;
+  const script = `import ${JSON.stringify(new URL(path, import.meta.url).href)};`;
   const url = URL.createObjectURL(new Blob([script], { type: 'text/javascript' }));
   return new Worker(url, { type: 'module' });
 }

@@ -1,32 +1,60 @@
 /**
- * Builds the wasm package into www/pkg (git-ignored): cargo, then wasm-bindgen when cargo's output changed.
- * Arguments for cargo, such as `--features burn`, are passed through.
+ * Builds the two wasm packages (git-ignored): cargo, then wasm-bindgen when cargo's output changed.
+ *
+ *   www/pkg         sampling: small, for every page
+ *   www/pkg-train   training: the same crate with burn, which only a page that trains loads
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { wasmBindgen } from '../setup/cargo-tools.mjs';
 import { wasmEnvironment } from '../setup/rust.mjs';
-import { lockedVersion, root, run, step } from '../setup/shell.mjs';
+import { lockedVersion, root, SetupError, step, watch } from '../setup/shell.mjs';
 
-const PACKAGE = join(root, 'www', 'pkg');
+const TARGET = 'wasm32-unknown-unknown';
 
-/** Brings www/pkg up to date. */
+/** Brings www/pkg up to date. Arguments go to cargo. */
 export async function buildWasm(cargoArguments = []) {
-  const environment = await wasmEnvironment();
-  const bindgen = wasmBindgen();
   step('building the wasm module');
-  run('cargo', ['build', '--locked', '--release', '--lib', '--target', 'wasm32-unknown-unknown', ...cargoArguments], { environment });
+  await build({ environment: await wasmEnvironment(), cargoArguments, folder: 'pkg', name: 'noiseball' });
+}
 
-  const module = join(environment.CARGO_TARGET_DIR, 'wasm32-unknown-unknown', 'release', 'noiseball.wasm');
+/** Brings www/pkg-train up to date. */
+export async function buildTraining(cargoArguments = []) {
+  const environment = await trainingEnvironment();
+  const first = !existsSync(join(environment.CARGO_TARGET_DIR, TARGET, 'release', 'noiseball.wasm'));
+  step(first ? 'building the training module: burn takes ten to twenty minutes the first time, seconds after that' : 'building the training module');
+  await build({ environment, cargoArguments: ['--features', 'burn', ...cargoArguments], folder: 'pkg-train', name: 'noiseball_train' });
+}
+
+/**
+ * The environment for builds with burn. They have a target folder of their own: cargo gives a library's wasm file one name
+ * whatever its features are, so that in one folder each build would pass the other's file off as its own.
+ */
+export async function trainingEnvironment() {
+  return { ...(await wasmEnvironment()), CARGO_TARGET_DIR: join(root, 'target', 'wasm-train') };
+}
+
+async function build({ environment, cargoArguments, folder, name }) {
+  const bindgen = wasmBindgen();
+  await succeed('cargo', ['build', '--locked', '--release', '--lib', '--target', TARGET, ...cargoArguments], environment);
+
+  const module = join(environment.CARGO_TARGET_DIR, TARGET, 'release', 'noiseball.wasm');
+  const out = join(root, 'www', folder);
   const stamp = join(environment.CARGO_TARGET_DIR, 'noiseball-pkg.stamp');
   const identity = createHash('sha256').update(readFileSync(module)).update(lockedVersion('wasm-bindgen')).digest('hex');
-  const current = existsSync(stamp) && existsSync(join(PACKAGE, 'noiseball_bg.wasm')) && readFileSync(stamp, 'utf8') === identity;
+  const current = existsSync(stamp) && existsSync(join(out, `${name}_bg.wasm`)) && readFileSync(stamp, 'utf8') === identity;
   if (current) {
-    step('www/pkg is up to date');
+    step(`www/${folder} is up to date`);
     return;
   }
   // Names and producers are for debuggers: a quarter of the module's bytes.
-  run(bindgen, ['--target', 'web', '--remove-name-section', '--remove-producers-section', '--out-name', 'noiseball', '--out-dir', PACKAGE, module]);
+  await succeed(bindgen, ['--target', 'web', '--remove-name-section', '--remove-producers-section', '--out-name', name, '--out-dir', out, module], environment);
   writeFileSync(stamp, identity);
+}
+
+/** Runs a program without blocking: a server in this process goes on answering. */
+async function succeed(program, args, environment) {
+  const { status } = await watch(program, args, { environment });
+  if (status !== 0) throw new SetupError(`\`${program} ${args[0]}\` failed (exit status ${status}).`);
 }

@@ -5,7 +5,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { assembleSite } from '../build/site.mjs';
-import { buildWasm } from '../build/wasm.mjs';
+import { buildTraining, buildWasm, trainingEnvironment } from '../build/wasm.mjs';
 import { vulkan, webDrivers } from '../setup/browsers.mjs';
 import { wasmBindgen, wasmPack } from '../setup/cargo-tools.mjs';
 import { npmPackages } from '../setup/npm.mjs';
@@ -44,34 +44,37 @@ async function lint(options) {
   return { passed: 2 - failed, failed };
 }
 
-/** tests/web.rs, compiled to wasm, in Chromium and in Firefox. */
-async function web() {
-  const pack = wasmPack();
-  const drivers = webDrivers();
-  const toolchain = await wasmEnvironment();
-  const environment = {
-    ...toolchain,
-    PATH: [join(wasmBindgen(), '..'), toolchain.PATH].join(process.platform === 'win32' ? ';' : ':'),
-    WASM_BINDGEN_TEST_TIMEOUT: '900',
-    WASM_BINDGEN_TEST_DRIVER_TIMEOUT: '60',
-  };
+/** tests/web.rs, compiled to wasm, in Chromium and in Firefox, and with burn tests/web_train.rs, in the training module's build. */
+async function web({ withoutBurn }) {
+  const [pack, drivers] = [wasmPack(), webDrivers()];
+  const suites = [['web', await wasmEnvironment(), []]];
+  if (!withoutBurn) suites.push(['web_train', await trainingEnvironment(), ['--features', 'burn']]);
   const total = { passed: 0, failed: 0 };
-  for (const [browser, driver] of [['chrome', ['--chromedriver', drivers.chrome]], ['firefox', ['--geckodriver', drivers.firefox]]]) {
-    const choose = [`--${browser}`, ...(driver[1] ? driver : [])];
-    const run = await watch(pack, ['test', '--headless', ...choose, '--release', '--', '--locked', '--test', 'web'], { environment });
-    const { passed, failed } = verdict(run, counts.cargo);
-    console.log(`web in ${browser}: ${passed} passed, ${failed} failed`);
-    total.passed += passed;
-    total.failed += failed;
+  for (const [suite, toolchain, more] of suites) {
+    const environment = {
+      ...toolchain,
+      PATH: [join(wasmBindgen(), '..'), toolchain.PATH].join(process.platform === 'win32' ? ';' : ':'),
+      WASM_BINDGEN_TEST_TIMEOUT: '900',
+      WASM_BINDGEN_TEST_DRIVER_TIMEOUT: '60',
+    };
+    for (const [browser, driver] of [['chrome', ['--chromedriver', drivers.chrome]], ['firefox', ['--geckodriver', drivers.firefox]]]) {
+      const choose = [`--${browser}`, ...(driver[1] ? driver : [])];
+      const run = await watch(pack, ['test', '--headless', ...choose, '--release', '--', '--locked', '--test', suite, ...more], { environment });
+      const { passed, failed } = verdict(run, counts.cargo);
+      console.log(`${suite} in ${browser}: ${passed} passed, ${failed} failed`);
+      total.passed += passed;
+      total.failed += failed;
+    }
   }
   return total;
 }
 
 /** The built site in real browsers: tests/e2e/*.spec.mjs. */
-async function e2e() {
+async function e2e({ withoutBurn }) {
   npmPackages();
   vulkan();
   await buildWasm();
+  if (!withoutBurn) await buildTraining();
   assembleSite();
   const playwright = join('node_modules', '@playwright', 'test', 'cli.js');
   const run = await watch(process.execPath, [playwright, 'test', '--config', join('tests', 'e2e', 'playwright.config.mjs')]);
