@@ -8,7 +8,7 @@ const LOCAL = 0x04034b50;
 const LONGEST_END = 22 + 0xffff;
 const LARGEST = 2 ** 31; // an entry, unpacked
 
-/** Whether a file's name or its first bytes say that it is a ZIP archive. */
+/** Whether a file's name says that it is a ZIP archive; NumPy's NPZ is one too. */
 export function isZip(name) {
   return /\.(zip|npz)$/i.test(name);
 }

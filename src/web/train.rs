@@ -2,7 +2,6 @@
 //! the feature `burn` only, as a module of its own; `www/train/worker.js` is its only caller.
 
 use std::cell::RefCell;
-use std::io::Write;
 use std::sync::Arc;
 
 use burn::tensor;
@@ -13,7 +12,7 @@ use wasm_bindgen::prelude::*;
 use super::{JsResult, Model, WeightsReader, engine_device, read_checkpoint, serialize, thrown, unknown_device};
 use crate::checkpoint::save::{File, safetensors};
 use crate::checkpoint::weights::{Dtype, Tensor, Weights};
-use crate::checkpoint::{self};
+use crate::checkpoint;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model;
@@ -21,7 +20,7 @@ use crate::network::describe::describe;
 use crate::picture::to_rgba;
 use crate::rng::Torch;
 use crate::train::dataset::{Pixels, array::Array as Numbers};
-use crate::train::{self, Batch, Dataset, Recipe, Trainer, dataset};
+use crate::train::{self, Batch, Dataset, Loss, Recipe, Trainer, dataset};
 
 /// Pictures of any size on their way to a data set.
 #[wasm_bindgen]
@@ -542,6 +541,15 @@ impl Training {
         load().await.map(Model).map_err(|e| thrown(&e))
     }
 
+    /// The model card, in Markdown. `data` says what the pictures are and where they came from; `means` are the mean losses
+    /// of the steps from `first` on, of which the last hundred count.
+    #[must_use]
+    pub fn card(&self, data: &str, first: f64, means: Vec<f32>) -> String {
+        let steps = (first as u64..).zip(means);
+        let losses: Vec<Loss> = steps.map(|(step, mean)| Loss { step, mean, examples: Vec::new() }).collect();
+        train::card(&self.trainer, data, &losses)
+    }
+
     /// The averaged weights as the files of a diffusers folder, layout A: an array of `[path, bytes]`.
     ///
     /// # Errors
@@ -559,19 +567,10 @@ impl Training {
 /// None that can be met with paths of fewer than 65,536 bytes.
 #[wasm_bindgen]
 pub fn zip(files: Array) -> JsResult<Uint8Array> {
-    let write = || -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
-        let mut archive = rawzip::ZipArchiveWriter::new(Vec::new());
-        for pair in files.iter() {
-            let pair = Array::from(&pair);
-            let path = pair.get(0).as_string().unwrap_or_default();
-            let (mut entry, config) = archive.new_file(path.as_str()).start()?;
-            let mut writer = config.wrap(&mut entry);
-            writer.write_all(&Uint8Array::new(&pair.get(1)).to_vec())?;
-            let (_, written) = writer.finish()?;
-            entry.finish(written)?;
-        }
-        Ok(archive.finish()?)
+    let file = |pair: JsValue| {
+        let pair = Array::from(&pair);
+        (pair.get(0).as_string().unwrap_or_default(), Uint8Array::new(&pair.get(1)).to_vec())
     };
-    let problem = |e: Box<dyn std::error::Error>| thrown(&Error::OutOfMemory { problem: e.to_string() });
-    write().map(|bytes| Uint8Array::from(&bytes[..])).map_err(problem)
+    let files: Vec<File> = files.iter().map(file).collect();
+    train::zip(&files).map(|bytes| Uint8Array::from(&bytes[..])).map_err(|e| thrown(&e))
 }

@@ -6,7 +6,6 @@
 import { abortError, describeError, NoiseballError } from '../errors.js';
 import { Progress, readCheckpoint } from '../checkpoint.js';
 import { devicesFor } from '../device.js';
-import { cardFiles } from './card.js';
 import { readPictures } from './pictures.js';
 import { Run } from './run.js';
 
@@ -72,7 +71,7 @@ export class TrainingHost {
     stop: () => this.#current.stop(),
     rate: ({ rate }) => this.#current.setLearningRate(rate),
     files: () => this.#current.files(),
-    export: () => this.#current.export(cardFiles),
+    export: () => this.#current.export(),
     state: () => this.#current.state(),
     close: () => this.#close(),
   };
@@ -179,9 +178,9 @@ export class TrainingHost {
           const [chosen] = await devicesFor(device ?? facts.device.kind, this.#scope);
           const training = await engine.Training.resume(`the run '${facts.name}'`, state, parts.train, chosen.kind);
           const film = facts.film.map((frame, i) => ({ ...frame, pictures: new Uint8ClampedArray(frames[i].buffer) }));
-          const { number: _, losses, film: __, step: ___, steps: ____, when: _____, ...kept } = facts;
+          const { name, data: described, heldOut, losses, recent } = facts;
           data.free();
-          return this.#follow({ engine, training, parts, folder, facts: { ...kept, device: chosen }, state, kept: { losses, film } }, progress);
+          return this.#follow({ engine, training, parts, folder, facts: { name, data: described, heldOut, device: chosen }, state, kept: { losses, recent, film } }, progress);
         } catch (error) {
           parts.train.free();
           parts.heldOut?.free();

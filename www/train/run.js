@@ -11,6 +11,7 @@ const FRAME_STEPS = 20; // of DDIM
 const FRAME_SEED = 7;
 const SAVE_SECONDS = 15;
 const RATE_SECONDS = 10; // over which the speed is averaged
+const RECENT = 100; // steps
 
 /** @typedef {'running' | 'paused' | 'ended'} State */
 
@@ -31,7 +32,7 @@ export class Run {
   #lastState = null; // the newest saved state, also where the browser keeps none
   #saved = { step: -1, at: 0, failed: null };
   #rates = []; // [clock, step] of the last seconds
-  #heldOutAt = -1;
+  #recent = { first: 0, means: [] }; // the mean losses of the last steps, for the card
 
   /**
    * @param {{engine: object, training: object, parts: {train: object, heldOut: object | null}, folder: object | null,
@@ -46,6 +47,7 @@ export class Run {
     this.#facts = facts;
     this.#losses = new Losses(kept.losses);
     this.#film = kept.film ?? [];
+    this.#recent = kept.recent ?? this.#recent;
     this.#lastState = state ?? null;
     this.#report = report;
     this.#clock = clock;
@@ -123,9 +125,20 @@ export class Run {
     return this.do(() => this.#training.files());
   }
 
-  /** The same as a ZIP archive, with the card and the losses. */
-  export(extra) {
-    return this.do(async () => this.#engine.zip([...extra(this.#summary()), ...(await this.#training.files())]));
+  /** The same as a ZIP archive, with the model card, the recipe and the losses. */
+  export() {
+    return this.do(async () => {
+      const { first, means } = this.#recent;
+      const card = this.#training.card(origin(this.#facts.data), first, Float32Array.from(means));
+      const curve = { loss: this.#losses.series(), heldOut: this.#losses.heldOut, note: '[step, loss] each; a loss is the mean of the steps up to the next' };
+      const text = (string) => new TextEncoder().encode(`${string}\n`);
+      const more = [
+        ['README.md', text(card)],
+        ['training/recipe.json', text(this.#training.facts().recipe)],
+        ['training/losses.json', text(JSON.stringify(curve))],
+      ];
+      return this.#engine.zip([...more, ...(await this.#training.files())]);
+    });
   }
 
   /** The run's state as one file's bytes, for browsers that keep none. */
@@ -166,7 +179,8 @@ export class Run {
   }
 
   async #read(step) {
-    const { steps, levels, losses } = await this.#training.losses();
+    const { steps, means, levels, losses } = await this.#training.losses();
+    this.#remember(steps, means);
     const each = steps.length > 0 ? losses.length / steps.length : 0;
     const news = new Losses();
     for (let i = 0; i < steps.length; i++) {
@@ -178,6 +192,12 @@ export class Run {
     this.#rates.push([now, step]);
     while (this.#rates.length > 2 && now - this.#rates[0][0] > RATE_SECONDS * 1000) this.#rates.shift();
     this.#report({ type: 'steps', ...this.#progress(), points: news.points });
+  }
+
+  #remember(steps, means) {
+    this.#recent.means.push(...means);
+    this.#recent.means.splice(0, this.#recent.means.length - RECENT);
+    if (steps.length > 0) this.#recent.first = steps.at(-1) + 1 - this.#recent.means.length;
   }
 
   /** The same noise, sampled with the averaged weights of now. */
@@ -228,6 +248,7 @@ export class Run {
         steps,
         when: Date.now(),
         losses: this.#losses.toJSON(),
+        recent: this.#recent,
         film: this.#film.map(({ pictures: _, ...frame }) => frame),
       };
       try {
@@ -269,10 +290,6 @@ export class Run {
     return { state: this.#state, step, steps, rate, left: rate ? (1000 * (steps - step)) / rate : null, learningRate: this.#training.learning_rate() };
   }
 
-  #summary() {
-    return { ...this.#facts, ...this.#training.facts(), losses: this.#losses };
-  }
-
   #announce(type) {
     const film = this.#film.map((frame) => ({ ...frame, pictures: frame.pictures.slice() }));
     const more = type === 'start' ? { facts: this.#facts, ...this.#training.facts(), losses: this.#losses.toJSON(), film } : {};
@@ -288,4 +305,10 @@ export function breathe() {
     channel.port1.onmessage = resolve;
     channel.port2.postMessage(null);
   });
+}
+
+/** What the model card says of the pictures. */
+function origin({ about }) {
+  if (about) return `${about.name}: ${about.about}. ${about.source}. Licence: ${about.licence}.`;
+  return 'The pictures were read in the trainer’s own browser and sent nowhere; what may be done with this model depends on them.';
 }
