@@ -44,27 +44,36 @@ async function lint(options) {
   return { passed: 2 - failed, failed };
 }
 
-/** tests/web.rs, compiled to wasm, in Chromium and in Firefox, and with burn tests/web_train.rs, in the training module's build. */
+/**
+ * tests/web.rs, compiled to wasm, in Chromium and in Firefox; and tests/web_train.rs with burn. That one goes without wasm-pack,
+ * which would first link every other test with burn too.
+ */
 async function web({ withoutBurn }) {
   const [pack, drivers] = [wasmPack(), webDrivers()];
-  const suites = [['web', await wasmEnvironment(), []]];
-  if (!withoutBurn) suites.push(['web_train', await trainingEnvironment(), ['--features', 'burn']]);
+  const bindgen = join(wasmBindgen(), '..');
+  const environment = (toolchain) => ({
+    ...toolchain,
+    PATH: [bindgen, toolchain.PATH].join(process.platform === 'win32' ? ';' : ':'),
+    WASM_BINDGEN_TEST_TIMEOUT: '900',
+    WASM_BINDGEN_TEST_DRIVER_TIMEOUT: '60',
+  });
   const total = { passed: 0, failed: 0 };
-  for (const [suite, toolchain, more] of suites) {
-    const environment = {
-      ...toolchain,
-      PATH: [join(wasmBindgen(), '..'), toolchain.PATH].join(process.platform === 'win32' ? ';' : ':'),
-      WASM_BINDGEN_TEST_TIMEOUT: '900',
-      WASM_BINDGEN_TEST_DRIVER_TIMEOUT: '60',
-    };
-    for (const [browser, driver] of [['chrome', ['--chromedriver', drivers.chrome]], ['firefox', ['--geckodriver', drivers.firefox]]]) {
-      const choose = [`--${browser}`, ...(driver[1] ? driver : [])];
-      const run = await watch(pack, ['test', '--headless', ...choose, '--release', '--', '--locked', '--test', suite, ...more], { environment });
-      const { passed, failed } = verdict(run, counts.cargo);
-      console.log(`${suite} in ${browser}: ${passed} passed, ${failed} failed`);
-      total.passed += passed;
-      total.failed += failed;
-    }
+  const add = (name, run) => {
+    const { passed, failed } = verdict(run, counts.cargo);
+    console.log(`${name}: ${passed} passed, ${failed} failed`);
+    total.passed += passed;
+    total.failed += failed;
+  };
+  const toolchain = environment(await wasmEnvironment());
+  for (const [browser, driver] of [['chrome', ['--chromedriver', drivers.chrome]], ['firefox', ['--geckodriver', drivers.firefox]]]) {
+    const choose = [`--${browser}`, ...(driver[1] ? driver : [])];
+    add(`web in ${browser}`, await watch(pack, ['test', '--headless', ...choose, '--release', '--', '--locked', '--test', 'web'], { environment: toolchain }));
+  }
+  if (withoutBurn) return total;
+  const training = { ...environment(await trainingEnvironment()), WASM_BINDGEN_TEST_ONLY_WEB: '1', CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER: 'wasm-bindgen-test-runner' };
+  for (const [browser, driver] of [['chrome', { CHROMEDRIVER: drivers.chrome }], ['firefox', { GECKODRIVER: drivers.firefox }]]) {
+    const test = ['test', '--locked', '--release', '--target', 'wasm32-unknown-unknown', '--features', 'burn', '--test', 'web_train'];
+    add(`web_train in ${browser}`, await watch('cargo', test, { environment: { ...training, ...driver } }));
   }
   return total;
 }
