@@ -8,16 +8,17 @@ const current = {};
 /** The page's one channel for sampling; a new worker is started when there is none or the last one died. */
 export function openChannel() {
   // Bundlers find a worker by this very form.
-  return open('sampling', () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }), './worker.js');
+  return open('sampling', () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }), ['./worker.js', './pkg/noiseball.js']);
 }
 
 /** The same for training, which has a worker and a wasm module of its own. */
 export function openTrainingChannel() {
-  return open('training', () => new Worker(new URL('./train/worker.js', import.meta.url), { type: 'module' }), './train/worker.js');
+  return open('training', () => new Worker(new URL('./train/worker.js', import.meta.url), { type: 'module' }), ['./train/worker.js', './train/host.js']);
 }
 
-function open(kind, start, script) {
-  if (!current[kind]?.alive) current[kind] = new Channel(startWorker(start, script));
+/** `scripts` are the worker's own and what it imports that may be missing. */
+function open(kind, start, scripts) {
+  if (!current[kind]?.alive) current[kind] = new Channel(startWorker(start, scripts[0]), scripts);
   return current[kind];
 }
 
@@ -40,9 +41,11 @@ class Channel {
   #ready = false;
   #watch = null;
   #end = null;
+  #scripts;
 
-  constructor(worker) {
+  constructor(worker, scripts) {
     this.#worker = worker;
+    this.#scripts = scripts;
     worker.addEventListener('message', ({ data }) => this.#receive(data));
     worker.addEventListener('messageerror', () => this.#die(lost('a message could not be read')));
     worker.addEventListener('error', (event) => {
@@ -59,7 +62,7 @@ class Channel {
   #lookForScripts() {
     if (!import.meta.url.endsWith('/channel.js')) return;
     this.#watch = setTimeout(async () => {
-      const problems = await Promise.all(['worker.js', 'pkg/noiseball.js'].map(problemOf));
+      const problems = await Promise.all(this.#scripts.map(problemOf));
       const problem = problems.find(Boolean);
       if (this.#ready) return;
       if (problem) this.#die(notStarted(problem));

@@ -41,6 +41,11 @@ export class TrainingData {
     return this.#channel.call({ op: 'measure', data: this.#id, recipe: asText(recipe), device }, { signals: [signal] });
   }
 
+  /** Whether its worker has gone, and it with it. */
+  get lost() {
+    return !this.#channel.alive;
+  }
+
   dispose() {
     this.#channel.post({ op: 'forget', data: this.#id });
   }
@@ -63,33 +68,40 @@ export class Training {
   #queue = [];
   #wake = null;
   #over = false;
+  #id = null; // of the kept run
+  #recovered = false;
 
-  constructor(channel) {
-    this.#channel = channel;
+  constructor() {
     /** What the newest event said: {state, step, steps, rate, left, learningRate}. */
     this.progress = null;
   }
 
   /** Starts the call behind a run; resolves with its first event. @private */
-  static open(message) {
-    const channel = openTrainingChannel();
-    const run = new Training(channel);
+  static async open(message) {
+    const run = new Training();
+    await run.#follow(message);
+    return run;
+  }
+
+  #follow(message) {
+    this.#channel = openTrainingChannel();
     return new Promise((resolve, reject) => {
       const onProgress = (event) => {
-        run.#take(event);
-        if (event.type === 'start') resolve(run);
+        this.#take(event);
+        if (event.type === 'start') resolve();
       };
       const end = (error) => {
-        run.#end(error);
         reject(error);
+        this.#end(error);
       };
-      channel.call(message, { onProgress }).then(() => end(new NoiseballError('disposed', 'this run was closed')), end);
+      this.#channel.call(message, { onProgress }).then(() => end(new NoiseballError('disposed', 'this run was closed')), end);
     });
   }
 
   #take(event) {
     const { state, step, steps, rate, left, learningRate } = event;
     if (state) this.progress = { state, step, steps, rate, left, learningRate };
+    if (event.type === 'start') this.#id = event.id;
     this.#push(event);
   }
 
@@ -100,6 +112,13 @@ export class Training {
 
   #end(error) {
     if (this.#over) return;
+    // A device that was lost comes back, as far as it was kept: once, for it may be lost again.
+    if (error.type === 'device-lost' && this.#id && !this.#recovered) {
+      this.#recovered = true;
+      this.#push({ type: 'recovering', error: { type: error.type, message: error.message } });
+      this.#follow({ op: 'continue', run: this.#id }).catch(() => {}); // ends the run, which tells
+      return;
+    }
     this.#over = true;
     if (error.type !== 'disposed') this.#push({ type: 'failed', error: { type: error.type, message: error.message, fatal: true } });
     this.#wake?.();

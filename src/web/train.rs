@@ -16,7 +16,7 @@ use crate::checkpoint;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model;
-use crate::network::describe::describe;
+use crate::network::unet::ClassEmbedding;
 use crate::picture::to_rgba;
 use crate::rng::Torch;
 use crate::train::dataset::{Pixels, array::Array as Numbers};
@@ -326,9 +326,11 @@ struct Plan {
 pub fn plan(recipe: &str, data: &Data) -> JsResult<JsValue> {
     let plan = || {
         let recipe = parse_recipe(recipe)?;
-        let (config, schedule) = recipe.check(&data.0)?;
+        let (network, schedule) = recipe.check(&data.0)?;
+        // What cannot be exported cannot be sampled by the engine either.
+        recipe.check_export()?;
         let [_, height, width] = data.0.shape;
-        let one = describe(&config, 1, height, width);
+        let one = network.describe(height, width);
         let parameters = one.parameter_count();
         let part = (recipe.batch / recipe.accumulate) as u64;
         Ok(Plan {
@@ -482,7 +484,8 @@ impl Training {
 
     async fn try_held_out(&self, data: &Dataset) -> Result<f32> {
         const PART: usize = 32;
-        let (config, schedule) = self.trainer.recipe().check(data)?;
+        let (network, schedule) = self.trainer.recipe().check(data)?;
+        let last = schedule.train_timesteps() - 1;
         let count = data.len().min(256);
         let len = data.image_len();
         let mut noise = Torch::new(0);
@@ -492,18 +495,18 @@ impl Training {
             let mut batch = Batch {
                 images: vec![0.0; part.len() * len],
                 noise: vec![0.0; part.len() * len],
-                // Evenly over all levels.
-                timesteps: part.clone().map(|i| (i * 97 % count) * schedule.train_timesteps() / count).collect(),
+                // Evenly over all levels but the first, which not every objective has.
+                timesteps: part.clone().map(|i| last.min(1 + (i * 97 % count) * last / count)).collect(),
                 labels: None,
             };
             noise.randn(&mut batch.noise);
             for (image, i) in batch.images.chunks_mut(len).zip(part.clone()) {
                 data.image(i * data.len() / count, false, image);
             }
-            if let (Some(_), Some(all)) = (config.class_width(), &data.labels) {
+            if let (true, Some(all)) = (network.class_embedding() != ClassEmbedding::None, &data.labels) {
                 batch.labels = Some(part.map(|i| all[i * data.len() / count] as f32).collect());
             }
-            sum += self.trainer.evaluate(&batch).await?.iter().sum::<f32>();
+            sum += self.trainer.held_out(&batch).await?.iter().sum::<f32>();
         }
         Ok(sum / count as f32)
     }

@@ -55,7 +55,10 @@ export class Run {
     this.#saved.step = state ? training.facts().step : -1;
   }
 
-  /** Runs until `dispose`; what fails on the way is reported and pauses it. */
+  /**
+   * Runs until `dispose`; what fails on the way is reported and pauses it. Rejects where the engine itself is gone: the
+   * device was lost or memory ran out, and only a new worker helps.
+   */
   async loop() {
     this.#announce('start');
     while (!this.#gone) {
@@ -65,6 +68,7 @@ export class Run {
         if (this.#state === 'running') await this.#work();
         else await new Promise((resolve) => (this.#tasks.length > 0 ? resolve() : (this.#wake = resolve)));
       } catch (error) {
+        if (describeError(error).fatal) throw error;
         await this.#failed(error);
       }
     }
@@ -293,7 +297,7 @@ export class Run {
   #announce(type) {
     const film = this.#film.map((frame) => ({ ...frame, pictures: frame.pictures.slice() }));
     const more = type === 'start' ? { facts: this.#facts, ...this.#training.facts(), losses: this.#losses.toJSON(), film } : {};
-    this.#report({ type, ...more, ...this.#progress(), saved: this.#saved.step, kept: this.#folder !== null });
+    this.#report({ type, ...more, ...this.#progress(), saved: this.#saved.step, kept: this.#folder !== null, id: this.#folder?.id ?? null });
   }
 }
 

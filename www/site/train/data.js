@@ -47,6 +47,11 @@ export class DataPanel {
     }
   }
 
+  /** Reads the same pictures once more, where the worker that had them is gone. */
+  refresh() {
+    if (this.#data?.lost) this.#read();
+  }
+
   async #read() {
     this.#reading?.abort();
     const controller = new AbortController();

@@ -31,6 +31,7 @@ export function openTrainView({ sampledSource, openModel }) {
 
   function showSetup() {
     byId('setup').hidden = false;
+    data.refresh();
     plan.measureAgain();
     kept.refresh();
   }
