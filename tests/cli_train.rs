@@ -1,6 +1,6 @@
 //! `noiseball train`, as a user types it.
 
-#![cfg(all(feature = "cli", feature = "burn"))]
+#![cfg(all(feature = "cli", feature = "burn", not(target_arch = "wasm32")))]
 
 use std::fs;
 use std::path::{Path, PathBuf};

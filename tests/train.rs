@@ -1,5 +1,5 @@
 //! Training against PyTorch's and diffusers' own steps, and what must hold of any run.
-#![cfg(feature = "burn")]
+#![cfg(all(feature = "burn", not(target_arch = "wasm32")))]
 
 mod golden;
 

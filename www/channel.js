@@ -3,22 +3,30 @@
 
 import { abortError, NoiseballError } from './errors.js';
 
-let current = null;
+const current = {};
 
-/** The page's one channel; a new worker is started when there is none or the last one died. */
+/** The page's one channel for sampling; a new worker is started when there is none or the last one died. */
 export function openChannel() {
-  if (!current?.alive) current = new Channel(startWorker());
-  return current;
+  // Bundlers find a worker by this very form.
+  return open('sampling', () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }), ['./worker.js', './pkg/noiseball.js']);
 }
 
-function startWorker() {
-  if (globalThis.location?.origin === new URL(import.meta.url).origin) {
-    // Bundlers find the worker by this very form.
-    return new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
-  }
+/** The same for training, which has a worker and a wasm module of its own. */
+export function openTrainingChannel() {
+  return open('training', () => new Worker(new URL('./train/worker.js', import.meta.url), { type: 'module' }), ['./train/worker.js', './train/host.js']);
+}
+
+/** `scripts` are the worker's own and what it imports that may be missing. */
+function open(kind, start, scripts) {
+  if (!current[kind]?.alive) current[kind] = new Channel(startWorker(start, scripts[0]), scripts);
+  return current[kind];
+}
+
+function startWorker(start, path) {
+  if (globalThis.location?.origin === new URL(import.meta.url).origin) return start();
   // A page may not run another site's script as its worker, but its own worker may import it. (Chromium would throw
   // at once and Firefox report it later, so the origins are compared instead of trying.)
-  const script = `import ${JSON.stringify(new URL('./worker.js', import.meta.url).href)};`;
+  const script = `import ${JSON.stringify(new URL(path, import.meta.url).href)};`;
   const url = URL.createObjectURL(new Blob([script], { type: 'text/javascript' }));
   return new Worker(url, { type: 'module' });
 }
@@ -33,9 +41,11 @@ class Channel {
   #ready = false;
   #watch = null;
   #end = null;
+  #scripts;
 
-  constructor(worker) {
+  constructor(worker, scripts) {
     this.#worker = worker;
+    this.#scripts = scripts;
     worker.addEventListener('message', ({ data }) => this.#receive(data));
     worker.addEventListener('messageerror', () => this.#die(lost('a message could not be read')));
     worker.addEventListener('error', (event) => {
@@ -52,7 +62,7 @@ class Channel {
   #lookForScripts() {
     if (!import.meta.url.endsWith('/channel.js')) return;
     this.#watch = setTimeout(async () => {
-      const problems = await Promise.all(['worker.js', 'pkg/noiseball.js'].map(problemOf));
+      const problems = await Promise.all(this.#scripts.map(problemOf));
       const problem = problems.find(Boolean);
       if (this.#ready) return;
       if (problem) this.#die(notStarted(problem));

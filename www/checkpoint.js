@@ -3,6 +3,7 @@
 import { abortError, NoiseballError } from './errors.js';
 import { evict } from './cache.js';
 import { download, downloadBytes } from './download.js';
+import { isZip, readZip } from './zip.js';
 
 const WEIGHTS = 'diffusion_pytorch_model';
 
@@ -99,7 +100,8 @@ function shardNames(index) {
   return unique;
 }
 
-async function fromFiles(files, { engine, signal, progress }) {
+async function fromFiles(given, { engine, signal, progress }) {
+  const files = await unpacked(given);
   const { choose_files: chooseFiles, WeightsReader } = await engine;
   const chosen = chooseFiles(files.map(({ path }) => path));
   const fileAt = (path) => files.find((candidate) => candidate.path === path).file;
@@ -124,6 +126,13 @@ async function fromFiles(files, { engine, signal, progress }) {
     weights,
     forget: async () => {},
   };
+}
+
+/** The files in an archive, where there is nothing but one. */
+async function unpacked(files) {
+  if (files.length !== 1 || !isZip(files[0].path)) return files;
+  const entries = (await readZip(files[0].file, files[0].path)).filter(({ path }) => /\.(json|safetensors|bin)$/.test(path));
+  return Promise.all(entries.map(async ({ path, bytes }) => ({ path, file: new Blob([await bytes()]) })));
 }
 
 async function* chunksOf(file, path, signal) {

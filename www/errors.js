@@ -14,6 +14,9 @@ export const ERROR_TYPES = Object.freeze([
   'invalid-option',
   'busy', // the model is already sampling
   'disposed', // the model was disposed of
+  'dataset', // there is nothing to train on
+  'diverged', // training went wrong: the loss is not a number any more
+  'resume', // a kept run cannot go on
   'aborted', // the caller's AbortSignal fired
 ]);
 

@@ -106,6 +106,138 @@ export interface ModelInfo {
   };
 }
 
+export interface PrepareOptions {
+  signal?: AbortSignal;
+  onProgress?: (progress: { stage: 'read'; done: number; total: number }) => void;
+  /** Height and width in pixels, 4 to 256; by default the first picture's, down to a multiple of 8, at most 32. */
+  size?: number;
+  /** Makes grey of colours. */
+  grey?: boolean;
+  /** Keeps what is outside the middle square, with white beside it. */
+  whole?: boolean;
+  /** False ignores the folders' names. */
+  classes?: boolean;
+}
+
+/** A recipe as JSON text or as an object: see docs/training.md. */
+export type Recipe = string | object;
+
+export interface TrainingPlan {
+  recipe: string;
+  /** How many weights. */
+  parameters: number;
+  /** Floating-point operations of one step. */
+  flops: number;
+  /** Bytes while training, by estimate. */
+  memory: number;
+  trainTimesteps: number;
+}
+
+/** Something to train on. */
+export interface TrainingData {
+  readonly info: {
+    count: number;
+    channels: number;
+    width: number;
+    height: number;
+    /** The classes' names and numbers of pictures; empty without classes. */
+    names: string[];
+    counts: number[];
+  };
+  /** The first 200 of what was left out, and why. */
+  readonly skipped: { name: string; why: string }[];
+  readonly skippedCount: number;
+  /** Where a bundled set is from; null for files. */
+  readonly about: { name: string; about: string; licence: string; source: string } | null;
+  /** Whether its worker has gone, and it with it. */
+  readonly lost: boolean;
+  /** The recipe of a preset, or a recipe checked, and what it takes. */
+  plan(options?: { preset?: 'tiny' | 'small' | 'medium'; recipe?: Recipe; steps?: number }): Promise<TrainingPlan>;
+  /** Pictures after a timestep of the forward process (null: clean), as RGBA `[batch, height, width, 4]`, and the noise's share. */
+  show(options: { indices: number[]; recipe?: Recipe; timestep?: number | null; seed?: number; flip?: boolean }): Promise<{
+    pictures: Uint8ClampedArray;
+    noise: number;
+    batch: number;
+    width: number;
+    height: number;
+  }>;
+  /** Takes a few steps and throws them away. */
+  measure(options: { recipe: Recipe; device?: Device; signal?: AbortSignal }): Promise<{
+    secondsPerStep: number;
+    device: ModelInfo['device'];
+    /** The module's memory in bytes. */
+    heap: number | null;
+  }>;
+  dispose(): void;
+}
+
+export interface TrainOptions {
+  data: TrainingData;
+  /** 'tiny' by default. */
+  preset?: 'tiny' | 'small' | 'medium';
+  /** Stretches a preset to another length. */
+  steps?: number;
+  /** Instead of a preset. */
+  recipe?: Recipe;
+  device?: Device;
+  name?: string;
+  /** A checkpoint to begin from; its network and schedule replace the recipe's. */
+  from?: Source;
+  /** False trains on every picture; otherwise, of 200 and more, every twentieth is kept out for the held-out loss. */
+  heldOut?: boolean;
+}
+
+export interface TrainingProgress {
+  state: 'running' | 'paused' | 'ended';
+  step: number;
+  steps: number;
+  /** Steps a second; null at first. */
+  rate: number | null;
+  /** Milliseconds. */
+  left: number | null;
+  learningRate: number;
+}
+
+export type TrainingEvent =
+  | ({ type: 'start' | 'state'; saved: number; kept: boolean; id: string | null } & TrainingProgress)
+  | ({ type: 'steps'; points: { step: number; count: number; sum: number; bands: { count: number; sum: number }[] }[] } & TrainingProgress)
+  | { type: 'frame'; frame: { step: number; batch: number; width: number; height: number; pictures: Uint8ClampedArray } }
+  | { type: 'held-out'; step: number; loss: number }
+  | { type: 'saved'; step: number; kept: boolean; problem: string | null; bytes: number }
+  | { type: 'not-kept'; problem: string }
+  | { type: 'split'; accumulate: number }
+  | { type: 'recovering'; error: { type: ErrorType; message: string } }
+  | ({ type: 'failed'; error: { type: ErrorType; message: string; fatal: boolean }; wentBack?: boolean } & Partial<TrainingProgress>);
+
+/** A run of training: it goes on by itself. Iterate over it for its events; it has one reader. */
+export interface Training extends AsyncIterable<TrainingEvent> {
+  readonly progress: TrainingProgress | null;
+  /** Saves, and computes nothing until `resume`. */
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  /** Ends the run where it is; it can still be exported and sampled. */
+  stop(): Promise<void>;
+  /** The peak rate, above 0 and at most 1, from the next step on. */
+  setLearningRate(rate: number): Promise<void>;
+  /** The averaged weights of now, for `Noiseball.load`. */
+  source(name: string): Promise<Source>;
+  /** A ZIP archive of a diffusers folder (layout A): averaged weights, model card, recipe, losses. */
+  export(): Promise<Blob>;
+  /** The run's whole state, for browsers that keep none. */
+  state(): Promise<Blob>;
+  /** Ends the run and frees its memory; what was kept of it stays. */
+  close(): Promise<void>;
+}
+
+export interface KeptRun {
+  id: string;
+  name: string;
+  step: number;
+  steps: number;
+  /** Milliseconds since 1970. */
+  when: number;
+}
+
 export type ErrorType =
   | 'insecure-context'
   | 'no-webgpu'
@@ -119,6 +251,9 @@ export type ErrorType =
   | 'invalid-option'
   | 'busy'
   | 'disposed'
+  | 'dataset'
+  | 'diverged'
+  | 'resume'
   | 'aborted';
 
 export const ERROR_TYPES: readonly ErrorType[];
@@ -136,6 +271,24 @@ export class Noiseball {
    * Rejects with a NoiseballError.
    */
   static load(source: Source, options?: LoadOptions): Promise<Noiseball>;
+
+  /**
+   * Reads pictures to train on: files as `load` takes them (PNG, JPEG, WebP, GIF with every frame, NPY, IDX, or a ZIP of such), or a
+   * set that comes with the package. Folders within are classes. Loads the training module, some 3 MB.
+   */
+  static prepare(source: Source | 'digits' | 'faces', options?: PrepareOptions): Promise<TrainingData>;
+
+  /** Starts to train. One run at a time: the one before is closed. */
+  static train(options: TrainOptions): Promise<Training>;
+
+  /** The runs kept in this browser, newest first. */
+  static runs(): Promise<KeptRun[]>;
+
+  /** Goes on with a kept run exactly where it was saved; on the CPU it ends in the same bytes as one that never stopped. */
+  static continueRun(id: string, options?: { device?: Device }): Promise<Training>;
+
+  /** Deletes a kept run. */
+  static removeRun(id: string): Promise<void>;
 
   /** Empties the cache of downloaded checkpoints. */
   static purge(): Promise<void>;

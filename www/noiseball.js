@@ -1,4 +1,4 @@
-// Noiseball's JavaScript API: load a checkpoint, take pictures from it. Types are in noiseball.d.ts.
+// Noiseball's JavaScript API: load a checkpoint, take pictures from it, train one. Types are in noiseball.d.ts.
 
 import { openChannel } from './channel.js';
 import { purge } from './cache.js';
@@ -31,6 +31,31 @@ export class Noiseball {
     const model = new Noiseball(await resolveSource(source, globalThis.document?.baseURI ?? import.meta.url), device);
     await model.#load([signal], onProgress);
     return model;
+  }
+
+  /** Reads pictures to train on: files, or 'digits' or 'faces', which come with it. See noiseball.d.ts for the options. */
+  static async prepare(source, options) {
+    return (await import('./training.js')).prepare(source, options);
+  }
+
+  /** Starts to train a network on what `prepare` gave. */
+  static async train(options) {
+    return (await import('./training.js')).train(options);
+  }
+
+  /** The training runs kept in this browser, newest first. */
+  static async runs() {
+    return (await import('./training.js')).runs();
+  }
+
+  /** Goes on with a kept run exactly where it was saved. */
+  static async continueRun(id, options) {
+    return (await import('./training.js')).continueRun(id, options);
+  }
+
+  /** Deletes a kept run. */
+  static async removeRun(id) {
+    return (await import('./training.js')).removeRun(id);
   }
 
   /** Empties the cache of downloaded checkpoints. */

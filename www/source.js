@@ -1,6 +1,7 @@
 // Where a checkpoint's files come from: a folder's address, a hub id, or files that the reader chose.
 
 import { NoiseballError } from './errors.js';
+import { isZip } from './zip.js';
 
 const HUB = 'https://huggingface.co/';
 const HUB_ID = /^[\w-][\w.-]*\/[\w-][\w.-]*$/;
@@ -117,6 +118,7 @@ function isVisible(entry) {
 }
 
 function commonFolder(files) {
+  if (files.length === 1 && isZip(files[0].path)) return files[0].path.split('/').at(-1).replace(/\.zip$/i, '');
   const folders = new Set(files.map(({ path }) => (path.includes('/') ? path.split('/')[0] : '')));
   const [folder] = folders;
   return folders.size === 1 && folder ? folder : 'your files';

@@ -17,6 +17,8 @@ pub struct Description {
     pub flops: u64,
     /// The largest sum of activations alive at one time, in f32 bytes.
     pub peak_activation_bytes: u64,
+    /// The sum of all activations, which training keeps for the backward pass, in f32 bytes.
+    pub activation_bytes: u64,
     /// The largest single parameter or activation, in f32 bytes.
     pub largest_tensor_bytes: u64,
     /// Shape of the result, `[batch, channels, height, width]`.
@@ -89,6 +91,7 @@ struct Describe {
 impl Describe {
     fn tensor(&mut self, shape: Vec<usize>) -> Shape {
         self.note_size(&shape);
+        self.found.activation_bytes += 4 * volume(&shape);
         let mut memory = self.memory.borrow_mut();
         memory.live += volume(&shape);
         memory.peak = memory.peak.max(memory.live);

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::network::describe::{describe, describe_mlp};
+use crate::network::describe::{Description, describe, describe_mlp};
 use crate::network::mlp::MlpConfig;
 use crate::network::on_burn::{Parameters, forward, forward_mlp};
 use crate::network::unet::{ClassEmbedding, TimeEmbedding, UNet2DConfig};
@@ -74,12 +74,18 @@ impl Network {
         }
     }
 
+    /// What one evaluation for one image of this size needs.
+    #[must_use]
+    pub fn describe(&self, height: usize, width: usize) -> Description {
+        match self {
+            Self::UNet(config) => describe(config, 1, height, width),
+            Self::Mlp(config) => describe_mlp(config, 1),
+        }
+    }
+
     /// Every parameter's key and shape, for images of this size.
     pub(super) fn parameters(&self, height: usize, width: usize) -> Vec<(String, Vec<usize>)> {
-        match self {
-            Self::UNet(config) => describe(config, 1, height, width).parameters,
-            Self::Mlp(config) => describe_mlp(config, 1).parameters,
-        }
+        self.describe(height, width).parameters
     }
 
     /// The key of the parameter that is not trained: random Fourier frequencies.

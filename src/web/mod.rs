@@ -2,6 +2,8 @@
 //! and `www/noiseball.js` what page authors call. Every failure is thrown as an `Error` with a `type`.
 
 mod options;
+#[cfg(feature = "burn")]
+pub mod train;
 
 use std::cell::RefCell;
 use std::sync::Once;
@@ -132,6 +134,49 @@ pub fn choose_files(paths: Vec<String>) -> JsResult<JsValue> {
     })
 }
 
+/// The checkpoint of `{unetConfig, schedulerConfig?, modelIndex?, labels?}`, each the bytes of a JSON file, and weights.
+fn read_checkpoint(files: &JsValue, readers: Vec<WeightsReader>) -> Result<Checkpoint> {
+    let bytes = |name: &str| {
+        let value = Reflect::get(files, &name.into()).ok()?;
+        value.dyn_ref::<Uint8Array>().map(Uint8Array::to_vec)
+    };
+    let object = |file: &str, bytes: Vec<u8>| parse_object(file, &bytes);
+    let config = bytes("unetConfig").ok_or_else(|| Error::MissingFile {
+        wanted: UNET_CONFIG.to_owned(),
+        found: "no such file".to_owned(),
+    })?;
+    let mut checkpoint = Checkpoint {
+        unet_config: object(UNET_CONFIG, config)?,
+        model_index: bytes("modelIndex").map(|b| object("model_index.json", b)).transpose()?,
+        scheduler_config: bytes("schedulerConfig").map(|b| object("scheduler_config.json", b)).transpose()?,
+        labels: bytes("labels").map(|b| Labels::parse("labels.json", &b)).transpose()?,
+        weights: Weights::default(),
+    };
+    for reader in readers {
+        let mut shard = reader.0.finish()?;
+        let names: Vec<String> = shard.names().map(str::to_owned).collect();
+        for name in names {
+            if let Some(tensor) = shard.take(&name) {
+                checkpoint.weights.insert(name, tensor);
+            }
+        }
+    }
+    Ok(checkpoint)
+}
+
+/// The engine's device of that name.
+async fn engine_device(name: &str) -> Result<Device> {
+    match name {
+        "cpu" => Ok(Device::cpu()),
+        "gpu" => gpu().await,
+        other => Err(unknown_device(other)),
+    }
+}
+
+fn unknown_device(name: &str) -> Error {
+    Error::Option { option: "device", found: format!("{name:?}"), expected: "gpu or cpu".to_owned() }
+}
+
 /// A model on a device.
 #[wasm_bindgen]
 pub struct Model(model::Model);
@@ -148,42 +193,8 @@ impl Model {
     }
 
     async fn try_build(files: &JsValue, readers: Vec<WeightsReader>, device: &str) -> Result<Self> {
-        let bytes = |name: &str| {
-            let value = Reflect::get(files, &name.into()).ok()?;
-            value.dyn_ref::<Uint8Array>().map(Uint8Array::to_vec)
-        };
-        let object = |file: &str, bytes: Vec<u8>| parse_object(file, &bytes);
-        let config = bytes("unetConfig").ok_or_else(|| Error::MissingFile {
-            wanted: UNET_CONFIG.to_owned(),
-            found: "no such file".to_owned(),
-        })?;
-        let mut checkpoint = Checkpoint {
-            unet_config: object(UNET_CONFIG, config)?,
-            model_index: bytes("modelIndex").map(|b| object("model_index.json", b)).transpose()?,
-            scheduler_config: bytes("schedulerConfig")
-                .map(|b| object("scheduler_config.json", b))
-                .transpose()?,
-            labels: bytes("labels").map(|b| Labels::parse("labels.json", &b)).transpose()?,
-            weights: Weights::default(),
-        };
-        for reader in readers {
-            let mut shard = reader.0.finish()?;
-            let names: Vec<String> = shard.names().map(str::to_owned).collect();
-            for name in names {
-                if let Some(tensor) = shard.take(&name) {
-                    checkpoint.weights.insert(name, tensor);
-                }
-            }
-        }
-        let device = match device {
-            "cpu" => Device::cpu(),
-            "gpu" => gpu().await?,
-            other => {
-                let found = format!("{other:?}");
-                return Err(Error::Option { option: "device", found, expected: "gpu or cpu".to_owned() });
-            }
-        };
-        model::Model::load(checkpoint, &device).await.map(Self)
+        let checkpoint = read_checkpoint(files, readers)?;
+        model::Model::load(checkpoint, &engine_device(device).await?).await.map(Self)
     }
 
     /// What the model is: see `ModelInfo` in `www/noiseball.d.ts`.

@@ -13,6 +13,7 @@ test('an empty hash means the defaults', () => {
 
 test('every setting survives a link, at values other than the default', () => {
   const other = {
+    view: 'train',
     model: 'https://example.org/a b/?x=1&y=#z',
     label: 'each',
     batch: 3,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { checkSize, commandExports, GZIP_BUDGET, isSite } from '../../tools/build/site.mjs';
+import { BUDGETS, checkSize, commandExports, isSite } from '../../tools/build/site.mjs';
 import { older } from '../../tools/setup/rust.mjs';
 import { lockedVersion, SetupError } from '../../tools/setup/shell.mjs';
 import { counts } from '../../tools/test/counts.mjs';
@@ -22,7 +22,12 @@ test('a module that re-runs its constructors is noticed', () => {
 });
 
 test('a module over its budget is refused, with the number', () => {
-  checkSize({ path: 'a.wasm', gzip: GZIP_BUDGET });
+  for (const { folder, coding, bytes } of BUDGETS) {
+    const sizes = { path: `www/${folder}/a.wasm`, gzip: 0, brotli: 0 };
+    checkSize({ ...sizes, [coding]: bytes });
+    assert.throws(() => checkSize({ ...sizes, [coding]: bytes + 7 }), new RegExp(`${folder}/a\\.wasm is ${bytes + 7} bytes with ${coding}, 7 more`));
+  }
+});
   assert.throws(() => checkSize({ path: 'a.wasm', gzip: GZIP_BUDGET + 7 }), /a\.wasm is 250007 bytes with gzip, 7 more/);
 });
 

@@ -1,9 +1,14 @@
-/** `npm run build`: the wasm package and the static site in dist/. Arguments go to cargo. */
+/**
+ * `npm run build`: both wasm packages and the static site in dist/. `-- --without-training` leaves burn out, and with it the
+ * page's training. Other arguments go to cargo.
+ */
 import { main } from '../setup/shell.mjs';
 import { assembleSite } from './site.mjs';
-import { buildWasm } from './wasm.mjs';
+import { buildTraining, buildWasm } from './wasm.mjs';
 
 await main(async () => {
-  await buildWasm(process.argv.slice(2));
+  const cargoArguments = process.argv.slice(2).filter((argument) => argument !== '--without-training');
+  await buildWasm(cargoArguments);
+  if (!process.argv.includes('--without-training')) await buildTraining(cargoArguments);
   assembleSite();
 });

@@ -1,13 +1,23 @@
 /**
  * `npm start`: builds what changed and serves the page from the working tree, so that editing www/ needs only a
- * reload. PORT and HOST choose another address than http://localhost:8080/. Arguments go to cargo.
+ * reload. The page is there as soon as the sampling module is; the training module is built while it is served, and the page
+ * says so to those who turn to training before. PORT and HOST choose another address than http://localhost:8080/.
+ * `-- --without-training` leaves it out. Other arguments go to cargo.
  */
-import { main, root } from '../setup/shell.mjs';
+import { main, root, step } from '../setup/shell.mjs';
 import { serve } from './serve.mjs';
-import { buildWasm } from './wasm.mjs';
+import { buildTraining, buildWasm } from './wasm.mjs';
 
 await main(async () => {
-  await buildWasm(process.argv.slice(2));
+  const cargoArguments = process.argv.slice(2).filter((argument) => argument !== '--without-training');
+  await buildWasm(cargoArguments);
   const { url } = await serve({ folder: root, only: ['index.html', 'www', 'examples'] });
-  console.log(`\nNoiseball is at ${url}  (Ctrl+C stops it)`);
+  console.log(`\nNoiseball is at ${url}  (Ctrl+C stops it)\n`);
+  if (process.argv.includes('--without-training')) return;
+  try {
+    await buildTraining(cargoArguments);
+    step(`training is ready too, at ${url}`);
+  } catch (error) {
+    console.error(`\n✗ The page goes on without training: ${error.message}`);
+  }
 });

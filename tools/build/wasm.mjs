@@ -1,39 +1,66 @@
 /**
- * Builds the wasm package into www/pkg (git-ignored): cargo, then wasm-bindgen when cargo's output changed.
- * Arguments for cargo, such as `--features burn`, are passed through.
+ * Builds the two wasm packages (git-ignored): cargo, then wasm-bindgen when cargo's output changed.
+ *
+ *   www/pkg         sampling: small, for every page
+ *   www/pkg-train   training: the same crate with burn, which only a page that trains loads
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { wasmBindgen } from '../setup/cargo-tools.mjs';
 import { wasmEnvironment } from '../setup/rust.mjs';
-import { lockedVersion, root, run, step } from '../setup/shell.mjs';
+import { lockedVersion, root, SetupError, step, watch } from '../setup/shell.mjs';
 
-const PACKAGE = join(root, 'www', 'pkg');
+const TARGET = 'wasm32-unknown-unknown';
 
 /**
- * The crate is compiled for speed, but functions are copied into their callers only where that makes code smaller: what
- * the kernels need copied says so itself.
+ * The sampling module's crate is compiled for speed, but functions are copied into their callers only where that makes code
+ * smaller: what the kernels need copied says so itself.
  */
-const SMALL = ['-C', 'llvm-args=-inline-threshold=5'];
+const SMALL = ['--', '-C', 'llvm-args=-inline-threshold=5'];
 
-/** Brings www/pkg up to date. */
+/** Brings www/pkg up to date. Arguments go to cargo. */
 export async function buildWasm(cargoArguments = []) {
-  const environment = await wasmEnvironment();
-  const bindgen = wasmBindgen();
   step('building the wasm module');
-  const compile = ['rustc', '--locked', '--profile', 'web', '--lib', '--target', 'wasm32-unknown-unknown', ...cargoArguments];
-  run('cargo', [...compile, '--', ...SMALL], { environment });
+  await build({ environment: await wasmEnvironment(), profile: 'web', cargoArguments: [...cargoArguments, ...SMALL], folder: 'pkg', name: 'noiseball' });
+}
 
-  const module = join(environment.CARGO_TARGET_DIR, 'wasm32-unknown-unknown', 'web', 'noiseball.wasm');
+/** Brings www/pkg-train up to date. */
+export async function buildTraining(cargoArguments = []) {
+  const environment = await trainingEnvironment();
+  const first = !existsSync(join(environment.CARGO_TARGET_DIR, TARGET, 'release', 'noiseball.wasm'));
+  step(first ? 'building the training module: burn takes ten to twenty minutes the first time, seconds after that' : 'building the training module');
+  await build({ environment, profile: 'release', cargoArguments: ['--features', 'burn', ...cargoArguments], folder: 'pkg-train', name: 'noiseball_train' });
+}
+
+/**
+ * The environment for builds with burn. They have a target folder of their own: cargo gives a library's wasm file one name
+ * whatever its features are, so that in one folder each build would pass the other's file off as its own.
+ */
+export async function trainingEnvironment() {
+  return { ...(await wasmEnvironment()), CARGO_TARGET_DIR: join(root, 'target', 'wasm-train') };
+}
+
+async function build({ environment, profile, cargoArguments, folder, name }) {
+  const bindgen = wasmBindgen();
+  await succeed('cargo', ['rustc', '--locked', '--profile', profile, '--lib', '--target', TARGET, ...cargoArguments], environment);
+
+  const module = join(environment.CARGO_TARGET_DIR, TARGET, profile, 'noiseball.wasm');
+  const out = join(root, 'www', folder);
   const stamp = join(environment.CARGO_TARGET_DIR, 'noiseball-pkg.stamp');
   const identity = createHash('sha256').update(readFileSync(module)).update(lockedVersion('wasm-bindgen')).digest('hex');
-  const current = existsSync(stamp) && existsSync(join(PACKAGE, 'noiseball_bg.wasm')) && readFileSync(stamp, 'utf8') === identity;
+  const current = existsSync(stamp) && existsSync(join(out, `${name}_bg.wasm`)) && readFileSync(stamp, 'utf8') === identity;
   if (current) {
-    step('www/pkg is up to date');
+    step(`www/${folder} is up to date`);
     return;
   }
   // Names and producers are for debuggers: a quarter of the module's bytes.
-  run(bindgen, ['--target', 'web', '--remove-name-section', '--remove-producers-section', '--out-name', 'noiseball', '--out-dir', PACKAGE, module]);
+  await succeed(bindgen, ['--target', 'web', '--remove-name-section', '--remove-producers-section', '--out-name', name, '--out-dir', out, module], environment);
   writeFileSync(stamp, identity);
+}
+
+/** Runs a program without blocking: a server in this process goes on answering. */
+async function succeed(program, args, environment) {
+  const { status } = await watch(program, args, { environment });
+  if (status !== 0) throw new SetupError(`\`${program} ${args[0]}\` failed (exit status ${status}).`);
 }

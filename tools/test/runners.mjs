@@ -5,7 +5,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { assembleSite, checkSize } from '../build/site.mjs';
-import { buildWasm } from '../build/wasm.mjs';
+import { buildTraining, buildWasm, trainingEnvironment } from '../build/wasm.mjs';
 import { vulkan, webDrivers } from '../setup/browsers.mjs';
 import { wasmBindgen, wasmPack } from '../setup/cargo-tools.mjs';
 import { npmPackages } from '../setup/npm.mjs';
@@ -44,34 +44,46 @@ async function lint(options) {
   return { passed: 2 - failed, failed };
 }
 
-/** tests/web.rs, compiled to wasm, in Chromium and in Firefox. */
-async function web() {
-  const pack = wasmPack();
-  const drivers = webDrivers();
-  const toolchain = await wasmEnvironment();
-  const environment = {
+/**
+ * tests/web.rs, compiled to wasm, in Chromium and in Firefox; and tests/web_train.rs with burn. That one goes without wasm-pack,
+ * which would first link every other test with burn too.
+ */
+async function web({ withoutBurn }) {
+  const [pack, drivers] = [wasmPack(), webDrivers()];
+  const bindgen = join(wasmBindgen(), '..');
+  const environment = (toolchain) => ({
     ...toolchain,
-    PATH: [join(wasmBindgen(), '..'), toolchain.PATH].join(process.platform === 'win32' ? ';' : ':'),
+    PATH: [bindgen, toolchain.PATH].join(process.platform === 'win32' ? ';' : ':'),
     WASM_BINDGEN_TEST_TIMEOUT: '900',
     WASM_BINDGEN_TEST_DRIVER_TIMEOUT: '60',
-  };
+  });
   const total = { passed: 0, failed: 0 };
-  for (const [browser, driver] of [['chrome', ['--chromedriver', drivers.chrome]], ['firefox', ['--geckodriver', drivers.firefox]]]) {
-    const choose = [`--${browser}`, ...(driver[1] ? driver : [])];
-    const run = await watch(pack, ['test', '--headless', ...choose, '--release', '--', '--locked', '--test', 'web'], { environment });
+  const add = (name, run) => {
     const { passed, failed } = verdict(run, counts.cargo);
-    console.log(`web in ${browser}: ${passed} passed, ${failed} failed`);
+    console.log(`${name}: ${passed} passed, ${failed} failed`);
     total.passed += passed;
     total.failed += failed;
+  };
+  const toolchain = environment(await wasmEnvironment());
+  for (const [browser, driver] of [['chrome', ['--chromedriver', drivers.chrome]], ['firefox', ['--geckodriver', drivers.firefox]]]) {
+    const choose = [`--${browser}`, ...(driver[1] ? driver : [])];
+    add(`web in ${browser}`, await watch(pack, ['test', '--headless', ...choose, '--release', '--', '--locked', '--test', 'web'], { environment: toolchain }));
+  }
+  if (withoutBurn) return total;
+  const training = { ...environment(await trainingEnvironment()), WASM_BINDGEN_TEST_ONLY_WEB: '1', CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER: 'wasm-bindgen-test-runner' };
+  for (const [browser, driver] of [['chrome', { CHROMEDRIVER: drivers.chrome }], ['firefox', { GECKODRIVER: drivers.firefox }]]) {
+    const test = ['test', '--locked', '--release', '--target', 'wasm32-unknown-unknown', '--features', 'burn', '--test', 'web_train'];
+    add(`web_train in ${browser}`, await watch('cargo', test, { environment: { ...training, ...driver } }));
   }
   return total;
 }
 
-/** The built site, no larger than it may be, in real browsers: tests/e2e/*.spec.mjs. */
-async function e2e() {
+/** The built site, its modules no larger than they may be, in real browsers: tests/e2e/*.spec.mjs. */
+async function e2e({ withoutBurn }) {
   npmPackages();
   vulkan();
   await buildWasm();
+  if (!withoutBurn) await buildTraining();
   assembleSite().forEach(checkSize);
   const playwright = join('node_modules', '@playwright', 'test', 'cli.js');
   const run = await watch(process.execPath, [playwright, 'test', '--config', join('tests', 'e2e', 'playwright.config.mjs')]);

@@ -2,9 +2,8 @@
 
 const GAP = 1; // in the pictures' own pixels
 
-/** Columns and rows of a batch's grid. */
-export function layout(batch) {
-  const columns = Math.ceil(Math.sqrt(batch));
+/** Columns and rows of a batch's grid; near a square unless the columns are given. */
+export function layout(batch, columns = Math.ceil(Math.sqrt(batch))) {
   return { columns, rows: Math.ceil(batch / columns) };
 }
 
@@ -22,9 +21,10 @@ export class Grid {
   /**
    * @param {Uint8ClampedArray} pixels RGBA, [batch, height, width, 4]
    * @param {{batch: number, width: number, height: number}} shape
+   * @param {number} [wide] columns
    */
-  show(pixels, { batch, width, height }) {
-    const { columns, rows } = layout(batch);
+  show(pixels, { batch, width, height }, wide) {
+    const { columns, rows } = layout(batch, wide);
     const size = [columns * (width + GAP) - GAP, rows * (height + GAP) - GAP];
     const native = this.#native;
     if (native.width !== size[0] || native.height !== size[1]) [native.width, native.height] = size;
@@ -56,7 +56,8 @@ export class Grid {
     if (!this.#shown) return;
     const density = window.devicePixelRatio || 1;
     const available = this.#canvas.parentElement.clientWidth * density;
-    const scale = Math.floor(Math.min(available / this.#native.width, available / this.#native.height));
+    const tall = this.#canvas.parentElement.clientHeight * density || available;
+    const scale = Math.floor(Math.min(available / this.#native.width, tall / this.#native.height));
     this.#canvas.classList.toggle('shrunk', scale < 1);
     enlarge(this.#native, this.#canvas, Math.max(1, scale));
     this.#canvas.style.width = scale < 1 ? '' : `${this.#canvas.width / density}px`;

@@ -181,13 +181,52 @@ byId('purge').addEventListener('click', async () => {
 window.addEventListener('keydown', (event) => {
   if (event.key === 'Escape' && work) work.stop();
 });
+
+// ---- The two parts of the page ----
+
+let training = null; // the part for training, once it was looked at
+
+function showView() {
+  const train = state.view === 'train';
+  byId('sampling').hidden = train;
+  byId('training').hidden = !train;
+  byId('view-sample').setAttribute('aria-pressed', String(!train));
+  byId('view-train').setAttribute('aria-pressed', String(train));
+  byId('drop-text').textContent = train ? 'Drop a folder, a ZIP or pictures' : 'Drop a diffusers folder, its files or a ZIP of them';
+  if (train) {
+    training ??= import('./train/view.js').then(({ openTrainView }) =>
+      openTrainView({
+        sampledSource: () => source,
+        openModel: (promised) => {
+          setView('sample');
+          choose(promised, '');
+        },
+      }),
+    );
+  }
+}
+
+function setView(view) {
+  state.view = view;
+  updateAddress();
+  showView();
+}
+
+byId('view-sample').addEventListener('click', () => setView('sample'));
+byId('view-train').addEventListener('click', () => setView('train'));
 window.addEventListener('hashchange', () => {
   const model = state.model;
   Object.assign(state, readHash(location.hash));
   controls.keepSeed();
   controls.show();
+  showView();
   if (state.model !== model) openFromLink();
 });
 
-listenForSources(choose);
+listenForSources((promised, address) => {
+  if (state.view !== 'train') return choose(promised, address);
+  promised.catch(() => {}); // reported by whoever takes it
+  training.then((part) => part.take(promised));
+});
+showView();
 openFromLink();

@@ -19,7 +19,7 @@ byId('notice-close').addEventListener('click', () => {
 });
 
 /** A message as a sentence of its own; a file's name at its start stays as it is. */
-function sentence(message) {
+export function sentence(message) {
   const text = /^[a-z]+ /.test(message) ? message.charAt(0).toUpperCase() + message.slice(1) : message;
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }

@@ -11,6 +11,15 @@ export const SAMPLERS = [
  * @type {{name: string, type: string, default: any, min?: number, max?: number, choices?: {value: string, text: string}[]}[]}
  */
 export const ROWS = [
+  {
+    name: 'view',
+    type: 'choice',
+    default: 'sample',
+    choices: [
+      { value: 'sample', text: 'Sample' },
+      { value: 'train', text: 'Train' },
+    ],
+  },
   { name: 'model', type: 'text', default: '' },
   { name: 'label', type: 'text', default: '' },
   { name: 'batch', type: 'whole', default: 16, min: 1, max: 64 },

@@ -14,6 +14,9 @@ export const TITLES = {
   'invalid-option': 'A setting is out of range.',
   busy: 'The model is busy.',
   disposed: 'The model is gone.',
+  dataset: 'There is nothing to train on.',
+  diverged: 'Training diverged.',
+  resume: 'This run cannot go on.',
 };
 
 const REASONS = {

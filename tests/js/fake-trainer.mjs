@@ -1,0 +1,85 @@
+// A stand-in for the training module: losses that fall, no network. It keeps count of what is alive.
+
+export const alive = { trainings: 0, models: 0, runs: 0, parts: 0 };
+
+export function fakeTrainer({ steps, divergeAt = Infinity }) {
+  class Training {
+    constructor(step = 0) {
+      Object.assign(this, { step_: step, read: step, rate: 0.1 });
+      alive.trainings++;
+    }
+
+    static async resume(file, state) {
+      return new Training(new Float64Array(state.slice().buffer)[0]);
+    }
+
+    facts() {
+      return { step: this.step_, steps, parameters: 100, recipe: '{}' };
+    }
+
+    step() {
+      this.step_++;
+    }
+
+    async losses() {
+      if (this.step_ > divergeAt) throw Object.assign(new Error('training diverged by step 1'), { type: 'diverged' });
+      const done = Array.from({ length: this.step_ - this.read }, (_, i) => this.read + i);
+      this.read = this.step_;
+      return {
+        steps: Float64Array.from(done),
+        means: Float32Array.from(done, (step) => 1 / (1 + step)),
+        levels: Float32Array.from(done.flatMap(() => [0.1, 0.9])),
+        losses: Float32Array.from(done.flatMap((step) => [1 / (1 + step), 1 / (1 + step)])),
+      };
+    }
+
+    async held_out() {
+      return 1 / (1 + this.step_);
+    }
+
+    learning_rate() {
+      return this.rate;
+    }
+
+    set_learning_rate(rate) {
+      this.rate = rate;
+    }
+
+    async save() {
+      return new Uint8Array(Float64Array.of(this.step_).buffer);
+    }
+
+    async model() {
+      alive.models++;
+      let left = 2;
+      return {
+        info: () => ({ classes: null, nullLabel: null, trainTimesteps: 1000 }),
+        sample({ batch }) {
+          alive.runs++;
+          return {
+            next: async () => (left-- > 0 ? { width: 2, height: 2, pictures: new Uint8ClampedArray(batch * 16) } : undefined),
+            free: () => alive.runs--,
+          };
+        },
+        free: () => alive.models--,
+      };
+    }
+
+    card() {
+      return '# card';
+    }
+
+    async files() {
+      return [['unet/config.json', new Uint8Array([123, 125])]];
+    }
+
+    free() {
+      alive.trainings--;
+    }
+  }
+  const part = () => {
+    alive.parts++;
+    return { free: () => alive.parts-- };
+  };
+  return { engine: { Training, zip: (files) => files }, training: new Training(), part };
+}

@@ -1,0 +1,305 @@
+// Training's JavaScript without a browser: archives, the store of kept runs, losses, the loop, and what the page says.
+
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { deflateRawSync } from 'node:zlib';
+import { crc32 } from 'node:zlib';
+import { ticks } from '../../www/site/train/chart.js';
+import { dataSentence, keptSentence, planSentence, runSentence, speed } from '../../www/site/train/words.js';
+import { fit } from '../../www/train/host.js';
+import { Losses } from '../../www/train/losses.js';
+import { sizeOf } from '../../www/train/pictures.js';
+import { Run } from '../../www/train/run.js';
+import { RunStore } from '../../www/train/store.js';
+import { readZip } from '../../www/zip.js';
+import { FakeFolder } from './fake-folder.mjs';
+import { alive, fakeTrainer } from './fake-trainer.mjs';
+
+// ---- Archives ----
+
+/** A ZIP of {path, bytes, packed?}. */
+function zip(files) {
+  const [locals, entries] = [[], []];
+  let offset = 0;
+  for (const { path, bytes, pack = false, flags = 0, crc = crc32(bytes) } of files) {
+    const [name, data] = [Buffer.from(path), pack ? deflateRawSync(bytes) : bytes];
+    const common = Buffer.alloc(26);
+    common.writeUInt16LE(20, 0);
+    common.writeUInt16LE(flags, 2);
+    common.writeUInt16LE(pack ? 8 : 0, 4);
+    common.writeUInt32LE(crc, 10);
+    common.writeUInt32LE(data.length, 14);
+    common.writeUInt32LE(bytes.length, 18);
+    common.writeUInt16LE(name.length, 22);
+    locals.push(Buffer.from('PK\x03\x04'), common, name, data);
+    const tail = Buffer.alloc(14);
+    tail.writeUInt32LE(offset, 10);
+    entries.push(Buffer.from('PK\x01\x02'), Buffer.from([20, 0]), common, tail, name);
+    offset += 30 + name.length + data.length;
+  }
+  const directory = Buffer.concat(entries);
+  const end = Buffer.alloc(18);
+  end.writeUInt16LE(files.length, 4);
+  end.writeUInt16LE(files.length, 6);
+  end.writeUInt32LE(directory.length, 8);
+  end.writeUInt32LE(offset, 12);
+  return Buffer.concat([...locals, directory, Buffer.from('PK\x05\x06'), end]);
+}
+
+test('an archive gives its files, packed or not, without hidden ones and folders', async () => {
+  const text = Buffer.from('a '.repeat(5000));
+  const archive = zip([
+    { path: 'x/a.txt', bytes: text, pack: true },
+    { path: 'x/b.bin', bytes: Buffer.from([1, 2, 3]) },
+    { path: 'x/', bytes: Buffer.alloc(0) },
+    { path: '__MACOSX/x/a.txt', bytes: text },
+    { path: 'x/.DS_Store', bytes: text },
+  ]);
+  const files = await readZip(new Blob([archive]), 'x.zip');
+  assert.deepEqual(files.map(({ path }) => path), ['x/a.txt', 'x/b.bin']);
+  assert.deepEqual(Buffer.from(await files[0].bytes()), text);
+  assert.deepEqual([...(await files[1].bytes())], [1, 2, 3]);
+});
+
+test('a damaged, encrypted or cut archive is refused with a reason', async () => {
+  const bytes = Buffer.from('hello hello hello');
+  const open = async (archive) => (await readZip(new Blob([archive]), 'x.zip'))[0].bytes();
+  const whole = zip([{ path: 'a', bytes, pack: true }]);
+  await assert.rejects(open(Buffer.from('hello')), { type: 'fetch', message: /no directory/ });
+  await assert.rejects(open(whole.subarray(0, -30)), { type: 'fetch', message: /no directory/ });
+  await assert.rejects(open(whole.subarray(20)), { type: 'fetch', message: /cut off|damaged/ });
+  await assert.rejects(open(zip([{ path: 'a', bytes, flags: 1 }])), { type: 'fetch', message: /encrypted/ });
+  await assert.rejects(open(zip([{ path: 'a', bytes, crc: 7 }])), { type: 'fetch', message: /damaged/ });
+  const flipped = Buffer.from(whole);
+  flipped[35] ^= 255;
+  await assert.rejects(open(flipped), { type: 'fetch', message: /damaged|larger/ });
+});
+
+// ---- Kept runs ----
+
+const state = (n) => new Uint8Array(1000).fill(n);
+
+async function kept(root) {
+  const found = [];
+  for (const run of await (await RunStore.open(root)).list()) {
+    const folder = await (await RunStore.open(root)).get(run.id);
+    for await (const { facts, parts } of folder.states()) found.push([facts.step, parts[0][0], parts[0].length]);
+  }
+  return found;
+}
+
+test('a kept run gives its newest states, newest first, and its data', async () => {
+  const root = new FakeFolder();
+  const store = await RunStore.open(root);
+  const folder = await store.create(new Uint8Array([1, 2, 3]));
+  assert.deepEqual(await store.list(), []);
+  for (const n of [10, 20, 30]) await folder.save({ step: n, when: n }, [state(n), new Uint8Array(3)]);
+  assert.deepEqual(await kept(root), [[30, 30, 1000], [20, 20, 1000]]);
+  assert.deepEqual([...(await folder.data())], [1, 2, 3]);
+  await store.remove(folder.id);
+  assert.deepEqual(await store.list(), []);
+  await assert.rejects(store.get(folder.id), { type: 'resume' });
+});
+
+test('killed at any moment of a save, the state before or the new one is whole', async () => {
+  let kills = 0;
+  for (let after = 1; ; after++) {
+    const root = new FakeFolder();
+    const folder = await (await RunStore.open(root)).create(new Uint8Array([1]));
+    await folder.save({ step: 10, when: 1 }, [state(10)]);
+    await folder.save({ step: 20, when: 2 }, [state(20)]);
+    root.killAfter(after);
+    const killed = await folder.save({ step: 30, when: 3 }, [state(30)]).then(() => false, () => true);
+    root.killAfter(Infinity);
+    const [newest] = await kept(root);
+    if (!killed) {
+      assert.deepEqual(newest, [30, 30, 1000]);
+      break;
+    }
+    kills++;
+    assert.ok(newest[0] === 20 || newest[0] === 30, `after ${after}: ${newest}`);
+    assert.ok(newest[0] === newest[1] && newest[2] === 1000);
+    // And the next save after a kill is fine too.
+    const again = await (await RunStore.open(root)).get(folder.id);
+    await again.save({ step: 40, when: 4 }, [state(40)]);
+    assert.deepEqual((await kept(root))[0], [40, 40, 1000]);
+  }
+  assert.ok(kills >= 5, `${kills} moments`);
+});
+
+test('a browser that grants no room, or keeps nothing, says so; what was kept stays', async () => {
+  const root = new FakeFolder();
+  const folder = await (await RunStore.open(root)).create(new Uint8Array([1]));
+  await folder.save({ step: 10, when: 1 }, [state(10)]);
+  root.quota(500);
+  await assert.rejects(folder.save({ step: 20, when: 2 }, [state(20)]), { name: 'QuotaExceededError' });
+  assert.deepEqual(await kept(root), [[10, 10, 1000]]);
+  await assert.rejects(RunStore.open({ getDirectory: () => Promise.reject(new Error('private window')) }), { type: 'fetch', message: /private window/ });
+});
+
+// ---- Losses ----
+
+test('losses are kept by level, thinned evenly, and none is lost in the mean', () => {
+  const losses = new Losses();
+  for (let step = 0; step < 5000; step++) losses.add(step, [0.1, 0.3, 0.6, 0.99], [1, 2, 3, step]);
+  assert.ok(losses.points.length <= 400 && losses.points.length >= 200, `${losses.points.length}`);
+  assert.equal(losses.points.reduce((sum, { count }) => sum + count, 0), 20000);
+  assert.deepEqual([...new Set(losses.series(0).map(([, loss]) => loss))], [1]);
+  const last = losses.series(3).at(-1);
+  assert.ok(last[1] > 4900 && last[0] > 4900);
+  const steps = losses.series().map(([step]) => step);
+  assert.ok(steps.every((step, i) => i === 0 || step > steps[i - 1]));
+  const copy = new Losses(JSON.parse(JSON.stringify(losses)));
+  copy.add(5000, [0.1], [1]);
+  assert.equal(copy.points.length, losses.points.length + (5000 % 16 === 0 ? 1 : 0));
+});
+
+test('smoothing does not pull the start, and a run that goes back loses what came after', () => {
+  const losses = new Losses();
+  for (let step = 0; step < 100; step++) losses.add(step, [0.5], [step < 50 ? 2 : 1]);
+  const smooth = losses.smoothed(losses.series());
+  assert.equal(smooth[0][1], 2);
+  assert.ok(Math.abs(smooth.at(-1)[1] - 1) < 0.01);
+  losses.addHeldOut(50, 1.5);
+  losses.addHeldOut(90, 1.4);
+  losses.cut(60);
+  assert.equal(losses.points.length, 60);
+  assert.deepEqual(losses.heldOut, [[50, 1.5]]);
+});
+
+// ---- The loop ----
+
+async function started({ steps = 60, folder = null, ...more } = {}) {
+  const events = [];
+  let clock = 0;
+  const { engine, training, part } = fakeTrainer({ steps, ...more });
+  const run = new Run({
+    engine,
+    training,
+    parts: { train: part(), heldOut: part() },
+    folder,
+    facts: { name: 'x', device: { kind: 'cpu', name: 'CPU' }, data: { about: null } },
+    report: (event) => events.push(structuredClone(event)),
+    clock: () => (clock += 30),
+  });
+  const over = run.loop();
+  const until = async (type, wanted = () => true) => {
+    for (let i = 0; i < 5000; i++) {
+      const found = events.find((event) => event.type === type && wanted(event));
+      if (found) return found;
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    throw new Error(`no ${type} among ${events.map((event) => event.type)}`);
+  };
+  return { run, events, over, until, training };
+}
+
+test('a run reports its losses once each, samples its film, saves at the end, and frees everything', async () => {
+  const root = new FakeFolder();
+  const folder = await (await RunStore.open(root)).create(new Uint8Array([1]));
+  const { run, events, over, until } = await started({ folder });
+  await until('state', ({ state }) => state === 'ended');
+  const steps = events.filter(({ type }) => type === 'steps').flatMap(({ points }) => points.map(({ step }) => step));
+  assert.deepEqual(steps, Array.from({ length: 60 }, (_, i) => i));
+  const frames = events.filter(({ type }) => type === 'frame').map(({ frame }) => frame.step);
+  assert.ok(frames.length >= 5 && frames[0] === 0 && frames.at(-1) === 60, `${frames}`);
+  assert.equal(events.filter(({ type }) => type === 'saved').at(-1).step, 60);
+  const [{ facts }] = [await new Promise((done) => folder.states().next().then(({ value }) => done(value)))];
+  assert.equal(facts.step, 60);
+  assert.equal(facts.film.length, frames.length);
+  await run.dispose();
+  await over;
+  assert.deepEqual(alive, { trainings: 0, models: 0, runs: 0, parts: 0 });
+});
+
+test('paused, it saves and computes nothing; resumed, it goes on; stopped, it can still be exported', async () => {
+  const { run, events, over, until, training } = await started({ steps: 100_000 });
+  await until('steps', ({ step }) => step >= 20);
+  await run.pause();
+  const { step } = training.facts();
+  assert.equal(events.filter(({ type }) => type === 'saved').at(-1).step, step);
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  assert.equal(training.facts().step, step);
+  await run.setLearningRate(0.5);
+  assert.equal(events.at(-1).learningRate, 0.5);
+  await run.resume();
+  await until('steps', (event) => event.step > step);
+  await run.stop();
+  assert.equal(events.at(-1).state, 'ended');
+  const files = await run.export();
+  assert.deepEqual(files.map(([path]) => path), ['README.md', 'training/recipe.json', 'training/losses.json', 'unet/config.json']);
+  await run.dispose();
+  await over;
+  await assert.rejects(run.pause(), { type: 'disposed' });
+});
+
+test('a diverged run goes back to its last state and waits there', async () => {
+  const { run, over, until, events } = await started({ steps: 100_000, divergeAt: 2000 });
+  await until('saved', ({ step }) => step > 0);
+  const failed = await until('failed');
+  assert.equal(failed.error.type, 'diverged');
+  assert.ok(failed.wentBack && failed.state === 'paused');
+  const saved = events.filter(({ type }) => type === 'saved').at(-1).step;
+  assert.equal(failed.step, saved);
+  assert.ok(failed.losses.points.every((point) => point.step < saved));
+  await run.dispose();
+  await over;
+  assert.deepEqual(alive, { trainings: 0, models: 0, runs: 0, parts: 0 });
+});
+
+test('where a state cannot be kept the run says so and goes on', async () => {
+  const folder = { save: async () => Promise.reject(new DOMException('no room', 'QuotaExceededError')) };
+  const { run, over, until } = await started({ folder });
+  const saved = await until('saved');
+  assert.equal(saved.kept, false);
+  assert.equal(saved.problem, 'no room');
+  await until('state', ({ state, step }) => state === 'ended' && step === 60);
+  await run.dispose();
+  await over;
+});
+
+// ---- Plans and pictures ----
+
+test('a batch too large for the memory is split, and what cannot fit is refused with the numbers', () => {
+  const engine = { plan: (text) => ({ memory: 1e6 + 8e9 / (JSON.parse(text).accumulate ?? 1) }) };
+  const recipe = JSON.stringify({ batch: 32 });
+  assert.equal(fit(engine, recipe, null, 9e9).recipe, recipe);
+  assert.equal(JSON.parse(fit(engine, recipe, null, 3e9).recipe).accumulate, 4);
+  assert.throws(() => fit(engine, JSON.stringify({ batch: 2 }), null, 3e9), { type: 'out-of-memory', message: /4\.0 GB.*3\.0 GB/ });
+});
+
+test('a picture’s size is read from its first bytes', () => {
+  const png = Buffer.alloc(24);
+  png.write('\x89PNG', 'latin1');
+  png.writeUInt32BE(20000, 16);
+  png.writeUInt32BE(3, 20);
+  assert.deepEqual(sizeOf(png), [20000, 3]);
+  const gif = Buffer.from([...Buffer.from('GIF89a'), 10, 0, 1, 1, 0, 0]);
+  assert.deepEqual(sizeOf(gif), [10, 257]);
+  const jpeg = Buffer.from([0xff, 0xd8, 0xff, 0xe0, 0, 4, 1, 1, 0xff, 0xc0, 0, 17, 8, 0, 5, 0, 6, 3]);
+  assert.deepEqual(sizeOf(jpeg), [6, 5]);
+  assert.equal(sizeOf(Buffer.from('hello world')), null);
+  assert.equal(sizeOf(Buffer.alloc(0)), null);
+});
+
+test('the page says what there is, what it takes and where it is', () => {
+  const info = { count: 1797, width: 8, height: 8, channels: 1, names: ['0', '1'], counts: [1000, 797] };
+  assert.equal(dataSentence(info), '1,797 pictures of 8 × 8 in grey, 2 classes: 0 (1,000), 1 (797).');
+  assert.match(dataSentence({ ...info, count: 1, names: [], channels: 3 }), /^1 picture of 8 × 8 in colour\. One picture is all/);
+  assert.equal(speed(0.25), '4.0 s a step');
+  assert.equal(speed(12.4), '12 steps a second');
+  const measured = { secondsPerStep: 0.5, device: { kind: 'cpu', name: 'CPU' } };
+  assert.equal(planSentence({ parameters: 191073, memory: 4e7 }, 2000, measured), '191 thousand weights, about 40 MB of memory. Measured on the CPU: 2.0 steps a second, so 2,000 steps take about 16 min 40 s.');
+  assert.equal(runSentence({ state: 'running', step: 5, steps: 10, rate: 2, left: 2500 }), 'Step 5 of 10 · 2.0 steps a second · 2.5 s left');
+  assert.equal(runSentence({ state: 'paused', step: 5, steps: 10 }), 'Paused at step 5 of 10.');
+  assert.equal(runSentence({ state: 'ended', step: 5, steps: 10 }), 'Stopped after step 5 of 10.');
+  assert.equal(runSentence({ state: 'ended', step: 10, steps: 10 }), 'Done: 10 steps.');
+  const run = { name: 'my digits', step: 5, steps: 10, when: 0, data: info };
+  assert.equal(keptSentence(run, 200_000), 'my digits: step 5 of 10, 1,797 pictures of 8 × 8, saved 3 min ago');
+  assert.match(keptSentence(run, 3 * 86_400_000), /saved 3 days ago$/);
+});
+
+test('the chart’s axis has a few round numbers', () => {
+  assert.deepEqual(ticks(0.08, 1.2), [0.1, 0.2, 0.5, 1]);
+  assert.ok(ticks(0.0003, 3).length <= 6);
+});

@@ -1,0 +1,100 @@
+// Training as a page's script sees it, with a worker that says what each test wants it to.
+
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+
+let workers = [];
+
+/** Answers each message by `script(message, post, worker)`. */
+function installWorker(script) {
+  workers = [];
+  globalThis.location = { origin: new URL(import.meta.url).origin };
+  globalThis.Worker = class extends EventTarget {
+    constructor(url) {
+      super();
+      Object.assign(this, { url, gone: false, messages: [] });
+      workers.push(this);
+      this.#post({ ready: true });
+    }
+
+    #post(data) {
+      queueMicrotask(() => this.gone || this.dispatchEvent(Object.assign(new Event('message'), { data })));
+    }
+
+    postMessage(message) {
+      this.messages.push(message);
+      queueMicrotask(() => script(message, (answer) => this.#post({ id: message.id, ...answer }), this));
+    }
+
+    terminate() {
+      this.gone = true;
+    }
+  };
+}
+
+const start = (step) => ({ type: 'start', id: 'abc', state: 'running', step, steps: 10, facts: {}, losses: {}, film: [] });
+const { Training, prepare, train, TrainingData } = await import('../../www/training.js');
+
+/** Ends the worker of the test before. */
+beforeEach(() => workers.forEach((worker) => worker.dispatchEvent(Object.assign(new Event('error'), { message: 'over' }))));
+
+test('a run’s events come in order, and it ends when it is closed', async () => {
+  let finish;
+  installWorker(({ op }, post) => {
+    if (op === 'begin') {
+      post({ progress: start(0) });
+      post({ progress: { type: 'steps', state: 'running', step: 4, steps: 10 } });
+      finish = () => post({ result: null });
+    } else {
+      post({ result: null });
+      if (op === 'close') finish();
+    }
+  });
+  const run = await Training.open({ op: 'begin' });
+  const seen = [];
+  for await (const event of run) {
+    seen.push(event.type);
+    if (event.type === 'steps') await run.close();
+  }
+  assert.deepEqual(seen, ['start', 'steps']);
+  assert.equal(run.progress.step, 4);
+  await assert.rejects(run.pause(), { type: 'disposed' });
+});
+
+test('a lost device brings the run back from its kept state, once', async () => {
+  const lost = { error: { type: 'device-lost', message: 'the GPU device was lost', fatal: true } };
+  installWorker(({ op, run }, post) => {
+    if (op === 'begin') {
+      post({ progress: start(0) });
+      post(lost);
+    }
+    if (op === 'continue') {
+      assert.equal(run, 'abc');
+      post({ progress: start(5) });
+      post(lost);
+    }
+  });
+  const seen = [];
+  for await (const { type, step, error } of await Training.open({ op: 'begin' })) seen.push([type, step ?? error?.type]);
+  assert.deepEqual(seen, [['start', 0], ['recovering', 'device-lost'], ['start', 5], ['failed', 'device-lost']]);
+  assert.equal(workers.length, 2);
+  assert.ok(workers.every(({ gone }) => gone));
+});
+
+test('what cannot start rejects, and starts no second run', async () => {
+  installWorker((message, post) => post({ error: { type: 'out-of-memory', message: 'too large', fatal: false } }));
+  await assert.rejects(Training.open({ op: 'begin' }), { type: 'out-of-memory' });
+  await assert.rejects(train({ data: {} }), { type: 'invalid-option' });
+  await assert.rejects(prepare('https://example.org/pictures/'), { type: 'invalid-option' });
+  assert.equal(workers.length, 1);
+});
+
+test('a bundled set is read from beside the module, options and all', async () => {
+  installWorker((message, post) => post({ result: { data: 7, info: { count: 3 }, skipped: [], skippedCount: 0, about: null } }));
+  const data = await prepare('digits', { size: 16, grey: true });
+  assert.ok(data instanceof TrainingData && data.info.count === 3);
+  const [{ source, options }] = workers[0].messages;
+  assert.match(source.url, /\/www\/data\/digits$/);
+  assert.deepEqual(options, { size: 16, grey: true });
+  assert.equal(workers[0].url.pathname.endsWith('/www/train/worker.js'), true);
+});

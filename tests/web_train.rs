@@ -1,0 +1,168 @@
+//! Training in real browsers, on the CPU and on WebGPU, through the surface that JavaScript sees. `npm test -- web` runs it in
+//! Chromium and in Firefox.
+
+#![cfg(all(target_arch = "wasm32", feature = "burn"))]
+
+use js_sys::{Array, Float32Array, Object, Reflect, Uint8Array};
+use noiseball::web::{self, train};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
+
+wasm_bindgen_test_configure!(run_in_dedicated_worker);
+
+const COUNT: usize = 40;
+
+/// Squares of 8×8: a bright one on the left is class 0, on the right class 1.
+fn data() -> train::Data {
+    web::start();
+    let image = |i: usize| {
+        (0..64).map(move |p| if (p % 8 < 4) == (i % 2 == 0) { 200 + (i % 50) as u8 } else { 20 })
+    };
+    let pixels = (0..COUNT).flat_map(image).collect();
+    let labels = (0..COUNT as u32).map(|i| i % 2).collect();
+    let names = ["left", "right"].map(str::to_owned).to_vec();
+    train::Data::new(vec![1, 8, 8], pixels, Some(labels), names).unwrap()
+}
+
+/// The tiny preset with eight pictures a step.
+fn recipe(data: &train::Data, steps: u32) -> String {
+    let text = train::preset("tiny", data, Some(steps)).unwrap();
+    let mut recipe: serde_json::Value = serde_json::from_str(&text).unwrap();
+    recipe["batch"] = 8.into();
+    recipe["optimiser"]["warmup"] = 0.into();
+    recipe["unet"]["block_out_channels"] = serde_json::json!([8, 16]);
+    recipe.to_string()
+}
+
+fn numbers(object: &JsValue, field: &str) -> Vec<f32> {
+    Reflect::get(object, &field.into()).unwrap().unchecked_into::<Float32Array>().to_vec()
+}
+
+fn field(object: &JsValue, name: &str) -> JsValue {
+    Reflect::get(object, &name.into()).unwrap()
+}
+
+/// The error's `type`, if it is an `Error` with a message.
+fn kind<T>(result: Result<T, JsValue>) -> String {
+    let Err(error) = result else { return "no error".to_owned() };
+    let error: js_sys::Error = error.dyn_into().unwrap();
+    assert!(String::from(error.message()).len() > 20);
+    field(&error, "type").as_string().unwrap()
+}
+
+async fn means(training: &mut train::Training, steps: usize) -> Vec<f32> {
+    for _ in 0..steps {
+        training.step().unwrap();
+    }
+    let losses = training.losses().await.unwrap();
+    let levels = numbers(&losses, "levels");
+    assert_eq!(levels.len(), 8 * steps);
+    assert!(levels.iter().all(|l| (0.0..1.0).contains(l)));
+    assert_eq!(numbers(&losses, "losses").len(), 8 * steps);
+    numbers(&losses, "means")
+}
+
+fn mean(values: &[f32]) -> f32 {
+    values.iter().sum::<f32>() / values.len() as f32
+}
+
+#[wasm_bindgen_test]
+async fn on_the_cpu_the_loss_falls_and_a_resumed_run_is_the_same() {
+    let data = data();
+    let recipe = recipe(&data, 40);
+    let mut training = train::Training::create(recipe, &data, "cpu".to_owned()).await.unwrap();
+    let before = training.held_out(&data).await.unwrap();
+    let losses = means(&mut training, 30).await;
+    console_log!("loss {:?}", [&losses[..3], &losses[27..]]);
+    assert!(mean(&losses[25..]) < 0.6 * mean(&losses[..5]));
+    assert!(training.held_out(&data).await.unwrap() < before);
+
+    let state = training.save().await.unwrap().to_vec();
+    means(&mut training, 3).await;
+    let copy = train::Data::load(&data.save()).unwrap();
+    let mut resumed =
+        train::Training::resume("state".to_owned(), state.clone(), &copy, "cpu".to_owned()).await.unwrap();
+    assert_eq!(field(&resumed.facts().unwrap(), "step"), 30);
+    means(&mut resumed, 3).await;
+    assert!(training.save().await.unwrap().to_vec() == resumed.save().await.unwrap().to_vec());
+
+    let mut damaged = state.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    for bad in [damaged, state[..state.len() / 2].to_vec(), Vec::new()] {
+        let opened = train::Training::resume("state".to_owned(), bad, &data, "cpu".to_owned()).await;
+        assert_eq!(kind(opened), "resume");
+    }
+    let other = data.split(4).remove(0);
+    assert_eq!(kind(train::Training::resume("state".to_owned(), state, &other, "cpu".to_owned()).await), "resume");
+}
+
+#[wasm_bindgen_test]
+async fn on_webgpu_the_steps_are_the_cpus() {
+    let data = data();
+    let mut losses = Vec::new();
+    for device in ["cpu", "gpu"] {
+        let training = train::Training::create(recipe(&data, 10), &data, device.to_owned()).await;
+        losses.push(means(&mut training.unwrap(), 3).await);
+    }
+    console_log!("losses {losses:?}");
+    for (cpu, gpu) in losses[0].iter().zip(&losses[1]) {
+        assert!((cpu - gpu).abs() <= 1e-3 * cpu.abs());
+    }
+}
+
+#[wasm_bindgen_test]
+async fn what_is_trained_can_be_sampled_and_taken_away() {
+    let data = data();
+    let mut training = train::Training::create(recipe(&data, 10), &data, "cpu".to_owned()).await.unwrap();
+    means(&mut training, 2).await;
+    let model = training.model().await.unwrap();
+    let options = Object::new();
+    for (name, value) in [("steps", 2.into()), ("labels", Array::of1(&1.into()).into())] {
+        Reflect::set(&options, &name.into(), &value).unwrap();
+    }
+    let mut run = model.sample(options.into()).unwrap();
+    let mut last = JsValue::UNDEFINED;
+    while let Some(step) = Some(run.next().await.unwrap()).filter(|s| !s.is_undefined()) {
+        last = step;
+    }
+    assert!(numbers(&last, "latents").iter().all(|v| v.is_finite()));
+
+    let files = training.files().await.unwrap();
+    let paths: Vec<String> = files.iter().map(|f| Array::from(&f).get(0).as_string().unwrap()).collect();
+    assert!(paths.contains(&"unet/config.json".to_owned()) && paths.contains(&"labels.json".to_owned()));
+    let archive = train::zip(files).unwrap().to_vec();
+    assert!(archive.starts_with(b"PK\x03\x04"));
+    assert!(archive.windows(16).any(|w| w == b"unet/config.json"));
+    assert!(training.card("Squares.", 0.0, vec![0.5; 2]).contains("2 of 10 steps"));
+}
+
+#[wasm_bindgen_test]
+async fn what_cannot_be_trained_on_is_refused() {
+    web::start();
+    let none = || train::Data::new(vec![1, 8, 8], Vec::new(), None, Vec::new());
+    assert_eq!(kind(none()), "dataset");
+    assert_eq!(kind(train::Pictures::new(None).unwrap().finish(false)), "dataset");
+    assert_eq!(kind(train::Pictures::new(Some(100_000))), "invalid-option");
+    let data = data();
+    assert_eq!(kind(train::preset("gigantic", &data, None)), "invalid-option");
+    assert_eq!(kind(train::plan("{", &data)), "checkpoint");
+    let wrong = recipe(&data, 10).replace("\"in_channels\":1", "\"in_channels\":3");
+    assert_eq!(kind(train::plan(&wrong, &data)), "invalid-option");
+    assert_eq!(kind(train::Training::create(recipe(&data, 10), &data, "quantum".to_owned()).await), "invalid-option");
+    assert!(field(&train::plan(&recipe(&data, 10), &data).unwrap(), "memory").as_f64().unwrap() > 1e5);
+}
+
+#[wasm_bindgen_test]
+fn pictures_become_grey_and_noise_is_shown() {
+    web::start();
+    let mut pictures = train::Pictures::new(Some(8)).unwrap();
+    pictures.add("a", 8, 8, [255, 0, 0, 255].repeat(64));
+    assert!(pictures.add_array(b"\x93NUMPY\x01\x00", None).is_some());
+    let data = pictures.finish(true).unwrap();
+    let shown = |timestep| data.noised(&train::preset("tiny", &data, None).unwrap(), &[0], timestep, 1, false).unwrap();
+    let pixels = |shown: &JsValue| field(shown, "pictures").unchecked_into::<Uint8Array>().to_vec();
+    assert_eq!(pixels(&shown(None))[..4], [76, 76, 76, 255]);
+    assert_eq!(field(&shown(None), "noise"), 0.0);
+    assert!(field(&shown(Some(999)), "noise").as_f64().unwrap() > 0.9);
+    assert_ne!(pixels(&shown(Some(500))), pixels(&shown(None)));
+}

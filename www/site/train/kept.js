@@ -1,0 +1,54 @@
+// The runs that this browser keeps: to go on with, or to delete.
+
+import { Noiseball } from '../../noiseball.js';
+import { RunStore } from '../../train/store.js';
+import { byId } from '../page.js';
+import { showProblem } from './notice.js';
+import { keptSentence } from './words.js';
+
+export class KeptRuns {
+  #goOn;
+
+  constructor({ goOn }) {
+    this.#goOn = goOn;
+  }
+
+  /** Lists what there is. No worker is started for it. */
+  async refresh() {
+    let runs = [];
+    try {
+      runs = await (await RunStore.open()).list();
+    } catch {
+      // Nothing is kept in this browser.
+    }
+    byId('kept').hidden = runs.length === 0 || byId('setup').hidden;
+    byId('kept-list').replaceChildren(...runs.map((run) => this.#row(run)));
+  }
+
+  #row(run) {
+    const row = document.createElement('li');
+    const text = document.createElement('span');
+    text.textContent = keptSentence(run);
+    const open = button(run.step >= run.steps ? 'Open' : 'Go on', `: ${run.name}`, () => this.#goOn(run.id));
+    const remove = button('Delete', `: ${run.name}`, async () => {
+      if (remove.dataset.sure) {
+        await Noiseball.removeRun(run.id).catch(showProblem);
+        return this.refresh();
+      }
+      remove.dataset.sure = 'yes';
+      remove.textContent = 'Delete for good';
+    });
+    open.classList.toggle('primary', run.step < run.steps);
+    row.append(text, open, remove);
+    return row;
+  }
+}
+
+function button(text, more, click) {
+  const made = document.createElement('button');
+  made.type = 'button';
+  made.textContent = text;
+  made.setAttribute('aria-label', text + more);
+  made.addEventListener('click', click);
+  return made;
+}

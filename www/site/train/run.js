@@ -1,0 +1,158 @@
+// A run on the page: progress, loss chart, filmstrip, and what the reader can do with it.
+
+import { Losses } from '../../train/losses.js';
+import { byId, flash, setEnabled } from '../page.js';
+import { bytes } from '../words.js';
+import { LossChart } from './chart.js';
+import { Film } from './film.js';
+import { announceTraining, hideProblem, showProblem, tell } from './notice.js';
+import { runSentence } from './words.js';
+
+export class RunPanel {
+  #onNew;
+  #onChange;
+  #openModel;
+  #run = null;
+  #name = '';
+  #losses = new Losses();
+  #chart = new LossChart(byId('loss-chart'), byId('loss-legend'));
+  #film = new Film(byId('film'));
+  #told = { state: null, kept: null };
+
+  constructor({ onNew, onChange, openModel }) {
+    this.#onNew = onNew;
+    this.#onChange = onChange;
+    this.#openModel = openModel;
+    this.#click('train-pause', () => (this.#run.progress.state === 'paused' ? this.#run.resume() : this.#run.pause()));
+    this.#click('train-stop', () => this.#run.stop());
+    this.#click('train-fork', async () => this.#openModel(this.#run.source(`${this.#name} after ${this.#run.progress.step} steps`)));
+    this.#click('train-export', () => this.#download(this.#run.export(), `${this.#name}.zip`));
+    this.#click('train-new', () => this.close());
+    byId('live-rate').addEventListener('change', () => {
+      const rate = Number(byId('live-rate').value);
+      this.#run?.setLearningRate(rate).then(() => announceTraining(`The learning rate is ${rate} from now on.`), showProblem);
+    });
+  }
+
+  get isOpen() {
+    return this.#run !== null;
+  }
+
+  /** Opens a run; `opened` is called when it is there. A failure to open is shown and leaves everything as it is. */
+  async open(start, opened) {
+    hideProblem();
+    try {
+      this.#run = await start();
+    } catch (error) {
+      return showProblem(error);
+    }
+    opened();
+    byId('run-panel').hidden = false;
+    byId('run-panel').scrollIntoView({ block: 'start' });
+    this.#watch(this.#run);
+  }
+
+  async close() {
+    const run = this.#run;
+    this.#run = null;
+    await run?.pause().catch(() => {});
+    await run?.close().catch(() => {});
+    byId('run-panel').hidden = true;
+    this.#onNew();
+  }
+
+  async #watch(run) {
+    for await (const event of run) {
+      if (this.#run !== run) return;
+      this.#events[event.type]?.(event);
+      if (event.state) this.#show(event);
+    }
+  }
+
+  #events = {
+    start: (event) => {
+      this.#name = event.facts.name;
+      this.#losses = new Losses(event.losses);
+      this.#chart.show(this.#losses, event.steps);
+      this.#film.set(event.film);
+      byId('run-title').textContent = this.#name;
+      byId('live-rate').value = JSON.parse(event.recipe).optimiser.learning_rate;
+      this.#kept(event.kept ? (event.saved >= 0 ? `Kept in this browser at step ${event.saved}.` : 'Will be kept in this browser as it goes on.') : null);
+    },
+    steps: ({ points }) => {
+      for (const point of points) this.#losses.merge(point);
+      this.#chart.changed();
+    },
+    frame: ({ frame }) => this.#film.add(frame),
+    'held-out': ({ step, loss }) => {
+      this.#losses.addHeldOut(step, loss);
+      this.#chart.changed();
+    },
+    saved: ({ step, kept, problem, bytes: size }) => {
+      if (kept) return this.#kept(`Kept in this browser at step ${step.toLocaleString('en')} (${bytes(size)}). Closing the tab loses nothing before it.`);
+      if (problem) this.#notKept(problem);
+    },
+    'not-kept': ({ problem }) => this.#notKept(problem),
+    recovering: ({ error }) => tell('The device was lost.', `${error.message}. The run goes on by itself from its last state`),
+    split: ({ accumulate }) => tell('The batch is worked through in parts.', `A step’s pictures are taken in ${accumulate} parts, to fit this device’s memory. The result is the same`),
+    failed: ({ error, wentBack, losses, step }) => {
+      if (losses) {
+        this.#losses = new Losses(losses);
+        this.#chart.show(this.#losses);
+      }
+      showProblem(wentBack ? { ...error, message: `${error.message}. The run went back to step ${step} and waits: lower the learning rate and resume` } : error);
+      if (error.fatal) this.#dead();
+    },
+  };
+
+  /** The worker has gone; the page and what was kept remain. */
+  #dead() {
+    byId('train-status').textContent = 'The training engine stopped.';
+    for (const id of ['train-pause', 'train-stop', 'train-fork', 'train-export']) setEnabled(byId(id), false);
+    this.#onChange();
+  }
+
+  #notKept(problem) {
+    this.#kept(`Not kept: ${problem}. Training goes on; export it before you close this tab.`);
+    if (this.#told.kept === problem) return;
+    this.#told.kept = problem;
+    tell('This browser does not keep the run.', `${problem}. Training goes on, but closing this tab loses it: use “Export ZIP” to take it with you`);
+  }
+
+  #kept(text) {
+    byId('train-kept').textContent = text ?? 'Not kept in this browser.';
+  }
+
+  #show(event) {
+    const { state, step, steps } = event;
+    byId('train-progress').value = step / steps;
+    byId('train-status').textContent = runSentence(event);
+    byId('train-pause').textContent = state === 'paused' ? 'Resume' : 'Pause';
+    setEnabled(byId('train-pause'), state !== 'ended');
+    setEnabled(byId('train-stop'), state !== 'ended');
+    setEnabled(byId('train-fork'), true);
+    setEnabled(byId('train-export'), true);
+    if (state !== this.#told.state) announceTraining(runSentence(event));
+    this.#told.state = state;
+  }
+
+  #click(id, act) {
+    byId(id).addEventListener('click', async () => {
+      if (!this.#run || byId(id).getAttribute('aria-disabled') === 'true') return;
+      try {
+        await act();
+      } catch (error) {
+        showProblem(error);
+      }
+    });
+  }
+
+  async #download(promised, name) {
+    const link = document.createElement('a');
+    link.href = URL.createObjectURL(await promised);
+    link.download = name.replace(/[^\w.-]+/g, '-');
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    flash(byId('train-export'), 'Exported');
+  }
+}

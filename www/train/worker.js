@@ -1,0 +1,47 @@
+// The worker for training, which has a wasm module of its own: the engine and burn, some ten times larger than the
+// sampling module. It starts when someone trains.
+//
+// What it uses of ../pkg-train/noiseball_train.js is in src/web/train.rs.
+
+import { NoiseballError } from '../errors.js';
+import { TrainingHost } from './host.js';
+import { RunStore } from './store.js';
+
+const WASM = new URL('../pkg-train/noiseball_train_bg.wasm', import.meta.url);
+
+let started = null;
+
+/** Starts the module once; a failed start may be tried again. */
+function start() {
+  started ??= load().catch((error) => {
+    started = null;
+    throw error;
+  });
+  return started;
+}
+
+async function load() {
+  let response;
+  try {
+    response = await fetch(WASM);
+  } catch (cause) {
+    throw new NoiseballError('fetch', `could not reach ${WASM}. Check the network and try again`, { cause });
+  }
+  if (!response.ok) {
+    throw new NoiseballError('fetch', `the training module is missing: ${WASM} answered with HTTP status ${response.status}. Build it, or wait until its build is done`);
+  }
+  // Imported only now: browsers remember an import that failed, and the module may be built a little later.
+  const { default: init, ...engine } = await import('../pkg-train/noiseball_train.js');
+  const { memory } = await init({ module_or_path: response });
+  return { ...engine, heap: () => memory.buffer.byteLength };
+}
+
+const host = new TrainingHost({
+  start,
+  scope: self,
+  openStore: () => RunStore.open(),
+  locks: navigator.locks,
+  post: (message, transfer = []) => self.postMessage(message, transfer),
+});
+self.addEventListener('message', ({ data }) => host.handle(data));
+self.postMessage({ ready: true });

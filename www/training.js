@@ -1,0 +1,209 @@
+// Training's JavaScript API; `Noiseball.prepare`, `train`, `runs` and `continueRun` lead here. Types are in noiseball.d.ts.
+
+import { openTrainingChannel } from './channel.js';
+import { NoiseballError } from './errors.js';
+import { resolveSource } from './source.js';
+
+const sheetUrl = (name) => new URL(`./data/${name}`, import.meta.url).href;
+
+/** The data sets that the page ships. */
+export const BUNDLED = ['digits', 'faces'];
+
+/** What can be trained on. `prepare` makes one. */
+export class TrainingData {
+  #channel;
+  #id;
+
+  /** @private */
+  constructor(channel, { data, info, skipped, skippedCount, about }) {
+    this.#channel = channel;
+    this.#id = data;
+    Object.assign(this, { info, skipped, skippedCount, about });
+  }
+
+  /** @private */
+  get id() {
+    return this.#id;
+  }
+
+  /** A recipe, and what training by it takes. Rejects where it does not suit. */
+  plan({ preset, recipe, steps } = {}) {
+    return this.#channel.call({ op: 'plan', data: this.#id, preset, steps, recipe: asText(recipe) });
+  }
+
+  /** Pictures as the network sees them after a timestep of the forward process. */
+  show({ indices, recipe, timestep = null, seed = 0, flip = false }) {
+    return this.#channel.call({ op: 'show', data: this.#id, indices, recipe: asText(recipe), timestep, seed, flip });
+  }
+
+  /** How long a step takes, by taking a few. */
+  measure({ recipe, device = 'auto', signal }) {
+    return this.#channel.call({ op: 'measure', data: this.#id, recipe: asText(recipe), device }, { signals: [signal] });
+  }
+
+  /** Whether its worker has gone, and it with it. */
+  get lost() {
+    return !this.#channel.alive;
+  }
+
+  dispose() {
+    this.#channel.post({ op: 'forget', data: this.#id });
+  }
+}
+
+/** Reads pictures, from files or one of the bundled sets. */
+export async function prepare(source, { signal, onProgress, ...options } = {}) {
+  const resolved = BUNDLED.includes(source)
+    ? { kind: 'sheet', url: sheetUrl(source) }
+    : await resolveSource(source, globalThis.document?.baseURI ?? import.meta.url);
+  if (resolved.kind === 'url') throw new NoiseballError('invalid-option', `\`source\` must be files, or one of ${BUNDLED.join(', ')}`);
+  const channel = openTrainingChannel();
+  const late = (result) => channel.post({ op: 'forget', data: result.data });
+  return new TrainingData(channel, await channel.call({ op: 'prepare', source: resolved, options }, { signals: [signal], onProgress, late }));
+}
+
+/** A run. It goes on by itself; iterating over it gives its events, and ends when it has ended. */
+export class Training {
+  #channel;
+  #queue = [];
+  #wake = null;
+  #over = false;
+  #id = null; // of the kept run
+  #recovered = false;
+
+  constructor() {
+    /** What the newest event said: {state, step, steps, rate, left, learningRate}. */
+    this.progress = null;
+  }
+
+  /** Starts the call behind a run; resolves with its first event. @private */
+  static async open(message) {
+    const run = new Training();
+    await run.#follow(message);
+    return run;
+  }
+
+  #follow(message) {
+    this.#channel = openTrainingChannel();
+    return new Promise((resolve, reject) => {
+      const onProgress = (event) => {
+        this.#take(event);
+        if (event.type === 'start') resolve();
+      };
+      const end = (error) => {
+        reject(error);
+        this.#end(error);
+      };
+      this.#channel.call(message, { onProgress }).then(() => end(new NoiseballError('disposed', 'this run was closed')), end);
+    });
+  }
+
+  #take(event) {
+    const { state, step, steps, rate, left, learningRate } = event;
+    if (state) this.progress = { state, step, steps, rate, left, learningRate };
+    if (event.type === 'start') this.#id = event.id;
+    this.#push(event);
+  }
+
+  #push(event) {
+    this.#queue.push(event);
+    this.#wake?.();
+  }
+
+  #end(error) {
+    if (this.#over) return;
+    // A device that was lost comes back, as far as it was kept: once, for it may be lost again.
+    if (error.type === 'device-lost' && this.#id && !this.#recovered) {
+      this.#recovered = true;
+      this.#push({ type: 'recovering', error: { type: error.type, message: error.message } });
+      this.#follow({ op: 'continue', run: this.#id }).catch(() => {}); // ends the run, which tells
+      return;
+    }
+    this.#over = true;
+    if (error.type !== 'disposed') this.#push({ type: 'failed', error: { type: error.type, message: error.message, fatal: true } });
+    this.#wake?.();
+  }
+
+  /** The events from the start of the run on; one reader takes each. */
+  async *[Symbol.asyncIterator]() {
+    for (;;) {
+      while (this.#queue.length > 0) yield this.#queue.shift();
+      if (this.#over) return;
+      await new Promise((resolve) => (this.#wake = resolve));
+      this.#wake = null;
+    }
+  }
+
+  #ask(op, more) {
+    if (this.#over) return Promise.reject(new NoiseballError('disposed', 'this run was closed'));
+    return this.#channel.call({ op, ...more });
+  }
+
+  /** Saves, and computes nothing until `resume`. */
+  async pause() {
+    await this.#ask('pause');
+  }
+
+  async resume() {
+    await this.#ask('resume');
+  }
+
+  /** Ends the run where it is; it can still be exported and sampled. */
+  async stop() {
+    await this.#ask('stop');
+  }
+
+  /** The peak rate, above 0 and at most 1, from the next step on. */
+  async setLearningRate(rate) {
+    await this.#ask('rate', { rate });
+  }
+
+  /** The averaged weights of now as what `Noiseball.load` takes. */
+  async source(name) {
+    const files = await this.#ask('files');
+    return { kind: 'files', name, files: files.map(([path, bytes]) => ({ path, file: new File([bytes], path.split('/').at(-1)) })) };
+  }
+
+  /** A ZIP archive of a diffusers folder: weights, model card, recipe, losses. */
+  async export() {
+    return new Blob([await this.#ask('export')], { type: 'application/zip' });
+  }
+
+  /** The run's whole state, for browsers that keep none. */
+  async state() {
+    return new Blob([await this.#ask('state')], { type: 'application/octet-stream' });
+  }
+
+  /** Ends the run and frees its memory; what was kept of it stays. */
+  async close() {
+    if (!this.#over) await this.#channel.call({ op: 'close' });
+    this.#over = true;
+    this.#wake?.();
+  }
+}
+
+export async function train({ data, recipe, preset, steps, device = 'auto', name = 'my model', from, heldOut } = {}) {
+  if (!(data instanceof TrainingData)) throw new NoiseballError('invalid-option', '`data` must be what `Noiseball.prepare` gives');
+  const text = asText(recipe) ?? (await data.plan({ preset: preset ?? 'tiny', steps })).recipe;
+  const source = from === undefined ? undefined : await resolveSource(from, globalThis.document?.baseURI ?? import.meta.url);
+  return Training.open({ op: 'begin', data: data.id, recipe: text, device, name, from: source, heldOut });
+}
+
+/** The runs kept in this browser, newest first. */
+export function runs() {
+  return openTrainingChannel().call({ op: 'runs' });
+}
+
+/** Goes on with a kept run. */
+export function continueRun(run, { device } = {}) {
+  return Training.open({ op: 'continue', run, device });
+}
+
+/** Deletes a kept run. */
+export function removeRun(run) {
+  return openTrainingChannel().call({ op: 'remove', run });
+}
+
+function asText(recipe) {
+  return recipe === undefined || typeof recipe === 'string' ? recipe : JSON.stringify(recipe);
+}
