@@ -306,7 +306,8 @@ const channel = globalThis.MessageChannel && new MessageChannel();
 /** Lets messages in. A timer would be slowed down in a tab that nobody looks at. */
 export function breathe() {
   return new Promise((resolve) => {
-    channel.port1.onmessage = resolve;
+    // A port that nobody listens to does not keep a process going that has nothing else to do.
+    channel.port1.onmessage = () => resolve((channel.port1.onmessage = null));
     channel.port2.postMessage(null);
   });
 }
