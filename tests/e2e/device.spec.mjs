@@ -1,6 +1,7 @@
 // Which device runs, and what the page says where WebGPU is absent.
 
-import { expect, finished, inWorker, notice, openPage, picture, QUICK, test, type } from './browser.mjs';
+import { existsSync } from 'node:fs';
+import { checkpoints, expect, finished, inWorker, notice, openPage, picture, QUICK, test, type } from './browser.mjs';
 
 const AUTO = QUICK.replace('device=cpu', 'device=auto');
 const GPU = QUICK.replace('device=cpu', 'device=gpu');
@@ -46,18 +47,35 @@ test('a link that asks for a missing GPU leaves the page usable', async ({ page 
   await finished(page);
 });
 
-// Takes every GPU device away when told to.
+// Takes the worker's GPU device away when told to, and answers when it is gone.
 const LOSABLE = `
+  let device;
   const request = GPUAdapter.prototype.requestDevice;
   GPUAdapter.prototype.requestDevice = async function (...options) {
-    const device = await request.apply(this, options);
-    new BroadcastChannel('lose').onmessage = () => device.destroy();
-    return device;
+    return (device = await request.apply(this, options));
+  };
+  const channel = new BroadcastChannel('lose');
+  channel.onmessage = async () => {
+    device.destroy();
+    await device.lost;
+    channel.postMessage('gone');
   };`;
-const lose = (page) => page.evaluate(() => new BroadcastChannel('lose').postMessage(null));
+
+function lose(page) {
+  return page.evaluate(() => {
+    const channel = new BroadcastChannel('lose');
+    channel.postMessage('please');
+    return new Promise((resolve) => (channel.onmessage = resolve)).then(() => channel.close());
+  });
+}
 
 test('a device lost in a run ends it; the next run works, and one lost between runs goes unnoticed', async ({ page }) => {
   await inWorker(page, LOSABLE);
+  // A smaller network in place of the first model: an adapter in software compiles its shaders anew on each device.
+  await page.route('**/www/models/pixel-faces-16/**', (route) => {
+    const file = `${checkpoints}layout-a/${route.request().url().split('/pixel-faces-16/')[1]}`;
+    return existsSync(file) ? route.fulfill({ path: file }) : route.fulfill({ status: 404 });
+  });
   await openPage(page, GPU);
   const before = await picture(page);
   await type(page, '#steps', '900');
