@@ -15,9 +15,8 @@ const COUNT: usize = 40;
 /// Squares of 8×8: a bright one on the left is class 0, on the right class 1.
 fn data() -> train::Data {
     web::start();
-    let image = |i: usize| {
-        (0..64).map(move |p| if (p % 8 < 4) == (i % 2 == 0) { 200 + (i % 50) as u8 } else { 20 })
-    };
+    let image =
+        |i: usize| (0..64).map(move |p| if (p % 8 < 4) == (i % 2 == 0) { 200 + (i % 50) as u8 } else { 20 });
     let pixels = (0..COUNT).flat_map(image).collect();
     let labels = (0..COUNT as u32).map(|i| i % 2).collect();
     let names = ["left", "right"].map(str::to_owned).to_vec();
@@ -93,7 +92,10 @@ async fn on_the_cpu_the_loss_falls_and_a_resumed_run_is_the_same() {
         assert_eq!(kind(opened), "resume");
     }
     let other = data.split(4).remove(0);
-    assert_eq!(kind(train::Training::resume("state".to_owned(), state, &other, "cpu".to_owned()).await), "resume");
+    assert_eq!(
+        kind(train::Training::resume("state".to_owned(), state, &other, "cpu".to_owned()).await),
+        "resume"
+    );
 }
 
 #[wasm_bindgen_test]
@@ -148,7 +150,10 @@ async fn what_cannot_be_trained_on_is_refused() {
     assert_eq!(kind(train::plan("{", &data)), "checkpoint");
     let wrong = recipe(&data, 10).replace("\"in_channels\":1", "\"in_channels\":3");
     assert_eq!(kind(train::plan(&wrong, &data)), "invalid-option");
-    assert_eq!(kind(train::Training::create(recipe(&data, 10), &data, "quantum".to_owned()).await), "invalid-option");
+    assert_eq!(
+        kind(train::Training::create(recipe(&data, 10), &data, "quantum".to_owned()).await),
+        "invalid-option"
+    );
     assert!(field(&train::plan(&recipe(&data, 10), &data).unwrap(), "memory").as_f64().unwrap() > 1e5);
 }
 
@@ -159,7 +164,9 @@ fn pictures_become_grey_and_noise_is_shown() {
     pictures.add("a", 8, 8, [255, 0, 0, 255].repeat(64));
     assert!(pictures.add_array(b"\x93NUMPY\x01\x00", None).is_some());
     let data = pictures.finish(true).unwrap();
-    let shown = |timestep| data.noised(&train::preset("tiny", &data, None).unwrap(), &[0], timestep, 1, false).unwrap();
+    let shown = |timestep| {
+        data.noised(&train::preset("tiny", &data, None).unwrap(), &[0], timestep, 1, false).unwrap()
+    };
     let pixels = |shown: &JsValue| field(shown, "pictures").unchecked_into::<Uint8Array>().to_vec();
     assert_eq!(pixels(&shown(None))[..4], [76, 76, 76, 255]);
     assert_eq!(field(&shown(None), "noise"), 0.0);

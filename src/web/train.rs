@@ -9,10 +9,12 @@ use js_sys::{Array, Float32Array, Float64Array, Reflect, Uint8Array, Uint8Clampe
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
-use super::{JsResult, Model, WeightsReader, engine_device, read_checkpoint, serialize, thrown, unknown_device};
+use super::{
+    JsResult, Model, WeightsReader, engine_device, read_checkpoint, serialize, thrown, unknown_device,
+};
+use crate::checkpoint;
 use crate::checkpoint::save::{File, safetensors};
 use crate::checkpoint::weights::{Dtype, Tensor, Weights};
-use crate::checkpoint;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model;
@@ -46,7 +48,9 @@ impl Pictures {
     /// Adds the images of an NPY or IDX file, with the labels in another one, and says why it cannot (undefined where it
     /// can).
     pub fn add_array(&mut self, bytes: &[u8], labels: Option<Vec<u8>>) -> Option<String> {
-        let read = |bytes: &[u8]| Numbers::read(bytes).unwrap_or_else(|| Err("it is neither NPY nor IDX".to_owned()));
+        let read = |bytes: &[u8]| {
+            Numbers::read(bytes).unwrap_or_else(|| Err("it is neither NPY nor IDX".to_owned()))
+        };
         let add = || -> std::result::Result<(), String> {
             let labels = labels.map(|l| read(&l)).transpose()?;
             read(bytes)?.add_to(&mut self.0, labels.as_ref())
@@ -206,12 +210,14 @@ impl Data {
         seed: u32,
         flip: bool,
     ) -> JsResult<JsValue> {
-        self.try_noised(recipe, indices, timestep, seed, flip).map_err(|e| thrown(&e)).and_then(|(rgba, noise)| {
-            let object = js_sys::Object::new();
-            Reflect::set(&object, &"pictures".into(), &Uint8ClampedArray::from(&rgba[..]))?;
-            Reflect::set(&object, &"noise".into(), &noise.into())?;
-            Ok(object.into())
-        })
+        self.try_noised(recipe, indices, timestep, seed, flip).map_err(|e| thrown(&e)).and_then(
+            |(rgba, noise)| {
+                let object = js_sys::Object::new();
+                Reflect::set(&object, &"pictures".into(), &Uint8ClampedArray::from(&rgba[..]))?;
+                Reflect::set(&object, &"noise".into(), &noise.into())?;
+                Ok(object.into())
+            },
+        )
     }
 
     fn try_noised(
@@ -235,7 +241,9 @@ impl Data {
             share = level.noise_share();
             let mut noise = vec![0.0; x.len()];
             Torch::new(u64::from(seed)).randn(&mut noise);
-            x.iter_mut().zip(noise).for_each(|(x, n)| *x = (level.alpha * f64::from(*x) + level.sigma * f64::from(n)) as f32);
+            x.iter_mut()
+                .zip(noise)
+                .for_each(|(x, n)| *x = (level.alpha * f64::from(*x) + level.sigma * f64::from(n)) as f32);
         }
         let [channels, height, width] = data.shape;
         Ok((to_rgba(&x, [indices.len(), channels, height, width]), share))
@@ -246,7 +254,9 @@ fn subset(data: &Dataset, indices: &[usize]) -> Dataset {
     let len = data.image_len();
     let range = |i: usize| i * len..(i + 1) * len;
     let pixels = match &data.pixels {
-        Pixels::Bytes(bytes) => Pixels::Bytes(indices.iter().flat_map(|i| bytes[range(*i)].iter().copied()).collect()),
+        Pixels::Bytes(bytes) => {
+            Pixels::Bytes(indices.iter().flat_map(|i| bytes[range(*i)].iter().copied()).collect())
+        }
         Pixels::Floats(floats) => {
             Pixels::Floats(indices.iter().flat_map(|i| floats[range(*i)].iter().copied()).collect())
         }
@@ -270,7 +280,9 @@ fn load(bytes: &[u8]) -> Result<Dataset> {
             Dtype::F32 => Pixels::Floats(pixels.to_f32(PIXELS)?),
             _ => Pixels::Bytes(pixels.bytes),
         },
-        labels: file.take(LABELS).map(|t| t.bytes.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b)).collect()),
+        labels: file
+            .take(LABELS)
+            .map(|t| t.bytes.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b)).collect()),
         names: names.map_err(|e| refuse(&e.to_string()))?.unwrap_or_default(),
     };
     data.check()?;
@@ -559,7 +571,9 @@ impl Training {
     /// `device-lost`.
     pub async fn files(&self) -> JsResult<Array> {
         let checkpoint = self.trainer.checkpoint().await.map_err(|e| thrown(&e))?;
-        let pair = |(path, bytes): File| -> JsValue { Array::of2(&path.into(), &Uint8Array::from(&bytes[..]).into()).into() };
+        let pair = |(path, bytes): File| -> JsValue {
+            Array::of2(&path.into(), &Uint8Array::from(&bytes[..]).into()).into()
+        };
         Ok(checkpoint.files().into_iter().map(pair).collect())
     }
 }

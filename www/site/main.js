@@ -185,6 +185,7 @@ window.addEventListener('keydown', (event) => {
 // ---- The two parts of the page ----
 
 let training = null; // the part for training, once it was looked at
+let sampling = false; // whether the part for sampling was looked at, and has its model
 
 function showView() {
   const train = state.view === 'train';
@@ -198,11 +199,15 @@ function showView() {
       openTrainView({
         sampledSource: () => source,
         openModel: (promised) => {
+          sampling = true;
           setView('sample');
           choose(promised, '');
         },
       }),
     );
+  } else if (!sampling) {
+    sampling = true;
+    openFromLink();
   }
 }
 
@@ -219,8 +224,8 @@ window.addEventListener('hashchange', () => {
   Object.assign(state, readHash(location.hash));
   controls.keepSeed();
   controls.show();
+  if (sampling && state.model !== model) openFromLink();
   showView();
-  if (state.model !== model) openFromLink();
 });
 
 listenForSources((promised, address) => {
@@ -229,4 +234,3 @@ listenForSources((promised, address) => {
   training.then((part) => part.take(promised));
 });
 showView();
-openFromLink();
