@@ -187,7 +187,7 @@ impl Recipe {
 
     /// The recipe as it comes back from its own JSON. Reading a number of 17 digits may change its last one, and a run must
     /// not change when it is resumed: so a run starts with what a saved one would go on with.
-    pub(super) fn as_saved(self) -> Self {
+    pub(super) fn into_saved(self) -> Self {
         let mut recipe = self;
         // One reading leaves numbers that come back as they are; more are for the rarest.
         for _ in 0..8 {

@@ -143,7 +143,7 @@ impl Trainer {
         device: &Device,
         numbers: Numbers,
     ) -> Result<Self> {
-        let recipe = recipe.as_saved();
+        let recipe = recipe.into_saved();
         let (network, schedule) = recipe.check(&data)?;
         let device = device.clone().without_autodiff();
         let layout = layout(&recipe, &network, &schedule, &data);
