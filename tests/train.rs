@@ -239,7 +239,7 @@ fn numbers_of_seventeen_digits_are_resumed_as_they_are() {
     let mut long = recipe(4);
     let betas: Vec<f64> = (1..=1000).map(|t| 1.0 / (1003.0 - f64::from(t)).powf(1.01)).collect();
     long.scheduler.insert("trained_betas".to_owned(), betas.into());
-    long.optimiser.learning_rate = 0.002_345_678_901_234_567_8;
+    long.optimiser.learning_rate = 1.0 / 426.3;
     let trainer = Trainer::new(long, data(), &Device::flex()).unwrap();
     let state = block_on(trainer.save()).unwrap();
     assert_eq!(&inspect("state", &state).unwrap().0, trainer.recipe());

@@ -35,7 +35,7 @@ export default defineConfig({
     },
     {
       // An ordinary Firefox, through WebDriver BiDi. Playwright after 1.64 wants commands that its ESR lacks, and what it
-      // has lacks viewports and differs where requests are refused: loading, sampling and devices run here, the rest in Chromium.
+      // has lacks some: the specs say where.
       name: 'firefox',
       use: {
         browserName: 'firefox',
