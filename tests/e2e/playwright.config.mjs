@@ -19,8 +19,8 @@ export default defineConfig({
   reporter: 'list',
   // A software adapter on two cores: one browser at a time, and patience.
   workers: 1,
-  timeout: 300_000,
-  expect: { timeout: 120_000 },
+  timeout: 600_000,
+  expect: { timeout: 300_000 },
   use: {
     baseURL: url,
     trace: 'retain-on-failure',
