@@ -22,6 +22,9 @@ import { record } from './results.mjs';
 const FACES = 'pixel-faces-16';
 const MODELS = [FACES, ...readdirSync(join(root, 'bench', 'models')).map((name) => basename(name, '.json'))];
 
+// Asked at the start: the results themselves change a file.
+const commit = ask('git', ['describe', '--always', '--dirty', '--exclude', '*']).stdout.trim();
+
 await main(async () => {
   const { values } = parseArgs({
     options: {
@@ -59,7 +62,7 @@ await main(async () => {
 });
 
 function keep(found) {
-  record({ ...found, commit: ask('git', ['describe', '--always', '--dirty']).stdout.trim() });
+  record({ ...found, commit });
 }
 
 function prepared(models) {
