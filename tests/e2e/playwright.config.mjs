@@ -34,8 +34,8 @@ export default defineConfig({
       },
     },
     {
-      // An ordinary Firefox, through WebDriver BiDi. Playwright after 1.64 wants commands that its ESR lacks, and what it
-      // has lacks some: the specs say where.
+      // An ordinary Firefox, through WebDriver BiDi. Playwright after 1.64 wants commands that its ESR lacks. Tests that need
+      // what this driver has not (downloads, chosen folders, emulated preferences) are skipped here, each with its reason.
       name: 'firefox',
       use: {
         browserName: 'firefox',
