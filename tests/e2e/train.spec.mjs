@@ -187,12 +187,14 @@ test('nothing to train on is explained, and what was chosen before stays', async
 });
 
 for (const width of [360, 390, 1280]) {
-  test(`training does not overflow at a width of ${width} pixels`, async ({ page, browserName }) => {
-    test.skip(browserName === 'firefox', 'its driver cannot set a viewport');
+  test(`training does not overflow at a width of ${width} pixels`, async ({ page }) => {
     await page.setViewportSize({ width, height: 800 });
     await openTraining(page);
     await page.locator('#data-faces').click();
     await expect(page.locator('#data-facts')).toHaveText(/^2,000 pictures of 16 × 16 in colour, 4 classes/);
-    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width);
+    // A scroll bar may take some of the width.
+    const [needs, has] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+    expect(has).toBeGreaterThan(width - 30);
+    expect(needs).toBe(has);
   });
 }
