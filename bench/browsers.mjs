@@ -9,10 +9,13 @@ const SIDES = [['noiseball', 'gpu'], ['ort', 'gpu'], ['noiseball', 'cpu'], ['ort
 /** Relative to PyTorch's result after two steps. */
 const TOLERANCE = 1e-3;
 
+/** For a browser to start, or a page to have its first picture: an adapter in software may take minutes over its shaders. */
+const timeout = 600_000;
+
 function launch(browser) {
   return browser === 'chromium'
-    ? chromium.launch({ executablePath: findChromium().browser, args: chromiumArguments, chromiumSandbox: false })
-    : firefox.launch({ channel: 'moz-firefox', executablePath: findFirefox(), firefoxUserPrefs: firefoxPreferences });
+    ? chromium.launch({ timeout, executablePath: findChromium().browser, args: chromiumArguments, chromiumSandbox: false })
+    : firefox.launch({ timeout, channel: 'moz-firefox', executablePath: findFirefox(), firefoxUserPrefs: firefoxPreferences });
 }
 
 /** Each model and batch on each side. */
@@ -75,16 +78,16 @@ async function verified(page, { model, batch, devices, budget, before }) {
 }
 
 /** From opening a page to the first finished picture, in two steps, with everything cached that a browser caches. */
-export async function coldStarts(url, model, rounds, keep) {
+export async function coldStarts(url, model, { devices, rounds }, keep) {
   const browser = await launch('chromium');
-  const found = new Map(SIDES.map((side) => [side, []]));
+  const found = new Map(SIDES.filter(([, device]) => devices.includes(device)).map((side) => [side, []]));
   const context = await browser.newContext();
   // The first visits fill the caches.
   for (let round = 0; round <= rounds; round += 1) {
     for (const [[side, device], times] of found) {
       const page = await context.newPage();
       await page.goto(`${url}bench/bench.html?side=${side}&device=${device}&model=${model}`);
-      await page.waitForFunction(() => globalThis.coldStart, undefined, { timeout: 300_000 });
+      await page.waitForFunction(() => globalThis.coldStart, undefined, { timeout });
       const time = await page.evaluate(() => globalThis.coldStart);
       if (round > 0) times.push(time);
       await page.close();

@@ -49,7 +49,7 @@ await main(async () => {
     for (const browser of ['chromium', 'firefox']) {
       if (where.includes(browser)) await inBrowser(browser, url, { models, batches, devices, rounds, budget }, keep);
     }
-    if (where.includes('cold')) await coldStarts(url, FACES, rounds, keep);
+    if (where.includes('cold')) await coldStarts(url, FACES, { devices, rounds }, keep);
     await close();
   }
   if (where.includes('native')) {
