@@ -84,7 +84,7 @@ await draw(out);
 
 /** Twenty samples a row, each above the real digit nearest to it. */
 async function draw(path) {
-  const { pngOfGrey } = await import('./png.mjs');
+  const { GREY, png } = await import('../tools/png.mjs');
   const [columns, rows] = [20, 4];
   const width = columns * 9 - 1;
   const height = rows * 20;
@@ -95,7 +95,10 @@ async function draw(path) {
     put(samples[i].x, top);
     put(real[readSamples[i].index], top + 9);
   }
-  writeFileSync(path, pngOfGrey(pixels, width, height, 4));
+  // Each pixel becomes a square of four by four.
+  const line = (y) => Buffer.from(Array.from({ length: 4 * width }, (_, x) => pixels[y * width + Math.floor(x / 4)]));
+  const lines = Array.from({ length: 4 * height }, (_, y) => line(Math.floor(y / 4)));
+  writeFileSync(path, png(4 * width, 4 * height, GREY, lines));
 }
 
 /** Of this script's browser: the children of this process, and theirs. */

@@ -1,6 +1,8 @@
 //! Every way to fail, by cause. Each message says what is wrong and what to do about it;
 //! [`Error::kind`] is the short name that page authors and scripts see as the error's `type`.
 
+use std::path::Path;
+
 /// What every fallible function of the crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -213,6 +215,11 @@ fn others(more: usize) -> String {
 }
 
 impl Error {
+    /// What the operating system's refusal about `path` becomes, for `map_err`.
+    pub fn io(path: &Path) -> impl Fn(std::io::Error) -> Self + '_ {
+        |source| Self::Io { path: path.display().to_string(), source }
+    }
+
     /// The error's short, stable name: what JavaScript sees as `error.type`.
     #[must_use]
     pub fn kind(&self) -> &'static str {

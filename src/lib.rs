@@ -6,6 +6,7 @@ pub mod engine;
 pub mod error;
 pub mod model;
 pub mod network;
+pub mod npy;
 pub mod picture;
 pub mod prediction;
 pub mod rng;

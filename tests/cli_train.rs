@@ -55,27 +55,20 @@ fn drawings(folder: &Path) {
     fs::write(folder.join("rows/half.png"), &whole[..whole.len() / 2]).unwrap();
 }
 
+/// A network that trains in a moment, on the processor.
+const TINY: [&str; 6] = ["--preset", "tiny", "--size", "8", "--device", "cpu"];
+
+/// `noiseball train DATA` with the options given and [`TINY`].
+fn train(data: &Path, options: &[&str]) -> Command {
+    command(&[&["train", text(data)], options, &TINY].concat())
+}
+
 #[test]
 fn a_folder_becomes_a_checkpoint_that_samples() {
     let folder = temporary("folder");
     let (data, out) = (folder.join("drawings"), folder.join("model"));
     drawings(&data);
-    let output = noiseball(&[
-        "train",
-        text(&data),
-        "--out",
-        text(&out),
-        "--preset",
-        "tiny",
-        "--size",
-        "8",
-        "--steps",
-        "3",
-        "--batch",
-        "4",
-        "--device",
-        "cpu",
-    ]);
+    let output = train(&data, &["--out", text(&out), "--steps", "3", "--batch", "4"]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let told = String::from_utf8(output.stderr).unwrap();
     for file in ["notes.txt", "rows/empty.png", "rows/half.png"] {
@@ -130,31 +123,9 @@ fn a_run_killed_at_any_moment_goes_on_to_the_same_end() {
     let folder = temporary("killed");
     let data = folder.join("drawings");
     drawings(&data);
-    let arguments = |out: &Path| {
-        let all = [
-            "train",
-            text(&data),
-            "--preset",
-            "tiny",
-            "--size",
-            "8",
-            "--steps",
-            "12",
-            "--batch",
-            "4",
-            "--save-every",
-            "2",
-            "--device",
-            "cpu",
-            "--out",
-            text(out),
-        ];
-        all.map(str::to_owned)
-    };
     let run = |out: &Path, more: &[&str]| {
-        let all = arguments(out);
-        let all: Vec<&str> = all.iter().map(String::as_str).chain(more.iter().copied()).collect();
-        command(&all)
+        let options = ["--steps", "12", "--batch", "4", "--save-every", "2", "--out", text(out)];
+        train(&data, &[&options, more].concat())
     };
     let whole = folder.join("whole");
     assert!(run(&whole, &[]).output().unwrap().status.success());
@@ -192,21 +163,8 @@ fn a_run_is_neither_overwritten_nor_gone_on_with_as_another() {
     let folder = temporary("refused");
     let (data, out) = (folder.join("drawings"), folder.join("model"));
     drawings(&data);
-    let base = [
-        "train",
-        text(&data),
-        "--out",
-        text(&out),
-        "--preset",
-        "tiny",
-        "--size",
-        "8",
-        "--device",
-        "cpu",
-        "--batch",
-        "4",
-    ];
-    let train = |more: &[&str]| noiseball(&[&base[..], more].concat());
+    let base = ["--out", text(&out), "--batch", "4"];
+    let train = |more: &[&str]| train(&data, &[&base, more].concat()).output().unwrap();
     assert!(train(&["--steps", "1"]).status.success());
     let before = fs::read(out.join("training-state.safetensors")).unwrap();
     let refused = |output: Output, says: &str| {
@@ -242,19 +200,8 @@ fn a_run_becomes_a_script_for_accelerate() {
     let folder = temporary("accelerate");
     let (data, out) = (folder.join("drawings"), folder.join("script"));
     drawings(&data);
-    let arguments = [
-        "train",
-        text(&data),
-        "--to-accelerate",
-        text(&out),
-        "--preset",
-        "tiny",
-        "--size",
-        "8",
-        "--device",
-        "cpu",
-    ];
-    assert!(noiseball(&arguments).status.success());
+    let write = || train(&data, &["--to-accelerate", text(&out)]).output().unwrap();
+    assert!(write().status.success());
     let (read, _) = open(&out.join("data.npz"), None).unwrap();
     assert_eq!((read.shape, read.len(), read.classes()), ([3, 8, 8], 10, 2));
     let recipe: serde_json::Value =
@@ -262,7 +209,7 @@ fn a_run_becomes_a_script_for_accelerate() {
     assert_eq!(recipe["unet"]["num_class_embeds"], 3);
     assert!(out.join("train.py").is_file() && out.join("requirements.txt").is_file());
     assert!(noiseball(&["inspect", text(&out.join("model"))]).status.success());
-    assert_eq!(noiseball(&arguments).status.code(), Some(2), "written over");
+    assert_eq!(write().status.code(), Some(2), "written over");
 }
 
 #[test]

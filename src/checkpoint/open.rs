@@ -235,10 +235,10 @@ impl Disk {
                 Ok(entries) => entries,
                 // Somebody else's folder inside is not this checkpoint's trouble.
                 Err(_) if depth > 0 => continue,
-                Err(source) => return Err(io(&path, source)),
+                Err(source) => return Err(Error::io(&path)(source)),
             };
             for entry in entries {
-                let entry = entry.map_err(|source| io(&path, source))?;
+                let entry = entry.map_err(Error::io(&path))?;
                 let Ok(name) = entry.file_name().into_string() else { continue };
                 let candidate = [".json", ".safetensors", ".bin"].iter().any(|end| name.ends_with(end));
                 // A few of the others, for messages: there may be a million pictures beside a checkpoint.
@@ -268,7 +268,7 @@ impl Disk {
         match File::open(&path) {
             Ok(file) => Ok(Some((file, path))),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(io(&path, source)),
+            Err(source) => Err(Error::io(&path)(source)),
         }
     }
 }
@@ -276,23 +276,19 @@ impl Disk {
 impl Source for Disk {
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let Some((file, path)) = self.open(name)? else { return Ok(None) };
-        read_small(name, file).map_err(|source| io(&path, source))?.map(Some)
+        read_small(name, file).map_err(Error::io(&path))?.map(Some)
     }
 
     fn stream(&self, name: &str, reader: &mut WeightsReader, observer: Observer<'_>) -> Result<bool> {
         let Some((file, path)) = self.open(name)? else { return Ok(false) };
-        let metadata = file.metadata().map_err(|source| io(&path, source))?;
+        let metadata = file.metadata().map_err(Error::io(&path))?;
         if !metadata.is_file() {
             return Ok(false);
         }
         reader.expect_len(metadata.len());
-        pump(file, reader, observer).map_err(|source| io(&path, source))??;
+        pump(file, reader, observer).map_err(Error::io(&path))??;
         Ok(true)
     }
-}
-
-fn io(path: &Path, source: std::io::Error) -> Error {
-    Error::Io { path: path.display().to_string(), source }
 }
 
 #[cfg(test)]

@@ -174,6 +174,12 @@ impl Trainer {
         &self.recipe
     }
 
+    /// The noise levels that it is trained with.
+    #[must_use]
+    pub fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
     /// What it trains on.
     #[must_use]
     pub fn data(&self) -> &Arc<Dataset> {

@@ -470,8 +470,7 @@ impl Training {
     /// `diverged` where a loss is not finite, `device-lost`.
     pub async fn losses(&mut self) -> JsResult<JsValue> {
         let losses = self.trainer.losses().await.map_err(|e| thrown(&e))?;
-        let (_, schedule) = self.trainer.recipe().check(self.trainer.data()).map_err(|e| thrown(&e))?;
-        let total = schedule.train_timesteps() as f32;
+        let total = self.trainer.schedule().train_timesteps() as f32;
         let steps: Vec<f64> = losses.iter().map(|l| l.step as f64).collect();
         let means: Vec<f32> = losses.iter().map(|l| l.mean).collect();
         let examples = || losses.iter().flat_map(|l| &l.examples);

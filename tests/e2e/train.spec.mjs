@@ -1,29 +1,14 @@
 // Training in the page: from pictures to a checkpoint that the page opens again.
 
-import { deflateSync, crc32 } from 'node:zlib';
+import { png, RGB } from '../../tools/png.mjs';
 import { dropFiles, expect, finished, picture, test, type } from './browser.mjs';
 
 const TRAIN = '#view=train&batch=2&steps=4&seed=5&lock=1&sampler=ddim&device=cpu';
 
 /** A PNG of one colour; `rows` fewer than its height leave it cut off. */
-function png(width, height, rgb, rows = height) {
-  const chunk = (kind, data) => {
-    const body = Buffer.concat([Buffer.from(kind), data]);
-    const [length, sum] = [Buffer.alloc(4), Buffer.alloc(4)];
-    length.writeUInt32BE(data.length);
-    sum.writeUInt32BE(crc32(body));
-    return Buffer.concat([length, body, sum]);
-  };
-  const header = Buffer.alloc(13);
-  header.writeUInt32BE(width, 0);
-  header.writeUInt32BE(height, 4);
-  header.set([8, 2], 8);
-  const line = Buffer.concat([Buffer.from([0]), Buffer.alloc(3 * width).fill(Buffer.from(rgb))]);
-  const data = deflateSync(Buffer.concat(Array(rows).fill(line)));
-  return Buffer.concat([Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'), chunk('IHDR', header), chunk('IDAT', data), chunk('IEND', Buffer.alloc(0))]);
-}
+const plain = (width, height, rgb, rows = height) => png(width, height, RGB, Array(rows).fill(Buffer.alloc(3 * width).fill(Buffer.from(rgb))));
 
-const picture16 = (i) => ({ name: `${i}.png`, bytes: png(16, 16, [(i * 40) % 256, 100, 200]) });
+const picture16 = (i) => ({ name: `${i}.png`, bytes: plain(16, 16, [(i * 40) % 256, 100, 200]) });
 
 async function openTraining(page) {
   await page.goto(`./${TRAIN}`);
@@ -135,12 +120,12 @@ test('pictures are cut to size, those that cannot be read are listed', async ({ 
   await openTraining(page);
   await dropFiles(page, [
     ...Array.from({ length: 5 }, (_, i) => picture16(i)),
-    { name: 'wide.png', bytes: png(40, 20, [1, 2, 3]) },
+    { name: 'wide.png', bytes: plain(40, 20, [1, 2, 3]) },
     { name: 'empty.png', bytes: Buffer.alloc(0) },
     { name: 'notes.txt', bytes: Buffer.from('not a picture') },
-    { name: 'named.txt', bytes: png(16, 16, [9, 9, 9]) },
-    { name: 'huge.png', bytes: png(20_000, 20_000, [1, 2, 3], 1) },
-    { name: 'cut.png', bytes: png(16, 16, [1, 2, 3]).subarray(0, 40) },
+    { name: 'named.txt', bytes: plain(16, 16, [9, 9, 9]) },
+    { name: 'huge.png', bytes: plain(20_000, 20_000, [1, 2, 3], 1) },
+    { name: 'cut.png', bytes: plain(16, 16, [1, 2, 3]).subarray(0, 40) },
   ]);
   await expect(page.locator('#data-facts')).toHaveText('7 pictures of 16 × 16 in colour.');
   await expect(page.locator('#data-skipped-title')).toHaveText('4 files were left out');

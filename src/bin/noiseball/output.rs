@@ -5,11 +5,7 @@ use std::io::BufWriter;
 use std::path::Path;
 
 use noiseball::picture::to_rgba;
-use noiseball::{Error, Result};
-
-fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
-    |source| Error::Io { path: path.display().to_string(), source }
-}
+use noiseball::{Error, Result, npy};
 
 /// The pictures in rows, as nearly square as their number allows.
 pub(crate) fn write_png(path: &Path, x: &[f32], shape: [usize; 4]) -> Result<()> {
@@ -24,7 +20,7 @@ pub(crate) fn write_png(path: &Path, x: &[f32], shape: [usize; 4]) -> Result<()>
             pixels[start..start + line.len()].copy_from_slice(line);
         }
     }
-    let file = fs::File::create(path).map_err(io(path))?;
+    let file = fs::File::create(path).map_err(Error::io(path))?;
     let mut encoder =
         png::Encoder::new(BufWriter::new(file), (columns * width) as u32, (rows * height) as u32);
     encoder.set_color(png::ColorType::Rgba);
@@ -33,19 +29,11 @@ pub(crate) fn write_png(path: &Path, x: &[f32], shape: [usize; 4]) -> Result<()>
         png.write_image_data(&pixels)?;
         png.finish()
     });
-    written.map_err(|e| io(path)(std::io::Error::other(e)))
+    written.map_err(|e| Error::io(path)(std::io::Error::other(e)))
 }
 
-/// NumPy's format 1.0: magic, header padded to a multiple of 64 bytes, little-endian float32.
+/// The numbers as little-endian float32 in NumPy's format.
 pub(crate) fn write_npy(path: &Path, x: &[f32], shape: [usize; 4]) -> Result<()> {
-    let [b, c, h, w] = shape;
-    let mut header =
-        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({b}, {c}, {h}, {w}), }}").into_bytes();
-    header.resize((10 + header.len() + 1).next_multiple_of(64) - 10 - 1, b' ');
-    header.push(b'\n');
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((header.len() as u16).to_le_bytes());
-    bytes.extend(header);
-    bytes.extend(x.iter().flat_map(|v| v.to_le_bytes()));
-    fs::write(path, bytes).map_err(io(path))
+    let data: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();
+    fs::write(path, npy::encode("<f4", &shape, &data)).map_err(Error::io(path))
 }

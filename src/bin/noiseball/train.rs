@@ -138,7 +138,7 @@ fn device(name: Option<DeviceName>) -> Result<BurnDevice> {
 fn start(arguments: &Arguments, out: &Path, data: &Arc<Dataset>, device: &BurnDevice) -> Result<Trainer> {
     let state = out.join(STATE);
     if arguments.resume {
-        let bytes = fs::read(&state).map_err(io(&state))?;
+        let bytes = fs::read(&state).map_err(Error::io(&state))?;
         let name = state.display().to_string();
         let mut trainer = Trainer::resume(&name, &bytes, data.clone(), device)?;
         let mut asked = recipe(arguments, trainer.recipe().clone(), data)?;
@@ -182,7 +182,7 @@ fn recipe(arguments: &Arguments, base: Recipe, data: &Dataset) -> Result<Recipe>
     let mut recipe = base;
     if let Some(path) = &arguments.config {
         let file = path.display().to_string();
-        let text = fs::read_to_string(path).map_err(io(path))?;
+        let text = fs::read_to_string(path).map_err(Error::io(path))?;
         let wrong = |problem: String| Error::Json { file: file.clone(), problem };
         let changes: Value = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
         let mut value = serde_json::to_value(&recipe).map_err(|e| wrong(e.to_string()))?;
@@ -228,7 +228,7 @@ struct Log {
 impl Log {
     /// Goes on with the file of a run at `step`: what it says of later steps is done again.
     fn open(folder: &Path, step: u64) -> Result<Self> {
-        fs::create_dir_all(folder).map_err(io(folder))?;
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
         let path = folder.join(LOSSES);
         let before = fs::read_to_string(&path).unwrap_or_default();
         let earlier = |line: &&str| {
@@ -242,7 +242,7 @@ impl Log {
     fn add(&mut self, losses: Vec<Loss>) -> Result<()> {
         let lines: String = losses.iter().map(|l| format!("{},{}\n", l.step + 1, l.mean)).collect();
         let file = fs::OpenOptions::new().append(true).open(&self.path);
-        file.and_then(|mut f| f.write_all(lines.as_bytes())).map_err(io(&self.path))?;
+        file.and_then(|mut f| f.write_all(lines.as_bytes())).map_err(Error::io(&self.path))?;
         self.losses.extend(losses);
         Ok(())
     }
@@ -291,14 +291,10 @@ fn sample(folder: &Path, checkpoint: Checkpoint) -> Result<()> {
     output::write_png(&folder.join("samples.png"), &pictures.0, pictures.1)
 }
 
-fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
-    |source| Error::Io { path: path.display().to_string(), source }
-}
-
 /// Replaces a file as a whole: whoever reads it, also after a crash, finds the old bytes or the new.
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(io(folder))?;
+        fs::create_dir_all(folder).map_err(Error::io(folder))?;
     }
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
@@ -307,5 +303,5 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         file.write_all(bytes)?;
         file.sync_all()
     });
-    written.and_then(|()| fs::rename(&partial, path)).map_err(io(path))
+    written.and_then(|()| fs::rename(&partial, path)).map_err(Error::io(path))
 }

@@ -5,6 +5,7 @@ use super::objective::Objective;
 use super::trainer::Trainer;
 use crate::checkpoint::save::File;
 use crate::error::{Error, Result};
+use crate::npy;
 
 impl Trainer {
     /// The files of a folder from which `accelerate launch train.py` does this run in Python, on as many devices as there
@@ -38,33 +39,18 @@ impl Trainer {
     fn arrays(&self) -> Result<Vec<u8>> {
         let data = self.data();
         let [channels, height, width] = data.shape;
-        let shape = format!("({}, {channels}, {height}, {width})", data.len());
         let images = match &data.pixels {
-            Pixels::Bytes(bytes) => npy("|u1", &shape, bytes.clone()),
-            Pixels::Floats(floats) => {
-                npy("<f4", &shape, floats.iter().flat_map(|v| v.to_le_bytes()).collect())
-            }
+            Pixels::Bytes(bytes) => ("|u1", bytes.clone()),
+            Pixels::Floats(floats) => ("<f4", floats.iter().flat_map(|v| v.to_le_bytes()).collect()),
         };
-        let mut entries = vec![("images.npy".to_owned(), images)];
+        let shape = [data.len(), channels, height, width];
+        let mut entries = vec![("images.npy".to_owned(), npy::encode(images.0, &shape, &images.1))];
         if let Some(labels) = &data.labels {
-            let bytes = labels.iter().flat_map(|l| l.to_le_bytes()).collect();
-            entries.push(("labels.npy".to_owned(), npy("<u4", &format!("({},)", labels.len()), bytes)));
+            let bytes: Vec<u8> = labels.iter().flat_map(|l| l.to_le_bytes()).collect();
+            entries.push(("labels.npy".to_owned(), npy::encode("<u4", &[labels.len()], &bytes)));
         }
         zip(&entries)
     }
-}
-
-/// NumPy's format 1.0.
-fn npy(dtype: &str, shape: &str, data: Vec<u8>) -> Vec<u8> {
-    let mut header =
-        format!("{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}").into_bytes();
-    header.resize((10 + header.len() + 1).next_multiple_of(64) - 10 - 1, b' ');
-    header.push(b'\n');
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((header.len() as u16).to_le_bytes());
-    bytes.extend(header);
-    bytes.extend(data);
-    bytes
 }
 
 /// A ZIP archive of stored files.

@@ -56,19 +56,15 @@ pub fn open(path: &Path, size: Option<usize>) -> Result<(Dataset, Vec<Skipped>)>
     builder.finish()
 }
 
-fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
-    |source| Error::Io { path: path.display().to_string(), source }
-}
-
 /// All files below a folder but hidden ones.
 fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder).map_err(io(folder))? {
-        let entry = entry.map_err(io(folder))?;
+    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
+        let entry = entry.map_err(Error::io(folder))?;
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
         // A link's own kind, so that a circle of links ends.
-        if entry.file_type().map_err(io(folder))?.is_dir() {
+        if entry.file_type().map_err(Error::io(folder))?.is_dir() {
             list(&entry.path(), files)?;
         } else {
             files.push(entry.path());
@@ -84,7 +80,7 @@ fn name(folder: &Path, file: &Path) -> String {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    let bytes = fs::read(path).map_err(io(path))?;
+    let bytes = fs::read(path).map_err(Error::io(path))?;
     if !bytes.starts_with(&[0x1F, 0x8B]) {
         return Ok(bytes);
     }
@@ -92,7 +88,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     flate2::read::MultiGzDecoder::new(&bytes[..])
         .take(MAX_UNPACKED)
         .read_to_end(&mut unpacked)
-        .map_err(io(path))?;
+        .map_err(Error::io(path))?;
     Ok(unpacked)
 }
 
