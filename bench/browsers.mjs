@@ -12,7 +12,7 @@ const TOLERANCE = 1e-3;
 /** For a browser to start, or a page to have its first picture: an adapter in software may take minutes over its shaders. */
 const timeout = 600_000;
 
-function launch(browser) {
+export function launch(browser) {
   return browser === 'chromium'
     ? chromium.launch({ timeout, executablePath: findChromium().browser, args: chromiumArguments, chromiumSandbox: false })
     : firefox.launch({ timeout, channel: 'moz-firefox', executablePath: findFirefox(), firefoxUserPrefs: firefoxPreferences });

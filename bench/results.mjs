@@ -26,7 +26,7 @@ function rounded({ milliseconds: m, off, ...rest }) {
 }
 
 function order({ where }) {
-  return ['chromium', 'firefox', 'native', 'cold'].indexOf(where);
+  return ['chromium', 'firefox', 'native', 'cold', 'training'].indexOf(where);
 }
 
 /** The document with new tables between its marks. */
@@ -44,8 +44,8 @@ function tables(results) {
 
 function table(results) {
   const { where, browser } = results[0];
-  const peer = where === 'native' ? 'burn' : 'ort';
-  const name = { ort: 'onnxruntime-web', burn: 'burn-wgpu' }[peer];
+  const peer = { native: 'burn', training: 'tfjs' }[where] ?? 'ort';
+  const name = { ort: 'onnxruntime-web', burn: 'burn-wgpu', tfjs: 'TensorFlow.js' }[peer];
   const lines = new Map();
   for (const result of results) {
     const id = [result.model, result.batch, result.device].join(' ');
@@ -60,6 +60,7 @@ function table(results) {
   });
   const title = {
     native: 'Natively, one evaluation, random weights:',
+    training: `In ${browser}, one step of training by a preset:`,
     cold: `From opening a page in ${browser} to the first picture (two steps), model and code cached:`,
   }[where] ?? `In ${browser}, one step of DDIM:`;
   const head = ['model', 'batch', 'on', 'Noiseball, ms', `${name}, ms`, 'ratio', 'commit'];

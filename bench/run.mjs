@@ -3,7 +3,7 @@
  * compared runs in turns, so that whatever else the machine does befalls all of it. Results replace those of the same
  * cases in bench/results.json, from which the tables of docs/benchmarks.md are made.
  *
- *     npm run bench -- --where chromium,firefox,cold,native --models pixel-faces-16 --batches 1,16 --devices gpu,cpu
+ *     npm run bench -- --where chromium,firefox,cold,training,native --models pixel-faces-16 --batches 1,16 --devices gpu,cpu
  *         --rounds 10     runs of each, of two steps, after a first that must agree with PyTorch
  *         --budget 120    seconds for one side of a case; a case too slow for that is left with fewer runs, or out
  *         --burn          natively also burn-wgpu, which takes some ten minutes to compile
@@ -12,12 +12,13 @@ import { existsSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { serve } from '../tools/build/serve.mjs';
-import { buildWasm } from '../tools/build/wasm.mjs';
+import { buildTraining, buildWasm } from '../tools/build/wasm.mjs';
 import { vulkan } from '../tools/setup/browsers.mjs';
 import { npmPackages } from '../tools/setup/npm.mjs';
 import { ask, main, root, run, SetupError, step } from '../tools/setup/shell.mjs';
 import { inBrowser, coldStarts } from './browsers.mjs';
 import { record } from './results.mjs';
+import { inTraining } from './training.mjs';
 
 const FACES = 'pixel-faces-16';
 const MODELS = [FACES, ...readdirSync(join(root, 'bench', 'models')).map((name) => basename(name, '.json'))];
@@ -28,7 +29,7 @@ const commit = ask('git', ['describe', '--always', '--dirty', '--exclude', '*'])
 await main(async () => {
   const { values } = parseArgs({
     options: {
-      where: { type: 'string', default: 'chromium,firefox,cold,native' },
+      where: { type: 'string', default: 'chromium,firefox,cold,training,native' },
       models: { type: 'string', default: MODELS.join() },
       batches: { type: 'string', default: '1,16' },
       devices: { type: 'string', default: 'gpu,cpu' },
@@ -41,15 +42,17 @@ await main(async () => {
   const [batches, rounds, budget] = [values.batches.split(',').map(Number), Number(values.rounds), Number(values.budget)];
   vulkan();
   if (where.some((place) => place !== 'native')) {
-    prepared(models);
+    if (where.some((place) => ['chromium', 'firefox', 'cold'].includes(place))) prepared(models);
     npmPackages();
     npmPackages('bench');
     await buildWasm();
+    if (where.includes('training')) await buildTraining();
     const { url, close } = await serve({ folder: root, only: ['www', 'bench'], port: 0 });
     for (const browser of ['chromium', 'firefox']) {
       if (where.includes(browser)) await inBrowser(browser, url, { models, batches, devices, rounds, budget }, keep);
     }
     if (where.includes('cold')) await coldStarts(url, FACES, { devices, rounds }, keep);
+    if (where.includes('training')) await inTraining(url, { devices, rounds, budget }, keep);
     await close();
   }
   if (where.includes('native')) {

@@ -70,6 +70,7 @@ export class Training {
   #over = false;
   #id = null; // of the kept run
   #recovered = false;
+  #started = false; // since the last time that it came back
 
   constructor() {
     /** What the newest event said: {state, step, steps, rate, left, learningRate}. */
@@ -85,6 +86,7 @@ export class Training {
 
   #follow(message) {
     this.#channel = openTrainingChannel();
+    this.#started = false;
     return new Promise((resolve, reject) => {
       const onProgress = (event) => {
         this.#take(event);
@@ -101,7 +103,7 @@ export class Training {
   #take(event) {
     const { state, step, steps, rate, left, learningRate } = event;
     if (state) this.progress = { state, step, steps, rate, left, learningRate };
-    if (event.type === 'start') this.#id = event.id;
+    if (event.type === 'start') [this.#id, this.#started] = [event.id, true];
     this.#push(event);
   }
 
@@ -112,11 +114,13 @@ export class Training {
 
   #end(error) {
     if (this.#over) return;
-    // A device that was lost comes back, as far as it was kept: once, for it may be lost again.
-    if (error.type === 'device-lost' && this.#id && !this.#recovered) {
-      this.#recovered = true;
+    // A run comes back as far as it was kept: after a lost device once, for it may be lost again; out of memory with half the
+    // pictures at a time, until there is only one.
+    const [lost, full] = [error.type === 'device-lost' && !this.#recovered, error.type === 'out-of-memory'];
+    if (this.#id && this.#started && (lost || full)) {
+      this.#recovered ||= lost;
       this.#push({ type: 'recovering', error: { type: error.type, message: error.message } });
-      this.#follow({ op: 'continue', run: this.#id }).catch(() => {}); // ends the run, which tells
+      this.#follow({ op: 'continue', run: this.#id, ...(full && { split: true }) }).catch(() => {}); // ends the run, which tells
       return;
     }
     this.#over = true;

@@ -119,6 +119,10 @@ export class TfTrainer {
     for (let t = 0, product = 1; t < 1000; t++) this.alphaBar.push((product *= 1 - Math.min(0.999, 1 - bar(t + 1) / bar(t))));
   }
 
+  setLearningRate(rate) {
+    this.optimiser.learningRate = rate;
+  }
+
   /** Trains on `images`, a Float32Array `[batch, height, width, channels]` in [-1, 1]; resolves to the loss if asked. */
   async step(images, shape, labels, read) {
     const timesteps = Array.from({ length: shape[0] }, (_, i) => Math.floor(((i + Math.random()) / shape[0]) * 1000));

@@ -210,6 +210,20 @@ impl Trainer {
         Ok(())
     }
 
+    /// Works a step's batch through in twice as many parts from the next step on, to take half the memory for activations.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] where that would divide an example.
+    pub fn split_batch(&mut self) -> Result<()> {
+        let parts = 2 * self.recipe.accumulate;
+        if !self.recipe.batch.is_multiple_of(parts) {
+            let problem = format!("a batch of {} in {parts} parts", self.recipe.batch);
+            return Err(Error::OutOfMemory { problem });
+        }
+        self.recipe.accumulate = parts;
+        Ok(())
+    }
+
     /// The examples of a step: a function of the recipe's seed, the data and the step's number alone.
     #[must_use]
     pub fn batch(&mut self, step: u64) -> Batch {

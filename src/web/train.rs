@@ -530,6 +530,15 @@ impl Training {
         self.trainer.set_learning_rate(rate).map_err(|e| thrown(&e))
     }
 
+    /// Works a batch through in twice as many parts from the next step on; how many those are.
+    ///
+    /// # Errors
+    /// `out-of-memory` where a part would be less than one example.
+    pub fn split_batch(&mut self) -> JsResult<u32> {
+        self.trainer.split_batch().map_err(|e| thrown(&e))?;
+        Ok(self.trainer.recipe().accumulate as u32)
+    }
+
     /// The learning rate of the next step.
     #[must_use]
     pub fn learning_rate(&self) -> f64 {

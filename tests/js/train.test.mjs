@@ -6,7 +6,7 @@ import { deflateRawSync } from 'node:zlib';
 import { crc32 } from 'node:zlib';
 import { ticks } from '../../www/site/train/chart.js';
 import { dataSentence, keptSentence, planSentence, runSentence, speed } from '../../www/site/train/words.js';
-import { fit } from '../../www/train/host.js';
+import { fit, TrainingHost } from '../../www/train/host.js';
 import { Losses } from '../../www/train/losses.js';
 import { sizeOf } from '../../www/train/pictures.js';
 import { Run } from '../../www/train/run.js';
@@ -266,6 +266,18 @@ test('a batch too large for the memory is split, and what cannot fit is refused 
   assert.equal(fit(engine, recipe, null, 9e9).recipe, recipe);
   assert.equal(JSON.parse(fit(engine, recipe, null, 3e9).recipe).accumulate, 4);
   assert.throws(() => fit(engine, JSON.stringify({ batch: 2 }), null, 3e9), { type: 'out-of-memory', message: /4\.0 GB.*3\.0 GB/ });
+});
+
+test('a trap of the module counts as out of memory where its allocator says so', async () => {
+  const failing = async (refused) => {
+    const posted = [];
+    const store = { list: async () => assert.fail('unreachable') };
+    const host = new TrainingHost({ start: async () => ({ refused_bytes: () => refused }), scope: {}, openStore: async () => store, post: (m) => posted.push(m) });
+    await host.handle({ id: 1, op: 'runs' });
+    return posted[0].error;
+  };
+  assert.deepEqual(await failing(5e6), { type: 'out-of-memory', message: 'memory ran out: another 5 MB could not be had', fatal: true });
+  assert.equal((await failing(0)).type, 'device-lost');
 });
 
 test('a picture’s size is read from its first bytes', () => {

@@ -81,6 +81,27 @@ test('a lost device brings the run back from its kept state, once', async () => 
   assert.ok(workers.every(({ gone }) => gone));
 });
 
+test('out of memory, the run comes back with half the pictures at a time, until that cannot be', async () => {
+  const full = { error: { type: 'out-of-memory', message: 'memory ran out', fatal: true } };
+  const continued = [];
+  installWorker(({ op, split }, post) => {
+    if (op === 'begin') post({ progress: start(0) });
+    if (op === 'continue') {
+      continued.push(split);
+      if (continued.length === 3) return post({ error: { ...full.error, fatal: false } });
+      post({ progress: { type: 'split', accumulate: 2 ** continued.length } });
+      post({ progress: start(0) });
+    }
+    post(full);
+  });
+  const seen = [];
+  for await (const { type, accumulate, error } of await Training.open({ op: 'begin' })) seen.push([type, accumulate ?? error?.type]);
+  const once = (parts) => [['recovering', 'out-of-memory'], ['split', parts], ['start', undefined]];
+  const begun = [['start', undefined]];
+  assert.deepEqual(seen, [...begun, ...once(2), ...once(4), ['recovering', 'out-of-memory'], ['failed', 'out-of-memory']]);
+  assert.deepEqual(continued, [true, true, true]);
+});
+
 test('what cannot start rejects, and starts no second run', async () => {
   installWorker((message, post) => post({ error: { type: 'out-of-memory', message: 'too large', fatal: false } }));
   await assert.rejects(Training.open({ op: 'begin' }), { type: 'out-of-memory' });

@@ -15,9 +15,9 @@ const TARGET = 'wasm32-unknown-unknown';
 
 /**
  * The sampling module's crate is compiled for speed, but functions are copied into their callers only where that makes code
- * smaller: what the kernels need copied says so itself.
+ * smaller, and loops written out only where their length is known: what the kernels need copied or written out says so itself.
  */
-const SMALL = ['--', '-C', 'llvm-args=-inline-threshold=5'];
+const SMALL = ['--', '-C', 'llvm-args=-inline-threshold=3 -unroll-runtime=false -unroll-allow-partial=false'];
 
 /** Brings www/pkg up to date. Arguments go to cargo. */
 export async function buildWasm(cargoArguments = []) {

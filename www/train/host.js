@@ -50,10 +50,18 @@ export class TrainingHost {
       const result = await operation(message, { signal: controller.signal, progress });
       if (id !== undefined) this.#post({ id, result }, buffersOf(result));
     } catch (error) {
-      this.#post({ id, error: describeError(error) });
+      this.#post({ id, error: await this.#describe(error) });
     } finally {
       this.#calls.delete(id);
     }
+  }
+
+  /** A trap does not say that it was memory that ran out; the module's allocator does. */
+  async #describe(error) {
+    const described = describeError(error);
+    const engine = described.fatal ? await this.#start().catch(() => null) : null;
+    const bytes = engine?.refused_bytes() ?? 0;
+    return bytes > 0 ? { type: 'out-of-memory', message: `memory ran out: another ${Math.ceil(bytes / 1e6)} MB could not be had`, fatal: true } : described;
   }
 
   #operations = {
@@ -164,7 +172,8 @@ export class TrainingHost {
     return engine.Training.fine_tune(checkpoint.files, checkpoint.weights, recipe, data, device);
   }
 
-  async #continue({ run: id, device }, { progress }) {
+  /** `split`: with twice the parts to a batch, because memory ran out. */
+  async #continue({ run: id, device, split: smaller }, { progress }) {
     const engine = await this.#start();
     await this.#close();
     const folder = await (await this.#openStore()).get(id);
@@ -177,6 +186,7 @@ export class TrainingHost {
         try {
           const [chosen] = await devicesFor(device ?? facts.device.kind, this.#scope);
           const training = await engine.Training.resume(`the run '${facts.name}'`, state, parts.train, chosen.kind);
+          if (smaller) progress({ type: 'split', accumulate: training.split_batch() });
           const film = facts.film.map((frame, i) => ({ ...frame, pictures: new Uint8ClampedArray(frames[i].buffer) }));
           const { name, data: described, heldOut, losses, recent } = facts;
           data.free();

@@ -170,7 +170,11 @@ export class Run {
     const { steps } = this.#training.facts();
     const began = this.#clock();
     let { step } = this.#training.facts();
-    if (step === 0 && this.#film.length === 0) await this.#frame();
+    if (step === 0 && this.#film.length === 0) {
+      await this.#frame();
+      // So that there is a state to go back to, or to go on from, whatever happens first.
+      await this.#save();
+    }
     for (let i = 0; i < BURST_STEPS && step < steps && (i === 0 || this.#clock() - began < BURST); i++, step++) this.#training.step();
     await this.#read(step);
     if (step >= steps) this.#state = 'ended';

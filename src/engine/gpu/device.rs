@@ -112,8 +112,9 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Gpu {
     /// The device of the adapter that the graphics API prefers for speed.
     ///
-    /// No optional feature is asked for, and of the limits only the size of buffers, as large as the adapter has it: what
-    /// will be run is not known yet, a device can be asked but once, and a larger size costs nothing until it is used.
+    /// Of the optional features shader-f16 is asked for where the adapter has it, and of the limits only the size of buffers,
+    /// as large as the adapter has it: what will be run is not known yet, a device can be asked but once, and a larger size
+    /// costs nothing until it is used.
     ///
     /// # Errors
     /// [`Error::NoAdapter`] where no adapter answers, or none makes a device.
@@ -149,7 +150,7 @@ impl Gpu {
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("noiseball"),
-                required_features: adapter.features() & wanted,
+                required_features: adapter.features() & (wanted | wgpu::Features::SHADER_F16),
                 required_limits: limits.clone(),
                 ..wgpu::DeviceDescriptor::default()
             })
@@ -305,7 +306,8 @@ impl Gpu {
         let mut pipelines = lock(&self.shared.pipelines);
         let make = || {
             self.shared.counts.pipelines.fetch_add(1, Ordering::Relaxed);
-            self.compile(kernel.entry(), &kernel.source(), &self.layouts().pipeline)
+            let f16 = self.device().features().contains(wgpu::Features::SHADER_F16);
+            self.compile(kernel.entry(), &kernel.source(f16), &self.layouts().pipeline)
         };
         pipelines.entry(kernel).or_insert_with(make).clone()
     }

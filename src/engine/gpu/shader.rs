@@ -51,6 +51,7 @@ const BINDINGS: &str = wgsl!("../kernels/bindings.wgsl");
 const LANES_1: &str = wgsl!("../kernels/lanes1.wgsl");
 const LANES_4: &str = wgsl!("../kernels/lanes4.wgsl");
 const WEIGHTS_16: &str = wgsl!("../kernels/weights16.wgsl");
+const WEIGHTS_16F: &str = wgsl!("../kernels/weights16f.wgsl");
 const WEIGHTS_32: &str = wgsl!("../kernels/weights32.wgsl");
 const ACTIVATION: &str = wgsl!("../kernels/activation.wgsl");
 const LOAD: &str = wgsl!("../kernels/load.wgsl");
@@ -161,9 +162,10 @@ impl Kernel {
         }
     }
 
-    /// The shader in WGSL.
-    pub(super) fn source(self) -> String {
-        let mut text = format!("const THREADS = {THREADS}u;\n");
+    /// The shader in WGSL. `f16` is whether the device has shader-f16.
+    pub(super) fn source(self, f16: bool) -> String {
+        let f16 = f16 && matches!(self, Kernel::Gemm { half_weights: true, .. });
+        let mut text = format!("{}const THREADS = {THREADS}u;\n", if f16 { "enable f16;\n" } else { "" });
         let mut number = |name: &str, value: u32| {
             let _ = writeln!(text, "const {name} = {value}u;");
         };
@@ -186,11 +188,12 @@ impl Kernel {
                 number("NORMS", norms);
                 number("SCALING", scaling as u32);
                 number("ACTIVATION", activation);
-                if half_weights {
-                    (&[WEIGHTS_16, ACTIVATION, LOAD, GEMM], lanes4, Some(vectors))
-                } else {
-                    (&[WEIGHTS_32, ACTIVATION, LOAD, GEMM], lanes4, Some(vectors))
-                }
+                let files: &[_] = match (half_weights, f16) {
+                    (true, true) => &[WEIGHTS_16F, ACTIVATION, LOAD, GEMM],
+                    (true, false) => &[WEIGHTS_16, ACTIVATION, LOAD, GEMM],
+                    (false, _) => &[WEIGHTS_32, ACTIVATION, LOAD, GEMM],
+                };
+                (files, lanes4, Some(vectors))
             }
             Kernel::Norm => {
                 for name in ["SCALING", "ACTIVATION"] {
@@ -247,7 +250,7 @@ mod tests {
         assert_eq!(len, strip(text, &mut []));
     }
 
-    /// Every variant must be valid WGSL by naga's reading, need no feature, and fit in the memory that every adapter has.
+    /// Every variant must be valid WGSL by naga's reading, need no feature but shader-f16, and that only where it says so.
     #[test]
     fn every_variant_is_valid() {
         let mut kernels = vec![Kernel::Norm];
@@ -281,7 +284,9 @@ mod tests {
                 kernels.push(Kernel::Attention { head, lanes4, queries });
             }
         }
-        let sources = kernels.into_iter().map(|k| (format!("{k:?}"), k.source(), k.entry()));
+        let sources = kernels
+            .into_iter()
+            .flat_map(|k| [false, true].map(|f16| (format!("{k:?}, {f16}"), k.source(f16), k.entry())));
         let peak = crate::engine::gpu::profile::PEAK;
         let others = [("combine", COMBINE, "main"), ("peak", peak, "multiply_add"), ("peak", peak, "copy")]
             .map(|(name, source, entry)| (name.to_owned(), source.to_owned(), entry));
@@ -289,12 +294,11 @@ mod tests {
             let fail = |e: String| -> ! { panic!("{kernel}: {e}") };
             let module =
                 naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| fail(e.emit_to_string(&source)));
-            naga::valid::Validator::new(
-                naga::valid::ValidationFlags::all(),
-                naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32,
-            )
-            .validate(&module)
-            .unwrap_or_else(|e| fail(e.emit_to_string(&source)));
+            let mut needed = naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+            needed.set(naga::valid::Capabilities::SHADER_FLOAT16, source.starts_with("enable f16;"));
+            naga::valid::Validator::new(naga::valid::ValidationFlags::all(), needed)
+                .validate(&module)
+                .unwrap_or_else(|e| fail(e.emit_to_string(&source)));
             assert!(module.entry_points.iter().any(|e| e.name == entry));
         }
     }

@@ -93,7 +93,7 @@ export class RunPanel {
       if (problem) this.#notKept(problem);
     },
     'not-kept': ({ problem }) => this.#notKept(problem),
-    recovering: ({ error }) => tell('The device was lost.', `${error.message}. The run goes on by itself from its last state`),
+    recovering: ({ error }) => tell(error.type === 'out-of-memory' ? 'Memory ran out.' : 'The device was lost.', `${error.message}. The run goes on by itself from its last state`),
     split: ({ accumulate }) => tell('The batch is worked through in parts.', `A step’s pictures are taken in ${accumulate} parts, to fit this device’s memory. The result is the same`),
     failed: ({ error, wentBack, losses, step }) => {
       if (losses) {
