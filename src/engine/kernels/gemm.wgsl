@@ -184,12 +184,9 @@ fn put(tile: u32, thread: u32, first_sample: u32) {
                 v = loaded4(v, pixel.sample, local, k - tap * channels);
             }
         } else {
-            v = vec4f(
-                window1(pixel, local, k),
-                window1(pixel, local, k + 1u),
-                window1(pixel, local, k + 2u),
-                window1(pixel, local, k + 3u),
-            );
+            for (var c = 0u; c < 4u; c++) {
+                v[c] = window1(pixel, local, k + c);
+            }
         }
         inputs[(thread / TILE_K4 + i * INPUT_STEP) * INPUT_ROW + thread % TILE_K4] = v;
     }
@@ -223,6 +220,7 @@ fn multiply(down: u32, across: u32) {
 }
 
 fn row4(at: u32, count: u32) -> vec4f {
+    if LANE == 4u { return vec4f(rows[at], rows[at + 1u], rows[at + 2u], rows[at + 3u]); }
     var v = vec4f(rows[at], 0.0, 0.0, 0.0);
     if count > 1u { v.y = rows[at + 1u]; }
     if count > 2u { v.z = rows[at + 2u]; }
@@ -338,13 +336,14 @@ fn main(
     let column4 = tile_n * TILE_N4 + thread % TILE_N4;
     let start = group.z * p.slice_tiles;
     let end = min(start + p.slice_tiles, (p.depth + TILE_K - 1u) / TILE_K);
-    fetch(start, thread, column4);
-    for (var tile = start; tile < end; tile++) {
+    // A tile is multiplied while the next is on its way. Each part stands here once: compilers copy functions to where they
+    // are called.
+    for (var tile = start; tile <= end; tile++) {
+        if tile < end { fetch(tile, thread, column4); }
+        if tile > start { multiply(down, across); }
         workgroupBarrier();
-        put(tile, thread, first_sample);
+        if tile < end { put(tile, thread, first_sample); }
         workgroupBarrier();
-        if tile + 1u < end { fetch(tile + 1u, thread, column4); }
-        multiply(down, across);
     }
     if p.slices == 1u {
         finish(first, tile_n, thread);
