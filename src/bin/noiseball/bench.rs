@@ -1,6 +1,5 @@
 //! `noiseball bench`: how long one evaluation of a network takes, by device, or by kernel.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,8 @@ use noiseball::rng::{Generator, Normals as _};
 use noiseball::{Error, Result};
 use pollster::block_on;
 use serde_json::{Value, json};
+
+use crate::output;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -51,8 +52,7 @@ enum Name {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let path = arguments.config.display().to_string();
-    let bytes =
-        std::fs::read(&arguments.config).map_err(|source| Error::Io { path: path.clone(), source })?;
+    let bytes = std::fs::read(&arguments.config).map_err(Error::io(&arguments.config))?;
     let (config, _) = UNet2DConfig::parse(&path, &parse_object(&path, &bytes)?)?;
     let [height, width] = config.sample_size.unwrap_or([32, 32]);
     let case = Case {
@@ -61,9 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         config,
     };
     let report = if arguments.profile { profile(&case, arguments.runs)? } else { compare(&case, arguments)? };
-    std::io::stdout()
-        .write_all(report.as_bytes())
-        .map_err(|source| Error::Io { path: "standard output".to_owned(), source })
+    output::print(&report)
 }
 
 /// A network and what it is evaluated on.

@@ -1,12 +1,12 @@
 //! `noiseball inspect`.
 
-use std::io::Write as _;
-
 use noiseball::engine::Plan;
 use noiseball::engine::gpu::{Layout, Lowered};
 use noiseball::engine::parameters::Storage;
 use noiseball::model::Architecture;
-use noiseball::{Checkpoint, Error, Result};
+use noiseball::{Checkpoint, Result};
+
+use crate::output;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -25,11 +25,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.plan {
         report += &plan(&architecture)?;
     }
-    match std::io::stdout().write_all(report.as_bytes()) {
-        // `| head` has seen enough.
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        done => done.map_err(|source| Error::Io { path: "standard output".to_owned(), source }),
-    }
+    output::print(&report)
 }
 
 fn report(a: &Architecture, unknown_weights: &[String]) -> String {

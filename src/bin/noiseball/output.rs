@@ -1,11 +1,20 @@
-//! Files that a run leaves: a PNG of all pictures side by side, and NumPy's format for the numbers.
+//! What a command leaves: a report, a PNG of all pictures side by side, and NumPy's format for the numbers.
 
 use std::fs;
-use std::io::BufWriter;
+use std::io::{BufWriter, ErrorKind, Write as _};
 use std::path::Path;
 
 use noiseball::picture::to_rgba;
 use noiseball::{Error, Result, npy};
+
+/// Writes a report to standard output.
+pub(crate) fn print(report: &str) -> Result<()> {
+    match std::io::stdout().write_all(report.as_bytes()) {
+        // `| head` has seen enough.
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+        done => done.map_err(Error::io(Path::new("standard output"))),
+    }
+}
 
 /// The pictures in rows, as nearly square as their number allows.
 pub(crate) fn write_png(path: &Path, x: &[f32], shape: [usize; 4]) -> Result<()> {
