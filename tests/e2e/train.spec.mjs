@@ -67,7 +67,8 @@ test('digits are learned: the loss falls, the filmstrip grows, the page never fr
   await expect(status(page)).toHaveText('Done: 60 steps.');
   const [, end, start] = (await page.locator('#loss-chart').getAttribute('aria-label')).match(/^Loss: ([\d.]+) after 60 steps, from ([\d.]+) at the start$/);
   expect(Number(end)).toBeLessThan(0.8 * Number(start));
-  expect(await page.locator('#film canvas').count()).toBeGreaterThan(8);
+  // One at the start, and one after each burst of at most ten steps.
+  expect(await page.locator('#film canvas').count()).toBeGreaterThanOrEqual(7);
   await expect(page.locator('#film canvas').last()).toHaveAttribute('aria-label', '10 pictures after 60 steps');
   await expect(page.locator('#train-notice')).toBeHidden();
   // On an unhurried machine none is over 50 ms; here others compute beside it.
