@@ -599,7 +599,7 @@ impl Training {
     /// # Errors
     /// As [`Self::held_out`].
     pub async fn bound(&self, data: &Data) -> JsResult<JsValue> {
-        const EVALUATIONS: usize = 1 << 14;
+        const EVALUATIONS: usize = 1 << 16;
         if !matches!(self.trainer.recipe().objective, Objective::Bound | Objective::Binomial) {
             return Ok(JsValue::UNDEFINED);
         }
