@@ -1,11 +1,6 @@
 //! The lineage's objectives, each in short on data whose answer is known.
 #![cfg(feature = "burn")]
 
-#[path = "../examples/lineage/recipes.rs"]
-mod recipes;
-#[path = "../examples/lineage/samplers.rs"]
-mod samplers;
-
 use std::sync::Arc;
 
 use burn::tensor::Device;
@@ -16,7 +11,7 @@ use pollster::block_on;
 use serde_json::json;
 
 fn short(name: &str, steps: u64) -> (Arc<Dataset>, Recipe) {
-    let (toy, mut recipe) = recipes::recipe(name).unwrap();
+    let (toy, mut recipe) = Recipe::lineage(name).unwrap();
     recipe.steps = steps;
     recipe.batch = 128;
     recipe.optimiser.warmup = steps / 20;
@@ -99,7 +94,7 @@ fn every_objective_samples_the_data() {
     for objective in ["bound", "score", "ddpm", "edm", "flow"] {
         let trainer = trained(&format!("two-gaussians-{objective}"), 400);
         let mut network = block_on(trainer.averaged()).unwrap();
-        let points = samplers::sample(&mut network, trainer.recipe().objective, 1000, 1).unwrap();
+        let points = block_on(network.sample([1000, 2, 1, 1], 1)).unwrap();
         let counts = Toy::TwoGaussians.histogram(&points);
         let across = points.chunks_exact(2).map(|p| f64::from(p[1]).powi(2)).sum::<f64>() / 1000.0;
         assert!(counts.iter().all(|c| *c > 400), "{objective}: {counts:?}");
@@ -107,10 +102,76 @@ fn every_objective_samples_the_data() {
     }
 }
 
+/// Samples of bits are bits, more of them heartbeats than before training, and the bound says so.
+#[test]
+fn heartbeats_are_learned_and_sampled() {
+    let (data, mut recipe) = short("heartbeat-binomial", 150);
+    recipe.scheduler.insert("num_train_timesteps".to_owned(), json!(50));
+    let mut trainer = Trainer::new(recipe, data, &Device::flex()).unwrap();
+    let held_out = Toy::Heartbeat.dataset(500, 1);
+    let measure = |trainer: &Trainer| {
+        let bits = block_on(block_on(trainer.averaged()).unwrap().sample([200, 20, 1, 1], 1)).unwrap();
+        assert!(bits.iter().all(|b| b.abs() == 1.0));
+        let beats = |s: &&[f32]| (0..5).any(|phase| (0..20).all(|i| (s[i] > 0.0) == (i % 5 == phase)));
+        (bits.chunks(20).filter(beats).count(), block_on(trainer.bound(&held_out, 4)).unwrap())
+    };
+    let (few, before) = measure(&trainer);
+    (0..150).for_each(|_| trainer.step().unwrap());
+    let (many, after) = measure(&trainer);
+    assert!(few < 10 && many > 100, "{few} to {many} heartbeats of 200");
+    assert!(
+        before.bits < -15.0 && after.bits > -5.0 && after.bits < -5f64.log2() + 3.0 * after.error,
+        "{before:?} to {after:?}"
+    );
+}
+
+/// The bound over all timesteps is that of the loss, whatever the data's length is to the number of timesteps.
+#[test]
+fn the_bound_counts_every_timestep_alike() {
+    let trainer = trained("two-gaussians-bound", 200);
+    let bound =
+        |count, passes| block_on(trainer.bound(&Toy::TwoGaussians.dataset(count, 1), passes)).unwrap();
+    let (short, long) = (bound(100, 195), bound(5000, 3));
+    assert!((short.bits - long.bits).abs() < 4.0 * short.error.hypot(long.error), "{short:?} {long:?}");
+    // The entropy of two Gaussians that hardly overlap.
+    let truth = -(1.0 + (std::f64::consts::TAU * std::f64::consts::E * 0.3f64.powi(2)).log2());
+    assert!(long.bits < truth + 3.0 * long.error && long.bits > truth - 1.5, "{long:?}, not {truth}");
+}
+
+/// The forward process ends in noise: nothing is left of points but N(0, 1), and of bits but even ones.
+#[test]
+fn data_become_noise() {
+    for (name, left) in
+        [("two-gaussians-bound", 0.2), ("two-gaussians-flow", 0.01), ("heartbeat-binomial", 0.01)]
+    {
+        let (data, recipe) = short(name, 1);
+        let (_, schedule) = recipe.check(&data).unwrap();
+        let len = data.image_len();
+        let mut noise = vec![0.0; 2000 * len];
+        noiseball::rng::Normals::normals(
+            &mut noiseball::rng::Generator::philox(3).unwrap(),
+            0,
+            2000,
+            &mut noise,
+        );
+        let correlation = |timestep| {
+            let mut x = vec![0.0; 2000 * len];
+            x.chunks_mut(len).enumerate().for_each(|(i, item)| data.image(i, false, item));
+            let clean = x.clone();
+            recipe.objective.diffuse(&schedule, timestep, &mut x, &noise);
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+            dot(&x, &clean) / (dot(&x, &x) * dot(&clean, &clean)).sqrt()
+        };
+        let (first, last) = (correlation(0), correlation(schedule.train_timesteps() - 1));
+        assert!(first > 0.99 && last.abs() < left + 0.05, "{name}: {first} to {last}");
+    }
+}
+
 /// The bound learns β: a resumed run, whose learned β and averages are in its state, ends in the same bytes.
 #[test]
 fn resumed_runs_of_points_and_bits_end_in_the_same_bytes() {
-    for (name, class) in [("ring-bound", "MLP"), ("ring-bound", "RBFNetwork"), ("heartbeat", "MLP")] {
+    for (name, class) in [("ring-bound", "MLP"), ("ring-bound", "RBFNetwork"), ("heartbeat-binomial", "MLP")]
+    {
         let (data, mut recipe) = short(name, 6);
         recipe.unet.insert("_class_name".to_owned(), json!(class));
         let new = || Trainer::new(recipe.clone(), data.clone(), &Device::flex()).unwrap();
@@ -167,6 +228,10 @@ fn recipes_that_make_no_sense_are_refused() {
         recipe.check(&data).is_err()
     };
     assert!(refused("ring-bound", |r| r.objective = Objective::Simple));
+    assert!(refused("ring-ddpm", |r| r.objective = Objective::Binomial));
+    for name in ["heartbeat-bound", "ring-binomial", "ring", "spiral-ddpm"] {
+        assert_eq!(Recipe::lineage(name).unwrap_err().kind(), "invalid-option");
+    }
     assert!(refused("ring-ddpm", |r| r.objective = Objective::Bound));
     assert!(
         refused("ring-score", |r| r.objective = Objective::ScoreMatching { sigma_min: 1.0, sigma_max: 0.1 })
@@ -174,7 +239,7 @@ fn recipes_that_make_no_sense_are_refused() {
     assert!(
         refused("ring-edm", |r| r.objective = Objective::Edm { sigma_data: 0.0, mean: 0.0, deviation: 1.0 })
     );
-    assert!(refused("heartbeat", |r| {
+    assert!(refused("heartbeat-binomial", |r| {
         r.scheduler.insert("num_train_timesteps".to_owned(), json!(1));
     }));
     assert!(refused("ring-ddpm", |r| {

@@ -98,6 +98,86 @@ async fn on_the_cpu_the_loss_falls_and_a_resumed_run_is_the_same() {
     );
 }
 
+/// A lineage recipe of a few steps and a small network.
+fn short(name: &str, data: &train::Data, steps: u32) -> String {
+    let text = train::preset(name, data, Some(steps)).unwrap();
+    let mut recipe: serde_json::Value = serde_json::from_str(&text).unwrap();
+    recipe["batch"] = 64.into();
+    recipe["unet"]["width"] = 32.into();
+    recipe["unet"]["layers"] = 2.into();
+    recipe.to_string()
+}
+
+#[wasm_bindgen_test]
+async fn points_are_diffused_learned_sampled_and_resumed() {
+    web::start();
+    let data = train::Data::toy("swiss-roll", 2000).unwrap();
+    assert_eq!(field(&data.info().unwrap(), "kind"), "points");
+    let recipe = short("swiss-roll-bound", &data, 120);
+    assert!(field(&train::plan(&recipe, &data).unwrap(), "parameters").as_f64().unwrap() > 1000.0);
+    let clean = data.diffused("", &[0, 1], None, 0).unwrap();
+    let noisy = data.diffused(&recipe, &[0, 1], Some(39), 0).unwrap();
+    assert_eq!((numbers(&clean, "values").len(), field(&clean, "sigma")), (4, 0.0.into()));
+    assert!(field(&noisy, "alpha").as_f64().unwrap() < 0.3);
+    assert_ne!(numbers(&clean, "values"), numbers(&noisy, "values"));
+
+    let parts = data.split(20);
+    let create = || train::Training::create(recipe.clone(), &parts[0], "cpu".to_owned());
+    let mut training = create().await.unwrap();
+    let bits = async |training: &train::Training| {
+        let bound = training.bound(&parts[1]).await.unwrap();
+        assert!(field(&bound, "error").as_f64().unwrap() > 0.0);
+        field(&bound, "bits").as_f64().unwrap()
+    };
+    let before = bits(&training).await;
+    for _ in 0..100 {
+        training.step().unwrap();
+    }
+    training.losses().await.unwrap();
+    let after = bits(&training).await;
+    console_log!("K {before} to {after} bits");
+    assert!(after > before + 5.0);
+
+    let points = training.sample(50, 7).await.unwrap().to_vec();
+    assert_eq!(points, training.sample(50, 7).await.unwrap().to_vec());
+    assert!(points.len() == 100 && points.iter().all(|v| v.abs() < 10.0));
+    let state = training.save().await.unwrap().to_vec();
+    let mut resumed =
+        train::Training::resume("state".to_owned(), state, &parts[0], "cpu".to_owned()).await.unwrap();
+    for run in [&mut training, &mut resumed] {
+        run.step().unwrap();
+    }
+    assert!(training.save().await.unwrap().to_vec() == resumed.save().await.unwrap().to_vec());
+
+    // It is no model of diffusers, and says so.
+    let files = training.files().await.unwrap();
+    assert_eq!(Array::from(&files.get(0)).get(0), "weights.safetensors");
+    assert!(training.card("Points.", 0.0, vec![0.5]).contains("not a diffusers folder"));
+    assert_eq!(kind(training.model().await), "unsupported-architecture");
+}
+
+#[wasm_bindgen_test]
+async fn bits_are_learned_and_sampled() {
+    web::start();
+    let data = train::Data::toy("heartbeat", 500).unwrap();
+    assert_eq!(field(&data.info().unwrap(), "kind"), "bits");
+    let recipe = short("heartbeat-binomial", &data, 10)
+        .replace("\"num_train_timesteps\":2000", "\"num_train_timesteps\":40");
+    let mut training = train::Training::create(recipe.clone(), &data, "cpu".to_owned()).await.unwrap();
+    training.step().unwrap();
+    let bits = training.sample(3, 7).await.unwrap().to_vec();
+    assert!(bits.len() == 60 && bits.iter().all(|b| b.abs() == 1.0));
+    assert!(field(&training.bound(&data).await.unwrap(), "bits").as_f64().unwrap() < -2.0);
+    let flipped = numbers(&data.diffused(&recipe, &[0, 1, 2], Some(39), 0).unwrap(), "values");
+    assert!(flipped.iter().all(|b| b.abs() == 1.0));
+    assert_eq!(kind(train::Data::toy("spiral", 500)), "invalid-option");
+    assert_eq!(kind(train::preset("ring-binomial", &data, None)), "invalid-option");
+    // Points have no chances of bits.
+    let points = train::Data::toy("ring", 500).unwrap();
+    let wrong = short("ring-ddpm", &points, 10).replace("\"simple\"", "\"binomial\"");
+    assert_eq!(kind(train::plan(&wrong, &points)), "invalid-option");
+}
+
 #[wasm_bindgen_test]
 async fn on_webgpu_the_steps_are_the_cpus() {
     let data = data();
@@ -162,7 +242,8 @@ fn pictures_become_grey_and_noise_is_shown() {
     web::start();
     let mut pictures = train::Pictures::new(Some(8)).unwrap();
     pictures.add("a", 8, 8, [255, 0, 0, 255].repeat(64));
-    assert!(pictures.add_array(b"\x93NUMPY\x01\x00", None).is_some());
+    let bad = Array::of2(&"bad.npy".into(), &Uint8Array::from(&b"\x93NUMPY\x01\x00"[..]).into());
+    assert_eq!(pictures.add_arrays(Array::of1(&bad.into()), true).length(), 1);
     let data = pictures.finish(true).unwrap();
     let shown = |timestep| {
         data.noised(&train::preset("tiny", &data, None).unwrap(), &[0], timestep, 1, false).unwrap()

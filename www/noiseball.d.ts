@@ -122,6 +122,15 @@ export interface PrepareOptions {
 /** A recipe as JSON text or as an object: see docs/training.md. */
 export type Recipe = string | object;
 
+/** The data sets that come with the package: pictures, then points of the plane, then bits. */
+export type BundledData = 'digits' | 'faces' | 'kanji' | 'swiss-roll' | 'moons' | 'two-gaussians' | 'ring' | 'grid' | 'heartbeat';
+
+/**
+ * Networks of three sizes for pictures. For points a data set's name with an objective (`bound`, `score`, `ddpm`, `edm`, `flow`),
+ * such as 'swiss-roll-bound'; for bits 'heartbeat-binomial'.
+ */
+export type Preset = 'tiny' | 'small' | 'medium' | (string & {});
+
 export interface TrainingPlan {
   recipe: string;
   /** How many weights. */
@@ -143,24 +152,33 @@ export interface TrainingData {
     /** The classes' names and numbers of pictures; empty without classes. */
     names: string[];
     counts: number[];
+    /** Points are two numbers (`channels`), bits -1 or 1; both are pictures of one pixel to the rest of the engine. */
+    kind: 'pictures' | 'points' | 'bits';
   };
   /** The first 200 of what was left out, and why. */
   readonly skipped: { name: string; why: string }[];
   readonly skippedCount: number;
   /** Where a bundled set is from; null for files. */
-  readonly about: { name: string; about: string; licence: string; source: string } | null;
+  readonly about: { name: string; about: string; licence: string; source: string; toy?: string } | null;
   /** Whether its worker has gone, and it with it. */
   readonly lost: boolean;
   /** The recipe of a preset, or a recipe checked, and what it takes. */
-  plan(options?: { preset?: 'tiny' | 'small' | 'medium'; recipe?: Recipe; steps?: number }): Promise<TrainingPlan>;
-  /** Pictures after a timestep of the forward process (null: clean), as RGBA `[batch, height, width, 4]`, and the noise's share. */
-  show(options: { indices: number[]; recipe?: Recipe; timestep?: number | null; seed?: number; flip?: boolean }): Promise<{
-    pictures: Uint8ClampedArray;
-    noise: number;
-    batch: number;
-    width: number;
-    height: number;
-  }>;
+  plan(options?: { preset?: Preset; recipe?: Recipe; steps?: number }): Promise<TrainingPlan>;
+  /**
+   * Items after a timestep of the recipe's forward process (null: clean). Pictures are RGBA `[batch, height, width, 4]`, with the
+   * noise's share of their variance; points and bits numbers `[batch, channels]`, with the level: `alpha x0 + sigma epsilon`, and for
+   * bits a mean of `alpha x0`.
+   */
+  show(options: {
+    indices: number[];
+    recipe?: Recipe;
+    timestep?: number | null;
+    seed?: number;
+    flip?: boolean;
+  }): Promise<
+    | { pictures: Uint8ClampedArray; noise: number; batch: number; width: number; height: number }
+    | { values: Float32Array; alpha: number; sigma: number; batch: number; channels: number }
+  >;
   /** Takes a few steps and throws them away. */
   measure(options: { recipe: Recipe; device?: Device; signal?: AbortSignal }): Promise<{
     secondsPerStep: number;
@@ -173,8 +191,8 @@ export interface TrainingData {
 
 export interface TrainOptions {
   data: TrainingData;
-  /** 'tiny' by default. */
-  preset?: 'tiny' | 'small' | 'medium';
+  /** By default 'tiny' for pictures, for points and bits the first of their objectives: 'swiss-roll-bound', 'moons-ddpm'. */
+  preset?: Preset;
   /** Stretches a preset to another length. */
   steps?: number;
   /** Instead of a preset. */
@@ -198,11 +216,17 @@ export interface TrainingProgress {
   learningRate: number;
 }
 
+/** The same noise sampled: pictures, or points or bits. */
+export type TrainingFrame =
+  | { step: number; batch: number; width: number; height: number; pictures: Uint8ClampedArray }
+  | { step: number; batch: number; channels: number; values: Float32Array };
+
 export type TrainingEvent =
   | ({ type: 'start' | 'state'; saved: number; kept: boolean; id: string | null } & TrainingProgress)
   | ({ type: 'steps'; points: { step: number; count: number; sum: number; bands: { count: number; sum: number }[] }[] } & TrainingProgress)
-  | { type: 'frame'; frame: { step: number; batch: number; width: number; height: number; pictures: Uint8ClampedArray } }
-  | { type: 'held-out'; step: number; loss: number }
+  | { type: 'frame'; frame: TrainingFrame }
+  /** `bound` is K in bits and its standard error, where the objective is the bound of 2015. */
+  | { type: 'held-out'; step: number; loss: number; bound?: { step: number; bits: number; error: number } }
   | { type: 'saved'; step: number; kept: boolean; problem: string | null; bytes: number }
   | { type: 'not-kept'; problem: string }
   | { type: 'split'; accumulate: number }
@@ -219,9 +243,12 @@ export interface Training extends AsyncIterable<TrainingEvent> {
   stop(): Promise<void>;
   /** The peak rate, above 0 and at most 1, from the next step on. */
   setLearningRate(rate: number): Promise<void>;
-  /** The averaged weights of now, for `Noiseball.load`. */
+  /** The averaged weights of now, for `Noiseball.load`; of points and bits it rejects with type 'unsupported-architecture'. */
   source(name: string): Promise<Source>;
-  /** A ZIP archive of a diffusers folder (layout A): averaged weights, model card, recipe, losses. */
+  /**
+   * A ZIP archive of a diffusers folder (layout A): averaged weights, model card, recipe, losses. Of points and bits, which diffusers
+   * has no network for, the weights are one safetensors file, with samples as CSV beside it.
+   */
   export(): Promise<Blob>;
   /** The run's whole state, for browsers that keep none. */
   state(): Promise<Blob>;
@@ -273,10 +300,10 @@ export class Noiseball {
   static load(source: Source, options?: LoadOptions): Promise<Noiseball>;
 
   /**
-   * Reads pictures to train on: files as `load` takes them (PNG, JPEG, WebP, GIF with every frame, NPY, IDX, or a ZIP of such), or a
-   * set that comes with the package. Folders within are classes. Loads the training module, some 3 MB.
+   * Reads pictures to train on: files as `load` takes them (PNG, JPEG, WebP, GIF with every frame, NPY, NPZ, IDX, or a ZIP of such), or a
+   * set that comes with the package. Folders within are classes; an array of one number an image has its classes. Loads the training module, some 3 MB.
    */
-  static prepare(source: Source | 'digits' | 'faces', options?: PrepareOptions): Promise<TrainingData>;
+  static prepare(source: Source | BundledData, options?: PrepareOptions): Promise<TrainingData>;
 
   /** Starts to train. One run at a time: the one before is closed. */
   static train(options: TrainOptions): Promise<Training>;

@@ -118,7 +118,7 @@ function isVisible(entry) {
 }
 
 function commonFolder(files) {
-  if (files.length === 1 && isZip(files[0].path)) return files[0].path.split('/').at(-1).replace(/\.zip$/i, '');
+  if (files.length === 1 && isZip(files[0].path)) return files[0].path.split('/').at(-1).replace(/\.(zip|npz)$/i, '');
   const folders = new Set(files.map(({ path }) => (path.includes('/') ? path.split('/')[0] : '')));
   const [folder] = folders;
   return folders.size === 1 && folder ? folder : 'your files';

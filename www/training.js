@@ -3,11 +3,14 @@
 import { openTrainingChannel } from './channel.js';
 import { NoiseballError } from './errors.js';
 import { resolveSource } from './source.js';
+import { TOYS } from './train/toys.js';
 
 const sheetUrl = (name) => new URL(`./data/${name}`, import.meta.url).href;
 
-/** The data sets that the page ships. */
-export const BUNDLED = ['digits', 'faces'];
+const SHEETS = ['digits', 'faces', 'kanji'];
+
+/** The data sets that come with the package: pictures, and data of known distributions. */
+export const BUNDLED = [...SHEETS, ...Object.keys(TOYS)];
 
 /** What can be trained on. `prepare` makes one. */
 export class TrainingData {
@@ -31,7 +34,7 @@ export class TrainingData {
     return this.#channel.call({ op: 'plan', data: this.#id, preset, steps, recipe: asText(recipe) });
   }
 
-  /** Pictures as the network sees them after a timestep of the forward process. */
+  /** Pictures, points or bits as the network sees them after a timestep of the forward process. */
   show({ indices, recipe, timestep = null, seed = 0, flip = false }) {
     return this.#channel.call({ op: 'show', data: this.#id, indices, recipe: asText(recipe), timestep, seed, flip });
   }
@@ -51,11 +54,14 @@ export class TrainingData {
   }
 }
 
+function bundled(source) {
+  if (!BUNDLED.includes(source)) return null;
+  return SHEETS.includes(source) ? { kind: 'sheet', url: sheetUrl(source) } : { kind: 'toy', name: source };
+}
+
 /** Reads pictures, from files or one of the bundled sets. */
 export async function prepare(source, { signal, onProgress, ...options } = {}) {
-  const resolved = BUNDLED.includes(source)
-    ? { kind: 'sheet', url: sheetUrl(source) }
-    : await resolveSource(source, globalThis.document?.baseURI ?? import.meta.url);
+  const resolved = bundled(source) ?? (await resolveSource(source, globalThis.document?.baseURI ?? import.meta.url));
   if (resolved.kind === 'url') throw new NoiseballError('invalid-option', `\`source\` must be files, or one of ${BUNDLED.join(', ')}`);
   const channel = openTrainingChannel();
   const late = (result) => channel.post({ op: 'forget', data: result.data });
@@ -188,9 +194,13 @@ export class Training {
 
 export async function train({ data, recipe, preset, steps, device = 'auto', name = 'my model', from, heldOut } = {}) {
   if (!(data instanceof TrainingData)) throw new NoiseballError('invalid-option', '`data` must be what `Noiseball.prepare` gives');
-  const text = asText(recipe) ?? (await data.plan({ preset: preset ?? 'tiny', steps })).recipe;
+  const text = asText(recipe) ?? (await data.plan({ preset: preset ?? usualPreset(data), steps })).recipe;
   const source = from === undefined ? undefined : await resolveSource(from, globalThis.document?.baseURI ?? import.meta.url);
   return Training.open({ op: 'begin', data: data.id, recipe: text, device, name, from: source, heldOut });
+}
+
+function usualPreset({ about }) {
+  return about?.toy ? `${about.toy}-${TOYS[about.toy].objectives[0]}` : 'tiny';
 }
 
 /** The runs kept in this browser, newest first. */

@@ -1,17 +1,13 @@
 //! The lineage of docs/training.md: trains a recipe on data of a known distribution and measures what came of it.
 //!
-//!     cargo run --release --features burn --example lineage -- swiss-roll
-
-mod recipes;
-mod samplers;
+//!     cargo run --release --features burn --example lineage -- swiss-roll-bound
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use burn::tensor::Device;
-use noiseball::rng::{Generator, Normals};
 use noiseball::train::dataset::toy::{ROLL_DEVIATION, Toy, roll_entropy};
-use noiseball::train::{Batch, Dataset, Objective, Recipe, Trainer};
+use noiseball::train::{Bound, Objective, Recipe, Trainer};
 use noiseball::{Error, Result};
 use pollster::block_on;
 
@@ -19,31 +15,33 @@ const TRAINED_ON: usize = 1 << 18;
 
 fn main() -> Result<()> {
     let name = std::env::args().nth(1).unwrap_or_default();
-    let (toy, recipe) = recipes::recipe(&name).ok_or_else(|| Error::Option {
-        option: "recipe",
-        found: format!("{name:?}"),
-        expected: "swiss-roll, heartbeat, or DATA-OBJECTIVE with DATA one of two-gaussians, ring, grid and OBJECTIVE \
-                   one of bound, score, ddpm, edm, flow"
-            .to_owned(),
-    })?;
+    let (toy, recipe) = Recipe::lineage(&name)?;
+    let (objective, measured) = (recipe.objective, matches!(toy, Toy::SwissRoll | Toy::Heartbeat));
+    if measured && !matches!(objective, Objective::Bound | Objective::Binomial) || toy == Toy::Moons {
+        return Err(Error::Option {
+            option: "recipe",
+            found: format!("{name:?}"),
+            expected: "swiss-roll-bound, heartbeat-binomial, or one for two-gaussians, ring or grid"
+                .to_owned(),
+        });
+    }
     let trainer = train(toy, recipe)?;
     match toy {
         Toy::SwissRoll => {
-            let (bound, error) = bound(&trainer, &toy.dataset(20_000, 1), 39)?;
+            let Bound { bits, error } = block_on(trainer.bound(&toy.dataset(20_000, 1), 39))?;
             let identity = -(std::f64::consts::TAU.log2() + std::f64::consts::LOG2_E);
             eprintln!(
-                "K on 20,000 held-out points: {bound:.3} ± {error:.3} bits, {:.3} more than N(0, 1)'s",
-                bound - identity
+                "K on 20,000 held-out points: {bits:.3} ± {error:.3} bits, {:.3} more than N(0, 1)'s",
+                bits - identity
             );
             eprintln!("the data's own log density: {:.3} bits", -roll_entropy(ROLL_DEVIATION));
         }
         Toy::Heartbeat => {
-            let (bound, error) = bound(&trainer, &toy.dataset(100_000, 1), 4)?;
-            eprintln!("K: {bound:.3} ± {error:.3} bits; the truth is {:.3}", -5f64.log2());
+            let Bound { bits, error } = block_on(trainer.bound(&toy.dataset(100_000, 1), 4))?;
+            eprintln!("K: {bits:.3} ± {error:.3} bits; the truth is {:.3}", -5f64.log2());
         }
         _ => {
-            let points =
-                samplers::sample(&mut block_on(trainer.averaged())?, trainer.recipe().objective, 10_000, 1)?;
+            let points = block_on(block_on(trainer.averaged())?.sample([10_000, 2, 1, 1], 1))?;
             let counts = toy.histogram(&points);
             let (least, most) = counts.iter().fold((usize::MAX, 0), |(l, m), c| (l.min(*c), m.max(*c)));
             let radius = 4.0 * toy.deviation();
@@ -81,40 +79,4 @@ fn train(toy: Toy, recipe: Recipe) -> Result<Trainer> {
         }
     }
     Ok(trainer)
-}
-
-/// K in bits over a data set, each item at `passes` timesteps, and its standard error. K is minus the mean of the loss,
-/// which is an item's -K by one timestep alone.
-fn bound(trainer: &Trainer, data: &Dataset, passes: usize) -> Result<(f64, f64)> {
-    const PART: usize = 10_000;
-    let schedule = trainer.recipe().check(data)?.1;
-    // The first step of the bound for points is fixed.
-    let first = usize::from(trainer.recipe().objective == Objective::Bound);
-    let timesteps = schedule.train_timesteps() - first;
-    let mut noise = Generator::philox(7)?;
-    let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
-    for pass in 0..passes {
-        for start in (0..data.len()).step_by(PART) {
-            let range = start..(start + PART).min(data.len());
-            let mut images = vec![0.0; range.len() * data.image_len()];
-            for (index, item) in range.clone().zip(images.chunks_mut(data.image_len())) {
-                data.image(index, false, item);
-            }
-            let mut batch = Batch {
-                noise: vec![0.0; images.len()],
-                images,
-                timesteps: range.map(|index| first + (index + pass) % timesteps).collect(),
-                labels: None,
-            };
-            let draw = (pass * data.len() + start) / PART;
-            noise.normals(draw as u32, batch.timesteps.len(), &mut batch.noise);
-            for loss in block_on(trainer.held_out(&batch))? {
-                sum += f64::from(loss);
-                squares += f64::from(loss).powi(2);
-                count += 1.0;
-            }
-        }
-    }
-    let mean = sum / count;
-    Ok((-mean, ((squares / count - mean * mean) / count).sqrt()))
 }

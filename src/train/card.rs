@@ -17,23 +17,33 @@ pub fn card(trainer: &Trainer, data: &str, losses: &[Loss]) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let mut line = |l: &str| _ = writeln!(text, "{l}");
-    line(
-        "---\nlibrary_name: diffusers\npipeline_tag: unconditional-image-generation\ntags: [diffusion, noiseball]\n---\n",
-    );
+    let (library, opens) = match recipe.check_export() {
+        Ok(()) => (
+            "library_name: diffusers\npipeline_tag: unconditional-image-generation\n",
+            "Opens in Python: `DDPMPipeline.from_pretrained(\"this folder\")`. The weights are the averaged ones.\n",
+        ),
+        Err(_) => (
+            "",
+            "This is not a diffusers folder, as diffusers has no such network. `weights.safetensors` holds the averaged \
+             weights, by the names that Noiseball's `src/network/mlp.rs` gives them.\n",
+        ),
+    };
+    line(&format!("---\n{library}tags: [diffusion, noiseball]\n---\n"));
     line("# A diffusion model trained with Noiseball\n");
-    line(
-        "Opens in Python: `DDPMPipeline.from_pretrained(\"this folder\")`. The weights are the averaged ones.\n",
-    );
+    line(opens);
     line("## Data\n");
     line(&format!("{data}\n"));
-    line(&format!("{} images of {width}×{height} pixels, {channels} channels.", set.len()));
+    line(&match (height, width) {
+        (1, 1) => format!("{} items of {channels} numbers.", set.len()),
+        _ => format!("{} images of {width}×{height} pixels, {channels} channels.", set.len()),
+    });
     if set.classes() > 0 {
         let names: Vec<String> = set.names.iter().enumerate().map(|(i, n)| format!("{i} {n:?}")).collect();
         line(&format!("Classes: {}. Label {} stands for any of them.", names.join(", "), set.classes()));
     }
     line("\n## Training\n");
     line(&format!(
-        "- {} of {} steps, {} images a step, {} parameters",
+        "- {} of {} steps, {} examples a step, {} parameters",
         trainer.step_number(),
         recipe.steps,
         recipe.batch,

@@ -249,6 +249,13 @@ impl Recipe {
             let expected = format!("{}, the network's in_channels", network.in_channels());
             return refuse("data's channels", channels.to_string(), expected);
         }
+        if self.objective == Objective::Binomial && !data.is_bits() {
+            return refuse(
+                "objective",
+                "binomial".to_owned(),
+                "another, as these data are no bits of -1 and 1".to_owned(),
+            );
+        }
         match network.class_embedding() {
             ClassEmbedding::None => {}
             ClassEmbedding::Table(rows) if data.labels.is_some() && data.classes() <= rows => {}

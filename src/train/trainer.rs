@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::dataset::Dataset;
 use super::draws::{Choice, Draws};
 use super::network::Network;
-use super::objective::{Examples, Objective};
+use super::objective::{Examples, Objective, binomial};
 use super::optimiser::Moments;
 use super::parameters::{Layout, upload};
 use super::recipe::{Recipe, null_label};
@@ -418,17 +418,30 @@ impl Trainer {
 
     pub(super) fn checkpoint_of(&self, values: Vec<f32>) -> Result<Checkpoint> {
         self.recipe.check_export()?;
-        let mut weights = Weights::default();
-        for (key, shape, piece) in self.layout.pieces(&values, &self.frequencies) {
-            weights.insert(key, Stored::from_f32(&shape, piece));
-        }
         Ok(Checkpoint {
             model_index: None,
             unet_config: self.recipe.unet.clone(),
             scheduler_config: Some(self.recipe.scheduler.clone()),
             labels: self.recipe.labels(&self.data, &self.network),
-            weights,
+            weights: self.weights_of(&values),
         })
+    }
+
+    /// The averaged weights by their keys, what the objective learned among them: for networks that are no checkpoint of
+    /// diffusers.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`].
+    pub async fn weights(&self) -> Result<Weights> {
+        Ok(self.weights_of(&read(self.averaged.clone()).await?))
+    }
+
+    fn weights_of(&self, values: &[f32]) -> Weights {
+        let mut weights = Weights::default();
+        for (key, shape, piece) in self.layout.pieces(values, &self.frequencies) {
+            weights.insert(key, Stored::from_f32(&shape, piece));
+        }
+        weights
     }
 
     /// All numbers of the run, read back.
@@ -465,6 +478,15 @@ pub struct Estimate {
 }
 
 impl Averaged {
+    pub(super) fn objective(&self) -> Objective {
+        self.objective
+    }
+
+    /// The chances that a step of the binomial bound changes a bit that is x₀'s, and one that is not.
+    pub(super) fn changes(&self, timestep: usize) -> [f64; 2] {
+        binomial::changes(self.schedule.train_timesteps(), timestep)
+    }
+
     /// The noise schedule that it was trained with.
     #[must_use]
     pub fn schedule(&self) -> &Schedule {

@@ -20,9 +20,11 @@ use crate::error::{Error, Result};
 use crate::model;
 use crate::network::unet::ClassEmbedding;
 use crate::picture::to_rgba;
+use crate::prediction::Level;
 use crate::rng::Torch;
-use crate::train::dataset::{Pixels, array::Array as Numbers};
-use crate::train::{self, Batch, Dataset, Loss, Recipe, Trainer, dataset};
+use crate::train::dataset::Pixels;
+use crate::train::dataset::toy::Toy;
+use crate::train::{self, Batch, Dataset, Loss, Objective, Recipe, Trainer, dataset};
 
 /// Pictures of any size on their way to a data set.
 #[wasm_bindgen]
@@ -45,17 +47,11 @@ impl Pictures {
         self.0.add(class, &picture);
     }
 
-    /// Adds the images of an NPY or IDX file, with the labels in another one, and says why it cannot (undefined where it
-    /// can).
-    pub fn add_array(&mut self, bytes: &[u8], labels: Option<Vec<u8>>) -> Option<String> {
-        let read = |bytes: &[u8]| {
-            Numbers::read(bytes).unwrap_or_else(|| Err("it is neither NPY nor IDX".to_owned()))
-        };
-        let add = || -> std::result::Result<(), String> {
-            let labels = labels.map(|l| read(&l)).transpose()?;
-            read(bytes)?.add_to(&mut self.0, labels.as_ref())
-        };
-        add().err()
+    /// Adds the images of NPY and IDX files, `[path, bytes]` each, and gives what was left out, `[path, why]` each. An array of
+    /// as many numbers as another has images is its labels; `classes` says whether they count.
+    pub fn add_arrays(&mut self, files: Array, classes: bool) -> Array {
+        let skipped = dataset::array::add_all(&mut self.0, pairs(&files), classes);
+        skipped.into_iter().map(|s| Array::of2(&s.name.into(), &s.why.into())).collect()
     }
 
     /// Notes what was left out.
@@ -109,6 +105,12 @@ struct DataFacts<'a> {
     names: &'a [String],
     /// How many images each class has.
     counts: Vec<usize>,
+    kind: &'static str,
+}
+
+/// Whether items are points or bits, lists of numbers which no `UNet2DModel` takes, and not images.
+fn is_list(data: &Dataset) -> bool {
+    data.shape[1..] == [1, 1]
 }
 
 const PIXELS: &str = "pixels";
@@ -132,6 +134,16 @@ impl Data {
         let shape = <[u32; 3]>::try_from(shape).unwrap_or([0; 3]).map(|n| n as usize);
         let data = Dataset { shape, pixels: Pixels::Bytes(pixels), labels, names };
         data.check().map_err(|e| thrown(&e))?;
+        Ok(Self(Arc::new(data)))
+    }
+
+    /// `count` items of a known distribution, without classes: see [`Toy::NAMES`].
+    ///
+    /// # Errors
+    /// `invalid-option` for another name.
+    pub fn toy(name: &str, count: u32) -> JsResult<Data> {
+        let toy: Toy = name.parse().map_err(|e: Error| thrown(&e))?;
+        let data = Dataset { labels: None, names: Vec::new(), ..toy.dataset(count as usize, 0) };
         Ok(Self(Arc::new(data)))
     }
 
@@ -166,7 +178,8 @@ impl Data {
         safetensors(&file)
     }
 
-    /// `{count, channels, height, width, names, counts}`, the last being the number of images of each class.
+    /// `{count, channels, height, width, names, counts, kind}`: `counts` is the number of images of each class, `kind` is
+    /// `pictures`, `points` or `bits`.
     ///
     /// # Errors
     /// None that can be met.
@@ -176,7 +189,14 @@ impl Data {
         data.labels.iter().flatten().for_each(|l| counts[*l as usize] += 1);
         let [channels, height, width] = data.shape;
         let names = if data.labels.is_some() { &data.names[..] } else { &[] };
-        serialize(&DataFacts { count: data.len(), channels, height, width, names, counts })
+        let kind = if !is_list(data) {
+            "pictures"
+        } else if data.is_bits() {
+            "bits"
+        } else {
+            "points"
+        };
+        serialize(&DataFacts { count: data.len(), channels, height, width, names, counts, kind })
     }
 
     /// Every `stride`-th image is kept out of training, for the held-out loss: the data to train on, then those kept out.
@@ -229,11 +249,7 @@ impl Data {
         flip: bool,
     ) -> Result<(Vec<u8>, f64)> {
         let data = &*self.0;
-        let len = data.image_len();
-        let mut x = vec![0.0; indices.len() * len];
-        for (image, index) in x.chunks_mut(len).zip(indices) {
-            data.image((*index as usize).min(data.len() - 1), flip, image);
-        }
+        let mut x = self.items(indices, flip);
         let mut share = 0.0;
         if let Some(t) = timestep {
             let (_, schedule) = parse_recipe(recipe)?.check(data)?;
@@ -247,6 +263,55 @@ impl Data {
         }
         let [channels, height, width] = data.shape;
         Ok((to_rgba(&x, [indices.len(), channels, height, width]), share))
+    }
+
+    /// Items as the network sees them, `[count, channels, height, width]`.
+    fn items(&self, indices: &[u32], flip: bool) -> Vec<f32> {
+        let (data, len) = (&*self.0, self.0.image_len());
+        let mut x = vec![0.0; indices.len() * len];
+        for (item, index) in x.chunks_mut(len).zip(indices) {
+            data.image((*index as usize).min(data.len() - 1), flip, item);
+        }
+        x
+    }
+
+    /// Points or bits after `timestep` of the recipe's own forward process (undefined: clean), with the noise of `seed`:
+    /// `{values, alpha, sigma}`, numbers `[count, channels]` and the level.
+    ///
+    /// # Errors
+    /// Those of the recipe.
+    pub fn diffused(
+        &self,
+        recipe: &str,
+        indices: &[u32],
+        timestep: Option<u32>,
+        seed: u32,
+    ) -> JsResult<JsValue> {
+        let (values, level) = self.try_diffused(recipe, indices, timestep, seed).map_err(|e| thrown(&e))?;
+        let object = js_sys::Object::new();
+        Reflect::set(&object, &"values".into(), &Float32Array::from(&values[..]))?;
+        Reflect::set(&object, &"alpha".into(), &level.alpha.into())?;
+        Reflect::set(&object, &"sigma".into(), &level.sigma.into())?;
+        Ok(object.into())
+    }
+
+    fn try_diffused(
+        &self,
+        recipe: &str,
+        indices: &[u32],
+        timestep: Option<u32>,
+        seed: u32,
+    ) -> Result<(Vec<f32>, Level)> {
+        let data = &*self.0;
+        let mut x = self.items(indices, false);
+        let Some(timestep) = timestep else { return Ok((x, Level::CLEAN)) };
+        let recipe = parse_recipe(recipe)?;
+        let (_, schedule) = recipe.check(data)?;
+        let timestep = (timestep as usize).min(schedule.train_timesteps() - 1);
+        let mut noise = vec![0.0; x.len()];
+        Torch::new(u64::from(seed)).randn(&mut noise);
+        let level = recipe.objective.diffuse(&schedule, timestep, &mut x, &noise);
+        Ok((x, level))
     }
 }
 
@@ -299,21 +364,25 @@ fn pretty(recipe: &Recipe) -> String {
     serde_json::to_string_pretty(recipe).unwrap_or_default()
 }
 
-/// The recipe of a preset (`tiny`, `small`, `medium`) for a data set, as JSON; `steps` stretches it to another length.
+/// The recipe of a preset for a data set, as JSON; `steps` stretches it to another length. Pictures have the presets `tiny`,
+/// `small` and `medium`, points and bits those of [`Recipe::lineage`].
 ///
 /// # Errors
 /// `invalid-option` where the data set's size does not suit the network.
 #[wasm_bindgen]
 pub fn preset(name: &str, data: &Data, steps: Option<u32>) -> JsResult<String> {
     let build = || {
-        let mut recipe = Recipe::preset(name.parse()?, &data.0)?;
+        let mut recipe =
+            if is_list(&data.0) { Recipe::lineage(name)?.1 } else { Recipe::preset(name.parse()?, &data.0)? };
         if let Some(steps) = steps {
             let steps = u64::from(steps);
+            if let train::Average::HalfLife { steps: half_life } = &mut recipe.average {
+                *half_life = (*half_life * steps as f64 / recipe.steps as f64).max(1.0);
+            }
             recipe.steps = steps;
             recipe.optimiser.warmup = steps / 20;
-            recipe.average = train::Average::HalfLife { steps: (steps as f64 / 25.0).max(1.0) };
-            recipe.check(&data.0)?;
         }
+        recipe.check(&data.0)?;
         Ok(pretty(&recipe))
     };
     build().map_err(|e: Error| thrown(&e))
@@ -339,8 +408,10 @@ pub fn plan(recipe: &str, data: &Data) -> JsResult<JsValue> {
     let plan = || {
         let recipe = parse_recipe(recipe)?;
         let (network, schedule) = recipe.check(&data.0)?;
-        // What cannot be exported cannot be sampled by the engine either.
-        recipe.check_export()?;
+        if !is_list(&data.0) {
+            // What cannot be exported cannot be sampled by the engine either.
+            recipe.check_export()?;
+        }
         let [_, height, width] = data.0.shape;
         let one = network.describe(height, width);
         let parameters = one.parameter_count();
@@ -522,6 +593,32 @@ impl Training {
         Ok(sum / count as f32)
     }
 
+    /// The 2015 paper's K of the averaged weights on data that are kept out of training: `{bits, error}`, the error being the
+    /// standard one; undefined where the objective is no such bound.
+    ///
+    /// # Errors
+    /// As [`Self::held_out`].
+    pub async fn bound(&self, data: &Data) -> JsResult<JsValue> {
+        const EVALUATIONS: usize = 1 << 16;
+        if !matches!(self.trainer.recipe().objective, Objective::Bound | Objective::Binomial) {
+            return Ok(JsValue::UNDEFINED);
+        }
+        let passes = EVALUATIONS.div_ceil(data.0.len());
+        serialize(&self.trainer.bound(&data.0, passes).await.map_err(|e| thrown(&e))?)
+    }
+
+    /// `count` points or bit strings from the averaged weights and the noise of `seed`, numbers `[count, channels]`.
+    ///
+    /// # Errors
+    /// `device-lost`.
+    pub async fn sample(&self, count: u32, seed: u32) -> JsResult<Float32Array> {
+        let [channels, height, width] = self.trainer.data().shape;
+        let shape = [count as usize, channels, height, width];
+        let sample = async || self.trainer.averaged().await?.sample(shape, u64::from(seed)).await;
+        let values = sample().await.map_err(|e| thrown(&e))?;
+        Ok(Float32Array::from(&values[..]))
+    }
+
     /// Sets the peak learning rate from the next step on.
     ///
     /// # Errors
@@ -573,16 +670,24 @@ impl Training {
         train::card(&self.trainer, data, &losses)
     }
 
-    /// The averaged weights as the files of a diffusers folder, layout A: an array of `[path, bytes]`.
+    /// The averaged weights as an array of `[path, bytes]`: the files of a diffusers folder, layout A, or for points and
+    /// bits, of which diffusers knows nothing, one safetensors file.
     ///
     /// # Errors
     /// `device-lost`.
     pub async fn files(&self) -> JsResult<Array> {
-        let checkpoint = self.trainer.checkpoint().await.map_err(|e| thrown(&e))?;
+        let files = self.try_files().await.map_err(|e| thrown(&e))?;
         let pair = |(path, bytes): File| -> JsValue {
             Array::of2(&path.into(), &Uint8Array::from(&bytes[..]).into()).into()
         };
-        Ok(checkpoint.files().into_iter().map(pair).collect())
+        Ok(files.into_iter().map(pair).collect())
+    }
+
+    async fn try_files(&self) -> Result<Vec<File>> {
+        if !is_list(self.trainer.data()) {
+            return Ok(self.trainer.checkpoint().await?.files());
+        }
+        Ok(vec![("weights.safetensors".to_owned(), safetensors(&self.trainer.weights().await?))])
     }
 }
 
@@ -592,10 +697,13 @@ impl Training {
 /// None that can be met with paths of fewer than 65,536 bytes.
 #[wasm_bindgen]
 pub fn zip(files: Array) -> JsResult<Uint8Array> {
+    train::zip(&pairs(&files)).map(|bytes| Uint8Array::from(&bytes[..])).map_err(|e| thrown(&e))
+}
+
+fn pairs(files: &Array) -> Vec<File> {
     let file = |pair: JsValue| {
         let pair = Array::from(&pair);
         (pair.get(0).as_string().unwrap_or_default(), Uint8Array::new(&pair.get(1)).to_vec())
     };
-    let files: Vec<File> = files.iter().map(file).collect();
-    train::zip(&files).map(|bytes| Uint8Array::from(&bytes[..])).map_err(|e| thrown(&e))
+    files.iter().map(file).collect()
 }

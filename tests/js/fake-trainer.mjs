@@ -1,8 +1,9 @@
-// A stand-in for the training module: losses that fall, no network. It keeps count of what is alive.
+// A stand-in for the training module: losses that fall, no network. It keeps count of what is alive. `channels` are those of points
+// or bits, where it stands in for such.
 
 export const alive = { trainings: 0, models: 0, runs: 0, parts: 0 };
 
-export function fakeTrainer({ steps, divergeAt = Infinity }) {
+export function fakeTrainer({ steps, divergeAt = Infinity, channels }) {
   class Training {
     constructor(step = 0) {
       Object.assign(this, { step_: step, read: step, rate: 0.1 });
@@ -35,6 +36,14 @@ export function fakeTrainer({ steps, divergeAt = Infinity }) {
 
     async held_out() {
       return 1 / (1 + this.step_);
+    }
+
+    async bound() {
+      return channels === 2 ? { bits: this.step_ / 100, error: 0.1 } : undefined;
+    }
+
+    async sample(count) {
+      return new Float32Array(count * channels).fill(this.step_);
     }
 
     learning_rate() {
@@ -79,7 +88,7 @@ export function fakeTrainer({ steps, divergeAt = Infinity }) {
   }
   const part = () => {
     alive.parts++;
-    return { free: () => alive.parts-- };
+    return { free: () => alive.parts--, diffused: (recipe, indices) => ({ values: new Float32Array(indices.length * channels).fill(7) }) };
   };
   return { engine: { Training, zip: (files) => files }, training: new Training(), part };
 }

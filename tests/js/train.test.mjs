@@ -2,49 +2,30 @@
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
+<<<<<<< HEAD
 import { deflateRawSync } from 'node:zlib';
 import { crc32 } from 'node:zlib';
 import { ticks } from '../../www/site/train/chart.js';
 import { dataSentence, keptSentence, planSentence, runSentence, speed } from '../../www/site/train/words.js';
 import { fit, TrainingHost } from '../../www/train/host.js';
+=======
+import { axis, ticks } from '../../www/site/train/chart.js';
+import { nearness, tick } from '../../www/site/train/plot.js';
+import { boundSentence, dataSentence, keptSentence, noiseSentence, OBJECTIVES, planSentence, runSentence, sampledSentence, speed } from '../../www/site/train/words.js';
+import { bytesOf, factsOf, frameOf } from '../../www/train/frames.js';
+import { fit } from '../../www/train/host.js';
+>>>>>>> toys
 import { Losses } from '../../www/train/losses.js';
 import { sizeOf } from '../../www/train/pictures.js';
 import { Run } from '../../www/train/run.js';
 import { RunStore } from '../../www/train/store.js';
+import { table, TOYS } from '../../www/train/toys.js';
 import { readZip } from '../../www/zip.js';
+import { zip } from '../zip.mjs';
 import { FakeFolder } from './fake-folder.mjs';
 import { alive, fakeTrainer } from './fake-trainer.mjs';
 
 // ---- Archives ----
-
-/** A ZIP of {path, bytes, packed?}. */
-function zip(files) {
-  const [locals, entries] = [[], []];
-  let offset = 0;
-  for (const { path, bytes, pack = false, flags = 0, crc = crc32(bytes) } of files) {
-    const [name, data] = [Buffer.from(path), pack ? deflateRawSync(bytes) : bytes];
-    const common = Buffer.alloc(26);
-    common.writeUInt16LE(20, 0);
-    common.writeUInt16LE(flags, 2);
-    common.writeUInt16LE(pack ? 8 : 0, 4);
-    common.writeUInt32LE(crc, 10);
-    common.writeUInt32LE(data.length, 14);
-    common.writeUInt32LE(bytes.length, 18);
-    common.writeUInt16LE(name.length, 22);
-    locals.push(Buffer.from('PK\x03\x04'), common, name, data);
-    const tail = Buffer.alloc(14);
-    tail.writeUInt32LE(offset, 10);
-    entries.push(Buffer.from('PK\x01\x02'), Buffer.from([20, 0]), common, tail, name);
-    offset += 30 + name.length + data.length;
-  }
-  const directory = Buffer.concat(entries);
-  const end = Buffer.alloc(18);
-  end.writeUInt16LE(files.length, 4);
-  end.writeUInt16LE(files.length, 6);
-  end.writeUInt32LE(directory.length, 8);
-  end.writeUInt32LE(offset, 12);
-  return Buffer.concat([...locals, directory, Buffer.from('PK\x05\x06'), end]);
-}
 
 test('an archive gives its files, packed or not, without hidden ones and folders', async () => {
   const text = Buffer.from('a '.repeat(5000));
@@ -169,16 +150,16 @@ test('smoothing does not pull the start, and a run that goes back loses what cam
 
 // ---- The loop ----
 
-async function started({ steps = 60, folder = null, ...more } = {}) {
+async function started({ steps = 60, folder = null, data = { about: null }, ...more } = {}) {
   const events = [];
   let clock = 0;
-  const { engine, training, part } = fakeTrainer({ steps, ...more });
+  const { engine, training, part } = fakeTrainer({ steps, channels: data.channels, ...more });
   const run = new Run({
     engine,
     training,
     parts: { train: part(), heldOut: part() },
     folder,
-    facts: { name: 'x', device: { kind: 'cpu', name: 'CPU' }, data: { about: null } },
+    facts: { name: 'x', device: { kind: 'cpu', name: 'CPU' }, data },
     report: (event) => events.push(structuredClone(event)),
     clock: () => (clock += 30),
   });
@@ -231,6 +212,57 @@ test('paused, it saves and computes nothing; resumed, it goes on; stopped, it ca
   await run.dispose();
   await over;
   await assert.rejects(run.pause(), { type: 'disposed' });
+});
+
+const POINTS = { kind: 'points', channels: 2, count: 1000, width: 1, height: 1, names: [], counts: [], about: { toy: 'swiss-roll', name: 'Swiss roll' } };
+const BITS = { ...POINTS, kind: 'bits', channels: 20, about: { toy: 'heartbeat', name: 'Binary heartbeat' } };
+
+test('of points a run samples points, tells the bound, keeps both, and exports them', async () => {
+  const root = new FakeFolder();
+  const folder = await (await RunStore.open(root)).create(new Uint8Array([1]));
+  const { run, events, over, until } = await started({ folder, data: POINTS });
+  await until('state', ({ state }) => state === 'ended');
+  const [{ sample }] = events;
+  assert.deepEqual([sample.length, sample[0]], [800, 7]);
+  const frames = events.filter(({ type }) => type === 'frame').map(({ frame }) => frame);
+  assert.ok(frames.every(({ step, batch, channels, values }) => batch === 400 && channels === 2 && values.length === 800 && values[0] === step));
+  const held = events.filter(({ type }) => type === 'held-out').at(-1);
+  assert.deepEqual([held.step, held.loss, held.bound], [60, -0.6, { step: 60, bits: 0.6, error: 0.1 }]);
+  const { value: { facts, parts: [, ...bytes] } } = await folder.states().next();
+  assert.deepEqual(facts.bound, held.bound);
+  assert.deepEqual(facts.film.map((frame, i) => frameOf(frame, bytes[i])), frames);
+  const files = await run.export();
+  assert.deepEqual(files.map(([path]) => path), ['README.md', 'training/recipe.json', 'training/losses.json', 'samples.csv', 'unet/config.json']);
+  const rows = new TextDecoder().decode(files[3][1]).trim().split('\n');
+  assert.deepEqual([rows.length, rows[0], rows[1]], [1001, 'x,y', '60,60']);
+  await assert.rejects(run.files(), { type: 'unsupported-architecture', message: /Export it/ });
+  await run.dispose();
+  await over;
+  assert.deepEqual(alive, { trainings: 0, models: 0, runs: 0, parts: 0 });
+});
+
+test('where the objective is no bound, the loss on what is kept out is told alone', async () => {
+  const { run, events, over, until } = await started({ data: BITS });
+  await until('state', ({ state }) => state === 'ended');
+  const held = events.filter(({ type }) => type === 'held-out').at(-1);
+  assert.deepEqual(held, { type: 'held-out', step: 60, loss: 1 / 61 });
+  assert.equal(events.find(({ type }) => type === 'frame').frame.values.length, 12 * 20);
+  await run.dispose();
+  await over;
+});
+
+test('a run that diverged does not keep the bound of a later step', async () => {
+  const { run, over, until } = await started({ steps: 100_000, divergeAt: 5000, data: POINTS });
+  const { bound, step } = await until('failed');
+  assert.ok(bound === null || bound.step <= step, `${bound?.step} of ${step}`);
+  await run.dispose();
+  await over;
+});
+
+test('frames come back from their bytes, pictures and points alike', () => {
+  for (const frame of [{ step: 3, batch: 1, width: 1, height: 1, pictures: new Uint8ClampedArray([1, 2, 3, 255]) }, { step: 3, batch: 1, channels: 2, values: Float32Array.of(0.5, -2) }]) {
+    assert.deepEqual(frameOf(factsOf(frame), bytesOf(frame).slice()), frame);
+  }
 });
 
 test('a diverged run goes back to its last state and waits there', async () => {
@@ -309,6 +341,43 @@ test('the page says what there is, what it takes and where it is', () => {
   const run = { name: 'my digits', step: 5, steps: 10, when: 0, data: info };
   assert.equal(keptSentence(run, 200_000), 'my digits: step 5 of 10, 1,797 pictures of 8 × 8, saved 3 min ago');
   assert.match(keptSentence(run, 3 * 86_400_000), /saved 3 days ago$/);
+});
+
+test('the page says what points and bits are, how noisy, how near and how likely', () => {
+  assert.equal(dataSentence(POINTS), '1,000 points of the plane.');
+  assert.equal(dataSentence(BITS), '1,000 sequences of 20 bits.');
+  assert.match(keptSentence({ name: 'roll', step: 5, steps: 10, when: 0, data: POINTS }, 1000), /^roll: step 5 of 10, 1,000 points of the plane, saved/);
+  assert.equal(noiseSentence({ kind: 'points', alpha: 1, sigma: 1 }, 20), 't = 20, 50 % noise');
+  assert.equal(noiseSentence({ kind: 'pictures', noise: 0.25 }, 20), 't = 20, 25 % noise');
+  assert.equal(noiseSentence({ kind: 'bits', alpha: 0.5, sigma: 0.8 }, 999), 't = 999, 25 % of the bits flipped');
+  assert.equal(noiseSentence({ kind: 'bits', alpha: 1, sigma: 0 }, null), 'none');
+  assert.equal(sampledSentence({ kind: 'points', step: 1200, batch: 400, near: 0.0312 }), '400 points after 1,200 steps, half of them within 0.031 of a point of the data');
+  assert.equal(sampledSentence({ kind: 'bits', step: 0, batch: 12, near: 3 }), '12 sequences after 0 steps, 3 of them among the data');
+  const roll = boundSentence({ step: 4000, bits: 2.612, error: 0.084 }, 'swiss-roll');
+  assert.match(roll, /after 4,000 steps: K = 2\.61 ± 0\.08 bits\. The 2015 paper has 2\.35, .* It can be 3\.295 at most/);
+  assert.match(boundSentence({ step: 1, bits: -2.351, error: 0.009 }, 'heartbeat'), /K = −2\.35 ± 0\.01 bits\. The 2015 paper has −2\.414\. It can be −2\.322 at most/);
+  assert.match(boundSentence({ step: 1, bits: 1, error: 0.1 }, 'ring'), /bits\.$/);
+  for (const { objectives } of Object.values(TOYS)) assert.ok(objectives.every((name) => OBJECTIVES[name]), `${objectives}`);
+});
+
+test('samples become a table', () => {
+  assert.equal(table(Float32Array.of(0.5, -1, 2, 3), { kind: 'points', channels: 2 }), 'x,y\n0.5,-1\n2,3');
+  assert.equal(table(Float32Array.of(1, -1, -1), { kind: 'bits', channels: 3 }), 'bit 1,bit 2,bit 3\n1,0,0');
+});
+
+test('samples are as near as the median to the nearest of the data, or so many of them', () => {
+  const values = Float32Array.of(0, 0, 1, 0, 5, 0);
+  assert.equal(nearness({ kind: 'points', channels: 2, values }, Float32Array.of(0, 0.5, 1, 1)), 1);
+  assert.equal(nearness({ kind: 'bits', channels: 2, values: Float32Array.of(1, -1, -1, -1, 1, -1) }, Float32Array.of(1, -1, -1, 1)), 2);
+});
+
+test('an axis of bits is linear, goes below zero, and is not flattened by a run’s start', () => {
+  const { at, ticks: marks } = axis([500, ...Array.from({ length: 99 }, (_, i) => 3 - i * 0.05)], true);
+  assert.ok(at(500) > 1 && at(-1.9) > 0 && at(-1.9) < 0.1 && at(2) < 0.9 && at(2) > 0.7, `${at(2)}`);
+  assert.deepEqual(marks, [-2, -1, 0, 1, 2, 3]);
+  assert.equal(axis([1, 10, 100], false).at(10).toFixed(3), '0.500');
+  assert.ok(axis([], true).ticks.length > 0 && axis([1], true).ticks.length > 0);
+  assert.deepEqual([0.3, 0.5, 7, 10].map(tick), [0.5, 0.5, 10, 10]);
 });
 
 test('the chart’s axis has a few round numbers', () => {

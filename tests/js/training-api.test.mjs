@@ -119,3 +119,15 @@ test('a bundled set is read from beside the module, options and all', async () =
   assert.deepEqual(options, { size: 16, grey: true });
   assert.equal(workers[0].url.pathname.endsWith('/www/train/worker.js'), true);
 });
+
+test('data of a known distribution are made by the worker, with the first of their objectives unless told', async () => {
+  installWorker(({ op }, post) => {
+    if (op === 'prepare') post({ result: { data: 7, info: { count: 3 }, skipped: [], skippedCount: 0, about: { toy: 'swiss-roll' } } });
+    if (op === 'plan') post({ result: { recipe: '{}' } });
+    if (op === 'begin') post({ progress: start(0) });
+  });
+  await train({ data: await prepare('swiss-roll') });
+  const [first, plan] = workers[0].messages;
+  assert.deepEqual(first.source, { kind: 'toy', name: 'swiss-roll' });
+  assert.equal(plan.preset, 'swiss-roll-bound');
+});

@@ -190,7 +190,7 @@ let sampling = false; // whether the part for sampling was looked at, and has it
 function showView() {
   const train = state.view === 'train';
   byId('sampling').hidden = train;
-  byId('training').hidden = !train;
+  if (!train) byId('training').hidden = true;
   byId('view-sample').setAttribute('aria-pressed', String(!train));
   byId('view-train').setAttribute('aria-pressed', String(train));
   byId('drop-text').textContent = train ? 'Drop a folder, a ZIP or pictures' : 'Drop a diffusers folder, its files or a ZIP of them';
@@ -205,6 +205,8 @@ function showView() {
         },
       }),
     );
+    // Not before its buttons do something.
+    training.then(() => (byId('training').hidden = state.view !== 'train'));
   } else if (!sampling) {
     sampling = true;
     openFromLink();

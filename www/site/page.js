@@ -2,8 +2,8 @@
 
 export const byId = (id) => document.getElementById(id);
 
-/** Fills a <select> with {value, text} choices and selects one. */
-export function fillSelect(select, choices, selected) {
+/** Fills a <select> with {value, text} choices and selects one, the first unless told. */
+export function fillSelect(select, choices, selected = choices[0].value) {
   select.replaceChildren(...choices.map(({ value, text }) => new Option(text, value)));
   select.value = selected;
 }

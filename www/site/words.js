@@ -69,7 +69,7 @@ export function moment(step) {
 }
 
 /** 0.004 → '0.4 %', so that little is not none. */
-function percent(share) {
+export function percent(share) {
   const hundredths = share * 100;
   return `${hundredths > 0 && hundredths < 1 ? hundredths.toFixed(1) : Math.round(hundredths)} %`;
 }

@@ -6,13 +6,16 @@
 import { abortError, describeError, NoiseballError } from '../errors.js';
 import { Progress, readCheckpoint } from '../checkpoint.js';
 import { devicesFor } from '../device.js';
+import { frameOf } from './frames.js';
 import { readPictures } from './pictures.js';
 import { Run } from './run.js';
+import { isList, readToy } from './toys.js';
 
 const MEMORY = { cpu: 3e9, gpu: 6e9 }; // bytes; a wasm module has at most 4 GiB
 const HOLD_OUT_FROM = 200; // pictures
 const HOLD_OUT = 20; // every so-manieth
-const MEASURED_STEPS = 4;
+const MEASURED_STEPS = 4; // at a time
+const MEASURED_MILLISECONDS = 500; // at least: a network's first steps are its slowest
 
 export class TrainingHost {
   #start;
@@ -91,7 +94,7 @@ export class TrainingHost {
 
   async #prepare({ id, source, options }, { signal, progress }) {
     const engine = await this.#start();
-    const found = await readPictures(source, options ?? {}, { engine, signal, report: (state) => progress({ stage: 'read', ...state }) });
+    const found = source.kind === 'toy' ? readToy(engine, source.name) : await readPictures(source, options ?? {}, { engine, signal, report: (state) => progress({ stage: 'read', ...state }) });
     if (signal.aborted) {
       found.data.free();
       throw abortError(signal);
@@ -120,12 +123,14 @@ export class TrainingHost {
 
   async #show({ data, recipe, indices, timestep, seed, flip }) {
     const set = this.#dataOf(data).data;
-    const { width, height } = set.info();
-    const shown = set.noised(recipe ?? '', Uint32Array.from(indices), timestep ?? undefined, seed ?? 0, Boolean(flip));
-    return { ...shown, width, height, batch: indices.length };
+    const { width, height, channels, kind } = set.info();
+    const chosen = [recipe ?? '', Uint32Array.from(indices), timestep ?? undefined, seed ?? 0];
+    const batch = indices.length;
+    if (isList({ kind })) return { ...set.diffused(...chosen), channels, batch };
+    return { ...set.noised(...chosen, Boolean(flip)), width, height, batch };
   }
 
-  /** Times a few steps. The first, which sets things up, does not count. */
+  /** Times some steps. The first, which sets things up, does not count. */
   async #measure({ data, recipe, device }) {
     if (this.#run) throw new NoiseballError('busy', 'a run is open; its own speed is measured');
     const engine = await this.#start();
@@ -135,10 +140,13 @@ export class TrainingHost {
       training.step();
       await training.losses();
       const began = performance.now();
+      const passed = () => performance.now() - began;
       let steps = 0;
-      for (; steps < MEASURED_STEPS && (steps < 1 || performance.now() - began < 2000); steps++) training.step();
-      await training.losses();
-      return { device: chosen, secondsPerStep: (performance.now() - began) / 1000 / steps, heap: engine.heap?.() ?? null };
+      do {
+        for (let i = 0; i < MEASURED_STEPS && (steps < 1 || passed() < 2000); i++, steps++) training.step();
+        await training.losses();
+      } while (passed() < MEASURED_MILLISECONDS);
+      return { device: chosen, secondsPerStep: passed() / 1000 / steps, heap: engine.heap?.() ?? null };
     } finally {
       training.free();
     }
@@ -187,10 +195,10 @@ export class TrainingHost {
           const [chosen] = await devicesFor(device ?? facts.device.kind, this.#scope);
           const training = await engine.Training.resume(`the run '${facts.name}'`, state, parts.train, chosen.kind);
           if (smaller) progress({ type: 'split', accumulate: training.split_batch() });
-          const film = facts.film.map((frame, i) => ({ ...frame, pictures: new Uint8ClampedArray(frames[i].buffer) }));
-          const { name, data: described, heldOut, losses, recent } = facts;
+          const film = facts.film.map((frame, i) => frameOf(frame, frames[i]));
+          const { name, data: described, heldOut, losses, recent, bound } = facts;
           data.free();
-          return this.#follow({ engine, training, parts, folder, facts: { name, data: described, heldOut, device: chosen }, state, kept: { losses, recent, film } }, progress);
+          return this.#follow({ engine, training, parts, folder, facts: { name, data: described, heldOut, device: chosen }, state, kept: { losses, recent, film, bound } }, progress);
         } catch (error) {
           parts.train.free();
           parts.heldOut?.free();
@@ -280,5 +288,6 @@ export function fit(engine, text, data, memory) {
 function buffersOf(message) {
   if (message instanceof Uint8Array) return [message.buffer];
   if (Array.isArray(message) && message[0]?.[1] instanceof Uint8Array) return message.map(([, bytes]) => bytes.buffer);
-  return [message?.pictures, message?.frame?.pictures].filter(Boolean).map((array) => array.buffer);
+  const arrays = [message, message?.frame].flatMap((part) => [part?.pictures, part?.values]);
+  return arrays.filter(Boolean).map((array) => array.buffer);
 }

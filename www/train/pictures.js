@@ -42,7 +42,7 @@ async function readSheet(url, pictures, options) {
   bitmap.close();
   for (let i = 0; i < count; i++) {
     const { data } = context.getImageData((i % columns) * tile, Math.floor(i / columns) * tile, tile, tile);
-    pictures.add(options.classes === false ? '' : names[labels[i]], tile, tile, new Uint8Array(data.buffer));
+    pictures.add(options.classes === false || !names ? '' : names[labels[i]], tile, tile, new Uint8Array(data.buffer));
   }
   return { name: facts.name, about: facts.about, licence: facts.licence, source: facts.source };
 }
@@ -64,7 +64,7 @@ async function readFiles(files, pictures, { options, skipped, signal, report }) 
   let done = 0;
   const read = async (path, blob) => {
     if (blob.size === 0) throw new Error('it is empty');
-    if (ARRAY.test(path)) arrays.push({ path, bytes: new Uint8Array(await blob.arrayBuffer()) });
+    if (ARRAY.test(path)) arrays.push([path, new Uint8Array(await blob.arrayBuffer())]);
     else await readPicture(path, blob, pictures, options);
   };
   const each = async (path, get) => {
@@ -89,19 +89,8 @@ async function readFiles(files, pictures, { options, skipped, signal, report }) 
     }
     for (const entry of entries) await each(entry.path, async () => new Blob([await entry.bytes()]));
   }
-  addArrays(arrays, pictures, skipped);
+  for (const [name, why] of pictures.add_arrays(arrays, options.classes !== false)) skipped.push({ name, why });
   report({ done: visible.length, total: visible.length });
-}
-
-/** MNIST's labels are a second file, `…-labels-idx1-ubyte` beside `…-images-idx3-ubyte`; of NPY files, `labels` or `y`. */
-function addArrays(arrays, pictures, skipped) {
-  const isLabels = ({ path }) => /labels|(^|[/_-])y\b/i.test(path);
-  const labels = arrays.filter(isLabels);
-  for (const array of arrays.filter((candidate) => !isLabels(candidate))) {
-    const own = labels.length === 1 ? labels[0] : labels.find(({ path }) => path === array.path.replace('images', 'labels').replace('idx3', 'idx1'));
-    const why = pictures.add_array(array.bytes, own?.bytes);
-    if (why) skipped.push({ name: array.path, why });
-  }
 }
 
 async function readPicture(path, blob, pictures, options) {

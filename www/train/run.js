@@ -1,14 +1,19 @@
 // One training run in the worker: steps in short bursts, and between them whatever the page asks for. Nothing else enters the
 // engine while it computes, so all of a run goes through this one loop.
 
-import { describeError } from '../errors.js';
+import { describeError, NoiseballError } from '../errors.js';
+import { bytesOf, factsOf } from './frames.js';
 import { Losses } from './losses.js';
+import { isList, table } from './toys.js';
 
 const BURST = 200; // milliseconds, after which messages are looked at
 const BURST_STEPS = 10; // each look at the losses empties a GPU's queue
 const FRAMES = 24; // of the filmstrip
 const FRAME_STEPS = 20; // of DDIM
 const FRAME_SEED = 7;
+const FRAME_ITEMS = { points: 400, bits: 12 };
+const DATA_ITEMS = 400; // that samples are shown beside
+const EXPORTED_ITEMS = { points: 1000, bits: 50 };
 const SAVE_SECONDS = 15;
 const RATE_SECONDS = 10; // over which the speed is averaged
 const RECENT = 100; // steps
@@ -25,6 +30,7 @@ export class Run {
   #facts;
   #losses;
   #film;
+  #bound; // the newest {step, bits, error}, where the objective is a bound
   #state = 'running';
   #tasks = [];
   #wake = null;
@@ -36,7 +42,7 @@ export class Run {
 
   /**
    * @param {{engine: object, training: object, parts: {train: object, heldOut: object | null}, folder: object | null,
-   *          facts: object, kept?: {losses?: object, film?: object[]}, report: (event: object) => void, clock?: () => number}} given
+   *          facts: object, kept?: {losses?: object, film?: object[], bound?: object}, report: (event: object) => void, clock?: () => number}} given
    *        `facts` goes with every state: {name, device, options}; `kept` is what a state before had
    */
   constructor({ engine, training, parts, folder, facts, kept = {}, state, report, clock = () => performance.now() }) {
@@ -47,6 +53,7 @@ export class Run {
     this.#facts = facts;
     this.#losses = new Losses(kept.losses);
     this.#film = kept.film ?? [];
+    this.#bound = kept.bound ?? null;
     this.#recent = kept.recent ?? this.#recent;
     this.#lastState = state ?? null;
     this.#report = report;
@@ -126,21 +133,26 @@ export class Run {
 
   /** The averaged weights as a diffusers folder: [path, bytes] each. */
   files() {
-    return this.do(() => this.#training.files());
+    return this.do(() => {
+      if (isList(this.#facts.data)) throw new NoiseballError('unsupported-architecture', 'a network for points or bits is no model of diffusers, so it cannot be sampled like one. Export it instead');
+      return this.#training.files();
+    });
   }
 
-  /** The same as a ZIP archive, with the model card, the recipe and the losses. */
+  /** The averaged weights as a ZIP archive, with the model card, the recipe and the losses; of points and bits with samples too. */
   export() {
     return this.do(async () => {
       const { first, means } = this.#recent;
       const card = this.#training.card(origin(this.#facts.data), first, Float32Array.from(means));
-      const curve = { loss: this.#losses.series(), heldOut: this.#losses.heldOut, note: '[step, loss] each; a loss is the mean of the steps up to the next' };
+      const curve = { loss: this.#losses.series(), heldOut: this.#losses.heldOut, note: '[step, loss] each; a loss is the mean of the steps up to the next', ...(this.#bound && { bound: this.#bound }) };
       const text = (string) => new TextEncoder().encode(`${string}\n`);
       const more = [
         ['README.md', text(card)],
         ['training/recipe.json', text(this.#training.facts().recipe)],
         ['training/losses.json', text(JSON.stringify(curve))],
       ];
+      const { data } = this.#facts;
+      if (isList(data)) more.push(['samples.csv', text(table(await this.#training.sample(EXPORTED_ITEMS[data.kind], FRAME_SEED), data))]);
       return this.#engine.zip([...more, ...(await this.#training.files())]);
     });
   }
@@ -212,6 +224,29 @@ export class Run {
   async #frame() {
     const { step } = this.#training.facts();
     if (this.#film.at(-1)?.step === step) return;
+    const frame = { step, ...(await (isList(this.#facts.data) ? this.#sampleList() : this.#samplePictures())) };
+    this.#film.push(frame);
+    if (this.#film.length > 2 * FRAMES) this.#film = this.#film.filter((_, i) => i % 2 === 0 || i === this.#film.length - 1);
+    this.#report({ type: 'frame', frame: structuredClone(frame) });
+    if (this.#parts.heldOut && step > 0) await this.#measure(step);
+  }
+
+  /** The loss on what is kept out of training; for the bounds of 2015 that is -K, of which there is more to tell. */
+  async #measure(step) {
+    const bound = isList(this.#facts.data) ? await this.#training.bound(this.#parts.heldOut) : undefined;
+    if (bound) this.#bound = { step, ...bound };
+    const loss = bound ? -bound.bits : await this.#training.held_out(this.#parts.heldOut);
+    this.#losses.addHeldOut(step, loss);
+    this.#report({ type: 'held-out', step, loss, ...(bound && { bound: this.#bound }) });
+  }
+
+  async #sampleList() {
+    const { kind, channels } = this.#facts.data;
+    const batch = FRAME_ITEMS[kind];
+    return { batch, channels, values: await this.#training.sample(batch, FRAME_SEED) };
+  }
+
+  async #samplePictures() {
     const model = await this.#training.model();
     try {
       const info = model.info();
@@ -226,20 +261,12 @@ export class Run {
           await breathe();
         }
         const { pictures, width, height } = last;
-        const frame = { step, batch, width, height, pictures };
-        this.#film.push(frame);
-        if (this.#film.length > 2 * FRAMES) this.#film = this.#film.filter((_, i) => i % 2 === 0 || i === this.#film.length - 1);
-        this.#report({ type: 'frame', frame: { ...frame, pictures: pictures.slice() } });
+        return { batch, width, height, pictures };
       } finally {
         run.free();
       }
     } finally {
       model.free();
-    }
-    if (this.#parts.heldOut && step > 0) {
-      const loss = await this.#training.held_out(this.#parts.heldOut);
-      this.#losses.addHeldOut(step, loss);
-      this.#report({ type: 'held-out', step, loss });
     }
   }
 
@@ -257,10 +284,11 @@ export class Run {
         when: Date.now(),
         losses: this.#losses.toJSON(),
         recent: this.#recent,
-        film: this.#film.map(({ pictures: _, ...frame }) => frame),
+        bound: this.#bound,
+        film: this.#film.map(factsOf),
       };
       try {
-        await this.#folder.save(facts, [state, ...this.#film.map(({ pictures }) => new Uint8Array(pictures.buffer))]);
+        await this.#folder.save(facts, [state, ...this.#film.map(bytesOf)]);
         this.#saved.failed = null;
       } catch (error) {
         this.#saved.failed = String(error?.message ?? error);
@@ -284,7 +312,8 @@ export class Run {
     before.free();
     this.#losses.cut(this.#training.facts().step);
     this.#film = this.#film.filter(({ step }) => step <= this.#training.facts().step);
-    this.#report({ type: 'failed', error: told, ...this.#progress(), wentBack: true, losses: this.#losses.toJSON() });
+    if (this.#bound?.step > this.#training.facts().step) this.#bound = null;
+    this.#report({ type: 'failed', error: told, ...this.#progress(), wentBack: true, losses: this.#losses.toJSON(), bound: this.#bound });
   }
 
   #frameEvery() {
@@ -299,9 +328,14 @@ export class Run {
   }
 
   #announce(type) {
-    const film = this.#film.map((frame) => ({ ...frame, pictures: frame.pictures.slice() }));
-    const more = type === 'start' ? { facts: this.#facts, ...this.#training.facts(), losses: this.#losses.toJSON(), film } : {};
-    this.#report({ type, ...more, ...this.#progress(), saved: this.#saved.step, kept: this.#folder !== null, id: this.#folder?.id ?? null });
+    this.#report({ type, ...(type === 'start' && this.#whole()), ...this.#progress(), saved: this.#saved.step, kept: this.#folder !== null, id: this.#folder?.id ?? null });
+  }
+
+  /** All that a page needs to show the run. */
+  #whole() {
+    const { kind } = this.#facts.data;
+    const some = isList({ kind }) && { sample: this.#parts.train.diffused('', Uint32Array.from({ length: DATA_ITEMS }, (_, i) => i), undefined, 0).values };
+    return { facts: this.#facts, ...this.#training.facts(), losses: this.#losses.toJSON(), bound: this.#bound, film: structuredClone(this.#film), ...some };
   }
 }
 
@@ -316,7 +350,7 @@ export function breathe() {
   });
 }
 
-/** What the model card says of the pictures. */
+/** What the model card says of the data. */
 function origin({ about }) {
   if (about) return `${about.name}: ${about.about}. ${about.source}. Licence: ${about.licence}.`;
   return 'The pictures were read in the trainer’s own browser and sent nowhere; what may be done with this model depends on them.';

@@ -1,6 +1,6 @@
 //! Images as arrays: NumPy's NPY and MNIST's IDX.
 
-use super::builder::{Builder, MAX_PIXELS, Picture};
+use super::builder::{Builder, MAX_PIXELS, Picture, Skipped};
 
 /// An array of numbers.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,6 +105,27 @@ impl Array {
         let width = numbers.iter().max().map_or(1, |m| m.to_string().len());
         Ok(numbers.into_iter().map(|v| name(v, width)).collect())
     }
+}
+
+/// Adds the images of files to a data set, `(name, bytes)` each, and gives what was left out. An array of as many numbers as
+/// another has images is its labels, which count if `labelled`.
+pub fn add_all(builder: &mut Builder, files: Vec<(String, Vec<u8>)>, labelled: bool) -> Vec<Skipped> {
+    let (mut images, mut labels, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+    for (name, bytes) in files {
+        match Array::read(&bytes).unwrap_or_else(|| Err("it is neither NPY nor IDX".to_owned())) {
+            Ok(array) if array.shape.len() == 1 => labels.push(array),
+            Ok(array) => images.push((name, array)),
+            Err(why) => skipped.push(Skipped { name, why }),
+        }
+    }
+    for (name, array) in images {
+        let fitting = labels.iter().position(|l| l.shape[0] == array.shape[0]);
+        let labels = fitting.map(|at| labels.remove(at)).filter(|_| labelled);
+        if let Err(why) = array.add_to(builder, labels.as_ref()) {
+            skipped.push(Skipped { name, why });
+        }
+    }
+    skipped
 }
 
 /// NumPy's format, versions 1 to 3, little-endian or bytes, in C order.
@@ -222,6 +243,32 @@ mod tests {
             (data.shape, data.names.clone(), data.labels.clone()),
             ([1, 4, 4], vec!["09".to_owned(), "10".to_owned()], Some(vec![1, 0]))
         );
+    }
+
+    #[test]
+    fn labels_go_with_as_many_images_if_they_are_wanted() {
+        let npy = |shape: &str, count: u8, first: u8| {
+            npy_bytes(
+                &format!("{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}"),
+                &(first..first + count).collect::<Vec<u8>>(),
+            )
+        };
+        let files = || {
+            let named = |name: &str, bytes| (name.to_owned(), bytes);
+            vec![
+                named("arr_0.npy", npy("(2, 8, 8)", 128, 9)),
+                named("arr_1.npy", npy("(3,)", 3, 7)),
+                named("arr_2.npy", npy("(2,)", 2, 5)),
+                named("arr_3.npy", vec![1, 2, 3]),
+            ]
+        };
+        for (labelled, expected) in [(true, vec!["5".to_owned(), "6".to_owned()]), (false, Vec::new())] {
+            let mut builder = Builder::new(None).unwrap();
+            let skipped = add_all(&mut builder, files(), labelled);
+            assert_eq!(skipped.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["arr_3.npy"]);
+            let (data, _) = builder.finish().unwrap();
+            assert_eq!((data.len(), data.names), (2, expected));
+        }
     }
 
     #[test]

@@ -4,9 +4,8 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::array::Array;
 use super::builder::{Builder, Skipped};
-use super::{Dataset, decode};
+use super::{Dataset, array, decode};
 use crate::error::{Error, Result};
 
 /// The most bytes that a compressed file may grow to.
@@ -109,24 +108,9 @@ fn labels_beside(path: &Path) -> Result<Option<(String, Vec<u8>)>> {
     read(&beside).map(|bytes| Some((labels, bytes)))
 }
 
-/// Arrays of images, each with the array of one number an image that follows or precedes it.
 fn add_arrays(builder: &mut Builder, files: Vec<(String, Vec<u8>)>) {
-    let mut images = Vec::new();
-    let mut labels = Vec::new();
-    for (name, bytes) in files {
-        match Array::read(&bytes) {
-            Some(Ok(array)) if array.shape.len() == 1 => labels.push(array),
-            Some(Ok(array)) => images.push((name, array)),
-            Some(Err(why)) => builder.skip(&name, &why),
-            None => builder.skip(&name, "it is neither NPY nor IDX"),
-        }
-    }
-    for (name, array) in images {
-        let fitting = labels.iter().position(|l| l.shape[0] == array.shape[0]);
-        let labels = fitting.map(|at| labels.remove(at));
-        if let Err(why) = array.add_to(builder, labels.as_ref()) {
-            builder.skip(&name, &why);
-        }
+    for Skipped { name, why } in array::add_all(builder, files, true) {
+        builder.skip(&name, &why);
     }
 }
 

@@ -81,6 +81,12 @@ impl Dataset {
         self.shape.iter().product()
     }
 
+    /// Whether every number is -1 or 1.
+    #[must_use]
+    pub fn is_bits(&self) -> bool {
+        matches!(&self.pixels, Pixels::Floats(floats) if floats.iter().all(|v| v.abs() == 1.0))
+    }
+
     /// Number of classes, 0 where there are none.
     #[must_use]
     pub fn classes(&self) -> usize {

@@ -21,8 +21,13 @@ pub(super) fn level(total: usize, timestep: usize) -> Level {
     Level { alpha, sigma: (1.0 - alpha * alpha).sqrt() }
 }
 
+/// The standard normal beyond which the forward process has flipped a bit.
+pub(super) fn flips_beyond(total: usize, timestep: usize) -> f64 {
+    normal_quantile((1.0 + kept(total, timestep + 1)) / 2.0)
+}
+
 /// The chances of `q(x_{t-1} ≠ x_t | x_t, x₀)` where x₀ is x_t, and where it is not.
-fn changes(total: usize, timestep: usize) -> [f64; 2] {
+pub(in crate::train) fn changes(total: usize, timestep: usize) -> [f64; 2] {
     let (before, now) = (kept(total, timestep), kept(total, timestep + 1));
     let stays = now / before;
     // E[x_{t-1} x_t | x_t, x₀] for bits of means `before x₀` and `stays x_{t-1}`.
@@ -44,8 +49,7 @@ pub(super) fn losses(
 ) -> Result<Tensor<1>> {
     let device = examples.x0.device();
     let at = |number: &dyn Fn(usize) -> f64| each(&examples.timesteps, |t| number(*t), &device);
-    let flips_beyond = at(&|t| normal_quantile((1.0 + kept(total, t + 1)) / 2.0));
-    let flips = (examples.epsilon.clone() - flips_beyond).sign();
+    let flips = (examples.epsilon.clone() - at(&|t| flips_beyond(total, t))).sign();
     let x = examples.x0.clone() * flips * -1.0;
     let told: Vec<f32> = examples.timesteps.iter().map(|t| *t as f32).collect();
     let agreement = network(x.clone(), &told)? * x.clone() + at(&|t| evidence(total, t));

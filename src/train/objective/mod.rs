@@ -1,6 +1,6 @@
 //! What a network is trained for: how an example is noised, what the network is told of it, and what its answer costs.
 
-mod binomial;
+pub(super) mod binomial;
 mod bound;
 mod edm;
 mod flow;
@@ -208,6 +208,22 @@ impl Objective {
                 })
             }
         }
+    }
+
+    /// The forward process as it is before anything is learned: takes clean `x` to a timestep with standard normals `epsilon`.
+    ///
+    /// # Panics
+    /// Unless the timestep is below the schedule's number.
+    pub fn diffuse(self, schedule: &Schedule, timestep: usize, x: &mut [f32], epsilon: &[f32]) -> Level {
+        let level = self.level(schedule, &vec![0.0; schedule.train_timesteps()], timestep);
+        let both = x.iter_mut().zip(epsilon);
+        if self == Self::Binomial {
+            let flips_beyond = binomial::flips_beyond(schedule.train_timesteps(), timestep) as f32;
+            both.for_each(|(x, e)| *x = if *e > flips_beyond { -*x } else { *x });
+        } else {
+            both.for_each(|(x, e)| *x = (level.alpha * f64::from(*x) + level.sigma * f64::from(*e)) as f32);
+        }
+        level
     }
 
     /// The noise level of a timestep, with the `learned` numbers where it is learned.

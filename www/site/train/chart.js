@@ -1,7 +1,8 @@
 // The loss on a canvas: as it was, smoothed, by how noisy the pictures were, and on pictures kept out. Each line has a dash of
-// its own, so that nothing hangs on colour.
+// its own, so that nothing hangs on colour. A loss that is a bound in bits may be negative: its axis is linear.
 
 import { BANDS } from '../../train/losses.js';
+import { tick } from './plot.js';
 
 const LINES = [
   { name: 'each stretch', colour: '--soft', width: 1, dash: [], alpha: 0.45, of: (losses) => losses.series() },
@@ -16,13 +17,14 @@ const LINES = [
     of: (losses) => losses.smoothed(losses.series(band)),
   })),
 ];
+const OFF = 0.05; // of the numbers, the largest, are off a linear axis: a run's start would flatten the rest
 const MARGIN = { left: 44, right: 12, top: 10, bottom: 22 };
 
 export class LossChart {
   #canvas;
   #legend;
   #losses = null;
-  #steps = 1;
+  #linear = false;
   #due = false;
 
   constructor(canvas, legend) {
@@ -35,9 +37,9 @@ export class LossChart {
     });
   }
 
-  show(losses, steps = this.#steps) {
+  show(losses, linear = this.#linear) {
     this.#losses = losses;
-    this.#steps = steps;
+    this.#linear = linear;
     this.#drawLegend();
     this.changed();
   }
@@ -61,27 +63,29 @@ export class LossChart {
     const context = canvas.getContext('2d');
     context.scale(density, density);
     const lines = LINES.map((line) => ({ ...line, points: line.of(this.#losses) })).filter(({ points }) => points.length > 0);
-    const all = lines.flatMap(({ points }) => points.map(([, loss]) => loss)).filter((loss) => loss > 0 && Number.isFinite(loss));
-    const [low, high] = all.length > 0 ? [Math.min(...all), Math.max(...all)] : [0.1, 1];
-    const [bottom, top] = [Math.log10(low) - 0.05, Math.log10(high) + 0.05];
+    const scale = axis(lines.flatMap(({ points }) => points.map(([, loss]) => loss)), this.#linear);
     const last = this.#losses.points.at(-1);
     const end = Math.max(1, last ? last.step + 1 : 1);
     const x = (step) => MARGIN.left + (step / end) * (width - MARGIN.left - MARGIN.right);
-    const y = (loss) => MARGIN.top + ((top - Math.log10(Math.max(loss, 1e-12))) / (top - bottom)) * (height - MARGIN.top - MARGIN.bottom);
-    this.#axes(context, { width, height, low: 10 ** bottom, high: 10 ** top, end, x, y });
+    const y = (loss) => MARGIN.top + (1 - scale.at(loss)) * (height - MARGIN.top - MARGIN.bottom);
+    this.#axes(context, { width, height, ticks: scale.ticks, end, x, y });
+    context.beginPath();
+    context.rect(MARGIN.left, 0, width - MARGIN.left, height - MARGIN.bottom);
+    context.clip();
     for (const line of lines) drawLine(context, line, line.points.map(([step, loss]) => [x(step), y(loss)]));
-    const smooth = this.#losses.smoothed(this.#losses.series()).at(-1);
-    canvas.setAttribute('aria-label', smooth ? `Loss: ${smooth[1].toPrecision(2)} after ${end} steps, from ${all.length > 0 ? this.#losses.series()[0][1].toPrecision(2) : 'unknown'} at the start` : 'Loss: nothing yet');
+    const series = this.#losses.series();
+    const smooth = this.#losses.smoothed(series).at(-1);
+    canvas.setAttribute('aria-label', smooth ? `Loss: ${smooth[1].toPrecision(2)} after ${end} steps, from ${series[0][1].toPrecision(2)} at the start` : 'Loss: nothing yet');
   }
 
-  #axes(context, { width, height, low, high, end, x, y }) {
+  #axes(context, { width, height, ticks, end, x, y }) {
     context.strokeStyle = colour('--line');
     context.fillStyle = colour('--soft');
     context.font = '11px system-ui, sans-serif';
     context.lineWidth = 1;
     context.textAlign = 'right';
     context.textBaseline = 'middle';
-    for (const value of ticks(low, high)) {
+    for (const value of ticks) {
       context.beginPath();
       context.moveTo(MARGIN.left, Math.round(y(value)) + 0.5);
       context.lineTo(width - MARGIN.right, Math.round(y(value)) + 0.5);
@@ -98,7 +102,7 @@ export class LossChart {
   #drawLegend() {
     const density = window.devicePixelRatio || 1;
     this.#legend.replaceChildren(
-      'Loss (logarithmic):',
+      this.#linear ? 'Loss, −K in bits:' : 'Loss (logarithmic):',
       ...LINES.map((line) => {
         const sample = Object.assign(document.createElement('canvas'), { width: 28 * density, height: 10 * density });
         const context = sample.getContext('2d');
@@ -124,6 +128,27 @@ function drawLine(context, { colour: name, width, dash, alpha = 1 }, points) {
 
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+/**
+ * An axis for losses: where each stands, from 0 at the bottom to 1 at the top, and the numbers to write beside it.
+ *
+ * @param {number[]} losses
+ * @param {boolean} linear
+ */
+export function axis(losses, linear) {
+  const of = linear ? (loss) => loss : (loss) => Math.log10(Math.max(loss, 1e-12));
+  const all = losses.filter((loss) => Number.isFinite(loss) && (linear || loss > 0)).sort((a, b) => a - b);
+  const [low, high] = all.length > 0 ? [all[0], linear ? all[Math.floor((1 - OFF) * (all.length - 1))] : all.at(-1)] : [0.1, 1];
+  const margin = (linear && 0.05 * (high - low)) || 0.05;
+  const [bottom, top] = [of(low) - margin, of(high) + margin];
+  return { at: (loss) => (of(loss) - bottom) / (top - bottom), ticks: linear ? evenTicks(bottom, top) : ticks(10 ** bottom, 10 ** top) };
+}
+
+function evenTicks(low, high) {
+  const step = tick((high - low) / 6);
+  const first = Math.ceil(low / step);
+  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(6)));
 }
 
 /** Some round numbers between two, as they stand on a logarithmic axis. */

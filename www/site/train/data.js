@@ -1,13 +1,16 @@
-// The pictures: chosen, dropped or bundled; what was made of them, and what noise does to them.
+// The data: pictures chosen or dropped, or a bundled set; what was made of them, and what noise does to them.
 
 import { Noiseball } from '../../noiseball.js';
 import { resolveSource } from '../../source.js';
+import { BUNDLED } from '../../training.js';
+import { isList } from '../../train/toys.js';
 import { Grid } from '../grid.js';
 import { byId } from '../page.js';
 import { announceTraining, hideProblem, showProblem } from './notice.js';
-import { dataSentence } from './words.js';
+import { Plot } from './plot.js';
+import { dataSentence, noiseSentence } from './words.js';
 
-const SHOWN = 32;
+const SHOWN = { pictures: 32, points: 1000, bits: 13 };
 const STEPS = 1000; // of the slider
 
 export class DataPanel {
@@ -15,7 +18,9 @@ export class DataPanel {
   #source = null; // resolved, or the name of a bundled set
   #data = null;
   #reading = null;
+  #process = null; // {recipe, trainTimesteps}: the forward process of the newest plan
   #grid = new Grid(byId('data-canvas'));
+  #plot = new Plot(byId('data-plot'), { axes: true });
   #drawing = false;
   #again = false;
 
@@ -33,6 +38,7 @@ export class DataPanel {
     byId('data-options').addEventListener('submit', (event) => event.preventDefault());
     byId('data-options').addEventListener('change', () => this.#source && this.#read());
     byId('data-noise').addEventListener('input', () => this.#draw());
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#plot.draw());
   }
 
   /** Reads these pictures in place of those before, which stay where this fails. */
@@ -52,12 +58,18 @@ export class DataPanel {
     if (this.#data?.lost) this.#read();
   }
 
+  /** Shows what the forward process of this plan does. */
+  setProcess(process) {
+    this.#process = process;
+    if (Number(byId('data-noise').value) > 0) this.#draw();
+  }
+
   async #read() {
     this.#reading?.abort();
     const controller = new AbortController();
     this.#reading = controller;
     hideProblem();
-    byId('data-facts').textContent = 'Reading the pictures…';
+    byId('data-facts').textContent = 'Reading the data…';
     const value = (id) => byId(id).value;
     try {
       const data = await Noiseball.prepare(this.#source, {
@@ -70,6 +82,7 @@ export class DataPanel {
       });
       this.#data?.dispose();
       this.#data = data;
+      this.#process = null;
       this.#show();
       this.#changed(data, typeof this.#source === 'string' ? this.#source : this.#source.name);
     } catch (error) {
@@ -89,7 +102,11 @@ export class DataPanel {
     byId('data-skipped').hidden = skippedCount === 0;
     byId('data-skipped-title').textContent = `${skippedCount} ${skippedCount === 1 ? 'file was' : 'files were'} left out`;
     byId('data-skipped-list').replaceChildren(...skipped.map(({ name, why }) => Object.assign(document.createElement('li'), { textContent: `${name}: ${why}` })));
-    for (const name of ['digits', 'faces']) byId(`data-${name}`).setAttribute('aria-pressed', String(this.#source === name));
+    for (const name of BUNDLED) byId(`data-${name}`).setAttribute('aria-pressed', String(this.#source === name));
+    const list = isList(info);
+    byId('data-options').hidden = list;
+    byId('data-canvas').parentElement.hidden = list;
+    byId('data-plot').parentElement.hidden = !list;
     byId('data-preview').hidden = false;
     this.#draw();
   }
@@ -103,18 +120,22 @@ export class DataPanel {
     }
     this.#drawing = true;
     try {
-      const { count } = this.#data.info;
-      const shown = Math.min(SHOWN, count);
-      const indices = Array.from({ length: shown }, (_, i) => Math.floor((i * count) / shown));
+      const { count, kind } = this.#data.info;
+      const length = Math.min(SHOWN[kind], count);
+      const indices = Array.from({ length }, (_, i) => Math.floor((i * count) / length));
       const position = Number(byId('data-noise').value);
-      const recipe = position > 0 ? (await this.#data.plan({ preset: 'tiny' })).recipe : '';
-      const timestep = position > 0 ? Math.round((position / STEPS) * 999) : null;
-      const { pictures, noise, width, height } = await this.#data.show({ indices, recipe, timestep });
-      this.#grid.show(pictures, { batch: shown, width, height }, 8);
-      const text = position === 0 ? 'none' : `t = ${timestep}, ${Math.round(100 * noise)} % noise`;
+      const process = position > 0 ? this.#process : null; // null as long as there is no plan
+      const timestep = process && Math.round((position / STEPS) * (process.trainTimesteps - 1));
+      const shown = await this.#data.show({ indices, recipe: process?.recipe, timestep });
+      const text = noiseSentence({ kind, ...shown }, timestep);
       byId('data-moment').textContent = text;
       byId('data-noise').setAttribute('aria-valuetext', text);
-      this.#grid.describe(`${shown} pictures of the data set, noise: ${text}`);
+      if (kind === 'pictures') {
+        this.#grid.show(shown.pictures, { batch: length, width: shown.width, height: shown.height }, 8);
+        this.#grid.describe(`${length} pictures of the data set, noise: ${text}`);
+      } else {
+        await this.#drawList(kind, indices, shown, text);
+      }
     } catch (error) {
       if (error.type !== 'disposed') showProblem(error);
     } finally {
@@ -124,6 +145,14 @@ export class DataPanel {
       this.#again = false;
       this.#draw();
     }
+  }
+
+  async #drawList(kind, indices, { values, channels, batch, alpha, sigma }, text) {
+    const { name } = this.#data.about;
+    if (kind === 'bits') return this.#plot.show({ kind, channels, values }, `${batch} sequences of bits, ${name}, noise: ${text}`);
+    const { values: behind } = await this.#data.show({ indices });
+    // Where noise is added and the data are not made smaller for it, the plot reaches further.
+    this.#plot.show({ kind, channels, values, behind, reach: Math.max(1, Math.hypot(alpha, sigma)) }, `${batch} points, ${name}, noise: ${text}`);
   }
 }
 

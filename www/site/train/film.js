@@ -1,32 +1,57 @@
 // The filmstrip: one column a moment of training, the same noise in every column.
 
+import { nearness, Plot } from './plot.js';
+import { sampledSentence } from './words.js';
+
+const REACH = 0.8; // of a plot that has room for noise: samples are where the data are
+
 export class Film {
   #strip;
+  #data = null; // {kind, sample} of points and bits
+  #plots = [];
 
   constructor(strip) {
     this.#strip = strip;
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#plots.forEach((plot) => plot.draw()));
   }
 
-  set(frames) {
+  /** Begins anew. Of points and bits `sample` is some of the data. */
+  set(frames, kind, sample) {
+    this.#data = sample ? { kind, sample } : null;
+    this.#plots = [];
+    for (const plotted of ['points', 'bits']) this.#strip.classList.toggle(plotted, plotted === kind);
     this.#strip.replaceChildren();
     for (const frame of frames) this.add(frame);
   }
 
-  /** @param {{step: number, batch: number, width: number, height: number, pictures: Uint8ClampedArray}} frame */
-  add({ step, batch, width, height, pictures }) {
+  /** @param {{step: number, batch: number} & ({width: number, height: number, pictures: Uint8ClampedArray} | {channels: number, values: Float32Array})} frame */
+  add(frame) {
     const canvas = document.createElement('canvas');
-    Object.assign(canvas, { width, height: batch * (height + 1) - 1 });
     canvas.setAttribute('role', 'img');
-    canvas.setAttribute('aria-label', `${batch} pictures after ${step} steps`);
-    const context = canvas.getContext('2d');
-    const bytes = width * height * 4;
-    for (let i = 0; i < batch; i++) context.putImageData(new ImageData(pictures.slice(i * bytes, (i + 1) * bytes), width, height), 0, i * (height + 1));
     const caption = document.createElement('span');
-    caption.textContent = step.toLocaleString('en');
+    caption.textContent = frame.step.toLocaleString('en');
     const column = document.createElement('div');
     column.append(canvas, caption);
     const atEnd = this.#strip.scrollLeft + this.#strip.clientWidth >= this.#strip.scrollWidth - 8;
     this.#strip.append(column);
+    if (frame.pictures) drawPictures(canvas, frame);
+    else this.#plot(canvas, frame);
     if (atEnd) this.#strip.scrollLeft = this.#strip.scrollWidth;
   }
+
+  #plot(canvas, { step, batch, channels, values }) {
+    const { kind, sample } = this.#data;
+    const near = nearness({ kind, channels, values }, sample);
+    const plot = new Plot(canvas);
+    this.#plots.push(plot);
+    plot.show({ kind, channels, values, behind: sample, reach: REACH }, sampledSentence({ kind, step, batch, near }));
+  }
+}
+
+function drawPictures(canvas, { step, batch, width, height, pictures }) {
+  Object.assign(canvas, { width, height: batch * (height + 1) - 1 });
+  canvas.setAttribute('aria-label', `${batch} pictures after ${step} steps`);
+  const context = canvas.getContext('2d');
+  const bytes = width * height * 4;
+  for (let i = 0; i < batch; i++) context.putImageData(new ImageData(pictures.slice(i * bytes, (i + 1) * bytes), width, height), 0, i * (height + 1));
 }

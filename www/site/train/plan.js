@@ -1,14 +1,18 @@
 // The network and the run: presets, the settings most people change, the whole recipe for experts, and what it all takes.
 
-import { byId, setEnabled } from '../page.js';
+import { isList, TOYS } from '../../train/toys.js';
+import { byId, fillSelect, setEnabled } from '../page.js';
 import { hideProblem, showProblem } from './notice.js';
-import { planSentence } from './words.js';
+import { OBJECTIVES, planSentence } from './words.js';
 
+const PRESETS = [{ value: 'tiny', text: 'Tiny' }, { value: 'small', text: 'Small' }, { value: 'medium', text: 'Medium' }];
+const UNITS = { pictures: 'Pictures', points: 'Points', bits: 'Sequences' };
 const EDITED = 400; // milliseconds after the last key
 
 export class PlanPanel {
   #sampledSource;
   #start;
+  #planned;
   #data = null;
   #recipe = null; // as an object, valid
   #plan = null;
@@ -17,9 +21,11 @@ export class PlanPanel {
   #typing = 0;
   #starting = false;
 
-  constructor({ sampledSource, start }) {
+  /** `planned({recipe, trainTimesteps})` is called with every recipe that Rust accepts. */
+  constructor({ sampledSource, start, planned }) {
     this.#sampledSource = sampledSource;
     this.#start = start;
+    this.#planned = planned;
     byId('train-preset').addEventListener('change', () => this.#preset());
     byId('recipe-reset').addEventListener('click', () => this.#preset());
     for (const [id, apply] of Object.entries(FIELDS)) {
@@ -44,10 +50,19 @@ export class PlanPanel {
   /** Plans for another data set: its preset. */
   setData(data, name) {
     const first = !this.#data;
+    const kind = this.#data?.info.kind ?? 'pictures';
     this.#data = data;
+    this.#asked++; // what is still on its way is of other data
     if (first || name !== this.#name) byId('train-name').value = `my ${name}`.slice(0, 80);
     this.#name = name;
-    byId('train-preset').value = data.info.width <= 16 ? 'tiny' : 'small';
+    const list = isList(data.info);
+    if (list) fillSelect(byId('train-preset'), TOYS[name].objectives.map((objective) => ({ value: `${name}-${objective}`, text: OBJECTIVES[objective] })));
+    else fillSelect(byId('train-preset'), PRESETS, data.info.width <= 16 ? 'tiny' : 'small');
+    byId('train-preset-label').textContent = list ? 'Objective' : 'Network';
+    byId('train-batch-label').textContent = `${UNITS[data.info.kind]} a step`;
+    for (const id of ['train-from', 'train-flip']) byId(id).parentElement.hidden = list;
+    // Such small networks are faster there; a reader's own choice stays as long as the data are of one kind.
+    if (kind !== data.info.kind) byId('train-device').value = list ? 'cpu' : 'auto';
     this.#preset();
   }
 
@@ -80,6 +95,7 @@ export class PlanPanel {
       if (asked !== this.#asked) return;
       this.#recipe = recipe;
       this.#plan = plan;
+      this.#planned({ recipe, trainTimesteps: plan.trainTimesteps });
       byId('recipe-problem').textContent = '';
       byId('recipe').removeAttribute('aria-invalid');
       if (write) byId('recipe').value = JSON.stringify(recipe, null, 2);
@@ -129,7 +145,7 @@ export class PlanPanel {
   async #submit() {
     if (!this.#recipe || this.#starting) return;
     hideProblem();
-    const sampled = byId('train-from').value === 'sampled' ? this.#sampledSource() : undefined;
+    const sampled = byId('train-from').value === 'sampled' && !isList(this.#data.info) ? this.#sampledSource() : undefined;
     if (sampled === null) return showProblem({ type: 'invalid-option', message: 'no model is open under Sample' });
     this.#starting = true;
     clearTimeout(this.#measuring);

@@ -2,11 +2,18 @@
 
 import { Losses } from '../../train/losses.js';
 import { byId, flash, setEnabled } from '../page.js';
+import { isList } from '../../train/toys.js';
 import { bytes } from '../words.js';
 import { LossChart } from './chart.js';
 import { Film } from './film.js';
 import { announceTraining, hideProblem, showProblem, tell } from './notice.js';
-import { runSentence } from './words.js';
+import { boundSentence, runSentence } from './words.js';
+
+const FILM_NOTES = {
+  pictures: 'The same noise, sampled with the averaged weights after so many steps.',
+  points: 'The same noise, sampled with the averaged weights after so many steps; the data are faint behind.',
+  bits: 'The same noise, sampled with the averaged weights after so many steps: a row is a sequence, black is a pulse.',
+};
 
 export class RunPanel {
   #onNew;
@@ -14,6 +21,7 @@ export class RunPanel {
   #openModel;
   #run = null;
   #name = '';
+  #toy = null; // the name of the data's known distribution
   #losses = new Losses();
   #chart = new LossChart(byId('loss-chart'), byId('loss-legend'));
   #film = new Film(byId('film'));
@@ -73,10 +81,16 @@ export class RunPanel {
     start: (event) => {
       this.#name = event.facts.name;
       this.#losses = new Losses(event.losses);
-      this.#chart.show(this.#losses, event.steps);
-      this.#film.set(event.film);
+      const { objective, optimiser } = JSON.parse(event.recipe);
+      const { data } = event.facts;
+      this.#chart.show(this.#losses, objective === 'bound');
+      this.#film.set(event.film, data.kind, event.sample);
+      this.#toy = data.about?.toy;
+      this.#bound(event.bound);
+      byId('film-note').textContent = isList(data) ? FILM_NOTES[data.kind] : FILM_NOTES.pictures;
+      byId('train-fork-why').hidden = !isList(data);
       byId('run-title').textContent = this.#name;
-      byId('live-rate').value = JSON.parse(event.recipe).optimiser.learning_rate;
+      byId('live-rate').value = optimiser.learning_rate;
       this.#kept(event.kept ? (event.saved >= 0 ? `Kept in this browser at step ${event.saved}.` : 'Will be kept in this browser as it goes on.') : null);
     },
     steps: ({ points }) => {
@@ -84,7 +98,8 @@ export class RunPanel {
       this.#chart.changed();
     },
     frame: ({ frame }) => this.#film.add(frame),
-    'held-out': ({ step, loss }) => {
+    'held-out': ({ step, loss, bound }) => {
+      this.#bound(bound);
       this.#losses.addHeldOut(step, loss);
       this.#chart.changed();
     },
@@ -95,8 +110,9 @@ export class RunPanel {
     'not-kept': ({ problem }) => this.#notKept(problem),
     recovering: ({ error }) => tell(error.type === 'out-of-memory' ? 'Memory ran out.' : 'The device was lost.', `${error.message}. The run goes on by itself from its last state`),
     split: ({ accumulate }) => tell('The batch is worked through in parts.', `A step’s pictures are taken in ${accumulate} parts, to fit this device’s memory. The result is the same`),
-    failed: ({ error, wentBack, losses, step }) => {
+    failed: ({ error, wentBack, losses, step, bound }) => {
       if (losses) {
+        this.#bound(bound);
         this.#losses = new Losses(losses);
         this.#chart.show(this.#losses);
       }
@@ -104,6 +120,11 @@ export class RunPanel {
       if (error.fatal) this.#dead();
     },
   };
+
+  #bound(bound) {
+    byId('train-bound').hidden = !bound;
+    if (bound) byId('train-bound').textContent = boundSentence(bound, this.#toy);
+  }
 
   /** The worker has gone; the page and what was kept remain. */
   #dead() {
@@ -130,7 +151,7 @@ export class RunPanel {
     byId('train-pause').textContent = state === 'paused' ? 'Resume' : 'Pause';
     setEnabled(byId('train-pause'), state !== 'ended');
     setEnabled(byId('train-stop'), state !== 'ended');
-    setEnabled(byId('train-fork'), true);
+    setEnabled(byId('train-fork'), byId('train-fork-why').hidden);
     setEnabled(byId('train-export'), true);
     if (state !== this.#told.state) announceTraining(runSentence(event));
     this.#told.state = state;

@@ -16,7 +16,7 @@ import { RunPanel } from './run.js';
  */
 export function openTrainView({ sampledSource, openModel }) {
   const run = new RunPanel({ onNew: showSetup, onChange: () => kept.refresh(), openModel });
-  const plan = new PlanPanel({ sampledSource, start });
+  const plan = new PlanPanel({ sampledSource, start, planned: (process) => data.setProcess(process) });
   const data = new DataPanel((found, name) => plan.setData(found, name));
   const kept = new KeptRuns({ goOn: (id) => run.open(() => import('../../training.js').then(({ continueRun }) => continueRun(id)), hideSetup) });
 

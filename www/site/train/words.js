@@ -1,13 +1,60 @@
 // What the page says of training.
 
-import { amount, bytes, duration } from '../words.js';
+import { isList, TOYS } from '../../train/toys.js';
+import { amount, bytes, duration, percent } from '../words.js';
 
 /** What a data set is. */
-export function dataSentence({ count, width, height, channels, names, counts }) {
-  const pictures = `${count.toLocaleString('en')} ${count === 1 ? 'picture' : 'pictures'} of ${width} × ${height} ${channels === 1 ? 'in grey' : 'in colour'}`;
+export function dataSentence(info) {
+  const { count, channels, names, counts } = info;
+  if (isList(info)) return `${size(info)}.`;
+  const pictures = `${size(info)} ${channels === 1 ? 'in grey' : 'in colour'}`;
   if (names.length === 0) return `${pictures}${count < 2 ? '. One picture is all that a network could learn here: give more' : ''}.`;
   const classes = names.slice(0, 12).map((name, i) => `${name || '(no folder)'} (${counts[i].toLocaleString('en')})`);
   return `${pictures}, ${names.length} classes: ${classes.join(', ')}${names.length > 12 ? ' …' : ''}.`;
+}
+
+function size({ kind, count, channels, width, height }) {
+  const number = count.toLocaleString('en');
+  if (kind === 'points') return `${number} points of the plane`;
+  if (kind === 'bits') return `${number} sequences of ${channels} bits`;
+  return `${number} ${count === 1 ? 'picture' : 'pictures'} of ${width} × ${height}`;
+}
+
+/** What the objectives of points and bits are, by their names in Rust. */
+export const OBJECTIVES = {
+  bound: 'Bound, 2015',
+  binomial: 'Bound for bits, 2015',
+  score: 'Score matching, 2019',
+  ddpm: 'DDPM, 2020',
+  edm: 'EDM, 2022',
+  flow: 'Flow matching, 2023',
+};
+
+/** How far the forward process has taken data; without a timestep, nowhere. */
+export function noiseSentence({ kind, alpha, sigma, noise }, timestep) {
+  if (timestep === null) return 'none';
+  // A bit's mean is alpha of what it was.
+  if (kind === 'bits') return `t = ${timestep}, ${percent((1 - alpha) / 2)} of the bits flipped`;
+  return `t = ${timestep}, ${percent(noise ?? sigma ** 2 / (alpha ** 2 + sigma ** 2))} noise`;
+}
+
+/** A frame of points or bits; `near` is plot.js's nearness to the data. */
+export function sampledSentence({ kind, step, batch, near }) {
+  const after = `after ${step.toLocaleString('en')} steps`;
+  if (kind === 'bits') return `${batch} sequences ${after}, ${near} of them among the data`;
+  return `${batch} points ${after}, half of them within ${near.toPrecision(2)} of a point of the data`;
+}
+
+/** The bound of 2015 on data kept out of training, beside what is known of it. */
+export function boundSentence({ step, bits, error }, toy) {
+  const known = TOYS[toy]?.bound;
+  const found = `Bound on data kept out of training after ${step.toLocaleString('en')} steps: K = ${signed(bits, 2)} ± ${error.toFixed(2)} bits.`;
+  if (!known) return found;
+  return `${found} The 2015 paper has ${signed(known.paper)}${known.note}. It can be ${signed(known.most, 3)} at most, the data’s own log density.`;
+}
+
+function signed(number, digits) {
+  return (digits === undefined ? String(number) : number.toFixed(digits)).replace('-', '−');
 }
 
 /** What a plan takes; `measured` is null until it is there. */
@@ -38,5 +85,5 @@ export function keptSentence({ name, step, steps, when, data }, now = Date.now()
   const days = Math.floor(ago / 86_400_000);
   const time = days >= 1 ? `${days} ${days === 1 ? 'day' : 'days'} ago` : ago < 60_000 ? 'just now' : `${duration(ago).replace(/ \d+ s$/, '')} ago`;
   const where = step >= steps ? `all ${steps.toLocaleString('en')} steps done` : `step ${step.toLocaleString('en')} of ${steps.toLocaleString('en')}`;
-  return `${name}: ${where}, ${data.count.toLocaleString('en')} pictures of ${data.width} × ${data.height}, saved ${time}`;
+  return `${name}: ${where}, ${size(data)}, saved ${time}`;
 }

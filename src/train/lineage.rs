@@ -1,22 +1,37 @@
-//! The recipes of docs/training.md's lineage, each with the data it is for.
+//! The recipes of docs/training.md's lineage: each paper's objective on data of a known distribution.
 
-use noiseball::train::dataset::toy::Toy;
-use noiseball::train::{Average, Objective, Optimiser, Recipe};
 use serde_json::{Map, Value, json};
 
-/// The data and the recipe of a name.
-pub(crate) fn recipe(name: &str) -> Option<(Toy, Recipe)> {
-    match name {
-        "swiss-roll" => return Some((Toy::SwissRoll, swiss_roll())),
-        "heartbeat" => return Some((Toy::Heartbeat, heartbeat())),
-        _ => {}
+use super::average::Average;
+use super::dataset::toy::Toy;
+use super::objective::Objective;
+use super::optimiser::Optimiser;
+use super::recipe::Recipe;
+use crate::error::{Error, Result};
+
+impl Recipe {
+    /// The recipe of a name, `DATA-OBJECTIVE`, and the data that it is for: `bound`, `score`, `ddpm`, `edm` or `flow` for
+    /// points, and `heartbeat-binomial`.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for another name.
+    pub fn lineage(name: &str) -> Result<(Toy, Self)> {
+        let unknown = || Error::Option {
+            option: "recipe",
+            found: format!("{name:?}"),
+            expected: "heartbeat-binomial, or other data with -bound, -score, -ddpm, -edm or -flow"
+                .to_owned(),
+        };
+        let (toy, objective) = name.rsplit_once('-').ok_or_else(unknown)?;
+        let toy = toy.parse()?;
+        let recipe = match (toy, objective) {
+            (Toy::Heartbeat, "binomial") => heartbeat(),
+            (Toy::Heartbeat, _) => return Err(unknown()),
+            (Toy::SwissRoll, "bound") => swiss_roll(),
+            _ => plane(objective).ok_or_else(unknown)?,
+        };
+        Ok((toy, recipe))
     }
-    let (data, objective) = name.rsplit_once('-')?;
-    let toy: Toy = data.parse().ok()?;
-    if toy.centres().is_empty() {
-        return None;
-    }
-    Some((toy, plane(objective)?))
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -26,14 +41,14 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-fn base(network: Value, scheduler: Value, objective: Objective, steps: u64, batch: usize) -> Recipe {
+fn base(network: Value, scheduler: Value, objective: Objective, steps: u64) -> Recipe {
     Recipe {
         unet: object(network),
         scheduler: object(scheduler),
         objective,
         seed: 0,
         steps,
-        batch,
+        batch: 256,
         accumulate: 1,
         optimiser: Optimiser {
             learning_rate: 4e-3,
@@ -64,7 +79,6 @@ fn swiss_roll() -> Recipe {
         json!({"num_train_timesteps": 40, "trained_betas": geometric(40, 1e-6, 30.0)}),
         Objective::Bound,
         8000,
-        256,
     )
 }
 
@@ -75,7 +89,6 @@ fn heartbeat() -> Recipe {
         json!({"num_train_timesteps": 2000}),
         Objective::Binomial,
         4000,
-        256,
     )
 }
 
@@ -103,5 +116,5 @@ fn plane(objective: &str) -> Option<Recipe> {
     };
     let network =
         json!({"_class_name": "MLP", "in_channels": 2, "out_channels": channels, "width": 64, "layers": 3});
-    Some(base(network, scheduler, objective, 8000, 256))
+    Some(base(network, scheduler, objective, 8000))
 }

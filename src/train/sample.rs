@@ -1,0 +1,118 @@
+//! The plainest way to sample each objective's network: it shows what was trained, not how to do it best.
+
+use super::draws::normal_below;
+use super::objective::Objective;
+use super::trainer::Averaged;
+use crate::error::Result;
+use crate::prediction::Level;
+use crate::rng::{Generator, Normals};
+use crate::sampler::{Options, Run, SamplerKind};
+
+/// Steps of DDPM at most.
+const DDPM_STEPS: usize = 250;
+/// Levels that Euler's steps go through at most.
+const EULER_STEPS: usize = 100;
+
+impl Averaged {
+    /// Samples of `shape`, `[batch, channels, height, width]`, from the noise of `seed`, 0 to 2^53 - 1: by the reverse kernel
+    /// for the bounds of the 2015 paper, DDPM for `simple`, and Euler's steps for the rest.
+    ///
+    /// # Errors
+    /// Those of [`Self::denoise`], and [`Error::Option`](crate::Error::Option) for the seed.
+    pub async fn sample(&mut self, shape: [usize; 4], seed: u64) -> Result<Vec<f32>> {
+        let mut noise = Generator::philox(seed)?;
+        match self.objective() {
+            Objective::Bound => reverse_kernel(self, shape, &mut noise).await,
+            Objective::Binomial => reverse_bits(self, shape, &mut noise).await,
+            Objective::Simple => ddpm(self, shape, noise).await,
+            _ => euler(self, shape, &mut noise).await,
+        }
+    }
+}
+
+/// The 2015 paper's generative process (section 2.2): each step is a Gaussian of learned mean and variance, the last one
+/// the forward kernel.
+async fn reverse_kernel(network: &Averaged, shape: [usize; 4], noise: &mut impl Normals) -> Result<Vec<f32>> {
+    let mut x = vec![0.0; shape.iter().product()];
+    let mut z = x.clone();
+    noise.normals(0, shape[0], &mut x);
+    for timestep in (0..network.schedule().train_timesteps()).rev() {
+        noise.normals((timestep + 1) as u32, shape[0], &mut z);
+        let now = network.level(timestep);
+        if timestep == 0 {
+            for (x, z) in x.iter_mut().zip(&z) {
+                *x = now.alpha as f32 * *x + now.sigma as f32 * z;
+            }
+            break;
+        }
+        let before = network.level(timestep - 1);
+        let estimate = network.denoise(&x, shape, timestep, None).await?;
+        let log_variance = estimate.log_variance.unwrap_or_default();
+        let (of_x0, of_x) = posterior(now, before);
+        for (i, x) in x.iter_mut().enumerate() {
+            let mean = of_x0 as f32 * estimate.x0[i] + of_x as f32 * *x;
+            *x = mean + (0.5 * log_variance[i]).exp() * z[i];
+        }
+    }
+    Ok(x)
+}
+
+/// `(a, b)` of the posterior's mean `a x₀ + b x_t` (Ho et al. 2020, equation 7).
+fn posterior(now: Level, before: Level) -> (f64, f64) {
+    let alpha = now.alpha / before.alpha;
+    let (noise, noise_before) = (now.sigma.powi(2), before.sigma.powi(2));
+    (before.alpha * (1.0 - alpha * alpha) / noise, alpha * noise_before / noise)
+}
+
+/// The same for bits: each step changes a bit with a chance that the network's odds of x₀ make.
+async fn reverse_bits(network: &Averaged, shape: [usize; 4], noise: &mut impl Normals) -> Result<Vec<f32>> {
+    let mut x = vec![0.0; shape.iter().product()];
+    let mut z = x.clone();
+    noise.normals(0, shape[0], &mut x);
+    x.iter_mut().for_each(|x| *x = if *x < 0.0 { -1.0 } else { 1.0 });
+    for timestep in (0..network.schedule().train_timesteps()).rev() {
+        noise.normals((timestep + 1) as u32, shape[0], &mut z);
+        let [same, other] = network.changes(timestep);
+        let x0 = network.denoise(&x, shape, timestep, None).await?.x0;
+        for ((x, x0), z) in x.iter_mut().zip(x0).zip(&z) {
+            let is_same = f64::midpoint(1.0, f64::from(*x * x0));
+            if normal_below(f64::from(*z)) < is_same * same + (1.0 - is_same) * other {
+                *x = -*x;
+            }
+        }
+    }
+    Ok(x)
+}
+
+async fn ddpm(network: &mut Averaged, shape: [usize; 4], noise: Generator) -> Result<Vec<f32>> {
+    let steps = DDPM_STEPS.min(network.schedule().train_timesteps());
+    let description =
+        SamplerKind::Ddpm.describe(network.schedule(), &Options { steps, ..Options::default() })?;
+    let mut run = Run::new(description, shape, noise)?;
+    let mut x = Vec::new();
+    while let Some(step) = run.step(network).await? {
+        x = step.x.to_vec();
+    }
+    Ok(x)
+}
+
+/// Euler's steps of the probability-flow ODE: `dx = ε̂ dσ + x̂₀ dα`.
+async fn euler(network: &Averaged, shape: [usize; 4], noise: &mut impl Normals) -> Result<Vec<f32>> {
+    let total = network.schedule().train_timesteps();
+    let steps = EULER_STEPS.min(total);
+    let mut x = vec![0.0; shape.iter().product()];
+    noise.normals(0, shape[0], &mut x);
+    let start = network.level(total - 1);
+    x.iter_mut().for_each(|x| *x *= start.norm() as f32);
+    for step in (1..=steps).rev() {
+        let timestep = step * total / steps - 1;
+        let now = network.level(timestep);
+        let next = if step > 1 { network.level((step - 1) * total / steps - 1) } else { Level::CLEAN };
+        let estimate = network.denoise(&x, shape, timestep, None).await?;
+        for (x, x0) in x.iter_mut().zip(estimate.x0) {
+            let epsilon = (*x - now.alpha as f32 * x0) / now.sigma as f32;
+            *x = next.alpha as f32 * x0 + next.sigma as f32 * epsilon;
+        }
+    }
+    Ok(x)
+}
