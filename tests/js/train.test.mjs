@@ -2,19 +2,11 @@
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
-<<<<<<< HEAD
-import { deflateRawSync } from 'node:zlib';
-import { crc32 } from 'node:zlib';
-import { ticks } from '../../www/site/train/chart.js';
-import { dataSentence, keptSentence, planSentence, runSentence, speed } from '../../www/site/train/words.js';
-import { fit, TrainingHost } from '../../www/train/host.js';
-=======
 import { axis, ticks } from '../../www/site/train/chart.js';
 import { nearness, tick } from '../../www/site/train/plot.js';
 import { boundSentence, dataSentence, keptSentence, noiseSentence, OBJECTIVES, planSentence, runSentence, sampledSentence, speed } from '../../www/site/train/words.js';
 import { bytesOf, factsOf, frameOf } from '../../www/train/frames.js';
-import { fit } from '../../www/train/host.js';
->>>>>>> toys
+import { fit, TrainingHost } from '../../www/train/host.js';
 import { Losses } from '../../www/train/losses.js';
 import { sizeOf } from '../../www/train/pictures.js';
 import { Run } from '../../www/train/run.js';
