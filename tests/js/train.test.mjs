@@ -304,6 +304,14 @@ test('a trap of the module counts as out of memory where its allocator says so',
   assert.equal((await failing(0)).type, 'device-lost');
 });
 
+test('kept runs are told as a list, whose methods are no buffers to hand over', async () => {
+  const posted = [];
+  const store = { list: async () => [{ id: 'a' }] };
+  const host = new TrainingHost({ start: async () => ({}), scope: {}, openStore: async () => store, post: (...given) => posted.push(given) });
+  await host.handle({ id: 1, op: 'runs' });
+  assert.deepEqual(posted, [[{ id: 1, result: [{ id: 'a' }] }, []]]);
+});
+
 test('a picture’s size is read from its first bytes', () => {
   const png = Buffer.alloc(24);
   png.write('\x89PNG', 'latin1');

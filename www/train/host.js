@@ -289,5 +289,5 @@ function buffersOf(message) {
   if (message instanceof Uint8Array) return [message.buffer];
   if (Array.isArray(message) && message[0]?.[1] instanceof Uint8Array) return message.map(([, bytes]) => bytes.buffer);
   const arrays = [message, message?.frame].flatMap((part) => [part?.pictures, part?.values]);
-  return arrays.filter(Boolean).map((array) => array.buffer);
+  return arrays.filter(ArrayBuffer.isView).map((array) => array.buffer);
 }

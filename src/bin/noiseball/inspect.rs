@@ -68,7 +68,7 @@ fn plan(a: &Architecture) -> Result<String> {
     let [height, width] = a.size;
     let plan = Plan::new(&a.unet, 1, height, width)?;
     let [f32, f16] = [Storage::F32, Storage::F16].map(|storage| Layout::new(&plan, storage));
-    let lowered = Lowered::new(&plan, &f32)?;
+    let lowered = Lowered::new(&plan, &f32, true)?;
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     let (arena, least) = (4 * plan.arena as u64, 4 * plan.live_maximum() as u64);
     Ok(format!(

@@ -197,6 +197,12 @@ impl Gpu {
         self.shared.software
     }
 
+    /// Whether the kernels' largest tile pays. Chromium's adapter in software takes minutes to compile it.
+    #[must_use]
+    pub fn large_tiles(&self) -> bool {
+        !(cfg!(target_arch = "wasm32") && self.is_software())
+    }
+
     /// What was made and asked so far.
     #[must_use]
     pub fn counters(&self) -> Counters {

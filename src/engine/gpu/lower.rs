@@ -46,14 +46,16 @@ pub struct Lowered {
 }
 
 impl Lowered {
-    /// Lowers a plan, whose parameters lie as `layout` says.
+    /// Lowers a plan, whose parameters lie as `layout` says, for a device that [may use](super::Gpu::large_tiles) large tiles
+    /// or not.
     ///
     /// # Errors
     /// [`Error::Unsupported`] where attention's heads are too wide.
-    pub fn new(plan: &Plan, layout: &Layout) -> Result<Self> {
+    pub fn new(plan: &Plan, layout: &Layout, large_tiles: bool) -> Result<Self> {
         let mut builder = Builder {
             plan,
             layout,
+            large_tiles,
             op: 0,
             lowered: Self { dispatches: Vec::new(), uniforms: Vec::new(), arena: plan.arena },
         };
@@ -86,6 +88,7 @@ pub(super) fn grid(groups: usize) -> [u32; 3] {
 struct Builder<'a> {
     plan: &'a Plan,
     layout: &'a Layout,
+    large_tiles: bool,
     op: usize,
     lowered: Lowered,
 }
@@ -235,7 +238,7 @@ impl Builder<'_> {
         let count = |tile: Tile| groups(tile).0 * groups(tile).1;
         let tile = if places <= Tile::SMALL.pixels() {
             Tile::SMALL
-        } else if run == plan::TILE_PIXELS && count(Tile::LARGE) >= LARGE_GROUPS {
+        } else if self.large_tiles && run == plan::TILE_PIXELS && count(Tile::LARGE) >= LARGE_GROUPS {
             Tile::LARGE
         } else {
             Tile::MEDIUM

@@ -142,7 +142,7 @@ fn wide(
         workgroupBarrier();
         let key = thread % WIDE_KEYS;
         let share = thread / WIDE_KEYS;
-        var dots: array<f32, PAIRS>;
+        var dots = array<f32, PAIRS>();
         if first + key < p.pixels {
             let start = lane_at(sample, first + key, p.inner + channel);
             for (var c = 0u; c < WIDTH; c++) {
