@@ -24,9 +24,12 @@ function prepare({ set, preset, batch }) {
     // The least rate, so that the losses of the first steps are of the same weights.
     const still = { ...recipe, optimiser: { ...recipe.optimiser, learning_rate: 1e-12, warmup: 0 }, steps: VERIFIED };
     const run = await Noiseball.train({ data, recipe: still, device: 'cpu', heldOut: false });
-    let loss = 0;
+    let [sum, count] = [0, 0];
     for await (const event of run) {
-      if (event.type === 'steps') loss += event.points.reduce((sum, point) => sum + point.sum, 0);
+      for (const point of event.type === 'steps' ? event.points : []) {
+        sum += point.sum;
+        count += point.count;
+      }
       if (event.type === 'state' && event.state === 'ended') break;
     }
     const archive = await readZip(await run.export(), 'the run');
@@ -34,7 +37,7 @@ function prepare({ set, preset, batch }) {
     const read = (path) => archive.find((file) => file.path === path).bytes();
     const config = JSON.parse(new TextDecoder().decode(await read('unet/config.json')));
     const tensors = safetensors(await read('unet/diffusion_pytorch_model.safetensors'));
-    return { data, recipe, loss: loss / (VERIFIED * batch), config, tensors };
+    return { data, recipe, loss: sum / count, config, tensors };
   })());
 }
 
