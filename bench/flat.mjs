@@ -23,20 +23,28 @@ for (const [set, device] of [['two-gaussians', 'gpu'], ['digits', 'cpu']]) {
   await page.evaluate(
     async ({ base, set, device, steps }) => {
       const live = { buffers: 0, bytes: 0 };
-      const gone = new WeakSet();
+      // Gone is what was destroyed, or what the garbage collector found unreachable.
+      const sizes = new WeakMap();
+      const end = (size) => {
+        live.buffers -= 1;
+        live.bytes -= size;
+      };
+      const collected = new FinalizationRegistry(end);
       const make = GPUDevice.prototype.createBuffer;
       GPUDevice.prototype.createBuffer = function (descriptor) {
         const buffer = make.call(this, descriptor);
         live.buffers += 1;
         live.bytes += descriptor.size;
+        sizes.set(buffer, descriptor.size);
+        collected.register(buffer, descriptor.size, buffer);
         return buffer;
       };
       const destroy = GPUBuffer.prototype.destroy;
       GPUBuffer.prototype.destroy = function () {
-        if (!gone.has(this)) {
-          gone.add(this);
-          live.buffers -= 1;
-          live.bytes -= this.size;
+        if (sizes.has(this)) {
+          end(sizes.get(this));
+          sizes.delete(this);
+          collected.unregister(this);
         }
         return destroy.call(this);
       };

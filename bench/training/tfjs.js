@@ -15,7 +15,7 @@ export class TfUNet {
         if (shape.length === 4) return tensor.transpose([2, 3, 1, 0]); // [out, in, 3, 3] to [3, 3, in, out]
         return shape.length === 2 && !key.includes('class_embedding') ? tensor.transpose() : tensor.clone();
       });
-      this.variables[key] = tf.variable(value, true, key);
+      this.variables[key] = tf.variable(value);
       value.dispose();
     }
   }
