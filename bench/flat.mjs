@@ -2,7 +2,7 @@
  * What 2,000 steps of training leave behind, in headless Chromium: the module's memory and the GPU's buffers after the first
  * hundred steps, and at the end.
  *
- *   npm run build && node bench/flat.mjs [steps=2000]
+ *   npm run build && node bench/flat.mjs [steps=2000] [devices=gpu,cpu]
  *
  * Digits with the tiny preset on the CPU; points with their MLP on WebGPU, so that an adapter in software gets through.
  */
@@ -11,11 +11,11 @@ import { serve } from '../tools/build/serve.mjs';
 import { chromium as find, chromiumArguments } from '../tools/setup/browsers.mjs';
 import { root } from '../tools/setup/shell.mjs';
 
-const steps = Number(process.argv[2] ?? 2000);
+const [steps, devices] = [Number(process.argv[2] ?? 2000), process.argv[3] ?? 'gpu,cpu'];
 const { url, close } = await serve({ folder: `${root}/dist` });
 const browser = await chromium.launch({ executablePath: find().browser, args: chromiumArguments, chromiumSandbox: false });
 
-for (const [set, device] of [['two-gaussians', 'gpu'], ['digits', 'cpu']]) {
+for (const [set, device] of [['two-gaussians', 'gpu'], ['digits', 'cpu']].filter(([, device]) => devices.split(',').includes(device))) {
   const page = await browser.newPage();
   page.setDefaultTimeout(0);
   await page.goto(`${url}www/data/digits.json`); // any page of the site: only its modules are wanted
@@ -51,7 +51,7 @@ for (const [set, device] of [['two-gaussians', 'gpu'], ['digits', 'cpu']]) {
       const { default: init, ...engine } = await import(`${base}www/pkg-train/noiseball_train.js`);
       const { memory } = await init({ module_or_path: `${base}www/pkg-train/noiseball_train_bg.wasm` });
       const { readPictures } = await import(`${base}www/train/pictures.js`);
-      const source = { kind: 'sheet', url: `${base}www/data/${set}.json` };
+      const source = { kind: 'sheet', url: `${base}www/data/${set}` };
       const read = async () => (await readPictures(source, {}, { engine, signal: new AbortController().signal, report() {} })).data;
       const data = set === 'digits' ? await read() : engine.Data.toy(set, 4096);
       const recipe = engine.preset(set === 'digits' ? 'tiny' : `${set}-ddpm`, data, steps);
