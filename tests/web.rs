@@ -41,14 +41,12 @@ fn the_unet_on_the_cpu_is_pythons() {
     }
 }
 
-/// Chromium's software adapter compiles shaders slowly: there every third case.
 #[wasm_bindgen_test]
 async fn the_unet_on_webgpu_is_pythons() {
     web::start();
     let gpu = Gpu::new().await.unwrap();
     console_log!("WebGPU on {}", gpu.name());
-    let stride = if gpu.name().contains("swiftshader") { 3 } else { 1 };
-    for case in cases(golden::UNET).into_iter().step_by(stride) {
+    for case in cases(golden::UNET) {
         let take = |key: &str, shape: &[usize]| Ok(weight(key, shape));
         let mut net = GpuNetwork::new(&gpu, case.config.clone(), Storage::F32, take).await.unwrap();
         let y =
