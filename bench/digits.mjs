@@ -8,14 +8,13 @@
  * from its nearest real digit, beside the same of real digits that were kept out. Draws samples above their neighbours to `out`.
  */
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
-import { chromium } from '@playwright/test';
 import { serve } from '../tools/build/serve.mjs';
-import { chromium as find, chromiumArguments } from '../tools/setup/browsers.mjs';
 import { root } from '../tools/setup/shell.mjs';
+import { launch } from './browsers.mjs';
 
 const [steps, count, out] = [Number(process.argv[2] ?? 1500), Number(process.argv[3] ?? 500), process.argv[4] ?? 'digits.png'];
 const { url, close } = await serve({ folder: `${root}/dist` });
-const browser = await chromium.launch({ executablePath: find().browser, args: chromiumArguments, chromiumSandbox: false });
+const browser = await launch('chromium');
 const page = await browser.newPage();
 await page.goto(`${url}www/data/digits.json`); // any page of the site: only its modules are wanted
 await page.exposeFunction('say', (text) => console.log(text));

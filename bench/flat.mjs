@@ -6,14 +6,13 @@
  *
  * Digits with the tiny preset on the CPU; points with their MLP on WebGPU, so that an adapter in software gets through.
  */
-import { chromium } from '@playwright/test';
 import { serve } from '../tools/build/serve.mjs';
-import { chromium as find, chromiumArguments } from '../tools/setup/browsers.mjs';
 import { root } from '../tools/setup/shell.mjs';
+import { launch } from './browsers.mjs';
 
 const [steps, devices] = [Number(process.argv[2] ?? 2000), process.argv[3] ?? 'gpu,cpu'];
 const { url, close } = await serve({ folder: `${root}/dist` });
-const browser = await chromium.launch({ executablePath: find().browser, args: chromiumArguments, chromiumSandbox: false });
+const browser = await launch('chromium');
 
 for (const [set, device] of [['two-gaussians', 'gpu'], ['digits', 'cpu']].filter(([, device]) => devices.split(',').includes(device))) {
   const page = await browser.newPage();

@@ -21,11 +21,11 @@ let context = await open();
 async function tab() {
   const page = await context.newPage();
   await page.goto(`${url}www/data/digits.json`); // any page of the site: only its modules are wanted
-  await page.evaluate(async (base) => {
+  await page.evaluate(async ({ base, steps }) => {
     globalThis.Noiseball = (await import(`${base}www/noiseball.js`)).Noiseball;
     globalThis.begin = async () => {
       const data = await Noiseball.prepare('digits');
-      return Noiseball.train({ data, recipe: (await data.plan({ preset: 'tiny', steps: globalThis.steps })).recipe, device: 'cpu', name: 'killed' });
+      return Noiseball.train({ data, recipe: (await data.plan({ preset: 'tiny', steps })).recipe, device: 'cpu', name: 'killed' });
     };
     globalThis.finish = async (run) => {
       for await (const event of run) {
@@ -39,13 +39,11 @@ async function tab() {
       const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', weights));
       return [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('');
     };
-  }, url);
-  await page.evaluate((n) => (globalThis.steps = n), steps);
+  }, { base: url, steps });
   return page;
 }
 
 // Kills until there were enough: while it starts, while it trains, or while a pause saves.
-const reached = [];
 for (let kill = 0; kill < kills; kill++) {
   const page = await tab();
   const patience = Math.random() < 0.2 ? Math.random() * 300 : Math.random() * 3000;
@@ -68,7 +66,6 @@ for (let kill = 0; kill < kills; kill++) {
   const early = kill > 0 && Math.random() < 0.5;
   const from = early ? await Promise.race([step, new Promise((resolve) => setTimeout(resolve, Math.random() * 4000, null))]) : await step;
   if (kill % 10 === 9) {
-    await context.browser()?.close().catch(() => {});
     await context.close().catch(() => {});
     context = await open();
   } else {
@@ -78,7 +75,6 @@ for (let kill = 0; kill < kills; kill++) {
     await page.close().catch(() => {});
   }
   await step;
-  reached.push(from);
   console.log(`kill ${kill + 1}: ${from === null ? 'before it told where it was' : `it had gone on from step ${from}`}`);
 }
 const page = await tab();
