@@ -7,7 +7,7 @@ mod golden;
 
 use golden::{Case, cases, floats, relative_error, weight};
 use noiseball::engine::cpu::{Memory, Packed, Rows, step};
-use noiseball::engine::gpu::{Counters, Gpu, GpuNetwork, Replay, Weights};
+use noiseball::engine::gpu::{Counters, Gpu, GpuNetwork, Replay, Tuning, Weights};
 use noiseball::engine::parameters::{
     Layout, Matrix, MatrixId, MatrixPart, Parameters, Storage, Vector, VectorId, VectorPart,
 };
@@ -24,10 +24,16 @@ use noiseball::schedule::{Clip, Schedule};
 use pollster::block_on;
 use std::sync::{Arc, OnceLock};
 
-/// One device for all tests, so that each pipeline is compiled once.
+/// One device for all tests, so that each pipeline is compiled once, with the kernels of a GPU, whatever the adapter is.
 fn gpu() -> Gpu {
     static GPU: OnceLock<Gpu> = OnceLock::new();
-    GPU.get_or_init(|| block_on(Gpu::new()).unwrap()).clone()
+    GPU.get_or_init(|| block_on(Gpu::tuned(Tuning::Hardware)).unwrap()).clone()
+}
+
+/// Another, with the kernels of an adapter in software.
+fn software() -> Gpu {
+    static GPU: OnceLock<Gpu> = OnceLock::new();
+    GPU.get_or_init(|| block_on(Gpu::tuned(Tuning::Software)).unwrap()).clone()
 }
 
 fn network(gpu: &Gpu, case: &Case, storage: Storage) -> GpuNetwork {
@@ -41,10 +47,10 @@ fn case(name: &str) -> Case {
 
 // ---- Networks ----
 
-fn outputs_are_pythons(storage: Storage, bar: f32) {
+fn outputs_are_pythons(gpu: &Gpu, storage: Storage, bar: f32) {
     let mut worst = (0.0, String::new());
     for case in cases(golden::UNET) {
-        let mut network = network(&gpu(), &case, storage);
+        let mut network = network(gpu, &case, storage);
         let y =
             block_on(network.evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref()));
         let error = relative_error(&y.unwrap(), &floats(&case.json["output"]));
@@ -53,17 +59,22 @@ fn outputs_are_pythons(storage: Storage, bar: f32) {
             worst = (error, case.name);
         }
     }
-    println!("worst relative error with {storage:?}: {:.1e} in {}", worst.0, worst.1);
+    println!("worst relative error with {storage:?}, {:?}: {:.1e} in {}", gpu.tuning(), worst.0, worst.1);
 }
 
 #[test]
 fn outputs_are_pythons_with_32_bits() {
-    outputs_are_pythons(Storage::F32, 2e-4);
+    outputs_are_pythons(&gpu(), Storage::F32, 2e-4);
+}
+
+#[test]
+fn outputs_of_kernels_for_software_are_pythons() {
+    outputs_are_pythons(&software(), Storage::F32, 2e-4);
 }
 
 #[test]
 fn outputs_are_pythons_with_16_bit_weights() {
-    outputs_are_pythons(Storage::F16, 2e-2);
+    outputs_are_pythons(&gpu(), Storage::F16, 2e-2);
 }
 
 // ---- Kernels against their twins ----
@@ -240,10 +251,7 @@ impl Single {
         let packed = Packed::new(&plan.parameters, take).unwrap();
         let mut memory = Memory::default();
         memory.fit(plan).unwrap();
-        let weights = Arc::new(block_on(Weights::new(&gpu(), plan, storage, take)).unwrap());
-        let mut replay = block_on(Replay::new(plan.clone(), weights)).unwrap();
-        block_on(replay.start(ROWS, &[Rows { first: 0, stride: 0 }, rows])).unwrap();
-        replay.upload(&prelude);
+        let mut inputs = Vec::new();
         for (i, id) in self.inputs.iter().enumerate() {
             let mut numbers = random.numbers(plan.value(*id).len());
             if plan.value(*id).shape[2] == 2 {
@@ -252,11 +260,19 @@ impl Single {
             }
             change(i, &mut numbers);
             memory.value_mut(plan, *id).copy_from_slice(&numbers);
-            replay.write(*id, &numbers);
+            inputs.push((*id, numbers));
         }
         step(plan, &packed, &prelude, ROWS, rows, &mut memory);
-        replay.evaluate(1);
-        for id in written {
+        let product = matches!(plan.step[0].op, Op::Gemm(_));
+        // The other kernels are the same for both.
+        let gpus = if product { vec![gpu(), software()] } else { vec![gpu()] };
+        for (gpu, id) in gpus.iter().flat_map(|gpu| written.iter().map(move |id| (gpu, *id))) {
+            let weights = Arc::new(block_on(Weights::new(gpu, plan, storage, take)).unwrap());
+            let mut replay = block_on(Replay::new(plan.clone(), weights)).unwrap();
+            block_on(replay.start(ROWS, &[Rows { first: 0, stride: 0 }, rows])).unwrap();
+            replay.upload(&prelude);
+            inputs.iter().for_each(|(id, numbers)| replay.write(*id, numbers));
+            replay.evaluate(1);
             let (expected, found) = (memory.value(plan, id), block_on(replay.read(id)).unwrap());
             let largest = expected.iter().filter(|v| v.is_finite()).fold(1.0f32, |a, b| a.max(b.abs()));
             for (i, (a, b)) in found.iter().zip(expected).enumerate() {
@@ -267,7 +283,8 @@ impl Single {
                 };
                 assert!(
                     same,
-                    "{what}\nvalue {} {:?} at {i}: {a} for {b}\n{:#?}",
+                    "{what}, {:?}\nvalue {} {:?} at {i}: {a} for {b}\n{:#?}",
+                    gpu.tuning(),
                     id.0,
                     plan.value(id).shape,
                     plan.step[0].op
@@ -625,7 +642,7 @@ fn config(json: &str) -> UNet2DConfig {
 
 /// A device of its own, which no other test counts on.
 fn own() -> Gpu {
-    block_on(Gpu::new()).unwrap()
+    block_on(Gpu::tuned(Tuning::Hardware)).unwrap()
 }
 
 const CIFAR: &str = r#"{"block_out_channels": [128, 256, 256, 256],

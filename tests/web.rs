@@ -10,7 +10,7 @@ use js_sys::{Object, Reflect, Uint8Array};
 use noiseball::checkpoint::WeightsReader;
 use noiseball::checkpoint::json::parse_object;
 use noiseball::engine::cpu::CpuNetwork;
-use noiseball::engine::gpu::{Gpu, GpuNetwork};
+use noiseball::engine::gpu::{Gpu, GpuNetwork, Tuning};
 use noiseball::engine::parameters::Storage;
 use noiseball::network::unet::UNet2DConfig;
 use noiseball::{Checkpoint, Device, Model, Rng, SampleOptions, SamplerKind, web};
@@ -41,11 +41,10 @@ fn the_unet_on_the_cpu_is_pythons() {
     }
 }
 
-#[wasm_bindgen_test]
-async fn the_unet_on_webgpu_is_pythons() {
+async fn the_unet_is_pythons(tuning: Tuning) {
     web::start();
-    let gpu = Gpu::new().await.unwrap();
-    console_log!("WebGPU on {}", gpu.name());
+    let gpu = Gpu::tuned(tuning).await.unwrap();
+    console_log!("WebGPU on {}, kernels for {tuning:?}", gpu.name());
     for case in cases(golden::UNET) {
         let take = |key: &str, shape: &[usize]| Ok(weight(key, shape));
         let mut net = GpuNetwork::new(&gpu, case.config.clone(), Storage::F32, take).await.unwrap();
@@ -54,6 +53,16 @@ async fn the_unet_on_webgpu_is_pythons() {
         let error = relative_error(&y, &floats(&case.json["output"]));
         assert!(error <= 2e-4, "{}: {error:e}", case.name);
     }
+}
+
+#[wasm_bindgen_test]
+async fn the_unet_on_webgpu_is_pythons() {
+    the_unet_is_pythons(Tuning::Hardware).await;
+}
+
+#[wasm_bindgen_test]
+async fn the_unet_on_webgpu_in_software_is_pythons() {
+    the_unet_is_pythons(Tuning::Software).await;
 }
 
 /// Heads of 96 channels and more keys than the kernel takes at a time, with which one browser once began each time from the

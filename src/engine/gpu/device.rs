@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::lower::Tuning;
 use super::shader::{COMBINE, Kernel};
 use super::signal::{Receiver, Signals};
 use crate::error::{Error, Result};
@@ -24,6 +25,7 @@ struct Shared {
     queue: wgpu::Queue,
     name: String,
     software: bool,
+    tuning: Tuning,
     limits: wgpu::Limits,
     counts: Arc<Counts>,
     trouble: Arc<Trouble>,
@@ -119,7 +121,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoAdapter`] where no adapter answers, or none makes a device.
     pub async fn new() -> Result<Self> {
-        Self::with(wgpu::Features::empty()).await
+        Self::with(wgpu::Features::empty(), None).await
     }
 
     /// The same, with timestamp queries where the adapter has them: for [`Replay::profile`](super::Replay::profile).
@@ -128,10 +130,18 @@ impl Gpu {
     /// As [`Self::new`].
     #[cfg(not(target_arch = "wasm32"))]
     pub async fn with_timestamps() -> Result<Self> {
-        Self::with(wgpu::Features::TIMESTAMP_QUERY).await
+        Self::with(wgpu::Features::TIMESTAMP_QUERY, None).await
     }
 
-    async fn with(wanted: wgpu::Features) -> Result<Self> {
+    /// The same, with kernels that are made for another kind of adapter than it is: for tests, as few machines have both.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub async fn tuned(tuning: Tuning) -> Result<Self> {
+        Self::with(wgpu::Features::empty(), Some(tuning)).await
+    }
+
+    async fn with(wanted: wgpu::Features, tuning: Option<Tuning>) -> Result<Self> {
         let no_adapter = |problem: String| Error::NoAdapter { problem };
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         let adapter = instance
@@ -169,13 +179,15 @@ impl Gpu {
             });
         }));
         let info = adapter.get_info();
+        let software = info.device_type == wgpu::DeviceType::Cpu;
         Ok(Self {
             shared: Arc::new(Shared {
                 layouts: Layouts::new(&device),
                 device,
                 queue,
                 name: if info.name.is_empty() { "WebGPU".to_owned() } else { info.name },
-                software: info.device_type == wgpu::DeviceType::Cpu,
+                software,
+                tuning: tuning.unwrap_or(if software { Tuning::Software } else { Tuning::Hardware }),
                 limits,
                 counts: Arc::default(),
                 trouble,
@@ -197,10 +209,10 @@ impl Gpu {
         self.shared.software
     }
 
-    /// Whether the kernels' largest tile pays. Chromium's adapter in software takes minutes to compile it.
+    /// What kernels are made for.
     #[must_use]
-    pub fn large_tiles(&self) -> bool {
-        !(cfg!(target_arch = "wasm32") && self.is_software())
+    pub fn tuning(&self) -> Tuning {
+        self.shared.tuning
     }
 
     /// What was made and asked so far.

@@ -21,6 +21,15 @@ const SLICE_TILES: usize = 4;
 /// Products of at least so many workgroups of the larger tile use it: fewer would leave a GPU's cores without work.
 const LARGE_GROUPS: usize = 256;
 
+/// What kernels are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tuning {
+    /// A GPU: a kernel for each job, and work cut up until thousands of threads have some.
+    Hardware,
+    /// A processor that stands in for a GPU, with few cores and a slow compiler: few kernels, each for several jobs.
+    Software,
+}
+
 /// One run of a kernel.
 #[derive(Clone, Debug)]
 pub(super) struct Dispatch {
@@ -46,16 +55,19 @@ pub struct Lowered {
 }
 
 impl Lowered {
-    /// Lowers a plan, whose parameters lie as `layout` says, for a device that [may use](super::Gpu::large_tiles) large tiles
-    /// or not.
+    /// Lowers a plan, whose parameters lie as `layout` says.
     ///
     /// # Errors
     /// [`Error::Unsupported`] where attention's heads are too wide.
-    pub fn new(plan: &Plan, layout: &Layout, large_tiles: bool) -> Result<Self> {
+    pub fn new(plan: &Plan, layout: &Layout, tuning: Tuning) -> Result<Self> {
         let mut builder = Builder {
             plan,
             layout,
-            large_tiles,
+            tuning,
+            usual: plan.step.iter().find_map(|step| match &step.op {
+                Op::Gemm(gemm) => gemm.load.activation,
+                _ => None,
+            }),
             op: 0,
             lowered: Self { dispatches: Vec::new(), uniforms: Vec::new(), arena: plan.arena },
         };
@@ -88,13 +100,15 @@ pub(super) fn grid(groups: usize) -> [u32; 3] {
 struct Builder<'a> {
     plan: &'a Plan,
     layout: &'a Layout,
-    large_tiles: bool,
+    tuning: Tuning,
+    /// The activation that the plan's products have, those that have one.
+    usual: Option<Activation>,
     op: usize,
     lowered: Lowered,
 }
 
-fn activation(of: &Load) -> u32 {
-    match of.activation {
+fn activation(of: Option<Activation>) -> u32 {
+    match of {
         None => 0,
         Some(Activation::Silu) => 1,
         Some(Activation::Mish) => 2,
@@ -102,6 +116,9 @@ fn activation(of: &Load) -> u32 {
         Some(Activation::Relu) => 4,
     }
 }
+
+/// Where `Load` has what kernels for several jobs have to be told.
+const TOLD: usize = 21;
 
 /// Words of a kernel's uniform, in the order of the structure's fields.
 struct Words(Vec<u32>);
@@ -205,7 +222,7 @@ impl Builder<'_> {
         let all = channels[0] + channels[1];
         let [_, height, width, _] = self.plan.value(source.first).shape;
         let size = [height, width];
-        match &load.scaling {
+        let (kind, mut words, floats) = match &load.scaling {
             None => (Kind::None, self.load((1.0, 0.0), 0, None, channels, 1, size), 0),
             Some(plan::Scaling::Constant { scale, shift }) => {
                 (Kind::Constant, self.load((*scale, *shift), 0, None, channels, 1, size), 0)
@@ -222,7 +239,10 @@ impl Builder<'_> {
                 self.norm(norm, ready);
                 (Kind::Ready, self.load((1.0, 0.0), ready, None, channels, 1, size), floats)
             }
-        }
+        };
+        words.0[TOLD] = kind as u32;
+        words.0[TOLD + 1] = u32::from(load.activation.is_some());
+        (kind, words, floats)
     }
 
     fn gemm(&mut self, g: &Gemm) {
@@ -236,9 +256,12 @@ impl Builder<'_> {
         let places = batch * padded;
         let groups = |tile: Tile| (places.div_ceil(tile.pixels()), columns.div_ceil(tile.columns()));
         let count = |tile: Tile| groups(tile).0 * groups(tile).1;
-        let tile = if places <= Tile::SMALL.pixels() {
+        let hardware = self.tuning == Tuning::Hardware;
+        let tile = if !hardware {
+            Tile::MEDIUM
+        } else if places <= Tile::SMALL.pixels() {
             Tile::SMALL
-        } else if self.large_tiles && run == plan::TILE_PIXELS && count(Tile::LARGE) >= LARGE_GROUPS {
+        } else if run == plan::TILE_PIXELS && count(Tile::LARGE) >= LARGE_GROUPS {
             Tile::LARGE
         } else {
             Tile::MEDIUM
@@ -260,7 +283,7 @@ impl Builder<'_> {
         let (window_depth, depth) = (taps * all, taps * all + more[0] + more[1]);
         let (tiles_m, tiles_n) = groups(tile);
         let depth_tiles = depth.div_ceil(tile.depth as usize);
-        let slices = if count(tile) <= FEW_GROUPS {
+        let slices = if hardware && count(tile) <= FEW_GROUPS {
             (WANTED_GROUPS / count(tile)).min(depth_tiles / SLICE_TILES).max(1)
         } else {
             1
@@ -290,31 +313,46 @@ impl Builder<'_> {
         words.add_float(g.scale);
         words.add(self.slice(g.sample_scale));
         words.add([self.offset(g.moments), partial, slices, slice_tiles]);
+        let run = if g.moments.is_some() { run } else { tile.pixels().min(plan::TILE_PIXELS) };
+        words.add([run]);
 
         let needed = if scaling == Kind::Inline { samples * all } else { 1 };
         let norms = [1, 128, 256, 512].into_iter().find(|size| *size >= needed).unwrap_or(tile.norms());
-        let kernel = |reduce| Kernel::Gemm {
-            tile,
-            run: if g.moments.is_some() { run as u32 } else { tile.pixels().min(plan::TILE_PIXELS) as u32 },
-            norms: norms as u32,
-            vectors: [channels, more].as_flattened().iter().all(|c| c.is_multiple_of(4)),
-            lanes4: columns.is_multiple_of(4),
-            half_weights: self.layout.storage == Storage::F16,
-            scaling,
-            activation: activation(&g.load),
-            reduce,
+        let vectors = [channels, more].as_flattened().iter().all(|c| c.is_multiple_of(4));
+        let lanes4 = columns.is_multiple_of(4);
+        let half_weights = self.layout.storage == Storage::F16;
+        let kernel = match self.tuning {
+            Tuning::Hardware => Kernel::Gemm {
+                tile,
+                run: run as u32,
+                norms: norms as u32,
+                vectors,
+                lanes4,
+                half_weights,
+                scaling,
+                activation: activation(g.load.activation),
+                reduce: false,
+            },
+            Tuning::Software => Kernel::Gemm {
+                tile,
+                run: 0,
+                norms: tile.norms() as u32,
+                vectors: vectors && lanes4,
+                lanes4: vectors && lanes4,
+                half_weights,
+                scaling: Kind::Told,
+                activation: activation(g.load.activation.or(self.usual)),
+                reduce: false,
+            },
         };
         let [x, y, _] = grid(tiles_m * tiles_n);
         let again = Words(words.0.clone());
-        self.dispatch(kernel(false), place.shard, words, [x, y, slices as u32]);
+        self.dispatch(kernel, place.shard, words, [x, y, slices as u32]);
         if slices > 1 {
             // What only the multiplication needs makes no variants of the addition.
-            let Kernel::Gemm { tile, run, vectors: _, lanes4, half_weights, .. } = kernel(true) else {
-                return;
-            };
             let kernel = Kernel::Gemm {
                 tile,
-                run,
+                run: run as u32,
                 norms: 1,
                 vectors: true,
                 lanes4,
@@ -357,7 +395,7 @@ impl Builder<'_> {
         words.add(offsets);
         words.add([self.offset(Some(p.output))]);
         let vectors = channels.iter().all(|c| c.is_multiple_of(4));
-        let kernel = Kernel::Pool { vectors, scaling, activation: activation(&p.load) };
+        let kernel = Kernel::Pool { vectors, scaling, activation: activation(p.load.activation) };
         let threads = batch * height * width * columns.div_ceil(4);
         self.dispatch(kernel, 0, words, grid(threads.div_ceil(THREADS as usize)));
     }

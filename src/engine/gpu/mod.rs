@@ -31,7 +31,7 @@ mod unroll;
 mod weights;
 
 pub use device::{Counters, Gpu};
-pub use lower::Lowered;
+pub use lower::{Lowered, Tuning};
 pub use network::GpuNetwork;
 #[cfg(not(target_arch = "wasm32"))]
 pub use profile::{Peak, Timing};

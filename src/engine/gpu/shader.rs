@@ -69,6 +69,8 @@ pub(super) enum Scaling {
     Constant = 1,
     Ready = 2,
     Inline = 3,
+    /// As the operation's uniform says, which then also says whether there is an activation and how long runs are.
+    Told = 4,
 }
 
 /// How many outputs a workgroup and a thread of a product work out.
@@ -165,6 +167,7 @@ impl Kernel {
     /// The shader in WGSL. `f16` is whether the device has shader-f16.
     pub(super) fn source(self, f16: bool) -> String {
         let f16 = f16 && matches!(self, Kernel::Gemm { half_weights: true, .. });
+        let told = matches!(self, Kernel::Gemm { scaling: Scaling::Told, .. });
         let mut text = format!("{}const THREADS = {THREADS}u;\n", if f16 { "enable f16;\n" } else { "" });
         let mut number = |name: &str, value: u32| {
             let _ = writeln!(text, "const {name} = {value}u;");
@@ -184,10 +187,13 @@ impl Kernel {
                 number("ROWS", tile.rows);
                 number("COLUMNS4", tile.columns4);
                 number("TILE_K", tile.depth);
-                number("RUN", run);
                 number("NORMS", norms);
-                number("SCALING", scaling as u32);
                 number("ACTIVATION", activation);
+                if !told {
+                    number("RUN", run);
+                    number("SCALING", scaling as u32);
+                    number("ACTIVE", u32::from(activation != 0));
+                }
                 let files: &[_] = match (half_weights, f16) {
                     (true, true) => &[WEIGHTS_16F, ACTIVATION, LOAD, GEMM],
                     (true, false) => &[WEIGHTS_16, ACTIVATION, LOAD, GEMM],
@@ -196,7 +202,7 @@ impl Kernel {
                 (files, lanes4, Some(vectors))
             }
             Kernel::Norm => {
-                for name in ["SCALING", "ACTIVATION"] {
+                for name in ["SCALING", "ACTIVATION", "ACTIVE"] {
                     number(name, 0);
                 }
                 number("NORMS", 1);
@@ -210,6 +216,7 @@ impl Kernel {
             Kernel::Pool { vectors, scaling, activation } => {
                 number("SCALING", scaling as u32);
                 number("ACTIVATION", activation);
+                number("ACTIVE", u32::from(activation != 0));
                 number("NORMS", 1);
                 (&[ACTIVATION, LOAD, POOL], vectors, Some(vectors))
             }
@@ -222,18 +229,20 @@ impl Kernel {
         }
         let Kernel::Gemm { tile, run, .. } = self else { return text };
         let Tile { rows, columns4, depth } = tile;
+        let sums = [
+            ("ROWS", rows),
+            ("COLUMNS4", columns4),
+            ("INPUTS", rows * depth / 32),
+            ("WEIGHTS", depth * columns4 / 8),
+        ];
+        if told {
+            let names = [("SCALING", "p.load.scaling"), ("ACTIVE", "p.load.activated"), ("RUN", "p.run")];
+            let text = names.iter().fold(text, |text, (name, field)| text.replace(name, field));
+            return unroll(&text, &sums);
+        }
         let most = (run / 8).max(1);
-        unroll(
-            &text,
-            &[
-                ("ROWS", rows),
-                ("COLUMNS4", columns4),
-                ("INPUTS", rows * depth / 32),
-                ("WEIGHTS", depth * columns4 / 8),
-                ("MOST", most),
-                ("RUNS", rows / most),
-            ],
-        )
+        let ends = [("END_ROWS", rows), ("most", most), ("runs", rows / most)];
+        unroll(&text, &[&sums[..], &ends].concat())
     }
 }
 
@@ -256,14 +265,20 @@ mod tests {
         let mut kernels = vec![Kernel::Norm];
         for tile in [Tile::LARGE, Tile::MEDIUM, Tile::SMALL] {
             for (i, scaling) in
-                [Scaling::None, Scaling::Constant, Scaling::Ready, Scaling::Inline].into_iter().enumerate()
+                [Scaling::None, Scaling::Constant, Scaling::Ready, Scaling::Inline, Scaling::Told]
+                    .into_iter()
+                    .enumerate()
             {
                 for bits in 0..16 {
                     let bit = |i: u32| bits >> i & 1 == 1;
                     kernels.push(Kernel::Gemm {
                         tile,
                         run: if tile == Tile::LARGE { 32 } else { 1 << (bits % 5) },
-                        norms: if scaling == Scaling::Inline { tile.norms() as u32 } else { 1 },
+                        norms: if matches!(scaling, Scaling::Inline | Scaling::Told) {
+                            tile.norms() as u32
+                        } else {
+                            1
+                        },
                         vectors: bit(0),
                         lanes4: bit(1),
                         half_weights: bit(2),

@@ -9,8 +9,9 @@
 // places: the plan's tiles of 32 pixels, or a sample's fewer ones.
 //
 // Registers are arrays here; an index that is not known beforehand would put them in memory. So loops over them, up to
-// ROWS, COLUMNS4, INPUTS, WEIGHTS, RUNS and MOST, are written out before a compiler sees them (gpu/unroll.rs), and no such loop
-// breaks or continues.
+// ROWS, COLUMNS4, INPUTS and WEIGHTS, are written out before a compiler sees them (gpu/unroll.rs), and no such loop breaks or
+// continues. Those of the end, up to END_ROWS, `runs` and `most`, are where a kernel is made for a GPU: they run once, and
+// a processor has less to compile.
 
 struct Params {
     load: Load,
@@ -61,6 +62,8 @@ struct Params {
     partial: u32,
     slices: u32,
     slice_tiles: u32,
+    // RUN, for kernels that are not made for one.
+    run: u32,
 }
 
 const TIME = 1u;
@@ -250,16 +253,18 @@ fn finished(sum: vec4f, pixel: Pixel, scale: f32, column: u32) -> vec4f {
     return v;
 }
 
-// Of a run, a thread has MOST of its rows, and so have as many threads as SHARERS.
-const MOST = max(RUN / DOWN, 1u);
-const SHARERS = min(RUN, DOWN);
-const RUNS = ROWS / MOST;
+const END_ROWS = ROWS;
+// The results, apart from the sums: these stay in registers, whatever becomes of an array that loops go over.
+var<private> results: array<array<vec4f, COLUMNS4>, ROWS>;
 
 // Finishes the thread's numbers, and takes the moments of the result.
 fn finish(first: u32, tile_n: u32, thread: u32) {
     let down = thread / ACROSS;
     let across = thread % ACROSS;
     for (var r = 0u; r < ROWS; r++) {
+        results[r] = acc[r];
+    }
+    for (var r = 0u; r < END_ROWS; r++) {
         let pixel = pixel_of(first + down + r * DOWN);
         var scale = p.scale;
         if pixel.valid && (p.parts & SAMPLE_SCALE) != 0u {
@@ -267,19 +272,23 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
         }
         for (var j = 0u; j < COLUMNS4; j++) {
             let column = 4u * (tile_n * TILE_N4 + across + j * ACROSS);
-            if pixel.valid && column < p.columns { acc[r][j] = finished(acc[r][j], pixel, scale, column); }
+            if pixel.valid && column < p.columns { results[r][j] = finished(results[r][j], pixel, scale, column); }
         }
     }
     if (p.parts & MOMENTS) == 0u { return; }
-    var means: array<array<vec4f, COLUMNS4>, RUNS>;
+    // Of a run, a thread has `most` of its rows, and so have `sharers` threads.
+    let most = max(RUN / DOWN, 1u);
+    let sharers = min(RUN, DOWN);
+    let runs = ROWS / most;
+    var means: array<array<vec4f, COLUMNS4>, ROWS>;
     for (var round = 0u; round < 2u; round++) {
         workgroupBarrier();
-        for (var g = 0u; g < RUNS; g++) {
+        for (var g = 0u; g < runs; g++) {
             for (var j = 0u; j < COLUMNS4; j++) {
                 var sum = vec4f();
-                for (var i = 0u; i < MOST; i++) {
-                    let off = acc[g * MOST + i][j] - means[g][j];
-                    if pixel_of(first + down + (g * MOST + i) * DOWN).valid {
+                for (var i = 0u; i < most; i++) {
+                    let off = results[g * most + i][j] - means[g][j];
+                    if pixel_of(first + down + (g * most + i) * DOWN).valid {
                         if round == 0u { sum += off; } else { sum += off * off; }
                     }
                 }
@@ -287,19 +296,19 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
             }
         }
         workgroupBarrier();
-        for (var g = 0u; g < RUNS; g++) {
+        for (var g = 0u; g < runs; g++) {
             // The run's first place, from which its sample and tile follow.
-            let place = first + (down / SHARERS) * SHARERS + g * MOST * DOWN;
+            let place = first + (down / sharers) * sharers + g * most * DOWN;
             let pixel = pixel_of(place);
             let count = f32(min(RUN, p.pixels - pixel.at));
             for (var j = 0u; j < COLUMNS4; j++) {
                 var sum = vec4f();
-                for (var i = 0u; i < SHARERS; i++) {
-                    sum += matrix[(g * DOWN + (down / SHARERS) * SHARERS + i) * TILE_N4 + across + j * ACROSS];
+                for (var i = 0u; i < sharers; i++) {
+                    sum += matrix[(g * DOWN + (down / sharers) * sharers + i) * TILE_N4 + across + j * ACROSS];
                 }
                 let column = 4u * (tile_n * TILE_N4 + across + j * ACROSS);
                 if pixel.valid && round == 0u { means[g][j] = sum / count; }
-                if pixel.valid && down % SHARERS == 0u && column < p.columns {
+                if pixel.valid && down % sharers == 0u && column < p.columns {
                     let tile = pixel.at / 32u;
                     let tiles = (p.pixels + 31u) / 32u;
                     let at = p.moments + ((pixel.sample * tiles + tile) * 2u + round) * p.columns + column;

@@ -1,6 +1,7 @@
 // What becomes of an image's numbers while they are read; load.rs and norm.rs are the twins. SCALING is 0 for nothing,
 // 1 for a constant, 2 for the result of a norm, 3 for a norm that each workgroup works out for itself: `norms` then
-// holds scale and shift of the channels of the workgroup's samples.
+// holds scale and shift of the channels of the workgroup's samples. ACTIVE is 1 where an activation follows, else 0. A kernel for
+// several jobs has fields of the load in place of both.
 // `p.load` is the structure Load.
 
 struct Load {
@@ -30,10 +31,11 @@ struct Load {
     // Size of the image.
     height: u32,
     width: u32,
+    // SCALING and ACTIVE, for kernels that are not made for one of each.
+    scaling: u32,
+    activated: u32,
     // What follows starts at a multiple of 16 bytes.
-    unused_0: u32,
-    unused_1: u32,
-    unused_2: u32,
+    unused: u32,
 }
 
 var<workgroup> norms: array<vec2f, NORMS>;
@@ -116,7 +118,8 @@ fn loaded1(x: f32, sample: u32, local: u32, channel: u32) -> f32 {
         let n = norms[local * (p.load.channels_a + p.load.channels_b) + channel];
         y = x * n.x + n.y;
     }
-    return activate1(y);
+    if ACTIVE != 0u { y = activate1(y); }
+    return y;
 }
 
 fn loaded4(x: vec4f, sample: u32, local: u32, channel: u32) -> vec4f {
@@ -135,5 +138,6 @@ fn loaded4(x: vec4f, sample: u32, local: u32, channel: u32) -> vec4f {
         let d = norms[at + 3u];
         y = x * vec4f(a.x, b.x, c.x, d.x) + vec4f(a.y, b.y, c.y, d.y);
     }
-    return activate4(y);
+    if ACTIVE != 0u { y = activate4(y); }
+    return y;
 }
