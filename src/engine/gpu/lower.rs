@@ -223,12 +223,12 @@ impl Builder<'_> {
         let [_, height, width, _] = self.plan.value(source.first).shape;
         let size = [height, width];
         let (kind, mut words, floats) = match &load.scaling {
-            None => (Kind::None, self.load((1.0, 0.0), 0, None, channels, 1, size), 0),
+            None => (Kind::None, self.load((1.0, 0.0), 0, None, channels, samples, size), 0),
             Some(plan::Scaling::Constant { scale, shift }) => {
-                (Kind::Constant, self.load((*scale, *shift), 0, None, channels, 1, size), 0)
+                (Kind::Constant, self.load((*scale, *shift), 0, None, channels, samples, size), 0)
             }
             Some(plan::Scaling::Ready(id)) => {
-                (Kind::Ready, self.load((1.0, 0.0), self.offset(Some(*id)), None, channels, 1, size), 0)
+                (Kind::Ready, self.load((1.0, 0.0), self.offset(Some(*id)), None, channels, samples, size), 0)
             }
             Some(plan::Scaling::Inline(norm)) if samples * all <= room => {
                 (Kind::Inline, self.load((1.0, 0.0), 0, Some(norm), channels, samples, size), 0)
@@ -321,8 +321,8 @@ impl Builder<'_> {
         let vectors = [channels, more].as_flattened().iter().all(|c| c.is_multiple_of(4));
         let lanes4 = columns.is_multiple_of(4);
         let half_weights = self.layout.storage == Storage::F16;
-        let kernel = match self.tuning {
-            Tuning::Hardware => Kernel::Gemm {
+        let kernel = if hardware || samples * all > tile.norms() {
+            Kernel::Gemm {
                 tile,
                 run: run as u32,
                 norms: norms as u32,
@@ -332,8 +332,9 @@ impl Builder<'_> {
                 scaling,
                 activation: activation(g.load.activation),
                 reduce: false,
-            },
-            Tuning::Software => Kernel::Gemm {
+            }
+        } else {
+            Kernel::Gemm {
                 tile,
                 run: 0,
                 norms: tile.norms() as u32,
@@ -343,7 +344,7 @@ impl Builder<'_> {
                 scaling: Kind::Told,
                 activation: activation(g.load.activation.or(self.usual)),
                 reduce: false,
-            },
+            }
         };
         let [x, y, _] = grid(tiles_m * tiles_n);
         let again = Words(words.0.clone());

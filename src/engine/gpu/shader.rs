@@ -69,7 +69,8 @@ pub(super) enum Scaling {
     Constant = 1,
     Ready = 2,
     Inline = 3,
-    /// As the operation's uniform says, which then also says whether there is an activation and how long runs are.
+    /// Any of these, as the operation's uniform says, which then also says whether there is an activation and how long runs
+    /// are.
     Told = 4,
 }
 
@@ -189,9 +190,9 @@ impl Kernel {
                 number("TILE_K", tile.depth);
                 number("NORMS", norms);
                 number("ACTIVATION", activation);
+                number("SCALING", scaling as u32);
                 if !told {
                     number("RUN", run);
-                    number("SCALING", scaling as u32);
                     number("ACTIVE", u32::from(activation != 0));
                 }
                 let files: &[_] = match (half_weights, f16) {
@@ -236,7 +237,7 @@ impl Kernel {
             ("WEIGHTS", depth * columns4 / 8),
         ];
         if told {
-            let names = [("SCALING", "p.load.scaling"), ("ACTIVE", "p.load.activated"), ("RUN", "p.run")];
+            let names = [("ACTIVE", "p.load.activated"), ("RUN", "p.run")];
             let text = names.iter().fold(text, |text, (name, field)| text.replace(name, field));
             return unroll(&text, &sums);
         }

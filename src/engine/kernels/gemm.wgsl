@@ -336,7 +336,7 @@ fn main(
     let tile_n = id - tile_m * p.tiles_n;
     let first = tile_m * TILE_M;
     let first_sample = first / p.padded;
-    if SCALING == 3u { prepare_norms(thread, first_sample); }
+    if SCALING >= 3u { prepare_norms(thread, first_sample); }
     for (var i = 0u; i < INPUTS; i++) {
         pixels[i] = pixel_of(first + thread / TILE_K4 + i * INPUT_STEP);
     }

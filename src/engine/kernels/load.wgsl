@@ -1,7 +1,8 @@
 // What becomes of an image's numbers while they are read; load.rs and norm.rs are the twins. SCALING is 0 for nothing,
 // 1 for a constant, 2 for the result of a norm, 3 for a norm that each workgroup works out for itself: `norms` then
-// holds scale and shift of the channels of the workgroup's samples. ACTIVE is 1 where an activation follows, else 0. A kernel for
-// several jobs has fields of the load in place of both.
+// holds scale and shift of the channels of the workgroup's samples. It is 4 for any of them, as `p.load.scaling` says, through
+// `norms` as well: a processor that stands in for a GPU would run through every branch. ACTIVE is 1 where an activation
+// follows, else 0.
 // `p.load` is the structure Load.
 
 struct Load {
@@ -31,7 +32,7 @@ struct Load {
     // Size of the image.
     height: u32,
     width: u32,
-    // SCALING and ACTIVE, for kernels that are not made for one of each.
+    // What SCALING and ACTIVE are where a kernel is for several jobs.
     scaling: u32,
     activated: u32,
     // What follows starts at a multiple of 16 bytes.
@@ -76,6 +77,18 @@ fn scale_and_shift(sample: u32, channel: u32, mean: f32, inverse: f32) -> vec2f 
 
 fn prepare_norms(thread: u32, first: u32) {
     let channels = p.load.channels_a + p.load.channels_b;
+    if SCALING == 4u && p.load.scaling != 3u {
+        for (var i = thread; i < p.load.samples * channels; i += THREADS) {
+            let sample = i / channels;
+            norms[i] = vec2f(p.load.scale, p.load.shift);
+            if p.load.scaling == 2u {
+                let at = ready_at(min(first + sample, p.load.batch - 1u), i - sample * channels);
+                norms[i] = vec2f(read1(at), read1(at + channels));
+            }
+        }
+        workgroupBarrier();
+        return;
+    }
     for (var i = thread; i < p.load.samples * channels; i += THREADS) {
         let sample = i / channels;
         norms[i] = channel_moments(min(first + sample, p.load.batch - 1u), i - sample * channels);
@@ -105,6 +118,11 @@ fn prepare_norms(thread: u32, first: u32) {
     workgroupBarrier();
 }
 
+// Where the scale of a finished norm is; the shift is as many numbers on as there are channels.
+fn ready_at(sample: u32, channel: u32) -> u32 {
+    return p.load.ready + sample * 2u * (p.load.channels_a + p.load.channels_b) + channel;
+}
+
 // One number, then four. `local` counts samples from the workgroup's first.
 fn loaded1(x: f32, sample: u32, local: u32, channel: u32) -> f32 {
     var y = x;
@@ -112,9 +130,9 @@ fn loaded1(x: f32, sample: u32, local: u32, channel: u32) -> f32 {
         y = x * p.load.scale + p.load.shift;
     } else if SCALING == 2u {
         let channels = p.load.channels_a + p.load.channels_b;
-        let at = p.load.ready + sample * 2u * channels + channel;
+        let at = ready_at(sample, channel);
         y = x * read1(at) + read1(at + channels);
-    } else if SCALING == 3u {
+    } else if SCALING >= 3u {
         let n = norms[local * (p.load.channels_a + p.load.channels_b) + channel];
         y = x * n.x + n.y;
     }
@@ -128,9 +146,9 @@ fn loaded4(x: vec4f, sample: u32, local: u32, channel: u32) -> vec4f {
         y = x * p.load.scale + p.load.shift;
     } else if SCALING == 2u {
         let channels = p.load.channels_a + p.load.channels_b;
-        let at = p.load.ready + sample * 2u * channels + channel;
+        let at = ready_at(sample, channel);
         y = x * read4(at) + read4(at + channels);
-    } else if SCALING == 3u {
+    } else if SCALING >= 3u {
         let at = local * (p.load.channels_a + p.load.channels_b) + channel;
         let a = norms[at];
         let b = norms[at + 1u];
