@@ -237,8 +237,14 @@ impl Kernel {
             ("WEIGHTS", depth * columns4 / 8),
         ];
         if told {
-            let names = [("ACTIVE", "p.load.activated"), ("RUN", "p.run")];
-            let text = names.iter().fold(text, |text, (name, field)| text.replace(name, field));
+            let known_later = [
+                ("ACTIVE", "p.load.activated"),
+                ("RUN", "p.run"),
+                ("const most", "let most"),
+                ("const sharers", "let sharers"),
+                ("const runs", "let runs"),
+            ];
+            let text = known_later.iter().fold(text, |text, (before, after)| text.replace(before, after));
             return unroll(&text, &sums);
         }
         let most = (run / 8).max(1);

@@ -277,9 +277,9 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
     }
     if (p.parts & MOMENTS) == 0u { return; }
     // Of a run, a thread has `most` of its rows, and so have `sharers` threads.
-    let most = max(RUN / DOWN, 1u);
-    let sharers = min(RUN, DOWN);
-    let runs = ROWS / most;
+    const most = max(RUN / DOWN, 1u);
+    const sharers = min(RUN, DOWN);
+    const runs = ROWS / most;
     var means: array<array<vec4f, COLUMNS4>, ROWS>;
     for (var round = 0u; round < 2u; round++) {
         workgroupBarrier();
