@@ -117,6 +117,8 @@ export interface PrepareOptions {
   whole?: boolean;
   /** False ignores the folders' names. */
   classes?: boolean;
+  /** How many of 'faces' are drawn, 1 to 20,000; 2,000 by default. They are the same ones each time, and no two are alike. */
+  count?: number;
 }
 
 /** A recipe as JSON text or as an object: see docs/training.md. */

@@ -2,6 +2,7 @@
 // engine while it computes, so all of a run goes through this one loop.
 
 import { describeError, NoiseballError } from '../errors.js';
+import { breathe } from './breathe.js';
 import { bytesOf, factsOf } from './frames.js';
 import { Losses } from './losses.js';
 import { isList, table } from './toys.js';
@@ -337,17 +338,6 @@ export class Run {
     const some = isList({ kind }) && { sample: this.#parts.train.diffused('', Uint32Array.from({ length: DATA_ITEMS }, (_, i) => i), undefined, 0).values };
     return { facts: this.#facts, ...this.#training.facts(), losses: this.#losses.toJSON(), bound: this.#bound, film: structuredClone(this.#film), ...some };
   }
-}
-
-const channel = globalThis.MessageChannel && new MessageChannel();
-
-/** Lets messages in. A timer would be slowed down in a tab that nobody looks at. */
-export function breathe() {
-  return new Promise((resolve) => {
-    // A port that nobody listens to does not keep a process going that has nothing else to do.
-    channel.port1.onmessage = () => resolve((channel.port1.onmessage = null));
-    channel.port2.postMessage(null);
-  });
 }
 
 /** What the model card says of the data. */
