@@ -167,9 +167,8 @@ export interface TrainingData {
   /** The recipe of a preset, or a recipe checked, and what it takes. */
   plan(options?: { preset?: Preset; recipe?: Recipe; steps?: number }): Promise<TrainingPlan>;
   /**
-   * Items after a timestep of the recipe's forward process (null: clean). Pictures are RGBA `[batch, height, width, 4]`, with the
-   * noise's share of their variance; points and bits numbers `[batch, channels]`, with the level: `alpha x0 + sigma epsilon`, and for
-   * bits a mean of `alpha x0`.
+   * Items after a timestep of the recipe's forward process (null: clean). Pictures are RGBA `[batch, height, width, 4]`, points and
+   * bits numbers `[batch, channels]`. With them the level: `alpha x0 + sigma epsilon`, and for bits a mean of `alpha x0`.
    */
   show(options: {
     indices: number[];
@@ -178,7 +177,7 @@ export interface TrainingData {
     seed?: number;
     flip?: boolean;
   }): Promise<
-    | { pictures: Uint8ClampedArray; noise: number; batch: number; width: number; height: number }
+    | { pictures: Uint8ClampedArray; alpha: number; sigma: number; batch: number; width: number; height: number }
     | { values: Float32Array; alpha: number; sigma: number; batch: number; channels: number }
   >;
   /** Takes a few steps and throws them away. */

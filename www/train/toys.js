@@ -12,7 +12,7 @@ export const TOYS = {
     name: 'Swiss roll',
     about: 'Points of a spiral on the plane, 0.002 thick',
     source: SOHL_DICKSTEIN,
-    objectives: ['bound', 'score', 'ddpm', 'edm', 'flow'],
+    objectives: ['bound', 'rbf', 'score', 'ddpm', 'edm', 'flow'],
     bound: { paper: 2.35, most: 3.295, note: ', for a roll of a thickness that it does not give' },
   },
   moons: plane('Moons', 'Points of two half circles on the plane, with noise of 0.05'),
