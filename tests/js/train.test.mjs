@@ -11,7 +11,7 @@ import { Losses } from '../../www/train/losses.js';
 import { sizeOf } from '../../www/train/pictures.js';
 import { Run } from '../../www/train/run.js';
 import { RunStore } from '../../www/train/store.js';
-import { table, TOYS } from '../../www/train/toys.js';
+import { readToy, table, TOYS } from '../../www/train/toys.js';
 import { readZip } from '../../www/zip.js';
 import { zip } from '../zip.mjs';
 import { FakeFolder } from './fake-folder.mjs';
@@ -345,7 +345,7 @@ test('the speed that is told is the one that a run settles at, and is found soon
   };
   const near = (found, expected) => assert.ok(Math.abs(found / expected - 1) < 0.02, `${found}, not ${expected}`);
   // As in a browser: compiled quickly first, and better while it goes on.
-  const warming = await measure((step) => (step === 0 ? 800 : step < 15 ? 60 : step < 45 ? 25 : 10));
+  const warming = await measure((step) => (step === 0 ? 800 : step < 25 ? 60 : step < 53 ? 20 : 10));
   near(warming.each, 0.01);
   assert.ok(warming.clock < 5000, `${warming.clock}`);
   near((await measure((step) => 10 + (step % 3))).each, 0.011);
@@ -413,6 +413,20 @@ test('the page says what points and bits are, how noisy, how near and how likely
   assert.match(boundSentence({ step: 1, bits: -2.351, error: 0.009 }, 'heartbeat'), /K = −2\.35 ± 0\.01 bits\. The 2015 paper has −2\.414\. It can be −2\.322 at most/);
   assert.match(boundSentence({ step: 1, bits: 1, error: 0.1 }, 'ring'), /bits\.$/);
   for (const { objectives } of Object.values(TOYS)) assert.ok(objectives.every((name) => OBJECTIVES[name]), `${objectives}`);
+});
+
+test('data of a known distribution are as many as it says, and tell where they are from', () => {
+  const asked = [];
+  const engine = { Data: { toy: (...given) => asked.push(given) && 'data' } };
+  for (const [toy, { name, objectives }] of Object.entries(TOYS)) {
+    const { data, skipped, about } = readToy(engine, toy);
+    assert.deepEqual([data, skipped, about.toy, about.name, about.licence], ['data', [], toy, name, 'No rights are claimed']);
+    assert.match(about.source, toy === 'swiss-roll' || toy === 'heartbeat' ? /Sohl-Dickstein/ : /^Made by this program/);
+    // Bits have an objective of their own, and only they.
+    assert.equal(objectives.includes('binomial'), toy === 'heartbeat');
+    if (toy === 'heartbeat') assert.deepEqual(objectives, ['binomial']);
+  }
+  assert.deepEqual(asked, Object.keys(TOYS).map((toy) => [toy, 16384]));
 });
 
 test('samples become a table', () => {

@@ -194,7 +194,7 @@ export class Run {
     if (step >= steps) this.#state = 'ended';
     const due = Math.floor(step / this.#frameEvery()) > Math.floor((this.#film.at(-1)?.step ?? -1) / this.#frameEvery());
     if (this.#state === 'ended') await this.#frame({ whole: true });
-    else if (due && !(await this.#frame())) return;
+    else if (due) await this.#frame();
     const since = this.#clock() - this.#saved.at;
     if (this.#state === 'ended' || since > SAVE_SECONDS * 1000) await this.#save();
     if (this.#state === 'ended') this.#announce('state');
