@@ -180,7 +180,7 @@ export interface TrainingData {
     | { pictures: Uint8ClampedArray; alpha: number; sigma: number; batch: number; width: number; height: number }
     | { values: Float32Array; alpha: number; sigma: number; batch: number; channels: number }
   >;
-  /** Takes a few steps and throws them away. */
+  /** Takes steps for two to four seconds and throws them away. */
   measure(options: { recipe: Recipe; device?: Device; signal?: AbortSignal }): Promise<{
     secondsPerStep: number;
     device: ModelInfo['device'];

@@ -31,7 +31,7 @@ impl Recipe {
             (Toy::SwissRoll, "bound") => swiss_roll(
                 json!({"_class_name": "MLP", "in_channels": 2, "out_channels": 4, "width": 64, "layers": 3}),
             ),
-            // The paper's network has 16 units (its appendix D.1).
+            // The paper's network has 16 units.
             (Toy::SwissRoll, "rbf") => swiss_roll(
                 json!({"_class_name": "RBFNetwork", "in_channels": 2, "out_channels": 4, "width": 16}),
             ),
