@@ -1,6 +1,7 @@
 /**
- * Kills the tab, and now and then closes the whole browser, at random moments of training and saving, in headless Chromium on the CPU, and
- * goes on each time from what was kept; in the end compares the weights with those of a run that nobody killed:
+ * Kills the tab, and now and then closes the whole browser, in headless Chromium on the CPU: from the start of a run to its end, while it
+ * starts, trains, saves, is paused or ends. Each time it goes on from what was kept; in the end it compares the weights with those of a
+ * run that nobody killed:
  *
  *   npm run build && node bench/kills.mjs [kills=50] [steps=150]
  */
@@ -43,28 +44,32 @@ async function tab() {
   return page;
 }
 
-// Kills until there were enough: while it starts, while it trains, or while a pause saves.
+/** How the kills come about, in turn; the last tenth of them while the run ends. */
+const MOMENTS = ['paused', 'starting', 'training', 'saving'];
+const told = []; // {moment, at}: the step that a kill was at, null where it was not told any more
+
 for (let kill = 0; kill < kills; kill++) {
   const page = await tab();
-  const patience = Math.random() < 0.2 ? Math.random() * 300 : Math.random() * 3000;
-  const step = page
+  const moment = kill >= 0.9 * kills ? 'ending' : MOMENTS[kill % MOMENTS.length];
+  // Evenly over the run; what a kill without a save takes away is trained again.
+  const until = moment === 'ending' ? steps : Math.ceil((steps * (kill + Math.random())) / (0.9 * kills));
+  const reached = page
     .evaluate(
-      async ({ first, patience }) => {
+      async ({ first, moment, until }) => {
         const kept = await Noiseball.runs();
         if (!first && kept.length !== 1) throw new Error(`${kept.length} runs are kept`);
-        globalThis.run = first && kept.length === 0 ? await begin() : await Noiseball.continueRun(kept[0].id);
-        const { step } = run.progress;
-        await new Promise((resolve) => setTimeout(resolve, patience));
-        run.pause();
-        await new Promise((resolve) => setTimeout(resolve, Math.random() * 80));
-        return step;
+        const run = first ? await begin() : await Noiseball.continueRun(kept[0].id);
+        for await (const { step, state } of run) if (moment === 'starting' || step >= until || state === 'ended') break;
+        const paused = ['paused', 'saving'].includes(moment) && run.pause();
+        if (moment === 'paused') await paused;
+        else if (moment !== 'training') await new Promise((resolve) => setTimeout(resolve, Math.random() * 500));
+        return run.progress.step;
       },
-      { first: kill === 0, patience: kill === 0 ? 3000 : patience },
+      { first: kill === 0, moment, until },
     )
     .catch((error) => (/crashed|closed|Target/.test(error.message) ? null : Promise.reject(error)));
-  // Half of the time before the page is done by itself.
-  const early = kill > 0 && Math.random() < 0.5;
-  const from = early ? await Promise.race([step, new Promise((resolve) => setTimeout(resolve, Math.random() * 4000, null))]) : await step;
+  const given = moment === 'starting' ? new Promise((resolve) => setTimeout(resolve, Math.random() * 4000, null)) : reached;
+  const at = await Promise.race([reached, given]);
   if (kill % 10 === 9) {
     await context.close().catch(() => {});
     context = await open();
@@ -74,8 +79,9 @@ for (let kill = 0; kill < kills; kill++) {
     await page.waitForEvent('crash', { timeout: 30_000 });
     await page.close().catch(() => {});
   }
-  await step;
-  console.log(`kill ${kill + 1}: ${from === null ? 'before it told where it was' : `it had gone on from step ${from}`}`);
+  await reached;
+  told.push({ moment, at });
+  console.log(`kill ${kill + 1}: ${moment}, ${at === null ? 'before it told where it was' : `at step ${at}`}`);
 }
 const page = await tab();
 const [killed, whole] = await page.evaluate(async () => {
@@ -87,4 +93,8 @@ await context.close();
 await close();
 rmSync(profile, { recursive: true, force: true });
 console.log(`${kills} kills; the weights after ${steps} steps are ${killed === whole ? 'the same as' : 'NOT THOSE'} of a run that nobody killed`);
+const count = (has) => told.filter(has).length;
+console.log([...MOMENTS, 'ending'].map((name) => `${name}: ${count(({ moment }) => moment === name)}`).join(', '));
+const quarters = [0, 1, 2, 3].map((i) => count(({ at }) => at !== null && Math.min(3, Math.floor((4 * at) / steps)) === i));
+console.log(`by quarters of the run ${quarters.join(', ')}; not told ${count(({ at }) => at === null)}`);
 process.exitCode = killed === whole ? 0 : 1;

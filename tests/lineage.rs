@@ -53,6 +53,38 @@ fn exact(x: &[f32], level: Level) -> Vec<f32> {
         .collect()
 }
 
+#[test]
+fn samples_and_bounds_can_be_given_up_between_their_parts() {
+    for (name, channels, evaluations) in
+        [("ring-bound", 2, 39), ("ring-ddpm", 2, 250), ("ring-edm", 2, 100), ("heartbeat-binomial", 20, 2000)]
+    {
+        let trainer = trained(name, 1);
+        let mut network = block_on(trainer.averaged()).unwrap();
+        let mut sampled = |most: usize| {
+            let mut asked = 0;
+            let shape = [2, channels, 1, 1];
+            let found = block_on(network.sample_while(shape, 1, async || {
+                asked += 1;
+                asked <= most
+            }));
+            (asked, found.map_err(|e| e.kind()))
+        };
+        assert_eq!(sampled(10), (11, Err("aborted")), "{name}");
+        let (asked, whole) = sampled(usize::MAX);
+        assert_eq!(asked, evaluations, "{name}");
+        assert_eq!(whole, Ok(block_on(network.sample([2, channels, 1, 1], 1)).unwrap()));
+    }
+    let trainer = trained("ring-bound", 1);
+    let data = Toy::Ring.dataset(5000, 1);
+    let mut left = 2;
+    let bound = block_on(trainer.bound_while(&data, 1, async || {
+        left -= 1;
+        left > 0
+    }));
+    assert_eq!(bound.unwrap_err().kind(), "aborted");
+    assert_eq!(left, 0);
+}
+
 /// Whatever a network is asked, what it says about x₀ is the posterior's mean.
 #[test]
 fn every_objective_learns_the_exact_denoiser() {
@@ -229,7 +261,7 @@ fn recipes_that_make_no_sense_are_refused() {
     };
     assert!(refused("ring-bound", |r| r.objective = Objective::Simple));
     assert!(refused("ring-ddpm", |r| r.objective = Objective::Binomial));
-    for name in ["heartbeat-bound", "ring-binomial", "ring", "spiral-ddpm"] {
+    for name in ["heartbeat-bound", "ring-binomial", "ring-rbf", "ring", "spiral-ddpm"] {
         assert_eq!(Recipe::lineage(name).unwrap_err().kind(), "invalid-option");
     }
     assert!(refused("ring-ddpm", |r| r.objective = Objective::Bound));

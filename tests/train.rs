@@ -246,6 +246,15 @@ fn numbers_of_seventeen_digits_are_resumed_as_they_are() {
 }
 
 #[test]
+fn a_state_and_its_checkpoint_are_those_that_are_read_apart() {
+    let mut trainer = Trainer::new(recipe(4), data(), &Device::flex()).unwrap();
+    trainer.step().unwrap();
+    let (state, checkpoint) = block_on(trainer.save_with_checkpoint()).unwrap();
+    assert!(state == block_on(trainer.save()).unwrap());
+    assert!(checkpoint.files() == block_on(trainer.checkpoint()).unwrap().files());
+}
+
+#[test]
 fn parts_of_a_batch_add_up_to_it() {
     let device = Device::flex();
     let mut whole = Trainer::new(recipe(4), data(), &device).unwrap();

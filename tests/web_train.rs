@@ -3,7 +3,7 @@
 
 #![cfg(all(target_arch = "wasm32", feature = "burn"))]
 
-use js_sys::{Array, Float32Array, Object, Reflect, Uint8Array};
+use js_sys::{Array, Float32Array, Function, Object, Reflect, Uint8Array};
 use noiseball::web::{self, train};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -70,11 +70,11 @@ async fn on_the_cpu_the_loss_falls_and_a_resumed_run_is_the_same() {
     let data = data();
     let recipe = recipe(&data, 40);
     let mut training = train::Training::create(recipe, &data, "cpu".to_owned()).await.unwrap();
-    let before = training.held_out(&data).await.unwrap();
+    let before = training.held_out(&data, yes()).await.unwrap();
     let losses = means(&mut training, 30).await;
     console_log!("loss {:?}", [&losses[..3], &losses[27..]]);
     assert!(mean(&losses[25..]) < 0.6 * mean(&losses[..5]));
-    assert!(training.held_out(&data).await.unwrap() < before);
+    assert!(training.held_out(&data, yes()).await.unwrap() < before);
 
     let state = training.save().await.unwrap().to_vec();
     means(&mut training, 3).await;
@@ -98,6 +98,15 @@ async fn on_the_cpu_the_loss_falls_and_a_resumed_run_is_the_same() {
     );
 }
 
+/// Lets a computation go on to its end.
+fn yes() -> Function {
+    Function::new_no_args("return true")
+}
+
+fn given_up<T>(result: Result<T, JsValue>) -> bool {
+    result.is_err_and(|error| field(&error, "type") == "aborted")
+}
+
 /// A lineage recipe of a few steps and a small network.
 fn short(name: &str, data: &train::Data, steps: u32) -> String {
     let text = train::preset(name, data, Some(steps)).unwrap();
@@ -115,8 +124,8 @@ async fn points_are_diffused_learned_sampled_and_resumed() {
     assert_eq!(field(&data.info().unwrap(), "kind"), "points");
     let recipe = short("swiss-roll-bound", &data, 120);
     assert!(field(&train::plan(&recipe, &data).unwrap(), "parameters").as_f64().unwrap() > 1000.0);
-    let clean = data.diffused("", &[0, 1], None, 0).unwrap();
-    let noisy = data.diffused(&recipe, &[0, 1], Some(39), 0).unwrap();
+    let clean = data.noised("", &[0, 1], None, 0, false).unwrap();
+    let noisy = data.noised(&recipe, &[0, 1], Some(39), 0, false).unwrap();
     assert_eq!((numbers(&clean, "values").len(), field(&clean, "sigma")), (4, 0.0.into()));
     assert!(field(&noisy, "alpha").as_f64().unwrap() < 0.3);
     assert_ne!(numbers(&clean, "values"), numbers(&noisy, "values"));
@@ -125,7 +134,7 @@ async fn points_are_diffused_learned_sampled_and_resumed() {
     let create = || train::Training::create(recipe.clone(), &parts[0], "cpu".to_owned());
     let mut training = create().await.unwrap();
     let bits = async |training: &train::Training| {
-        let bound = training.bound(&parts[1]).await.unwrap();
+        let bound = training.bound(&parts[1], yes()).await.unwrap();
         assert!(field(&bound, "error").as_f64().unwrap() > 0.0);
         field(&bound, "bits").as_f64().unwrap()
     };
@@ -138,8 +147,15 @@ async fn points_are_diffused_learned_sampled_and_resumed() {
     console_log!("K {before} to {after} bits");
     assert!(after > before + 5.0);
 
-    let points = training.sample(50, 7).await.unwrap().to_vec();
-    assert_eq!(points, training.sample(50, 7).await.unwrap().to_vec());
+    let points = training.sample(50, 7, yes()).await.unwrap().to_vec();
+    let promised = Function::new_no_args("return Promise.resolve(true)");
+    assert_eq!(points, training.sample(50, 7, promised).await.unwrap().to_vec());
+    for no in ["", "return Promise.resolve(false)", "throw new Error()"] {
+        let no = || Function::new_no_args(no);
+        assert!(given_up(training.sample(50, 7, no()).await));
+        assert!(given_up(training.bound(&parts[1], no()).await));
+        assert!(given_up(training.held_out(&parts[1], no()).await));
+    }
     assert!(points.len() == 100 && points.iter().all(|v| v.abs() < 10.0));
     let state = training.save().await.unwrap().to_vec();
     let mut resumed =
@@ -165,10 +181,10 @@ async fn bits_are_learned_and_sampled() {
         .replace("\"num_train_timesteps\":2000", "\"num_train_timesteps\":40");
     let mut training = train::Training::create(recipe.clone(), &data, "cpu".to_owned()).await.unwrap();
     training.step().unwrap();
-    let bits = training.sample(3, 7).await.unwrap().to_vec();
+    let bits = training.sample(3, 7, yes()).await.unwrap().to_vec();
     assert!(bits.len() == 60 && bits.iter().all(|b| b.abs() == 1.0));
-    assert!(field(&training.bound(&data).await.unwrap(), "bits").as_f64().unwrap() < -2.0);
-    let flipped = numbers(&data.diffused(&recipe, &[0, 1, 2], Some(39), 0).unwrap(), "values");
+    assert!(field(&training.bound(&data, yes()).await.unwrap(), "bits").as_f64().unwrap() < -2.0);
+    let flipped = numbers(&data.noised(&recipe, &[0, 1, 2], Some(39), 0, false).unwrap(), "values");
     assert!(flipped.iter().all(|b| b.abs() == 1.0));
     assert_eq!(kind(train::Data::toy("spiral", 500)), "invalid-option");
     assert_eq!(kind(train::preset("ring-binomial", &data, None)), "invalid-option");
@@ -250,7 +266,7 @@ fn pictures_become_grey_and_noise_is_shown() {
     };
     let pixels = |shown: &JsValue| field(shown, "pictures").unchecked_into::<Uint8Array>().to_vec();
     assert_eq!(pixels(&shown(None))[..4], [76, 76, 76, 255]);
-    assert_eq!(field(&shown(None), "noise"), 0.0);
-    assert!(field(&shown(Some(999)), "noise").as_f64().unwrap() > 0.9);
+    assert_eq!((field(&shown(None), "alpha"), field(&shown(None), "sigma")), (1.0.into(), 0.0.into()));
+    assert!(field(&shown(Some(999)), "sigma").as_f64().unwrap() > 0.95);
     assert_ne!(pixels(&shown(Some(500))), pixels(&shown(None)));
 }

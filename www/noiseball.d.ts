@@ -117,6 +117,8 @@ export interface PrepareOptions {
   whole?: boolean;
   /** False ignores the folders' names. */
   classes?: boolean;
+  /** How many of 'faces' are drawn, 1 to 20,000; 2,000 by default. They are the same ones each time, and no two are alike. */
+  count?: number;
 }
 
 /** A recipe as JSON text or as an object: see docs/training.md. */
@@ -165,9 +167,8 @@ export interface TrainingData {
   /** The recipe of a preset, or a recipe checked, and what it takes. */
   plan(options?: { preset?: Preset; recipe?: Recipe; steps?: number }): Promise<TrainingPlan>;
   /**
-   * Items after a timestep of the recipe's forward process (null: clean). Pictures are RGBA `[batch, height, width, 4]`, with the
-   * noise's share of their variance; points and bits numbers `[batch, channels]`, with the level: `alpha x0 + sigma epsilon`, and for
-   * bits a mean of `alpha x0`.
+   * Items after a timestep of the recipe's forward process (null: clean). Pictures are RGBA `[batch, height, width, 4]`, points and
+   * bits numbers `[batch, channels]`. With them the level: `alpha x0 + sigma epsilon`, and for bits a mean of `alpha x0`.
    */
   show(options: {
     indices: number[];
@@ -176,10 +177,10 @@ export interface TrainingData {
     seed?: number;
     flip?: boolean;
   }): Promise<
-    | { pictures: Uint8ClampedArray; noise: number; batch: number; width: number; height: number }
+    | { pictures: Uint8ClampedArray; alpha: number; sigma: number; batch: number; width: number; height: number }
     | { values: Float32Array; alpha: number; sigma: number; batch: number; channels: number }
   >;
-  /** Takes a few steps and throws them away. */
+  /** Takes steps for two to four seconds and throws them away. */
   measure(options: { recipe: Recipe; device?: Device; signal?: AbortSignal }): Promise<{
     secondsPerStep: number;
     device: ModelInfo['device'];

@@ -5,12 +5,12 @@ import { NoiseballError } from './errors.js';
 import { resolveSource } from './source.js';
 import { TOYS } from './train/toys.js';
 
-const sheetUrl = (name) => new URL(`./data/${name}`, import.meta.url).href;
+const dataUrl = (name) => new URL(`./data/${name}`, import.meta.url).href;
 
-const SHEETS = ['digits', 'faces', 'kanji'];
+const PICTURES = { digits: 'sheet', faces: 'faces', kanji: 'sheet' }; // how each is read
 
 /** The data sets that come with the package: pictures, and data of known distributions. */
-export const BUNDLED = [...SHEETS, ...Object.keys(TOYS)];
+export const BUNDLED = [...Object.keys(PICTURES), ...Object.keys(TOYS)];
 
 /** What can be trained on. `prepare` makes one. */
 export class TrainingData {
@@ -56,7 +56,7 @@ export class TrainingData {
 
 function bundled(source) {
   if (!BUNDLED.includes(source)) return null;
-  return SHEETS.includes(source) ? { kind: 'sheet', url: sheetUrl(source) } : { kind: 'toy', name: source };
+  return source in PICTURES ? { kind: PICTURES[source], url: dataUrl(source) } : { kind: 'toy', name: source };
 }
 
 /** Reads pictures, from files or one of the bundled sets. */

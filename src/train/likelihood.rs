@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::dataset::Dataset;
+use super::sample::ask;
 use super::trainer::{Batch, Trainer};
 use crate::error::Result;
 use crate::rng::{Generator, Normals};
@@ -26,11 +27,25 @@ impl Trainer {
     /// # Errors
     /// As [`Self::held_out`].
     pub async fn bound(&self, data: &Dataset, passes: usize) -> Result<Bound> {
+        self.bound_while(data, passes, async || true).await
+    }
+
+    /// The same, as long as `go_on`, which is asked before each part, says yes.
+    ///
+    /// # Errors
+    /// As [`Self::bound`], and [`Error::Aborted`](crate::Error::Aborted).
+    pub async fn bound_while(
+        &self,
+        data: &Dataset,
+        passes: usize,
+        mut go_on: impl AsyncFnMut() -> bool,
+    ) -> Result<Bound> {
         let timesteps = self.recipe().objective.timesteps(self.schedule());
         let (len, total) = (data.image_len(), data.len() * passes);
         let mut noise = Generator::philox(7)?;
         let (mut sum, mut squares) = (0.0, 0.0);
         for (draw, start) in (0..total).step_by(PART).enumerate() {
+            ask(&mut go_on).await?;
             let part = start..(start + PART).min(total);
             let mut batch = Batch {
                 images: vec![0.0; part.len() * len],

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 
 impl Recipe {
     /// The recipe of a name, `DATA-OBJECTIVE`, and the data that it is for: `bound`, `score`, `ddpm`, `edm` or `flow` for
-    /// points, and `heartbeat-binomial`.
+    /// points, `swiss-roll-rbf` (the bound with the paper's own network), and `heartbeat-binomial`.
     ///
     /// # Errors
     /// [`Error::Option`] for another name.
@@ -19,15 +19,22 @@ impl Recipe {
         let unknown = || Error::Option {
             option: "recipe",
             found: format!("{name:?}"),
-            expected: "heartbeat-binomial, or other data with -bound, -score, -ddpm, -edm or -flow"
-                .to_owned(),
+            expected:
+                "heartbeat-binomial, swiss-roll-rbf, or points with -bound, -score, -ddpm, -edm or -flow"
+                    .to_owned(),
         };
         let (toy, objective) = name.rsplit_once('-').ok_or_else(unknown)?;
         let toy = toy.parse()?;
         let recipe = match (toy, objective) {
             (Toy::Heartbeat, "binomial") => heartbeat(),
             (Toy::Heartbeat, _) => return Err(unknown()),
-            (Toy::SwissRoll, "bound") => swiss_roll(),
+            (Toy::SwissRoll, "bound") => swiss_roll(
+                json!({"_class_name": "MLP", "in_channels": 2, "out_channels": 4, "width": 64, "layers": 3}),
+            ),
+            // The paper's network has 16 units.
+            (Toy::SwissRoll, "rbf") => swiss_roll(
+                json!({"_class_name": "RBFNetwork", "in_channels": 2, "out_channels": 4, "width": 16}),
+            ),
             _ => plane(objective).ok_or_else(unknown)?,
         };
         Ok((toy, recipe))
@@ -73,9 +80,9 @@ fn geometric(total: i32, first: f64, last: f64) -> Vec<f64> {
 }
 
 /// 40 steps, as the paper's figure 1 has them. The first, which is not learned, has a deviation of 0.001.
-fn swiss_roll() -> Recipe {
+fn swiss_roll(network: Value) -> Recipe {
     base(
-        json!({"_class_name": "MLP", "in_channels": 2, "out_channels": 4, "width": 64, "layers": 3}),
+        network,
         json!({"num_train_timesteps": 40, "trained_betas": geometric(40, 1e-6, 30.0)}),
         Objective::Bound,
         8000,

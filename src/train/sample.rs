@@ -3,7 +3,7 @@
 use super::draws::normal_below;
 use super::objective::Objective;
 use super::trainer::Averaged;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::prediction::Level;
 use crate::rng::{Generator, Normals};
 use crate::sampler::{Options, Run, SamplerKind};
@@ -18,21 +18,44 @@ impl Averaged {
     /// for the bounds of the 2015 paper, DDPM for `simple`, and Euler's steps for the rest.
     ///
     /// # Errors
-    /// Those of [`Self::denoise`], and [`Error::Option`](crate::Error::Option) for the seed.
+    /// Those of [`Self::denoise`], and [`Error::Option`] for the seed.
     pub async fn sample(&mut self, shape: [usize; 4], seed: u64) -> Result<Vec<f32>> {
+        self.sample_while(shape, seed, async || true).await
+    }
+
+    /// The same, as long as `go_on`, which is asked before each step, says yes.
+    ///
+    /// # Errors
+    /// As [`Self::sample`], and [`Error::Aborted`].
+    pub async fn sample_while(
+        &mut self,
+        shape: [usize; 4],
+        seed: u64,
+        go_on: impl AsyncFnMut() -> bool,
+    ) -> Result<Vec<f32>> {
         let mut noise = Generator::philox(seed)?;
         match self.objective() {
-            Objective::Bound => reverse_kernel(self, shape, &mut noise).await,
-            Objective::Binomial => reverse_bits(self, shape, &mut noise).await,
-            Objective::Simple => ddpm(self, shape, noise).await,
-            _ => euler(self, shape, &mut noise).await,
+            Objective::Bound => reverse_kernel(self, shape, &mut noise, go_on).await,
+            Objective::Binomial => reverse_bits(self, shape, &mut noise, go_on).await,
+            Objective::Simple => ddpm(self, shape, noise, go_on).await,
+            _ => euler(self, shape, &mut noise, go_on).await,
         }
     }
 }
 
+/// Asks whether to go on with a computation of many parts.
+pub(super) async fn ask(go_on: &mut impl AsyncFnMut() -> bool) -> Result<()> {
+    if go_on().await { Ok(()) } else { Err(Error::Aborted) }
+}
+
 /// The 2015 paper's generative process (section 2.2): each step is a Gaussian of learned mean and variance, the last one
 /// the forward kernel.
-async fn reverse_kernel(network: &Averaged, shape: [usize; 4], noise: &mut impl Normals) -> Result<Vec<f32>> {
+async fn reverse_kernel(
+    network: &Averaged,
+    shape: [usize; 4],
+    noise: &mut impl Normals,
+    mut go_on: impl AsyncFnMut() -> bool,
+) -> Result<Vec<f32>> {
     let mut x = vec![0.0; shape.iter().product()];
     let mut z = x.clone();
     noise.normals(0, shape[0], &mut x);
@@ -45,6 +68,7 @@ async fn reverse_kernel(network: &Averaged, shape: [usize; 4], noise: &mut impl 
             }
             break;
         }
+        ask(&mut go_on).await?;
         let before = network.level(timestep - 1);
         let estimate = network.denoise(&x, shape, timestep, None).await?;
         let log_variance = estimate.log_variance.unwrap_or_default();
@@ -65,7 +89,12 @@ fn posterior(now: Level, before: Level) -> (f64, f64) {
 }
 
 /// The same for bits: each step changes a bit with a chance that the network's odds of x₀ make.
-async fn reverse_bits(network: &Averaged, shape: [usize; 4], noise: &mut impl Normals) -> Result<Vec<f32>> {
+async fn reverse_bits(
+    network: &Averaged,
+    shape: [usize; 4],
+    noise: &mut impl Normals,
+    mut go_on: impl AsyncFnMut() -> bool,
+) -> Result<Vec<f32>> {
     let mut x = vec![0.0; shape.iter().product()];
     let mut z = x.clone();
     noise.normals(0, shape[0], &mut x);
@@ -73,6 +102,7 @@ async fn reverse_bits(network: &Averaged, shape: [usize; 4], noise: &mut impl No
     for timestep in (0..network.schedule().train_timesteps()).rev() {
         noise.normals((timestep + 1) as u32, shape[0], &mut z);
         let [same, other] = network.changes(timestep);
+        ask(&mut go_on).await?;
         let x0 = network.denoise(&x, shape, timestep, None).await?.x0;
         for ((x, x0), z) in x.iter_mut().zip(x0).zip(&z) {
             let is_same = f64::midpoint(1.0, f64::from(*x * x0));
@@ -84,7 +114,12 @@ async fn reverse_bits(network: &Averaged, shape: [usize; 4], noise: &mut impl No
     Ok(x)
 }
 
-async fn ddpm(network: &mut Averaged, shape: [usize; 4], noise: Generator) -> Result<Vec<f32>> {
+async fn ddpm(
+    network: &mut Averaged,
+    shape: [usize; 4],
+    noise: Generator,
+    mut go_on: impl AsyncFnMut() -> bool,
+) -> Result<Vec<f32>> {
     let steps = DDPM_STEPS.min(network.schedule().train_timesteps());
     let description =
         SamplerKind::Ddpm.describe(network.schedule(), &Options { steps, ..Options::default() })?;
@@ -92,12 +127,18 @@ async fn ddpm(network: &mut Averaged, shape: [usize; 4], noise: Generator) -> Re
     let mut x = Vec::new();
     while let Some(step) = run.step(network).await? {
         x = step.x.to_vec();
+        ask(&mut go_on).await?;
     }
     Ok(x)
 }
 
 /// Euler's steps of the probability-flow ODE: `dx = ε̂ dσ + x̂₀ dα`.
-async fn euler(network: &Averaged, shape: [usize; 4], noise: &mut impl Normals) -> Result<Vec<f32>> {
+async fn euler(
+    network: &Averaged,
+    shape: [usize; 4],
+    noise: &mut impl Normals,
+    mut go_on: impl AsyncFnMut() -> bool,
+) -> Result<Vec<f32>> {
     let total = network.schedule().train_timesteps();
     let steps = EULER_STEPS.min(total);
     let mut x = vec![0.0; shape.iter().product()];
@@ -105,6 +146,7 @@ async fn euler(network: &Averaged, shape: [usize; 4], noise: &mut impl Normals) 
     let start = network.level(total - 1);
     x.iter_mut().for_each(|x| *x *= start.norm() as f32);
     for step in (1..=steps).rev() {
+        ask(&mut go_on).await?;
         let timestep = step * total / steps - 1;
         let now = network.level(timestep);
         let next = if step > 1 { network.level((step - 1) * total / steps - 1) } else { Level::CLEAN };

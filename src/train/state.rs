@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::dataset::{Dataset, Pixels};
 use super::recipe::Recipe;
 use super::trainer::{Numbers, Trainer};
-use crate::checkpoint::WeightsReader;
 use crate::checkpoint::save::safetensors;
 use crate::checkpoint::weights::{Dtype, Tensor, Weights};
+use crate::checkpoint::{Checkpoint, WeightsReader};
 use crate::error::{Error, Result};
 
 /// What the file holds beside the numbers.
@@ -38,7 +38,19 @@ impl Trainer {
     /// [`Error::Diverged`] where a loss was not finite, so that no state is saved that is of no use;
     /// [`Error::DeviceLost`].
     pub async fn save(&self) -> Result<Vec<u8>> {
+        self.state_of(&self.numbers().await?)
+    }
+
+    /// The state and the checkpoint of the averaged weights, which are read back once for both.
+    ///
+    /// # Errors
+    /// As [`Self::save`] and [`Self::checkpoint`].
+    pub async fn save_with_checkpoint(&self) -> Result<(Vec<u8>, Checkpoint)> {
         let numbers = self.numbers().await?;
+        Ok((self.state_of(&numbers)?, self.checkpoint_of(&numbers.averaged)?))
+    }
+
+    fn state_of(&self, numbers: &Numbers) -> Result<Vec<u8>> {
         let parts =
             [&numbers.weights, &numbers.first, &numbers.second, &numbers.averaged, &numbers.frequencies];
         if let Some(bad) = parts.iter().flat_map(|p| p.iter()).find(|v| !v.is_finite()) {

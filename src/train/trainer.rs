@@ -413,17 +413,17 @@ impl Trainer {
     /// # Errors
     /// [`Error::Unsupported`] for a network or an objective that is none of diffusers'; [`Error::DeviceLost`].
     pub async fn checkpoint(&self) -> Result<Checkpoint> {
-        self.checkpoint_of(read(self.averaged.clone()).await?)
+        self.checkpoint_of(&read(self.averaged.clone()).await?)
     }
 
-    pub(super) fn checkpoint_of(&self, values: Vec<f32>) -> Result<Checkpoint> {
+    pub(super) fn checkpoint_of(&self, values: &[f32]) -> Result<Checkpoint> {
         self.recipe.check_export()?;
         Ok(Checkpoint {
             model_index: None,
             unet_config: self.recipe.unet.clone(),
             scheduler_config: Some(self.recipe.scheduler.clone()),
             labels: self.recipe.labels(&self.data, &self.network),
-            weights: self.weights_of(&values),
+            weights: self.weights_of(values),
         })
     }
 

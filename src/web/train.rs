@@ -5,9 +5,10 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use burn::tensor;
-use js_sys::{Array, Float32Array, Float64Array, Reflect, Uint8Array, Uint8ClampedArray};
+use js_sys::{Array, Float32Array, Float64Array, Function, Promise, Reflect, Uint8Array, Uint8ClampedArray};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 
 use super::{
     JsResult, Model, WeightsReader, engine_device, read_checkpoint, serialize, thrown, unknown_device,
@@ -217,8 +218,9 @@ impl Data {
         Self(self.0.clone())
     }
 
-    /// Images of the data set as the network sees them after `timestep` of the forward process (undefined: clean), with
-    /// the noise of `seed`: `{pictures, noise}`, RGBA `[count, height, width, 4]` and the noise's share of the variance.
+    /// Items as the network sees them after `timestep` of the recipe's own forward process (undefined: clean), with the noise of
+    /// `seed`: `{alpha, sigma}`, the level, and `pictures`, RGBA `[count, height, width, 4]`, or of points and bits `values`,
+    /// numbers `[count, channels]`.
     ///
     /// # Errors
     /// Those of the recipe.
@@ -230,14 +232,19 @@ impl Data {
         seed: u32,
         flip: bool,
     ) -> JsResult<JsValue> {
-        self.try_noised(recipe, indices, timestep, seed, flip).map_err(|e| thrown(&e)).and_then(
-            |(rgba, noise)| {
-                let object = js_sys::Object::new();
-                Reflect::set(&object, &"pictures".into(), &Uint8ClampedArray::from(&rgba[..]))?;
-                Reflect::set(&object, &"noise".into(), &noise.into())?;
-                Ok(object.into())
-            },
-        )
+        let noised = self.try_noised(recipe, indices, timestep, seed, flip);
+        let (x, Level { alpha, sigma }) = noised.map_err(|e| thrown(&e))?;
+        let object = js_sys::Object::new();
+        Reflect::set(&object, &"alpha".into(), &alpha.into())?;
+        Reflect::set(&object, &"sigma".into(), &sigma.into())?;
+        if is_list(&self.0) {
+            Reflect::set(&object, &"values".into(), &Float32Array::from(&x[..]))?;
+        } else {
+            let [channels, height, width] = self.0.shape;
+            let rgba = to_rgba(&x, [indices.len(), channels, height, width]);
+            Reflect::set(&object, &"pictures".into(), &Uint8ClampedArray::from(&rgba[..]))?;
+        }
+        Ok(object.into())
     }
 
     fn try_noised(
@@ -247,22 +254,16 @@ impl Data {
         timestep: Option<u32>,
         seed: u32,
         flip: bool,
-    ) -> Result<(Vec<u8>, f64)> {
-        let data = &*self.0;
+    ) -> Result<(Vec<f32>, Level)> {
         let mut x = self.items(indices, flip);
-        let mut share = 0.0;
-        if let Some(t) = timestep {
-            let (_, schedule) = parse_recipe(recipe)?.check(data)?;
-            let level = schedule.level((t as usize).min(schedule.train_timesteps() - 1));
-            share = level.noise_share();
-            let mut noise = vec![0.0; x.len()];
-            Torch::new(u64::from(seed)).randn(&mut noise);
-            x.iter_mut()
-                .zip(noise)
-                .for_each(|(x, n)| *x = (level.alpha * f64::from(*x) + level.sigma * f64::from(n)) as f32);
-        }
-        let [channels, height, width] = data.shape;
-        Ok((to_rgba(&x, [indices.len(), channels, height, width]), share))
+        let Some(timestep) = timestep else { return Ok((x, Level::CLEAN)) };
+        let recipe = parse_recipe(recipe)?;
+        let (_, schedule) = recipe.check(&self.0)?;
+        let timestep = (timestep as usize).min(schedule.train_timesteps() - 1);
+        let mut noise = vec![0.0; x.len()];
+        Torch::new(u64::from(seed)).randn(&mut noise);
+        let level = recipe.objective.diffuse(&schedule, timestep, &mut x, &noise);
+        Ok((x, level))
     }
 
     /// Items as the network sees them, `[count, channels, height, width]`.
@@ -273,45 +274,6 @@ impl Data {
             data.image((*index as usize).min(data.len() - 1), flip, item);
         }
         x
-    }
-
-    /// Points or bits after `timestep` of the recipe's own forward process (undefined: clean), with the noise of `seed`:
-    /// `{values, alpha, sigma}`, numbers `[count, channels]` and the level.
-    ///
-    /// # Errors
-    /// Those of the recipe.
-    pub fn diffused(
-        &self,
-        recipe: &str,
-        indices: &[u32],
-        timestep: Option<u32>,
-        seed: u32,
-    ) -> JsResult<JsValue> {
-        let (values, level) = self.try_diffused(recipe, indices, timestep, seed).map_err(|e| thrown(&e))?;
-        let object = js_sys::Object::new();
-        Reflect::set(&object, &"values".into(), &Float32Array::from(&values[..]))?;
-        Reflect::set(&object, &"alpha".into(), &level.alpha.into())?;
-        Reflect::set(&object, &"sigma".into(), &level.sigma.into())?;
-        Ok(object.into())
-    }
-
-    fn try_diffused(
-        &self,
-        recipe: &str,
-        indices: &[u32],
-        timestep: Option<u32>,
-        seed: u32,
-    ) -> Result<(Vec<f32>, Level)> {
-        let data = &*self.0;
-        let mut x = self.items(indices, false);
-        let Some(timestep) = timestep else { return Ok((x, Level::CLEAN)) };
-        let recipe = parse_recipe(recipe)?;
-        let (_, schedule) = recipe.check(data)?;
-        let timestep = (timestep as usize).min(schedule.train_timesteps() - 1);
-        let mut noise = vec![0.0; x.len()];
-        Torch::new(u64::from(seed)).randn(&mut noise);
-        let level = recipe.objective.diffuse(&schedule, timestep, &mut x, &noise);
-        Ok((x, level))
     }
 }
 
@@ -556,15 +518,15 @@ impl Training {
     }
 
     /// The averaged weights' mean loss on images that are kept out of training, at most 256 of them, with the same noise
-    /// at every call.
+    /// at every call. `go_on` is as for [`Self::sample`].
     ///
     /// # Errors
-    /// `device-lost`, `invalid-option` where they are not like the data.
-    pub async fn held_out(&self, data: &Data) -> JsResult<f32> {
-        self.try_held_out(&data.0).await.map_err(|e| thrown(&e))
+    /// `device-lost`, `invalid-option` where they are not like the data; `aborted`.
+    pub async fn held_out(&self, data: &Data, go_on: Function) -> JsResult<f32> {
+        self.try_held_out(&data.0, &go_on).await.map_err(|e| thrown(&e))
     }
 
-    async fn try_held_out(&self, data: &Dataset) -> Result<f32> {
+    async fn try_held_out(&self, data: &Dataset, go_on: &Function) -> Result<f32> {
         const PART: usize = 32;
         let (network, schedule) = self.trainer.recipe().check(data)?;
         let last = schedule.train_timesteps() - 1;
@@ -573,6 +535,9 @@ impl Training {
         let mut noise = Torch::new(0);
         let mut sum = 0.0;
         for start in (0..count).step_by(PART) {
+            if !said_yes(go_on).await {
+                return Err(Error::Aborted);
+            }
             let part = start..(start + PART).min(count);
             let mut batch = Batch {
                 images: vec![0.0; part.len() * len],
@@ -594,27 +559,31 @@ impl Training {
     }
 
     /// The 2015 paper's K of the averaged weights on data that are kept out of training: `{bits, error}`, the error being the
-    /// standard one; undefined where the objective is no such bound.
+    /// standard one; undefined where the objective is no such bound. `go_on` is as for [`Self::sample`].
     ///
     /// # Errors
     /// As [`Self::held_out`].
-    pub async fn bound(&self, data: &Data) -> JsResult<JsValue> {
+    pub async fn bound(&self, data: &Data, go_on: Function) -> JsResult<JsValue> {
         const EVALUATIONS: usize = 1 << 16;
         if !matches!(self.trainer.recipe().objective, Objective::Bound | Objective::Binomial) {
             return Ok(JsValue::UNDEFINED);
         }
         let passes = EVALUATIONS.div_ceil(data.0.len());
-        serialize(&self.trainer.bound(&data.0, passes).await.map_err(|e| thrown(&e))?)
+        let bound = self.trainer.bound_while(&data.0, passes, async || said_yes(&go_on).await);
+        serialize(&bound.await.map_err(|e| thrown(&e))?)
     }
 
-    /// `count` points or bit strings from the averaged weights and the noise of `seed`, numbers `[count, channels]`.
+    /// `count` points or bit strings from the averaged weights and the noise of `seed`, numbers `[count, channels]`. `go_on` is
+    /// called between two parts of the work; where it gives false, or a promise of false, that ends.
     ///
     /// # Errors
-    /// `device-lost`.
-    pub async fn sample(&self, count: u32, seed: u32) -> JsResult<Float32Array> {
+    /// `device-lost`, `aborted`.
+    pub async fn sample(&self, count: u32, seed: u32, go_on: Function) -> JsResult<Float32Array> {
         let [channels, height, width] = self.trainer.data().shape;
         let shape = [count as usize, channels, height, width];
-        let sample = async || self.trainer.averaged().await?.sample(shape, u64::from(seed)).await;
+        let go_on = async || said_yes(&go_on).await;
+        let sample =
+            async || self.trainer.averaged().await?.sample_while(shape, u64::from(seed), go_on).await;
         let values = sample().await.map_err(|e| thrown(&e))?;
         Ok(Float32Array::from(&values[..]))
     }
@@ -689,6 +658,16 @@ impl Training {
         }
         Ok(vec![("weights.safetensors".to_owned(), safetensors(&self.trainer.weights().await?))])
     }
+}
+
+/// Whether a function of JavaScript gives true, or a promise of it.
+async fn said_yes(function: &Function) -> bool {
+    let answer = match function.call0(&JsValue::NULL).map(JsCast::dyn_into::<Promise>) {
+        Ok(Ok(promise)) => JsFuture::from(promise).await,
+        Ok(Err(answer)) => Ok(answer),
+        Err(error) => Err(error),
+    };
+    answer.is_ok_and(|answer| answer.is_truthy())
 }
 
 /// An archive of files, `[path, bytes]` each, uncompressed: weights do not shrink.

@@ -247,6 +247,32 @@ test('pictures are cut to size, those that cannot be read are listed', async ({ 
   await expect(page.locator('#data-facts')).toHaveText('7 pictures of 8 × 8 in grey.');
 });
 
+test('pixel faces are drawn, as many as are asked for', async ({ page }) => {
+  await openTraining(page);
+  await expect(page.locator('#data-count')).toBeHidden();
+  await page.locator('#data-faces').click();
+  const facts = page.locator('#data-facts');
+  await expect(facts).toHaveText(/^2,000 pictures of 16 × 16 in colour, 4 classes: bare \([\d,]+\), /);
+  await expect(page.locator('#data-credit')).toHaveText(/^2,000 made-up faces, 16 × 16 pixels in colour\. DiceBear.*CC0 1\.0\.$/);
+  const first = await picture(page, 'data-canvas');
+  await type(page, '#data-count', '300');
+  await page.keyboard.press('Tab');
+  await expect(facts).toHaveText(/^300 pictures of 16 × 16 in colour, 4 classes/);
+  await expect.poll(() => picture(page, 'data-canvas')).not.toBe(first);
+  // What cannot be stops the faces, and nothing else.
+  await type(page, '#data-count', '0');
+  await page.keyboard.press('Tab');
+  await expect(facts).toHaveText(/^300 pictures/);
+  await page.locator('#data-faces').click();
+  await expect(page.locator('#train-notice-text')).toContainText('must be a whole number from 1 to 20,000');
+  await page.locator('#data-digits').click();
+  await expect(facts).toHaveText(/^1,797 pictures of 8 × 8/);
+  await expect(page.locator('#data-count')).toBeHidden();
+  await page.locator('#data-colour').selectOption('grey');
+  await page.locator('#data-size').selectOption('16');
+  await expect(facts).toHaveText(/^1,797 pictures of 16 × 16/);
+});
+
 test('nothing to train on is explained, and what was chosen before stays', async ({ page }) => {
   await openTraining(page);
   await dropFiles(page, [{ name: 'notes.txt', bytes: Buffer.from('not a picture') }]);

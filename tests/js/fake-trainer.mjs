@@ -3,7 +3,10 @@
 
 export const alive = { trainings: 0, models: 0, runs: 0, parts: 0 };
 
-export function fakeTrainer({ steps, divergeAt = Infinity, channels }) {
+/** What was computed for samples and losses. */
+export const work = { evaluations: 0 };
+
+export function fakeTrainer({ steps, divergeAt = Infinity, channels, evaluations = 1 }) {
   class Training {
     constructor(step = 0) {
       Object.assign(this, { step_: step, read: step, rate: 0.1 });
@@ -34,16 +37,26 @@ export function fakeTrainer({ steps, divergeAt = Infinity, channels }) {
       };
     }
 
-    async held_out() {
+    async held_out(data, goOn) {
+      await this.long(goOn);
       return 1 / (1 + this.step_);
     }
 
-    async bound() {
+    async bound(data, goOn) {
+      await this.long(goOn);
       return channels === 2 ? { bits: this.step_ / 100, error: 0.1 } : undefined;
     }
 
-    async sample(count) {
+    async sample(count, seed, goOn) {
+      await this.long(goOn);
       return new Float32Array(count * channels).fill(this.step_);
+    }
+
+    /** Many small parts, between which it asks whether to go on. */
+    async long(goOn) {
+      for (let i = 0; i < evaluations; i++, work.evaluations++) {
+        if (!(await goOn())) throw Object.assign(new Error('stopped'), { type: 'aborted' });
+      }
     }
 
     learning_rate() {
@@ -60,13 +73,13 @@ export function fakeTrainer({ steps, divergeAt = Infinity, channels }) {
 
     async model() {
       alive.models++;
-      let left = 2;
+      let left = Math.max(2, evaluations);
       return {
         info: () => ({ classes: null, nullLabel: null, trainTimesteps: 1000 }),
         sample({ batch }) {
           alive.runs++;
           return {
-            next: async () => (left-- > 0 ? { width: 2, height: 2, pictures: new Uint8ClampedArray(batch * 16) } : undefined),
+            next: async () => (work.evaluations++, left-- > 0 ? { width: 2, height: 2, pictures: new Uint8ClampedArray(batch * 16) } : undefined),
             free: () => alive.runs--,
           };
         },
@@ -88,7 +101,7 @@ export function fakeTrainer({ steps, divergeAt = Infinity, channels }) {
   }
   const part = () => {
     alive.parts++;
-    return { free: () => alive.parts--, diffused: (recipe, indices) => ({ values: new Float32Array(indices.length * channels).fill(7) }) };
+    return { free: () => alive.parts--, noised: (recipe, indices) => ({ values: new Float32Array(indices.length * channels).fill(7) }) };
   };
   return { engine: { Training, zip: (files) => files }, training: new Training(), part };
 }

@@ -11,11 +11,11 @@ import { Losses } from '../../www/train/losses.js';
 import { sizeOf } from '../../www/train/pictures.js';
 import { Run } from '../../www/train/run.js';
 import { RunStore } from '../../www/train/store.js';
-import { table, TOYS } from '../../www/train/toys.js';
+import { readToy, table, TOYS } from '../../www/train/toys.js';
 import { readZip } from '../../www/zip.js';
 import { zip } from '../zip.mjs';
 import { FakeFolder } from './fake-folder.mjs';
-import { alive, fakeTrainer } from './fake-trainer.mjs';
+import { alive, fakeTrainer, work } from './fake-trainer.mjs';
 
 // ---- Archives ----
 
@@ -233,6 +233,31 @@ test('of points a run samples points, tells the bound, keeps both, and exports t
   assert.deepEqual(alive, { trainings: 0, models: 0, runs: 0, parts: 0 });
 });
 
+for (const data of [POINTS, { about: null }]) {
+  test(`a pause does not wait for a frame of ${data.kind ?? 'pictures'}, which is taken later`, async () => {
+    const [steps, evaluations] = [100_000, 20_000];
+    const { run, events, over, until } = await started({ steps, evaluations, data });
+    const taken = () => events.filter(({ type }) => type === 'frame' || type === 'held-out').length;
+    await until('start');
+    work.evaluations = 0;
+    await run.pause();
+    assert.ok(work.evaluations < evaluations / 10, `${work.evaluations}`);
+    assert.deepEqual([events.at(-1).state, events.at(-1).saved, taken()], ['paused', 0, 0]);
+    await run.resume();
+    await until('frame');
+    // Stopped, it takes its last frame whole, whatever is asked for meanwhile.
+    const before = taken();
+    const stopped = run.stop();
+    run.setLearningRate(0.5);
+    await stopped;
+    assert.equal(events.at(-1).state, 'ended');
+    assert.ok(taken() > before || events.at(-1).step === 0);
+    await run.dispose();
+    await over;
+    assert.deepEqual(alive, { trainings: 0, models: 0, runs: 0, parts: 0 });
+  });
+}
+
 test('where the objective is no bound, the loss on what is kept out is told alone', async () => {
   const { run, events, over, until } = await started({ data: BITS });
   await until('state', ({ state }) => state === 'ended');
@@ -304,6 +329,36 @@ test('a trap of the module counts as out of memory where its allocator says so',
   assert.equal((await failing(0)).type, 'device-lost');
 });
 
+test('the speed that is told is the one that a run settles at, and is found soon', async (t) => {
+  const measure = async (stepTime, abort = false) => {
+    let [clock, done, alive] = [0, 0, 0];
+    t.mock.method(performance, 'now', () => clock);
+    const training = { step: () => (clock += stepTime(done++)), losses: async () => abort && done > 1 && host.handle({ id: 2, op: 'abort' }), free: () => alive-- };
+    const engine = { Data: { toy: () => ({ info: () => ({}) }) }, Training: { create: async () => (alive++, training) } };
+    const posted = [];
+    const host = new TrainingHost({ start: async () => engine, scope: {}, post: (m) => posted.push(m) });
+    await host.handle({ id: 1, op: 'prepare', source: { kind: 'toy', name: 'ring' } });
+    await host.handle({ id: 2, op: 'measure', data: 1, recipe: '{}', device: 'cpu' });
+    t.mock.restoreAll();
+    assert.equal(alive, 0);
+    return { each: posted[1].result?.secondsPerStep, error: posted[1].error, clock, done };
+  };
+  const near = (found, expected) => assert.ok(Math.abs(found / expected - 1) < 0.02, `${found}, not ${expected}`);
+  // As in a browser: compiled quickly first, and better while it goes on.
+  const warming = await measure((step) => (step === 0 ? 800 : step < 25 ? 60 : step < 53 ? 20 : 10));
+  near(warming.each, 0.01);
+  assert.ok(warming.clock < 5000, `${warming.clock}`);
+  near((await measure((step) => 10 + (step % 3))).each, 0.011);
+  const quick = await measure(() => 0.2);
+  near(quick.each, 0.0002);
+  assert.ok(quick.clock < 2500);
+  const aborted = await measure((step) => 10, true);
+  assert.deepEqual([aborted.error.type, aborted.done], ['aborted', 11]);
+  const slow = await measure(() => 3000);
+  near(slow.each, 3);
+  assert.equal(slow.done, 3);
+});
+
 test('kept runs are told as a list, whose methods are no buffers to hand over', async () => {
   const posted = [];
   const store = { list: async () => [{ id: 'a' }] };
@@ -348,7 +403,7 @@ test('the page says what points and bits are, how noisy, how near and how likely
   assert.equal(dataSentence(BITS), '1,000 sequences of 20 bits.');
   assert.match(keptSentence({ name: 'roll', step: 5, steps: 10, when: 0, data: POINTS }, 1000), /^roll: step 5 of 10, 1,000 points of the plane, saved/);
   assert.equal(noiseSentence({ kind: 'points', alpha: 1, sigma: 1 }, 20), 't = 20, 50 % noise');
-  assert.equal(noiseSentence({ kind: 'pictures', noise: 0.25 }, 20), 't = 20, 25 % noise');
+  assert.equal(noiseSentence({ kind: 'pictures', alpha: Math.sqrt(0.75), sigma: 0.5 }, 20), 't = 20, 25 % noise');
   assert.equal(noiseSentence({ kind: 'bits', alpha: 0.5, sigma: 0.8 }, 999), 't = 999, 25 % of the bits flipped');
   assert.equal(noiseSentence({ kind: 'bits', alpha: 1, sigma: 0 }, null), 'none');
   assert.equal(sampledSentence({ kind: 'points', step: 1200, batch: 400, near: 0.0312 }), '400 points after 1,200 steps, half of them within 0.031 of a point of the data');
@@ -358,6 +413,20 @@ test('the page says what points and bits are, how noisy, how near and how likely
   assert.match(boundSentence({ step: 1, bits: -2.351, error: 0.009 }, 'heartbeat'), /K = −2\.35 ± 0\.01 bits\. The 2015 paper has −2\.414\. It can be −2\.322 at most/);
   assert.match(boundSentence({ step: 1, bits: 1, error: 0.1 }, 'ring'), /bits\.$/);
   for (const { objectives } of Object.values(TOYS)) assert.ok(objectives.every((name) => OBJECTIVES[name]), `${objectives}`);
+});
+
+test('data of a known distribution are as many as it says, and tell where they are from', () => {
+  const asked = [];
+  const engine = { Data: { toy: (...given) => asked.push(given) && 'data' } };
+  for (const [toy, { name, objectives }] of Object.entries(TOYS)) {
+    const { data, skipped, about } = readToy(engine, toy);
+    assert.deepEqual([data, skipped, about.toy, about.name, about.licence], ['data', [], toy, name, 'No rights are claimed']);
+    assert.match(about.source, toy === 'swiss-roll' || toy === 'heartbeat' ? /Sohl-Dickstein/ : /^Made by this program/);
+    // Bits have an objective of their own, and only they.
+    assert.equal(objectives.includes('binomial'), toy === 'heartbeat');
+    if (toy === 'heartbeat') assert.deepEqual(objectives, ['binomial']);
+  }
+  assert.deepEqual(asked, Object.keys(TOYS).map((toy) => [toy, 16384]));
 });
 
 test('samples become a table', () => {

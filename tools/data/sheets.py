@@ -1,10 +1,9 @@
-"""Makes the data sets that the page ships, each a sheet of tiles in one PNG with its facts in a JSON file beside it.
+"""Makes data sets that the page ships, each a sheet of tiles in grey in one PNG with its facts in a JSON file beside it.
 
     python3 sheets.py digits  scikit_learn-….whl    # or the digits.csv.gz that is in it
-    python3 sheets.py faces   ../models/pixel-faces-16/cache/faces.safetensors
     python3 sheets.py kanji   misaki_gothic.ttf     # from Debian's fonts-misaki
 
-Writes ../../www/data/NAME.png and NAME.json: {name, count, tile, columns, channels, names, labels, about, licence, source}, where
+Writes ../../www/data/NAME.png and NAME.json: {name, count, tile, columns, names, labels, about, licence, source}, where
 tile i is at column i % columns of row i // columns and labels[i] is its position in names; a set without classes has neither
 names nor labels. Needs Python 3.11 alone.
 """
@@ -21,29 +20,29 @@ OUT = Path(__file__).resolve().parent.parent.parent / "www" / "data"
 COLUMNS = 50
 
 
-def png(path, width, height, channels, rows, bits=8):
-    """Writes grey or RGB; rows are bytes objects of width * channels numbers of so many bits. Rows are stored as they are or as
+def png(path, width, height, rows, bits=8):
+    """Writes grey; rows are bytes objects of width numbers of so many bits. Rows are stored as they are or as
     differences to the one above, whichever is smaller."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    above = bytes(width * channels * bits // 8)
+    above = bytes(width * bits // 8)
     plain, differences = bytearray(), bytearray()
     for row in rows:
         plain += b"\x00" + row
         differences += b"\x02" + bytes((a - b) % 256 for a, b in zip(row, above))
         above = row
     packed = min((zlib.compress(bytes(data), 9) for data in (plain, differences)), key=len)
-    header = struct.pack(">IIBBBBB", width, height, bits, {1: 0, 3: 2}[channels], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
     data = chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
 
 
-def sheet(name, images, size, channels, labels=None, names=None, bits=8, **facts):
-    """images: [size, size, channels] each, numbers of so many bits packed into bytes."""
+def sheet(name, images, size, labels=None, names=None, bits=8, **facts):
+    """images: [size, size] each, numbers of so many bits packed into bytes."""
     lines = -(-len(images) // COLUMNS)
-    stride = size * channels * bits // 8
+    stride = size * bits // 8
     count = len(images)
     images = images + [bytes(size * stride)] * (lines * COLUMNS - count)
     rows = (
@@ -52,8 +51,8 @@ def sheet(name, images, size, channels, labels=None, names=None, bits=8, **facts
         for y in range(size)
     )
     OUT.mkdir(exist_ok=True)
-    png(OUT / f"{name}.png", COLUMNS * size, lines * size, channels, rows, bits)
-    record = dict(name=facts.pop("title"), count=count, tile=size, columns=COLUMNS, channels=channels, **facts)
+    png(OUT / f"{name}.png", COLUMNS * size, lines * size, rows, bits)
+    record = dict(name=facts.pop("title"), count=count, tile=size, columns=COLUMNS, **facts)
     if labels:
         record.update(names=names, labels=labels)
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
@@ -71,7 +70,6 @@ def digits(source):
         "digits",
         images,
         8,
-        1,
         [row[64] for row in rows],
         [str(i) for i in range(10)],
         title="Handwritten digits",
@@ -79,29 +77,6 @@ def digits(source):
         licence="CC BY 4.0",
         source="E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (test set), UCI Machine Learning "
         "Repository, 1998, as scikit-learn packages it",
-    )
-
-
-def faces(source, count=2000):
-    file = Path(source).read_bytes()
-    length = struct.unpack("<Q", file[:8])[0]
-    header = json.loads(file[8 : 8 + length])
-    tensor = lambda name: memoryview(file)[8 + length :][slice(*header[name]["data_offsets"])]
-    pixels, labels = tensor("images"), tensor("labels")
-    # Of the sixteen classes of the shipped model the two that a small network shows soonest: hats and glasses.
-    names = ["bare", "glasses", "hat", "hat and glasses"]
-    label = lambda i: (labels[i] >> 2 & 1) + 2 * (labels[i] >> 3 & 1)
-    sheet(
-        "faces",
-        [bytes(pixels[768 * i : 768 * (i + 1)]) for i in range(count)],
-        16,
-        3,
-        [label(i) for i in range(count)],
-        names,
-        title="Pixel faces",
-        about="2,000 made-up faces, 16 × 16 pixels in colour",
-        licence="CC0 1.0",
-        source="DiceBear's pixel-art set (@dicebear/pixel-art 9), drawn by tools/models/pixel-faces-16",
     )
 
 
@@ -116,7 +91,6 @@ def kanji(source):
         "kanji",
         list(images),
         8,
-        1,
         bits=1,
         title="Tiny kanji",
         about=f"{count:,} kanji of the Misaki Gothic font, 8 × 8 pixels of black and white",
@@ -177,4 +151,4 @@ def bitmaps(font, size=8):
 
 
 if __name__ == "__main__":
-    {"digits": digits, "faces": faces, "kanji": kanji}[sys.argv[1]](sys.argv[2])
+    {"digits": digits, "kanji": kanji}[sys.argv[1]](sys.argv[2])

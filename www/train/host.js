@@ -6,6 +6,7 @@
 import { abortError, describeError, NoiseballError } from '../errors.js';
 import { Progress, readCheckpoint } from '../checkpoint.js';
 import { devicesFor } from '../device.js';
+import { breathe } from './breathe.js';
 import { frameOf } from './frames.js';
 import { readPictures } from './pictures.js';
 import { Run } from './run.js';
@@ -14,8 +15,7 @@ import { isList, readToy } from './toys.js';
 const MEMORY = { cpu: 3e9, gpu: 6e9 }; // bytes; a wasm module has at most 4 GiB
 const HOLD_OUT_FROM = 200; // pictures
 const HOLD_OUT = 20; // every so-manieth
-const MEASURED_STEPS = 4; // at a time
-const MEASURED_MILLISECONDS = 500; // at least: a network's first steps are its slowest
+const MEASURED = { steps: 10, round: 250, least: 2000, most: 4000 }; // steps between two looks at the losses, and milliseconds
 
 export class TrainingHost {
   #start;
@@ -72,7 +72,7 @@ export class TrainingHost {
     forget: ({ data }) => this.#forget(data),
     plan: (message) => this.#plan(message),
     show: (message) => this.#show(message),
-    measure: (message) => this.#measure(message),
+    measure: (message, context) => this.#measure(message, context),
     begin: (message, context) => this.#begin(message, context),
     continue: (message, context) => this.#continue(message, context),
     runs: () => this.#openStore().then((store) => store.list()),
@@ -124,32 +124,54 @@ export class TrainingHost {
   async #show({ data, recipe, indices, timestep, seed, flip }) {
     const set = this.#dataOf(data).data;
     const { width, height, channels, kind } = set.info();
-    const chosen = [recipe ?? '', Uint32Array.from(indices), timestep ?? undefined, seed ?? 0];
-    const batch = indices.length;
-    if (isList({ kind })) return { ...set.diffused(...chosen), channels, batch };
-    return { ...set.noised(...chosen, Boolean(flip)), width, height, batch };
+    const shown = set.noised(recipe ?? '', Uint32Array.from(indices), timestep ?? undefined, seed ?? 0, Boolean(flip));
+    return { ...shown, batch: indices.length, ...(isList({ kind }) ? { channels } : { width, height }) };
   }
 
-  /** Times some steps. The first, which sets things up, does not count. */
-  async #measure({ data, recipe, device }) {
-    if (this.#run) throw new NoiseballError('busy', 'a run is open; its own speed is measured');
+  /**
+   * Times some steps. The first, which sets things up, does not count. Those after it are slow too, until the browser has compiled
+   * the module a second time, for speed: so it goes on in rounds, for two seconds at least, until three are no faster than any before.
+   */
+  async #measure({ data, recipe, device }, { signal }) {
+    this.#checkNoRun();
     const engine = await this.#start();
     const [chosen] = await devicesFor(device, this.#scope);
     const training = await engine.Training.create(recipe, this.#dataOf(data).data, chosen.kind);
     try {
-      training.step();
-      await training.losses();
-      const began = performance.now();
-      const passed = () => performance.now() - began;
-      let steps = 0;
-      do {
-        for (let i = 0; i < MEASURED_STEPS && (steps < 1 || passed() < 2000); i++, steps++) training.step();
+      const take = async (steps) => {
+        const began = performance.now();
+        for (let i = 0; i < steps; i++) training.step();
         await training.losses();
-      } while (passed() < MEASURED_MILLISECONDS);
-      return { device: chosen, secondsPerStep: passed() / 1000 / steps, heap: engine.heap?.() ?? null };
+        const passed = performance.now() - began;
+        await breathe();
+        if (signal.aborted) throw abortError(signal);
+        this.#checkNoRun();
+        return passed;
+      };
+      let each = await take(1);
+      const began = performance.now();
+      let [fastest, settled] = [Infinity, []];
+      const passed = () => performance.now() - began;
+      while ((settled.length < 3 || passed() < MEASURED.least) && passed() < MEASURED.most) {
+        let [steps, time] = [0, 0];
+        while (time < MEASURED.round) {
+          const burst = Math.min(MEASURED.steps, Math.max(1, Math.round(MEASURED.round / each)));
+          time += await take(burst);
+          steps += burst;
+          each = time / steps;
+        }
+        settled = each < 0.9 * fastest ? [each] : [...settled.slice(-2), each];
+        fastest = Math.min(fastest, each);
+      }
+      const mean = settled.reduce((sum, time) => sum + time, 0) / settled.length;
+      return { device: chosen, secondsPerStep: mean / 1000, heap: engine.heap?.() ?? null };
     } finally {
       training.free();
     }
+  }
+
+  #checkNoRun() {
+    if (this.#run) throw new NoiseballError('busy', 'a run is open; its own speed is measured');
   }
 
   async #begin({ data: id, recipe, device, name, from, heldOut = true }, { signal, progress }) {

@@ -2,16 +2,19 @@
 
 import { NoiseballError } from '../errors.js';
 import { isZip, readZip } from '../zip.js';
+import { breathe } from './breathe.js';
+import { countOfFaces, drawFaces } from './faces.js';
 
 const MOST_PIXELS = 2 ** 26;
 const LARGEST_SIDE = 512; // shrunk by the browser to this before the data set's own shrinking
 const MOST_FRAMES = 500; // of an animation
+const FACES_AT_A_TIME = 200; // between two looks at messages
 const ARRAY = /\.(npy|idx|ubyte)$|-ubyte$/i;
 
 /**
- * @param {import('../source.js').Source | {kind: 'sheet', url: string}} source
- * @param {{size?: number, grey?: boolean, whole?: boolean, classes?: boolean}} options `whole` keeps what is outside the
- *        middle square, with white beside it; `classes: false` ignores the folders' names
+ * @param {import('../source.js').Source | {kind: 'sheet' | 'faces', url: string}} source
+ * @param {{size?: number, grey?: boolean, whole?: boolean, classes?: boolean, count?: number}} options `whole` keeps what is outside the
+ *        middle square, with white beside it; `classes: false` ignores the folders' names; `count` of faces are drawn
  * @param {{engine: object, signal: AbortSignal, report: (progress: {done: number, total: number}) => void}} context
  * @returns {Promise<{data: object, skipped: {name: string, why: string}[], about: object | null}>}
  */
@@ -21,6 +24,7 @@ export async function readPictures(source, options, { engine, signal, report }) 
   let about = null;
   try {
     if (source.kind === 'sheet') about = await readSheet(source.url, pictures, options);
+    else if (source.kind === 'faces') about = await readFaces(source.url, pictures, { options, signal, report });
     else await readFiles(source.files, pictures, { options, skipped, signal, report });
   } catch (error) {
     pictures.free();
@@ -45,6 +49,21 @@ async function readSheet(url, pictures, options) {
     pictures.add(options.classes === false || !names ? '' : names[labels[i]], tile, tile, new Uint8Array(data.buffer));
   }
   return { name: facts.name, about: facts.about, licence: facts.licence, source: facts.source };
+}
+
+/** Faces drawn here and now from the parts in a JSON file. */
+async function readFaces(url, pictures, { options, signal, report }) {
+  const total = countOfFaces(options.count);
+  const parts = await get(`${url}.json`).then((response) => response.json());
+  let done = 0;
+  for (const { rgba, name } of drawFaces(parts, total)) {
+    pictures.add(options.classes === false ? '' : name, parts.size, parts.size, rgba);
+    if (++done % FACES_AT_A_TIME > 0) continue;
+    report({ done, total });
+    await breathe();
+    if (signal.aborted) throw signal.reason;
+  }
+  return { name: parts.name, about: `${total.toLocaleString('en')} ${parts.about}`, licence: parts.licence, source: parts.source };
 }
 
 async function get(url) {

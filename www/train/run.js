@@ -2,12 +2,14 @@
 // engine while it computes, so all of a run goes through this one loop.
 
 import { describeError, NoiseballError } from '../errors.js';
+import { breathe } from './breathe.js';
 import { bytesOf, factsOf } from './frames.js';
 import { Losses } from './losses.js';
 import { isList, table } from './toys.js';
 
 const BURST = 200; // milliseconds, after which messages are looked at
 const BURST_STEPS = 10; // each look at the losses empties a GPU's queue
+const PATIENCE = 50; // milliseconds, after which messages are looked at while a frame is sampled
 const FRAMES = 24; // of the filmstrip
 const FRAME_STEPS = 20; // of DDIM
 const FRAME_SEED = 7;
@@ -118,7 +120,7 @@ export class Run {
     return this.do(async () => {
       if (this.#state === 'ended') return;
       this.#state = 'ended';
-      await this.#frame();
+      await this.#frame({ whole: true });
       await this.#save();
       this.#announce('state');
     });
@@ -152,7 +154,7 @@ export class Run {
         ['training/losses.json', text(JSON.stringify(curve))],
       ];
       const { data } = this.#facts;
-      if (isList(data)) more.push(['samples.csv', text(table(await this.#training.sample(EXPORTED_ITEMS[data.kind], FRAME_SEED), data))]);
+      if (isList(data)) more.push(['samples.csv', text(table(await this.#training.sample(EXPORTED_ITEMS[data.kind], FRAME_SEED, this.#patience(true)), data))]);
       return this.#engine.zip([...more, ...(await this.#training.files())]);
     });
   }
@@ -183,7 +185,7 @@ export class Run {
     const began = this.#clock();
     let { step } = this.#training.facts();
     if (step === 0 && this.#film.length === 0) {
-      await this.#frame();
+      if (!(await this.#frame())) return;
       // So that there is a state to go back to, or to go on from, whatever happens first.
       await this.#save();
     }
@@ -191,7 +193,8 @@ export class Run {
     await this.#read(step);
     if (step >= steps) this.#state = 'ended';
     const due = Math.floor(step / this.#frameEvery()) > Math.floor((this.#film.at(-1)?.step ?? -1) / this.#frameEvery());
-    if (due || this.#state === 'ended') await this.#frame();
+    if (this.#state === 'ended') await this.#frame({ whole: true });
+    else if (due) await this.#frame();
     const since = this.#clock() - this.#saved.at;
     if (this.#state === 'ended' || since > SAVE_SECONDS * 1000) await this.#save();
     if (this.#state === 'ended') this.#announce('state');
@@ -220,33 +223,60 @@ export class Run {
     if (steps.length > 0) this.#recent.first = steps.at(-1) + 1 - this.#recent.means.length;
   }
 
-  /** The same noise, sampled with the averaged weights of now. */
-  async #frame() {
+  /**
+   * The same noise, sampled with the averaged weights of now, and their loss on what is kept out of training. Whatever the page
+   * asks for comes first: the frame is then given up, and taken after a later step. A `whole` one lets it wait.
+   *
+   * @returns {Promise<boolean>} whether it is there
+   */
+  async #frame({ whole = false } = {}) {
     const { step } = this.#training.facts();
-    if (this.#film.at(-1)?.step === step) return;
-    const frame = { step, ...(await (isList(this.#facts.data) ? this.#sampleList() : this.#samplePictures())) };
+    if (this.#film.at(-1)?.step === step) return true;
+    const goOn = this.#patience(whole);
+    let frame, measured;
+    try {
+      frame = { step, ...(await (isList(this.#facts.data) ? this.#sampleList(goOn) : this.#samplePictures(goOn))) };
+      measured = this.#parts.heldOut && step > 0 && (await this.#measure(goOn));
+    } catch (error) {
+      if (error.type === 'aborted') return false;
+      throw error;
+    }
     this.#film.push(frame);
     if (this.#film.length > 2 * FRAMES) this.#film = this.#film.filter((_, i) => i % 2 === 0 || i === this.#film.length - 1);
     this.#report({ type: 'frame', frame: structuredClone(frame) });
-    if (this.#parts.heldOut && step > 0) await this.#measure(step);
-  }
-
-  /** The loss on what is kept out of training; for the bounds of 2015 that is -K, of which there is more to tell. */
-  async #measure(step) {
-    const bound = isList(this.#facts.data) ? await this.#training.bound(this.#parts.heldOut) : undefined;
+    if (!measured) return true;
+    const { loss, bound } = measured;
     if (bound) this.#bound = { step, ...bound };
-    const loss = bound ? -bound.bits : await this.#training.held_out(this.#parts.heldOut);
     this.#losses.addHeldOut(step, loss);
     this.#report({ type: 'held-out', step, loss, ...(bound && { bound: this.#bound }) });
+    return true;
   }
 
-  async #sampleList() {
+  /** What long computations ask between their parts: whether to go on. Lets messages in now and then. */
+  #patience(whole) {
+    let since = this.#clock();
+    return () => {
+      if (this.#clock() - since < PATIENCE) return true;
+      return breathe().then(() => {
+        since = this.#clock();
+        return !this.#gone && (whole || this.#tasks.length === 0);
+      });
+    };
+  }
+
+  /** The loss; for the bounds of 2015 that is -K, of which there is more to tell. */
+  async #measure(goOn) {
+    const bound = isList(this.#facts.data) ? await this.#training.bound(this.#parts.heldOut, goOn) : undefined;
+    return { bound, loss: bound ? -bound.bits : await this.#training.held_out(this.#parts.heldOut, goOn) };
+  }
+
+  async #sampleList(goOn) {
     const { kind, channels } = this.#facts.data;
     const batch = FRAME_ITEMS[kind];
-    return { batch, channels, values: await this.#training.sample(batch, FRAME_SEED) };
+    return { batch, channels, values: await this.#training.sample(batch, FRAME_SEED, goOn) };
   }
 
-  async #samplePictures() {
+  async #samplePictures(goOn) {
     const model = await this.#training.model();
     try {
       const info = model.info();
@@ -258,7 +288,7 @@ export class Run {
         let last = null;
         for (let next; (next = await run.next()); ) {
           last = next;
-          await breathe();
+          if (!(await goOn())) throw new NoiseballError('aborted', 'the frame was given up');
         }
         const { pictures, width, height } = last;
         return { batch, width, height, pictures };
@@ -334,20 +364,9 @@ export class Run {
   /** All that a page needs to show the run. */
   #whole() {
     const { kind } = this.#facts.data;
-    const some = isList({ kind }) && { sample: this.#parts.train.diffused('', Uint32Array.from({ length: DATA_ITEMS }, (_, i) => i), undefined, 0).values };
+    const some = isList({ kind }) && { sample: this.#parts.train.noised('', Uint32Array.from({ length: DATA_ITEMS }, (_, i) => i), undefined, 0, false).values };
     return { facts: this.#facts, ...this.#training.facts(), losses: this.#losses.toJSON(), bound: this.#bound, film: structuredClone(this.#film), ...some };
   }
-}
-
-const channel = globalThis.MessageChannel && new MessageChannel();
-
-/** Lets messages in. A timer would be slowed down in a tab that nobody looks at. */
-export function breathe() {
-  return new Promise((resolve) => {
-    // A port that nobody listens to does not keep a process going that has nothing else to do.
-    channel.port1.onmessage = () => resolve((channel.port1.onmessage = null));
-    channel.port2.postMessage(null);
-  });
 }
 
 /** What the model card says of the data. */

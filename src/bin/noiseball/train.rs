@@ -257,8 +257,7 @@ impl Log {
 /// Writes the checkpoint, then the state. Each file is replaced as a whole, and the configuration files are the same at
 /// every save, so that a kill at any moment leaves a checkpoint that opens and a state to go on from.
 fn save(folder: &Path, trainer: &Trainer, log: &Log, statement: &str) -> Result<()> {
-    let state = block_on(trainer.save())?;
-    let checkpoint = block_on(trainer.checkpoint())?;
+    let (state, checkpoint) = block_on(trainer.save_with_checkpoint())?;
     for (path, bytes) in checkpoint.files() {
         write(&folder.join(path), &bytes)?;
     }

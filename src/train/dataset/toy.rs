@@ -222,6 +222,28 @@ mod tests {
         }
     }
 
+    /// By numbers, as whatever samples are compared with comes from the same centres.
+    #[test]
+    fn sets_on_the_plane_have_the_size_and_shape_they_are_known_by() {
+        let expected = [
+            (Toy::TwoGaussians, 1.0 + 2.0 * 0.09),
+            (Toy::Moons, 1.3125 - 1.0 / PI + 0.005),
+            (Toy::Ring, 1.96 + 0.005),
+            (Toy::Grid, 4.0 * 0.49 + 0.005),
+        ];
+        for (toy, expected) in expected {
+            let points = floats(toy, 20_000);
+            let square = points.iter().map(|v| f64::from(v * v)).sum::<f64>() / 20_000.0;
+            assert!((square - expected).abs() < 0.04, "{toy:?}: {square}");
+        }
+        let moons = Toy::Moons.dataset(1000, 3);
+        for (point, label) in floats(Toy::Moons, 1000).chunks(2).zip(moons.labels.unwrap()) {
+            let side = if label == 0 { 1.0 } else { -1.0 };
+            let [x, y] = [0.5 + side * point[0], 0.25 + side * point[1]];
+            assert!((x.hypot(y) - 1.0).abs() < 0.25 && y > -0.25, "{point:?}");
+        }
+    }
+
     #[test]
     fn a_heartbeat_has_four_pulses_five_apart() {
         for beat in floats(Toy::Heartbeat, 50).chunks(20) {

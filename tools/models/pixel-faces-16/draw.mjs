@@ -16,24 +16,10 @@ import { dirname, join } from 'node:path';
 import { createAvatar } from '@dicebear/core';
 import * as pixelArt from '@dicebear/pixel-art';
 import { Resvg } from '@resvg/resvg-js';
+import { OPTIONS } from './options.mjs';
 
-const SIZE = 16;
+const SIZE = OPTIONS.size;
 const NONE = 255;
-
-// Blue, lavender, pink, mint: all far from the palest skin, so the outline of a face never melts away.
-const BACKGROUNDS = ['b6e3f4', 'd1d4f9', 'ffd5dc', 'c9f0d5'];
-
-// Rarer things are drawn more often than DiceBear would, so that every class has enough examples. No beards: they are
-// a translucent tint, which most skins hide.
-const OPTIONS = {
-  size: SIZE,
-  backgroundColor: BACKGROUNDS,
-  backgroundType: ['solid'],
-  glassesProbability: 35,
-  hatProbability: 25,
-  beardProbability: 0,
-  accessoriesProbability: 10,
-};
 
 const BRIGHT_HAIR = ['#009bbd', '#bd1700', '#91cb15']; // blue, red, green; DiceBear's other eight are browns and blonds
 

@@ -36,7 +36,9 @@ export class DataPanel {
       });
     }
     byId('data-options').addEventListener('submit', (event) => event.preventDefault());
-    byId('data-options').addEventListener('change', () => this.#source && this.#read());
+    byId('data-options').addEventListener('change', () => {
+      if (byId('data-options').reportValidity() && this.#source) this.#read();
+    });
     byId('data-noise').addEventListener('input', () => this.#draw());
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#plot.draw());
   }
@@ -78,6 +80,7 @@ export class DataPanel {
         grey: value('data-colour') === 'grey',
         whole: value('data-fit') === 'whole',
         classes: value('data-classes') === 'folders',
+        count: Number(value('data-count')),
         onProgress: ({ done, total }) => (byId('data-facts').textContent = `Reading picture ${done} of ${total}…`),
       });
       this.#data?.dispose();
@@ -105,6 +108,8 @@ export class DataPanel {
     for (const name of BUNDLED) byId(`data-${name}`).setAttribute('aria-pressed', String(this.#source === name));
     const list = isList(info);
     byId('data-options').hidden = list;
+    byId('data-count').parentElement.hidden = this.#source !== 'faces';
+    byId('data-count').disabled = this.#source !== 'faces'; // so that what cannot be there stops nothing else
     byId('data-canvas').parentElement.hidden = list;
     byId('data-plot').parentElement.hidden = !list;
     byId('data-preview').hidden = false;

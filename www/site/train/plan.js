@@ -16,7 +16,7 @@ export class PlanPanel {
   #data = null;
   #recipe = null; // as an object, valid
   #plan = null;
-  #measuring = null;
+  #measuring = new AbortController();
   #asked = 0;
   #typing = 0;
   #starting = false;
@@ -112,7 +112,7 @@ export class PlanPanel {
     byId('plan-facts').textContent = error.message;
     this.#recipe = null;
     setEnabled(byId('train-start'), false);
-    clearTimeout(this.#measuring);
+    this.#measuring.abort();
   }
 
   #show() {
@@ -126,20 +126,22 @@ export class PlanPanel {
     setEnabled(byId('train-start'), true);
   }
 
-  /** Times a few steps, a moment after the last change. */
+  /** Times some steps, a moment after the last change. */
   measureAgain() {
-    clearTimeout(this.#measuring);
+    this.#measuring.abort();
     if (!this.#recipe || this.#starting) return;
     const asked = this.#asked;
-    this.#measuring = setTimeout(async () => {
+    const { signal } = (this.#measuring = new AbortController());
+    const measure = async () => {
       const [plan, { steps }] = [this.#plan, this.#recipe ?? {}];
       try {
-        const measured = await this.#data.measure({ recipe: this.#recipe, device: byId('train-device').value });
+        const measured = await this.#data.measure({ recipe: this.#recipe, device: byId('train-device').value, signal });
         if (asked === this.#asked && this.#recipe) byId('plan-facts').textContent = planSentence(plan, steps, measured);
       } catch (error) {
-        if (asked === this.#asked && !['busy', 'disposed'].includes(error.type)) byId('plan-facts').textContent = error.message;
+        if (asked === this.#asked && !['aborted', 'busy', 'disposed'].includes(error.type)) byId('plan-facts').textContent = error.message;
       }
-    }, EDITED);
+    };
+    setTimeout(() => signal.aborted || measure(), EDITED);
   }
 
   async #submit() {
@@ -148,7 +150,7 @@ export class PlanPanel {
     const sampled = byId('train-from').value === 'sampled' && !isList(this.#data.info) ? this.#sampledSource() : undefined;
     if (sampled === null) return showProblem({ type: 'invalid-option', message: 'no model is open under Sample' });
     this.#starting = true;
-    clearTimeout(this.#measuring);
+    this.#measuring.abort();
     setEnabled(byId('train-start'), false);
     try {
       await this.#start({

@@ -151,6 +151,7 @@ export class RunPanel {
     byId('train-pause').textContent = state === 'paused' ? 'Resume' : 'Pause';
     setEnabled(byId('train-pause'), state !== 'ended');
     setEnabled(byId('train-stop'), state !== 'ended');
+    byId('live-rate').disabled = state === 'ended';
     setEnabled(byId('train-fork'), byId('train-fork-why').hidden);
     setEnabled(byId('train-export'), true);
     if (state !== this.#told.state) announceTraining(runSentence(event));

@@ -23,6 +23,7 @@ function size({ kind, count, channels, width, height }) {
 /** What the objectives of points and bits are, by their names in Rust. */
 export const OBJECTIVES = {
   bound: 'Bound, 2015',
+  rbf: 'Bound, 2015, with its RBF network',
   binomial: 'Bound for bits, 2015',
   score: 'Score matching, 2019',
   ddpm: 'DDPM, 2020',
@@ -31,11 +32,11 @@ export const OBJECTIVES = {
 };
 
 /** How far the forward process has taken data; without a timestep, nowhere. */
-export function noiseSentence({ kind, alpha, sigma, noise }, timestep) {
+export function noiseSentence({ kind, alpha, sigma }, timestep) {
   if (timestep === null) return 'none';
   // A bit's mean is alpha of what it was.
   if (kind === 'bits') return `t = ${timestep}, ${percent((1 - alpha) / 2)} of the bits flipped`;
-  return `t = ${timestep}, ${percent(noise ?? sigma ** 2 / (alpha ** 2 + sigma ** 2))} noise`;
+  return `t = ${timestep}, ${percent(sigma ** 2 / (alpha ** 2 + sigma ** 2))} noise`;
 }
 
 /** A frame of points or bits; `near` is plot.js's nearness to the data. */
