@@ -187,7 +187,7 @@ fn a_profile_tells_kernels_apart_and_their_shares_add_up() {
     let (shares, longest) = text.split_once("\nthe longest:\n").unwrap();
     let percent = |line: &str| line.split_once('%').and_then(|(share, _)| share.trim().parse::<f64>().ok());
     let shares: Vec<f64> = shares.lines().filter_map(percent).collect();
-    assert!(shares.len() >= 3, "{text}");
+    assert!(shares.len() >= 2, "{text}");
     assert!((shares.iter().sum::<f64>() - 100.0).abs() < 0.5, "{text}");
     assert!(text.contains("product") && text.contains("attention") && longest.contains("conv"), "{text}");
 }
