@@ -97,7 +97,8 @@ def worker(rank, args):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{args.folder.parent}/rendezvous", rank=rank, world_size=args.workers)
     torch.manual_seed(args.seed)  # every worker starts from the same weights ...
-    unet, scheduler = build_unet(), build_scheduler()
+    scheduler = build_scheduler()
+    unet = UNet2DModel.from_pretrained(args.start, subfolder="unet").float() if args.start else build_unet()
     ema = copy.deepcopy(unet).requires_grad_(False)
     optimiser = torch.optim.AdamW(unet.parameters(), lr=args.lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
     step, seen, elapsed = 0, 0, 0.0  # `seen` counts faces, over all workers
@@ -169,6 +170,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=Path, default=HERE / "cache/faces.safetensors")
     parser.add_argument("--folder", type=Path, default=HERE / "cache/run/model", help="where the diffusers folder goes")
+    parser.add_argument("--start", type=Path, help="a diffusers folder whose weights to begin with")
     parser.add_argument("--minutes", type=float, default=80)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batch", type=int, default=32, help="faces a worker a step")
