@@ -23,8 +23,7 @@ import { inTraining } from './training.mjs';
 const FACES = 'pixel-faces-16';
 const MODELS = [FACES, ...readdirSync(join(root, 'bench', 'models')).map((name) => basename(name, '.json'))];
 
-// Asked at the start: the results themselves change a file.
-const commit = ask('git', ['describe', '--always', '--dirty', '--exclude', '*']).stdout.trim();
+const commit = head() + (changed() ? '-dirty' : '');
 
 await main(async () => {
   const { values } = parseArgs({
@@ -63,6 +62,15 @@ await main(async () => {
     }
   }
 });
+
+function head() {
+  return ask('git', ['rev-parse', '--short', 'HEAD']).stdout.trim();
+}
+
+/** Whether anything but the results of other benchmarks differs from the commit. */
+function changed() {
+  return ask('git', ['status', '--porcelain', '--', '.', ':!bench/results.json', ':!docs/benchmarks.md']).stdout.trim() !== '';
+}
 
 function keep(found) {
   record({ ...found, commit });
