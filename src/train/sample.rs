@@ -125,9 +125,11 @@ async fn ddpm(
         SamplerKind::Ddpm.describe(network.schedule(), &Options { steps, ..Options::default() })?;
     let mut run = Run::new(description, shape, noise)?;
     let mut x = Vec::new();
-    while let Some(step) = run.step(network).await? {
-        x = step.x.to_vec();
+    while !run.is_finished() {
         ask(&mut go_on).await?;
+        if let Some(step) = run.step(network).await? {
+            x = step.x.to_vec();
+        }
     }
     Ok(x)
 }

@@ -2,7 +2,7 @@
 //! before there is a device.
 
 use super::device::UNIFORM_BYTES;
-use super::shader::{Kernel, Scaling as Kind, THREADS, Tile};
+use super::shader::{Kernel, Product, Scaling as Kind, THREADS, Tile};
 use super::weights::Layout;
 use crate::engine::parameters::Storage;
 use crate::engine::plan::{self, Attention, Gemm, Load, Norm, Op, Plan, Pool, RowSlice, Source, ValueId};
@@ -321,48 +321,44 @@ impl Builder<'_> {
         let vectors = [channels, more].as_flattened().iter().all(|c| c.is_multiple_of(4));
         let lanes4 = columns.is_multiple_of(4);
         let half_weights = self.layout.storage == Storage::F16;
+        let product = Product {
+            tile,
+            run: run as u32,
+            norms: norms as u32,
+            vectors,
+            lanes4,
+            half_weights,
+            scaling,
+            activation: activation(g.load.activation),
+            reduce: false,
+        };
         let kernel = if hardware || samples * all > tile.norms() {
-            Kernel::Gemm {
-                tile,
-                run: run as u32,
-                norms: norms as u32,
-                vectors,
-                lanes4,
-                half_weights,
-                scaling,
-                activation: activation(g.load.activation),
-                reduce: false,
-            }
+            product
         } else {
-            Kernel::Gemm {
-                tile,
+            Product {
                 run: 0,
                 norms: tile.norms() as u32,
                 vectors: vectors && lanes4,
                 lanes4: vectors && lanes4,
-                half_weights,
                 scaling: Kind::Told,
                 activation: activation(g.load.activation.or(self.usual)),
-                reduce: false,
+                ..product
             }
         };
         let [x, y, _] = grid(tiles_m * tiles_n);
         let again = Words(words.0.clone());
-        self.dispatch(kernel, place.shard, words, [x, y, slices as u32]);
+        self.dispatch(Kernel::Gemm(kernel), place.shard, words, [x, y, slices as u32]);
         if slices > 1 {
             // What only the multiplication needs makes no variants of the addition.
-            let kernel = Kernel::Gemm {
-                tile,
-                run: run as u32,
+            let sum = Product {
                 norms: 1,
                 vectors: true,
-                lanes4,
-                half_weights,
                 scaling: Kind::None,
                 activation: 0,
                 reduce: true,
+                ..product
             };
-            self.dispatch(kernel, place.shard, again, [x, y, 1]);
+            self.dispatch(Kernel::Gemm(sum), place.shard, again, [x, y, 1]);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::device::{Buffer, Gpu, layout, storage};
 use super::replay::Replay;
-use super::shader::Kernel;
+use super::shader::{Kernel, Product};
 use super::unroll::unroll;
 use crate::engine::plan::{Gemm, Load, Op, Scaling};
 use crate::error::{Error, Result};
@@ -77,8 +77,8 @@ impl Replay {
         let sum = |ids: Vec<_>| ids.iter().map(|id| 4 * plan.value(*id).len() as u64).sum::<u64>();
         let (read, written) = (sum(op.reads()), sum(op.writes()));
         match (dispatch.kernel, op) {
-            (Kernel::Gemm { reduce: true, .. }, _) => (0, std::mem::take(partial) + written),
-            (Kernel::Gemm { tile, .. }, Op::Gemm(g)) => {
+            (Kernel::Gemm(Product { reduce: true, .. }), _) => (0, std::mem::take(partial) + written),
+            (Kernel::Gemm(Product { tile, .. }), Op::Gemm(g)) => {
                 let matrix = &plan.parameters.matrices[g.matrix.0];
                 let size = (matrix.rows * matrix.columns) as u64;
                 let [batch, height, width, _] = plan.value(g.output).shape;

@@ -109,25 +109,29 @@ impl Tile {
     }
 }
 
+/// What makes a variant of the kernel of products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Product {
+    pub(super) tile: Tile,
+    /// Pixels whose moments are taken together; 0 where the uniform says it.
+    pub(super) run: u32,
+    /// Places for scales and shifts.
+    pub(super) norms: u32,
+    /// Whether all channels that are read come in fours.
+    pub(super) vectors: bool,
+    /// Whether the output's channels do.
+    pub(super) lanes4: bool,
+    pub(super) half_weights: bool,
+    pub(super) scaling: Scaling,
+    pub(super) activation: u32,
+    /// Whether this adds slices up rather than multiplying.
+    pub(super) reduce: bool,
+}
+
 /// A kernel and what makes a variant of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kernel {
-    Gemm {
-        tile: Tile,
-        /// Pixels whose moments are taken together.
-        run: u32,
-        /// Places for scales and shifts.
-        norms: u32,
-        /// Whether all channels that are read come in fours.
-        vectors: bool,
-        /// Whether the output's channels do.
-        lanes4: bool,
-        half_weights: bool,
-        scaling: Scaling,
-        activation: u32,
-        /// Whether this adds slices up rather than multiplying.
-        reduce: bool,
-    },
+    Gemm(Product),
     Norm,
     Attention {
         head: u32,
@@ -146,7 +150,7 @@ impl Kernel {
     /// The name of the function to run.
     pub(super) fn entry(self) -> &'static str {
         match self {
-            Kernel::Gemm { reduce: true, .. } => "reduce",
+            Kernel::Gemm(Product { reduce: true, .. }) => "reduce",
             Kernel::Attention { queries: 0, .. } => "narrow",
             Kernel::Attention { .. } => "wide",
             _ => "main",
@@ -157,8 +161,8 @@ impl Kernel {
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn label(self) -> String {
         match self {
-            Kernel::Gemm { reduce: true, .. } => "sum of slices".to_owned(),
-            Kernel::Gemm { tile, .. } => format!("product {}×{}", tile.pixels(), tile.columns()),
+            Kernel::Gemm(Product { reduce: true, .. }) => "sum of slices".to_owned(),
+            Kernel::Gemm(Product { tile, .. }) => format!("product {}×{}", tile.pixels(), tile.columns()),
             Kernel::Norm => "norm".to_owned(),
             Kernel::Attention { head, .. } => format!("attention, heads of {head}"),
             Kernel::Pool { .. } => "pool".to_owned(),
@@ -167,14 +171,14 @@ impl Kernel {
 
     /// The shader in WGSL. `f16` is whether the device has shader-f16.
     pub(super) fn source(self, f16: bool) -> String {
-        let f16 = f16 && matches!(self, Kernel::Gemm { half_weights: true, .. });
-        let told = matches!(self, Kernel::Gemm { scaling: Scaling::Told, .. });
+        let f16 = f16 && matches!(self, Kernel::Gemm(Product { half_weights: true, .. }));
+        let told = matches!(self, Kernel::Gemm(Product { scaling: Scaling::Told, .. }));
         let mut text = format!("{}const THREADS = {THREADS}u;\n", if f16 { "enable f16;\n" } else { "" });
         let mut number = |name: &str, value: u32| {
             let _ = writeln!(text, "const {name} = {value}u;");
         };
         let (files, lanes4, vectors): (&[&str], bool, Option<bool>) = match self {
-            Kernel::Gemm {
+            Kernel::Gemm(Product {
                 tile,
                 run,
                 norms,
@@ -184,7 +188,7 @@ impl Kernel {
                 scaling,
                 activation,
                 reduce: _,
-            } => {
+            }) => {
                 number("ROWS", tile.rows);
                 number("COLUMNS4", tile.columns4);
                 number("TILE_K", tile.depth);
@@ -228,7 +232,7 @@ impl Kernel {
         for file in [if lanes4 { LANES_4 } else { LANES_1 }, BINDINGS].iter().chain(files) {
             text += file;
         }
-        let Kernel::Gemm { tile, run, .. } = self else { return text };
+        let Kernel::Gemm(Product { tile, run, .. }) = self else { return text };
         let Tile { rows, columns4, depth } = tile;
         let sums = [
             ("ROWS", rows),
@@ -278,7 +282,7 @@ mod tests {
             {
                 for bits in 0..16 {
                     let bit = |i: u32| bits >> i & 1 == 1;
-                    kernels.push(Kernel::Gemm {
+                    kernels.push(Kernel::Gemm(Product {
                         tile,
                         run: if tile == Tile::LARGE { 32 } else { 1 << (bits % 5) },
                         norms: if matches!(scaling, Scaling::Inline | Scaling::Told) {
@@ -292,7 +296,7 @@ mod tests {
                         scaling,
                         activation: (i as u32 + bits) % 5,
                         reduce: bit(3),
-                    });
+                    }));
                 }
             }
         }
