@@ -1,7 +1,7 @@
 //! `noiseball inspect`.
 
 use noiseball::engine::Plan;
-use noiseball::engine::gpu::{Layout, Lowered, Tuning};
+use noiseball::engine::gpu::{Choice, Layout, Lowered, Tuning};
 use noiseball::engine::parameters::Storage;
 use noiseball::model::Architecture;
 use noiseball::{Checkpoint, Result};
@@ -68,7 +68,7 @@ fn plan(a: &Architecture) -> Result<String> {
     let [height, width] = a.size;
     let plan = Plan::new(&a.unet, 1, height, width)?;
     let [f32, f16] = [Storage::F32, Storage::F16].map(|storage| Layout::new(&plan, storage));
-    let lowered = Lowered::new(&plan, &f32, Tuning::Hardware)?;
+    let lowered = Lowered::new(&plan, &f32, Tuning::Hardware, Choice::default())?;
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     let (arena, least) = (4 * plan.arena as u64, 4 * plan.live_maximum() as u64);
     Ok(format!(

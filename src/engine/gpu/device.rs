@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::lower::Tuning;
+use super::lower::{Choice, Tuning};
 use super::shader::{COMBINE, Kernel};
 use super::signal::{Receiver, Signals};
 use crate::error::{Error, Result};
@@ -26,6 +26,7 @@ struct Shared {
     name: String,
     software: bool,
     tuning: Tuning,
+    choice: Choice,
     limits: wgpu::Limits,
     counts: Arc<Counts>,
     trouble: Arc<Trouble>,
@@ -121,7 +122,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoAdapter`] where no adapter answers, or none makes a device.
     pub async fn new() -> Result<Self> {
-        Self::with(wgpu::Features::empty(), None).await
+        Self::with(wgpu::Features::empty(), None, Choice::default()).await
     }
 
     /// The same, with timestamp queries where the adapter has them: for [`Replay::profile`](super::Replay::profile).
@@ -130,7 +131,16 @@ impl Gpu {
     /// As [`Self::new`].
     #[cfg(not(target_arch = "wasm32"))]
     pub async fn with_timestamps() -> Result<Self> {
-        Self::with(wgpu::Features::TIMESTAMP_QUERY, None).await
+        Self::with(wgpu::Features::TIMESTAMP_QUERY, None, Choice::default()).await
+    }
+
+    /// The same, with kernels that somebody else chose.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn chosen(tuning: Option<Tuning>, choice: Choice) -> Result<Self> {
+        Self::with(wgpu::Features::TIMESTAMP_QUERY, tuning, choice).await
     }
 
     /// The same, with kernels that are made for another kind of adapter than it is: for tests, as few machines have both.
@@ -138,10 +148,10 @@ impl Gpu {
     /// # Errors
     /// As [`Self::new`].
     pub async fn tuned(tuning: Tuning) -> Result<Self> {
-        Self::with(wgpu::Features::empty(), Some(tuning)).await
+        Self::with(wgpu::Features::empty(), Some(tuning), Choice::default()).await
     }
 
-    async fn with(wanted: wgpu::Features, tuning: Option<Tuning>) -> Result<Self> {
+    async fn with(wanted: wgpu::Features, tuning: Option<Tuning>, choice: Choice) -> Result<Self> {
         let no_adapter = |problem: String| Error::NoAdapter { problem };
         let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
         let adapter = instance
@@ -188,6 +198,7 @@ impl Gpu {
                 name: if info.name.is_empty() { "WebGPU".to_owned() } else { info.name },
                 software,
                 tuning: tuning.unwrap_or(if software { Tuning::Software } else { Tuning::Hardware }),
+                choice,
                 limits,
                 counts: Arc::default(),
                 trouble,
@@ -213,6 +224,17 @@ impl Gpu {
     #[must_use]
     pub fn tuning(&self) -> Tuning {
         self.shared.tuning
+    }
+
+    /// What kernels a measurement chose.
+    pub(super) fn choice(&self) -> Choice {
+        self.shared.choice
+    }
+
+    /// Whether the device reads 16-bit floats itself.
+    #[must_use]
+    pub fn has_f16(&self) -> bool {
+        self.device().features().contains(wgpu::Features::SHADER_F16)
     }
 
     /// What was made and asked so far.
@@ -340,8 +362,11 @@ impl Gpu {
             label: Some(entry),
             source: wgpu::ShaderSource::Wgsl(source.into()),
         };
-        let checks =
-            wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() };
+        let checks = if self.shared.choice.unchecked {
+            wgpu::ShaderRuntimeChecks::unchecked()
+        } else {
+            wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() }
+        };
         // SAFETY: the shaders are this crate's own and their loops end, so none needs a counter that makes it. Indices
         // are still checked. In a browser this is the ordinary call.
         let module = unsafe { self.device().create_shader_module_trusted(descriptor, checks) };

@@ -30,6 +30,21 @@ pub enum Tuning {
     Software,
 }
 
+/// What a measurement may choose otherwise than the engine does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// Rows and vectors of columns of a thread, depth and threads of the tile of products, wherever the sample allows it.
+    pub tile: Option<[u32; 4]>,
+    /// Workgroups from which the larger tile is used.
+    pub large: Option<usize>,
+    /// Workgroups up to which a product is cut in slices.
+    pub few: Option<usize>,
+    /// Workgroups that slices should make.
+    pub wanted: Option<usize>,
+    /// Whether indices go unchecked.
+    pub unchecked: bool,
+}
+
 /// One run of a kernel.
 #[derive(Clone, Debug)]
 pub(super) struct Dispatch {
@@ -59,11 +74,21 @@ impl Lowered {
     ///
     /// # Errors
     /// [`Error::Unsupported`] where attention's heads are too wide.
-    pub fn new(plan: &Plan, layout: &Layout, tuning: Tuning) -> Result<Self> {
+    pub fn new(plan: &Plan, layout: &Layout, tuning: Tuning, choice: Choice) -> Result<Self> {
+        if let Some(tile) = choice.tile.filter(|tile| Tile::of(*tile).is_none()) {
+            return Err(Error::Option {
+                option: "tile",
+                found: format!("{tile:?}"),
+                expected: "rows 1 to 16, 1, 2 or 4 vectors of columns, a depth of 8, 16 or 32 and 64, 128 or 256 threads that \
+                           suit each other and fit in 16 KiB of workgroup memory"
+                    .to_owned(),
+            });
+        }
         let mut builder = Builder {
             plan,
             layout,
             tuning,
+            choice,
             usual: plan.step.iter().find_map(|step| match &step.op {
                 Op::Gemm(gemm) => gemm.load.activation,
                 _ => None,
@@ -84,6 +109,19 @@ impl Lowered {
         self.dispatches.len()
     }
 
+    /// Every kernel that the dispatches run, once: what profiles call it, its function and its text.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[must_use]
+    pub fn shaders(&self, f16: bool) -> Vec<(String, &'static str, String)> {
+        let mut kernels: Vec<Kernel> = Vec::new();
+        for dispatch in &self.dispatches {
+            if !kernels.contains(&dispatch.kernel) {
+                kernels.push(dispatch.kernel);
+            }
+        }
+        kernels.into_iter().map(|k| (format!("{} {k:?}", k.label()), k.entry(), k.source(f16))).collect()
+    }
+
     /// Bytes of the arena: the plan's activations, and what operations use for themselves.
     #[must_use]
     pub fn arena_bytes(&self) -> u64 {
@@ -101,6 +139,7 @@ struct Builder<'a> {
     plan: &'a Plan,
     layout: &'a Layout,
     tuning: Tuning,
+    choice: Choice,
     /// The activation that the plan's products have, those that have one.
     usual: Option<Activation>,
     op: usize,
@@ -257,11 +296,15 @@ impl Builder<'_> {
         let groups = |tile: Tile| (places.div_ceil(tile.pixels()), columns.div_ceil(tile.columns()));
         let count = |tile: Tile| groups(tile).0 * groups(tile).1;
         let hardware = self.tuning == Tuning::Hardware;
+        let chosen = self.choice.tile.and_then(Tile::of).filter(|_| run == plan::TILE_PIXELS);
         let tile = if !hardware {
             Tile::MEDIUM
+        } else if let Some(tile) = chosen {
+            tile
         } else if places <= Tile::SMALL.pixels() {
             Tile::SMALL
-        } else if run == plan::TILE_PIXELS && count(Tile::LARGE) >= LARGE_GROUPS {
+        } else if run == plan::TILE_PIXELS && count(Tile::LARGE) >= self.choice.large.unwrap_or(LARGE_GROUPS)
+        {
             Tile::LARGE
         } else {
             Tile::MEDIUM
@@ -283,8 +326,8 @@ impl Builder<'_> {
         let (window_depth, depth) = (taps * all, taps * all + more[0] + more[1]);
         let (tiles_m, tiles_n) = groups(tile);
         let depth_tiles = depth.div_ceil(tile.depth as usize);
-        let slices = if hardware && count(tile) <= FEW_GROUPS {
-            (WANTED_GROUPS / count(tile)).min(depth_tiles / SLICE_TILES).max(1)
+        let slices = if hardware && count(tile) <= self.choice.few.unwrap_or(FEW_GROUPS) {
+            (self.choice.wanted.unwrap_or(WANTED_GROUPS) / count(tile)).min(depth_tiles / SLICE_TILES).max(1)
         } else {
             1
         };

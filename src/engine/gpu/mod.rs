@@ -31,10 +31,10 @@ mod unroll;
 mod weights;
 
 pub use device::{Counters, Gpu};
-pub use lower::{Lowered, Tuning};
+pub use lower::{Choice, Lowered, Tuning};
 pub use network::GpuNetwork;
 #[cfg(not(target_arch = "wasm32"))]
-pub use profile::{Peak, Timing};
+pub use profile::{Peak, Timing, timings};
 pub use replay::Replay;
 pub use run::{GpuRun, GpuStep, Reading};
 pub use weights::{Layout, Weights};

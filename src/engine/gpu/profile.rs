@@ -1,10 +1,11 @@
 //! How long each dispatch takes on the device, by timestamp queries, and what the adapter can do at most.
 
 use super::device::{Buffer, Gpu, layout, storage};
+use super::lower::{Dispatch, Lowered};
 use super::replay::Replay;
 use super::shader::{Kernel, Product};
 use super::unroll::unroll;
-use crate::engine::plan::{Gemm, Load, Op, Scaling};
+use crate::engine::plan::{Gemm, Load, Op, Plan, Scaling};
 use crate::error::{Error, Result};
 
 /// A dispatch of an evaluation, and its time.
@@ -20,6 +21,27 @@ pub struct Timing {
     pub flops: u64,
     /// Bytes that it cannot but read or write: what it reads counted once, however often it does.
     pub bytes: u64,
+    /// Workgroups.
+    pub groups: u64,
+}
+
+/// An evaluation's dispatches before there is a device, with no time.
+#[must_use]
+pub fn timings(plan: &Plan, lowered: &Lowered) -> Vec<Timing> {
+    let mut partial = 0;
+    lowered.dispatches.iter().map(|dispatch| timing(plan, dispatch, &mut partial, 0.0)).collect()
+}
+
+fn timing(plan: &Plan, dispatch: &Dispatch, partial: &mut u64, seconds: f64) -> Timing {
+    let (flops, bytes) = work(plan, dispatch, partial);
+    Timing {
+        name: plan.step[dispatch.op].name.clone(),
+        kernel: dispatch.kernel.label(),
+        seconds,
+        flops,
+        bytes,
+        groups: dispatch.groups.map(u64::from).iter().product(),
+    }
 }
 
 /// What the adapter can do at most, measured.
@@ -61,18 +83,14 @@ impl Replay {
         let mut partial = 0;
         Ok((0..count)
             .zip(&mut seconds)
-            .map(|(at, seconds)| {
-                let step = &self.plan().step[self.dispatch(at).op];
-                let (flops, bytes) = self.work(at, &mut partial);
-                let kernel = self.dispatch(at).kernel.label();
-                Timing { name: step.name.clone(), kernel, seconds: median(seconds), flops, bytes }
-            })
+            .map(|(at, seconds)| timing(self.plan(), self.dispatch(at), &mut partial, median(seconds)))
             .collect())
     }
+}
 
-    /// Operations and bytes of a dispatch. `partial` is what the one before leaves to be added up, and then this one.
-    fn work(&self, at: usize, partial: &mut u64) -> (u64, u64) {
-        let (plan, dispatch) = (self.plan(), self.dispatch(at));
+/// Operations and bytes of a dispatch. `partial` is what the one before leaves to be added up, and then this one.
+fn work(plan: &Plan, dispatch: &Dispatch, partial: &mut u64) -> (u64, u64) {
+    {
         let op = &plan.step[dispatch.op].op;
         let sum = |ids: Vec<_>| ids.iter().map(|id| 4 * plan.value(*id).len() as u64).sum::<u64>();
         let (read, written) = (sum(op.reads()), sum(op.writes()));

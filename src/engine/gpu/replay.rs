@@ -38,7 +38,7 @@ impl Replay {
     pub async fn new(plan: Plan, weights: Arc<Weights>) -> Result<Self> {
         let gpu = weights.gpu().clone();
         let Lowered { dispatches, uniforms, arena: floats } =
-            Lowered::new(&plan, weights.layout(), gpu.tuning())?;
+            Lowered::new(&plan, weights.layout(), gpu.tuning(), gpu.choice())?;
         if floats > u32::MAX as usize {
             let needed = 4 * floats as u64;
             // Kernels count floats in 32 bits, whatever the adapter allows.

@@ -83,18 +83,20 @@ pub(super) struct Tile {
     pub(super) columns4: u32,
     /// Inputs that go through workgroup memory at a time.
     pub(super) depth: u32,
+    /// Invocations of a workgroup, eight across.
+    pub(super) threads: u32,
 }
 
 impl Tile {
     /// 64 × 64 outputs, where there are workgroups enough for that.
-    pub(super) const LARGE: Self = Self { rows: 8, columns4: 2, depth: 16 };
+    pub(super) const LARGE: Self = Self { rows: 8, columns4: 2, depth: 16, threads: 64 };
     /// 32 × 32 outputs.
-    pub(super) const MEDIUM: Self = Self { rows: 4, columns4: 1, depth: 32 };
+    pub(super) const MEDIUM: Self = Self { rows: 4, columns4: 1, depth: 32, threads: 64 };
     /// 16 × 32 outputs, for images of few pixels.
-    pub(super) const SMALL: Self = Self { rows: 2, columns4: 1, depth: 32 };
+    pub(super) const SMALL: Self = Self { rows: 2, columns4: 1, depth: 32, threads: 64 };
 
     pub(super) fn pixels(self) -> usize {
-        8 * self.rows as usize
+        (self.rows * self.threads) as usize / 8
     }
 
     pub(super) fn columns(self) -> usize {
@@ -104,8 +106,32 @@ impl Tile {
     /// Pairs of scale and shift that fit in the 16 KiB of workgroup memory that every adapter has, beside the tiles.
     pub(super) fn norms(self) -> usize {
         let inputs = 16 * self.pixels() * (self.depth as usize / 4 + 1);
-        let matrix = 4 * self.depth as usize * self.columns();
-        (16_384 - inputs - matrix) / 8
+        let matrix = 4 * self.matrix_rows(32) as usize * self.columns();
+        16_384_usize.saturating_sub(inputs + matrix) / 8
+    }
+
+    /// Rows of the matrix in workgroup memory, where the moments of runs need room too.
+    pub(super) fn matrix_rows(self, run: u32) -> u32 {
+        let down = self.threads / 8;
+        let most = (run / down).max(1);
+        self.depth.max(self.rows / most * down)
+    }
+
+    /// A tile by its rows, vectors of columns, depth and threads, if there can be one.
+    pub(super) fn of(numbers: [u32; 4]) -> Option<Self> {
+        let [rows, columns4, depth, threads] = numbers;
+        let tile = Self { rows, columns4, depth, threads };
+        let fine = [64, 128, 256].contains(&threads)
+            && [1, 2, 4, 8, 16].contains(&rows)
+            && [1, 2, 4].contains(&columns4)
+            && [8, 16, 32].contains(&depth)
+            && tile.pixels() * depth as usize >= 4 * threads as usize
+            && tile.columns() * depth as usize >= 4 * threads as usize
+            && threads >= depth / 4
+            && threads >= 8 * columns4
+            && rows >= 32 / (threads / 8)
+            && tile.norms() >= 128;
+        fine.then_some(tile)
     }
 }
 
@@ -162,7 +188,9 @@ impl Kernel {
     pub(super) fn label(self) -> String {
         match self {
             Kernel::Gemm(Product { reduce: true, .. }) => "sum of slices".to_owned(),
-            Kernel::Gemm(Product { tile, .. }) => format!("product {}×{}", tile.pixels(), tile.columns()),
+            Kernel::Gemm(Product { tile, .. }) => {
+                format!("product {}×{}×{} of {}", tile.pixels(), tile.columns(), tile.depth, tile.threads)
+            }
             Kernel::Norm => "norm".to_owned(),
             Kernel::Attention { head, .. } => format!("attention, heads of {head}"),
             Kernel::Pool { .. } => "pool".to_owned(),
@@ -173,7 +201,8 @@ impl Kernel {
     pub(super) fn source(self, f16: bool) -> String {
         let f16 = f16 && matches!(self, Kernel::Gemm(Product { half_weights: true, .. }));
         let told = matches!(self, Kernel::Gemm(Product { scaling: Scaling::Told, .. }));
-        let mut text = format!("{}const THREADS = {THREADS}u;\n", if f16 { "enable f16;\n" } else { "" });
+        let threads = if let Kernel::Gemm(product) = self { product.tile.threads } else { THREADS };
+        let mut text = format!("{}const THREADS = {threads}u;\n", if f16 { "enable f16;\n" } else { "" });
         let mut number = |name: &str, value: u32| {
             let _ = writeln!(text, "const {name} = {value}u;");
         };
@@ -192,6 +221,7 @@ impl Kernel {
                 number("ROWS", tile.rows);
                 number("COLUMNS4", tile.columns4);
                 number("TILE_K", tile.depth);
+                number("MATRIX_ROWS", if told { tile.depth } else { tile.matrix_rows(run.max(1)) });
                 number("NORMS", norms);
                 number("ACTIVATION", activation);
                 number("SCALING", scaling as u32);
@@ -233,12 +263,12 @@ impl Kernel {
             text += file;
         }
         let Kernel::Gemm(Product { tile, run, .. }) = self else { return text };
-        let Tile { rows, columns4, depth } = tile;
+        let Tile { rows, columns4, depth, threads } = tile;
         let sums = [
             ("ROWS", rows),
             ("COLUMNS4", columns4),
             ("INPUTS", rows * depth / 32),
-            ("WEIGHTS", depth * columns4 / 8),
+            ("WEIGHTS", depth * columns4 * 8 / threads),
         ];
         if told {
             let known_later = [
@@ -251,7 +281,7 @@ impl Kernel {
             let text = known_later.iter().fold(text, |text, (before, after)| text.replace(before, after));
             return unroll(&text, &sums);
         }
-        let most = (run / 8).max(1);
+        let most = (run / (threads / 8)).max(1);
         let ends = [("END_ROWS", rows), ("most", most), ("runs", rows / most)];
         unroll(&text, &[&sums[..], &ends].concat())
     }

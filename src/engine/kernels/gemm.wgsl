@@ -84,7 +84,7 @@ const WEIGHTS = TILE_K * TILE_N4 / THREADS;
 const WEIGHT_STEP = THREADS / TILE_N4;
 
 var<workgroup> inputs: array<vec4f, TILE_M * INPUT_ROW>;
-var<workgroup> matrix: array<vec4f, TILE_K * TILE_N4>;
+var<workgroup> matrix: array<vec4f, MATRIX_ROWS * TILE_N4>;
 
 // A pixel of the output: its sample, and where its window starts in the image.
 struct Pixel {
