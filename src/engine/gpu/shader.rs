@@ -105,8 +105,9 @@ impl Tile {
 
     /// Pairs of scale and shift that fit in the 16 KiB of workgroup memory that every adapter has, beside the tiles.
     pub(super) fn norms(self) -> usize {
-        let inputs = 16 * self.pixels() * (self.depth as usize / 4 + 1);
-        let matrix = 4 * self.matrix_rows(32) as usize * self.columns();
+        let inputs = 4 * self.depth * (self.threads / 8) * (self.rows + 1);
+        let matrix = 32 * self.matrix_rows(32) * (4 * self.columns4 + 1);
+        let (inputs, matrix) = (inputs as usize, matrix as usize);
         16_384_usize.saturating_sub(inputs + matrix) / 8
     }
 

@@ -76,15 +76,17 @@ const DOWN = THREADS / ACROSS;
 const TILE_M = ROWS * DOWN;
 const TILE_N4 = ACROSS * COLUMNS4;
 const TILE_K4 = TILE_K / 4u;
-// One more than needed, so that the threads' rows lie in different banks.
-const INPUT_ROW = TILE_K4 + 1u;
 const INPUTS = TILE_M * TILE_K4 / THREADS;
 const INPUT_STEP = THREADS / TILE_K4;
 const WEIGHTS = TILE_K * TILE_N4 / THREADS;
 const WEIGHT_STEP = THREADS / TILE_N4;
 
-var<workgroup> inputs: array<vec4f, TILE_M * INPUT_ROW>;
-var<workgroup> matrix: array<vec4f, MATRIX_ROWS * TILE_N4>;
+// By vector of inputs and by thread, with what a thread needs side by side: its places there are numbers that a compiler
+// knows, so that only the first two indices are checked, once for all. One more than needed, so that the threads lie in
+// different banks.
+const COLUMNS16 = 4u * COLUMNS4;
+var<workgroup> inputs: array<array<array<vec4f, ROWS + 1u>, DOWN>, TILE_K4>;
+var<workgroup> matrix: array<array<array<vec4f, COLUMNS16 + 1u>, ACROSS>, MATRIX_ROWS / 4u>;
 
 // A pixel of the output: its sample, and where its window starts in the image.
 struct Pixel {
@@ -140,7 +142,34 @@ fn shortcut_at(pixel: Pixel, channel: u32) -> u32 {
     return p.shortcut_b + start * p.shortcut_channels_b + channel - p.shortcut_channels_a;
 }
 
-var<private> pixels: array<Pixel, INPUTS>;
+// A pixel of the output as the image is read for it: where its window starts, whether there in an upper or left half of a
+// doubled pixel, which of its taps are inside, and where it is in the shortcut.
+struct Window {
+    sample: u32,
+    start: i32,
+    inside: u32,
+    spot: u32,
+}
+
+var<private> windows: array<Window, INPUTS>;
+
+fn window_of(place: u32) -> Window {
+    let pixel = pixel_of(place);
+    let size = vec2i(i32(p.load.height << p.shift), i32(p.load.width << p.shift));
+    var inside = 0u;
+    if pixel.valid {
+        for (var tap = 0u; tap < p.taps; tap++) {
+            let y = pixel.y + i32(tap / 3u);
+            let x = pixel.x + i32(tap % 3u);
+            if y >= 0 && x >= 0 && y < size.x && x < size.y { inside |= 1u << tap; }
+        }
+        inside |= 512u | (u32(pixel.y) & p.shift) << 10u | (u32(pixel.x) & p.shift) << 11u;
+    }
+    let row = i32(pixel.sample * p.load.height) + (pixel.y >> p.shift);
+    let start = row * i32(p.load.width) + (pixel.x >> p.shift);
+    return Window(pixel.sample, start, inside, same_pixel(pixel, p.shortcut_shift));
+}
+
 var<private> fetched: array<vec4f, INPUTS>;
 var<private> fetched_weights: array<vec4f, WEIGHTS>;
 var<private> outside: u32;
@@ -153,48 +182,70 @@ fn fetch(tile: u32, thread: u32, column4: u32) {
         let channels = p.load.channels_a + p.load.channels_b;
         let tap = u32((f32(k) + 0.5) * p.inverse_channels);
         let channel = k - tap * channels;
+        let down = tap / 3u;
+        let right = tap - 3u * down;
+        let of_shortcut = k >= p.window_depth;
+        let more = k - p.window_depth;
+        // Of the first or the second image, or of the shortcut's.
+        let other = select(channel >= p.load.channels_a, more >= p.shortcut_channels_a, of_shortcut);
+        let row = select(
+            select(p.load.channels_a, p.load.channels_b, other),
+            select(p.shortcut_channels_a, p.shortcut_channels_b, other),
+            of_shortcut,
+        );
+        let origin = select(
+            select(p.first + channel, p.second + channel - p.load.channels_a, other),
+            select(p.shortcut_a + more, p.shortcut_b + more - p.shortcut_channels_a, other),
+            of_shortcut,
+        );
+        let bit = select(select(1u << tap, 512u, of_shortcut), 0u, k >= p.depth);
+        let flat = i32(down * p.load.width + right);
         for (var i = 0u; i < INPUTS; i++) {
-            var at = OUTSIDE;
-            if pixels[i].valid && k < p.depth {
-                if k < p.window_depth {
-                    at = source_at(pixels[i], tap, channel);
-                } else {
-                    at = shortcut_at(pixels[i], k - p.window_depth);
-                }
+            let w = windows[i];
+            var at = w.start + flat;
+            if p.shift != 0u {
+                let y = (down + ((w.inside >> 10u) & 1u)) >> 1u;
+                let x = (right + ((w.inside >> 11u) & 1u)) >> 1u;
+                at = w.start + i32(y * p.load.width + x);
             }
-            fetched[i] = vec4f();
-            if at == OUTSIDE { outside |= 1u << i; } else { fetched[i] = read4(at); }
+            at = select(at, i32(w.spot), of_shortcut);
+            let there = (w.inside & bit) != 0u;
+            outside |= select(1u << i, 0u, there);
+            fetched[i] = read4(select(0u, origin + u32(at) * row, there));
         }
     }
     for (var i = 0u; i < WEIGHTS; i++) {
         let row = tile * TILE_K + thread / TILE_N4 + i * WEIGHT_STEP;
-        fetched_weights[i] = vec4f();
-        if row < p.depth && column4 < p.row { fetched_weights[i] = weight4(p.matrix + row * p.row + column4); }
+        fetched_weights[i] = weight4(p.matrix + min(row, p.depth - 1u) * p.row + min(column4, p.row - 1u));
     }
 }
 
 // Loads and writes what was fetched to workgroup memory.
-fn put(tile: u32, thread: u32, first_sample: u32) {
+fn put(tile: u32, thread: u32, first: u32, first_sample: u32) {
     let k = tile * TILE_K + 4u * (thread % TILE_K4);
     let channels = p.load.channels_a + p.load.channels_b;
     for (var i = 0u; i < INPUTS; i++) {
-        let pixel = pixels[i];
-        let local = pixel.sample - first_sample;
         var v = fetched[i];
         if VECTORS {
-            if k < p.window_depth && (outside & (1u << i)) == 0u {
+            if k < p.window_depth {
                 let tap = u32((f32(k) + 0.5) * p.inverse_channels);
-                v = loaded4(v, pixel.sample, local, k - tap * channels);
+                let sample = windows[i].sample;
+                v = loaded4(v, sample, sample - first_sample, k - tap * channels);
             }
+            v = select(v, vec4f(), (outside & (1u << i)) != 0u);
         } else {
+            let pixel = pixel_of(first + thread / TILE_K4 + i * INPUT_STEP);
             for (var c = 0u; c < 4u; c++) {
-                v[c] = window1(pixel, local, k + c);
+                v[c] = window1(pixel, pixel.sample - first_sample, k + c);
             }
         }
-        inputs[(thread / TILE_K4 + i * INPUT_STEP) * INPUT_ROW + thread % TILE_K4] = v;
+        let row = thread / TILE_K4 + i * INPUT_STEP;
+        inputs[thread % TILE_K4][row % DOWN][row / DOWN] = v;
     }
     for (var i = 0u; i < WEIGHTS; i++) {
-        matrix[thread + i * THREADS] = fetched_weights[i];
+        let row = thread / TILE_N4 + i * WEIGHT_STEP;
+        let column = thread % TILE_N4;
+        matrix[row / 4u][column % ACROSS][(row % 4u) * COLUMNS4 + column / ACROSS] = fetched_weights[i];
     }
 }
 
@@ -204,14 +255,13 @@ fn multiply(down: u32, across: u32) {
     for (var k4 = 0u; k4 < TILE_K4; k4++) {
         var a: array<vec4f, ROWS>;
         for (var r = 0u; r < ROWS; r++) {
-            a[r] = inputs[(down + r * DOWN) * INPUT_ROW + k4];
+            a[r] = inputs[k4][down][r];
         }
         for (var j = 0u; j < COLUMNS4; j++) {
-            let at = 4u * k4 * TILE_N4 + across + j * ACROSS;
-            let b0 = matrix[at];
-            let b1 = matrix[at + TILE_N4];
-            let b2 = matrix[at + 2u * TILE_N4];
-            let b3 = matrix[at + 3u * TILE_N4];
+            let b0 = matrix[k4][across][j];
+            let b1 = matrix[k4][across][COLUMNS4 + j];
+            let b2 = matrix[k4][across][2u * COLUMNS4 + j];
+            let b3 = matrix[k4][across][3u * COLUMNS4 + j];
             for (var r = 0u; r < ROWS; r++) {
                 acc[r][j] += a[r].x * b0;
                 acc[r][j] += a[r].y * b1;
@@ -292,7 +342,8 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
                         if round == 0u { sum += off; } else { sum += off * off; }
                     }
                 }
-                matrix[(g * DOWN + down) * TILE_N4 + across + j * ACROSS] = sum;
+                let at = (down * runs + g) * COLUMNS4 + j;
+                matrix[at / COLUMNS16][across][at % COLUMNS16] = sum;
             }
         }
         workgroupBarrier();
@@ -304,7 +355,8 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
             for (var j = 0u; j < COLUMNS4; j++) {
                 var sum = vec4f();
                 for (var i = 0u; i < sharers; i++) {
-                    sum += matrix[(g * DOWN + (down / sharers) * sharers + i) * TILE_N4 + across + j * ACROSS];
+                    let at = (((down / sharers) * sharers + i) * runs + g) * COLUMNS4 + j;
+                    sum += matrix[at / COLUMNS16][across][at % COLUMNS16];
                 }
                 let column = 4u * (tile_n * TILE_N4 + across + j * ACROSS);
                 if pixel.valid && round == 0u { means[g][j] = sum / count; }
@@ -338,7 +390,7 @@ fn main(
     let first_sample = first / p.padded;
     if SCALING >= 3u { prepare_norms(thread, first_sample); }
     for (var i = 0u; i < INPUTS; i++) {
-        pixels[i] = pixel_of(first + thread / TILE_K4 + i * INPUT_STEP);
+        windows[i] = window_of(first + thread / TILE_K4 + i * INPUT_STEP);
     }
     let down = thread / ACROSS;
     let across = thread % ACROSS;
@@ -351,7 +403,7 @@ fn main(
         if tile < end { fetch(tile, thread, column4); }
         if tile > start { multiply(down, across); }
         workgroupBarrier();
-        if tile < end { put(tile, thread, first_sample); }
+        if tile < end { put(tile, thread, first, first_sample); }
         workgroupBarrier();
     }
     if p.slices == 1u {
