@@ -4,7 +4,12 @@ import { chromium as findChromium, chromiumArguments, firefox as findFirefox, fi
 import { step } from '../tools/setup/shell.mjs';
 import { summary } from './summary.mjs';
 
-const SIDES = [['noiseball', 'gpu'], ['ort', 'gpu'], ['noiseball', 'cpu'], ['ort', 'cpu']];
+const SIDES = [
+  ['noiseball', 'gpu'],
+  ['ort', 'gpu'],
+  ['noiseball', 'cpu'],
+  ['ort', 'cpu'],
+];
 
 /** Relative to PyTorch's result after two steps. */
 const TOLERANCE = 1e-3;

@@ -65,7 +65,11 @@ const { samples, real, labels, seconds } = result;
 const distance = (a, b) => Math.sqrt(a.reduce((sum, v, i) => sum + (Math.max(-1, Math.min(1, v)) - b[i]) ** 2, 0) / a.length);
 /** The three nearest of the real digits vote; `but` leaves one out. */
 function read(x, among = (i) => true) {
-  const near = real.map((r, i) => [distance(x, r), i]).filter(([, i]) => among(i)).sort((a, b) => a[0] - b[0]).slice(0, 3);
+  const near = real
+    .map((r, i) => [distance(x, r), i])
+    .filter(([, i]) => among(i))
+    .sort((a, b) => a[0] - b[0])
+    .slice(0, 3);
   const votes = near.map(([, i]) => labels[i]);
   return { digit: votes[1] === votes[2] ? votes[1] : votes[0], distance: near[0][0], index: near[0][1] };
 }
@@ -75,10 +79,16 @@ const readSamples = samples.map(({ x }) => read(x, trained));
 const readKept = kept.map((i) => read(real[i], trained));
 const share = (list, right) => (100 * list.filter(right).length) / list.length;
 const mean = (list) => list.reduce((a, b) => a + b, 0) / list.length;
-console.log(`${steps} steps in ${seconds.toFixed(0)} s (${(steps / seconds).toFixed(2)} steps a second), ${processor.toFixed(0)} s of the processor for the whole browser`);
+console.log(
+  `${steps} steps in ${seconds.toFixed(0)} s (${(steps / seconds).toFixed(2)} steps a second), ${processor.toFixed(0)} s of the processor for the whole browser`,
+);
 console.log(`held-out loss ${result.heldOut}`);
-console.log(`read as asked: ${share(readSamples, ({ digit }, i) => digit === samples[i].label).toFixed(1)} % of ${count} samples (real digits kept out of training: ${share(readKept, ({ digit }, i) => digit === labels[kept[i]]).toFixed(1)} %)`);
-console.log(`distance to the nearest digit trained on: samples ${mean(readSamples.map((r) => r.distance)).toFixed(3)} (least ${Math.min(...readSamples.map((r) => r.distance)).toFixed(3)}), kept-out digits ${mean(readKept.map((r) => r.distance)).toFixed(3)} (least ${Math.min(...readKept.map((r) => r.distance)).toFixed(3)})`);
+console.log(
+  `read as asked: ${share(readSamples, ({ digit }, i) => digit === samples[i].label).toFixed(1)} % of ${count} samples (real digits kept out of training: ${share(readKept, ({ digit }, i) => digit === labels[kept[i]]).toFixed(1)} %)`,
+);
+console.log(
+  `distance to the nearest digit trained on: samples ${mean(readSamples.map((r) => r.distance)).toFixed(3)} (least ${Math.min(...readSamples.map((r) => r.distance)).toFixed(3)}), kept-out digits ${mean(readKept.map((r) => r.distance)).toFixed(3)} (least ${Math.min(...readKept.map((r) => r.distance)).toFixed(3)})`,
+);
 await draw(out);
 
 /** Twenty samples a row, each above the real digit nearest to it. */
@@ -89,7 +99,13 @@ async function draw(path) {
   const height = rows * 20;
   const pixels = new Uint8Array(width * height).fill(255);
   for (let i = 0; i < columns * rows && i < samples.length; i++) {
-    const put = (x, top) => x.forEach((v, p) => (pixels[(top + Math.floor(p / 8)) * width + (i % columns) * 9 + (p % 8)] = Math.round(127.5 * (Math.max(-1, Math.min(1, v)) + 1))));
+    const put = (x, top) =>
+      x.forEach(
+        (v, p) =>
+          (pixels[(top + Math.floor(p / 8)) * width + (i % columns) * 9 + (p % 8)] = Math.round(
+            127.5 * (Math.max(-1, Math.min(1, v)) + 1),
+          )),
+      );
     const top = Math.floor(i / columns) * 20;
     put(samples[i].x, top);
     put(real[readSamples[i].index], top + 9);
@@ -102,14 +118,18 @@ async function draw(path) {
 
 /** Of this script's browser: the children of this process, and theirs. */
 function processorSeconds() {
-  const stats = readdirSync('/proc').filter((name) => /^\d+$/.test(name)).flatMap((pid) => {
-    try {
-      const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /s, '').split(' ');
-      return [{ pid: Number(pid), parent: Number(fields[1]), ticks: Number(fields[11]) + Number(fields[12]) }];
-    } catch {
-      return [];
-    }
-  });
+  const stats = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      try {
+        const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+          .replace(/^.*\) /s, '')
+          .split(' ');
+        return [{ pid: Number(pid), parent: Number(fields[1]), ticks: Number(fields[11]) + Number(fields[12]) }];
+      } catch {
+        return [];
+      }
+    });
   const ours = new Set([process.pid]);
   for (let grew = true; grew; ) {
     const before = ours.size;

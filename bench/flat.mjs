@@ -14,7 +14,10 @@ const [steps, devices] = [Number(process.argv[2] ?? 2000), process.argv[3] ?? 'g
 const { url, close } = await serve({ folder: `${root}/dist` });
 const browser = await launch('chromium');
 
-for (const [set, device] of [['two-gaussians', 'gpu'], ['digits', 'cpu']].filter(([, device]) => devices.split(',').includes(device))) {
+for (const [set, device] of [
+  ['two-gaussians', 'gpu'],
+  ['digits', 'cpu'],
+].filter(([, device]) => devices.split(',').includes(device))) {
   const page = await browser.newPage();
   page.setDefaultTimeout(0);
   await page.goto(`${url}www/data/digits.json`); // any page of the site: only its modules are wanted
@@ -60,7 +63,9 @@ for (const [set, device] of [['two-gaussians', 'gpu'], ['digits', 'cpu']].filter
         if (step % 10 === 0) await training.losses();
         if (step === 100 || step % 500 === 0) {
           const mib = (bytes) => (bytes / 2 ** 20).toFixed(1);
-          window.say(`after ${step} steps ${mib(memory.buffer.byteLength)} MiB of module memory, ${live.buffers} buffers of ${mib(live.bytes)} MiB`);
+          window.say(
+            `after ${step} steps ${mib(memory.buffer.byteLength)} MiB of module memory, ${live.buffers} buffers of ${mib(live.bytes)} MiB`,
+          );
         }
       }
       training.free();

@@ -16,31 +16,35 @@ import { root } from '../tools/setup/shell.mjs';
 const [kills, steps] = [Number(process.argv[2] ?? 50), Number(process.argv[3] ?? 150)];
 const { url, close } = await serve({ folder: join(root, 'dist') });
 const profile = mkdtempSync(join(tmpdir(), 'noiseball-kills-'));
-const open = () => chromium.launchPersistentContext(profile, { executablePath: find().browser, args: chromiumArguments, chromiumSandbox: false });
+const open = () =>
+  chromium.launchPersistentContext(profile, { executablePath: find().browser, args: chromiumArguments, chromiumSandbox: false });
 let context = await open();
 
 async function tab() {
   const page = await context.newPage();
   await page.goto(`${url}www/data/digits.json`); // any page of the site: only its modules are wanted
-  await page.evaluate(async ({ base, steps }) => {
-    globalThis.Noiseball = (await import(`${base}www/noiseball.js`)).Noiseball;
-    globalThis.begin = async () => {
-      const data = await Noiseball.prepare('digits');
-      return Noiseball.train({ data, recipe: (await data.plan({ preset: 'tiny', steps })).recipe, device: 'cpu', name: 'killed' });
-    };
-    globalThis.finish = async (run) => {
-      for await (const event of run) {
-        if (event.type === 'failed') throw new Error(event.error.message);
-        if (event.type === 'state' && event.state === 'ended') break;
-      }
-      const { readZip } = await import(`${base}www/zip.js`);
-      const files = await readZip(await run.export(), 'the run');
-      const weights = await files.find(({ path }) => path.endsWith('.safetensors')).bytes();
-      await run.close();
-      const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', weights));
-      return [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('');
-    };
-  }, { base: url, steps });
+  await page.evaluate(
+    async ({ base, steps }) => {
+      globalThis.Noiseball = (await import(`${base}www/noiseball.js`)).Noiseball;
+      globalThis.begin = async () => {
+        const data = await Noiseball.prepare('digits');
+        return Noiseball.train({ data, recipe: (await data.plan({ preset: 'tiny', steps })).recipe, device: 'cpu', name: 'killed' });
+      };
+      globalThis.finish = async (run) => {
+        for await (const event of run) {
+          if (event.type === 'failed') throw new Error(event.error.message);
+          if (event.type === 'state' && event.state === 'ended') break;
+        }
+        const { readZip } = await import(`${base}www/zip.js`);
+        const files = await readZip(await run.export(), 'the run');
+        const weights = await files.find(({ path }) => path.endsWith('.safetensors')).bytes();
+        await run.close();
+        const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', weights));
+        return [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+      };
+    },
+    { base: url, steps },
+  );
   return page;
 }
 
@@ -92,7 +96,9 @@ const [killed, whole] = await page.evaluate(async () => {
 await context.close();
 await close();
 rmSync(profile, { recursive: true, force: true });
-console.log(`${kills} kills; the weights after ${steps} steps are ${killed === whole ? 'the same as' : 'NOT THOSE'} of a run that nobody killed`);
+console.log(
+  `${kills} kills; the weights after ${steps} steps are ${killed === whole ? 'the same as' : 'NOT THOSE'} of a run that nobody killed`,
+);
 const count = (has) => told.filter(has).length;
 console.log([...MOMENTS, 'ending'].map((name) => `${name}: ${count(({ moment }) => moment === name)}`).join(', '));
 const quarters = [0, 1, 2, 3].map((i) => count(({ at }) => at !== null && Math.min(3, Math.floor((4 * at) / steps)) === i));

@@ -13,7 +13,9 @@ const key = (found) => KEYS.map((name) => found[name]).join(' ');
 /** Keeps what was found in place of an earlier result of the same case, and writes the tables. */
 export function record(found) {
   const before = existsSync(RESULTS) ? JSON.parse(readFileSync(RESULTS, 'utf8')) : [];
-  const results = [...before.filter((old) => key(old) !== key(found)), rounded(found)].sort((a, b) => order(a) - order(b) || key(a).localeCompare(key(b)));
+  const results = [...before.filter((old) => key(old) !== key(found)), rounded(found)].sort(
+    (a, b) => order(a) - order(b) || key(a).localeCompare(key(b)),
+  );
   writeFileSync(RESULTS, `[\n${results.map((result) => `  ${JSON.stringify(result)}`).join(',\n')}\n]\n`);
   const text = readFileSync(DOCUMENT, 'utf8');
   writeFileSync(DOCUMENT, withTables(text, results));
@@ -53,16 +55,18 @@ function table(results) {
   }
   const rows = [...lines.values()].map((sides) => {
     const { model, batch, device, adapter, commit } = sides.noiseball ?? sides[peer];
-    const ratio = sides.noiseball?.milliseconds && sides[peer]?.milliseconds
-      ? `**${(sides.noiseball.milliseconds.median / sides[peer].milliseconds.median).toFixed(2)}**`
-      : '';
+    const ratio =
+      sides.noiseball?.milliseconds && sides[peer]?.milliseconds
+        ? `**${(sides.noiseball.milliseconds.median / sides[peer].milliseconds.median).toFixed(2)}**`
+        : '';
     return [model, batch, adapter ?? device, cell(sides.noiseball), cell(sides[peer]), ratio, commit];
   });
-  const title = {
-    native: 'Natively, one evaluation, random weights:',
-    training: `In ${browser}, one step of training by a preset:`,
-    cold: `From opening a page in ${browser} to the first picture (two steps), model and code cached:`,
-  }[where] ?? `In ${browser}, one step of DDIM:`;
+  const title =
+    {
+      native: 'Natively, one evaluation, random weights:',
+      training: `In ${browser}, one step of training by a preset:`,
+      cold: `From opening a page in ${browser} to the first picture (two steps), model and code cached:`,
+    }[where] ?? `In ${browser}, one step of DDIM:`;
   const head = ['model', 'batch', 'on', 'Noiseball, ms', `${name}, ms`, 'ratio', 'commit'];
   return [title, '', line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }

@@ -88,7 +88,19 @@ function native(model, batch, { devices, rounds, budget }) {
   const config = model === FACES ? join('www', 'models', FACES, 'unet', 'config.json') : join('bench', 'models', `${model}.json`);
   const program = join('target', 'release', process.platform === 'win32' ? 'noiseball.exe' : 'noiseball');
   step(`native: ${model}, batch ${batch}`);
-  const { ok, stdout, stderr } = ask(program, ['bench', config, '--json', '--batch', `${batch}`, '--device', devices.join(), '--runs', `${rounds}`, '--budget', `${budget}`]);
+  const { ok, stdout, stderr } = ask(program, [
+    'bench',
+    config,
+    '--json',
+    '--batch',
+    `${batch}`,
+    '--device',
+    devices.join(),
+    '--runs',
+    `${rounds}`,
+    '--budget',
+    `${budget}`,
+  ]);
   if (!ok) return console.log(`  failed: ${stderr.trim()}`);
   for (const { device, adapter, ...milliseconds } of JSON.parse(stdout).milliseconds) {
     const [side, place] = device === 'burn' ? ['burn', 'gpu'] : ['noiseball', device];

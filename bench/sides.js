@@ -57,7 +57,10 @@ class OrtSide {
     ort.env.wasm.wasmPaths = ORT_FOLDER;
     ort.env.wasm.numThreads = 1;
     const [facts, bytes] = await Promise.all([json(model, 'run.json'), file(model, 'model.onnx')]);
-    const session = await ort.InferenceSession.create(new Uint8Array(bytes), { executionProviders: [provider], graphOptimizationLevel: 'all' });
+    const session = await ort.InferenceSession.create(new Uint8Array(bytes), {
+      executionProviders: [provider],
+      graphOptimizationLevel: 'all',
+    });
     return new OrtSide(ort, session, facts, model);
   }
 

@@ -20,5 +20,10 @@ export function png(width, height, colourType, lines) {
   header.set([8, colourType], 8);
   const unfiltered = lines.flatMap((line) => [Buffer.from([0]), line]);
   const data = deflateSync(Buffer.concat(unfiltered), { level: 9 });
-  return Buffer.concat([Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'), chunk('IHDR', header), chunk('IDAT', data), chunk('IEND', Buffer.alloc(0))]);
+  return Buffer.concat([
+    Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'),
+    chunk('IHDR', header),
+    chunk('IDAT', data),
+    chunk('IEND', Buffer.alloc(0)),
+  ]);
 }

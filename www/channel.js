@@ -8,12 +8,18 @@ const current = {};
 /** The page's one channel for sampling; a new worker is started when there is none or the last one died. */
 export function openChannel() {
   // Bundlers find a worker by this very form.
-  return open('sampling', () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }), ['./worker.js', './pkg/noiseball.js']);
+  return open('sampling', () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }), [
+    './worker.js',
+    './pkg/noiseball.js',
+  ]);
 }
 
 /** The same for training, which has a worker and a wasm module of its own. */
 export function openTrainingChannel() {
-  return open('training', () => new Worker(new URL('./train/worker.js', import.meta.url), { type: 'module' }), ['./train/worker.js', './train/host.js']);
+  return open('training', () => new Worker(new URL('./train/worker.js', import.meta.url), { type: 'module' }), [
+    './train/worker.js',
+    './train/host.js',
+  ]);
 }
 
 /** `scripts` are the worker's own and what it imports that may be missing. */
@@ -162,5 +168,8 @@ function lost(cause) {
 
 function notStarted(cause) {
   const why = cause ? ` (${cause})` : '';
-  return new NoiseballError('fetch', `the worker's scripts could not be loaded${why}. Check that worker.js and pkg/ are served beside noiseball.js`);
+  return new NoiseballError(
+    'fetch',
+    `the worker's scripts could not be loaded${why}. Check that worker.js and pkg/ are served beside noiseball.js`,
+  );
 }

@@ -89,7 +89,9 @@ function shardNames(index) {
   try {
     names = Object.values(JSON.parse(new TextDecoder().decode(index)).weight_map);
   } catch (cause) {
-    throw new NoiseballError('checkpoint', `${WEIGHTS}.safetensors.index.json is not the index that diffusers writes: ${cause.message}`, { cause });
+    throw new NoiseballError('checkpoint', `${WEIGHTS}.safetensors.index.json is not the index that diffusers writes: ${cause.message}`, {
+      cause,
+    });
   }
   const unique = [...new Set(names)];
   // A name is a file beside the index, never an address of its own.

@@ -1,12 +1,5 @@
 /** A folder's address, an `org/name` hub id, or the files of a diffusers folder. */
-export type Source =
-  | string
-  | URL
-  | File[]
-  | FileList
-  | DataTransfer
-  | DataTransferItemList
-  | FileSystemEntry[];
+export type Source = string | URL | File[] | FileList | DataTransfer | DataTransferItemList | FileSystemEntry[];
 
 export type Device = 'auto' | 'gpu' | 'cpu';
 

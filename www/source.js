@@ -31,7 +31,8 @@ export async function resolveSource(source, base) {
       "`source` must be a folder's address, a hub id such as 'org/name', or files; it is " + typeOf(source),
     );
   }
-  if (files.length === 0) throw new NoiseballError('checkpoint', "there are no files here. Give the folder that diffusers' save_pretrained wrote");
+  if (files.length === 0)
+    throw new NoiseballError('checkpoint', "there are no files here. Give the folder that diffusers' save_pretrained wrote");
   return { kind: 'files', files, name: commonFolder(files) };
 }
 
@@ -42,11 +43,7 @@ function resolveAddress(text, base) {
     url = new URL(text, base);
     if (text === '' || !/^https?:$/.test(url.protocol)) throw new TypeError('not a web address');
   } catch (cause) {
-    throw new NoiseballError(
-      'invalid-option',
-      `'${text}' is neither a web address (https://…/folder/) nor a hub id (org/name)`,
-      { cause },
-    );
+    throw new NoiseballError('invalid-option', `'${text}' is neither a web address (https://…/folder/) nor a hub id (org/name)`, { cause });
   }
   return hubPage(url) ?? { kind: 'url', url: folderOf(url).href, name: nameOf(folderOf(url)) };
 }
@@ -118,7 +115,11 @@ function isVisible(entry) {
 }
 
 function commonFolder(files) {
-  if (files.length === 1 && isZip(files[0].path)) return files[0].path.split('/').at(-1).replace(/\.(zip|npz)$/i, '');
+  if (files.length === 1 && isZip(files[0].path))
+    return files[0].path
+      .split('/')
+      .at(-1)
+      .replace(/\.(zip|npz)$/i, '');
   const folders = new Set(files.map(({ path }) => (path.includes('/') ? path.split('/')[0] : '')));
   const [folder] = folders;
   return folders.size === 1 && folder ? folder : 'your files';

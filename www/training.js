@@ -65,7 +65,10 @@ export async function prepare(source, { signal, onProgress, ...options } = {}) {
   if (resolved.kind === 'url') throw new NoiseballError('invalid-option', `\`source\` must be files, or one of ${BUNDLED.join(', ')}`);
   const channel = openTrainingChannel();
   const late = (result) => channel.post({ op: 'forget', data: result.data });
-  return new TrainingData(channel, await channel.call({ op: 'prepare', source: resolved, options }, { signals: [signal], onProgress, late }));
+  return new TrainingData(
+    channel,
+    await channel.call({ op: 'prepare', source: resolved, options }, { signals: [signal], onProgress, late }),
+  );
 }
 
 /** A run. It goes on by itself; iterating over it gives its events, and ends when it has ended. */

@@ -36,7 +36,10 @@ async function fetchEngine(progress) {
     throw new NoiseballError('fetch', `could not reach ${WASM}. Check the network and load the model again`, { cause });
   }
   if (!response.ok) {
-    throw new NoiseballError('fetch', `the engine is missing: ${WASM} answered with HTTP status ${response.status}. Build it, or check the address`);
+    throw new NoiseballError(
+      'fetch',
+      `the engine is missing: ${WASM} answered with HTTP status ${response.status}. Build it, or check the address`,
+    );
   }
   const length = Number(response.headers.get('content-length'));
   const total = length > 0 && !response.headers.has('content-encoding') ? length : null;

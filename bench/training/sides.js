@@ -88,7 +88,13 @@ class TfSide {
     });
     const trainer = new TfTrainer(new TfUNet(config, tensors), 0);
     const labels = names.length > 0 ? Array.from({ length: batch }, (_, i) => i % names.length) : undefined;
-    return Object.assign(new TfSide(), { trainer, images, shape: [batch, height, width, channels], labels, rate: recipe.optimiser.learning_rate });
+    return Object.assign(new TfSide(), {
+      trainer,
+      images,
+      shape: [batch, height, width, channels],
+      labels,
+      rate: recipe.optimiser.learning_rate,
+    });
   }
 
   async verify() {
@@ -112,6 +118,8 @@ class TfSide {
 
 function script(src) {
   return new Promise((resolve, reject) => {
-    document.head.append(Object.assign(document.createElement('script'), { src, onload: resolve, onerror: () => reject(new Error(`no ${src}`)) }));
+    document.head.append(
+      Object.assign(document.createElement('script'), { src, onload: resolve, onerror: () => reject(new Error(`no ${src}`)) }),
+    );
   });
 }

@@ -25,7 +25,20 @@ export class TfUNet {
   }
 
   conv(x, name, stride = 1) {
-    const y = stride === 2 ? tf.conv2d(tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]), this.weight(name), 2, 'valid') : tf.conv2d(x, this.weight(name), 1, 'same');
+    const y =
+      stride === 2
+        ? tf.conv2d(
+            tf.pad(x, [
+              [0, 0],
+              [1, 1],
+              [1, 1],
+              [0, 0],
+            ]),
+            this.weight(name),
+            2,
+            'valid',
+          )
+        : tf.conv2d(x, this.weight(name), 1, 'same');
     return y.add(this.variables[`${name}.bias`]);
   }
 
@@ -38,7 +51,11 @@ export class TfUNet {
     const [n, h, w, c] = x.shape;
     const weight = this.weight(name);
     const matrix = weight.rank === 4 ? weight.reshape([c, -1]) : weight;
-    return x.reshape([n * h * w, c]).matMul(matrix).add(this.variables[`${name}.bias`]).reshape([n, h, w, -1]);
+    return x
+      .reshape([n * h * w, c])
+      .matMul(matrix)
+      .add(this.variables[`${name}.bias`])
+      .reshape([n, h, w, -1]);
   }
 
   norm(x, name, groups) {
@@ -62,8 +79,14 @@ export class TfUNet {
     const [n, height, width, c] = x.shape;
     const dim = this.config.attention_head_dim;
     const normal = this.norm(x, `${name}.group_norm`, groups);
-    const heads = (part) => this.pointwise(normal, `${name}.${part}`).reshape([n, height * width, c / dim, dim]).transpose([0, 2, 1, 3]);
-    const scores = heads('to_q').matMul(heads('to_k'), false, true).mul(1 / Math.sqrt(dim)).softmax();
+    const heads = (part) =>
+      this.pointwise(normal, `${name}.${part}`)
+        .reshape([n, height * width, c / dim, dim])
+        .transpose([0, 2, 1, 3]);
+    const scores = heads('to_q')
+      .matMul(heads('to_k'), false, true)
+      .mul(1 / Math.sqrt(dim))
+      .softmax();
     const y = scores.matMul(heads('to_v')).transpose([0, 2, 1, 3]).reshape([n, height, width, c]);
     return x.add(this.pointwise(y, `${name}.to_out.0`));
   }
@@ -72,7 +95,8 @@ export class TfUNet {
   forward(x, timesteps, labels) {
     const { block_out_channels: channels, layers_per_block: layers, down_block_types: down, up_block_types: up } = this.config;
     let time = this.linear(silu(this.linear(features(timesteps, channels[0]), 'time_embedding.linear_1')), 'time_embedding.linear_2');
-    if (labels) time = time.add(tf.oneHot(tf.tensor1d(labels, 'int32'), this.config.num_class_embeds).matMul(this.weight('class_embedding')));
+    if (labels)
+      time = time.add(tf.oneHot(tf.tensor1d(labels, 'int32'), this.config.num_class_embeds).matMul(this.weight('class_embedding')));
     time = silu(time);
     let h = this.conv(x, 'conv_in');
     const skips = [h];
@@ -126,7 +150,11 @@ export class TfTrainer {
   /** Trains on `images`, a Float32Array `[batch, height, width, channels]` in [-1, 1]; resolves to the loss if asked. */
   async step(images, shape, labels, read) {
     const timesteps = Array.from({ length: shape[0] }, (_, i) => Math.floor(((i + Math.random()) / shape[0]) * 1000));
-    const column = (number) => tf.tensor4d(timesteps.map((t) => number(this.alphaBar[t])), [shape[0], 1, 1, 1]);
+    const column = (number) =>
+      tf.tensor4d(
+        timesteps.map((t) => number(this.alphaBar[t])),
+        [shape[0], 1, 1, 1],
+      );
     const loss = tf.tidy(() => {
       const alpha = column(Math.sqrt);
       const sigma = column((a) => Math.sqrt(1 - a));
@@ -136,10 +164,14 @@ export class TfTrainer {
       const target = noise.mul(alpha).sub(x0.mul(sigma));
       const { value, grads } = tf.variableGrads(() => this.network.forward(x, timesteps, labels).sub(target).square().mean());
       const names = Object.keys(grads);
-      const norm = names.map((name) => grads[name].square().sum()).reduce((a, b) => a.add(b)).sqrt();
+      const norm = names
+        .map((name) => grads[name].square().sum())
+        .reduce((a, b) => a.add(b))
+        .sqrt();
       const factor = tf.minimum(norm.add(1e-6).reciprocal(), 1);
       this.optimiser.applyGradients(Object.fromEntries(names.map((name) => [name, grads[name].mul(factor)])));
-      for (const [key, average] of Object.entries(this.averages)) average.assign(average.mul(0.99).add(this.network.variables[key].mul(0.01)));
+      for (const [key, average] of Object.entries(this.averages))
+        average.assign(average.mul(0.99).add(this.network.variables[key].mul(0.01)));
       return value;
     });
     const value = read ? (await loss.data())[0] : undefined;

@@ -12,10 +12,15 @@ test.beforeEach(async ({ page }) => {
     window.load = (options) => Noiseball.load('./www/models/pixel-faces-16/', { device: 'cpu', ...options });
     window.run = async (model, options) => {
       const steps = [];
-      for await (const step of model.sample({ sampler: 'ddim', steps: 3, seed: 1, batch: 1, labels: [model.info.nullLabel], ...options })) steps.push(step);
+      for await (const step of model.sample({ sampler: 'ddim', steps: 3, seed: 1, batch: 1, labels: [model.info.nullLabel], ...options }))
+        steps.push(step);
       return steps;
     };
-    window.typeOf = (promise) => promise.then(() => 'no error', (error) => `${error.name}: ${error.type}`);
+    window.typeOf = (promise) =>
+      promise.then(
+        () => 'no error',
+        (error) => `${error.name}: ${error.type}`,
+      );
   });
 });
 
@@ -33,16 +38,35 @@ test('a step holds what the types say', async ({ page }) => {
   });
   const { width, height, channels } = seen.info;
   const bytes = ['Uint8ClampedArray', 2 * width * height * 4];
-  expect(seen.steps.map(({ index, total }) => [index, total])).toEqual([[0, 3], [1, 3], [2, 3]]);
+  expect(seen.steps.map(({ index, total }) => [index, total])).toEqual([
+    [0, 3],
+    [1, 3],
+    [2, 3],
+  ]);
   for (const step of seen.steps) expect(step).toMatchObject({ batch: 2, width, height, pictures: bytes, predicted: bytes });
   expect(seen.steps.map(({ latents }) => latents ?? null)).toEqual([null, null, ['Float32Array', 2 * channels * width * height, true]]);
   const times = seen.steps.map(({ timestep }) => timestep);
   expect(times).toEqual([...times].sort((a, b) => b - a));
   expect(seen.steps[0].noise).toBeGreaterThan(seen.steps[2].noise);
   expect(seen.steps[2].noise).toBeGreaterThan(0);
-  expect(Object.keys(seen.info).sort()).toEqual(
-    ['activationBytes', 'channels', 'classes', 'device', 'flops', 'height', 'labels', 'name', 'notes', 'nullLabel', 'parameters', 'sampler', 'scheduler', 'trainTimesteps', 'unknownKeys', 'width'],
-  );
+  expect(Object.keys(seen.info).sort()).toEqual([
+    'activationBytes',
+    'channels',
+    'classes',
+    'device',
+    'flops',
+    'height',
+    'labels',
+    'name',
+    'notes',
+    'nullLabel',
+    'parameters',
+    'sampler',
+    'scheduler',
+    'trainTimesteps',
+    'unknownKeys',
+    'width',
+  ]);
 });
 
 test('two runs at once on one model: the second is refused and the first is not disturbed', async ({ page }) => {
@@ -84,7 +108,9 @@ test('disposing in a run, aborting in a run and in a load: all typed, and the ne
 
     for (const stage of ['download', 'compile']) {
       const controller = new AbortController();
-      seen[stage] = await typeOf(load({ signal: controller.signal, onProgress: (progress) => progress.stage === stage && controller.abort() }));
+      seen[stage] = await typeOf(
+        load({ signal: controller.signal, onProgress: (progress) => progress.stage === stage && controller.abort() }),
+      );
     }
     seen.next = (await run(await load())).length;
     return seen;
@@ -100,7 +126,15 @@ test('disposing in a run, aborting in a run and in a load: all typed, and the ne
   });
 });
 
-const wrong = { sampler: { sampler: 'magic' }, steps: { steps: 0 }, batch: { batch: 0 }, eta: { sampler: 'ddim', eta: -1 }, seed: { seed: -1 }, rng: { rng: 'dice' }, labels: { labels: [999] } };
+const wrong = {
+  sampler: { sampler: 'magic' },
+  steps: { steps: 0 },
+  batch: { batch: 0 },
+  eta: { sampler: 'ddim', eta: -1 },
+  seed: { seed: -1 },
+  rng: { rng: 'dice' },
+  labels: { labels: [999] },
+};
 
 for (const [name, options] of Object.entries(wrong)) {
   test(`a wrong ${name} is an invalid option that names it, and the model stays usable`, async ({ page }) => {

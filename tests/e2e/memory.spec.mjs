@@ -42,7 +42,8 @@ for (const device of ['gpu', 'cpu']) {
           const model = await Noiseball.load(files, { device });
           for (let run = 0; run < 10; run++) {
             // Every other one is left half way.
-            for await (const { index } of model.sample({ sampler: 'ddim', steps: 2, rng: run % 3 ? 'philox' : 'torch' })) if (index === run % 2) break;
+            for await (const { index } of model.sample({ sampler: 'ddim', steps: 2, rng: run % 3 ? 'philox' : 'torch' }))
+              if (index === run % 2) break;
           }
           seen.warm.push(await count());
           model.dispose();

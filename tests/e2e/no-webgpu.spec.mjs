@@ -11,7 +11,13 @@ test.use({
       const { args = [], firefoxUserPrefs = {}, ...others } = launchOptions;
       const off =
         browserName === 'chromium'
-          ? { args: [...args.filter((arg) => arg !== '--enable-unsafe-webgpu'), '--disable-features=WebGPU', `--host-resolver-rules=MAP ${HOST} 127.0.0.1`] }
+          ? {
+              args: [
+                ...args.filter((arg) => arg !== '--enable-unsafe-webgpu'),
+                '--disable-features=WebGPU',
+                `--host-resolver-rules=MAP ${HOST} 127.0.0.1`,
+              ],
+            }
           : { args, firefoxUserPrefs: { ...firefoxUserPrefs, 'dom.webgpu.enabled': false, 'network.dns.localDomains': HOST } };
       await use({ ...others, ...off });
     },

@@ -39,7 +39,11 @@ const bad = [
   ['a header longer than the file', replaced(WEIGHTS, () => Buffer.alloc(64, 255)), /not a readable safetensors file/],
   ['an empty weights file', replaced(WEIGHTS, () => Buffer.alloc(0)), /not a readable safetensors file/],
   ['a config that is no JSON', replaced('config.json', () => Buffer.from('{"a":')), /not the JSON that diffusers writes/],
-  ['a config of something else', replaced('config.json', () => Buffer.from('{"_class_name": "UNet2DConditionModel"}')), /UNet2DConditionModel is not supported/],
+  [
+    'a config of something else',
+    replaced('config.json', () => Buffer.from('{"_class_name": "UNet2DConditionModel"}')),
+    /UNet2DConditionModel is not supported/,
+  ],
   ['no weights', without(WEIGHTS), /safetensors.*found/],
   ['no config', without('config.json'), /config\.json.*found/],
   ['a text file', () => [{ name: 'notes.txt', bytes: Buffer.from('hello') }], /notes\.txt/],

@@ -116,7 +116,26 @@ test('a copied link restores every setting and the pictures', async ({ page, bro
 test('everything can be reached with the keyboard alone', async ({ page }) => {
   await openPage(page);
   const reached = await tabThrough(page);
-  for (const id of ['scrub', 'run', 'stop', 'save', 'link', 'batch', 'seed', 'dice', 'lock', 'sampler', 'steps', 'eta', 'rng', 'device', 'open-folder', 'open-files', 'address', 'purge']) {
+  for (const id of [
+    'scrub',
+    'run',
+    'stop',
+    'save',
+    'link',
+    'batch',
+    'seed',
+    'dice',
+    'lock',
+    'sampler',
+    'steps',
+    'eta',
+    'rng',
+    'device',
+    'open-folder',
+    'open-files',
+    'address',
+    'purge',
+  ]) {
     expect(reached, id).toContain(id);
   }
 });

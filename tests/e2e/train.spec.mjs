@@ -7,7 +7,8 @@ import { dropFiles, expect, finished, picture, test, type } from './browser.mjs'
 const TRAIN = '#view=train&batch=2&steps=4&seed=5&lock=1&sampler=ddim&device=cpu';
 
 /** A PNG of one colour; `rows` fewer than its height leave it cut off. */
-const plain = (width, height, rgb, rows = height) => png(width, height, RGB, Array(rows).fill(Buffer.alloc(3 * width).fill(Buffer.from(rgb))));
+const plain = (width, height, rgb, rows = height) =>
+  png(width, height, RGB, Array(rows).fill(Buffer.alloc(3 * width).fill(Buffer.from(rgb))));
 
 const picture16 = (i) => ({ name: `${i}.png`, bytes: plain(16, 16, [(i * 40) % 256, 100, 200]) });
 
@@ -29,15 +30,18 @@ async function prepareDigits(page, steps) {
 async function changeRecipe(page, { unet, scheduler, ...more }) {
   await expect(page.locator('#train-start')).toHaveAttribute('aria-disabled', 'false');
   await page.locator('#expert summary').click();
-  await page.locator('#recipe').evaluate((field, change) => {
-    const recipe = JSON.parse(field.value);
-    Object.assign(recipe, change.more);
-    Object.assign(recipe.unet, change.unet);
-    Object.assign(recipe.scheduler, change.scheduler);
-    recipe.optimiser.warmup = 0;
-    field.value = JSON.stringify(recipe);
-    field.dispatchEvent(new Event('input'));
-  }, { unet, scheduler, more });
+  await page.locator('#recipe').evaluate(
+    (field, change) => {
+      const recipe = JSON.parse(field.value);
+      Object.assign(recipe, change.more);
+      Object.assign(recipe.unet, change.unet);
+      Object.assign(recipe.scheduler, change.scheduler);
+      recipe.optimiser.warmup = 0;
+      field.value = JSON.stringify(recipe);
+      field.dispatchEvent(new Event('input'));
+    },
+    { unet, scheduler, more },
+  );
   await expect(page.locator('#train-steps')).toHaveValue(String(more.steps));
 }
 
@@ -57,7 +61,9 @@ const stepOf = async (page) => Number((await status(page).textContent()).match(/
 test('digits are learned: the loss falls, the filmstrip grows, the page never freezes', async ({ page }) => {
   await page.addInitScript(() => {
     window.longTasks = [];
-    new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: 'longtask' });
+    new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map(({ duration }) => duration))).observe({
+      type: 'longtask',
+    });
   });
   await prepareDigits(page, 60);
   await expect(page.locator('#plan-facts')).toHaveText(/weights, about .* of memory\. Measured on the CPU: .*, so 60 steps take about/);
@@ -65,7 +71,9 @@ test('digits are learned: the loss falls, the filmstrip grows, the page never fr
   await expect(page.locator('#film canvas').first()).toHaveAttribute('aria-label', '10 pictures after 0 steps');
   await page.evaluate(() => (window.longTasks.length = 0));
   await expect(status(page)).toHaveText('Done: 60 steps.');
-  const [, end, start] = (await page.locator('#loss-chart').getAttribute('aria-label')).match(/^Loss: ([\d.]+) after 60 steps, from ([\d.]+) at the start$/);
+  const [, end, start] = (await page.locator('#loss-chart').getAttribute('aria-label')).match(
+    /^Loss: ([\d.]+) after 60 steps, from ([\d.]+) at the start$/,
+  );
   expect(Number(end)).toBeLessThan(0.8 * Number(start));
   // One at the start, and one after each burst of at most ten steps.
   expect(await page.locator('#film canvas').count()).toBeGreaterThanOrEqual(7);
@@ -150,8 +158,13 @@ test('the swiss roll: its noise, its bound, its points; paused, reloaded and gon
 
   await changeRecipe(page, { steps: 4000, batch: 32, unet: { width: 16 } });
   await page.locator('#train-start').click();
-  await expect(page.locator('#film canvas').first()).toHaveAttribute('aria-label', /^400 points after 0 steps, half of them within [\d.]+ of a point of the data$/);
-  await expect(page.locator('#train-bound')).toHaveText(/^Bound on data kept out of training after \d+ steps: K = −?[\d.]+ ± [\d.]+ bits\. The 2015 paper has 2\.35/);
+  await expect(page.locator('#film canvas').first()).toHaveAttribute(
+    'aria-label',
+    /^400 points after 0 steps, half of them within [\d.]+ of a point of the data$/,
+  );
+  await expect(page.locator('#train-bound')).toHaveText(
+    /^Bound on data kept out of training after \d+ steps: K = −?[\d.]+ ± [\d.]+ bits\. The 2015 paper has 2\.35/,
+  );
   await page.locator('#train-pause').click();
   await expect(status(page)).toHaveText(/^Paused at step [\d,]+ of 4,000\.$/);
   const paused = await stepOf(page);
@@ -169,7 +182,8 @@ test('the swiss roll: its noise, its bound, its points; paused, reloaded and gon
   if (browserName === 'firefox') return; // its driver reports no downloads
   const { name, archive } = await exported(page);
   expect(name).toBe('my-swiss-roll.zip');
-  for (const text of ['samples.csv', 'weights.safetensors', 'not a diffusers folder', 'betas.offset']) expect(archive.includes(text), text).toBe(true);
+  for (const text of ['samples.csv', 'weights.safetensors', 'not a diffusers folder', 'betas.offset'])
+    expect(archive.includes(text), text).toBe(true);
 });
 
 test('the binary heartbeat is bits, before, during and after', async ({ page }) => {
@@ -178,11 +192,17 @@ test('the binary heartbeat is bits, before, during and after', async ({ page }) 
   await expect(page.locator('#data-facts')).toHaveText('16,384 sequences of 20 bits.');
   await page.locator('#data-noise').focus();
   await page.keyboard.press('End');
-  await expect(page.locator('#data-plot')).toHaveAttribute('aria-label', '13 sequences of bits, Binary heartbeat, noise: t = 1999, 50 % of the bits flipped');
+  await expect(page.locator('#data-plot')).toHaveAttribute(
+    'aria-label',
+    '13 sequences of bits, Binary heartbeat, noise: t = 1999, 50 % of the bits flipped',
+  );
   await changeRecipe(page, { steps: 60, batch: 32, unet: { width: 16 }, scheduler: { num_train_timesteps: 40 } });
   await page.locator('#train-start').click();
   await expect(status(page)).toHaveText('Done: 60 steps.');
-  await expect(page.locator('#film canvas').last()).toHaveAttribute('aria-label', /^12 sequences after 60 steps, \d+ of them among the data$/);
+  await expect(page.locator('#film canvas').last()).toHaveAttribute(
+    'aria-label',
+    /^12 sequences after 60 steps, \d+ of them among the data$/,
+  );
   await expect(page.locator('#train-bound')).toContainText('The 2015 paper has −2.414. It can be −2.322 at most');
   // Pictures have their own settings again.
   await page.locator('#train-new').click();
@@ -204,13 +224,15 @@ test('NumPy’s NPZ is images and their classes', async ({ page }) => {
   await openTraining(page);
   // As numpy.savez_compressed(file, images, labels) names them.
   const images = Buffer.from(Array.from({ length: 6 * 64 }, (_, i) => (i * 7) % 256));
-  await dropFiles(page, [{
-    name: 'squares.npz',
-    bytes: zip([
-      { path: 'arr_0.npy', bytes: npy([6, 8, 8], images), pack: true },
-      { path: 'arr_1.npy', bytes: npy([6], Buffer.from([0, 1, 2, 0, 1, 0])), pack: true },
-    ]),
-  }]);
+  await dropFiles(page, [
+    {
+      name: 'squares.npz',
+      bytes: zip([
+        { path: 'arr_0.npy', bytes: npy([6, 8, 8], images), pack: true },
+        { path: 'arr_1.npy', bytes: npy([6], Buffer.from([0, 1, 2, 0, 1, 0])), pack: true },
+      ]),
+    },
+  ]);
   await expect(page.locator('#data-facts')).toHaveText('6 pictures of 8 × 8 in grey, 3 classes: 0 (3), 1 (2), 2 (1).');
   await expect(page.locator('#train-name')).toHaveValue('my squares');
   await page.locator('#data-classes').selectOption('none');

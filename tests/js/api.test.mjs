@@ -13,7 +13,10 @@ const scope = { isSecureContext: true, navigator: {} };
 before(() => (workers = installWorker(engine, scope)));
 beforeEach(async () => {
   globalThis.caches = new FakeCaches();
-  Object.assign(scope, { isSecureContext: true, navigator: { gpu: { requestAdapter: async () => ({ info: { vendor: 'acme', architecture: 'one', description: '' } }) } } });
+  Object.assign(scope, {
+    isSecureContext: true,
+    navigator: { gpu: { requestAdapter: async () => ({ info: { vendor: 'acme', architecture: 'one', description: '' } }) } },
+  });
   engine.settings.stepMilliseconds = 0;
   files = served(checkpointFiles());
   server = await serveFiles(files);
@@ -35,9 +38,15 @@ test('a model loads from an address and samples', async () => {
   assert.equal(download.loaded, download.total);
 
   const steps = await collect(model.sample({ steps: 4, batch: 2, seed: 1 }));
-  assert.deepEqual(steps.map(({ index }) => index), [0, 1, 2, 3]);
+  assert.deepEqual(
+    steps.map(({ index }) => index),
+    [0, 1, 2, 3],
+  );
   assert.equal(steps[0].pictures.length, 2 * 8 * 8 * 4);
-  assert.deepEqual(steps.map(({ latents }) => latents?.length), [undefined, undefined, undefined, 2 * 3 * 8 * 8]);
+  assert.deepEqual(
+    steps.map(({ latents }) => latents?.length),
+    [undefined, undefined, undefined, 2 * 3 * 8 * 8],
+  );
   model.dispose();
   await soon(() => engine.alive.models === 0);
 });
@@ -59,7 +68,9 @@ test('layout B, half precision and shards are found at an address', async () => 
     whole: { 'diffusion_pytorch_model.safetensors': weights },
     half: { 'diffusion_pytorch_model.fp16.safetensors': weights },
     shards: {
-      'diffusion_pytorch_model.safetensors.index.json': JSON.stringify({ weight_map: { a: 'm-00001.safetensors', b: 'm-00002.safetensors', c: 'm-00001.safetensors' } }),
+      'diffusion_pytorch_model.safetensors.index.json': JSON.stringify({
+        weight_map: { a: 'm-00001.safetensors', b: 'm-00002.safetensors', c: 'm-00001.safetensors' },
+      }),
       'm-00001.safetensors': weights.subarray(0, 1600),
       'm-00002.safetensors': weights.subarray(1600),
     },
@@ -303,16 +314,28 @@ test('the worker is a module of its own; a page of another site starts it throug
 test('a listener that throws does not break the load', async () => {
   const reported = [];
   globalThis.reportError = (error) => reported.push(error.message);
-  (await Noiseball.load(url, { onProgress: () => { throw new Error('mine'); } })).dispose();
+  (
+    await Noiseball.load(url, {
+      onProgress: () => {
+        throw new Error('mine');
+      },
+    })
+  ).dispose();
   assert.ok(reported.includes('mine'));
 });
 
 test('every error type is in the types and in the documentation', async () => {
   const read = (path) => readFile(new URL(`../../${path}`, import.meta.url), 'utf8');
   const listed = /type ErrorType =([^;]*);/.exec(await read('www/noiseball.d.ts'))[1].match(/'[^']+'/g);
-  assert.deepEqual(listed.map((quoted) => quoted.slice(1, -1)), ERROR_TYPES);
+  assert.deepEqual(
+    listed.map((quoted) => quoted.slice(1, -1)),
+    ERROR_TYPES,
+  );
   const rows = (await read('docs/embedding.md')).split('\n## Errors\n')[1].match(/^\| `[a-z-]+` \| [A-Z]/gm);
-  assert.deepEqual(rows.map((row) => row.split('`')[1]), ERROR_TYPES);
+  assert.deepEqual(
+    rows.map((row) => row.split('`')[1]),
+    ERROR_TYPES,
+  );
   const { name, type, message } = new NoiseballError('busy', 'x');
   assert.deepEqual([name, type, message], ['NoiseballError', 'busy', 'x']);
 });

@@ -78,13 +78,18 @@ test('without a network and without a stored file the error says what may be wro
 test('a connection cut once is tried again, with a new sink and without storing the half', async () => {
   files['/w'].cutAfter = [70_000];
   const sinks = [];
-  const open = (length) => sinks.push({ length, loaded: 0, freed: 0, push: (chunk) => (sinks.at(-1).loaded += chunk.length), free: () => sinks.at(-1).freed++ }) && sinks.at(-1);
+  const open = (length) =>
+    sinks.push({ length, loaded: 0, freed: 0, push: (chunk) => (sinks.at(-1).loaded += chunk.length), free: () => sinks.at(-1).freed++ }) &&
+    sinks.at(-1);
   const sink = await download(url, { open });
   assert.equal(sink, sinks[1]);
-  assert.deepEqual(sinks.map(({ length, loaded, freed }) => [length, loaded === BODY.length, freed]), [
-    [BODY.length, false, 1],
-    [BODY.length, true, 0],
-  ]);
+  assert.deepEqual(
+    sinks.map(({ length, loaded, freed }) => [length, loaded === BODY.length, freed]),
+    [
+      [BODY.length, false, 1],
+      [BODY.length, true, 0],
+    ],
+  );
   assert.deepEqual(server.requests, ['GET /w', 'GET /w']);
 });
 
@@ -103,7 +108,12 @@ test('a stored file shorter than it was announced is not believed', async () => 
 });
 
 test('each HTTP status says what it means; only absence may be optional', async () => {
-  for (const [status, pattern] of [[404, /no such file.*Check the address/], [401, /asks for a login/], [429, /refuses further requests/], [500, /HTTP status 500/]]) {
+  for (const [status, pattern] of [
+    [404, /no such file.*Check the address/],
+    [401, /asks for a login/],
+    [429, /refuses further requests/],
+    [500, /HTTP status 500/],
+  ]) {
     files['/s'] = { body: 'x', status };
     await assert.rejects(downloadBytes(`${server.url}s`, {}), { type: 'fetch', message: pattern });
   }
@@ -130,7 +140,11 @@ test('an abort half way ends at once, stores nothing, and the next download work
 
 test('a sink that refuses ends the download with its own error, and the file is not stored', async () => {
   const refusal = Object.assign(new Error('not safetensors'), { type: 'checkpoint' });
-  const open = () => ({ push: () => { throw refusal; } });
+  const open = () => ({
+    push: () => {
+      throw refusal;
+    },
+  });
   await assert.rejects(download(url, { open }), refusal);
   assert.deepEqual(caches.urls, []);
 });
@@ -140,7 +154,10 @@ test('refused, missing and forbidden storage change nothing but the next visit',
   await downloadBytes(url, {});
   delete globalThis.caches;
   await downloadBytes(url, {});
-  globalThis.caches = { open: () => Promise.reject(new DOMException('no', 'SecurityError')), delete: () => Promise.reject(new Error('no')) };
+  globalThis.caches = {
+    open: () => Promise.reject(new DOMException('no', 'SecurityError')),
+    delete: () => Promise.reject(new Error('no')),
+  };
   assert.deepEqual(Buffer.from(await downloadBytes(url, {})), BODY);
   await purge();
   assert.deepEqual(server.requests, ['GET /w', 'GET /w', 'GET /w']);

@@ -39,8 +39,10 @@ test('a face’s class says what it wears, and its parts come as often as they s
   const share = (has) => choices.filter(has).length / choices.length;
   for (const { name, chance = 1, variants, colours } of parts.layers) {
     assert.ok(Math.abs(share((choice) => name in choice) - chance) < 0.03, name);
-    for (const variant of Object.keys(variants)) assert.ok(share((choice) => choice[name]?.[0] === variant) > (0.4 * chance) / Object.keys(variants).length, `${name} ${variant}`);
-    for (const colour of colours) assert.ok(share((choice) => choice[name]?.[1] === colour) > (0.5 * chance) / colours.length, `${name} ${colour}`);
+    for (const variant of Object.keys(variants))
+      assert.ok(share((choice) => choice[name]?.[0] === variant) > (0.4 * chance) / Object.keys(variants).length, `${name} ${variant}`);
+    for (const colour of colours)
+      assert.ok(share((choice) => choice[name]?.[1] === colour) > (0.5 * chance) / colours.length, `${name} ${colour}`);
   }
   // By what can be seen: a face of a class differs from the same face without.
   let seed = 0;
@@ -50,7 +52,8 @@ test('a face’s class says what it wears, and its parts come as often as they s
     const wears = (worn) => worn !== undefined;
     assert.equal(name, CLASSES[Number(wears(glasses)) + 2 * Number(wears(hat))]);
     assert.equal(name.includes('hat'), wears(hat) && Buffer.compare(rgba, compose(parts, { ...bare, ...(glasses && { glasses }) })) !== 0);
-    if (glasses) assert.ok(Buffer.compare(rgba, compose(parts, { ...bare, ...(hat && { hat }) })), `glasses of face ${seed} cannot be seen`);
+    if (glasses)
+      assert.ok(Buffer.compare(rgba, compose(parts, { ...bare, ...(hat && { hat }) })), `glasses of face ${seed} cannot be seen`);
   }
 });
 
@@ -69,19 +72,29 @@ test('as many are drawn as are asked for, and they can be given up', async (t) =
     }
   }
   const source = { kind: 'faces', url: 'https://noiseball.example/faces' };
-  const draw = (options, { signal = new AbortController().signal, report = () => {} } = {}) => readPictures(source, options, { engine: { Pictures }, signal, report });
+  const draw = (options, { signal = new AbortController().signal, report = () => {} } = {}) =>
+    readPictures(source, options, { engine: { Pictures }, signal, report });
   const reports = [];
   const { data, about } = await draw({ count: 450 }, { report: ({ done, total }) => reports.push([done, total]) });
   assert.equal(data.count, 450);
-  assert.deepEqual(reports, [[200, 450], [400, 450]]);
+  assert.deepEqual(reports, [
+    [200, 450],
+    [400, 450],
+  ]);
   assert.equal(about.about, '450 made-up faces, 16 × 16 pixels in colour');
   assert.ok(added.every(([name, ...shape]) => CLASSES.includes(name) && shape.join() === '16,16,1024'));
   added.length = 0;
   await draw({ count: 3, classes: false });
-  assert.deepEqual(added.map(([name]) => name), ['', '', '']);
+  assert.deepEqual(
+    added.map(([name]) => name),
+    ['', '', ''],
+  );
   const controller = new AbortController();
-  await assert.rejects(draw({ count: MOST_FACES }, { signal: controller.signal, report: () => controller.abort() }), { name: 'AbortError' });
-  for (const count of [0, 2.5, NaN, MOST_FACES + 1]) await assert.rejects(draw({ count }), { type: 'invalid-option', message: /from 1 to 20,000/ });
+  await assert.rejects(draw({ count: MOST_FACES }, { signal: controller.signal, report: () => controller.abort() }), {
+    name: 'AbortError',
+  });
+  for (const count of [0, 2.5, NaN, MOST_FACES + 1])
+    await assert.rejects(draw({ count }), { type: 'invalid-option', message: /from 1 to 20,000/ });
   assert.equal(countOfFaces(), 2000);
   assert.match(read('index.html'), new RegExp(`id="data-count"[^>]* max="${MOST_FACES}" required value="${countOfFaces()}"`));
 });

@@ -10,7 +10,6 @@ export function loseDevice() {
   losses++;
 }
 
-
 class EngineError extends Error {
   constructor(type, message) {
     super(message);
@@ -33,7 +32,10 @@ export class WeightsReader {
     if (this.loaded < 8) this.#head.push(...bytes.subarray(0, 8));
     this.loaded += bytes.length;
     if (this.#head.length >= 8 && (this.#head[7] || this.#head[6])) {
-      throw new EngineError('checkpoint', `${this.name} is not a readable safetensors file: its header is too long. Download or export it again`);
+      throw new EngineError(
+        'checkpoint',
+        `${this.name} is not a readable safetensors file: its header is too long. Download or export it again`,
+      );
     }
   }
 
@@ -45,7 +47,10 @@ export function choose_files(names) {
   const unetConfig = find('unet/config.json', 'config.json');
   const weights = names.filter((name) => name.endsWith('.safetensors'));
   if (!unetConfig || weights.length === 0) {
-    throw new EngineError('checkpoint', `no config.json with its .safetensors here (found: ${names}). Give the folder that diffusers' save_pretrained wrote`);
+    throw new EngineError(
+      'checkpoint',
+      `no config.json with its .safetensors here (found: ${names}). Give the folder that diffusers' save_pretrained wrote`,
+    );
   }
   return {
     unetConfig,
@@ -59,14 +64,16 @@ export function choose_files(names) {
 export class Model {
   static async build(files, weights, device) {
     const json = (bytes) => bytes && JSON.parse(new TextDecoder().decode(bytes));
-    if (weights.some(({ loaded }) => loaded < 16)) throw new EngineError('checkpoint', `${weights[0].name} is truncated. Download or export it again`);
+    if (weights.some(({ loaded }) => loaded < 16))
+      throw new EngineError('checkpoint', `${weights[0].name} is truncated. Download or export it again`);
     let config;
     try {
       config = json(files.unetConfig);
     } catch (error) {
       throw new EngineError('checkpoint', `config.json is not the JSON that diffusers writes: ${error.message}`);
     }
-    if (config._class_name !== 'UNet2DModel') throw new EngineError('unsupported-architecture', `${config._class_name} is not supported: only UNet2DModel is`);
+    if (config._class_name !== 'UNet2DModel')
+      throw new EngineError('unsupported-architecture', `${config._class_name} is not supported: only UNet2DModel is`);
     if (config.too_large && device === 'gpu') throw new EngineError('limit', 'maxBufferSize is 1 on this adapter, but this run needs 2');
     return new Model(config, json(files.labels), json(files.schedulerConfig), weights);
   }

@@ -79,7 +79,9 @@ export function fakeTrainer({ steps, divergeAt = Infinity, channels, evaluations
         sample({ batch }) {
           alive.runs++;
           return {
-            next: async () => (work.evaluations++, left-- > 0 ? { width: 2, height: 2, pictures: new Uint8ClampedArray(batch * 16) } : undefined),
+            next: async () => (
+              work.evaluations++, left-- > 0 ? { width: 2, height: 2, pictures: new Uint8ClampedArray(batch * 16) } : undefined
+            ),
             free: () => alive.runs--,
           };
         },

@@ -6,12 +6,20 @@ import { ERROR_TYPES } from '../../www/errors.js';
 import { History } from '../../www/site/history.js';
 import { amount, bytes, deviceSentence, duration, loading, moment, TITLES } from '../../www/site/words.js';
 
-const step = (index, total, size = 100) => ({ index, total, pictures: new Uint8ClampedArray(size), predicted: new Uint8ClampedArray(size) });
+const step = (index, total, size = 100) => ({
+  index,
+  total,
+  pictures: new Uint8ClampedArray(size),
+  predicted: new Uint8ClampedArray(size),
+});
 
 test('a run that fits is kept whole', () => {
   const history = new History(4000);
   for (let i = 0; i < 20; i++) history.add(step(i, 20));
-  assert.deepEqual(history.steps.map(({ index }) => index), Array.from({ length: 20 }, (_, i) => i));
+  assert.deepEqual(
+    history.steps.map(({ index }) => index),
+    Array.from({ length: 20 }, (_, i) => i),
+  );
 });
 
 test('a run over the budget is thinned evenly, with its ends kept at every moment', () => {
@@ -31,7 +39,10 @@ test('a run over the budget is thinned evenly, with its ends kept at every momen
 test('states larger than the budget still leave the first and the last', () => {
   const history = new History(10);
   for (let i = 0; i < 7; i++) history.add(step(i, 7));
-  assert.deepEqual(history.steps.map(({ index }) => index), [0, 6]);
+  assert.deepEqual(
+    history.steps.map(({ index }) => index),
+    [0, 6],
+  );
 });
 
 test('numbers read as people say them', () => {

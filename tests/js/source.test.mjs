@@ -14,7 +14,10 @@ const addresses = {
   'https://x.example/m/unet/diffusion_pytorch_model.safetensors': ['https://x.example/m/', 'm'],
   'https://x.example/flat/config.json': ['https://x.example/flat/', 'flat'],
   'google/ddpm-cifar10-32': ['https://huggingface.co/google/ddpm-cifar10-32/resolve/main/', 'google/ddpm-cifar10-32'],
-  'https://huggingface.co/google/ddpm-cifar10-32': ['https://huggingface.co/google/ddpm-cifar10-32/resolve/main/', 'google/ddpm-cifar10-32'],
+  'https://huggingface.co/google/ddpm-cifar10-32': [
+    'https://huggingface.co/google/ddpm-cifar10-32/resolve/main/',
+    'google/ddpm-cifar10-32',
+  ],
   'https://huggingface.co/a/b/tree/v2': ['https://huggingface.co/a/b/resolve/v2/', 'a/b'],
   'https://huggingface.co/a/b/resolve/main/': ['https://huggingface.co/a/b/resolve/main/', 'a/b'],
   'models/faces/': ['https://blog.example/posts/models/faces/', 'faces'],

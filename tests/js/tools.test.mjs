@@ -25,7 +25,10 @@ test('a module over its budget is refused, with the number', () => {
   for (const { folder, coding, bytes } of BUDGETS) {
     const sizes = { path: `www/${folder}/a.wasm`, gzip: 0, brotli: 0 };
     checkSize({ ...sizes, [coding]: bytes });
-    assert.throws(() => checkSize({ ...sizes, [coding]: bytes + 7 }), new RegExp(`${folder}/a\\.wasm is ${bytes + 7} bytes with ${coding}, 7 more`));
+    assert.throws(
+      () => checkSize({ ...sizes, [coding]: bytes + 7 }),
+      new RegExp(`${folder}/a\\.wasm is ${bytes + 7} bytes with ${coding}, 7 more`),
+    );
   }
 });
 
@@ -40,7 +43,10 @@ test('versions are read from a lock file, whole names only', () => {
 });
 
 test('Rust versions compare by number', () => {
-  assert.deepEqual([older('1.95', '1.95'), older('1.9', '1.95'), older('1.100', '1.95'), older('2.0', '1.95')], [false, true, false, false]);
+  assert.deepEqual(
+    [older('1.95', '1.95'), older('1.9', '1.95'), older('1.100', '1.95'), older('2.0', '1.95')],
+    [false, true, false, false],
+  );
 });
 
 test('closing lines are counted', () => {

@@ -4,7 +4,17 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { axis, ticks } from '../../www/site/train/chart.js';
 import { nearness, tick } from '../../www/site/train/plot.js';
-import { boundSentence, dataSentence, keptSentence, noiseSentence, OBJECTIVES, planSentence, runSentence, sampledSentence, speed } from '../../www/site/train/words.js';
+import {
+  boundSentence,
+  dataSentence,
+  keptSentence,
+  noiseSentence,
+  OBJECTIVES,
+  planSentence,
+  runSentence,
+  sampledSentence,
+  speed,
+} from '../../www/site/train/words.js';
 import { bytesOf, factsOf, frameOf } from '../../www/train/frames.js';
 import { fit, TrainingHost } from '../../www/train/host.js';
 import { Losses } from '../../www/train/losses.js';
@@ -29,7 +39,10 @@ test('an archive gives its files, packed or not, without hidden ones and folders
     { path: 'x/.DS_Store', bytes: text },
   ]);
   const files = await readZip(new Blob([archive]), 'x.zip');
-  assert.deepEqual(files.map(({ path }) => path), ['x/a.txt', 'x/b.bin']);
+  assert.deepEqual(
+    files.map(({ path }) => path),
+    ['x/a.txt', 'x/b.bin'],
+  );
   assert.deepEqual(Buffer.from(await files[0].bytes()), text);
   assert.deepEqual([...(await files[1].bytes())], [1, 2, 3]);
 });
@@ -67,7 +80,10 @@ test('a kept run gives its newest states, newest first, and its data', async () 
   const folder = await store.create(new Uint8Array([1, 2, 3]));
   assert.deepEqual(await store.list(), []);
   for (const n of [10, 20, 30]) await folder.save({ step: n, when: n }, [state(n), new Uint8Array(3)]);
-  assert.deepEqual(await kept(root), [[30, 30, 1000], [20, 20, 1000]]);
+  assert.deepEqual(await kept(root), [
+    [30, 30, 1000],
+    [20, 20, 1000],
+  ]);
   assert.deepEqual([...(await folder.data())], [1, 2, 3]);
   await store.remove(folder.id);
   assert.deepEqual(await store.list(), []);
@@ -82,7 +98,10 @@ test('killed at any moment of a save, the state before or the new one is whole',
     await folder.save({ step: 10, when: 1 }, [state(10)]);
     await folder.save({ step: 20, when: 2 }, [state(20)]);
     root.killAfter(after);
-    const killed = await folder.save({ step: 30, when: 3 }, [state(30)]).then(() => false, () => true);
+    const killed = await folder.save({ step: 30, when: 3 }, [state(30)]).then(
+      () => false,
+      () => true,
+    );
     root.killAfter(Infinity);
     const [newest] = await kept(root);
     if (!killed) {
@@ -107,7 +126,10 @@ test('a browser that grants no room, or keeps nothing, says so; what was kept st
   root.quota(500);
   await assert.rejects(folder.save({ step: 20, when: 2 }, [state(20)]), { name: 'QuotaExceededError' });
   assert.deepEqual(await kept(root), [[10, 10, 1000]]);
-  await assert.rejects(RunStore.open({ getDirectory: () => Promise.reject(new Error('private window')) }), { type: 'fetch', message: /private window/ });
+  await assert.rejects(RunStore.open({ getDirectory: () => Promise.reject(new Error('private window')) }), {
+    type: 'fetch',
+    message: /private window/,
+  });
 });
 
 // ---- Losses ----
@@ -116,7 +138,10 @@ test('losses are kept by level, thinned evenly, and none is lost in the mean', (
   const losses = new Losses();
   for (let step = 0; step < 5000; step++) losses.add(step, [0.1, 0.3, 0.6, 0.99], [1, 2, 3, step]);
   assert.ok(losses.points.length <= 400 && losses.points.length >= 200, `${losses.points.length}`);
-  assert.equal(losses.points.reduce((sum, { count }) => sum + count, 0), 20000);
+  assert.equal(
+    losses.points.reduce((sum, { count }) => sum + count, 0),
+    20000,
+  );
   assert.deepEqual([...new Set(losses.series(0).map(([, loss]) => loss))], [1]);
   const last = losses.series(3).at(-1);
   assert.ok(last[1] > 4900 && last[0] > 4900);
@@ -173,11 +198,21 @@ test('a run reports its losses once each, samples its film, saves at the end, an
   const { run, events, over, until } = await started({ folder });
   await until('state', ({ state }) => state === 'ended');
   const steps = events.filter(({ type }) => type === 'steps').flatMap(({ points }) => points.map(({ step }) => step));
-  assert.deepEqual(steps, Array.from({ length: 60 }, (_, i) => i));
+  assert.deepEqual(
+    steps,
+    Array.from({ length: 60 }, (_, i) => i),
+  );
   const frames = events.filter(({ type }) => type === 'frame').map(({ frame }) => frame.step);
   assert.ok(frames.length >= 5 && frames[0] === 0 && frames.at(-1) === 60, `${frames}`);
   assert.equal(events.filter(({ type }) => type === 'saved').at(-1).step, 60);
-  const [{ facts }] = [await new Promise((done) => folder.states().next().then(({ value }) => done(value)))];
+  const [{ facts }] = [
+    await new Promise((done) =>
+      folder
+        .states()
+        .next()
+        .then(({ value }) => done(value)),
+    ),
+  ];
   assert.equal(facts.step, 60);
   assert.equal(facts.film.length, frames.length);
   await run.dispose();
@@ -200,13 +235,25 @@ test('paused, it saves and computes nothing; resumed, it goes on; stopped, it ca
   await run.stop();
   assert.equal(events.at(-1).state, 'ended');
   const files = await run.export();
-  assert.deepEqual(files.map(([path]) => path), ['README.md', 'training/recipe.json', 'training/losses.json', 'unet/config.json']);
+  assert.deepEqual(
+    files.map(([path]) => path),
+    ['README.md', 'training/recipe.json', 'training/losses.json', 'unet/config.json'],
+  );
   await run.dispose();
   await over;
   await assert.rejects(run.pause(), { type: 'disposed' });
 });
 
-const POINTS = { kind: 'points', channels: 2, count: 1000, width: 1, height: 1, names: [], counts: [], about: { toy: 'swiss-roll', name: 'Swiss roll' } };
+const POINTS = {
+  kind: 'points',
+  channels: 2,
+  count: 1000,
+  width: 1,
+  height: 1,
+  names: [],
+  counts: [],
+  about: { toy: 'swiss-roll', name: 'Swiss roll' },
+};
 const BITS = { ...POINTS, kind: 'bits', channels: 20, about: { toy: 'heartbeat', name: 'Binary heartbeat' } };
 
 test('of points a run samples points, tells the bound, keeps both, and exports them', async () => {
@@ -217,14 +264,27 @@ test('of points a run samples points, tells the bound, keeps both, and exports t
   const [{ sample }] = events;
   assert.deepEqual([sample.length, sample[0]], [800, 7]);
   const frames = events.filter(({ type }) => type === 'frame').map(({ frame }) => frame);
-  assert.ok(frames.every(({ step, batch, channels, values }) => batch === 400 && channels === 2 && values.length === 800 && values[0] === step));
+  assert.ok(
+    frames.every(({ step, batch, channels, values }) => batch === 400 && channels === 2 && values.length === 800 && values[0] === step),
+  );
   const held = events.filter(({ type }) => type === 'held-out').at(-1);
   assert.deepEqual([held.step, held.loss, held.bound], [60, -0.6, { step: 60, bits: 0.6, error: 0.1 }]);
-  const { value: { facts, parts: [, ...bytes] } } = await folder.states().next();
+  const {
+    value: {
+      facts,
+      parts: [, ...bytes],
+    },
+  } = await folder.states().next();
   assert.deepEqual(facts.bound, held.bound);
-  assert.deepEqual(facts.film.map((frame, i) => frameOf(frame, bytes[i])), frames);
+  assert.deepEqual(
+    facts.film.map((frame, i) => frameOf(frame, bytes[i])),
+    frames,
+  );
   const files = await run.export();
-  assert.deepEqual(files.map(([path]) => path), ['README.md', 'training/recipe.json', 'training/losses.json', 'samples.csv', 'unet/config.json']);
+  assert.deepEqual(
+    files.map(([path]) => path),
+    ['README.md', 'training/recipe.json', 'training/losses.json', 'samples.csv', 'unet/config.json'],
+  );
   const rows = new TextDecoder().decode(files[3][1]).trim().split('\n');
   assert.deepEqual([rows.length, rows[0], rows[1]], [1001, 'x,y', '60,60']);
   await assert.rejects(run.files(), { type: 'unsupported-architecture', message: /Export it/ });
@@ -277,7 +337,10 @@ test('a run that diverged does not keep the bound of a later step', async () => 
 });
 
 test('frames come back from their bytes, pictures and points alike', () => {
-  for (const frame of [{ step: 3, batch: 1, width: 1, height: 1, pictures: new Uint8ClampedArray([1, 2, 3, 255]) }, { step: 3, batch: 1, channels: 2, values: Float32Array.of(0.5, -2) }]) {
+  for (const frame of [
+    { step: 3, batch: 1, width: 1, height: 1, pictures: new Uint8ClampedArray([1, 2, 3, 255]) },
+    { step: 3, batch: 1, channels: 2, values: Float32Array.of(0.5, -2) },
+  ]) {
     assert.deepEqual(frameOf(factsOf(frame), bytesOf(frame).slice()), frame);
   }
 });
@@ -321,7 +384,12 @@ test('a trap of the module counts as out of memory where its allocator says so',
   const failing = async (refused) => {
     const posted = [];
     const store = { list: async () => assert.fail('unreachable') };
-    const host = new TrainingHost({ start: async () => ({ refused_bytes: () => refused }), scope: {}, openStore: async () => store, post: (m) => posted.push(m) });
+    const host = new TrainingHost({
+      start: async () => ({ refused_bytes: () => refused }),
+      scope: {},
+      openStore: async () => store,
+      post: (m) => posted.push(m),
+    });
     await host.handle({ id: 1, op: 'runs' });
     return posted[0].error;
   };
@@ -333,7 +401,11 @@ test('the speed that is told is the one that a run settles at, and is found soon
   const measure = async (stepTime, abort = false) => {
     let [clock, done, alive] = [0, 0, 0];
     t.mock.method(performance, 'now', () => clock);
-    const training = { step: () => (clock += stepTime(done++)), losses: async () => abort && done > 1 && host.handle({ id: 2, op: 'abort' }), free: () => alive-- };
+    const training = {
+      step: () => (clock += stepTime(done++)),
+      losses: async () => abort && done > 1 && host.handle({ id: 2, op: 'abort' }),
+      free: () => alive--,
+    };
     const engine = { Data: { toy: () => ({ info: () => ({}) }) }, Training: { create: async () => (alive++, training) } };
     const posted = [];
     const host = new TrainingHost({ start: async () => engine, scope: {}, post: (m) => posted.push(m) });
@@ -362,7 +434,12 @@ test('the speed that is told is the one that a run settles at, and is found soon
 test('kept runs are told as a list, whose methods are no buffers to hand over', async () => {
   const posted = [];
   const store = { list: async () => [{ id: 'a' }] };
-  const host = new TrainingHost({ start: async () => ({}), scope: {}, openStore: async () => store, post: (...given) => posted.push(given) });
+  const host = new TrainingHost({
+    start: async () => ({}),
+    scope: {},
+    openStore: async () => store,
+    post: (...given) => posted.push(given),
+  });
   await host.handle({ id: 1, op: 'runs' });
   assert.deepEqual(posted, [[{ id: 1, result: [{ id: 'a' }] }, []]]);
 });
@@ -388,8 +465,14 @@ test('the page says what there is, what it takes and where it is', () => {
   assert.equal(speed(0.25), '4.0 s a step');
   assert.equal(speed(12.4), '12 steps a second');
   const measured = { secondsPerStep: 0.5, device: { kind: 'cpu', name: 'CPU' } };
-  assert.equal(planSentence({ parameters: 191073, memory: 4e7 }, 2000, measured), '191 thousand weights, about 40 MB of memory. Measured on the CPU: 2.0 steps a second, so 2,000 steps take about 16 min 40 s.');
-  assert.equal(runSentence({ state: 'running', step: 5, steps: 10, rate: 2, left: 2500 }), 'Step 5 of 10 · 2.0 steps a second · 2.5 s left');
+  assert.equal(
+    planSentence({ parameters: 191073, memory: 4e7 }, 2000, measured),
+    '191 thousand weights, about 40 MB of memory. Measured on the CPU: 2.0 steps a second, so 2,000 steps take about 16 min 40 s.',
+  );
+  assert.equal(
+    runSentence({ state: 'running', step: 5, steps: 10, rate: 2, left: 2500 }),
+    'Step 5 of 10 · 2.0 steps a second · 2.5 s left',
+  );
   assert.equal(runSentence({ state: 'paused', step: 5, steps: 10 }), 'Paused at step 5 of 10.');
   assert.equal(runSentence({ state: 'ended', step: 5, steps: 10 }), 'Stopped after step 5 of 10.');
   assert.equal(runSentence({ state: 'ended', step: 10, steps: 10 }), 'Done: 10 steps.');
@@ -401,18 +484,31 @@ test('the page says what there is, what it takes and where it is', () => {
 test('the page says what points and bits are, how noisy, how near and how likely', () => {
   assert.equal(dataSentence(POINTS), '1,000 points of the plane.');
   assert.equal(dataSentence(BITS), '1,000 sequences of 20 bits.');
-  assert.match(keptSentence({ name: 'roll', step: 5, steps: 10, when: 0, data: POINTS }, 1000), /^roll: step 5 of 10, 1,000 points of the plane, saved/);
+  assert.match(
+    keptSentence({ name: 'roll', step: 5, steps: 10, when: 0, data: POINTS }, 1000),
+    /^roll: step 5 of 10, 1,000 points of the plane, saved/,
+  );
   assert.equal(noiseSentence({ kind: 'points', alpha: 1, sigma: 1 }, 20), 't = 20, 50 % noise');
   assert.equal(noiseSentence({ kind: 'pictures', alpha: Math.sqrt(0.75), sigma: 0.5 }, 20), 't = 20, 25 % noise');
   assert.equal(noiseSentence({ kind: 'bits', alpha: 0.5, sigma: 0.8 }, 999), 't = 999, 25 % of the bits flipped');
   assert.equal(noiseSentence({ kind: 'bits', alpha: 1, sigma: 0 }, null), 'none');
-  assert.equal(sampledSentence({ kind: 'points', step: 1200, batch: 400, near: 0.0312 }), '400 points after 1,200 steps, half of them within 0.031 of a point of the data');
+  assert.equal(
+    sampledSentence({ kind: 'points', step: 1200, batch: 400, near: 0.0312 }),
+    '400 points after 1,200 steps, half of them within 0.031 of a point of the data',
+  );
   assert.equal(sampledSentence({ kind: 'bits', step: 0, batch: 12, near: 3 }), '12 sequences after 0 steps, 3 of them among the data');
   const roll = boundSentence({ step: 4000, bits: 2.612, error: 0.084 }, 'swiss-roll');
   assert.match(roll, /after 4,000 steps: K = 2\.61 ± 0\.08 bits\. The 2015 paper has 2\.35, .* It can be 3\.295 at most/);
-  assert.match(boundSentence({ step: 1, bits: -2.351, error: 0.009 }, 'heartbeat'), /K = −2\.35 ± 0\.01 bits\. The 2015 paper has −2\.414\. It can be −2\.322 at most/);
+  assert.match(
+    boundSentence({ step: 1, bits: -2.351, error: 0.009 }, 'heartbeat'),
+    /K = −2\.35 ± 0\.01 bits\. The 2015 paper has −2\.414\. It can be −2\.322 at most/,
+  );
   assert.match(boundSentence({ step: 1, bits: 1, error: 0.1 }, 'ring'), /bits\.$/);
-  for (const { objectives } of Object.values(TOYS)) assert.ok(objectives.every((name) => OBJECTIVES[name]), `${objectives}`);
+  for (const { objectives } of Object.values(TOYS))
+    assert.ok(
+      objectives.every((name) => OBJECTIVES[name]),
+      `${objectives}`,
+    );
 });
 
 test('data of a known distribution are as many as it says, and tell where they are from', () => {
@@ -426,7 +522,10 @@ test('data of a known distribution are as many as it says, and tell where they a
     assert.equal(objectives.includes('binomial'), toy === 'heartbeat');
     if (toy === 'heartbeat') assert.deepEqual(objectives, ['binomial']);
   }
-  assert.deepEqual(asked, Object.keys(TOYS).map((toy) => [toy, 16384]));
+  assert.deepEqual(
+    asked,
+    Object.keys(TOYS).map((toy) => [toy, 16384]),
+  );
 });
 
 test('samples become a table', () => {

@@ -76,7 +76,12 @@ test('a lost device brings the run back from its kept state, once', async () => 
   });
   const seen = [];
   for await (const { type, step, error } of await Training.open({ op: 'begin' })) seen.push([type, step ?? error?.type]);
-  assert.deepEqual(seen, [['start', 0], ['recovering', 'device-lost'], ['start', 5], ['failed', 'device-lost']]);
+  assert.deepEqual(seen, [
+    ['start', 0],
+    ['recovering', 'device-lost'],
+    ['start', 5],
+    ['failed', 'device-lost'],
+  ]);
   assert.equal(workers.length, 2);
   assert.ok(workers.every(({ gone }) => gone));
 });
@@ -96,7 +101,11 @@ test('out of memory, the run comes back with half the pictures at a time, until 
   });
   const seen = [];
   for await (const { type, accumulate, error } of await Training.open({ op: 'begin' })) seen.push([type, accumulate ?? error?.type]);
-  const once = (parts) => [['recovering', 'out-of-memory'], ['split', parts], ['start', undefined]];
+  const once = (parts) => [
+    ['recovering', 'out-of-memory'],
+    ['split', parts],
+    ['start', undefined],
+  ];
   const begun = [['start', undefined]];
   assert.deepEqual(seen, [...begun, ...once(2), ...once(4), ['recovering', 'out-of-memory'], ['failed', 'out-of-memory']]);
   assert.deepEqual(continued, [true, true, true]);

@@ -63,7 +63,9 @@ async function answer(home, base, only, request, response) {
   const type = TYPES[extname(file).toLowerCase()] ?? 'application/octet-stream';
   response.writeHead(200, { ...headers, 'content-type': type, 'content-length': facts.size });
   if (request.method === 'HEAD') return response.end();
-  createReadStream(file).on('error', () => response.destroy()).pipe(response);
+  createReadStream(file)
+    .on('error', () => response.destroy())
+    .pipe(response);
 }
 
 /** The URL's path, decoded; undefined when it is malformed. `..` is left in, to be refused as a hidden name. */

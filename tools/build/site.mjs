@@ -31,7 +31,9 @@ export function checkSize(module) {
   const budget = BUDGETS.find(({ folder }) => basename(dirname(module.path)) === folder);
   const over = budget && module[budget.coding] - budget.bytes;
   if (over > 0) {
-    throw new SetupError(`${module.path} is ${module[budget.coding]} bytes with ${budget.coding}, ${over} more than the budget of ${budget.bytes}. Find out what came in, and leave it out.`);
+    throw new SetupError(
+      `${module.path} is ${module[budget.coding]} bytes with ${budget.coding}, ${over} more than the budget of ${budget.bytes}. Find out what came in, and leave it out.`,
+    );
   }
 }
 

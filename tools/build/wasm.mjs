@@ -22,15 +22,31 @@ const SMALL = ['--', '-C', 'llvm-args=-inline-threshold=3 -unroll-runtime=false 
 /** Brings www/pkg up to date. Arguments go to cargo. */
 export async function buildWasm(cargoArguments = []) {
   step('building the wasm module');
-  await build({ environment: await wasmEnvironment(), profile: 'web', cargoArguments: [...cargoArguments, ...SMALL], folder: 'pkg', name: 'noiseball' });
+  await build({
+    environment: await wasmEnvironment(),
+    profile: 'web',
+    cargoArguments: [...cargoArguments, ...SMALL],
+    folder: 'pkg',
+    name: 'noiseball',
+  });
 }
 
 /** Brings www/pkg-train up to date. */
 export async function buildTraining(cargoArguments = []) {
   const environment = await trainingEnvironment();
   const first = !existsSync(join(environment.CARGO_TARGET_DIR, TARGET, 'release', 'noiseball.wasm'));
-  step(first ? 'building the training module: burn takes ten to twenty minutes the first time, seconds after that' : 'building the training module');
-  await build({ environment, profile: 'release', cargoArguments: ['--features', 'burn', ...cargoArguments], folder: 'pkg-train', name: 'noiseball_train' });
+  step(
+    first
+      ? 'building the training module: burn takes ten to twenty minutes the first time, seconds after that'
+      : 'building the training module',
+  );
+  await build({
+    environment,
+    profile: 'release',
+    cargoArguments: ['--features', 'burn', ...cargoArguments],
+    folder: 'pkg-train',
+    name: 'noiseball_train',
+  });
 }
 
 /**
@@ -55,7 +71,11 @@ async function build({ environment, profile, cargoArguments, folder, name }) {
     return;
   }
   // Names and producers are for debuggers: a quarter of the module's bytes.
-  await succeed(bindgen, ['--target', 'web', '--remove-name-section', '--remove-producers-section', '--out-name', name, '--out-dir', out, module], environment);
+  await succeed(
+    bindgen,
+    ['--target', 'web', '--remove-name-section', '--remove-producers-section', '--out-name', name, '--out-dir', out, module],
+    environment,
+  );
   writeFileSync(stamp, identity);
 }
 

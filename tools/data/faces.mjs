@@ -13,7 +13,11 @@ import { OPTIONS } from '../models/pixel-faces-16/options.mjs';
 // The packages are locked and installed where the shipped model's data are drawn.
 const require = createRequire(new URL('../models/pixel-faces-16/package.json', import.meta.url));
 const load = (name) => import(pathToFileURL(require.resolve(name)));
-const [{ createAvatar }, pixelArt, { Resvg }] = await Promise.all([load('@dicebear/core'), load('@dicebear/pixel-art'), load('@resvg/resvg-js')]);
+const [{ createAvatar }, pixelArt, { Resvg }] = await Promise.all([
+  load('@dicebear/core'),
+  load('@dicebear/pixel-art'),
+  load('@resvg/resvg-js'),
+]);
 
 const { size: SIZE, backgroundColor: BACKGROUNDS } = OPTIONS;
 // From back to front, as DiceBear stacks them.
@@ -31,7 +35,9 @@ function body(parts) {
   for (const role of ROLES) options[`${role}Color`] = [colourOf(role)];
   for (const part of STACK) options[part] = parts[part] ? [parts[part]] : [];
   for (const part of OPTIONAL) options[`${part}Probability`] = 100;
-  return createAvatar(pixelArt, { ...options, size: SIZE }).toString().match(/<\/metadata>(.*)<\/svg>/s)[1];
+  return createAvatar(pixelArt, { ...options, size: SIZE })
+    .toString()
+    .match(/<\/metadata>(.*)<\/svg>/s)[1];
 }
 
 /** The paints of a body, back to front: [colour, opacity, pixels]. Null is the layer's own colour; pixels are the bits of a hexadecimal number, row by row. */
@@ -42,14 +48,21 @@ function paints(role, text) {
     const name = element.match(/^<\/?(\w+)/)[1];
     const attribute = (key) => element.match(new RegExp(` ${key}="([^"]*)"`))?.[1];
     if (name === 'g') group = element.startsWith('</') ? null : attribute('fill');
-    else if (name === 'path') found.push([attribute('fill') ?? group, Number(attribute('fill-opacity') ?? 1), mask(attribute('d'), attribute('fill-rule'))]);
+    else if (name === 'path')
+      found.push([attribute('fill') ?? group, Number(attribute('fill-opacity') ?? 1), mask(attribute('d'), attribute('fill-rule'))]);
     else throw new Error(`an element that is not known here: ${element}`);
   }
-  return found.map(([fill, opacity, pixels]) => [fill === `#${colourOf(role)}` ? null : fill.replace(/^#(.)(.)(.)$/, '$1$1$2$2$3$3'), opacity, pixels]);
+  return found.map(([fill, opacity, pixels]) => [
+    fill === `#${colourOf(role)}` ? null : fill.replace(/^#(.)(.)(.)$/, '$1$1$2$2$3$3'),
+    opacity,
+    pixels,
+  ]);
 }
 
 function mask(path, rule = 'nonzero') {
-  const pixels = pixelsOf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${SIZE} ${SIZE}" width="${SIZE}" height="${SIZE}" shape-rendering="crispEdges"><path fill-rule="${rule}" d="${path}"/></svg>`);
+  const pixels = pixelsOf(
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${SIZE} ${SIZE}" width="${SIZE}" height="${SIZE}" shape-rendering="crispEdges"><path fill-rule="${rule}" d="${path}"/></svg>`,
+  );
   let bits = '';
   for (let i = 3; i < pixels.length; i += 4) {
     if (pixels[i] % 255 !== 0) throw new Error(`${path} covers a part of a pixel`);
@@ -102,7 +115,9 @@ for (let seed = 0; unseen.size > 0; seed++) {
 }
 const rgba = deflateSync(Buffer.concat(pictures), { level: 9 }).toString('base64');
 write('../../tests/fixtures/faces.json', `{"rgba": "${rgba}",\n"faces": [\n${faces.map((face) => JSON.stringify(face)).join(',\n')}\n]}\n`);
-console.log(`${layers.length} layers, ${layers.reduce((sum, { variants }) => sum + Object.keys(variants).length, 0)} variants; ${faces.length} faces to compare with`);
+console.log(
+  `${layers.length} layers, ${layers.reduce((sum, { variants }) => sum + Object.keys(variants).length, 0)} variants; ${faces.length} faces to compare with`,
+);
 
 function write(path, text) {
   writeFileSync(new URL(path, import.meta.url), text);

@@ -8,7 +8,9 @@ import { root, run, step } from './shell.mjs';
 export function npmPackages(folder = '.') {
   const cwd = join(root, folder);
   const stamp = join(cwd, 'node_modules', '.noiseball-lock');
-  const lock = createHash('sha256').update(readFileSync(join(cwd, 'package-lock.json'))).digest('hex');
+  const lock = createHash('sha256')
+    .update(readFileSync(join(cwd, 'package-lock.json')))
+    .digest('hex');
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return;
   step(`installing npm packages${folder === '.' ? '' : ` of ${folder}`}`);
   const arguments_ = ['ci', '--no-audit', '--no-fund'];

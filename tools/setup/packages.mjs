@@ -15,10 +15,14 @@ export function aptInstall(packages, purpose) {
   if (missing.length === 0) return;
   const names = missing.join(' ');
   if (!which('apt-get')) {
-    throw new SetupError(`Not found: what Debian calls ${names}, needed to ${purpose}.\nInstall it with your system's package manager and run this again.`);
+    throw new SetupError(
+      `Not found: what Debian calls ${names}, needed to ${purpose}.\nInstall it with your system's package manager and run this again.`,
+    );
   }
   if (process.getuid?.() !== 0) {
-    throw new SetupError(`Missing packages, needed to ${purpose}. Install them and run this again:\n  sudo apt-get install --no-install-recommends ${names}`);
+    throw new SetupError(
+      `Missing packages, needed to ${purpose}. Install them and run this again:\n  sudo apt-get install --no-install-recommends ${names}`,
+    );
   }
   step(`installing ${names}, to ${purpose}`);
   const environment = { DEBIAN_FRONTEND: 'noninteractive' };

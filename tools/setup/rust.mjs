@@ -33,7 +33,9 @@ export async function wasmEnvironment() {
 /** Fails with advice when there is no cargo at all. */
 export function requireCargo() {
   if (!which('cargo') || !which('rustc')) {
-    throw new SetupError(`No Rust toolchain: \`cargo\` and \`rustc\` are not on PATH.\nInstall Rust ${minimumRust()} or newer (https://rustup.rs, or your system's packages) and run this again.`);
+    throw new SetupError(
+      `No Rust toolchain: \`cargo\` and \`rustc\` are not on PATH.\nInstall Rust ${minimumRust()} or newer (https://rustup.rs, or your system's packages) and run this again.`,
+    );
   }
 }
 
@@ -91,7 +93,9 @@ function bytesIn(folder) {
 
 function debianToolchain() {
   if (!aptOffers(DEBIAN.packages[0])) {
-    throw new SetupError(`Rust's standard library for ${TARGET} is missing.\nRun \`rustup target add ${TARGET}\` (or install your distribution's package for it) and run this again.`);
+    throw new SetupError(
+      `Rust's standard library for ${TARGET} is missing.\nRun \`rustup target add ${TARGET}\` (or install your distribution's package for it) and run this again.`,
+    );
   }
   aptInstall(DEBIAN.packages, 'build for wasm');
   const rustc = join(DEBIAN.bin, 'rustc');

@@ -36,7 +36,8 @@ async function lint(options) {
   requireCargo();
   const formatted = await watch('cargo', ['fmt', '--check']);
   const driver = which('clippy-driver');
-  if (!driver || !ask(driver, ['--version']).ok) throw new SetupError('clippy is missing: `rustup component add clippy rustfmt`, or your distribution\'s package.');
+  if (!driver || !ask(driver, ['--version']).ok)
+    throw new SetupError("clippy is missing: `rustup component add clippy rustfmt`, or your distribution's package.");
   // What `cargo clippy` does, but building rather than checking: so it shares burn with the tests' build.
   const environment = { RUSTC_WORKSPACE_WRAPPER: driver, CLIPPY_ARGS: '-Dwarnings__CLIPPY_HACKERY__' };
   const clean = await watch('cargo', ['build', '--locked', '--release', '--all-targets', ...features(options)], { environment });
@@ -65,13 +66,26 @@ async function web({ withoutBurn }) {
     total.failed += failed;
   };
   const toolchain = environment(await wasmEnvironment());
-  for (const [browser, driver] of [['chrome', ['--chromedriver', drivers.chrome]], ['firefox', ['--geckodriver', drivers.firefox]]]) {
+  for (const [browser, driver] of [
+    ['chrome', ['--chromedriver', drivers.chrome]],
+    ['firefox', ['--geckodriver', drivers.firefox]],
+  ]) {
     const choose = [`--${browser}`, ...(driver[1] ? driver : [])];
-    add(`web in ${browser}`, await watch(pack, ['test', '--headless', ...choose, '--release', '--', '--locked', '--test', 'web'], { environment: toolchain }));
+    add(
+      `web in ${browser}`,
+      await watch(pack, ['test', '--headless', ...choose, '--release', '--', '--locked', '--test', 'web'], { environment: toolchain }),
+    );
   }
   if (withoutBurn) return total;
-  const training = { ...environment(await trainingEnvironment()), WASM_BINDGEN_TEST_ONLY_WEB: '1', CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER: 'wasm-bindgen-test-runner' };
-  for (const [browser, driver] of [['chrome', { CHROMEDRIVER: drivers.chrome }], ['firefox', { GECKODRIVER: drivers.firefox }]]) {
+  const training = {
+    ...environment(await trainingEnvironment()),
+    WASM_BINDGEN_TEST_ONLY_WEB: '1',
+    CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER: 'wasm-bindgen-test-runner',
+  };
+  for (const [browser, driver] of [
+    ['chrome', { CHROMEDRIVER: drivers.chrome }],
+    ['firefox', { GECKODRIVER: drivers.firefox }],
+  ]) {
     const test = ['test', '--locked', '--release', '--target', 'wasm32-unknown-unknown', '--features', 'burn', '--test', 'web_train'];
     add(`web_train in ${browser}`, await watch('cargo', test, { environment: { ...training, ...driver } }));
   }

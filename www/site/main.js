@@ -83,7 +83,8 @@ async function load(next, signal) {
     loaded = await Noiseball.load(next, {
       signal,
       device: state.device,
-      onProgress: (state) => progress(state.stage === 'download' && state.total ? state.loaded / state.total : null, loading(state, next.name)),
+      onProgress: (state) =>
+        progress(state.stage === 'download' && state.total ? state.loaded / state.total : null, loading(state, next.name)),
     });
   } catch (error) {
     progress(0, error.type === 'aborted' ? 'Loading was stopped.' : 'Loading failed.');

@@ -6,7 +6,10 @@ import { byId } from './page.js';
 /** `open(source)` gets a promise of what `Noiseball.load` takes; `address` is set where it can be linked to. */
 export function listenForSources(open) {
   listenForDrops(open);
-  for (const [button, input] of [['open-folder', 'folder-input'], ['open-files', 'files-input']]) {
+  for (const [button, input] of [
+    ['open-folder', 'folder-input'],
+    ['open-files', 'files-input'],
+  ]) {
     byId(button).addEventListener('click', () => byId(input).click());
     byId(input).addEventListener('change', () => {
       const files = [...byId(input).files];

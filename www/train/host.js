@@ -64,7 +64,9 @@ export class TrainingHost {
     const described = describeError(error);
     const engine = described.fatal ? await this.#start().catch(() => null) : null;
     const bytes = engine?.refused_bytes() ?? 0;
-    return bytes > 0 ? { type: 'out-of-memory', message: `memory ran out: another ${Math.ceil(bytes / 1e6)} MB could not be had`, fatal: true } : described;
+    return bytes > 0
+      ? { type: 'out-of-memory', message: `memory ran out: another ${Math.ceil(bytes / 1e6)} MB could not be had`, fatal: true }
+      : described;
   }
 
   #operations = {
@@ -94,13 +96,22 @@ export class TrainingHost {
 
   async #prepare({ id, source, options }, { signal, progress }) {
     const engine = await this.#start();
-    const found = source.kind === 'toy' ? readToy(engine, source.name) : await readPictures(source, options ?? {}, { engine, signal, report: (state) => progress({ stage: 'read', ...state }) });
+    const found =
+      source.kind === 'toy'
+        ? readToy(engine, source.name)
+        : await readPictures(source, options ?? {}, { engine, signal, report: (state) => progress({ stage: 'read', ...state }) });
     if (signal.aborted) {
       found.data.free();
       throw abortError(signal);
     }
     this.#data.set(id, found);
-    return { data: id, info: found.data.info(), skipped: found.skipped.slice(0, 200), skippedCount: found.skipped.length, about: found.about };
+    return {
+      data: id,
+      info: found.data.info(),
+      skipped: found.skipped.slice(0, 200),
+      skippedCount: found.skipped.length,
+      about: found.about,
+    };
   }
 
   #forget(id) {
@@ -211,7 +222,10 @@ export class TrainingHost {
     try {
       const data = engine.Data.load(await folder.data());
       let problem = null;
-      for await (const { facts, parts: [state, ...frames] } of folder.states()) {
+      for await (const {
+        facts,
+        parts: [state, ...frames],
+      } of folder.states()) {
         const parts = split(data, facts.heldOut);
         try {
           const [chosen] = await devicesFor(device ?? facts.device.kind, this.#scope);
@@ -220,7 +234,18 @@ export class TrainingHost {
           const film = facts.film.map((frame, i) => frameOf(frame, frames[i]));
           const { name, data: described, heldOut, losses, recent, bound } = facts;
           data.free();
-          return this.#follow({ engine, training, parts, folder, facts: { name, data: described, heldOut, device: chosen }, state, kept: { losses, recent, film, bound } }, progress);
+          return this.#follow(
+            {
+              engine,
+              training,
+              parts,
+              folder,
+              facts: { name, data: described, heldOut, device: chosen },
+              state,
+              kept: { losses, recent, film, bound },
+            },
+            progress,
+          );
         } catch (error) {
           parts.train.free();
           parts.heldOut?.free();
@@ -300,7 +325,10 @@ export function fit(engine, text, data, memory) {
     if (plan.memory <= memory) return { recipe: fitted, accumulate };
     if (recipe.batch % (accumulate * 2) !== 0) {
       const gigabytes = (bytes) => `${(bytes / 1e9).toFixed(1)} GB`;
-      throw new NoiseballError('out-of-memory', `training this takes some ${gigabytes(plan.memory)} of memory, but this device has ${gigabytes(memory)} for it. Choose a smaller network, smaller pictures or a smaller batch`);
+      throw new NoiseballError(
+        'out-of-memory',
+        `training this takes some ${gigabytes(plan.memory)} of memory, but this device has ${gigabytes(memory)} for it. Choose a smaller network, smaller pictures or a smaller batch`,
+      );
     }
     accumulate *= 2;
   }

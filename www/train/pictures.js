@@ -38,7 +38,9 @@ export async function readPictures(source, options, { engine, signal, report }) 
 async function readSheet(url, pictures, options) {
   const [facts, bitmap] = await Promise.all([
     get(`${url}.json`).then((response) => response.json()),
-    get(`${url}.png`).then((response) => response.blob()).then(decode),
+    get(`${url}.png`)
+      .then((response) => response.blob())
+      .then(decode),
   ]);
   const { tile, columns, count, names, labels } = facts;
   const context = canvas(bitmap.width, bitmap.height);
@@ -114,7 +116,8 @@ async function readFiles(files, pictures, { options, skipped, signal, report }) 
 
 async function readPicture(path, blob, pictures, options) {
   const size = sizeOf(new Uint8Array(await blob.slice(0, 65536).arrayBuffer()));
-  if (size && size[0] * size[1] > MOST_PIXELS) throw new Error(`its ${size[0]} × ${size[1]} pixels are more than ${MOST_PIXELS.toLocaleString('en')}`);
+  if (size && size[0] * size[1] > MOST_PIXELS)
+    throw new Error(`its ${size[0]} × ${size[1]} pixels are more than ${MOST_PIXELS.toLocaleString('en')}`);
   const name = options.classes === false ? '' : (path.split('/').at(-2) ?? '');
   for await (const frame of framesOf(blob)) {
     const [width, height] = [frame.displayWidth ?? frame.width, frame.displayHeight ?? frame.height];
@@ -127,7 +130,13 @@ async function readPicture(path, blob, pictures, options) {
       context.fillStyle = 'white';
       context.fillRect(0, 0, square, square);
     }
-    context.drawImage(frame, Math.round((square - width * scale) / 2), Math.round((square - height * scale) / 2), width * scale, height * scale);
+    context.drawImage(
+      frame,
+      Math.round((square - width * scale) / 2),
+      Math.round((square - height * scale) / 2),
+      width * scale,
+      height * scale,
+    );
     frame.close();
     const { data } = context.getImageData(0, 0, square, square);
     pictures.add(name, square, square, new Uint8Array(data.buffer));

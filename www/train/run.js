@@ -136,7 +136,11 @@ export class Run {
   /** The averaged weights as a diffusers folder: [path, bytes] each. */
   files() {
     return this.do(() => {
-      if (isList(this.#facts.data)) throw new NoiseballError('unsupported-architecture', 'a network for points or bits is no model of diffusers, so it cannot be sampled like one. Export it instead');
+      if (isList(this.#facts.data))
+        throw new NoiseballError(
+          'unsupported-architecture',
+          'a network for points or bits is no model of diffusers, so it cannot be sampled like one. Export it instead',
+        );
       return this.#training.files();
     });
   }
@@ -146,7 +150,12 @@ export class Run {
     return this.do(async () => {
       const { first, means } = this.#recent;
       const card = this.#training.card(origin(this.#facts.data), first, Float32Array.from(means));
-      const curve = { loss: this.#losses.series(), heldOut: this.#losses.heldOut, note: '[step, loss] each; a loss is the mean of the steps up to the next', ...(this.#bound && { bound: this.#bound }) };
+      const curve = {
+        loss: this.#losses.series(),
+        heldOut: this.#losses.heldOut,
+        note: '[step, loss] each; a loss is the mean of the steps up to the next',
+        ...(this.#bound && { bound: this.#bound }),
+      };
       const text = (string) => new TextEncoder().encode(`${string}\n`);
       const more = [
         ['README.md', text(card)],
@@ -154,7 +163,11 @@ export class Run {
         ['training/losses.json', text(JSON.stringify(curve))],
       ];
       const { data } = this.#facts;
-      if (isList(data)) more.push(['samples.csv', text(table(await this.#training.sample(EXPORTED_ITEMS[data.kind], FRAME_SEED, this.#patience(true)), data))]);
+      if (isList(data))
+        more.push([
+          'samples.csv',
+          text(table(await this.#training.sample(EXPORTED_ITEMS[data.kind], FRAME_SEED, this.#patience(true)), data)),
+        ]);
       return this.#engine.zip([...more, ...(await this.#training.files())]);
     });
   }
@@ -283,7 +296,13 @@ export class Run {
       const named = info.classes === null ? null : Array.from({ length: info.classes }, (_, i) => i).filter((i) => i !== info.nullLabel);
       const batch = 10;
       const labels = named && Array.from({ length: batch }, (_, i) => named[i % named.length]);
-      const run = model.sample({ sampler: 'ddim', steps: Math.min(FRAME_STEPS, info.trainTimesteps), seed: FRAME_SEED, batch, ...(labels && { labels }) });
+      const run = model.sample({
+        sampler: 'ddim',
+        steps: Math.min(FRAME_STEPS, info.trainTimesteps),
+        seed: FRAME_SEED,
+        batch,
+        ...(labels && { labels }),
+      });
       try {
         let last = null;
         for (let next; (next = await run.next()); ) {
@@ -325,7 +344,13 @@ export class Run {
       }
     }
     this.#saved.at = this.#clock();
-    this.#report({ type: 'saved', step, kept: this.#folder !== null && !this.#saved.failed, problem: this.#saved.failed, bytes: state.length });
+    this.#report({
+      type: 'saved',
+      step,
+      kept: this.#folder !== null && !this.#saved.failed,
+      problem: this.#saved.failed,
+      bytes: state.length,
+    });
   }
 
   /** After a loss that is not finite the run goes back to its last state, paused, so that the reader can change something. */
@@ -338,7 +363,12 @@ export class Run {
       return;
     }
     const before = this.#training;
-    this.#training = await this.#engine.Training.resume('the last saved state', this.#lastState, this.#parts.train, this.#facts.device.kind);
+    this.#training = await this.#engine.Training.resume(
+      'the last saved state',
+      this.#lastState,
+      this.#parts.train,
+      this.#facts.device.kind,
+    );
     before.free();
     this.#losses.cut(this.#training.facts().step);
     this.#film = this.#film.filter(({ step }) => step <= this.#training.facts().step);
@@ -354,18 +384,47 @@ export class Run {
     const { step, steps } = this.#training.facts();
     const [first, last] = [this.#rates[0], this.#rates.at(-1)];
     const rate = this.#rates.length > 1 && last[0] > first[0] ? (1000 * (last[1] - first[1])) / (last[0] - first[0]) : null;
-    return { state: this.#state, step, steps, rate, left: rate ? (1000 * (steps - step)) / rate : null, learningRate: this.#training.learning_rate() };
+    return {
+      state: this.#state,
+      step,
+      steps,
+      rate,
+      left: rate ? (1000 * (steps - step)) / rate : null,
+      learningRate: this.#training.learning_rate(),
+    };
   }
 
   #announce(type) {
-    this.#report({ type, ...(type === 'start' && this.#whole()), ...this.#progress(), saved: this.#saved.step, kept: this.#folder !== null, id: this.#folder?.id ?? null });
+    this.#report({
+      type,
+      ...(type === 'start' && this.#whole()),
+      ...this.#progress(),
+      saved: this.#saved.step,
+      kept: this.#folder !== null,
+      id: this.#folder?.id ?? null,
+    });
   }
 
   /** All that a page needs to show the run. */
   #whole() {
     const { kind } = this.#facts.data;
-    const some = isList({ kind }) && { sample: this.#parts.train.noised('', Uint32Array.from({ length: DATA_ITEMS }, (_, i) => i), undefined, 0, false).values };
-    return { facts: this.#facts, ...this.#training.facts(), losses: this.#losses.toJSON(), bound: this.#bound, film: structuredClone(this.#film), ...some };
+    const some = isList({ kind }) && {
+      sample: this.#parts.train.noised(
+        '',
+        Uint32Array.from({ length: DATA_ITEMS }, (_, i) => i),
+        undefined,
+        0,
+        false,
+      ).values,
+    };
+    return {
+      facts: this.#facts,
+      ...this.#training.facts(),
+      losses: this.#losses.toJSON(),
+      bound: this.#bound,
+      film: structuredClone(this.#film),
+      ...some,
+    };
   }
 }
 

@@ -29,7 +29,11 @@ export class RunStore {
       const root = await storage.getDirectory();
       return new RunStore(await root.getDirectoryHandle(FOLDER, { create: true }));
     } catch (cause) {
-      throw new NoiseballError('fetch', `this browser keeps no files for this page (${cause?.message ?? cause}). Private windows and plain http are among the reasons`, { cause });
+      throw new NoiseballError(
+        'fetch',
+        `this browser keeps no files for this page (${cause?.message ?? cause}). Private windows and plain http are among the reasons`,
+        { cause },
+      );
     }
   }
 

@@ -28,7 +28,10 @@ async function load() {
     throw new NoiseballError('fetch', `could not reach ${WASM}. Check the network and try again`, { cause });
   }
   if (!response.ok) {
-    throw new NoiseballError('fetch', `the training module is missing: ${WASM} answered with HTTP status ${response.status}. Build it, or wait until its build is done`);
+    throw new NoiseballError(
+      'fetch',
+      `the training module is missing: ${WASM} answered with HTTP status ${response.status}. Build it, or wait until its build is done`,
+    );
   }
   // Imported only now: browsers remember an import that failed, and the module may be built a little later.
   const { default: init, ...engine } = await import('../pkg-train/noiseball_train.js');

@@ -32,9 +32,22 @@ const CLASS_BITS = [
 ];
 
 const COLUMNS = [
-  'hair', 'glasses', 'hat', 'accessories', 'clothing', 'eyes', 'mouth',
-  'skinColor', 'hairColor', 'glassesColor', 'hatColor', 'accessoriesColor',
-  'clothingColor', 'eyesColor', 'mouthColor', 'backgroundColor',
+  'hair',
+  'glasses',
+  'hat',
+  'accessories',
+  'clothing',
+  'eyes',
+  'mouth',
+  'skinColor',
+  'hairColor',
+  'glassesColor',
+  'hatColor',
+  'accessoriesColor',
+  'clothingColor',
+  'eyesColor',
+  'mouthColor',
+  'backgroundColor',
 ];
 
 function draw(seed) {

@@ -12,7 +12,12 @@ const LINES = [
     name: ['least noise', 'less', 'more', 'most noise'][band],
     colour: '--ink',
     width: 1.25,
-    dash: [[1, 3], [3, 3], [6, 3], [10, 4]][band],
+    dash: [
+      [1, 3],
+      [3, 3],
+      [6, 3],
+      [10, 4],
+    ][band],
     alpha: 0.7,
     of: (losses) => losses.smoothed(losses.series(band)),
   })),
@@ -63,7 +68,10 @@ export class LossChart {
     const context = canvas.getContext('2d');
     context.scale(density, density);
     const lines = LINES.map((line) => ({ ...line, points: line.of(this.#losses) })).filter(({ points }) => points.length > 0);
-    const scale = axis(lines.flatMap(({ points }) => points.map(([, loss]) => loss)), this.#linear);
+    const scale = axis(
+      lines.flatMap(({ points }) => points.map(([, loss]) => loss)),
+      this.#linear,
+    );
     const last = this.#losses.points.at(-1);
     const end = Math.max(1, last ? last.step + 1 : 1);
     const x = (step) => MARGIN.left + (step / end) * (width - MARGIN.left - MARGIN.right);
@@ -72,10 +80,20 @@ export class LossChart {
     context.beginPath();
     context.rect(MARGIN.left, 0, width - MARGIN.left, height - MARGIN.bottom);
     context.clip();
-    for (const line of lines) drawLine(context, line, line.points.map(([step, loss]) => [x(step), y(loss)]));
+    for (const line of lines)
+      drawLine(
+        context,
+        line,
+        line.points.map(([step, loss]) => [x(step), y(loss)]),
+      );
     const series = this.#losses.series();
     const smooth = this.#losses.smoothed(series).at(-1);
-    canvas.setAttribute('aria-label', smooth ? `Loss: ${smooth[1].toPrecision(2)} after ${end} steps, from ${series[0][1].toPrecision(2)} at the start` : 'Loss: nothing yet');
+    canvas.setAttribute(
+      'aria-label',
+      smooth
+        ? `Loss: ${smooth[1].toPrecision(2)} after ${end} steps, from ${series[0][1].toPrecision(2)} at the start`
+        : 'Loss: nothing yet',
+    );
   }
 
   #axes(context, { width, height, ticks, end, x, y }) {
@@ -93,7 +111,11 @@ export class LossChart {
       context.fillText(String(value), MARGIN.left - 6, y(value));
     }
     context.textBaseline = 'alphabetic';
-    for (const [share, align] of [[0, 'left'], [0.5, 'center'], [1, 'right']]) {
+    for (const [share, align] of [
+      [0, 'left'],
+      [0.5, 'center'],
+      [1, 'right'],
+    ]) {
       context.textAlign = align;
       context.fillText(`${Math.round(share * end).toLocaleString('en')}${share === 1 ? ' steps' : ''}`, x(share * end), height - 6);
     }
@@ -107,7 +129,10 @@ export class LossChart {
         const sample = Object.assign(document.createElement('canvas'), { width: 28 * density, height: 10 * density });
         const context = sample.getContext('2d');
         context.scale(density, density);
-        drawLine(context, line, [[0, 5], [28, 5]]);
+        drawLine(context, line, [
+          [0, 5],
+          [28, 5],
+        ]);
         const item = document.createElement('span');
         item.append(sample, line.name);
         return item;

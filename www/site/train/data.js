@@ -27,7 +27,10 @@ export class DataPanel {
   /** `changed(data)` is called with every new data set; null when there is none any more. */
   constructor(changed) {
     this.#changed = changed;
-    for (const [button, input] of [['data-folder', 'data-folder-input'], ['data-files', 'data-files-input']]) {
+    for (const [button, input] of [
+      ['data-folder', 'data-folder-input'],
+      ['data-files', 'data-files-input'],
+    ]) {
       byId(button).addEventListener('click', () => byId(input).click());
       byId(input).addEventListener('change', () => {
         const files = [...byId(input).files];
@@ -104,7 +107,9 @@ export class DataPanel {
     byId('data-credit').textContent = about ? `${about.about}. ${about.source}. ${about.licence}.` : '';
     byId('data-skipped').hidden = skippedCount === 0;
     byId('data-skipped-title').textContent = `${skippedCount} ${skippedCount === 1 ? 'file was' : 'files were'} left out`;
-    byId('data-skipped-list').replaceChildren(...skipped.map(({ name, why }) => Object.assign(document.createElement('li'), { textContent: `${name}: ${why}` })));
+    byId('data-skipped-list').replaceChildren(
+      ...skipped.map(({ name, why }) => Object.assign(document.createElement('li'), { textContent: `${name}: ${why}` })),
+    );
     for (const name of BUNDLED) byId(`data-${name}`).setAttribute('aria-pressed', String(this.#source === name));
     const list = isList(info);
     byId('data-options').hidden = list;
@@ -157,11 +162,16 @@ export class DataPanel {
     if (kind === 'bits') return this.#plot.show({ kind, channels, values }, `${batch} sequences of bits, ${name}, noise: ${text}`);
     const { values: behind } = await this.#data.show({ indices });
     // Where noise is added and the data are not made smaller for it, the plot reaches further.
-    this.#plot.show({ kind, channels, values, behind, reach: Math.max(1, Math.hypot(alpha, sigma)) }, `${batch} points, ${name}, noise: ${text}`);
+    this.#plot.show(
+      { kind, channels, values, behind, reach: Math.max(1, Math.hypot(alpha, sigma)) },
+      `${batch} points, ${name}, noise: ${text}`,
+    );
   }
 }
 
 /** What checkpoints need is no help with pictures. */
 function noPictures(error) {
-  return error.type === 'checkpoint' ? { type: 'dataset', message: 'there are no files here. Give a folder of pictures, a ZIP or picture files' } : error;
+  return error.type === 'checkpoint'
+    ? { type: 'dataset', message: 'there are no files here. Give a folder of pictures, a ZIP or picture files' }
+    : error;
 }

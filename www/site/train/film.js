@@ -53,5 +53,6 @@ function drawPictures(canvas, { step, batch, width, height, pictures }) {
   canvas.setAttribute('aria-label', `${batch} pictures after ${step} steps`);
   const context = canvas.getContext('2d');
   const bytes = width * height * 4;
-  for (let i = 0; i < batch; i++) context.putImageData(new ImageData(pictures.slice(i * bytes, (i + 1) * bytes), width, height), 0, i * (height + 1));
+  for (let i = 0; i < batch; i++)
+    context.putImageData(new ImageData(pictures.slice(i * bytes, (i + 1) * bytes), width, height), 0, i * (height + 1));
 }

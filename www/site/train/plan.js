@@ -5,7 +5,11 @@ import { byId, fillSelect, setEnabled } from '../page.js';
 import { hideProblem, showProblem } from './notice.js';
 import { OBJECTIVES, planSentence } from './words.js';
 
-const PRESETS = [{ value: 'tiny', text: 'Tiny' }, { value: 'small', text: 'Small' }, { value: 'medium', text: 'Medium' }];
+const PRESETS = [
+  { value: 'tiny', text: 'Tiny' },
+  { value: 'small', text: 'Small' },
+  { value: 'medium', text: 'Medium' },
+];
 const UNITS = { pictures: 'Pictures', points: 'Points', bits: 'Sequences' };
 const EDITED = 400; // milliseconds after the last key
 
@@ -56,7 +60,11 @@ export class PlanPanel {
     if (first || name !== this.#name) byId('train-name').value = `my ${name}`.slice(0, 80);
     this.#name = name;
     const list = isList(data.info);
-    if (list) fillSelect(byId('train-preset'), TOYS[name].objectives.map((objective) => ({ value: `${name}-${objective}`, text: OBJECTIVES[objective] })));
+    if (list)
+      fillSelect(
+        byId('train-preset'),
+        TOYS[name].objectives.map((objective) => ({ value: `${name}-${objective}`, text: OBJECTIVES[objective] })),
+      );
     else fillSelect(byId('train-preset'), PRESETS, data.info.width <= 16 ? 'tiny' : 'small');
     byId('train-preset-label').textContent = list ? 'Objective' : 'Network';
     byId('train-batch-label').textContent = `${UNITS[data.info.kind]} a step`;

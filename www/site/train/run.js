@@ -91,7 +91,13 @@ export class RunPanel {
       byId('train-fork-why').hidden = !isList(data);
       byId('run-title').textContent = this.#name;
       byId('live-rate').value = optimiser.learning_rate;
-      this.#kept(event.kept ? (event.saved >= 0 ? `Kept in this browser at step ${event.saved}.` : 'Will be kept in this browser as it goes on.') : null);
+      this.#kept(
+        event.kept
+          ? event.saved >= 0
+            ? `Kept in this browser at step ${event.saved}.`
+            : 'Will be kept in this browser as it goes on.'
+          : null,
+      );
     },
     steps: ({ points }) => {
       for (const point of points) this.#losses.merge(point);
@@ -104,19 +110,34 @@ export class RunPanel {
       this.#chart.changed();
     },
     saved: ({ step, kept, problem, bytes: size }) => {
-      if (kept) return this.#kept(`Kept in this browser at step ${step.toLocaleString('en')} (${bytes(size)}). Closing the tab loses nothing before it.`);
+      if (kept)
+        return this.#kept(
+          `Kept in this browser at step ${step.toLocaleString('en')} (${bytes(size)}). Closing the tab loses nothing before it.`,
+        );
       if (problem) this.#notKept(problem);
     },
     'not-kept': ({ problem }) => this.#notKept(problem),
-    recovering: ({ error }) => tell(error.type === 'out-of-memory' ? 'Memory ran out.' : 'The device was lost.', `${error.message}. The run goes on by itself from its last state`),
-    split: ({ accumulate }) => tell('The batch is worked through in parts.', `A step’s pictures are taken in ${accumulate} parts, to fit this device’s memory. The result is the same`),
+    recovering: ({ error }) =>
+      tell(
+        error.type === 'out-of-memory' ? 'Memory ran out.' : 'The device was lost.',
+        `${error.message}. The run goes on by itself from its last state`,
+      ),
+    split: ({ accumulate }) =>
+      tell(
+        'The batch is worked through in parts.',
+        `A step’s pictures are taken in ${accumulate} parts, to fit this device’s memory. The result is the same`,
+      ),
     failed: ({ error, wentBack, losses, step, bound }) => {
       if (losses) {
         this.#bound(bound);
         this.#losses = new Losses(losses);
         this.#chart.show(this.#losses);
       }
-      showProblem(wentBack ? { ...error, message: `${error.message}. The run went back to step ${step} and waits: lower the learning rate and resume` } : error);
+      showProblem(
+        wentBack
+          ? { ...error, message: `${error.message}. The run went back to step ${step} and waits: lower the learning rate and resume` }
+          : error,
+      );
       if (error.fatal) this.#dead();
     },
   };
@@ -137,7 +158,10 @@ export class RunPanel {
     this.#kept(`Not kept: ${problem}. Training goes on; export it before you close this tab.`);
     if (this.#told.kept === problem) return;
     this.#told.kept = problem;
-    tell('This browser does not keep the run.', `${problem}. Training goes on, but closing this tab loses it: use “Export ZIP” to take it with you`);
+    tell(
+      'This browser does not keep the run.',
+      `${problem}. Training goes on, but closing this tab loses it: use “Export ZIP” to take it with you`,
+    );
   }
 
   #kept(text) {

@@ -18,7 +18,9 @@ export function openTrainView({ sampledSource, openModel }) {
   const run = new RunPanel({ onNew: showSetup, onChange: () => kept.refresh(), openModel });
   const plan = new PlanPanel({ sampledSource, start, planned: (process) => data.setProcess(process) });
   const data = new DataPanel((found, name) => plan.setData(found, name));
-  const kept = new KeptRuns({ goOn: (id) => run.open(() => import('../../training.js').then(({ continueRun }) => continueRun(id)), hideSetup) });
+  const kept = new KeptRuns({
+    goOn: (id) => run.open(() => import('../../training.js').then(({ continueRun }) => continueRun(id)), hideSetup),
+  });
 
   function start(options) {
     return run.open(() => import('../../training.js').then(({ train }) => train(options)), hideSetup);

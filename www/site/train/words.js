@@ -84,7 +84,9 @@ export function runSentence({ state, step, steps, rate, left }) {
 export function keptSentence({ name, step, steps, when, data }, now = Date.now()) {
   const ago = Math.max(0, now - when);
   const days = Math.floor(ago / 86_400_000);
-  const time = days >= 1 ? `${days} ${days === 1 ? 'day' : 'days'} ago` : ago < 60_000 ? 'just now' : `${duration(ago).replace(/ \d+ s$/, '')} ago`;
-  const where = step >= steps ? `all ${steps.toLocaleString('en')} steps done` : `step ${step.toLocaleString('en')} of ${steps.toLocaleString('en')}`;
+  const time =
+    days >= 1 ? `${days} ${days === 1 ? 'day' : 'days'} ago` : ago < 60_000 ? 'just now' : `${duration(ago).replace(/ \d+ s$/, '')} ago`;
+  const where =
+    step >= steps ? `all ${steps.toLocaleString('en')} steps done` : `step ${step.toLocaleString('en')} of ${steps.toLocaleString('en')}`;
   return `${name}: ${where}, ${size(data)}, saved ${time}`;
 }
