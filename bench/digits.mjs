@@ -22,9 +22,10 @@ await page.exposeFunction('say', (text) => console.log(text));
 const result = await page.evaluate(
   async ({ base, steps, count }) => {
     const { Noiseball } = await import(`${base}www/noiseball.js`);
-    const data = await Noiseball.prepare('digits');
+    const { prepare, train } = await import(`${base}www/training.js`);
+    const data = await prepare('digits');
     const began = performance.now();
-    const run = await Noiseball.train({ data, preset: 'tiny', steps, device: 'cpu', name: 'digits' });
+    const run = await train({ data, preset: 'tiny', steps, device: 'cpu', name: 'digits' });
     let heldOut = null;
     for await (const event of run) {
       if (event.type === 'held-out') {
@@ -42,14 +43,14 @@ const result = await page.evaluate(
       let last;
       for await (const step of model.sample({ sampler: 'ddim', steps: 50, seed: at, batch: labels.length, labels })) last = step;
       const [length, numbers] = [64, [...last.latents]];
-      labels.forEach((label, i) => samples.push({ label, x: numbers.slice(i * length, (i + 1) * length) }));
+      for (const [i, label] of labels.entries()) samples.push({ label, x: numbers.slice(i * length, (i + 1) * length) });
     }
     const real = [];
     const all = data.info.count;
     for (let at = 0; at < all; at += 100) {
       const indices = Array.from({ length: Math.min(100, all - at) }, (_, i) => at + i);
       const { pictures } = await data.show({ indices });
-      indices.forEach((_, i) => real.push(Array.from({ length: 64 }, (__, p) => pictures[(i * 64 + p) * 4] / 127.5 - 1)));
+      for (const i of indices.keys()) real.push(Array.from({ length: 64 }, (_, p) => pictures[(i * 64 + p) * 4] / 127.5 - 1));
     }
     await run.close();
     const facts = await (await fetch(`${base}www/data/digits.json`)).json();
@@ -64,7 +65,7 @@ await close();
 const { samples, real, labels, seconds } = result;
 const distance = (a, b) => Math.sqrt(a.reduce((sum, v, i) => sum + (Math.max(-1, Math.min(1, v)) - b[i]) ** 2, 0) / a.length);
 /** The three nearest of the real digits vote; `but` leaves one out. */
-function read(x, among = (i) => true) {
+function read(x, among = () => true) {
   const near = real
     .map((r, i) => [distance(x, r), i])
     .filter(([, i]) => among(i))
@@ -99,13 +100,12 @@ async function draw(path) {
   const height = rows * 20;
   const pixels = new Uint8Array(width * height).fill(255);
   for (let i = 0; i < columns * rows && i < samples.length; i++) {
-    const put = (x, top) =>
-      x.forEach(
-        (v, p) =>
-          (pixels[(top + Math.floor(p / 8)) * width + (i % columns) * 9 + (p % 8)] = Math.round(
-            127.5 * (Math.max(-1, Math.min(1, v)) + 1),
-          )),
-      );
+    const put = (x, top) => {
+      for (const [p, v] of x.entries()) {
+        const at = (top + Math.floor(p / 8)) * width + (i % columns) * 9 + (p % 8);
+        pixels[at] = Math.round(127.5 * (Math.max(-1, Math.min(1, v)) + 1));
+      }
+    };
     const top = Math.floor(i / columns) * 20;
     put(samples[i].x, top);
     put(real[readSamples[i].index], top + 9);

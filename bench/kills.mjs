@@ -25,10 +25,10 @@ async function tab() {
   await page.goto(`${url}www/data/digits.json`); // any page of the site: only its modules are wanted
   await page.evaluate(
     async ({ base, steps }) => {
-      globalThis.Noiseball = (await import(`${base}www/noiseball.js`)).Noiseball;
+      globalThis.training = await import(`${base}www/training.js`);
       globalThis.begin = async () => {
-        const data = await Noiseball.prepare('digits');
-        return Noiseball.train({ data, recipe: (await data.plan({ preset: 'tiny', steps })).recipe, device: 'cpu', name: 'killed' });
+        const data = await training.prepare('digits');
+        return training.train({ data, recipe: (await data.plan({ preset: 'tiny', steps })).recipe, device: 'cpu', name: 'killed' });
       };
       globalThis.finish = async (run) => {
         for await (const event of run) {
@@ -60,9 +60,9 @@ for (let kill = 0; kill < kills; kill++) {
   const reached = page
     .evaluate(
       async ({ first, moment, until }) => {
-        const kept = await Noiseball.runs();
+        const kept = await training.runs();
         if (!first && kept.length !== 1) throw new Error(`${kept.length} runs are kept`);
-        const run = first ? await begin() : await Noiseball.continueRun(kept[0].id);
+        const run = first ? await begin() : await training.continueRun(kept[0].id);
         for await (const { step, state } of run) if (moment === 'starting' || step >= until || state === 'ended') break;
         const paused = ['paused', 'saving'].includes(moment) && run.pause();
         if (moment === 'paused') await paused;
@@ -89,8 +89,8 @@ for (let kill = 0; kill < kills; kill++) {
 }
 const page = await tab();
 const [killed, whole] = await page.evaluate(async () => {
-  const [kept] = await Noiseball.runs();
-  const killed = await finish(await Noiseball.continueRun(kept.id));
+  const [kept] = await training.runs();
+  const killed = await finish(await training.continueRun(kept.id));
   return [killed, await finish(await begin())];
 });
 await context.close();

@@ -87,6 +87,8 @@ class Channel {
 
   /**
    * Asks the worker. Any of `signals` ends the wait at once; an answer that comes after that goes to `late`.
+   * @param {object} message
+   * @param {{signals?: (AbortSignal | undefined)[], onProgress?: (progress: any) => void, late?: (result: any) => void}} [context]
    * @returns {Promise<any>}
    */
   call(message, { signals = [], onProgress, late } = {}) {

@@ -22,7 +22,7 @@ const SCHEDULERS = ['scheduler/scheduler_config.json', 'scheduler_config.json'];
  * Reads a checkpoint. `engine` resolves to the wasm module, which may still be starting.
  *
  * @param {import('./source.js').Source} source
- * @param {{engine: Promise<object>, signal: AbortSignal, progress: Progress, again?: boolean}} context
+ * @param {{engine: Promise<any>, signal: AbortSignal, progress: Progress, again?: boolean}} context
  *        `again`: take what the cache has, without asking the server whether that is its newest
  * @returns {Promise<Checkpoint>}
  */
@@ -30,6 +30,11 @@ export function readCheckpoint(source, context) {
   return source.kind === 'url' ? fromAddress(source.url, context) : fromFiles(source.files, context);
 }
 
+/**
+ * @param {string} folder
+ * @param {{engine: Promise<any>, signal: AbortSignal, progress: Progress, again?: boolean}} context
+ * @returns {Promise<Checkpoint>}
+ */
 async function fromAddress(folder, { engine, signal, progress, again }) {
   const urls = [];
   const at = (path) => {
@@ -102,6 +107,7 @@ function shardNames(index) {
   return unique;
 }
 
+/** @returns {Promise<Checkpoint>} */
 async function fromFiles(given, { engine, signal, progress }) {
   const files = await unpacked(given);
   const { choose_files: chooseFiles, WeightsReader } = await engine;
@@ -159,6 +165,7 @@ async function readable(path, promise) {
   }
 }
 
+/** @returns {any} */
 function withoutAbsent(files) {
   return Object.fromEntries(Object.entries(files).filter(([, bytes]) => bytes));
 }

@@ -2,6 +2,8 @@
 
 import { NoiseballError } from './errors.js';
 
+/** @typedef {{kind: 'gpu' | 'cpu', name: string, reason: string | null}} Device */
+
 const WHY = {
   'insecure-context': 'the page is not on https or localhost, so the browser hides WebGPU from it. Serve it over https',
   'no-webgpu': 'this browser has no WebGPU. Use a current Chrome, Edge, Firefox or Safari, or the CPU device',
@@ -13,7 +15,7 @@ const WHY = {
  *
  * @param {'auto' | 'gpu' | 'cpu'} wanted
  * @param {{isSecureContext: boolean, navigator: Navigator}} scope the worker's global scope
- * @returns {Promise<{kind: 'gpu' | 'cpu', name: string, reason: string | null}[]>}
+ * @returns {Promise<Device[]>}
  */
 export async function devicesFor(wanted, scope) {
   if (wanted === 'cpu') return [cpu(null)];
@@ -24,6 +26,7 @@ export async function devicesFor(wanted, scope) {
   // A GPU played by the CPU is many times slower than the engine on the CPU itself.
   if (wanted === 'auto' && adapter?.info?.isFallbackAdapter) return [cpu('software-adapter')];
   if (adapter) {
+    /** @type {Device} */
     const gpu = { kind: 'gpu', name: adapterName(adapter.info), reason: null };
     return wanted === 'gpu' ? [gpu] : [gpu, cpu(null)];
   }
@@ -31,11 +34,15 @@ export async function devicesFor(wanted, scope) {
   return [cpu(reason)];
 }
 
-/** The CPU, with the reason why not the GPU (null where the CPU was asked for). */
+/**
+ * The CPU, with the reason why not the GPU (null where the CPU was asked for).
+ * @returns {Device}
+ */
 export function cpu(reason) {
   return { kind: 'cpu', name: 'CPU', reason };
 }
 
+/** @returns {Promise<{adapter?: any, reason?: string}>} */
 async function findAdapter(scope) {
   if (!scope.isSecureContext) return { reason: 'insecure-context' };
   if (!scope.navigator.gpu) return { reason: 'no-webgpu' };

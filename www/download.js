@@ -14,7 +14,7 @@ const ABSENT = new Set([403, 404, 410]);
  * @param {{signal?: AbortSignal, open: (length: number | undefined) => {push(chunk: Uint8Array): void, free?(): void},
  *          onProgress?: (loaded: number, total: number | null) => void, optional?: boolean, again?: boolean}} options
  *        `optional`: a file that does not exist gives null instead of an error; `again`: a stored one is taken unchecked
- * @returns {Promise<object | null>} the sink, full
+ * @returns {Promise<any>} the sink, full; or null
  */
 export async function download(url, options) {
   try {
@@ -29,7 +29,7 @@ export async function download(url, options) {
 /** Downloads a small file whole. */
 export async function downloadBytes(url, options) {
   const sink = await download(url, { ...options, open: () => new Bytes() });
-  return sink && sink.join();
+  return sink?.join() ?? null;
 }
 
 /** A connection that ended before its file did: worth a second try. */
@@ -58,6 +58,11 @@ class Bytes {
   }
 }
 
+/**
+ * @param {string} url
+ * @param {{signal?: AbortSignal, open: (length: number | undefined) => any, optional?: boolean, again?: boolean,
+ *          onProgress?: (loaded: number, total: number | null) => void}} options
+ */
 async function attempt(url, { signal, open, onProgress, optional, again }, mayUseCache) {
   if (signal?.aborted) throw abortError(signal);
   const stored = mayUseCache ? await lookUp(url) : null;

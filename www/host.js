@@ -64,7 +64,8 @@ export class Host {
     }
   }
 
-  async #build(id, source, [device, ...others], context) {
+  async #build(id, source, devices, context) {
+    const [device, ...others] = devices;
     const { progress, signal } = context;
     const engine = this.#start(progress);
     engine.catch(() => {}); // whoever awaits it reports it

@@ -1,4 +1,5 @@
-// Noiseball's JavaScript API: load a checkpoint, take pictures from it, train one. Types are in noiseball.d.ts.
+// The package's entry `noiseball`: load a checkpoint, take pictures from it. Types are in noiseball.d.ts. Training is an entry of
+// its own, training.js, so that whoever only samples has nothing of it in a bundle.
 
 import { openChannel } from './channel.js';
 import { purge } from './cache.js';
@@ -25,37 +26,16 @@ export class Noiseball {
     this.info = null;
   }
 
-  /** Loads a checkpoint from a folder's address, a hub id, or files. See noiseball.d.ts for the options. */
+  /**
+   * Loads a checkpoint from a folder's address, a hub id, or files. See noiseball.d.ts for the options.
+   * @param {import('./noiseball.js').Source} source
+   * @param {import('./noiseball.js').LoadOptions} [options]
+   */
   static async load(source, { signal, onProgress, device = 'auto' } = {}) {
     if (signal?.aborted) throw abortError(signal);
-    const model = new Noiseball(await resolveSource(source, globalThis.document?.baseURI ?? import.meta.url), device);
+    const model = new Noiseball(await resolveSource(source), device);
     await model.#load([signal], onProgress);
     return model;
-  }
-
-  /** Reads pictures to train on: files, or 'digits' or 'faces', which come with it. See noiseball.d.ts for the options. */
-  static async prepare(source, options) {
-    return (await import('./training.js')).prepare(source, options);
-  }
-
-  /** Starts to train a network on what `prepare` gave. */
-  static async train(options) {
-    return (await import('./training.js')).train(options);
-  }
-
-  /** The training runs kept in this browser, newest first. */
-  static async runs() {
-    return (await import('./training.js')).runs();
-  }
-
-  /** Goes on with a kept run exactly where it was saved. */
-  static async continueRun(id, options) {
-    return (await import('./training.js')).continueRun(id, options);
-  }
-
-  /** Deletes a kept run. */
-  static async removeRun(id) {
-    return (await import('./training.js')).removeRun(id);
   }
 
   /** Empties the cache of downloaded checkpoints. */
@@ -66,6 +46,7 @@ export class Noiseball {
   /**
    * Samples a batch: an async iterator of its steps, the last of which holds the pictures. Leaving the loop
    * stops the run.
+   * @param {import('./noiseball.js').SampleOptions} [options]
    */
   async *sample({ signal, pauseWhenHidden = false, ...options } = {}) {
     const signals = [this.#gone.signal, signal];

@@ -16,11 +16,11 @@ const HUB_ID = /^[\w-][\w.-]*\/[\w-][\w.-]*$/;
  * Understands a folder's address, an `org/name` hub id, File[], FileList, a drop's DataTransfer (or its items or
  * entries). Call it inside the drop event's handler: browsers empty a DataTransfer when the handler returns.
  *
- * @param {unknown} source
- * @param {string} base what relative addresses are relative to
+ * @param {any} source
+ * @param {string} [base] what relative addresses are relative to
  * @returns {Promise<Source>}
  */
-export async function resolveSource(source, base) {
+export async function resolveSource(source, base = globalThis.document?.baseURI ?? import.meta.url) {
   if (source?.kind === 'url' || source?.kind === 'files') return source; // resolved before
   if (typeof source === 'string' || source instanceof URL) return resolveAddress(String(source).trim(), base);
   const entries = entriesOf(source);
@@ -36,6 +36,7 @@ export async function resolveSource(source, base) {
   return { kind: 'files', files, name: commonFolder(files) };
 }
 
+/** @returns {Source} */
 function resolveAddress(text, base) {
   if (HUB_ID.test(text)) return { kind: 'url', url: `${HUB}${text}/resolve/main/`, name: text };
   let url;
@@ -48,7 +49,10 @@ function resolveAddress(text, base) {
   return hubPage(url) ?? { kind: 'url', url: folderOf(url).href, name: nameOf(folderOf(url)) };
 }
 
-/** A model's page on the hub, copied from the address bar, means the model's files. */
+/**
+ * A model's page on the hub, copied from the address bar, means the model's files.
+ * @returns {Source | null}
+ */
 function hubPage(url) {
   const match = /^\/([\w.-]+\/[\w.-]+)(?:\/tree\/([^/]+))?\/?$/.exec(url.pathname);
   if (url.origin + '/' !== HUB || !match) return null;

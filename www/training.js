@@ -1,35 +1,37 @@
-// Training's JavaScript API; `Noiseball.prepare`, `train`, `runs` and `continueRun` lead here. Types are in noiseball.d.ts.
+// The package's entry `noiseball/train`: data sets, training runs, and those kept in this browser. Types are in training.d.ts.
 
 import { openTrainingChannel } from './channel.js';
 import { NoiseballError } from './errors.js';
 import { resolveSource } from './source.js';
 import { TOYS } from './train/toys.js';
 
-const dataUrl = (name) => new URL(`./data/${name}`, import.meta.url).href;
+export { ERROR_TYPES, NoiseballError } from './errors.js';
 
-const PICTURES = { digits: 'sheet', faces: 'faces', kanji: 'sheet' }; // how each is read
+const PICTURES = ['digits', 'faces', 'kanji'];
 
 /** The data sets that come with the package: pictures, and data of known distributions. */
-export const BUNDLED = [...Object.keys(PICTURES), ...Object.keys(TOYS)];
+export const BUNDLED = [...PICTURES, ...Object.keys(TOYS)];
 
 /** What can be trained on. `prepare` makes one. */
 export class TrainingData {
   #channel;
   #id;
+  about; // what `prepare` was told, as `info`, `skipped` and `skippedCount` are
 
-  /** @private */
   constructor(channel, { data, info, skipped, skippedCount, about }) {
     this.#channel = channel;
     this.#id = data;
     Object.assign(this, { info, skipped, skippedCount, about });
   }
 
-  /** @private */
   get id() {
     return this.#id;
   }
 
-  /** A recipe, and what training by it takes. Rejects where it does not suit. */
+  /**
+   * A recipe, and what training by it takes. Rejects where it does not suit.
+   * @param {Parameters<import('./training.js').TrainingData['plan']>[0]} [options]
+   */
   plan({ preset, recipe, steps } = {}) {
     return this.#channel.call({ op: 'plan', data: this.#id, preset, steps, recipe: asText(recipe) });
   }
@@ -54,14 +56,19 @@ export class TrainingData {
   }
 }
 
+/** A bundled set is a name to the worker, which has its files beside it. */
 function bundled(source) {
-  if (!BUNDLED.includes(source)) return null;
-  return source in PICTURES ? { kind: PICTURES[source], url: dataUrl(source) } : { kind: 'toy', name: source };
+  if (PICTURES.includes(source)) return { kind: 'bundled', name: source };
+  return BUNDLED.includes(source) ? { kind: 'toy', name: source } : null;
 }
 
-/** Reads pictures, from files or one of the bundled sets. */
+/**
+ * Reads pictures, from files or one of the bundled sets.
+ * @param {import('./training.js').BundledData | import('./noiseball.js').Source} source
+ * @param {import('./training.js').PrepareOptions} [options]
+ */
 export async function prepare(source, { signal, onProgress, ...options } = {}) {
-  const resolved = bundled(source) ?? (await resolveSource(source, globalThis.document?.baseURI ?? import.meta.url));
+  const resolved = bundled(source) ?? (await resolveSource(source));
   if (resolved.kind === 'url') throw new NoiseballError('invalid-option', `\`source\` must be files, or one of ${BUNDLED.join(', ')}`);
   const channel = openTrainingChannel();
   const late = (result) => channel.post({ op: 'forget', data: result.data });
@@ -86,13 +93,14 @@ export class Training {
     this.progress = null;
   }
 
-  /** Starts the call behind a run; resolves with its first event. @private */
+  /** Starts the call behind a run; resolves with its first event. */
   static async open(message) {
     const run = new Training();
     await run.#follow(message);
     return run;
   }
 
+  /** @returns {Promise<void>} */
   #follow(message) {
     this.#channel = openTrainingChannel();
     this.#started = false;
@@ -195,10 +203,14 @@ export class Training {
   }
 }
 
+/**
+ * Starts to train a network on what `prepare` gave.
+ * @param {Partial<import('./training.js').TrainOptions>} [options]
+ */
 export async function train({ data, recipe, preset, steps, device = 'auto', name = 'my model', from, heldOut } = {}) {
-  if (!(data instanceof TrainingData)) throw new NoiseballError('invalid-option', '`data` must be what `Noiseball.prepare` gives');
+  if (!(data instanceof TrainingData)) throw new NoiseballError('invalid-option', '`data` must be what `prepare` gives');
   const text = asText(recipe) ?? (await data.plan({ preset: preset ?? usualPreset(data), steps })).recipe;
-  const source = from === undefined ? undefined : await resolveSource(from, globalThis.document?.baseURI ?? import.meta.url);
+  const source = from === undefined ? undefined : await resolveSource(from);
   return Training.open({ op: 'begin', data: data.id, recipe: text, device, name, from: source, heldOut });
 }
 
@@ -211,7 +223,11 @@ export function runs() {
   return openTrainingChannel().call({ op: 'runs' });
 }
 
-/** Goes on with a kept run. */
+/**
+ * Goes on with a kept run.
+ * @param {string} run
+ * @param {{device?: import('./noiseball.js').Device}} [options]
+ */
 export function continueRun(run, { device } = {}) {
   return Training.open({ op: 'continue', run, device });
 }

@@ -54,6 +54,6 @@ async function fetchEngine(progress) {
   return new Response(response.body.pipeThrough(counter), { headers: { 'content-type': 'application/wasm' } });
 }
 
-const host = new Host({ start, scope: self, post: (message, transfer = []) => self.postMessage(message, transfer) });
+const host = new Host({ start, scope: self, post: (message, transfer = []) => /** @type {any} */ (self).postMessage(message, transfer) });
 self.addEventListener('message', ({ data }) => host.handle(data));
 self.postMessage({ ready: true });

@@ -18,7 +18,7 @@ export function isZip(name) {
  *
  * @param {Blob} blob
  * @param {string} name for errors
- * @returns {Promise<{path: string, size: number, bytes(): Promise<Uint8Array>}[]>}
+ * @returns {Promise<{path: string, size: number, bytes(): Promise<Uint8Array<ArrayBuffer>>}[]>}
  */
 export async function readZip(blob, name) {
   const refuse = (problem) => new NoiseballError('fetch', `${name} is not a readable ZIP archive: ${problem}. Download or make it again`);

@@ -1,7 +1,7 @@
 // The two sides of a comparison in training: the same network from the same weights, the same pictures, batch, objective and
 // optimiser, on the same device. Each warms up in `verify`, which tells the mean loss of its first steps.
 
-import { Noiseball } from '../../www/noiseball.js';
+import { prepare as prepareData, train } from '../../www/training.js';
 import { readZip } from '../../www/zip.js';
 import { TfTrainer, TfUNet } from './tfjs.js';
 
@@ -18,12 +18,12 @@ let prepared = null;
 /** Data, recipe, and the weights that both begin with. */
 function prepare({ set, preset, batch }) {
   return (prepared ??= (async () => {
-    const data = await Noiseball.prepare(set);
+    const data = await prepareData(set);
     const recipe = JSON.parse((await data.plan({ preset })).recipe);
     Object.assign(recipe, { batch, accumulate: 1, flip: false });
     // The least rate, so that the losses of the first steps are of the same weights.
     const still = { ...recipe, optimiser: { ...recipe.optimiser, learning_rate: 1e-12, warmup: 0 }, steps: VERIFIED };
-    const run = await Noiseball.train({ data, recipe: still, device: 'cpu', heldOut: false });
+    const run = await train({ data, recipe: still, device: 'cpu', heldOut: false });
     let [sum, count] = [0, 0];
     for await (const event of run) {
       for (const point of event.type === 'steps' ? event.points : []) {

@@ -71,7 +71,7 @@ test('as many are drawn as are asked for, and they can be given up', async (t) =
       added.length = 0;
     }
   }
-  const source = { kind: 'faces', url: 'https://noiseball.example/faces' };
+  const source = { kind: 'bundled', name: 'faces' };
   const draw = (options, { signal = new AbortController().signal, report = () => {} } = {}) =>
     readPictures(source, options, { engine: { Pictures }, signal, report });
   const reports = [];

@@ -13,7 +13,7 @@ export function fakeTrainer({ steps, divergeAt = Infinity, channels, evaluations
       alive.trainings++;
     }
 
-    static async resume(file, state) {
+    static async resume(_file, state) {
       return new Training(new Float64Array(state.slice().buffer)[0]);
     }
 
@@ -37,17 +37,17 @@ export function fakeTrainer({ steps, divergeAt = Infinity, channels, evaluations
       };
     }
 
-    async held_out(data, goOn) {
+    async held_out(_data, goOn) {
       await this.long(goOn);
       return 1 / (1 + this.step_);
     }
 
-    async bound(data, goOn) {
+    async bound(_data, goOn) {
       await this.long(goOn);
       return channels === 2 ? { bits: this.step_ / 100, error: 0.1 } : undefined;
     }
 
-    async sample(count, seed, goOn) {
+    async sample(count, _seed, goOn) {
       await this.long(goOn);
       return new Float32Array(count * channels).fill(this.step_);
     }
@@ -103,7 +103,7 @@ export function fakeTrainer({ steps, divergeAt = Infinity, channels, evaluations
   }
   const part = () => {
     alive.parts++;
-    return { free: () => alive.parts--, noised: (recipe, indices) => ({ values: new Float32Array(indices.length * channels).fill(7) }) };
+    return { free: () => alive.parts--, noised: (_recipe, indices) => ({ values: new Float32Array(indices.length * channels).fill(7) }) };
   };
   return { engine: { Training, zip: (files) => files }, training: new Training(), part };
 }

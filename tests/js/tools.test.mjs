@@ -5,6 +5,7 @@ import { BUDGETS, checkSize, commandExports, isSite } from '../../tools/build/si
 import { older } from '../../tools/setup/rust.mjs';
 import { lockedVersion, SetupError } from '../../tools/setup/shell.mjs';
 import { counts } from '../../tools/test/counts.mjs';
+import { rustdocCall } from '../../tools/test/lint.mjs';
 
 /** A wasm module with an empty function exported as `name`. */
 function moduleExporting(name) {
@@ -54,6 +55,14 @@ test('closing lines are counted', () => {
   assert.deepEqual(counts.cargo(cargo), { passed: 5, failed: 4 });
   assert.deepEqual(counts.node('ℹ tests 5\nℹ pass 3\nℹ fail 1\nℹ cancelled 1\n'), { passed: 3, failed: 2 });
   assert.deepEqual(counts.playwright('  1 failed\n    [chromium] › a.spec.mjs\n  1 flaky\n  7 passed (3.1s)\n'), { passed: 7, failed: 2 });
+});
+
+test('the call that makes documentation is that of its tests, without what is for tests', () => {
+  const call = `CARGO=/bin/cargo /bin/rustdoc --edition=2024 --crate-name noiseball --test src/lib.rs --test-run-directory /a --no-run --cfg 'feature="cli"' --extern a=/b.rlib --test-args --list`;
+  assert.deepEqual(rustdocCall(`   Doc-tests noiseball\n     Running \`${call}\`\n0 tests\n`), [
+    ...['/bin/rustdoc', '--edition=2024', '--crate-name', 'noiseball', 'src/lib.rs', '--cfg', 'feature="cli"', '--extern', 'a=/b.rlib'],
+  ]);
+  assert.equal(rustdocCall('     Running `rustc --test src/lib.rs`\n'), null);
 });
 
 test('the npm package and the crate have one version', () => {

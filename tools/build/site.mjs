@@ -11,7 +11,7 @@ const DIST = join(root, 'dist');
 
 /** Bytes that a page may download: for sampling as much as for a photograph in a blog post, for training what burn takes. */
 export const BUDGETS = [
-  { folder: 'pkg', coding: 'gzip', bytes: 250_000 },
+  { folder: 'pkg', coding: 'gzip', bytes: 265_000 },
   { folder: 'pkg-train', coding: 'brotli', bytes: 3_500_000 },
 ];
 

@@ -34,5 +34,6 @@ export function aptInstall(packages, purpose) {
 }
 
 function installed(name) {
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: dpkg-query fills this in itself
   return ask('dpkg-query', ['-W', '-f', '${Status}', name]).stdout === 'install ok installed';
 }

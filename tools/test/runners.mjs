@@ -10,8 +10,9 @@ import { vulkan, webDrivers } from '../setup/browsers.mjs';
 import { wasmBindgen, wasmPack } from '../setup/cargo-tools.mjs';
 import { npmPackages } from '../setup/npm.mjs';
 import { requireCargo, wasmEnvironment } from '../setup/rust.mjs';
-import { ask, root, SetupError, watch, which } from '../setup/shell.mjs';
+import { root, watch } from '../setup/shell.mjs';
 import { counts } from './counts.mjs';
+import { lint as readCode } from './lint.mjs';
 
 export const runners = { js, rust, lint, web, e2e };
 
@@ -31,18 +32,9 @@ async function rust(options) {
   return verdict(run, counts.cargo);
 }
 
-/** rustfmt and clippy. */
-async function lint(options) {
-  requireCargo();
-  const formatted = await watch('cargo', ['fmt', '--check']);
-  const driver = which('clippy-driver');
-  if (!driver || !ask(driver, ['--version']).ok)
-    throw new SetupError("clippy is missing: `rustup component add clippy rustfmt`, or your distribution's package.");
-  // What `cargo clippy` does, but building rather than checking: so it shares burn with the tests' build.
-  const environment = { RUSTC_WORKSPACE_WRAPPER: driver, CLIPPY_ARGS: '-Dwarnings__CLIPPY_HACKERY__' };
-  const clean = await watch('cargo', ['build', '--locked', '--release', '--all-targets', ...features(options)], { environment });
-  const failed = [formatted, clean].filter(({ status }) => status !== 0).length;
-  return { passed: 2 - failed, failed };
+/** What reads the code: see lint.mjs. */
+function lint(options) {
+  return readCode({ ...options, features: features(options) });
 }
 
 /**

@@ -25,6 +25,7 @@ export class Grid {
    */
   show(pixels, { batch, width, height }, wide) {
     const { columns, rows } = layout(batch, wide);
+    /** @type {[number, number]} */
     const size = [columns * (width + GAP) - GAP, rows * (height + GAP) - GAP];
     const native = this.#native;
     if (native.width !== size[0] || native.height !== size[1]) [native.width, native.height] = size;

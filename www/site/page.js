@@ -1,5 +1,6 @@
 // Small helpers over the document.
 
+/** @type {(id: string) => any} the element, of whatever kind it is there */
 export const byId = (id) => document.getElementById(id);
 
 /** Fills a <select> with {value, text} choices and selects one, the first unless told. */

@@ -9,13 +9,20 @@ const MOST_PIXELS = 2 ** 26;
 const LARGEST_SIDE = 512; // shrunk by the browser to this before the data set's own shrinking
 const MOST_FRAMES = 500; // of an animation
 const FACES_AT_A_TIME = 200; // between two looks at messages
+
+/** The pictures that come with the package. Each address is written out: that is the form in which bundlers find files. */
+const BUNDLED = {
+  digits: { facts: new URL('../data/digits.json', import.meta.url), sheet: new URL('../data/digits.png', import.meta.url) },
+  faces: { facts: new URL('../data/faces.json', import.meta.url) },
+  kanji: { facts: new URL('../data/kanji.json', import.meta.url), sheet: new URL('../data/kanji.png', import.meta.url) },
+};
 const ARRAY = /\.(npy|idx|ubyte)$|-ubyte$/i;
 
 /**
- * @param {import('../source.js').Source | {kind: 'sheet' | 'faces', url: string}} source
+ * @param {{kind: 'bundled', name: 'digits' | 'faces' | 'kanji'} | {kind: 'files', files: {path: string, file: File}[]}} source
  * @param {{size?: number, grey?: boolean, whole?: boolean, classes?: boolean, count?: number}} options `whole` keeps what is outside the
  *        middle square, with white beside it; `classes: false` ignores the folders' names; `count` of faces are drawn
- * @param {{engine: object, signal: AbortSignal, report: (progress: {done: number, total: number}) => void}} context
+ * @param {{engine: any, signal: AbortSignal, report: (progress: {done: number, total: number}) => void}} context
  * @returns {Promise<{data: object, skipped: {name: string, why: string}[], about: object | null}>}
  */
 export async function readPictures(source, options, { engine, signal, report }) {
@@ -23,8 +30,7 @@ export async function readPictures(source, options, { engine, signal, report }) 
   const skipped = [];
   let about = null;
   try {
-    if (source.kind === 'sheet') about = await readSheet(source.url, pictures, options);
-    else if (source.kind === 'faces') about = await readFaces(source.url, pictures, { options, signal, report });
+    if (source.kind === 'bundled') about = await readBundled(BUNDLED[source.name], pictures, { options, signal, report });
     else await readFiles(source.files, pictures, { options, skipped, signal, report });
   } catch (error) {
     pictures.free();
@@ -34,11 +40,16 @@ export async function readPictures(source, options, { engine, signal, report }) 
   return { data: pictures.finish(Boolean(options.grey)), skipped, about };
 }
 
-/** One of the sets that the page ships: tiles of a PNG, with a JSON file beside it. */
-async function readSheet(url, pictures, options) {
+/** @param {{facts: URL, sheet?: URL}} files */
+function readBundled({ facts, sheet }, pictures, context) {
+  return sheet ? readSheet(facts, sheet, pictures, context.options) : readFaces(facts, pictures, context);
+}
+
+/** Tiles of a PNG, with a JSON file beside it. */
+async function readSheet(url, sheet, pictures, options) {
   const [facts, bitmap] = await Promise.all([
-    get(`${url}.json`).then((response) => response.json()),
-    get(`${url}.png`)
+    get(url).then((response) => response.json()),
+    get(sheet)
       .then((response) => response.blob())
       .then(decode),
   ]);
@@ -56,7 +67,7 @@ async function readSheet(url, pictures, options) {
 /** Faces drawn here and now from the parts in a JSON file. */
 async function readFaces(url, pictures, { options, signal, report }) {
   const total = countOfFaces(options.count);
-  const parts = await get(`${url}.json`).then((response) => response.json());
+  const parts = await get(url).then((response) => response.json());
   let done = 0;
   for (const { rgba, name } of drawFaces(parts, total)) {
     pictures.add(options.classes === false ? '' : name, parts.size, parts.size, rgba);
@@ -120,7 +131,7 @@ async function readPicture(path, blob, pictures, options) {
     throw new Error(`its ${size[0]} × ${size[1]} pixels are more than ${MOST_PIXELS.toLocaleString('en')}`);
   const name = options.classes === false ? '' : (path.split('/').at(-2) ?? '');
   for await (const frame of framesOf(blob)) {
-    const [width, height] = [frame.displayWidth ?? frame.width, frame.displayHeight ?? frame.height];
+    const [width, height] = frame instanceof ImageBitmap ? [frame.width, frame.height] : [frame.displayWidth, frame.displayHeight];
     const side = options.whole ? Math.max(width, height) : Math.min(width, height);
     const scale = Math.min(1, LARGEST_SIDE / side);
     const square = Math.max(1, Math.round(side * scale));
@@ -143,7 +154,10 @@ async function readPicture(path, blob, pictures, options) {
   }
 }
 
-/** The frames of an animation, where this browser takes them apart; otherwise the one picture. */
+/**
+ * The frames of an animation, where this browser takes them apart; otherwise the one picture.
+ * @returns {AsyncGenerator<ImageBitmap | VideoFrame>}
+ */
 async function* framesOf(blob) {
   const head = new TextDecoder('latin1').decode(await blob.slice(0, 64).arrayBuffer());
   const type = /^GIF8/.test(head) ? 'image/gif' : /^RIFF.{4}WEBP.*ANIM/s.test(head) ? 'image/webp' : null;

@@ -43,8 +43,9 @@ export class Run {
   #recent = { first: 0, means: [] }; // the mean losses of the last steps, for the card
 
   /**
-   * @param {{engine: object, training: object, parts: {train: object, heldOut: object | null}, folder: object | null,
-   *          facts: object, kept?: {losses?: object, film?: object[], bound?: object}, report: (event: object) => void, clock?: () => number}} given
+   * @param {{engine: any, training: any, parts: {train: any, heldOut: any}, folder: import('./store.js').RunFolder | null, facts: any,
+   *          state?: Uint8Array, kept?: {losses?: any, film?: any[], bound?: any, recent?: any}, report: (event: object) => void,
+   *          clock?: () => number}} given
    *        `facts` goes with every state: {name, device, options}; `kept` is what a state before had
    */
   constructor({ engine, training, parts, folder, facts, kept = {}, state, report, clock = () => performance.now() }) {
@@ -75,7 +76,7 @@ export class Run {
         await this.#serve();
         if (this.#gone) break;
         if (this.#state === 'running') await this.#work();
-        else await new Promise((resolve) => (this.#tasks.length > 0 ? resolve() : (this.#wake = resolve)));
+        else await /** @type {Promise<void>} */ (new Promise((resolve) => (this.#tasks.length > 0 ? resolve() : (this.#wake = resolve))));
       } catch (error) {
         if (describeError(error).fatal) throw error;
         await this.#failed(error);

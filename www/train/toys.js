@@ -48,6 +48,7 @@ export function isList({ kind }) {
 
 /** Samples as a table, one a row; bits as 0 and 1. */
 export function table(values, { kind, channels }) {
+  /** @type {[(i: number) => string, (value: number) => string | number]} */
   const [names, text] = kind === 'bits' ? [(i) => `bit ${i + 1}`, (value) => (value > 0 ? 1 : 0)] : [(i) => 'xy'[i] ?? `x${i + 1}`, String];
   const rows = Array.from({ length: values.length / channels }, (_, i) =>
     Array.from(values.subarray(i * channels, (i + 1) * channels), text),

@@ -44,7 +44,7 @@ const host = new TrainingHost({
   scope: self,
   openStore: () => RunStore.open(),
   locks: navigator.locks,
-  post: (message, transfer = []) => self.postMessage(message, transfer),
+  post: (message, transfer = []) => /** @type {any} */ (self).postMessage(message, transfer),
 });
 self.addEventListener('message', ({ data }) => host.handle(data));
 self.postMessage({ ready: true });

@@ -111,11 +111,13 @@ export class LossChart {
       context.fillText(String(value), MARGIN.left - 6, y(value));
     }
     context.textBaseline = 'alphabetic';
-    for (const [share, align] of [
+    /** @type {[number, CanvasTextAlign][]} */
+    const labels = [
       [0, 'left'],
       [0.5, 'center'],
       [1, 'right'],
-    ]) {
+    ];
+    for (const [share, align] of labels) {
       context.textAlign = align;
       context.fillText(`${Math.round(share * end).toLocaleString('en')}${share === 1 ? ' steps' : ''}`, x(share * end), height - 6);
     }

@@ -1,8 +1,7 @@
 // The data: pictures chosen or dropped, or a bundled set; what was made of them, and what noise does to them.
 
-import { Noiseball } from '../../noiseball.js';
 import { resolveSource } from '../../source.js';
-import { BUNDLED } from '../../training.js';
+import { BUNDLED, prepare } from '../../training.js';
 import { isList } from '../../train/toys.js';
 import { Grid } from '../grid.js';
 import { byId } from '../page.js';
@@ -77,7 +76,7 @@ export class DataPanel {
     byId('data-facts').textContent = 'Reading the data…';
     const value = (id) => byId(id).value;
     try {
-      const data = await Noiseball.prepare(this.#source, {
+      const data = await prepare(this.#source, {
         signal: controller.signal,
         size: Number(value('data-size')) || undefined,
         grey: value('data-colour') === 'grey',

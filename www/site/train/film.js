@@ -12,7 +12,9 @@ export class Film {
 
   constructor(strip) {
     this.#strip = strip;
-    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#plots.forEach((plot) => plot.draw()));
+    matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
+      for (const plot of this.#plots) plot.draw();
+    });
   }
 
   /** Begins anew. Of points and bits `sample` is some of the data. */
@@ -24,7 +26,7 @@ export class Film {
     for (const frame of frames) this.add(frame);
   }
 
-  /** @param {{step: number, batch: number} & ({width: number, height: number, pictures: Uint8ClampedArray} | {channels: number, values: Float32Array})} frame */
+  /** @param {import('../../training.js').TrainingFrame} frame */
   add(frame) {
     const canvas = document.createElement('canvas');
     canvas.setAttribute('role', 'img');
@@ -34,7 +36,7 @@ export class Film {
     column.append(canvas, caption);
     const atEnd = this.#strip.scrollLeft + this.#strip.clientWidth >= this.#strip.scrollWidth - 8;
     this.#strip.append(column);
-    if (frame.pictures) drawPictures(canvas, frame);
+    if ('pictures' in frame) drawPictures(canvas, frame);
     else this.#plot(canvas, frame);
     if (atEnd) this.#strip.scrollLeft = this.#strip.scrollWidth;
   }

@@ -1,7 +1,7 @@
 // The runs that this browser keeps: to go on with, or to delete.
 
-import { Noiseball } from '../../noiseball.js';
 import { RunStore } from '../../train/store.js';
+import { removeRun } from '../../training.js';
 import { byId } from '../page.js';
 import { showProblem } from './notice.js';
 import { keptSentence } from './words.js';
@@ -32,7 +32,7 @@ export class KeptRuns {
     const open = button(run.step >= run.steps ? 'Open' : 'Go on', `: ${run.name}`, () => this.#goOn(run.id));
     const remove = button('Delete', `: ${run.name}`, async () => {
       if (remove.dataset.sure) {
-        await Noiseball.removeRun(run.id).catch(showProblem);
+        await removeRun(run.id).catch(showProblem);
         return this.refresh();
       }
       remove.dataset.sure = 'yes';

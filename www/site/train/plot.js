@@ -14,7 +14,10 @@ export class Plot {
   #axes;
   #shown = null;
 
-  /** @param {{axes?: boolean}} [options] whether numbers stand at the plot's edges */
+  /**
+   * @param {HTMLCanvasElement} canvas
+   * @param {{axes?: boolean}} [options] whether numbers stand at the plot's edges
+   */
   constructor(canvas, { axes = false } = {}) {
     this.#canvas = canvas;
     this.#axes = axes;

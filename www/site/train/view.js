@@ -1,7 +1,7 @@
 // The page's part for training. It is loaded when the reader first turns to it, and the training module with the first
 // pictures.
 
-import { BUNDLED } from '../../training.js';
+import { BUNDLED, continueRun, train } from '../../training.js';
 import { byId } from '../page.js';
 import { DataPanel } from './data.js';
 import { KeptRuns } from './kept.js';
@@ -19,11 +19,11 @@ export function openTrainView({ sampledSource, openModel }) {
   const plan = new PlanPanel({ sampledSource, start, planned: (process) => data.setProcess(process) });
   const data = new DataPanel((found, name) => plan.setData(found, name));
   const kept = new KeptRuns({
-    goOn: (id) => run.open(() => import('../../training.js').then(({ continueRun }) => continueRun(id)), hideSetup),
+    goOn: (id) => run.open(() => continueRun(id), hideSetup),
   });
 
   function start(options) {
-    return run.open(() => import('../../training.js').then(({ train }) => train(options)), hideSetup);
+    return run.open(() => train(options), hideSetup);
   }
 
   function hideSetup() {

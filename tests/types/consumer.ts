@@ -1,0 +1,203 @@
+// A consumer of the package's types, which does what the page does. It is compiled and never run.
+
+import {
+  ERROR_TYPES,
+  type ErrorType,
+  type LoadProgress,
+  type ModelInfo,
+  Noiseball,
+  NoiseballError,
+  type Source,
+  type Step,
+} from 'noiseball';
+import {
+  BUNDLED,
+  type Bound,
+  type BundledData,
+  continueRun,
+  type LossPoint,
+  prepare,
+  removeRun,
+  runs,
+  type Training,
+  type TrainingData,
+  type TrainingEvent,
+  type TrainingFrame,
+  train,
+} from 'noiseball/train';
+
+declare const context: CanvasRenderingContext2D;
+declare const input: HTMLInputElement;
+declare function say(text: string): void;
+
+/** The example of README and docs/embedding.md. */
+export async function example(): Promise<void> {
+  const model = await Noiseball.load('./models/pixel-faces-16/');
+  for await (const step of model.sample({ sampler: 'ddim', steps: 20, seed: 7, labels: [3] })) {
+    const picture = new ImageData(step.pictures, step.width, step.height * step.batch);
+    context.putImageData(picture, 0, 0);
+  }
+  model.dispose();
+}
+
+/** Every kind of source. */
+export function sources(event: DragEvent, entry: FileSystemEntry, folder: Source): Source[] {
+  const { dataTransfer } = event;
+  const dropped: Source[] = dataTransfer ? [dataTransfer, dataTransfer.items, dataTransfer.files] : [];
+  return [folder, 'org/name', new URL('./models/', document.baseURI), [...(input.files ?? [])], [entry], ...dropped];
+}
+
+export async function load(
+  source: Source,
+  device: 'auto' | 'gpu' | 'cpu' | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Noiseball> {
+  const onProgress = ({ stage, loaded, total, file }: LoadProgress) =>
+    say(stage === 'download' && total !== null ? `${file ?? ''} ${loaded / total}` : 'preparing');
+  try {
+    return await Noiseball.load(source, { signal, device, onProgress });
+  } catch (error) {
+    if (error instanceof NoiseballError) say(`${title(error.type)}: ${error.message}`);
+    throw error;
+  }
+}
+
+function title(type: ErrorType): string {
+  return ERROR_TYPES.includes(type) ? type : 'other';
+}
+
+/** As the page lists them. */
+export function facts({
+  name,
+  parameters,
+  flops,
+  activationBytes,
+  labels,
+  classes,
+  nullLabel,
+  notes,
+  unknownKeys,
+  device,
+}: ModelInfo): string[] {
+  const any = nullLabel === null ? [] : [labels?.[nullLabel] ?? `class ${nullLabel} of ${classes ?? 0}`];
+  return [
+    name,
+    `${parameters + flops + activationBytes}`,
+    ...any,
+    ...notes,
+    ...unknownKeys,
+    `${device.kind}: ${device.name}, ${device.reason ?? ''}`,
+  ];
+}
+
+/** Keeps the steps, and gives the exact result. */
+export async function play(model: Noiseball, signal: AbortSignal): Promise<Float32Array<ArrayBuffer> | undefined> {
+  const history: Step[] = [];
+  for await (const step of model.sample({ batch: 16, rng: 'torch', eta: 0.5, signal, pauseWhenHidden: true })) history.push(step);
+  const last = history.at(-1);
+  if (last) context.putImageData(new ImageData(last.predicted.slice(0, last.width * last.height * 4), last.width, last.height), 0, 0);
+  await Noiseball.purge();
+  return last?.latents;
+}
+
+export async function readData(source: Source | BundledData, signal: AbortSignal): Promise<TrainingData> {
+  const data = await prepare(source, {
+    signal,
+    size: Number(input.value) || undefined,
+    grey: true,
+    whole: false,
+    classes: true,
+    count: 5000,
+    onProgress: ({ done, total }) => say(`${done} of ${total}`),
+  });
+  const { info, skipped, skippedCount, about } = data;
+  say([info.kind, ...info.names, ...info.counts, skippedCount, about?.licence ?? '', about?.toy ?? ''].join());
+  for (const { name, why } of skipped) say(`${name}: ${why}`);
+  const shown = await data.show({ indices: [0, 1], timestep: info.count > 0 ? 10 : null, seed: 1 });
+  if ('pictures' in shown) context.putImageData(new ImageData(shown.pictures, shown.width, shown.height * shown.batch), 0, 0);
+  else say(`${shown.values.length / shown.channels} items at ${shown.alpha}, ${shown.sigma}`);
+  return data;
+}
+
+export async function begin(data: TrainingData, from?: Source): Promise<Training> {
+  const { recipe, parameters, memory, trainTimesteps } = await data.plan({ preset: 'small', steps: 2000 });
+  const { secondsPerStep, device } = await data.measure({ recipe, device: 'auto' });
+  say(`${parameters} ${memory} ${trainTimesteps} ${secondsPerStep} ${device.name}`);
+  return train({ data, recipe, name: 'my drawings', heldOut: true, ...(from !== undefined && { from }) });
+}
+
+/** What the page shows of a run. */
+export async function watch(run: Training): Promise<void> {
+  const film: TrainingFrame[] = [];
+  const points: LossPoint[] = [];
+  let bound: Bound | null = null;
+  for await (const event of run) {
+    bound = boundOf(event) ?? bound;
+    switch (event.type) {
+      case 'start':
+        film.push(...event.film);
+        points.push(...event.losses.points);
+        say([event.facts.name, event.facts.device.name, event.facts.data.kind, event.facts.data.about?.name ?? ''].join());
+        say(`${event.parameters} ${JSON.parse(event.recipe).objective} ${event.losses.heldOut.length} ${event.sample?.length ?? 0}`);
+        say(event.kept && event.id !== null ? `kept at ${event.saved}` : 'not kept');
+        break;
+      case 'steps':
+        points.push(...event.points);
+        say(`${event.step} of ${event.steps}, ${event.rate ?? 0} a second, ${event.left ?? 0} ms, ${event.learningRate}`);
+        break;
+      case 'frame':
+        film.push(event.frame);
+        break;
+      case 'held-out':
+        say(`${event.step}: ${event.loss}`);
+        break;
+      case 'saved':
+        say(event.problem ?? `${event.bytes} bytes`);
+        break;
+      case 'not-kept':
+        say(event.problem);
+        break;
+      case 'split':
+        say(`${event.accumulate} parts`);
+        break;
+      case 'recovering':
+        say(event.error.type);
+        break;
+      case 'failed':
+        if (event.wentBack) points.splice(0, Infinity, ...(event.losses?.points ?? []));
+        say(event.error.fatal ? 'gone' : event.error.message);
+        break;
+      case 'state':
+        if (event.state === 'ended') return;
+    }
+  }
+  say(`${film.length} ${points.length} ${bound?.bits ?? 0} ± ${bound?.error ?? 0}`);
+}
+
+function boundOf(event: TrainingEvent): Bound | null | undefined {
+  return event.type === 'start' || event.type === 'held-out' || event.type === 'failed' ? event.bound : undefined;
+}
+
+/** What the reader can do with a run. */
+export async function act(run: Training): Promise<Noiseball> {
+  await run.pause();
+  await run.setLearningRate(1e-4);
+  await run.resume();
+  await run.stop();
+  say(URL.createObjectURL(await run.export()) + (await run.state()).size);
+  const model = await Noiseball.load(await run.source(`after ${run.progress?.step ?? 0} steps`));
+  await run.close();
+  return model;
+}
+
+export async function kept(): Promise<Training | undefined> {
+  const [newest, ...others] = await runs();
+  for (const { id, name, step, steps, when } of others) {
+    say(`${name} ${step}/${steps} ${new Date(when).toISOString()}`);
+    await removeRun(id);
+  }
+  return newest && continueRun(newest.id, { device: 'cpu' });
+}
+
+/** The bundled sets are known by name. */
+export const everySet: readonly BundledData[] = BUNDLED;

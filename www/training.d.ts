@@ -1,0 +1,256 @@
+// Types of the package's entry `noiseball/train`.
+
+import type { CheckpointFiles, Device, DeviceInfo, ErrorType, Source } from './noiseball.js';
+
+export { ERROR_TYPES, NoiseballError } from './noiseball.js';
+export type { CheckpointFiles, Device, DeviceInfo, ErrorType, Source } from './noiseball.js';
+
+export interface PrepareOptions {
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: { stage: 'read'; done: number; total: number }) => void) | undefined;
+  /** Height and width in pixels, 4 to 256; by default the first picture's, down to a multiple of 8, at most 32. */
+  size?: number | undefined;
+  /** Makes grey of colours. */
+  grey?: boolean | undefined;
+  /** Keeps what is outside the middle square, with white beside it. */
+  whole?: boolean | undefined;
+  /** False ignores the folders' names. */
+  classes?: boolean | undefined;
+  /** How many of 'faces' are drawn, 1 to 20,000; 2,000 by default. They are the same ones each time, and no two are alike. */
+  count?: number | undefined;
+}
+
+/** A recipe as JSON text or as an object: see docs/training.md. */
+export type Recipe = string | object;
+
+/** The data sets that come with the package: pictures, then points of the plane, then bits. */
+export type BundledData = (typeof BUNDLED)[number];
+
+/** Their names, pictures first. */
+export const BUNDLED: readonly ['digits', 'faces', 'kanji', 'swiss-roll', 'moons', 'two-gaussians', 'ring', 'grid', 'heartbeat'];
+
+/**
+ * Networks of three sizes for pictures. For points a data set's name with an objective (`bound`, `score`, `ddpm`, `edm`, `flow`),
+ * such as 'swiss-roll-bound'; for bits 'heartbeat-binomial'.
+ */
+export type Preset = 'tiny' | 'small' | 'medium' | (string & {});
+
+export interface TrainingPlan {
+  recipe: string;
+  /** How many weights. */
+  parameters: number;
+  /** Floating-point operations of one step. */
+  flops: number;
+  /** Bytes while training, by estimate. */
+  memory: number;
+  trainTimesteps: number;
+}
+
+export interface DataInfo {
+  count: number;
+  channels: number;
+  width: number;
+  height: number;
+  /** The classes' names and numbers of pictures; empty without classes. */
+  names: string[];
+  counts: number[];
+  /** Points are two numbers (`channels`), bits -1 or 1; both are pictures of one pixel to the rest of the engine. */
+  kind: 'pictures' | 'points' | 'bits';
+}
+
+/** Where a bundled set is from. */
+export interface DataCredit {
+  name: string;
+  about: string;
+  licence: string;
+  source: string;
+  /** The name of the data's known distribution; pictures have none. */
+  toy?: string;
+}
+
+/** Items of a data set at a level of the forward process: `alpha x0 + sigma epsilon`, and for bits a mean of `alpha x0`. */
+export type ShownItems =
+  | { pictures: Uint8ClampedArray<ArrayBuffer>; alpha: number; sigma: number; batch: number; width: number; height: number }
+  | { values: Float32Array<ArrayBuffer>; alpha: number; sigma: number; batch: number; channels: number };
+
+/** Something to train on. */
+export interface TrainingData {
+  readonly info: DataInfo;
+  /** The first 200 of what was left out, and why. */
+  readonly skipped: { name: string; why: string }[];
+  readonly skippedCount: number;
+  /** Where a bundled set is from; null for files. */
+  readonly about: DataCredit | null;
+  /** Whether its worker has gone, and it with it. */
+  readonly lost: boolean;
+  /** The recipe of a preset, or a recipe checked, and what it takes. */
+  plan(options?: { preset?: Preset | undefined; recipe?: Recipe | undefined; steps?: number | undefined }): Promise<TrainingPlan>;
+  /**
+   * Items after a timestep of the recipe's forward process (null: clean). Pictures are RGBA `[batch, height, width, 4]`, points and
+   * bits numbers `[batch, channels]`.
+   */
+  show(options: {
+    indices: readonly number[];
+    recipe?: Recipe | undefined;
+    timestep?: number | null | undefined;
+    seed?: number | undefined;
+    flip?: boolean | undefined;
+  }): Promise<ShownItems>;
+  /** Takes steps for two to four seconds and throws them away. */
+  measure(options: { recipe: Recipe; device?: Device | undefined; signal?: AbortSignal | undefined }): Promise<{
+    secondsPerStep: number;
+    device: DeviceInfo;
+    /** The module's memory in bytes. */
+    heap: number | null;
+  }>;
+  dispose(): void;
+}
+
+export interface TrainOptions {
+  data: TrainingData;
+  /** By default 'tiny' for pictures, for points and bits the first of their objectives: 'swiss-roll-bound', 'moons-ddpm'. */
+  preset?: Preset | undefined;
+  /** Stretches a preset to another length. */
+  steps?: number | undefined;
+  /** Instead of a preset. */
+  recipe?: Recipe | undefined;
+  device?: Device | undefined;
+  name?: string | undefined;
+  /** A checkpoint to begin from; its network and schedule replace the recipe's. */
+  from?: Source | undefined;
+  /** False trains on every picture; otherwise, of 200 and more, every twentieth is kept out for the held-out loss. */
+  heldOut?: boolean | undefined;
+}
+
+export interface TrainingProgress {
+  state: 'running' | 'paused' | 'ended';
+  step: number;
+  steps: number;
+  /** Steps a second; null at first. */
+  rate: number | null;
+  /** Milliseconds. */
+  left: number | null;
+  learningRate: number;
+}
+
+/** The same noise sampled: pictures, RGBA `[batch, height, width, 4]`, or points or bits, numbers `[batch, channels]`. */
+export type TrainingFrame =
+  | { step: number; batch: number; width: number; height: number; pictures: Uint8ClampedArray<ArrayBuffer> }
+  | { step: number; batch: number; channels: number; values: Float32Array<ArrayBuffer> };
+
+/** The examples of a stretch of steps, of which `step` is the first: how many, and the sum of their losses; the same by timestep, in quarters. */
+export interface LossPoint {
+  step: number;
+  count: number;
+  sum: number;
+  bands: { count: number; sum: number }[];
+}
+
+/** All losses so far, thinned: a point is a stretch of `stride` steps. */
+export interface LossCurve {
+  stride: number;
+  points: LossPoint[];
+  /** [step, loss] each. */
+  heldOut: [step: number, loss: number][];
+}
+
+/** The 2015 paper's K in bits, and its standard error. */
+export interface Bound {
+  step: number;
+  bits: number;
+  error: number;
+}
+
+/** What there is to show of a run, whose `start` may come in the middle of it. */
+export interface TrainingStart extends TrainingProgress {
+  type: 'start';
+  /** The step of the newest saved state; -1 without one. */
+  saved: number;
+  /** Whether the browser keeps the run, and by what name. */
+  kept: boolean;
+  id: string | null;
+  facts: { name: string; device: DeviceInfo; data: DataInfo & { about: DataCredit | null }; heldOut: boolean };
+  /** How many weights. */
+  parameters: number;
+  /** JSON text. */
+  recipe: string;
+  losses: LossCurve;
+  bound: Bound | null;
+  /** The frames so far. */
+  film: TrainingFrame[];
+  /** Of points and bits: some of the data, numbers `[count, channels]`. */
+  sample?: Float32Array<ArrayBuffer>;
+}
+
+/** What went wrong. After `wentBack` the run is paused at its last state, whose losses are here; `fatal`: its worker has gone. */
+export interface TrainingFailed extends Partial<TrainingProgress> {
+  type: 'failed';
+  error: { type: ErrorType; message: string; fatal: boolean };
+  wentBack?: boolean;
+  losses?: LossCurve;
+  bound?: Bound | null;
+}
+
+export type TrainingEvent =
+  | TrainingStart
+  | ({ type: 'state'; saved: number; kept: boolean; id: string | null } & TrainingProgress)
+  | ({ type: 'steps'; points: LossPoint[] } & TrainingProgress)
+  | { type: 'frame'; frame: TrainingFrame }
+  /** With a bound where the objective is that of 2015. */
+  | { type: 'held-out'; step: number; loss: number; bound?: Bound }
+  | { type: 'saved'; step: number; kept: boolean; problem: string | null; bytes: number }
+  | { type: 'not-kept'; problem: string }
+  | { type: 'split'; accumulate: number }
+  | { type: 'recovering'; error: { type: ErrorType; message: string } }
+  | TrainingFailed;
+
+/** A run of training: it goes on by itself. Iterate over it for its events; it has one reader. */
+export interface Training extends AsyncIterable<TrainingEvent> {
+  readonly progress: TrainingProgress | null;
+  /** Saves, and computes nothing until `resume`. */
+  pause(): Promise<void>;
+  resume(): Promise<void>;
+  /** Ends the run where it is; it can still be exported and sampled. */
+  stop(): Promise<void>;
+  /** The peak rate, above 0 and at most 1, from the next step on. */
+  setLearningRate(rate: number): Promise<void>;
+  /** The averaged weights of now, for `Noiseball.load`; of points and bits it rejects with type 'unsupported-architecture'. */
+  source(name: string): Promise<CheckpointFiles>;
+  /**
+   * A ZIP archive of a diffusers folder (layout A): averaged weights, model card, recipe, losses. Of points and bits, which diffusers
+   * has no network for, the weights are one safetensors file, with samples as CSV beside it.
+   */
+  export(): Promise<Blob>;
+  /** The run's whole state, for browsers that keep none. */
+  state(): Promise<Blob>;
+  /** Ends the run and frees its memory; what was kept of it stays. */
+  close(): Promise<void>;
+}
+
+export interface KeptRun {
+  id: string;
+  name: string;
+  step: number;
+  steps: number;
+  /** Milliseconds since 1970. */
+  when: number;
+}
+
+/**
+ * Reads pictures to train on: files as `Noiseball.load` takes them (PNG, JPEG, WebP, GIF with every frame, NPY, NPZ, IDX, or a ZIP of
+ * such), or a set that comes with the package. Folders within are classes; an array of one number an image has its classes. Starts the
+ * training module, some 3 MB to download.
+ */
+export function prepare(source: Source | BundledData, options?: PrepareOptions): Promise<TrainingData>;
+
+/** Starts to train. One run at a time: the one before is closed. */
+export function train(options: TrainOptions): Promise<Training>;
+
+/** The runs kept in this browser, newest first. */
+export function runs(): Promise<KeptRun[]>;
+
+/** Goes on with a kept run exactly where it was saved; on the CPU it ends in the same bytes as one that never stopped. */
+export function continueRun(id: string, options?: { device?: Device | undefined }): Promise<Training>;
+
+/** Deletes a kept run. */
+export function removeRun(id: string): Promise<void>;
