@@ -1,5 +1,6 @@
 //! Noiseball samples diffusion models that Python's `diffusers` saved, in a browser tab or natively.
 
+pub mod budget;
 pub mod checkpoint;
 pub mod device;
 pub mod engine;
@@ -9,6 +10,8 @@ pub mod network;
 pub mod npy;
 pub mod picture;
 pub mod prediction;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod read;
 pub mod rng;
 pub mod sampler;
 pub mod sampling;
