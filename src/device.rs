@@ -24,10 +24,10 @@ pub enum DeviceKind {
 
 /// A device that networks can be loaded onto. Cloning is cheap.
 #[derive(Clone, Debug)]
-pub struct Device(Place);
+pub struct Device(Backend);
 
 #[derive(Clone, Debug)]
-enum Place {
+enum Backend {
     Cpu,
     #[cfg(feature = "gpu")]
     Gpu(Gpu),
@@ -64,7 +64,7 @@ impl Device {
     /// The CPU, which is always there.
     #[must_use]
     pub fn cpu() -> Self {
-        Self(Place::Cpu)
+        Self(Backend::Cpu)
     }
 
     /// A device on the adapter that the graphics API prefers. A lost one stays lost: ask for another.
@@ -73,7 +73,7 @@ impl Device {
     /// [`Error::NoAdapter`] where none answers, or the crate was built without its `gpu` feature.
     pub async fn gpu() -> Result<Self> {
         #[cfg(feature = "gpu")]
-        return Ok(Self(Place::Gpu(Gpu::new().await?)));
+        return Ok(Self(Backend::Gpu(Gpu::new().await?)));
         #[cfg(not(feature = "gpu"))]
         return Err(Error::NoAdapter { problem: "this build has no GPU support".to_owned() });
     }
@@ -84,7 +84,7 @@ impl Device {
         if let Ok(gpu) = Gpu::new().await
             && !gpu.is_software()
         {
-            return Self(Place::Gpu(gpu));
+            return Self(Backend::Gpu(gpu));
         }
         Self::cpu()
     }
@@ -95,9 +95,9 @@ impl Device {
     /// [`Error::DeviceLost`], and [`Error::OutOfMemory`] where the graphics API ran out of memory at an unknown place.
     pub fn check(&self) -> Result<()> {
         match &self.0 {
-            Place::Cpu => Ok(()),
+            Backend::Cpu => Ok(()),
             #[cfg(feature = "gpu")]
-            Place::Gpu(gpu) => gpu.check(),
+            Backend::Gpu(gpu) => gpu.check(),
         }
     }
 
@@ -105,9 +105,9 @@ impl Device {
     #[must_use]
     pub fn kind(&self) -> DeviceKind {
         match &self.0 {
-            Place::Cpu => DeviceKind::Cpu,
+            Backend::Cpu => DeviceKind::Cpu,
             #[cfg(feature = "gpu")]
-            Place::Gpu(_) => DeviceKind::Gpu,
+            Backend::Gpu(_) => DeviceKind::Gpu,
         }
     }
 
@@ -115,9 +115,9 @@ impl Device {
     #[must_use]
     pub fn name(&self) -> &str {
         match &self.0 {
-            Place::Cpu => "CPU",
+            Backend::Cpu => "CPU",
             #[cfg(feature = "gpu")]
-            Place::Gpu(gpu) => gpu.name(),
+            Backend::Gpu(gpu) => gpu.name(),
         }
     }
 
@@ -133,9 +133,9 @@ impl Device {
         take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Network> {
         match &self.0 {
-            Place::Cpu => Ok(Network::Cpu(Shared::new(CpuNetwork::new(config.clone(), take)?))),
+            Backend::Cpu => Ok(Network::Cpu(Shared::new(CpuNetwork::new(config.clone(), take)?))),
             #[cfg(feature = "gpu")]
-            Place::Gpu(gpu) => {
+            Backend::Gpu(gpu) => {
                 Ok(Network::Gpu(Shared::new(GpuNetwork::new(gpu, config.clone(), storage, take).await?)))
             }
         }
@@ -145,7 +145,7 @@ impl Device {
 #[cfg(feature = "gpu")]
 impl From<Gpu> for Device {
     fn from(gpu: Gpu) -> Self {
-        Self(Place::Gpu(gpu))
+        Self(Backend::Gpu(gpu))
     }
 }
 

@@ -11,7 +11,7 @@ use crate::checkpoint::weights::Dtype;
 use crate::device::{Device, DeviceKind, Network};
 use crate::engine::parameters::Storage;
 use crate::error::{Error, Result};
-use crate::network::describe::{Description, describe};
+use crate::network::describe::{Inventory, describe};
 use crate::network::unet::{ClassEmbedding, UNet2DConfig};
 use crate::rng::Generator;
 use crate::sampler::{Options, SamplerKind};
@@ -30,7 +30,7 @@ pub struct Architecture {
     /// The noise levels it was trained with.
     pub schedule: Schedule,
     /// What one evaluation for one image takes.
-    pub description: Description,
+    pub inventory: Inventory,
     /// Height and width of the pictures.
     pub size: [usize; 2],
     /// The sampler that the checkpoint's scheduler stands for.
@@ -72,8 +72,8 @@ impl Architecture {
             );
         }
         unknown_keys.extend(schedule.ignored.iter().cloned());
-        let description = describe(&unet, 1, size[0], size[1]);
-        Ok(Self { unet, schedule, description, size, sampler, unknown_keys, notes })
+        let inventory = describe(&unet, 1, size[0], size[1]);
+        Ok(Self { unet, schedule, inventory, size, sampler, unknown_keys, notes })
     }
 }
 
@@ -205,12 +205,12 @@ impl Model {
     /// [`Error::NotFiniteWeight`] where weights do not suit; [`Error::Limit`] where one is too large for the device.
     pub async fn load(mut checkpoint: Checkpoint, device: &Device) -> Result<Self> {
         let architecture = Architecture::read(&checkpoint)?;
-        let description = &architecture.description;
+        let inventory = &architecture.inventory;
         let mut unknown_keys = architecture.unknown_keys.clone();
-        unknown_keys.extend(checkpoint.weights.check(&description.parameters)?);
+        unknown_keys.extend(checkpoint.weights.check(&inventory.parameters)?);
         let weights = &mut checkpoint.weights;
         // Half the memory where nothing is lost by it.
-        let halves = description
+        let halves = inventory
             .parameters
             .iter()
             .all(|(key, _)| weights.get(key).is_some_and(|t| t.dtype == Dtype::F16));
@@ -226,9 +226,9 @@ impl Model {
         };
         let labels = checkpoint.labels.unwrap_or_default();
         let info = Info {
-            parameters: description.parameter_count(),
-            flops: description.flops,
-            activation_bytes: description.peak_activation_bytes,
+            parameters: inventory.parameter_count(),
+            flops: inventory.flops,
+            activation_bytes: inventory.peak_activation_bytes,
             channels: architecture.unet.in_channels,
             height: architecture.size[0],
             width: architecture.size[1],
@@ -288,7 +288,7 @@ impl Model {
         }
         let sampler = options.sampler.unwrap_or(a.sampler);
         let steps = options.steps.unwrap_or_else(|| sampler.default_steps(a.schedule.train_timesteps()));
-        let description = sampler.describe(
+        let program = sampler.program(
             &a.schedule,
             &Options { steps, eta: options.eta, use_clipped_model_output: options.use_clipped_model_output },
         )?;
@@ -305,6 +305,6 @@ impl Model {
         let timesteps = vec![1.0; options.batch];
         a.unet.conditioning(&timesteps, labels.as_deref(), &[])?;
         let shape = [options.batch, a.unet.in_channels, a.size[0], a.size[1]];
-        Sampling::new(self.architecture.clone(), self.network.lend()?, description, shape, generator, labels)
+        Sampling::new(self.architecture.clone(), self.network.lend()?, program, shape, generator, labels)
     }
 }

@@ -1,6 +1,6 @@
 //! A run of a sampler on a model, wherever its network is.
 //!
-//! On the CPU the host replays the sampler's description. On a GPU the images stay there and every step's are copied out
+//! On the CPU the host replays the sampler's program. On a GPU the images stay there and every step's are copied out
 //! beside the next step's work, so that looking at them costs the run nothing. Where a sampler has to look at a whole
 //! image (dynamic thresholding), the host replays it even so, and the images travel to and fro at every step.
 
@@ -16,7 +16,7 @@ use crate::engine::gpu::{GpuNetwork, GpuRun, GpuStep, Reading};
 use crate::error::Result;
 use crate::model::Architecture;
 use crate::rng::Generator;
-use crate::sampler::{Description, Evaluate, Run, Step};
+use crate::sampler::{Evaluate, HostRun, Program, Step};
 
 /// Steps that are with the GPU at a time: the one whose images are waited for, and the next, so that the GPU goes on
 /// meanwhile. More would only put off the end of a run that is stopped.
@@ -31,7 +31,7 @@ pub struct Sampling {
 }
 
 enum Place {
-    Host(Run<Generator>, OnHost),
+    Host(HostRun<Generator>, OnHost),
     #[cfg(feature = "gpu")]
     Gpu(Box<OnGpu>),
     /// The network was given back.
@@ -44,17 +44,17 @@ impl Sampling {
     pub(crate) fn new(
         architecture: Arc<Architecture>,
         network: LentNetwork,
-        description: Description,
+        program: Program,
         shape: [usize; 4],
         noise: Generator,
         labels: Option<Vec<f32>>,
     ) -> Result<Self> {
         // Checks the shape, wherever it is needed.
-        let run = Run::new(description.clone(), shape, noise.clone())?;
+        let run = HostRun::new(program.clone(), shape, noise.clone())?;
         let place = match network {
             #[cfg(feature = "gpu")]
-            LentNetwork::Gpu(network) if !description.looks_at_whole_images() => {
-                let start = Start { network, description, noise, labels };
+            LentNetwork::Gpu(network) if !program.looks_at_whole_images() => {
+                let start = Start { network, program, noise, labels };
                 Place::Gpu(Box::new(OnGpu {
                     shape,
                     start: Some(start),
@@ -139,7 +139,7 @@ struct OnGpu {
 #[cfg(feature = "gpu")]
 struct Start {
     network: Lent<GpuNetwork>,
-    description: Description,
+    program: Program,
     noise: Generator,
     labels: Option<Vec<f32>>,
 }
@@ -147,8 +147,8 @@ struct Start {
 #[cfg(feature = "gpu")]
 impl OnGpu {
     async fn step(&mut self) -> Result<Option<Step<'_>>> {
-        if let Some(Start { network, description, noise, labels }) = self.start.take() {
-            let run = GpuRun::start(network, &description, self.shape, noise, labels.as_deref()).await?;
+        if let Some(Start { network, program, noise, labels }) = self.start.take() {
+            let run = GpuRun::start(network, &program, self.shape, noise, labels.as_deref()).await?;
             self.run = Some(run);
         }
         let Some(run) = &mut self.run else { return Ok(None) };

@@ -148,7 +148,7 @@ fn the_cifar10_network_takes_81_operations() {
     let plan = Plan::new(&cifar10(), 1, 32, 32).unwrap();
     // A convolution each, 44 in residual blocks and 8 others; three for each of 6 attentions; and 11 normalisations of
     // 32 × 32 pixels. All others are worked out by their readers.
-    assert_eq!(plan.step.len(), 81, "{plan}");
+    assert_eq!(plan.ops.len(), 81, "{plan}");
     // Two matrices for the embedding, and one for the time vectors of all residual blocks.
     assert_eq!(plan.prelude.ops.len(), 3);
 }
@@ -156,7 +156,7 @@ fn the_cifar10_network_takes_81_operations() {
 #[test]
 fn a_convolution_and_what_stands_before_it_are_at_most_two_operations() {
     for (name, _, plan) in plans() {
-        let count = |is: fn(&Op) -> bool| plan.step.iter().filter(|s| is(&s.op)).count();
+        let count = |is: fn(&Op) -> bool| plan.ops.iter().filter(|s| is(&s.op)).count();
         let normalised = count(|op| match op {
             Op::Gemm(g) => matches!(g.load.scaling, Some(Scaling::Ready(_))),
             Op::Pool(p) => matches!(p.load.scaling, Some(Scaling::Ready(_))),
@@ -179,7 +179,7 @@ fn the_arena_is_little_larger_than_what_lives_at_once() {
 fn values_are_written_once_and_then_read() {
     for (name, _, plan) in plans() {
         let mut written = HashSet::from([plan.input]);
-        for step in &plan.step {
+        for step in &plan.ops {
             assert!(step.op.reads().iter().all(|r| written.contains(r)), "{name}: {}", step.name);
             assert!(step.op.writes().iter().all(|w| written.insert(*w)), "{name}: {}", step.name);
         }

@@ -6,20 +6,22 @@
 mod golden;
 
 use golden::{Case, cases, floats, relative_error, weight};
-use noiseball::engine::cpu::{Memory, Packed, Rows, step};
+use noiseball::engine::cpu::{Memory, step};
 use noiseball::engine::gpu::{Counters, Gpu, GpuNetwork, Replay, Tuning, Weights};
+use noiseball::engine::packed::Packed;
 use noiseball::engine::parameters::{
-    Layout, Matrix, MatrixId, MatrixPart, Parameters, Storage, Vector, VectorId, VectorPart,
+    Matrix, MatrixId, MatrixPart, Packing, Parameters, Storage, Vector, VectorId, VectorPart,
 };
 use noiseball::engine::plan::{
-    Attention, Gemm, Load, Norm, Op, Plan, Pool, Prelude, Row, RowId, RowSlice, Scaling, Source, Step, Value,
-    ValueId, Window,
+    Attention, Gemm, Load, Norm, Op, Plan, PlannedOp, Pool, Prelude, Row, RowId, RowSlice, Scaling, Source,
+    Value, ValueId, Window,
 };
+use noiseball::engine::prelude::Rows;
 use noiseball::network::ops::{Activation, Padding};
 use noiseball::network::unet::UNet2DConfig;
 use noiseball::prediction::{Level, Prediction};
 use noiseball::rng::{Generator, Normals};
-use noiseball::sampler::{Evaluate, Options, Recorder, Run, SamplerKind};
+use noiseball::sampler::{Evaluate, HostRun, Options, Recorder, SamplerKind};
 use noiseball::schedule::{Clip, Schedule};
 use pollster::block_on;
 use std::sync::{Arc, OnceLock};
@@ -131,7 +133,7 @@ impl Single {
             batch,
             parameters: Parameters::default(),
             prelude: Prelude::default(),
-            step: Vec::new(),
+            ops: Vec::new(),
             values: Vec::new(),
             arena: 0,
             input: ValueId(0),
@@ -165,7 +167,7 @@ impl Single {
         let part = MatrixPart {
             key: "matrix".to_owned(),
             shape: vec![columns, rows],
-            layout: Layout::Product,
+            packing: Packing::Transposed,
             row: 0,
             column: 0,
         };
@@ -227,8 +229,8 @@ impl Single {
         change: impl Fn(usize, &mut [f32]),
         what: &str,
     ) {
-        self.plan.step = vec![Step { name: what.to_owned(), op }];
-        let written = self.plan.step[0].op.writes();
+        self.plan.ops = vec![PlannedOp { name: what.to_owned(), op }];
+        let written = self.plan.ops[0].op.writes();
         let plan = &mut self.plan;
         // What is read back must be no longer than the input or output.
         plan.output = *written.iter().max_by_key(|id| plan.value(**id).len()).unwrap();
@@ -263,7 +265,7 @@ impl Single {
             inputs.push((*id, numbers));
         }
         step(plan, &packed, &prelude, ROWS, rows, &mut memory);
-        let product = matches!(plan.step[0].op, Op::Gemm(_));
+        let product = matches!(plan.ops[0].op, Op::Gemm(_));
         // The other kernels are the same for both.
         let gpus = if product { vec![gpu(), software()] } else { vec![gpu()] };
         for gpu in gpus {
@@ -288,7 +290,7 @@ impl Single {
                         gpu.tuning(),
                         id.0,
                         plan.value(*id).shape,
-                        plan.step[0].op
+                        plan.ops[0].op
                     );
                 }
             }
@@ -534,11 +536,11 @@ fn noise_is_the_hosts() {
     let mut recorder = Recorder::new(Prediction::Epsilon);
     let x = recorder.start(1.0);
     recorder.end_step(0.0, x, x);
-    let description = recorder.finish().unwrap();
+    let program = recorder.finish().unwrap();
     let mut worst = 0.0f32;
     for seed in [0, 42, (1 << 53) - 1] {
         let mut noise = Generator::philox(seed).unwrap();
-        let mut run = block_on(network.sample(&description, shape, noise.clone(), None)).unwrap();
+        let mut run = block_on(network.sample(&program, shape, noise.clone(), None)).unwrap();
         let step = block_on(run.step()).unwrap().unwrap();
         let found = block_on(async { run.read(step.x).await?.images().await }).unwrap();
         let mut expected = vec![0.0; found.len()];
@@ -566,12 +568,12 @@ fn runs_are_the_hosts() {
         let mut network = network(&gpu(), &case, Storage::F32);
         let schedule = Schedule::from_json("scheduler_config.json", schedule.as_bytes()).unwrap();
         let options = Options { steps: 4, eta, ..Options::default() };
-        let description = sampler.describe(&schedule, &options).unwrap();
+        let program = sampler.program(&schedule, &options).unwrap();
         let shape = [2, case.shape[1], case.shape[2], case.shape[3]];
         for noise in [Generator::philox(5).unwrap(), Generator::torch(5).unwrap()] {
             let which = if matches!(noise, Generator::Philox(_)) { "philox" } else { "torch" };
             let host = block_on(async {
-                let mut run = Run::new(description.clone(), shape, noise.clone())?;
+                let mut run = HostRun::new(program.clone(), shape, noise.clone())?;
                 let mut last = Vec::new();
                 while let Some(step) = run.step(&mut OnHost(&mut network)).await? {
                     last.push((step.index, step.timestep, step.x.to_vec(), step.x0.to_vec()));
@@ -579,7 +581,7 @@ fn runs_are_the_hosts() {
                 noiseball::Result::<Vec<_>>::Ok(last)
             });
             let device = block_on(async {
-                let mut run = network.sample(&description, shape, noise, None).await?;
+                let mut run = network.sample(&program, shape, noise, None).await?;
                 let mut last = Vec::new();
                 while let Some(step) = run.step().await? {
                     let (x, x0) = (run.read(step.x).await?, run.read(step.x0).await?);
@@ -610,10 +612,9 @@ fn what_is_not_finite_is_found_at_its_timestep() {
     };
     let mut network = block_on(GpuNetwork::new(&gpu(), case.config.clone(), Storage::F32, take)).unwrap();
     let schedule = Schedule::from_json("scheduler_config.json", b"{}").unwrap();
-    let description =
-        SamplerKind::Ddim.describe(&schedule, &Options { steps: 3, ..Options::default() }).unwrap();
+    let program = SamplerKind::Ddim.program(&schedule, &Options { steps: 3, ..Options::default() }).unwrap();
     let shape = [1, case.shape[1], case.shape[2], case.shape[3]];
-    let mut run = block_on(network.sample(&description, shape, Generator::philox(0).unwrap(), None)).unwrap();
+    let mut run = block_on(network.sample(&program, shape, Generator::philox(0).unwrap(), None)).unwrap();
     let first = block_on(run.step()).unwrap().unwrap();
     let last = block_on(run.step()).unwrap().unwrap();
     let error = block_on(async { run.read(last.x).await?.images().await }).unwrap_err();
@@ -630,8 +631,8 @@ fn what_needs_a_whole_image_is_left_to_the_host() {
     let d = recorder.denoise(x, Level { alpha: 0.6, sigma: 0.8 }, 10.0);
     let x0 = recorder.clip(d.x0, Clip::Dynamic { ratio: 0.9, max: 2.0 });
     recorder.end_step(10.0, x, x0);
-    let description = recorder.finish().unwrap();
-    let run = block_on(network.sample(&description, [1, 3, 8, 8], Generator::philox(0).unwrap(), None));
+    let program = recorder.finish().unwrap();
+    let run = block_on(network.sample(&program, [1, 3, 8, 8], Generator::philox(0).unwrap(), None));
     assert_eq!(run.unwrap_err().kind(), "unsupported-architecture");
 }
 
@@ -663,7 +664,7 @@ fn a_step_of_the_cifar_network_is_at_most_110_dispatches() {
         let replay = block_on(Replay::new(plan, Arc::clone(&weights))).unwrap();
         println!(
             "batch {batch}: {} operations, {} dispatches, {} pipelines",
-            replay.plan().step.len(),
+            replay.plan().ops.len(),
             replay.dispatches(),
             gpu.counters().pipelines
         );
@@ -677,14 +678,12 @@ fn a_step_is_one_submit_and_makes_nothing() {
     let case = case("base");
     let mut network = network(&gpu, &case, Storage::F32);
     let schedule = Schedule::from_json("scheduler_config.json", b"{}").unwrap();
-    let description =
-        SamplerKind::Ddpm.describe(&schedule, &Options { steps: 5, ..Options::default() }).unwrap();
+    let program = SamplerKind::Ddpm.program(&schedule, &Options { steps: 5, ..Options::default() }).unwrap();
     let shape = case.shape;
     let dispatches = block_on(network.plan(shape[0], shape[2], shape[3])).unwrap().dispatches() as u64;
     let mut compiled = 0;
     for round in 0..2 {
-        let mut run =
-            block_on(network.sample(&description, shape, Generator::philox(0).unwrap(), None)).unwrap();
+        let mut run = block_on(network.sample(&program, shape, Generator::philox(0).unwrap(), None)).unwrap();
         let mut before = gpu.counters();
         if round == 1 {
             assert_eq!(before.pipelines, compiled, "a second run compiles nothing");

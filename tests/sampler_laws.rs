@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use noiseball::prediction::{Level, Prediction};
 use noiseball::rng::{Generator, Normals};
-use noiseball::sampler::{Evaluate, Instruction, Options, Run, SamplerKind};
+use noiseball::sampler::{Evaluate, HostRun, Instruction, Options, SamplerKind};
 use noiseball::schedule::Schedule;
 use noiseball::{Error, Result};
 use proptest::prelude::*;
@@ -61,12 +61,12 @@ fn start<N: Normals>(
     options: &Options,
     shape: [usize; 4],
     noise: N,
-) -> Run<N> {
-    Run::new(kind.describe(schedule, options).unwrap(), shape, noise).unwrap()
+) -> HostRun<N> {
+    HostRun::new(kind.program(schedule, options).unwrap(), shape, noise).unwrap()
 }
 
 /// Runs to the end and gives the last image.
-fn finish<N: Normals>(run: &mut Run<N>, network: &mut impl Evaluate) -> Vec<f32> {
+fn finish<N: Normals>(run: &mut HostRun<N>, network: &mut impl Evaluate) -> Vec<f32> {
     let mut x = Vec::new();
     while let Some(step) = pollster::block_on(run.step(network)).unwrap() {
         x = step.x.to_vec();
@@ -295,8 +295,8 @@ fn steps_say_where_the_run_is() {
 #[test]
 fn noise_is_drawn_when_diffusers_draws_it() {
     let draws = |kind: SamplerKind, json: &str, options: &Options| {
-        let description = kind.describe(&schedule(json), options).unwrap();
-        let noises = description.instructions().iter().filter_map(|instruction| match instruction {
+        let program = kind.program(&schedule(json), options).unwrap();
+        let noises = program.instructions().iter().filter_map(|instruction| match instruction {
             Instruction::Combine { noise, .. } => noise.map(|noise| noise.draw as usize),
             _ => None,
         });
@@ -330,9 +330,9 @@ fn zero_terminal_snr_stays_finite() {
                 {
                     for n in [1, 7, 100] {
                         let options = Options { steps: n, eta, use_clipped_model_output };
-                        let description = kind.describe(&schedule, &options);
+                        let program = kind.program(&schedule, &options);
                         if prediction == "epsilon" && clip.contains("false") {
-                            assert_eq!(description.unwrap_err().kind(), "unsupported-architecture");
+                            assert_eq!(program.unwrap_err().kind(), "unsupported-architecture");
                             continue;
                         }
                         let x = sample(*kind, &schedule, &options, SHAPE, 1);
@@ -382,9 +382,9 @@ fn a_network_that_answers_nonsense_is_an_error() {
 #[test]
 fn shapes_without_pixels_or_with_too_many_are_refused() {
     let schedule = schedule("{}");
-    let description = SamplerKind::Ddim.describe(&schedule, &steps(3)).unwrap();
+    let program = SamplerKind::Ddim.program(&schedule, &steps(3)).unwrap();
     for shape in [[0, 3, 8, 8], [1, 0, 8, 8], [1, 3, usize::MAX, 2], [1 << 20, 3, 1 << 20, 1]] {
-        let run = Run::new(description.clone(), shape, Generator::philox(0).unwrap());
+        let run = HostRun::new(program.clone(), shape, Generator::philox(0).unwrap());
         assert_eq!(run.unwrap_err().kind(), "invalid-option", "{shape:?}");
     }
 }
@@ -401,8 +401,8 @@ proptest! {
         let Ok(schedule) = Schedule::from_json("scheduler_config.json", config.as_bytes()) else { return Ok(()) };
         for kind in SamplerKind::ALL {
             let options = Options { steps, eta, use_clipped_model_output };
-            let Ok(description) = kind.describe(&schedule, &options) else { continue };
-            let mut run = Run::new(description, [2, 1, 1, 3], Generator::philox(0).unwrap()).unwrap();
+            let Ok(program) = kind.program(&schedule, &options) else { continue };
+            let mut run = HostRun::new(program, [2, 1, 1, 3], Generator::philox(0).unwrap()).unwrap();
             loop {
                 match pollster::block_on(run.step(&mut Constant(-0.8, 2.0))) {
                     Ok(Some(step)) => prop_assert!(step.x.iter().all(|v| v.is_finite())),

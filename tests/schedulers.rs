@@ -3,7 +3,7 @@
 
 use noiseball::Result;
 use noiseball::rng::Normals;
-use noiseball::sampler::{Evaluate, Options, Run, SamplerKind};
+use noiseball::sampler::{Evaluate, HostRun, Options, SamplerKind};
 use noiseball::schedule::Schedule;
 use serde_json::Value;
 
@@ -89,14 +89,14 @@ fn replay(case: &Value) -> (f64, String) {
         eta: case["eta"].as_f64().unwrap_or(0.0),
         use_clipped_model_output: case["use_clipped_model_output"].as_bool().unwrap_or(false),
     };
-    let description = kind.describe(&schedule, &options).unwrap();
+    let program = kind.program(&schedule, &options).unwrap();
     let shape: [usize; 4] = match usizes(&case["shape"])[..] {
         [b, c, h, w] => [b, c, h, w],
         [b, h, w] => [b, 1, h, w],
         _ => panic!("{name}: shape"),
     };
     let mut model = Model { case, timesteps: Vec::new() };
-    let mut run = Run::new(description, shape, Noise(name)).unwrap();
+    let mut run = HostRun::new(program, shape, Noise(name)).unwrap();
     let mut trace = case["trace"].as_array().unwrap().iter().peekable();
     let mut worst = (0.0, String::new());
     while let Some(step) = pollster::block_on(run.step(&mut model)).unwrap() {

@@ -10,7 +10,7 @@ use golden::{Case, cases, floats, relative_error, scaled, stream, weight};
 use noiseball::network::on_burn::BurnUNet;
 
 fn network(case: &Case, device: &Device) -> BurnUNet {
-    let parameters = case.description().parameters;
+    let parameters = case.inventory().parameters;
     BurnUNet::new(case.config.clone(), &parameters, device, |key, shape| Ok(weight(key, shape))).unwrap()
 }
 
@@ -25,7 +25,7 @@ fn the_stream_is_the_one_python_uses() {
 #[test]
 fn parameters_have_pythons_names_and_shapes() {
     for case in cases(golden::UNET) {
-        let mut found = case.description().parameters;
+        let mut found = case.inventory().parameters;
         let mut expected: Vec<(String, Vec<usize>)> =
             serde_json::from_value(case.json["keys"].clone()).unwrap();
         found.sort();

@@ -2,7 +2,7 @@
 //!
 //! One thread, one arena, and one scratch that every operation uses in turn. [`CpuNetwork`] packs the parameters once and
 //! keeps a plan for each shape it has met; after that an evaluation allocates nothing but its result, and a
-//! [`Run`]'s step nothing at all.
+//! [`CpuRun`]'s step nothing at all.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -12,88 +12,13 @@ use super::kernels::gemm::{self, Gemm, gemm};
 use super::kernels::load::{Loaded, Scale};
 use super::kernels::norm::{Normalise, moments, normalise};
 use super::kernels::pool::{self, pool};
-use super::kernels::product::{Epilogue, Panels, Product, Segment, multiply};
-use super::kernels::{Image, PerSample, activation::activate, to_nchw, to_nhwc};
-use super::parameters::{MatrixId, Parameters, VectorId};
-use super::plan::{Load, Norm, Op, Plan, PreludeOp, RowId, RowSlice, Scaling, Source, ValueId};
+use super::kernels::{Image, PerSample};
+use super::order::{to_nchw, to_nhwc};
+use super::packed::Packed;
+use super::plan::{Load, Norm, Op, Plan, RowSlice, Scaling, Source, ValueId};
+use super::prelude::{Rows, prelude};
 use crate::error::{Error, Result};
 use crate::network::unet::{Conditioning, TimeEmbedding, UNet2DConfig};
-
-/// A network's parameters as the kernels read them.
-#[derive(Debug)]
-pub struct Packed {
-    matrices: Vec<PackedMatrix>,
-    vectors: Vec<f32>,
-    spans: Vec<Range<usize>>,
-}
-
-#[derive(Debug)]
-struct PackedMatrix {
-    panels: Vec<f32>,
-    rows: usize,
-    columns: usize,
-}
-
-impl PackedMatrix {
-    fn new(rows: usize, columns: usize, values: &[f32]) -> Self {
-        let mut panels = vec![0.0; Panels::len_of(rows, columns)];
-        Panels::fill(rows, columns, &mut panels, |row, column| values[row * columns + column]);
-        Self { panels, rows, columns }
-    }
-}
-
-impl Packed {
-    /// Packs the parameters: `take` is asked for each key once, with its shape, and gives its numbers in row-major
-    /// order. No more than one matrix is held twice at a time.
-    ///
-    /// # Errors
-    /// Those of `take`.
-    pub fn new(
-        parameters: &Parameters,
-        mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
-    ) -> Result<Self> {
-        let mut matrices = Vec::with_capacity(parameters.matrices.len());
-        for matrix in &parameters.matrices {
-            let (rows, columns) = (matrix.rows, matrix.columns);
-            matrices.push(PackedMatrix::new(rows, columns, &matrix.pack(&mut take)?));
-        }
-        let vectors = parameters.pack_vectors(take)?;
-        let spans = parameters.vectors.iter().map(|v| v.start..v.start + v.len).collect();
-        Ok(Self { matrices, vectors, spans })
-    }
-
-    /// A network's vectors, and as yet none of its matrices.
-    #[cfg(feature = "gpu")]
-    pub(super) fn of_vectors(parameters: &Parameters, vectors: Vec<f32>) -> Self {
-        let none = |_| PackedMatrix { panels: Vec::new(), rows: 0, columns: 0 };
-        let spans = parameters.vectors.iter().map(|v| v.start..v.start + v.len).collect();
-        Self { matrices: parameters.matrices.iter().map(none).collect(), vectors, spans }
-    }
-
-    /// Adds a matrix, given row by row.
-    #[cfg(feature = "gpu")]
-    pub(super) fn put(&mut self, id: MatrixId, (rows, columns): (usize, usize), values: &[f32]) {
-        self.matrices[id.0] = PackedMatrix::new(rows, columns, values);
-    }
-
-    fn panels(&self, id: MatrixId) -> Panels<'_> {
-        let m = &self.matrices[id.0];
-        Panels { data: &m.panels, rows: m.rows, columns: m.columns }
-    }
-
-    fn vector(&self, id: VectorId) -> &[f32] {
-        &self.vectors[self.spans[id.0].clone()]
-    }
-}
-
-/// Which rows of the prelude the samples of an evaluation read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rows {
-    /// The first sample's.
-    pub first: usize,
-    /// From one sample to the next: 1, or 0 where all share one.
-    pub stride: usize,
-}
 
 /// Memory to replay a plan in.
 #[derive(Debug, Default)]
@@ -117,7 +42,7 @@ impl Memory {
                 scaling = scaling.max(2 * plan.batch * norm_channels(plan, norm));
             }
         };
-        for step in &plan.step {
+        for step in &plan.ops {
             scratch = scratch.max(match &step.op {
                 Op::Gemm(g) => {
                     inline(&g.load);
@@ -165,72 +90,16 @@ fn norm_channels(plan: &Plan, norm: &Norm) -> usize {
     [Some(norm.moments.0), norm.moments.1].iter().flatten().map(|m| plan.value(*m).shape[3]).sum()
 }
 
-/// Works out the prelude for all rows of a run: `given` holds as many rows of each of its inputs as the run has timesteps
-/// (times labels). The result is the prelude's buffer.
-#[must_use]
-pub fn prelude(plan: &Plan, packed: &Packed, given: &Conditioning<Vec<f32>>) -> Vec<f32> {
-    let p = &plan.prelude;
-    let width = |row: RowId| p.rows[row.0].width;
-    let count = p.time.map_or(0, |time| given.time.len() / width(time));
-    let range = |row: RowId| count * p.rows[row.0].start..count * p.rows[row.0].start + count * width(row);
-    let mut buffer = vec![0.0; count * p.width()];
-    let inputs = [
-        (p.time, Some(&given.time)),
-        (p.class, given.class.as_ref()),
-        (p.inverse_time, given.inverse_time.as_ref()),
-    ];
-    for (row, values) in inputs {
-        if let (Some(row), Some(values)) = (row, values) {
-            buffer[range(row)].copy_from_slice(values);
-        }
-    }
-    for op in &p.ops {
-        match op {
-            PreludeOp::Gather { indices, table, output } => {
-                let table = packed.panels(*table);
-                for i in 0..count {
-                    let row = buffer[range(*indices)][i] as usize;
-                    let width = width(*output);
-                    table.copy_row(row, &mut buffer[range(*output)][i * width..][..width]);
-                }
-            }
-            PreludeOp::Linear { input, activation, matrix, bias, output } => {
-                let mut rows = buffer[range(*input)].to_vec();
-                if let Some(activation) = activation {
-                    activate(*activation, &mut rows);
-                }
-                let len = width(*input);
-                let segment = Segment { data: &rows, start: 0, top: 0, row: 0, pixel: len, shift: 0, len };
-                let bias = packed.vector(*bias);
-                let product = Product {
-                    segments: &[segment],
-                    panels: packed.panels(*matrix),
-                    width: count,
-                    epilogue: Epilogue { bias, time: &[], residual: None, scale: 1.0 },
-                };
-                multiply(&product, 0..count, &mut buffer[range(*output)], width(*output));
-            }
-            PreludeOp::Add { a, b, output } => {
-                let (a, b, output) = (range(*a), range(*b), range(*output));
-                for i in 0..output.len() {
-                    buffer[output.start + i] = buffer[a.start + i] + buffer[b.start + i];
-                }
-            }
-        }
-    }
-    buffer
-}
-
 /// Replays a plan's step: reads the plan's input value in `memory`, writes its output value. `prelude` is the buffer that
 /// [`prelude`] made for `count` rows, of which each sample reads its own.
 pub fn step(plan: &Plan, packed: &Packed, prelude: &[f32], count: usize, rows: Rows, memory: &mut Memory) {
-    let replay = Replay { plan, packed, prelude, count, rows };
-    for step in &plan.step {
+    let replay = Evaluation { plan, packed, prelude, count, rows };
+    for step in &plan.ops {
         replay.run(&step.op, memory);
     }
 }
 
-struct Replay<'a> {
+struct Evaluation<'a> {
     plan: &'a Plan,
     packed: &'a Packed,
     prelude: &'a [f32],
@@ -240,13 +109,13 @@ struct Replay<'a> {
 
 /// The arena but for the range that an operation writes.
 #[derive(Clone, Copy)]
-struct Around<'a> {
+struct ArenaView<'a> {
     before: &'a [f32],
     after: &'a [f32],
     after_start: usize,
 }
 
-impl<'a> Around<'a> {
+impl<'a> ArenaView<'a> {
     fn split(arena: &'a mut [f32], written: Range<usize>) -> (Self, &'a mut [f32]) {
         let (before, rest) = arena.split_at_mut(written.start);
         let (out, after) = rest.split_at_mut(written.len());
@@ -263,32 +132,32 @@ impl<'a> Around<'a> {
     }
 }
 
-impl<'a> Replay<'a> {
+impl<'a> Evaluation<'a> {
     fn run(&self, op: &Op, memory: &mut Memory) {
         let Memory { arena, scratch, scaling } = memory;
         let plan = self.plan;
         match op {
             Op::Gemm(g) => {
-                let (around, out) = Around::split(arena, plan.value(g.output).range());
+                let (view, out) = ArenaView::split(arena, plan.value(g.output).range());
                 let [_, height, width, channels] = plan.value(g.output).shape;
                 let args = Gemm {
-                    source: self.image(around, &g.source),
-                    scale_shift: self.scale(around, &g.load, scaling),
+                    source: self.image(view, &g.source),
+                    scale_shift: self.scale(view, &g.load, scaling),
                     activation: g.load.activation,
                     window: g.window,
-                    shortcut: g.shortcut.map(|s| self.image(around, &s)),
+                    shortcut: g.shortcut.map(|s| self.image(view, &s)),
                     panels: self.packed.panels(g.matrix),
                     bias: self.packed.vector(g.bias),
                     time: g.time.map(|t| self.per_sample(t)),
-                    residual: g.residual.map(|r| self.image(around, &r)),
+                    residual: g.residual.map(|r| self.image(view, &r)),
                     scale: g.scale,
                     sample_scale: g.sample_scale.map(|s| self.per_sample(s)),
                     size: (height, width),
                 };
                 gemm(&args, scratch, out);
                 if let Some(id) = g.moments {
-                    let (around, out) = Around::split(arena, plan.value(id).range());
-                    let image = around.get(plan.value(g.output).range());
+                    let (view, out) = ArenaView::split(arena, plan.value(id).range());
+                    let image = view.get(plan.value(g.output).range());
                     let samples = image.chunks_exact(height * width * channels);
                     for (sample, out) in samples.zip(out.chunks_exact_mut(plan.value(id).len() / plan.batch))
                     {
@@ -297,12 +166,12 @@ impl<'a> Replay<'a> {
                 }
             }
             Op::Norm { norm, output } => {
-                let (around, out) = Around::split(arena, plan.value(*output).range());
-                normalise(&self.normalisation(around, norm), out);
+                let (view, out) = ArenaView::split(arena, plan.value(*output).range());
+                normalise(&self.normalisation(view, norm), out);
             }
             Op::Attention(a) => {
-                let (around, out) = Around::split(arena, plan.value(a.output).range());
-                let qkv = around.get(plan.value(a.qkv).range());
+                let (view, out) = ArenaView::split(arena, plan.value(a.output).range());
+                let qkv = view.get(plan.value(a.qkv).range());
                 let [_, height, width, _] = plan.value(a.output).shape;
                 let pixels = height * width;
                 let samples =
@@ -312,9 +181,9 @@ impl<'a> Replay<'a> {
                 }
             }
             Op::Pool(p) => {
-                let (around, out) = Around::split(arena, plan.value(p.output).range());
-                let image = self.image(around, &p.source);
-                let all = self.scale(around, &p.load, scaling);
+                let (view, out) = ArenaView::split(arena, plan.value(p.output).range());
+                let image = self.image(view, &p.source);
+                let all = self.scale(view, &p.load, scaling);
                 let channels = image.all_channels();
                 for (sample, out) in out.chunks_exact_mut(plan.value(p.output).len() / plan.batch).enumerate()
                 {
@@ -326,12 +195,12 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn image<'m>(&self, around: Around<'m>, source: &Source) -> Image<'m> {
+    fn image<'m>(&self, view: ArenaView<'m>, source: &Source) -> Image<'m> {
         let [_, height, width, channels] = self.plan.value(source.first).shape;
         let second = source.second.map(|s| self.plan.value(s));
         Image {
-            first: around.get(self.plan.value(source.first).range()),
-            second: second.map_or(&[], |s| around.get(s.range())),
+            first: view.get(self.plan.value(source.first).range()),
+            second: second.map_or(&[], |s| view.get(s.range())),
             channels: (channels, second.map_or(0, |s| s.shape[3])),
             height,
             width,
@@ -339,28 +208,28 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn scale<'m>(&self, around: Around<'m>, load: &Load, scaling: &'m mut [f32]) -> Scale<'m> {
+    fn scale<'m>(&self, view: ArenaView<'m>, load: &Load, scaling: &'m mut [f32]) -> Scale<'m> {
         match &load.scaling {
             None => Scale::None,
             Some(Scaling::Constant { scale, shift }) => Scale::Constant(*scale, *shift),
-            Some(Scaling::Ready(id)) => Scale::PerChannel(around.get(self.plan.value(*id).range())),
+            Some(Scaling::Ready(id)) => Scale::PerChannel(view.get(self.plan.value(*id).range())),
             Some(Scaling::Inline(norm)) => {
                 let out = &mut scaling[..2 * self.plan.batch * norm_channels(self.plan, norm)];
-                normalise(&self.normalisation(around, norm), out);
+                normalise(&self.normalisation(view, norm), out);
                 Scale::PerChannel(out)
             }
         }
     }
 
-    fn normalisation<'m>(&self, around: Around<'m>, norm: &Norm) -> Normalise<'m>
+    fn normalisation<'m>(&self, view: ArenaView<'m>, norm: &Norm) -> Normalise<'m>
     where
         'a: 'm,
     {
         let second = norm.moments.1.map(|m| self.plan.value(m));
         let first = self.plan.value(norm.moments.0);
         Normalise {
-            first: around.get(first.range()),
-            second: second.map_or(&[], |s| around.get(s.range())),
+            first: view.get(first.range()),
+            second: second.map_or(&[], |s| view.get(s.range())),
             channels: (first.shape[3], second.map_or(0, |s| s.shape[3])),
             pixels: norm.pixels,
             groups: norm.groups,
@@ -454,7 +323,12 @@ impl CpuNetwork {
     /// # Errors
     /// [`Error::Option`] where a size, timestep or label does not suit the network, [`Error::OutOfMemory`] where its
     /// activations do not fit.
-    pub fn run(&mut self, shape: [usize; 4], timesteps: &[f32], labels: Option<&[f32]>) -> Result<Run<'_>> {
+    pub fn run(
+        &mut self,
+        shape: [usize; 4],
+        timesteps: &[f32],
+        labels: Option<&[f32]>,
+    ) -> Result<CpuRun<'_>> {
         // Without labels, all samples share the rows.
         let each = if labels.is_some() { shape[0] } else { 1 };
         let repeated: Vec<f32> = timesteps.iter().flat_map(|t| std::iter::repeat_n(*t, each)).collect();
@@ -470,7 +344,7 @@ impl CpuNetwork {
         given: &Conditioning<Vec<f32>>,
         count: usize,
         stride: usize,
-    ) -> Result<Run<'_>> {
+    ) -> Result<CpuRun<'_>> {
         let [batch, channels, height, width] = shape;
         if channels != self.config.in_channels {
             return Err(Error::Option {
@@ -486,13 +360,13 @@ impl CpuNetwork {
         let plan = &self.plans[&key];
         self.memory.fit(plan)?;
         let prelude = prelude(plan, &self.packed, given);
-        Ok(Run { plan, packed: &self.packed, memory: &mut self.memory, prelude, count, stride })
+        Ok(CpuRun { plan, packed: &self.packed, memory: &mut self.memory, prelude, count, stride })
     }
 }
 
 /// Evaluations of a network at timesteps that are known beforehand.
 #[derive(Debug)]
-pub struct Run<'a> {
+pub struct CpuRun<'a> {
     plan: &'a Plan,
     packed: &'a Packed,
     memory: &'a mut Memory,
@@ -501,7 +375,7 @@ pub struct Run<'a> {
     stride: usize,
 }
 
-impl Run<'_> {
+impl CpuRun<'_> {
     /// Evaluates the network on `x`, `[batch, in_channels, height, width]`, at the timestep of this index, into `out`,
     /// `[batch, out_channels, height, width]`.
     ///

@@ -1,27 +1,28 @@
 //! The second stage: from a recorded [`Graph`] to a [`Plan`].
 //!
 //! One walk over the calls, which puts work off for as long as it can. A normalisation, a nonlinearity, a concatenation
-//! or a doubling becomes a [`Picture`], a way to read images that exist already; the next convolution takes it into
+//! or a doubling becomes a [`Lazy`], a way to read images that exist already; the next convolution takes it into
 //! its load. An addition or a scaling is taken into the epilogue of the convolution that made its operand. Both hold only
 //! where nobody else reads what lies between, which the counts of uses tell.
 
-use super::parameters::{Layout, MatrixPart, Parameters, VectorId, VectorPart};
+use super::parameters::{MatrixPart, Packing, Parameters, VectorId, VectorPart};
 use super::plan::{
-    Attention, Gemm, Load, MAX_INLINE_TILES, Norm, Op, Plan, Pool, Prelude, PreludeOp, Row, RowId, RowSlice,
-    Scaling, Source, Step, TILE_PIXELS, Value, ValueId, Window,
+    Attention, Gemm, Load, MAX_INLINE_TILES, Norm, Op, Plan, PlannedOp, Pool, Prelude, PreludeOp, Row, RowId,
+    RowSlice, Scaling, Source, TILE_PIXELS, Value, ValueId, Window,
 };
-use super::record::{Call, Extent, Graph, Input, NodeId};
+use super::trace::{Call, Extent, Graph, Input, NodeId};
 use crate::error::{Error, Result};
 use crate::network::ops::Activation;
+use crate::network::unet::UNet2DConfig;
 
 /// Images, and what becomes of them when they are read.
 #[derive(Clone)]
-struct Picture {
+struct Lazy {
     source: Source,
     load: Load,
 }
 
-impl Picture {
+impl Lazy {
     fn of(value: ValueId) -> Self {
         Self { source: Source::of(value), load: Load::default() }
     }
@@ -35,26 +36,54 @@ impl Picture {
 
 /// What is known of a node once the walk has passed it.
 #[derive(Clone)]
-enum Known {
-    Image(Picture),
+enum NodeValue {
+    Image(Lazy),
     Vector { slice: RowSlice, activation: Option<Activation> },
+}
+
+impl Plan {
+    /// Plans the U-Net on `batch` images of `height` × `width`.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where the U cannot halve the size often enough or there is no image, [`Error::OutOfMemory`] where
+    /// no address space holds one of its activations.
+    pub fn new(config: &UNet2DConfig, batch: usize, height: usize, width: usize) -> Result<Self> {
+        config.check_size(height, width)?;
+        if batch == 0 {
+            return Err(Error::Option {
+                option: "batch",
+                found: "0".to_owned(),
+                expected: "1 or more".to_owned(),
+            });
+        }
+        let graph = Graph::of_unet(config, height, width);
+        let bytes = [height, width, graph.most_channels(), 4]
+            .into_iter()
+            .try_fold(batch, usize::checked_mul)
+            .filter(|bytes| isize::try_from(*bytes).is_ok());
+        if bytes.is_none() {
+            let problem = format!("activations of {batch} images of {height}×{width} pixels");
+            return Err(Error::OutOfMemory { problem });
+        }
+        plan(&graph, batch)
+    }
 }
 
 /// Plans a recorded forward pass for `batch` samples.
 ///
 /// # Errors
 /// [`Error::Unsupported`] where the calls follow each other in a way that no operation of a plan does.
-pub(super) fn plan(graph: &Graph, batch: usize) -> Result<Plan> {
+fn plan(graph: &Graph, batch: usize) -> Result<Plan> {
     let mut fuser = Fuser {
         graph,
         uses: graph.uses(),
-        known: vec![None; graph.nodes.len()],
+        node_values: vec![None; graph.nodes.len()],
         producers: Vec::new(),
         plan: Plan {
             batch,
             parameters: Parameters::default(),
             prelude: Prelude::default(),
-            step: Vec::new(),
+            ops: Vec::new(),
             values: Vec::new(),
             arena: 0,
             input: ValueId(0),
@@ -62,9 +91,9 @@ pub(super) fn plan(graph: &Graph, batch: usize) -> Result<Plan> {
         },
     };
     for at in 0..graph.nodes.len() {
-        if fuser.known[at].is_none() {
+        if fuser.node_values[at].is_none() {
             let known = fuser.node(NodeId(at))?;
-            fuser.known[at] = Some(known);
+            fuser.node_values[at] = Some(known);
         }
     }
     let output = graph.output.ok_or_else(|| unsupported("a network without a result"))?;
@@ -82,14 +111,14 @@ fn unsupported(what: &str) -> Error {
 struct Fuser<'a> {
     graph: &'a Graph,
     uses: Vec<usize>,
-    known: Vec<Option<Known>>,
+    node_values: Vec<Option<NodeValue>>,
     /// For each value the operation that writes it; none for the input.
     producers: Vec<Option<usize>>,
     plan: Plan,
 }
 
 impl Fuser<'_> {
-    fn node(&mut self, id: NodeId) -> Result<Known> {
+    fn node(&mut self, id: NodeId) -> Result<NodeValue> {
         let node = &self.graph.nodes[id.0];
         let argument = |i: usize| node.arguments[i];
         match &node.call {
@@ -98,22 +127,22 @@ impl Fuser<'_> {
             Call::Embedding { name, rows } => self.gather(argument(0), name, *rows, node.extent.channels()),
             Call::Activation(activation) => self.activation(argument(0), *activation),
             Call::Add => match self.known(argument(0)) {
-                Some(Known::Vector { .. }) => self.add_vectors(argument(0), argument(1)),
+                Some(NodeValue::Vector { .. }) => self.add_vectors(argument(0), argument(1)),
                 _ => self.add_images(argument(0), argument(1)),
             },
             Call::Conv2d { name, conv } => {
-                let picture = self.image(argument(0))?.clone();
+                let lazy = self.image(argument(0))?.clone();
                 let shape = vec![conv.out_channels, self.channels(argument(0)), 3, 3];
                 let window = Window::Square { stride: conv.stride, padding: conv.padding };
-                Ok(self.gemm(name, picture, window, shape, node.extent))
+                Ok(self.gemm(name, lazy, window, shape, node.extent))
             }
             Call::Pointwise { name } => {
-                let picture = self.image(argument(0))?.clone();
+                let lazy = self.image(argument(0))?.clone();
                 let mut shape = vec![node.extent.channels(), self.channels(argument(0))];
                 if name.ends_with("conv_shortcut") {
                     shape.extend([1, 1]);
                 }
-                Ok(self.gemm(name, picture, Window::Pointwise, shape, node.extent))
+                Ok(self.gemm(name, lazy, Window::Pointwise, shape, node.extent))
             }
             Call::GroupNorm { name, groups, eps } => self.group_norm(argument(0), name, *groups, *eps),
             Call::ScaleShift => self.modulate(argument(0), argument(1)),
@@ -123,51 +152,51 @@ impl Fuser<'_> {
                 let (value, gemm) =
                     self.epilogue(argument(0)).ok_or_else(|| unsupported("add_per_channel"))?;
                 gemm.time = Some(time);
-                Ok(Known::Image(Picture::of(value)))
+                Ok(NodeValue::Image(Lazy::of(value)))
             }
             Call::ScaleSamples => {
                 let factor = self.slice(argument(1))?;
                 let (value, gemm) = self.scaled(argument(0)).ok_or_else(|| unsupported("scale_samples"))?;
                 gemm.sample_scale = Some(factor);
-                Ok(Known::Image(Picture::of(value)))
+                Ok(NodeValue::Image(Lazy::of(value)))
             }
             Call::Attention { heads } => self.attention(&node.arguments, *heads, node.extent),
             Call::Concat => {
                 let values = (self.image(argument(0))?.plain(), self.image(argument(1))?.plain());
                 let (Some(first), second @ Some(_)) = values else { return Err(unsupported("concat")) };
                 let source = Source { first, second, upsample: false };
-                Ok(Known::Image(Picture { source, load: Load::default() }))
+                Ok(NodeValue::Image(Lazy { source, load: Load::default() }))
             }
             Call::UpsampleNearest => {
-                let mut picture = self.image(argument(0))?.clone();
-                if picture.source.upsample {
+                let mut lazy = self.image(argument(0))?.clone();
+                if lazy.source.upsample {
                     return Err(unsupported("upsample_nearest twice"));
                 }
-                picture.source.upsample = true;
-                Ok(Known::Image(picture))
+                lazy.source.upsample = true;
+                Ok(NodeValue::Image(lazy))
             }
             Call::DownsampleMean => {
-                let Picture { source, load } = self.image(argument(0))?.clone();
+                let Lazy { source, load } = self.image(argument(0))?.clone();
                 if source.upsample {
                     return Err(unsupported("downsample_mean of upsample_nearest"));
                 }
                 let output = self.value(self.image_shape(node.extent));
                 let name = self.read_by(&load).unwrap_or_default() + "downsample_mean";
                 self.emit(&name, Op::Pool(Pool { source, load, output }));
-                Ok(Known::Image(Picture::of(output)))
+                Ok(NodeValue::Image(Lazy::of(output)))
             }
         }
     }
 
     // ---- What is known ----
 
-    fn known(&self, id: NodeId) -> Option<&Known> {
-        self.known[id.0].as_ref()
+    fn known(&self, id: NodeId) -> Option<&NodeValue> {
+        self.node_values[id.0].as_ref()
     }
 
-    fn image(&self, id: NodeId) -> Result<&Picture> {
+    fn image(&self, id: NodeId) -> Result<&Lazy> {
         match self.known(id) {
-            Some(Known::Image(picture)) => Ok(picture),
+            Some(NodeValue::Image(lazy)) => Ok(lazy),
             _ => Err(unsupported("a vector where an image belongs")),
         }
     }
@@ -175,7 +204,7 @@ impl Fuser<'_> {
     /// A vector that needs no further work.
     fn slice(&self, id: NodeId) -> Result<RowSlice> {
         match self.known(id) {
-            Some(Known::Vector { slice, activation: None }) => Ok(*slice),
+            Some(NodeValue::Vector { slice, activation: None }) => Ok(*slice),
             _ => Err(unsupported("an image or an activation where a vector belongs")),
         }
     }
@@ -183,7 +212,7 @@ impl Fuser<'_> {
     /// A vector as a whole, before its activation.
     fn row(&self, id: NodeId) -> Result<(RowId, Option<Activation>)> {
         match self.known(id) {
-            Some(Known::Vector { slice, activation })
+            Some(NodeValue::Vector { slice, activation })
                 if slice.start == 0 && slice.len == self.plan.prelude.rows[slice.row.0].width =>
             {
                 Ok((slice.row, *activation))
@@ -213,9 +242,9 @@ impl Fuser<'_> {
 
     fn emit(&mut self, name: &str, op: Op) {
         for value in op.writes() {
-            self.producers[value.0] = Some(self.plan.step.len());
+            self.producers[value.0] = Some(self.plan.ops.len());
         }
-        self.plan.step.push(Step { name: name.to_owned(), op });
+        self.plan.ops.push(PlannedOp { name: name.to_owned(), op });
     }
 
     fn new_row(&mut self, width: usize) -> RowId {
@@ -224,19 +253,19 @@ impl Fuser<'_> {
         RowId(self.plan.prelude.rows.len() - 1)
     }
 
-    fn whole(&self, row: RowId) -> Known {
+    fn whole(&self, row: RowId) -> NodeValue {
         let len = self.plan.prelude.rows[row.0].width;
-        Known::Vector { slice: RowSlice { row, start: 0, len }, activation: None }
+        NodeValue::Vector { slice: RowSlice { row, start: 0, len }, activation: None }
     }
 
     fn vector(&mut self, key: String, len: usize) -> VectorId {
         self.plan.parameters.add_vector(vec![VectorPart { key, len, at: 0 }])
     }
 
-    fn input(&mut self, input: Input, extent: Extent) -> Known {
+    fn input(&mut self, input: Input, extent: Extent) -> NodeValue {
         if input == Input::Image {
             self.plan.input = self.value(self.image_shape(extent));
-            return Known::Image(Picture::of(self.plan.input));
+            return NodeValue::Image(Lazy::of(self.plan.input));
         }
         let row = self.new_row(extent.channels());
         let prelude = &mut self.plan.prelude;
@@ -251,7 +280,7 @@ impl Fuser<'_> {
     // ---- The prelude ----
 
     /// All linear maps of one vector are one product: every residual block's of the time embedding, above all.
-    fn linears(&mut self, input: NodeId, asked: NodeId) -> Result<Known> {
+    fn linears(&mut self, input: NodeId, asked: NodeId) -> Result<NodeValue> {
         let (row, activation) = self.row(input)?;
         let inputs = self.channels(input);
         let mut matrix = Vec::new();
@@ -267,7 +296,7 @@ impl Fuser<'_> {
             matrix.push(MatrixPart {
                 key: format!("{name}.weight"),
                 shape: vec![len, inputs],
-                layout: Layout::Product,
+                packing: Packing::Transposed,
                 row: 0,
                 column: start,
             });
@@ -278,20 +307,20 @@ impl Fuser<'_> {
         let output = self.new_row(width);
         for (at, start, len) in slices {
             let slice = RowSlice { row: output, start, len };
-            self.known[at] = Some(Known::Vector { slice, activation: None });
+            self.node_values[at] = Some(NodeValue::Vector { slice, activation: None });
         }
         let matrix = self.plan.parameters.add_matrix(matrix);
         let bias = self.plan.parameters.add_vector(bias);
         self.plan.prelude.ops.push(PreludeOp::Linear { input: row, activation, matrix, bias, output });
-        self.known[asked.0].clone().ok_or_else(|| unsupported("linear"))
+        self.node_values[asked.0].clone().ok_or_else(|| unsupported("linear"))
     }
 
-    fn gather(&mut self, indices: NodeId, name: &str, rows: usize, width: usize) -> Result<Known> {
+    fn gather(&mut self, indices: NodeId, name: &str, rows: usize, width: usize) -> Result<NodeValue> {
         let (indices, None) = self.row(indices)? else { return Err(unsupported("embedding")) };
         let part = MatrixPart {
             key: format!("{name}.weight"),
             shape: vec![rows, width],
-            layout: Layout::Table,
+            packing: Packing::Table,
             row: 0,
             column: 0,
         };
@@ -301,7 +330,7 @@ impl Fuser<'_> {
         Ok(self.whole(output))
     }
 
-    fn add_vectors(&mut self, a: NodeId, b: NodeId) -> Result<Known> {
+    fn add_vectors(&mut self, a: NodeId, b: NodeId) -> Result<NodeValue> {
         let ((a, None), (b, None)) = (self.row(a)?, self.row(b)?) else { return Err(unsupported("add")) };
         let output = self.new_row(self.plan.prelude.rows[a.0].width);
         self.plan.prelude.ops.push(PreludeOp::Add { a, b, output });
@@ -310,11 +339,11 @@ impl Fuser<'_> {
 
     // ---- Loads ----
 
-    fn activation(&mut self, x: NodeId, new: Activation) -> Result<Known> {
+    fn activation(&mut self, x: NodeId, new: Activation) -> Result<NodeValue> {
         let mut known = self.known(x).cloned().ok_or_else(|| unsupported("activation"))?;
         let activation = match &mut known {
-            Known::Image(picture) => &mut picture.load.activation,
-            Known::Vector { activation, .. } => activation,
+            NodeValue::Image(lazy) => &mut lazy.load.activation,
+            NodeValue::Vector { activation, .. } => activation,
         };
         match activation.replace(new) {
             None => Ok(known),
@@ -323,8 +352,8 @@ impl Fuser<'_> {
     }
 
     /// Asks the producers of `x` for their result's moments.
-    fn group_norm(&mut self, x: NodeId, name: &str, groups: usize, eps: f64) -> Result<Known> {
-        let Picture { source, load } = self.image(x)?.clone();
+    fn group_norm(&mut self, x: NodeId, name: &str, groups: usize, eps: f64) -> Result<NodeValue> {
+        let Lazy { source, load } = self.image(x)?.clone();
         if !load.is_plain() || source.upsample {
             return Err(unsupported("group_norm of something not yet computed"));
         }
@@ -347,17 +376,17 @@ impl Fuser<'_> {
             self.emit(name, Op::Norm { norm, output });
             Scaling::Ready(output)
         };
-        Ok(Known::Image(Picture { source, load: Load { scaling: Some(scaling), activation: None } }))
+        Ok(NodeValue::Image(Lazy { source, load: Load { scaling: Some(scaling), activation: None } }))
     }
 
     fn moments(&mut self, of: ValueId) -> Result<ValueId> {
         let [batch, height, width, channels] = self.plan.value(of).shape;
         let producer = self.producers[of.0];
-        if let Some(Op::Gemm(Gemm { moments: Some(moments), .. })) = producer.map(|p| &self.plan.step[p].op) {
+        if let Some(Op::Gemm(Gemm { moments: Some(moments), .. })) = producer.map(|p| &self.plan.ops[p].op) {
             return Ok(*moments);
         }
         let new = self.value([batch, (height * width).div_ceil(TILE_PIXELS), 2, channels]);
-        match producer.map(|p| &mut self.plan.step[p].op) {
+        match producer.map(|p| &mut self.plan.ops[p].op) {
             Some(Op::Gemm(gemm)) => gemm.moments = Some(new),
             _ => return Err(unsupported("group_norm of something other than a convolution's result")),
         }
@@ -366,13 +395,13 @@ impl Fuser<'_> {
     }
 
     /// A timestep's scale and shift become part of the normalisation before them.
-    fn modulate(&mut self, x: NodeId, v: NodeId) -> Result<Known> {
+    fn modulate(&mut self, x: NodeId, v: NodeId) -> Result<NodeValue> {
         let slice = self.slice(v)?;
-        let mut picture = self.image(x)?.clone();
-        let plain = picture.load.activation.is_none() && self.uses[x.0] == 1;
-        let modulation = match &mut picture.load.scaling {
+        let mut lazy = self.image(x)?.clone();
+        let plain = lazy.load.activation.is_none() && self.uses[x.0] == 1;
+        let modulation = match &mut lazy.load.scaling {
             Some(Scaling::Inline(norm)) => Some(&mut norm.modulation),
-            Some(Scaling::Ready(value)) => match self.producers[value.0].map(|p| &mut self.plan.step[p].op) {
+            Some(Scaling::Ready(value)) => match self.producers[value.0].map(|p| &mut self.plan.ops[p].op) {
                 Some(Op::Norm { norm, .. }) => Some(&mut norm.modulation),
                 _ => None,
             },
@@ -382,7 +411,7 @@ impl Fuser<'_> {
             Some(none @ None) if plain => *none = Some(slice),
             _ => return Err(unsupported("scale_shift of something other than a normalisation")),
         }
-        Ok(Known::Image(picture))
+        Ok(NodeValue::Image(lazy))
     }
 
     /// The normalisation that a load applies, by name, for an operation that has no module of its own.
@@ -390,7 +419,7 @@ impl Fuser<'_> {
         let norm = match load.scaling.as_ref()? {
             Scaling::Constant { .. } => return None,
             Scaling::Ready(value) => {
-                return self.producers[value.0].map(|p| self.plan.step[p].name.clone() + ".");
+                return self.producers[value.0].map(|p| self.plan.ops[p].name.clone() + ".");
             }
             Scaling::Inline(norm) => norm,
         };
@@ -403,17 +432,22 @@ impl Fuser<'_> {
     fn gemm(
         &mut self,
         name: &str,
-        picture: Picture,
+        lazy: Lazy,
         window: Window,
         shape: Vec<usize>,
         extent: Extent,
-    ) -> Known {
+    ) -> NodeValue {
         let channels = shape[0];
-        let part =
-            MatrixPart { key: format!("{name}.weight"), shape, layout: Layout::Product, row: 0, column: 0 };
+        let part = MatrixPart {
+            key: format!("{name}.weight"),
+            shape,
+            packing: Packing::Transposed,
+            row: 0,
+            column: 0,
+        };
         let gemm = Gemm {
-            source: picture.source,
-            load: picture.load,
+            source: lazy.source,
+            load: lazy.load,
             window,
             shortcut: None,
             matrix: self.plan.parameters.add_matrix(vec![part]),
@@ -427,7 +461,7 @@ impl Fuser<'_> {
         };
         let output = gemm.output;
         self.emit(name, Op::Gemm(gemm));
-        Known::Image(Picture::of(output))
+        NodeValue::Image(Lazy::of(output))
     }
 
     /// The product that made `x`, where only the caller reads it, and its position.
@@ -436,7 +470,7 @@ impl Fuser<'_> {
             return None;
         }
         let at = self.producers[self.image(x).ok()?.plain()?.0]?;
-        match &self.plan.step[at].op {
+        match &self.plan.ops[at].op {
             Op::Gemm(gemm) if gemm.moments.is_none() => Some((at, gemm)),
             _ => None,
         }
@@ -445,7 +479,7 @@ impl Fuser<'_> {
     /// The product that made `x`, to be multiplied further.
     fn scaled(&mut self, x: NodeId) -> Option<(ValueId, &mut Gemm)> {
         let (at, _) = self.producer(x)?;
-        match &mut self.plan.step[at].op {
+        match &mut self.plan.ops[at].op {
             Op::Gemm(gemm) if gemm.sample_scale.is_none() => Some((gemm.output, gemm)),
             _ => None,
         }
@@ -458,28 +492,28 @@ impl Fuser<'_> {
         })
     }
 
-    fn affine(&mut self, x: NodeId, scale: f32, shift: f32) -> Result<Known> {
+    fn affine(&mut self, x: NodeId, scale: f32, shift: f32) -> Result<NodeValue> {
         if shift == 0.0
             && let Some((value, gemm)) = self.scaled(x)
         {
             gemm.scale *= scale;
-            return Ok(Known::Image(Picture::of(value)));
+            return Ok(NodeValue::Image(Lazy::of(value)));
         }
-        let mut picture = self.image(x)?.clone();
-        if !picture.load.is_plain() {
+        let mut lazy = self.image(x)?.clone();
+        if !lazy.load.is_plain() {
             return Err(unsupported("affine of something not yet computed"));
         }
-        picture.load.scaling = Some(Scaling::Constant { scale, shift });
-        Ok(Known::Image(picture))
+        lazy.load.scaling = Some(Scaling::Constant { scale, shift });
+        Ok(NodeValue::Image(lazy))
     }
 
     /// `x + h`, where a product made h: x is its residual, or where x is a linear map of other images, its shortcut.
-    fn add_images(&mut self, x: NodeId, h: NodeId) -> Result<Known> {
+    fn add_images(&mut self, x: NodeId, h: NodeId) -> Result<NodeValue> {
         let fail = || unsupported("add of images that no convolution made");
         let at = self.producer(h).ok_or_else(fail)?.0;
-        let picture = self.image(x)?.clone();
+        let lazy = self.image(x)?.clone();
         let shortcut = self.producer(x).is_some_and(|(other, gemm)| {
-            other == self.plan.step.len() - 1
+            other == self.plan.ops.len() - 1
                 && other > at
                 && gemm.window == Window::Pointwise
                 && gemm.load.is_plain()
@@ -497,21 +531,21 @@ impl Fuser<'_> {
             target.rows += self.plan.values[other.source.first.0].shape[3]
                 + other.source.second.map_or(0, |s| self.plan.values[s.0].shape[3]);
             parameters.vectors[onto].parts.extend(bias);
-            return Ok(Known::Image(Picture::of(value)));
+            return Ok(NodeValue::Image(Lazy::of(value)));
         }
-        let ready = picture.source.values().all(|v| self.producers[v.0].is_none_or(|p| p < at));
-        if !picture.load.is_plain() || picture.source.second.is_some() || !ready {
+        let ready = lazy.source.values().all(|v| self.producers[v.0].is_none_or(|p| p < at));
+        if !lazy.load.is_plain() || lazy.source.second.is_some() || !ready {
             return Err(fail());
         }
         let (value, gemm) = self.epilogue(h).ok_or_else(fail)?;
-        gemm.residual = Some(picture.source);
-        Ok(Known::Image(Picture::of(value)))
+        gemm.residual = Some(lazy.source);
+        Ok(NodeValue::Image(Lazy::of(value)))
     }
 
     /// q, k and v become one product with three times the columns.
-    fn attention(&mut self, qkv: &[NodeId], heads: usize, extent: Extent) -> Result<Known> {
+    fn attention(&mut self, qkv: &[NodeId], heads: usize, extent: Extent) -> Result<NodeValue> {
         let fail = || unsupported("attention over something other than three linear maps of one image");
-        let last = self.plan.step.len();
+        let last = self.plan.ops.len();
         let mut merged: Option<Gemm> = None;
         for (i, id) in qkv.iter().enumerate() {
             let (at, gemm) = self.producer(*id).ok_or_else(fail)?;
@@ -545,12 +579,12 @@ impl Fuser<'_> {
         self.emit(&format!("{module}.to_qkv"), Op::Gemm(gemm));
         let attended = self.value([batch, height, width, inner]);
         self.emit(&module, Op::Attention(Attention { qkv: output, heads, inner, output: attended }));
-        Ok(Known::Image(Picture::of(attended)))
+        Ok(NodeValue::Image(Lazy::of(attended)))
     }
 
     /// Takes the last operation back, a product, with everything that was made for it.
     fn pop(&mut self) -> Option<(String, Gemm, Vec<MatrixPart>, Vec<VectorPart>)> {
-        let Step { name, op: Op::Gemm(gemm) } = self.plan.step.pop()? else { return None };
+        let PlannedOp { name, op: Op::Gemm(gemm) } = self.plan.ops.pop()? else { return None };
         let (matrices, vectors) = (&mut self.plan.parameters.matrices, &mut self.plan.parameters.vectors);
         debug_assert_eq!((gemm.matrix.0, gemm.bias.0), (matrices.len() - 1, vectors.len() - 1));
         debug_assert_eq!(gemm.output.0, self.plan.values.len() - 1);

@@ -1,6 +1,6 @@
 //! The sampling engine: a network's forward pass is recorded, planned, and then replayed for every step.
 //!
-//! [`record`] runs [`unet::forward`](crate::network::unet::forward) once over an interpreter that writes the calls
+//! [`trace`] runs [`unet::forward`](crate::network::unet::forward) once over an interpreter that writes the calls
 //! down. [`plan`] fuses them into few operations, says how the checkpoint's tensors are packed ([`parameters`]), and gives
 //! every activation its place in one buffer ([`arena`]). An executor replays the plan: [`cpu`] in Rust, from the
 //! [`kernels`] that are also the reference of the GPU's shaders.
@@ -23,8 +23,11 @@ mod fuse;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod kernels;
+pub mod order;
+pub mod packed;
 pub mod parameters;
 pub mod plan;
-pub mod record;
+pub mod prelude;
+pub mod trace;
 
 pub use plan::Plan;

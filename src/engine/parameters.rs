@@ -1,7 +1,7 @@
 //! How a checkpoint's tensors become the matrices and vectors that the plan's operations read.
 //!
 //! Every convolution and linear map multiplies pixels (rows) by one matrix `[inputs][outputs]`. A matrix is pasted
-//! together from one or more tensors, each transposed from PyTorch's layout: q, k and v stand side by side, a 1×1
+//! together from one or more tensors, each transposed from PyTorch's packing: q, k and v stand side by side, a 1×1
 //! shortcut stands below the 3×3 convolution whose result it is added to. The recipes depend on the network alone, not
 //! on the size or number of images, so parameters are packed once.
 
@@ -17,10 +17,10 @@ pub struct VectorId(pub usize);
 
 /// How a tensor is turned when it is pasted into a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum Packing {
     /// A linear map `[out, in]` or convolution `[out, in, height, width]`: row `tap · in + i`, column `o`, with taps in
     /// reading order. A convolution's input pixels are then contiguous in NHWC images, tap by tap.
-    Product,
+    Transposed,
     /// A table `[rows, width]`, as it is.
     Table,
 }
@@ -33,7 +33,7 @@ pub struct MatrixPart {
     /// Its shape.
     pub shape: Vec<usize>,
     /// How it is turned.
-    pub layout: Layout,
+    pub packing: Packing,
     /// Row of its first number.
     pub row: usize,
     /// Column of its first number.
@@ -44,9 +44,9 @@ impl MatrixPart {
     /// Rows and columns it takes.
     #[must_use]
     pub fn size(&self) -> [usize; 2] {
-        match self.layout {
-            Layout::Product => [self.shape[1..].iter().product(), self.shape[0]],
-            Layout::Table => [self.shape[0], self.shape[1..].iter().product()],
+        match self.packing {
+            Packing::Transposed => [self.shape[1..].iter().product(), self.shape[0]],
+            Packing::Table => [self.shape[0], self.shape[1..].iter().product()],
         }
     }
 }
@@ -76,13 +76,13 @@ impl Matrix {
             let mut put = |row: usize, column: usize, value: f32| {
                 packed[(part.row + row) * self.columns + part.column + column] = value;
             };
-            match part.layout {
-                Layout::Table => {
+            match part.packing {
+                Packing::Table => {
                     for (i, value) in values.into_iter().enumerate() {
                         put(i / columns, i % columns, value);
                     }
                 }
-                Layout::Product => {
+                Packing::Transposed => {
                     let inputs = part.shape[1];
                     let taps = rows / inputs;
                     for (i, value) in values.into_iter().enumerate() {
@@ -207,16 +207,16 @@ mod tests {
         Ok((0..shape.iter().product::<usize>()).map(|i| i as f32).collect())
     }
 
-    fn part(shape: &[usize], layout: Layout, row: usize, column: usize) -> MatrixPart {
-        MatrixPart { key: String::new(), shape: shape.to_vec(), layout, row, column }
+    fn part(shape: &[usize], packing: Packing, row: usize, column: usize) -> MatrixPart {
+        MatrixPart { key: String::new(), shape: shape.to_vec(), packing, row, column }
     }
 
     #[test]
     fn a_convolution_is_turned_tap_by_tap_and_a_shortcut_stands_below() {
         let mut p = Parameters::default();
         let id = p.add_matrix(vec![
-            part(&[2, 2, 1, 3], Layout::Product, 0, 0),
-            part(&[2, 1], Layout::Product, 6, 0),
+            part(&[2, 2, 1, 3], Packing::Transposed, 0, 0),
+            part(&[2, 1], Packing::Transposed, 6, 0),
         ]);
         let m = &p.matrices[id.0];
         assert_eq!((m.rows, m.columns), (7, 2));
@@ -228,10 +228,12 @@ mod tests {
     #[test]
     fn maps_side_by_side_leave_zeros_between_them_and_tables_stay() {
         let mut p = Parameters::default();
-        let sides =
-            p.add_matrix(vec![part(&[1, 2], Layout::Product, 0, 0), part(&[2, 2], Layout::Product, 0, 2)]);
+        let sides = p.add_matrix(vec![
+            part(&[1, 2], Packing::Transposed, 0, 0),
+            part(&[2, 2], Packing::Transposed, 0, 2),
+        ]);
         assert_eq!(p.matrices[sides.0].pack(count).unwrap(), [0., 0., 0., 2., 1., 0., 1., 3.]);
-        let table = p.add_matrix(vec![part(&[3, 2], Layout::Table, 0, 0)]);
+        let table = p.add_matrix(vec![part(&[3, 2], Packing::Table, 0, 0)]);
         assert_eq!(p.matrices[table.0].pack(count).unwrap(), [0., 1., 2., 3., 4., 5.]);
     }
 

@@ -16,12 +16,8 @@
 use std::fmt;
 
 use super::arena::{self, Lifetime};
-use super::fuse;
 use super::parameters::{MatrixId, Parameters, VectorId};
-use super::record::Graph;
-use crate::error::{Error, Result};
 use crate::network::ops::{Activation, Padding};
-use crate::network::unet::UNet2DConfig;
 
 /// Pixels whose moments are taken together. The last tile of a sample may be smaller; no tile spans two samples.
 pub const TILE_PIXELS: usize = 32;
@@ -44,7 +40,7 @@ pub struct Value {
     pub shape: [usize; 4],
     /// Where it starts in the arena, in floats.
     pub offset: usize,
-    /// The operation that writes it and the last one that reads it, as positions in [`Plan::step`]. The input is
+    /// The operation that writes it and the last one that reads it, as positions in [`Plan::ops`]. The input is
     /// written before operation 0, the output read after the last.
     pub life: (usize, usize),
 }
@@ -331,7 +327,7 @@ fn scaling_reads(load: &Load) -> Vec<ValueId> {
 
 /// An operation and the module it belongs to.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Step {
+pub struct PlannedOp {
     /// The module's name in the checkpoint, for texts and profiles.
     pub name: String,
     /// What is done.
@@ -417,7 +413,7 @@ pub struct Plan {
     /// What is worked out once for a run.
     pub prelude: Prelude,
     /// What is done for an evaluation.
-    pub step: Vec<Step>,
+    pub ops: Vec<PlannedOp>,
     /// Everything in the arena.
     pub values: Vec<Value>,
     /// The arena's length in floats.
@@ -429,45 +425,19 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans the U-Net on `batch` images of `height` × `width`.
-    ///
-    /// # Errors
-    /// [`Error::Option`] where the U cannot halve the size often enough or there is no image, [`Error::OutOfMemory`] where
-    /// no address space holds one of its activations.
-    pub fn new(config: &UNet2DConfig, batch: usize, height: usize, width: usize) -> Result<Self> {
-        config.check_size(height, width)?;
-        if batch == 0 {
-            return Err(Error::Option {
-                option: "batch",
-                found: "0".to_owned(),
-                expected: "1 or more".to_owned(),
-            });
-        }
-        let graph = Graph::of_unet(config, height, width);
-        let bytes = [height, width, graph.most_channels(), 4]
-            .into_iter()
-            .try_fold(batch, usize::checked_mul)
-            .filter(|bytes| isize::try_from(*bytes).is_ok());
-        if bytes.is_none() {
-            let problem = format!("activations of {batch} images of {height}×{width} pixels");
-            return Err(Error::OutOfMemory { problem });
-        }
-        fuse::plan(&graph, batch)
-    }
-
     /// Works out when each value lives and where, from the operations.
     pub(super) fn place(&mut self) {
         for value in &mut self.values {
             value.life = (usize::MAX, 0);
         }
-        for (at, step) in self.step.iter().enumerate() {
+        for (at, step) in self.ops.iter().enumerate() {
             for id in step.op.reads().into_iter().chain(step.op.writes()) {
                 let life = &mut self.values[id.0].life;
                 *life = (life.0.min(at), life.1.max(at));
             }
         }
         self.values[self.input.0].life.0 = 0;
-        self.values[self.output.0].life.1 = self.step.len();
+        self.values[self.output.0].life.1 = self.ops.len();
         let (offsets, total) = arena::place(&self.lifetimes());
         for (value, offset) in self.values.iter_mut().zip(offsets) {
             value.offset = offset;
@@ -505,7 +475,7 @@ impl fmt::Display for Plan {
             f,
             "batch {}: {} operations a step, arena {} bytes (at least {})",
             self.batch,
-            self.step.len(),
+            self.ops.len(),
             4 * self.arena,
             4 * self.live_maximum(),
         )?;
@@ -539,7 +509,7 @@ impl fmt::Display for Plan {
         }
         writeln!(f, "step:")?;
         writeln!(f, "  {} = input", self.described(self.input))?;
-        for (at, step) in self.step.iter().enumerate() {
+        for (at, step) in self.ops.iter().enumerate() {
             let (outputs, expression) = match &step.op {
                 Op::Gemm(g) => (self.gemm_outputs(g), self.gemm(g)),
                 Op::Norm { norm, output } => (self.described(*output), normalised(norm)),

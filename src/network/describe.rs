@@ -10,7 +10,7 @@ use super::unet::{self, Conditioning, TimeEmbedding, UNet2DConfig};
 
 /// What a forward pass needs.
 #[derive(Clone, Debug, Default)]
-pub struct Description {
+pub struct Inventory {
     /// Every parameter's key and shape, in the order of first use.
     pub parameters: Vec<(String, Vec<usize>)>,
     /// Floating-point operations of the convolutions, linear maps and attention: two for each multiply-add.
@@ -25,7 +25,7 @@ pub struct Description {
     pub output: Vec<usize>,
 }
 
-impl Description {
+impl Inventory {
     /// Number of scalar parameters.
     #[must_use]
     pub fn parameter_count(&self) -> u64 {
@@ -35,7 +35,7 @@ impl Description {
 
 /// Describes one evaluation of `net` on a batch of images of `height` × `width`.
 #[must_use]
-pub fn describe(net: &UNet2DConfig, batch: usize, height: usize, width: usize) -> Description {
+pub fn describe(net: &UNet2DConfig, batch: usize, height: usize, width: usize) -> Inventory {
     let mut ops = Describe::default();
     let inputs = Conditioning {
         time: ops.tensor(vec![batch, net.time_width()]),
@@ -53,7 +53,7 @@ pub fn describe(net: &UNet2DConfig, batch: usize, height: usize, width: usize) -
 
 /// Describes one evaluation of an MLP or RBF network on a batch of points.
 #[must_use]
-pub fn describe_mlp(net: &MlpConfig, batch: usize) -> Description {
+pub fn describe_mlp(net: &MlpConfig, batch: usize) -> Inventory {
     let mut ops = Describe::default();
     let time = ops.tensor(vec![batch, mlp::TIME_FEATURES]);
     let x = ops.tensor(vec![batch, net.in_channels, 1, 1]);
@@ -84,7 +84,7 @@ struct Shape(Rc<Allocation>);
 
 #[derive(Default)]
 struct Describe {
-    found: Description,
+    found: Inventory,
     memory: Rc<RefCell<Memory>>,
 }
 
@@ -99,9 +99,9 @@ impl Describe {
         Shape(Rc::new(Allocation { shape, memory: self.memory.clone() }))
     }
 
-    fn finish(self, y: &Shape) -> Description {
+    fn finish(self, y: &Shape) -> Inventory {
         let output = y.0.shape.clone();
-        Description { output, peak_activation_bytes: 4 * self.memory.borrow().peak, ..self.found }
+        Inventory { output, peak_activation_bytes: 4 * self.memory.borrow().peak, ..self.found }
     }
 
     fn note_size(&mut self, shape: &[usize]) {

@@ -1,6 +1,7 @@
 //! Denoising diffusion implicit models: Song, Meng and Ermon 2021.
 
-use super::{Options, Recorder};
+use super::options::Options;
+use super::record::Recorder;
 use crate::error::Result;
 use crate::prediction::Level;
 use crate::schedule::Schedule;

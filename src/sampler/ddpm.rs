@@ -1,6 +1,8 @@
 //! Denoising diffusion probabilistic models: Ho, Jain and Abbeel 2020.
 
-use super::{NoiseScale, Options, Recorder};
+use super::options::Options;
+use super::program::NoiseScale;
+use super::record::Recorder;
 use crate::error::Result;
 use crate::prediction::Level;
 use crate::schedule::{Schedule, Variance};

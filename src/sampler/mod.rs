@@ -1,21 +1,23 @@
 //! Samplers, and the menu of them. Each is one plain function, readable beside its paper's equation, that knows neither
-//! network nor device: it *describes* its steps once with a [`Recorder`], and any device replays the [`Description`].
-//! [`Run`] replays one on the host.
+//! network nor device: it *describes* its steps once with a [`Recorder`], and any device replays the [`Program`].
+//! [`HostRun`] replays one on the host.
 //!
 //! To add a sampler, write its file and a line of the menu below.
 
 mod ddim;
 mod ddpm;
-mod description;
-mod replay;
+mod host;
+mod options;
+mod program;
+mod record;
 
 use std::fmt;
 use std::str::FromStr;
 
-pub use description::{
-    Denoised, Description, Expr, Instruction, Noise, NoiseScale, Recorder, Slot, SlotKind,
-};
-pub use replay::{Evaluate, Run, Step};
+pub use host::{Evaluate, HostRun, Step};
+pub use options::Options;
+pub use program::{Expr, Instruction, Noise, NoiseScale, Program, Slot, SlotKind};
+pub use record::{Denoised, Recorder};
 
 use crate::error::{Error, Result};
 use crate::schedule::Schedule;
@@ -88,11 +90,11 @@ impl SamplerKind {
     /// use noiseball::schedule::Schedule;
     ///
     /// let schedule = Schedule::from_json("scheduler_config.json", b"{}")?;
-    /// let description = SamplerKind::Ddim.describe(&schedule, &Options { steps: 20, ..Options::default() })?;
-    /// assert_eq!(description.steps(), 20);
+    /// let program = SamplerKind::Ddim.program(&schedule, &Options { steps: 20, ..Options::default() })?;
+    /// assert_eq!(program.steps(), 20);
     /// # Ok::<(), noiseball::Error>(())
     /// ```
-    pub fn describe(self, schedule: &Schedule, options: &Options) -> Result<Description> {
+    pub fn program(self, schedule: &Schedule, options: &Options) -> Result<Program> {
         if !(0.0..=1.0).contains(&options.eta) {
             return Err(Error::Option {
                 option: "eta",
@@ -124,24 +126,6 @@ impl FromStr for SamplerKind {
     }
 }
 
-/// What a run may be told besides its schedule. A sampler ignores what it has no use for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Options {
-    /// The number of steps, from 1 to the number of training timesteps.
-    pub steps: usize,
-    /// DDIM's share of fresh noise, from 0 to 1.
-    pub eta: f64,
-    /// DDIM: derive ε̂ from the clipped x̂₀.
-    pub use_clipped_model_output: bool,
-}
-
-impl Default for Options {
-    /// Those of diffusers' `DDIMPipeline`.
-    fn default() -> Self {
-        Self { steps: 50, eta: 0.0, use_clipped_model_output: false }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,7 +154,7 @@ mod tests {
         for kind in SamplerKind::ALL {
             for (steps, eta) in [(0, 0.0), (1001, 0.0), (10, -0.1), (10, 1.1), (10, f64::NAN)] {
                 let options = Options { steps, eta, ..Options::default() };
-                assert_eq!(kind.describe(&schedule, &options).unwrap_err().kind(), "invalid-option");
+                assert_eq!(kind.program(&schedule, &options).unwrap_err().kind(), "invalid-option");
             }
         }
     }

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::network::describe::{Description, describe, describe_mlp};
+use crate::network::describe::{Inventory, describe, describe_mlp};
 use crate::network::mlp::MlpConfig;
 use crate::network::on_burn::{Parameters, forward, forward_mlp};
 use crate::network::unet::{ClassEmbedding, TimeEmbedding, UNet2DConfig};
@@ -76,7 +76,7 @@ impl Network {
 
     /// What one evaluation for one image of this size needs.
     #[must_use]
-    pub fn describe(&self, height: usize, width: usize) -> Description {
+    pub fn describe(&self, height: usize, width: usize) -> Inventory {
         match self {
             Self::UNet(config) => describe(config, 1, height, width),
             Self::Mlp(config) => describe_mlp(config, 1),
@@ -104,12 +104,12 @@ impl Network {
         parameters: &Parameters,
         frequencies: &[f32],
         x: Tensor<4>,
-        told: &[f32],
+        c_noise: &[f32],
         labels: Option<&[f32]>,
     ) -> Result<Tensor<4>> {
         match self {
-            Self::UNet(config) => forward(config, parameters, frequencies, x, told, labels),
-            Self::Mlp(config) => forward_mlp(config, parameters, x, told),
+            Self::UNet(config) => forward(config, parameters, frequencies, x, c_noise, labels),
+            Self::Mlp(config) => forward_mlp(config, parameters, x, c_noise),
         }
     }
 }

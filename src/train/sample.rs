@@ -6,7 +6,7 @@ use super::trainer::Averaged;
 use crate::error::{Error, Result};
 use crate::prediction::Level;
 use crate::rng::{Generator, Normals};
-use crate::sampler::{Options, Run, SamplerKind};
+use crate::sampler::{HostRun, Options, SamplerKind};
 
 /// Steps of DDPM at most.
 const DDPM_STEPS: usize = 250;
@@ -121,9 +121,8 @@ async fn ddpm(
     mut go_on: impl AsyncFnMut() -> bool,
 ) -> Result<Vec<f32>> {
     let steps = DDPM_STEPS.min(network.schedule().train_timesteps());
-    let description =
-        SamplerKind::Ddpm.describe(network.schedule(), &Options { steps, ..Options::default() })?;
-    let mut run = Run::new(description, shape, noise)?;
+    let program = SamplerKind::Ddpm.program(network.schedule(), &Options { steps, ..Options::default() })?;
+    let mut run = HostRun::new(program, shape, noise)?;
     let mut x = Vec::new();
     while !run.is_finished() {
         ask(&mut go_on).await?;

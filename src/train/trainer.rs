@@ -339,10 +339,10 @@ impl Trainer {
         }
         let examples = Examples { x0: image(&batch.images)?, epsilon: image(&batch.noise)?, timesteps };
         let labels = batch.labels.as_ref().map(|l| &l[part.start.min(l.len())..part.end.min(l.len())]);
-        let network = |x: Tensor<4>, told: &[f32]| {
+        let network = |x: Tensor<4>, c_noise: &[f32]| {
             // Where the parameters collect gradients, all of the forward pass is on the device that does.
             let x = if parameters.values().any(Parameter::is_autodiff) { x.autodiff() } else { x };
-            self.network.forward(parameters, &self.frequencies, x, told, labels)
+            self.network.forward(parameters, &self.frequencies, x, c_noise, labels)
         };
         self.recipe.objective.losses(&self.schedule, parameters, &examples, network)
     }
@@ -512,8 +512,8 @@ impl Averaged {
         labels: Option<&[f32]>,
     ) -> Result<Estimate> {
         let x = self.upload(x, shape);
-        let network = |x: Tensor<4>, told: f32| {
-            self.network.forward(&self.parameters, &self.frequencies, x, &vec![told; shape[0]], labels)
+        let network = |x: Tensor<4>, c_noise: f32| {
+            self.network.forward(&self.parameters, &self.frequencies, x, &vec![c_noise; shape[0]], labels)
         };
         let found = self.objective.denoise(&self.schedule, &self.parameters, x, timestep, network)?;
         Ok(Estimate {
@@ -533,9 +533,9 @@ impl Averaged {
 /// For the samplers of diffusers' schedules, which ask for the network's own answer.
 impl Evaluate for Averaged {
     async fn evaluate(&mut self, x: &[f32], shape: [usize; 4], timestep: f64) -> Result<Vec<f32>> {
-        let told = vec![timestep as f32; shape[0]];
+        let c_noise = vec![timestep as f32; shape[0]];
         let x = self.upload(x, shape);
-        let output = self.network.forward(&self.parameters, &self.frequencies, x, &told, None)?;
+        let output = self.network.forward(&self.parameters, &self.frequencies, x, &c_noise, None)?;
         read(output.flatten(0, 3)).await
     }
 }

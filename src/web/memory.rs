@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use wasm_bindgen::prelude::*;
 
-struct Noting;
+struct TrackingAllocator;
 
 #[global_allocator]
-static ALLOCATOR: Noting = Noting;
+static ALLOCATOR: TrackingAllocator = TrackingAllocator;
 
 static REFUSED: AtomicUsize = AtomicUsize::new(0);
 
@@ -21,7 +21,7 @@ fn noted(to: *mut u8, bytes: usize) -> *mut u8 {
 }
 
 // SAFETY: every call goes to the system's allocator as it is.
-unsafe impl GlobalAlloc for Noting {
+unsafe impl GlobalAlloc for TrackingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as for the whole; here as below.
         noted(unsafe { System.alloc(layout) }, layout.size())

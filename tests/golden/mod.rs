@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use noiseball::network::describe::{Description, describe};
+use noiseball::network::describe::{Inventory, describe};
 use noiseball::network::unet::UNet2DConfig;
 use serde_json::Value;
 
@@ -72,7 +72,7 @@ impl Case {
         Self { timesteps: floats(&json["timesteps"]), config, shape, labels, name, json: json.clone() }
     }
 
-    pub(crate) fn description(&self) -> Description {
+    pub(crate) fn inventory(&self) -> Inventory {
         describe(&self.config, self.shape[0], self.shape[2], self.shape[3])
     }
 

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use noiseball::checkpoint::json::parse_object;
 use noiseball::engine::Plan;
 use noiseball::engine::cpu::CpuNetwork;
-use noiseball::engine::gpu::{Choice, Gpu, GpuNetwork, Layout, Lowered, Peak, Timing, Tuning, timings};
+use noiseball::engine::gpu::{Choice, Gpu, GpuNetwork, Lowered, Peak, ShardLayout, Timing, Tuning, timings};
 use noiseball::engine::parameters::Storage;
-use noiseball::network::describe::{Description, describe};
+use noiseball::network::describe::{Inventory, describe};
 #[cfg(feature = "burn")]
 use noiseball::network::on_burn::BurnUNet;
 use noiseball::network::unet::{ClassEmbedding, UNet2DConfig};
@@ -136,7 +136,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let [height, width] = config.sample_size.unwrap_or([32, 32]);
     let case = Case {
         shape: [usize::from(arguments.batch), config.in_channels, height, width],
-        description: describe(&config, usize::from(arguments.batch), height, width),
+        inventory: describe(&config, usize::from(arguments.batch), height, width),
         config,
     };
     let report = if arguments.dispatches {
@@ -153,13 +153,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 struct Case {
     config: UNet2DConfig,
     shape: [usize; 4],
-    description: Description,
+    inventory: Inventory,
 }
 
 impl Case {
     /// Weights of the size that keeps activations near 1, the same whoever asks in whichever order.
     fn weights(&self) -> impl FnMut(&str, &[usize]) -> Result<Vec<f32>> {
-        let keys: Vec<String> = self.description.parameters.iter().map(|(key, _)| key.clone()).collect();
+        let keys: Vec<String> = self.inventory.parameters.iter().map(|(key, _)| key.clone()).collect();
         move |key, shape| {
             let mut values = vec![0.0; shape.iter().product()];
             let place = keys.iter().position(|k| k == key).unwrap_or(keys.len());
@@ -213,7 +213,7 @@ impl Network {
                 let device = burn::tensor::Device::wgpu_options()
                     .init()
                     .map_err(|e| Error::NoAdapter { problem: e.to_string() })?;
-                let parameters = &case.description.parameters;
+                let parameters = &case.inventory.parameters;
                 Self::Burn(Box::new(BurnUNet::new(config, parameters, &device, case.weights())?))
             }
         })
@@ -278,7 +278,7 @@ fn compare(case: &Case, arguments: &Arguments) -> Result<String> {
                 [1, 2, 3].map(|quarter| 1e3 * seconds[(seconds.len() - 1) * quarter / 4]);
             let (device, adapter) = network.name();
             let runs = seconds.len();
-            let rate = case.description.flops as f64 / median / 1e6;
+            let rate = case.inventory.flops as f64 / median / 1e6;
             (
                 json!({ "device": device, "adapter": adapter, "runs": runs, "lower": lower, "median": median, "upper": upper, "sustained": sustained }),
                 {
@@ -290,7 +290,7 @@ fn compare(case: &Case, arguments: &Arguments) -> Result<String> {
         .collect();
     if arguments.json {
         let values: Vec<&Value> = results.iter().map(|(value, _)| value).collect();
-        let d = &case.description;
+        let d = &case.inventory;
         return Ok(format!(
             "{}\n",
             json!({ "batch": case.shape[0], "parameters": d.parameter_count(), "flops": d.flops, "milliseconds": values })
@@ -340,7 +340,7 @@ fn sustained(case: &Case, network: &mut Network, arguments: &Arguments) -> Resul
 fn dispatches(case: &Case, arguments: &Arguments) -> Result<String> {
     let [batch, _, height, width] = case.shape;
     let plan = Plan::new(&case.config, batch, height, width)?;
-    let layout = Layout::new(&plan, arguments.storage());
+    let layout = ShardLayout::new(&plan, arguments.storage());
     let tuning =
         if matches!(arguments.tuning, Some(Kind::Software)) { Tuning::Software } else { Tuning::Hardware };
     let lowered = Lowered::new(&plan, &layout, tuning, arguments.choice())?;

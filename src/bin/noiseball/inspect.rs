@@ -1,7 +1,7 @@
 //! `noiseball inspect`.
 
 use noiseball::engine::Plan;
-use noiseball::engine::gpu::{Choice, Layout, Lowered, Tuning};
+use noiseball::engine::gpu::{Choice, Lowered, ShardLayout, Tuning};
 use noiseball::engine::parameters::Storage;
 use noiseball::model::Architecture;
 use noiseball::{Checkpoint, Result};
@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut checkpoint = Checkpoint::open(&arguments.checkpoint)?;
     let architecture = Architecture::read(&checkpoint)?;
-    let unknown_weights = checkpoint.weights.check(&architecture.description.parameters)?;
+    let unknown_weights = checkpoint.weights.check(&architecture.inventory.parameters)?;
     let mut report = report(&architecture, &unknown_weights);
     if arguments.plan {
         report += &plan(&architecture)?;
@@ -35,17 +35,17 @@ fn report(a: &Architecture, unknown_weights: &[String]) -> String {
         out.push('\n');
     };
     let [height, width] = a.size;
-    let d = &a.description;
+    let needs = &a.inventory;
     line(format!("UNet2DModel  {} → {} channels, {height}×{width}", a.unet.in_channels, a.unet.out_channels));
-    for (name, count, children) in tree(&d.parameters) {
+    for (name, count, children) in tree(&needs.parameters) {
         line(format!("├ {name:<24} {count:>12}"));
         for (child, count) in children {
             line(format!("│ ├ {child:<22} {count:>12}"));
         }
     }
-    line(format!("parameters       {}", d.parameter_count()));
-    line(format!("one evaluation   {:.3} GFLOP", d.flops as f64 / 1e9));
-    line(format!("activations      {:.1} MB at their peak", d.peak_activation_bytes as f64 / 1e6));
+    line(format!("parameters       {}", needs.parameter_count()));
+    line(format!("one evaluation   {:.3} GFLOP", needs.flops as f64 / 1e9));
+    line(format!("activations      {:.1} MB at their peak", needs.peak_activation_bytes as f64 / 1e6));
     let s = &a.schedule;
     line(format!(
         "scheduler        {}, {} timesteps, predicts {:?}",
@@ -67,7 +67,7 @@ fn report(a: &Architecture, unknown_weights: &[String]) -> String {
 fn plan(a: &Architecture) -> Result<String> {
     let [height, width] = a.size;
     let plan = Plan::new(&a.unet, 1, height, width)?;
-    let [f32, f16] = [Storage::F32, Storage::F16].map(|storage| Layout::new(&plan, storage));
+    let [f32, f16] = [Storage::F32, Storage::F16].map(|storage| ShardLayout::new(&plan, storage));
     let lowered = Lowered::new(&plan, &f32, Tuning::Hardware, Choice::default())?;
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     let (arena, least) = (4 * plan.arena as u64, 4 * plan.live_maximum() as u64);
@@ -78,7 +78,7 @@ fn plan(a: &Architecture) -> Result<String> {
          arena on a GPU   {:.3} MB, with what operations use for themselves\n\
          packed weights   {:.3} MB in f32, {:.3} MB in f16\n",
         lowered.dispatches(),
-        plan.step.len(),
+        plan.ops.len(),
         megabytes(arena),
         arena as f64 / least as f64,
         megabytes(least),

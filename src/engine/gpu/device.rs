@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use super::lower::{Choice, Tuning};
 use super::shader::{COMBINE, Kernel};
-use super::signal::{Receiver, Signals};
+use super::signal::{Receiver, Signals, lock};
+use super::tuning::{Choice, Tuning};
+use super::uniforms::UNIFORM_BYTES;
 use crate::error::{Error, Result};
 
 /// A device on a graphics adapter. Cloning is cheap; clones are the same device.
@@ -34,9 +35,6 @@ struct Shared {
     pipelines: Mutex<HashMap<Kernel, wgpu::ComputePipeline>>,
     combine: OnceLock<Combine>,
 }
-
-/// Bytes from one uniform to the next: WebGPU's `minUniformBufferOffsetAlignment`, and the largest that a kernel has.
-pub(super) const UNIFORM_BYTES: usize = 256;
 
 /// What kernels are given: first the arena, vectors, prelude's rows, and two uniforms, the operation's and the step's; then
 /// the matrices.
@@ -105,11 +103,6 @@ struct Counts {
     live_bytes: AtomicU64,
     bind_groups: AtomicU64,
     pipelines: AtomicU64,
-}
-
-/// Nothing here is left half-changed by a panic.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Gpu {

@@ -1,9 +1,10 @@
 //! A plan's operations as dispatches: which kernel, how many workgroups, and what its uniform says. All of it is known
 //! before there is a device.
 
-use super::device::UNIFORM_BYTES;
-use super::shader::{Kernel, Product, Scaling as Kind, THREADS, Tile};
-use super::weights::Layout;
+use super::shader::{GemmVariant, Kernel, ScalingKind, THREADS, Tile};
+use super::shards::ShardLayout;
+use super::tuning::{Choice, Tuning};
+use super::uniforms::UNIFORM_BYTES;
 use crate::engine::parameters::Storage;
 use crate::engine::plan::{self, Attention, Gemm, Load, Norm, Op, Plan, Pool, RowSlice, Source, ValueId};
 use crate::error::{Error, Result};
@@ -21,30 +22,6 @@ const SLICE_TILES: usize = 4;
 /// Products of at least so many workgroups of the larger tile use it: fewer would leave a GPU's cores without work.
 const LARGE_GROUPS: usize = 256;
 
-/// What kernels are made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tuning {
-    /// A GPU: a kernel for each job, and work cut up until thousands of threads have some.
-    Hardware,
-    /// A processor that stands in for a GPU, with few cores and a slow compiler: few kernels, each for several jobs.
-    Software,
-}
-
-/// What a measurement may choose otherwise than the engine does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Choice {
-    /// Rows and vectors of columns of a thread, depth and threads of the tile of products, wherever the sample allows it.
-    pub tile: Option<[u32; 4]>,
-    /// Workgroups from which the larger tile is used.
-    pub large: Option<usize>,
-    /// Workgroups up to which a product is cut in slices.
-    pub few: Option<usize>,
-    /// Workgroups that slices should make.
-    pub wanted: Option<usize>,
-    /// Whether indices go unchecked.
-    pub unchecked: bool,
-}
-
 /// One run of a kernel.
 #[derive(Clone, Debug)]
 pub(super) struct Dispatch {
@@ -54,7 +31,7 @@ pub(super) struct Dispatch {
     /// Where its uniform starts, in bytes.
     pub(super) uniform: u32,
     pub(super) groups: [u32; 3],
-    /// The operation that it is a part of, as a position in [`Plan::step`].
+    /// The operation that it is a part of, as a position in [`Plan::ops`].
     #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "profiles are taken natively"))]
     pub(super) op: usize,
 }
@@ -74,7 +51,7 @@ impl Lowered {
     ///
     /// # Errors
     /// [`Error::Unsupported`] where attention's heads are too wide.
-    pub fn new(plan: &Plan, layout: &Layout, tuning: Tuning, choice: Choice) -> Result<Self> {
+    pub fn new(plan: &Plan, layout: &ShardLayout, tuning: Tuning, choice: Choice) -> Result<Self> {
         if let Some(tile) = choice.tile.filter(|tile| Tile::of(*tile).is_none()) {
             return Err(Error::Option {
                 option: "tile",
@@ -89,14 +66,14 @@ impl Lowered {
             layout,
             tuning,
             choice,
-            usual: plan.step.iter().find_map(|step| match &step.op {
+            common_activation: plan.ops.iter().find_map(|step| match &step.op {
                 Op::Gemm(gemm) => gemm.load.activation,
                 _ => None,
             }),
             op: 0,
             lowered: Self { dispatches: Vec::new(), uniforms: Vec::new(), arena: plan.arena },
         };
-        for (at, step) in plan.step.iter().enumerate() {
+        for (at, step) in plan.ops.iter().enumerate() {
             builder.op = at;
             builder.lower(&step.op)?;
         }
@@ -137,11 +114,11 @@ pub(super) fn grid(groups: usize) -> [u32; 3] {
 
 struct Builder<'a> {
     plan: &'a Plan,
-    layout: &'a Layout,
+    layout: &'a ShardLayout,
     tuning: Tuning,
     choice: Choice,
     /// The activation that the plan's products have, those that have one.
-    usual: Option<Activation>,
+    common_activation: Option<Activation>,
     op: usize,
     lowered: Lowered,
 }
@@ -157,7 +134,7 @@ fn activation(of: Option<Activation>) -> u32 {
 }
 
 /// Where `Load` has what kernels for several jobs have to be told.
-const TOLD: usize = 21;
+const LOAD_DYNAMIC_FIELDS: usize = 21;
 
 /// Words of a kernel's uniform, in the order of the structure's fields.
 struct Words(Vec<u32>);
@@ -256,31 +233,39 @@ impl Builder<'_> {
 
     /// What a load's scaling comes to where a workgroup has room for `room` scales and shifts, and loads from `samples`
     /// samples. A normalisation that does not fit is worked out beforehand.
-    fn scaling(&mut self, load: &Load, source: &Source, samples: usize, room: usize) -> (Kind, Words, usize) {
+    fn scaling(
+        &mut self,
+        load: &Load,
+        source: &Source,
+        samples: usize,
+        room: usize,
+    ) -> (ScalingKind, Words, usize) {
         let (_, channels) = self.source(Some(source));
         let all = channels[0] + channels[1];
         let [_, height, width, _] = self.plan.value(source.first).shape;
         let size = [height, width];
         let (kind, mut words, floats) = match &load.scaling {
-            None => (Kind::None, self.load((1.0, 0.0), 0, None, channels, samples, size), 0),
+            None => (ScalingKind::None, self.load((1.0, 0.0), 0, None, channels, samples, size), 0),
             Some(plan::Scaling::Constant { scale, shift }) => {
-                (Kind::Constant, self.load((*scale, *shift), 0, None, channels, samples, size), 0)
+                (ScalingKind::Constant, self.load((*scale, *shift), 0, None, channels, samples, size), 0)
             }
-            Some(plan::Scaling::Ready(id)) => {
-                (Kind::Ready, self.load((1.0, 0.0), self.offset(Some(*id)), None, channels, samples, size), 0)
-            }
+            Some(plan::Scaling::Ready(id)) => (
+                ScalingKind::Ready,
+                self.load((1.0, 0.0), self.offset(Some(*id)), None, channels, samples, size),
+                0,
+            ),
             Some(plan::Scaling::Inline(norm)) if samples * all <= room => {
-                (Kind::Inline, self.load((1.0, 0.0), 0, Some(norm), channels, samples, size), 0)
+                (ScalingKind::Inline, self.load((1.0, 0.0), 0, Some(norm), channels, samples, size), 0)
             }
             Some(plan::Scaling::Inline(norm)) => {
                 let floats = 2 * self.plan.batch * all;
                 let ready = self.scratch(0, floats);
                 self.norm(norm, ready);
-                (Kind::Ready, self.load((1.0, 0.0), ready, None, channels, 1, size), floats)
+                (ScalingKind::Ready, self.load((1.0, 0.0), ready, None, channels, 1, size), floats)
             }
         };
-        words.0[TOLD] = kind as u32;
-        words.0[TOLD + 1] = u32::from(load.activation.is_some());
+        words.0[LOAD_DYNAMIC_FIELDS] = kind as u32;
+        words.0[LOAD_DYNAMIC_FIELDS + 1] = u32::from(load.activation.is_some());
         (kind, words, floats)
     }
 
@@ -359,12 +344,12 @@ impl Builder<'_> {
         let run = if g.moments.is_some() { run } else { tile.pixels().min(plan::TILE_PIXELS) };
         words.add([run]);
 
-        let needed = if scaling == Kind::Inline { samples * all } else { 1 };
+        let needed = if scaling == ScalingKind::Inline { samples * all } else { 1 };
         let norms = [1, 128, 256, 512].into_iter().find(|size| *size >= needed).unwrap_or(tile.norms());
         let vectors = [channels, more].as_flattened().iter().all(|c| c.is_multiple_of(4));
         let lanes4 = columns.is_multiple_of(4);
         let half_weights = self.layout.storage == Storage::F16;
-        let product = Product {
+        let product = GemmVariant {
             tile,
             run: run as u32,
             norms: norms as u32,
@@ -378,13 +363,13 @@ impl Builder<'_> {
         let kernel = if hardware || samples * all > tile.norms() {
             product
         } else {
-            Product {
+            GemmVariant {
                 run: 0,
                 norms: tile.norms() as u32,
                 vectors: vectors && lanes4,
                 lanes4: vectors && lanes4,
-                scaling: Kind::Told,
-                activation: activation(g.load.activation.or(self.usual)),
+                scaling: ScalingKind::Dynamic,
+                activation: activation(g.load.activation.or(self.common_activation)),
                 ..product
             }
         };
@@ -393,10 +378,10 @@ impl Builder<'_> {
         self.dispatch(Kernel::Gemm(kernel), place.shard, words, [x, y, slices as u32]);
         if slices > 1 {
             // What only the multiplication needs makes no variants of the addition.
-            let sum = Product {
+            let sum = GemmVariant {
                 norms: 1,
                 vectors: true,
-                scaling: Kind::None,
+                scaling: ScalingKind::None,
                 activation: 0,
                 reduce: true,
                 ..product

@@ -26,15 +26,20 @@ mod profile;
 mod replay;
 mod run;
 mod shader;
+mod shards;
 mod signal;
+mod tuning;
+mod uniforms;
 mod unroll;
 mod weights;
 
 pub use device::{Counters, Gpu};
-pub use lower::{Choice, Lowered, Tuning};
+pub use lower::Lowered;
 pub use network::GpuNetwork;
 #[cfg(not(target_arch = "wasm32"))]
 pub use profile::{Peak, Timing, timings};
 pub use replay::Replay;
 pub use run::{GpuRun, GpuStep, Reading};
-pub use weights::{Layout, Weights};
+pub use shards::ShardLayout;
+pub use tuning::{Choice, Tuning};
+pub use weights::Weights;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::device::Gpu;
 use super::replay::Replay;
 use super::weights::Weights;
-use crate::engine::cpu::{Rows, prelude};
-use crate::engine::kernels::{to_nchw, to_nhwc};
+use crate::engine::order::{to_nchw, to_nhwc};
 use crate::engine::parameters::Storage;
 use crate::engine::plan::Plan;
+use crate::engine::prelude::{Rows, prelude};
 use crate::error::{Error, Result};
 use crate::network::unet::{TimeEmbedding, UNet2DConfig};
 

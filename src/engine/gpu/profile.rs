@@ -3,9 +3,10 @@
 use super::device::{Buffer, Gpu, layout, storage};
 use super::lower::{Dispatch, Lowered};
 use super::replay::Replay;
-use super::shader::{Kernel, Product};
+use super::shader::{GemmVariant, Kernel, PEAK};
 use super::unroll::unroll;
 use crate::engine::plan::{Gemm, Load, Op, Plan, Scaling};
+use crate::engine::prelude::Rows;
 use crate::error::{Error, Result};
 
 /// A dispatch of an evaluation, and its time.
@@ -35,7 +36,7 @@ pub fn timings(plan: &Plan, lowered: &Lowered) -> Vec<Timing> {
 fn timing(plan: &Plan, dispatch: &Dispatch, partial: &mut u64, seconds: f64) -> Timing {
     let (flops, bytes) = work(plan, dispatch, partial);
     Timing {
-        name: plan.step[dispatch.op].name.clone(),
+        name: plan.ops[dispatch.op].name.clone(),
         kernel: dispatch.kernel.label(),
         seconds,
         flops,
@@ -53,8 +54,6 @@ pub struct Peak {
     pub bytes_per_second: f64,
 }
 
-/// The peaks' kernels.
-pub(super) const PEAK: &str = include_str!("peak.wgsl");
 /// Threads of the peaks' kernels: so many workgroups that all fit in one dimension.
 const THREADS: usize = 64 * 16_384;
 /// A peak's run is made longer until it takes this many seconds, a hundred times what its start may take.
@@ -70,7 +69,7 @@ impl Replay {
     pub async fn profile(&mut self, runs: usize) -> Result<Vec<Timing>> {
         let count = self.dispatches();
         let stamps = Stamps::new(self.gpu(), count).await?;
-        let rows = crate::engine::cpu::Rows { first: 0, stride: 0 };
+        let rows = Rows { first: 0, stride: 0 };
         self.start(1, &[rows]).await?;
         let mut seconds = vec![Vec::with_capacity(runs); count];
         for run in 0..=runs {
@@ -91,12 +90,12 @@ impl Replay {
 /// Operations and bytes of a dispatch. `partial` is what the one before leaves to be added up, and then this one.
 fn work(plan: &Plan, dispatch: &Dispatch, partial: &mut u64) -> (u64, u64) {
     {
-        let op = &plan.step[dispatch.op].op;
+        let op = &plan.ops[dispatch.op].op;
         let sum = |ids: Vec<_>| ids.iter().map(|id| 4 * plan.value(*id).len() as u64).sum::<u64>();
         let (read, written) = (sum(op.reads()), sum(op.writes()));
         match (dispatch.kernel, op) {
-            (Kernel::Gemm(Product { reduce: true, .. }), _) => (0, std::mem::take(partial) + written),
-            (Kernel::Gemm(Product { tile, .. }), Op::Gemm(g)) => {
+            (Kernel::Gemm(GemmVariant { reduce: true, .. }), _) => (0, std::mem::take(partial) + written),
+            (Kernel::Gemm(GemmVariant { tile, .. }), Op::Gemm(g)) => {
                 let matrix = &plan.parameters.matrices[g.matrix.0];
                 let size = (matrix.rows * matrix.columns) as u64;
                 let [batch, height, width, _] = plan.value(g.output).shape;

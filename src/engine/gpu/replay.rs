@@ -8,11 +8,12 @@
 
 use std::sync::Arc;
 
-use super::device::{Buffer, Gpu, UNIFORM_BYTES};
+use super::device::{Buffer, Gpu};
 use super::lower::{Dispatch, Lowered};
+use super::uniforms::UNIFORM_BYTES;
 use super::weights::Weights;
-use crate::engine::cpu::Rows;
 use crate::engine::plan::{Plan, ValueId};
+use crate::engine::prelude::Rows;
 use crate::error::{Error, Result};
 
 /// A plan on a device.
@@ -115,7 +116,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Uploads a prelude, as [`cpu::prelude`](crate::engine::cpu::prelude) makes it, of as many rows as there is room for.
+    /// Uploads a prelude, as [`cpu::prelude`](crate::engine::prelude::prelude) makes it, of as many rows as there is room for.
     pub fn upload(&self, prelude: &[f32]) {
         if !prelude.is_empty() {
             self.gpu().queue().write_buffer(self.rows.raw(), 0, bytemuck::cast_slice(prelude));

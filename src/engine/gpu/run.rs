@@ -1,6 +1,6 @@
 //! A sampler's run on a device: the images stay there from the first noise to the last step.
 //!
-//! What a [`Description`] says is translated into programs, one for each stretch between two evaluations of the network,
+//! What a [`Program`] says is cut into segments, one between two evaluations of the network each, and translated into words
 //! which one kernel runs (`combine.wgsl`); coefficients and timesteps of all steps are uploaded at the start. A step is one
 //! command buffer. Philox's noise is made where it is used. PyTorch's has to be drawn in order, which the host does one
 //! step ahead of the device, without waiting for it.
@@ -9,16 +9,18 @@ use std::collections::VecDeque;
 use std::ops::DerefMut;
 use std::sync::{Arc, Mutex};
 
-use super::device::{Buffer, Gpu, Pending, UNIFORM_BYTES, lock};
+use super::device::{Buffer, Gpu, Pending};
 use super::lower::grid;
 use super::network::GpuNetwork;
 use super::replay::Replay;
-use crate::engine::cpu::{Rows, prelude};
-use crate::engine::kernels::{to_nchw, to_nhwc};
+use super::signal::lock;
+use super::uniforms::UNIFORM_BYTES;
+use crate::engine::order::{to_nchw, to_nhwc};
+use crate::engine::prelude::{Rows, prelude};
 use crate::error::{Error, Result};
 use crate::network::unet::UNet2DConfig;
 use crate::rng::{Generator, Normals};
-use crate::sampler::{Description, Instruction, NoiseScale, Slot, SlotKind};
+use crate::sampler::{Instruction, NoiseScale, Program, Slot, SlotKind};
 use crate::schedule::Clip;
 
 /// Bytes of the prelude that are on the device at a time, unless one evaluation needs more.
@@ -45,9 +47,9 @@ pub struct GpuStep {
     pub x0: Slot,
 }
 
-/// One dispatch of the programs, and what comes before it.
+/// What is done between two evaluations of the network: one dispatch, and what comes before it.
 #[derive(Clone, Debug, Default)]
-struct Stretch {
+struct Segment {
     /// The evaluation that the network makes first.
     evaluation: Option<usize>,
     words: Vec<u32>,
@@ -62,12 +64,12 @@ struct Stretch {
 pub struct GpuRun<N> {
     network: N,
     shape: [usize; 4],
-    stretches: Vec<Stretch>,
+    segments: Vec<Segment>,
     next: usize,
     index: usize,
     total: usize,
     timesteps: Vec<f64>,
-    /// The timestep of each number that the programs may note as a failure.
+    /// The timestep of each number that a segment may report as not finite.
     checks: Arc<[f64]>,
     labels: Option<Vec<f32>>,
     block: usize,
@@ -99,12 +101,12 @@ impl GpuNetwork {
     /// As there.
     pub async fn sample(
         &mut self,
-        description: &Description,
+        program: &Program,
         shape: [usize; 4],
         noise: Generator,
         labels: Option<&[f32]>,
     ) -> Result<GpuRun<&mut Self>> {
-        GpuRun::start(self, description, shape, noise, labels).await
+        GpuRun::start(self, program, shape, noise, labels).await
     }
 }
 
@@ -115,10 +117,10 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
     /// # Errors
     /// [`Error::Option`] where the shape, a timestep or a label does not suit the network; [`Error::Unsupported`] for
     /// dynamic thresholding, which has to look at all of an image before it can go on: replay that on the host with
-    /// [`sampler::Run`](crate::sampler::Run) over [`GpuNetwork::evaluate`]. Those of [`Replay::new`].
+    /// [`sampler::HostRun`](crate::sampler::HostRun) over [`GpuNetwork::evaluate`]. Those of [`Replay::new`].
     pub async fn start(
         mut network: N,
-        description: &Description,
+        program: &Program,
         shape: [usize; 4],
         noise: Generator,
         labels: Option<&[f32]>,
@@ -135,11 +137,11 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
         let (config, _, replay) = network.parts([batch, height, width])?;
         let gpu = replay.gpu().clone();
         let pixels = height * width;
-        let programs = Programs::of(description, &noise, [batch, pixels, channels, config.out_channels])?;
+        let compiled = Compiled::of(program, &noise, [batch, pixels, channels, config.out_channels])?;
 
         let each = if labels.is_some() { batch } else { 1 };
         let row = 4 * each * replay.plan().prelude.width().max(1);
-        let evaluations = programs.timesteps.len();
+        let evaluations = compiled.timesteps.len();
         let block = (PRELUDE / row).clamp(1, evaluations.max(1));
         let rows: Vec<Rows> = (0..evaluations)
             .map(|i| Rows { first: i % block * each, stride: usize::from(labels.is_some()) })
@@ -148,47 +150,47 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
 
         use wgpu::BufferUsages as Usage;
         let storage = Usage::STORAGE | Usage::COPY_DST;
-        let slots = gpu.buffer("slots", 4 * programs.floats, storage | Usage::COPY_SRC).await?;
+        let slots = gpu.buffer("slots", 4 * compiled.floats, storage | Usage::COPY_SRC).await?;
         let failed = gpu.buffer("failures", 4, storage | Usage::COPY_SRC).await?;
         gpu.queue().write_buffer(failed.raw(), 0, &FINITE.to_le_bytes());
         let seed = if let Generator::Philox(seed) = noise { seed } else { 0 };
         let value = |id| replay.plan().value(id).offset as u32;
         let (input, output) = (value(replay.plan().input), value(replay.plan().output));
         let mut words: Vec<u32> = Vec::new();
-        let mut table = vec![0u32; programs.stretches.len() * UNIFORM_BYTES / 4];
-        for (entry, stretch) in table.chunks_exact_mut(UNIFORM_BYTES / 4).zip(&programs.stretches) {
+        let mut table = vec![0u32; compiled.segments.len() * UNIFORM_BYTES / 4];
+        for (entry, segment) in table.chunks_exact_mut(UNIFORM_BYTES / 4).zip(&compiled.segments) {
             let start = words.len() as u32;
-            words.extend(&stretch.words);
+            words.extend(&segment.words);
             entry[..4].copy_from_slice(&[start, words.len() as u32, batch as u32, channels as u32]);
             entry[4..8].copy_from_slice(&[pixels as u32, input, output, config.out_channels as u32]);
             entry[8..10].copy_from_slice(&[seed as u32, (seed >> 32) as u32]);
         }
-        let program = gpu.buffer("program", 4 * words.len(), storage).await?;
+        let code = gpu.buffer("program", 4 * words.len(), storage).await?;
         let uniforms =
             gpu.buffer("program's uniforms", 4 * table.len(), Usage::UNIFORM | Usage::COPY_DST).await?;
-        gpu.queue().write_buffer(program.raw(), 0, bytemuck::cast_slice(&words));
+        gpu.queue().write_buffer(code.raw(), 0, bytemuck::cast_slice(&words));
         gpu.queue().write_buffer(uniforms.raw(), 0, bytemuck::cast_slice(&table));
         let bindings =
-            [replay.arena().whole(), slots.whole(), program.whole(), failed.whole(), uniforms.one_uniform()];
+            [replay.arena().whole(), slots.whole(), code.whole(), failed.whole(), uniforms.one_uniform()];
         let group = gpu.bind_group(&gpu.combine().layout, &bindings);
         gpu.check()?;
         Ok(Self {
             network,
             shape,
-            stretches: programs.stretches,
+            segments: compiled.segments,
             next: 0,
             index: 0,
-            total: description.steps(),
-            timesteps: programs.timesteps,
-            checks: programs.checks.into(),
+            total: program.steps(),
+            timesteps: compiled.timesteps,
+            checks: compiled.checks.into(),
             labels: labels.map(<[f32]>::to_vec),
             block,
             noise,
-            offsets: programs.offsets,
+            offsets: compiled.offsets,
             slots,
             failed,
             group,
-            _program: [program, uniforms],
+            _program: [code, uniforms],
             in_flight: VecDeque::new(),
             spare: Spare::default(),
         })
@@ -200,7 +202,7 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
     /// # Errors
     /// [`Error::DeviceLost`] and [`Error::OutOfMemory`].
     pub async fn step(&mut self) -> Result<Option<GpuStep>> {
-        self.make_way().await?;
+        self.wait_for_slot().await?;
         let Some(Recorded { encoder, dispatches, step }) = self.record()? else { return Ok(None) };
         self.submit(encoder, dispatches);
         Ok(step)
@@ -212,10 +214,10 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
     /// # Errors
     /// As [`Self::step`].
     pub async fn step_and_read(&mut self) -> Result<Option<(GpuStep, Reading)>> {
-        if self.next == self.stretches.len() {
+        if self.next == self.segments.len() {
             return Ok(None);
         }
-        self.make_way().await?;
+        self.wait_for_slot().await?;
         let staging = self.staging().await?;
         let Some(Recorded { mut encoder, dispatches, step }) = self.record()? else { return Ok(None) };
         let Some(step) = step else {
@@ -242,7 +244,7 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
     }
 
     /// Waits until another step may be submitted.
-    async fn make_way(&mut self) -> Result<()> {
+    async fn wait_for_slot(&mut self) -> Result<()> {
         while self.in_flight.len() >= IN_FLIGHT
             && let Some(pending) = self.in_flight.front()
         {
@@ -254,7 +256,7 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
 
     /// The next step's commands; `None` after the last.
     fn record(&mut self) -> Result<Option<Recorded>> {
-        if self.next == self.stretches.len() {
+        if self.next == self.segments.len() {
             return Ok(None);
         }
         let [batch, channels, height, width] = self.shape;
@@ -264,8 +266,8 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         let mut dispatches = 0;
         let mut ended = None;
-        while let (None, Some(stretch)) = (ended, self.stretches.get(self.next)) {
-            if let Some(evaluation) = stretch.evaluation {
+        while let (None, Some(segment)) = (ended, self.segments.get(self.next)) {
+            if let Some(evaluation) = segment.evaluation {
                 if evaluation.is_multiple_of(self.block) {
                     // The last block is filled up with its last timestep, as a prelude's layout depends on its rows.
                     let end = self.timesteps.len() - 1;
@@ -276,21 +278,21 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
                 replay.record(&mut pass, evaluation);
                 dispatches += replay.dispatches();
             }
-            for &(draw, at) in &stretch.draws {
+            for &(draw, at) in &segment.draws {
                 let mut nchw = vec![0.0; self.shape.iter().product()];
                 self.noise.normals(draw, batch, &mut nchw);
                 let mut nhwc = vec![0.0; nchw.len()];
                 to_nhwc(&nchw, channels, height * width, &mut nhwc);
                 gpu.queue().write_buffer(self.slots.raw(), 4 * at as u64, bytemuck::cast_slice(&nhwc));
             }
-            if !stretch.words.is_empty() {
+            if !segment.words.is_empty() {
                 pass.set_pipeline(&gpu.combine().pipeline);
                 pass.set_bind_group(0, &self.group, &[(UNIFORM_BYTES * self.next) as u32]);
                 let [x, y, z] = grid(self.shape.iter().product::<usize>().div_ceil(64));
                 pass.dispatch_workgroups(x, y, z);
                 dispatches += 1;
             }
-            ended = stretch.end;
+            ended = segment.end;
             self.next += 1;
         }
         drop(pass);
@@ -390,18 +392,18 @@ impl Reading {
     }
 }
 
-/// A description, translated.
-struct Programs {
-    stretches: Vec<Stretch>,
+/// A sampler's program in the words that `combine.wgsl` reads.
+struct Compiled {
+    segments: Vec<Segment>,
     timesteps: Vec<f64>,
     checks: Vec<f64>,
     offsets: Vec<usize>,
     floats: usize,
 }
 
-impl Programs {
+impl Compiled {
     fn of(
-        description: &Description,
+        program: &Program,
         noise: &Generator,
         [batch, pixels, channels, out_channels]: [usize; 4],
     ) -> Result<Self> {
@@ -412,10 +414,10 @@ impl Programs {
             floats += len;
             floats - len
         };
-        let offsets: Vec<usize> = (description.slots().iter())
+        let offsets: Vec<usize> = (program.slots().iter())
             .map(|kind| place(if *kind == SlotKind::Image { image } else { output }))
             .collect();
-        let channels_of = |slot: Slot| match description.slots()[slot.index()] {
+        let channels_of = |slot: Slot| match program.slots()[slot.index()] {
             SlotKind::Image => channels,
             SlotKind::Output => out_channels,
         };
@@ -430,20 +432,16 @@ impl Programs {
         let drawn = matches!(noise, Generator::Torch(_));
         // Everything that a step uploads is there before it begins, so that each of its draws needs a place of its own.
         let (mut places, mut used) = (Vec::new(), 0);
-        let mut stretches = vec![Stretch::default()];
+        let mut segments = vec![Segment::default()];
         let (mut timesteps, mut checks) = (Vec::new(), Vec::new());
-        for instruction in description.instructions() {
-            let last = stretches.len() - 1;
-            let stretch = &mut stretches[last];
+        for instruction in program.instructions() {
+            let last = segments.len() - 1;
+            let segment = &mut segments[last];
             match instruction {
                 Instruction::Evaluate { input, scale, timestep, output } => {
-                    stretch.words.extend([1, offsets[input.index()] as u32, (*scale as f32).to_bits()]);
+                    segment.words.extend([1, offsets[input.index()] as u32, (*scale as f32).to_bits()]);
                     let words = vec![0, offsets[output.index()] as u32, checks.len() as u32];
-                    stretches.push(Stretch {
-                        evaluation: Some(timesteps.len()),
-                        words,
-                        ..Stretch::default()
-                    });
+                    segments.push(Segment { evaluation: Some(timesteps.len()), words, ..Segment::default() });
                     timesteps.push(*timestep);
                     checks.push(*timestep);
                 }
@@ -473,27 +471,27 @@ impl Programs {
                             if used == places.len() {
                                 places.push(place(image));
                             }
-                            stretch.draws.push((draw, places[used]));
+                            segment.draws.push((draw, places[used]));
                             (kind, draw) = (kind | 4, places[used] as u32);
                             used += 1;
                         }
                     }
-                    stretch.words.extend([3, offsets[output.index()] as u32, range.to_bits(), kind, draw]);
-                    stretch.words.extend(numbers.map(f32::to_bits));
-                    stretch.words.extend([variance as u32, terms.len() as u32]);
+                    segment.words.extend([3, offsets[output.index()] as u32, range.to_bits(), kind, draw]);
+                    segment.words.extend(numbers.map(f32::to_bits));
+                    segment.words.extend([variance as u32, terms.len() as u32]);
                     for (slot, coefficient) in terms {
                         let bits = (*coefficient as f32).to_bits();
-                        stretch.words.extend([offsets[slot.index()] as u32, channels_of(*slot) as u32, bits]);
+                        segment.words.extend([offsets[slot.index()] as u32, channels_of(*slot) as u32, bits]);
                     }
                 }
                 Instruction::EndStep { timestep, x, x0 } => {
-                    stretch.words.extend([2, offsets[x.index()] as u32, checks.len() as u32]);
+                    segment.words.extend([2, offsets[x.index()] as u32, checks.len() as u32]);
                     checks.push(*timestep);
-                    stretch.end = Some((*timestep, *x, *x0));
+                    segment.end = Some((*timestep, *x, *x0));
                     used = 0;
                 }
             }
         }
-        Ok(Self { stretches, timesteps, checks, offsets, floats })
+        Ok(Self { segments, timesteps, checks, offsets, floats })
     }
 }

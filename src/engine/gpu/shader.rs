@@ -61,17 +61,20 @@ const ATTENTION: &str = wgsl!("../kernels/attention.wgsl");
 /// The kernel that runs a sampler's programs, which has no variants.
 pub(super) const COMBINE: &str = wgsl!("../kernels/combine.wgsl");
 const POOL: &str = wgsl!("../kernels/pool.wgsl");
+/// The kernels that measure what an adapter can do at most.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) const PEAK: &str = wgsl!("peak.wgsl");
 
 /// How a load scales: `SCALING` in the shaders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Scaling {
+pub(super) enum ScalingKind {
     None = 0,
     Constant = 1,
     Ready = 2,
     Inline = 3,
     /// Any of these, as the operation's uniform says, which then also says whether there is an activation and how long runs
     /// are.
-    Told = 4,
+    Dynamic = 4,
 }
 
 /// How many outputs a workgroup and a thread of a product work out.
@@ -138,7 +141,7 @@ impl Tile {
 
 /// What makes a variant of the kernel of products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Product {
+pub(super) struct GemmVariant {
     pub(super) tile: Tile,
     /// Pixels whose moments are taken together; 0 where the uniform says it.
     pub(super) run: u32,
@@ -149,7 +152,7 @@ pub(super) struct Product {
     /// Whether the output's channels do.
     pub(super) lanes4: bool,
     pub(super) half_weights: bool,
-    pub(super) scaling: Scaling,
+    pub(super) scaling: ScalingKind,
     pub(super) activation: u32,
     /// Whether this adds slices up rather than multiplying.
     pub(super) reduce: bool,
@@ -158,7 +161,7 @@ pub(super) struct Product {
 /// A kernel and what makes a variant of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kernel {
-    Gemm(Product),
+    Gemm(GemmVariant),
     Norm,
     Attention {
         head: u32,
@@ -168,7 +171,7 @@ pub(super) enum Kernel {
     },
     Pool {
         vectors: bool,
-        scaling: Scaling,
+        scaling: ScalingKind,
         activation: u32,
     },
 }
@@ -177,7 +180,7 @@ impl Kernel {
     /// The name of the function to run.
     pub(super) fn entry(self) -> &'static str {
         match self {
-            Kernel::Gemm(Product { reduce: true, .. }) => "reduce",
+            Kernel::Gemm(GemmVariant { reduce: true, .. }) => "reduce",
             Kernel::Attention { queries: 0, .. } => "narrow",
             Kernel::Attention { .. } => "wide",
             _ => "main",
@@ -188,8 +191,8 @@ impl Kernel {
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn label(self) -> String {
         match self {
-            Kernel::Gemm(Product { reduce: true, .. }) => "sum of slices".to_owned(),
-            Kernel::Gemm(Product { tile, .. }) => {
+            Kernel::Gemm(GemmVariant { reduce: true, .. }) => "sum of slices".to_owned(),
+            Kernel::Gemm(GemmVariant { tile, .. }) => {
                 format!("product {}×{}×{} of {}", tile.pixels(), tile.columns(), tile.depth, tile.threads)
             }
             Kernel::Norm => "norm".to_owned(),
@@ -200,15 +203,15 @@ impl Kernel {
 
     /// The shader in WGSL. `f16` is whether the device has shader-f16.
     pub(super) fn source(self, f16: bool) -> String {
-        let f16 = f16 && matches!(self, Kernel::Gemm(Product { half_weights: true, .. }));
-        let told = matches!(self, Kernel::Gemm(Product { scaling: Scaling::Told, .. }));
+        let f16 = f16 && matches!(self, Kernel::Gemm(GemmVariant { half_weights: true, .. }));
+        let dynamic = matches!(self, Kernel::Gemm(GemmVariant { scaling: ScalingKind::Dynamic, .. }));
         let threads = if let Kernel::Gemm(product) = self { product.tile.threads } else { THREADS };
         let mut text = format!("{}const THREADS = {threads}u;\n", if f16 { "enable f16;\n" } else { "" });
         let mut number = |name: &str, value: u32| {
             let _ = writeln!(text, "const {name} = {value}u;");
         };
         let (files, lanes4, vectors): (&[&str], bool, Option<bool>) = match self {
-            Kernel::Gemm(Product {
+            Kernel::Gemm(GemmVariant {
                 tile,
                 run,
                 norms,
@@ -222,11 +225,11 @@ impl Kernel {
                 number("ROWS", tile.rows);
                 number("COLUMNS4", tile.columns4);
                 number("TILE_K", tile.depth);
-                number("MATRIX_ROWS", if told { tile.depth } else { tile.matrix_rows(run.max(1)) });
+                number("MATRIX_ROWS", if dynamic { tile.depth } else { tile.matrix_rows(run.max(1)) });
                 number("NORMS", norms);
                 number("ACTIVATION", activation);
                 number("SCALING", scaling as u32);
-                if !told {
+                if !dynamic {
                     number("RUN", run);
                     number("ACTIVE", u32::from(activation != 0));
                 }
@@ -263,7 +266,7 @@ impl Kernel {
         for file in [if lanes4 { LANES_4 } else { LANES_1 }, BINDINGS].iter().chain(files) {
             text += file;
         }
-        let Kernel::Gemm(Product { tile, run, .. }) = self else { return text };
+        let Kernel::Gemm(GemmVariant { tile, run, .. }) = self else { return text };
         let Tile { rows, columns4, depth, threads } = tile;
         let sums = [
             ("ROWS", rows),
@@ -271,7 +274,7 @@ impl Kernel {
             ("INPUTS", rows * depth / 32),
             ("WEIGHTS", depth * columns4 * 8 / threads),
         ];
-        if told {
+        if dynamic {
             let known_later = [
                 ("ACTIVE", "p.load.activated"),
                 ("RUN", "p.run"),
@@ -306,17 +309,22 @@ mod tests {
     fn every_variant_is_valid() {
         let mut kernels = vec![Kernel::Norm];
         for tile in [Tile::LARGE, Tile::MEDIUM, Tile::SMALL] {
-            for (i, scaling) in
-                [Scaling::None, Scaling::Constant, Scaling::Ready, Scaling::Inline, Scaling::Told]
-                    .into_iter()
-                    .enumerate()
+            for (i, scaling) in [
+                ScalingKind::None,
+                ScalingKind::Constant,
+                ScalingKind::Ready,
+                ScalingKind::Inline,
+                ScalingKind::Dynamic,
+            ]
+            .into_iter()
+            .enumerate()
             {
                 for bits in 0..16 {
                     let bit = |i: u32| bits >> i & 1 == 1;
-                    kernels.push(Kernel::Gemm(Product {
+                    kernels.push(Kernel::Gemm(GemmVariant {
                         tile,
                         run: if tile == Tile::LARGE { 32 } else { 1 << (bits % 5) },
-                        norms: if matches!(scaling, Scaling::Inline | Scaling::Told) {
+                        norms: if matches!(scaling, ScalingKind::Inline | ScalingKind::Dynamic) {
                             tile.norms() as u32
                         } else {
                             1
@@ -333,7 +341,7 @@ mod tests {
         }
         for lanes4 in [false, true] {
             for activation in 0..5 {
-                for scaling in [Scaling::None, Scaling::Constant, Scaling::Ready] {
+                for scaling in [ScalingKind::None, ScalingKind::Constant, ScalingKind::Ready] {
                     kernels.push(Kernel::Pool { vectors: lanes4, scaling, activation });
                 }
             }
@@ -344,8 +352,7 @@ mod tests {
         let sources = kernels
             .into_iter()
             .flat_map(|k| [false, true].map(|f16| (format!("{k:?}, {f16}"), k.source(f16), k.entry())));
-        let peak = crate::engine::gpu::profile::PEAK;
-        let others = [("combine", COMBINE, "main"), ("peak", peak, "multiply_add"), ("peak", peak, "copy")]
+        let others = [("combine", COMBINE, "main"), ("peak", PEAK, "multiply_add"), ("peak", PEAK, "copy")]
             .map(|(name, source, entry)| (name.to_owned(), source.to_owned(), entry));
         for (kernel, source, entry) in sources.chain(others) {
             let fail = |e: String| -> ! { panic!("{kernel}: {e}") };

@@ -4,7 +4,7 @@
 //! softmax in place the weights, and a second product the result. The softmax subtracts each row's maximum first.
 
 use super::activation::exp;
-use super::product::{Epilogue, Panels, Product, Segment, multiply};
+use super::product::{Epilogue, Panels, PixelRuns, Product, multiply};
 use super::vector::simd;
 
 /// Queries of a tile.
@@ -32,7 +32,7 @@ pub fn attention(
         Panels::fill(pixels, width, values, |pixel, channel| qkv[pixel * row + v + channel]);
         let plain = Epilogue { bias: &[], time: &[], residual: None, scale: 1.0 };
         let to_scores = Product {
-            segments: &[Segment { start: q, ..rows(qkv, row, width) }],
+            inputs: &[PixelRuns { start: q, ..rows(qkv, row, width) }],
             panels: Panels { data: keys, rows: width, columns: pixels },
             width: pixels,
             epilogue: Epilogue { scale: 1.0 / (width as f32).sqrt(), ..plain },
@@ -42,7 +42,7 @@ pub fn attention(
             multiply(&to_scores, first..first + count, scores, pixels);
             softmax(&mut scores[..count * pixels], pixels);
             let to_result = Product {
-                segments: &[rows(scores, pixels, pixels)],
+                inputs: &[rows(scores, pixels, pixels)],
                 panels: Panels { data: values, rows: pixels, columns: width },
                 width: pixels,
                 epilogue: plain,
@@ -53,8 +53,8 @@ pub fn attention(
 }
 
 /// A run of `len` floats at the start of each `pixel` floats.
-fn rows(data: &[f32], pixel: usize, len: usize) -> Segment<'_> {
-    Segment { data, start: 0, top: 0, row: 0, pixel, shift: 0, len }
+fn rows(data: &[f32], pixel: usize, len: usize) -> PixelRuns<'_> {
+    PixelRuns { data, start: 0, top: 0, row: 0, pixel, shift: 0, len }
 }
 
 /// Floats of [`attention`]'s scratch.

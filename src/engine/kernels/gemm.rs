@@ -5,7 +5,7 @@
 //! [product](super::product). A pointwise map that changes nothing while loading reads the image where it lies.
 
 use super::load::{Loaded, Scale};
-use super::product::{Epilogue, Panels, Product, Segment, multiply};
+use super::product::{Epilogue, Panels, PixelRuns, Product, multiply};
 use super::{Image, PerSample};
 use crate::engine::plan::Window;
 use crate::network::ops::Activation;
@@ -83,24 +83,24 @@ pub fn gemm(g: &Gemm, scratch: &mut [f32], out: &mut [f32]) {
         let epilogue = Epilogue {
             bias: g.bias,
             time: g.time.map_or(&[], |t| t.sample(sample)),
-            residual: g.residual.map(|r| segments(r.sample(sample))[0]),
+            residual: g.residual.map(|r| pixel_runs(r.sample(sample))[0]),
             scale: g.scale * g.sample_scale.map_or(1.0, |s| s.sample(sample)[0]),
         };
-        let shortcut = g.shortcut.map(|s| segments(s.sample(sample)));
-        let multiply = |inputs: &[Segment], rows: std::ops::Range<usize>, out: &mut [f32]| {
-            let mut all = [Segment { len: 0, ..inputs[0] }; 5];
+        let shortcut = g.shortcut.map(|s| pixel_runs(s.sample(sample)));
+        let multiply = |inputs: &[PixelRuns], rows: std::ops::Range<usize>, out: &mut [f32]| {
+            let mut all = [PixelRuns { len: 0, ..inputs[0] }; 5];
             let more = shortcut.as_ref().map_or(&[][..], |s| s);
             let count = inputs.len() + more.len();
             for (to, from) in all.iter_mut().zip(inputs.iter().chain(more)) {
                 *to = *from;
             }
-            let product = Product { segments: &all[..count], panels: g.panels, width, epilogue };
+            let product = Product { inputs: &all[..count], panels: g.panels, width, epilogue };
             let out = &mut out[rows.start * width * columns..rows.end * width * columns];
             multiply(&product, rows.start * width..rows.end * width, out, columns);
         };
         let plain = matches!(scale, Scale::None) && g.activation.is_none();
         if g.window == Window::Pointwise && plain {
-            multiply(&segments(image), 0..height, out);
+            multiply(&pixel_runs(image), 0..height, out);
             continue;
         }
         let bands = Bands::of(g.window, g.size, channels);
@@ -111,7 +111,7 @@ pub fn gemm(g: &Gemm, scratch: &mut [f32], out: &mut [f32]) {
             loaded.write(first..first + count as isize, -before..bands.columns as isize - before, scratch);
             // One run of the window's row of pixels, from `tap` rows below its top.
             let taps = g.window.taps();
-            let run = |tap: usize| Segment {
+            let run = |tap: usize| PixelRuns {
                 data: scratch,
                 start: tap * bands.line,
                 top,
@@ -130,8 +130,8 @@ pub fn gemm(g: &Gemm, scratch: &mut [f32], out: &mut [f32]) {
 }
 
 /// A sample's pixels where they lie: a run for each of its one or two images, empty for the second where there is none.
-fn segments(image: Image) -> [Segment; 2] {
-    let run = |data, channels: usize| Segment {
+fn pixel_runs(image: Image) -> [PixelRuns; 2] {
+    let run = |data, channels: usize| PixelRuns {
         data,
         start: 0,
         top: 0,

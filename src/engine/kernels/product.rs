@@ -2,7 +2,7 @@
 //!
 //! A convolution needs no copy of its input's windows. In a padded NHWC image the three pixels of a window's row are
 //! contiguous, so an output pixel's inputs are three runs of `3 · channels` floats, and where a shortcut is added, one or
-//! two runs more. A [`Segment`] says where the run of each pixel starts; the kernel keeps a tile of outputs in registers
+//! two runs more. A [`PixelRuns`] says where the run of each pixel starts; the kernel keeps a tile of outputs in registers
 //! and walks along the runs and one [panel](Panels) of the matrix. Sums are taken in the order of the matrix's rows.
 
 use std::ops::Range;
@@ -56,7 +56,7 @@ impl Panels<'_> {
 
 /// A run of floats for each pixel.
 #[derive(Clone, Copy, Debug)]
-pub struct Segment<'a> {
+pub struct PixelRuns<'a> {
     /// Where the runs lie.
     pub data: &'a [f32],
     /// The first pixel of row [`Self::top`].
@@ -73,7 +73,7 @@ pub struct Segment<'a> {
     pub len: usize,
 }
 
-impl<'a> Segment<'a> {
+impl<'a> PixelRuns<'a> {
     #[inline(always)]
     fn run(&self, y: usize, x: usize) -> &'a [f32] {
         let start = self.start + ((y - self.top) >> self.shift) * self.row + (x >> self.shift) * self.pixel;
@@ -89,7 +89,7 @@ pub struct Epilogue<'a> {
     /// Added to each pixel too; empty for nothing.
     pub time: &'a [f32],
     /// Added, a run as long as an output pixel.
-    pub residual: Option<Segment<'a>>,
+    pub residual: Option<PixelRuns<'a>>,
     /// Multiplies the sum.
     pub scale: f32,
 }
@@ -97,8 +97,8 @@ pub struct Epilogue<'a> {
 /// A product of pixels and a matrix.
 #[derive(Clone, Copy, Debug)]
 pub struct Product<'a> {
-    /// A pixel's inputs, one segment's run after the other, as many as the matrix has rows.
-    pub segments: &'a [Segment<'a>],
+    /// A pixel's inputs, one after the other, as many as the matrix has rows.
+    pub inputs: &'a [PixelRuns<'a>],
     /// The matrix.
     pub panels: Panels<'a>,
     /// Pixels of a row.
@@ -153,12 +153,12 @@ fn tile<V: Vector, const PIXELS: usize>(
     }
     let mut sums = [[V::splat(0.0); 2]; PIXELS];
     let mut matrix = panel.as_chunks::<PANEL>().0;
-    for segment in product.segments {
-        let (here, rest) = matrix.split_at(segment.len);
+    for input in product.inputs {
+        let (here, rest) = matrix.split_at(input.len);
         matrix = rest;
         let mut runs: [&[f32]; PIXELS] = [&[]; PIXELS];
         for (run, (y, x)) in runs.iter_mut().zip(places) {
-            *run = &segment.run(y, x)[..here.len()];
+            *run = &input.run(y, x)[..here.len()];
         }
         sums = accumulate(sums, runs, here);
     }

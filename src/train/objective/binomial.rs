@@ -51,8 +51,8 @@ pub(super) fn losses(
     let at = |number: &dyn Fn(usize) -> f64| each(&examples.timesteps, |t| number(*t), &device);
     let flips = (examples.epsilon.clone() - at(&|t| flips_beyond(total, t))).sign();
     let x = examples.x0.clone() * flips * -1.0;
-    let told: Vec<f32> = examples.timesteps.iter().map(|t| *t as f32).collect();
-    let agreement = network(x.clone(), &told)? * x.clone() + at(&|t| evidence(total, t));
+    let c_noise: Vec<f32> = examples.timesteps.iter().map(|t| *t as f32).collect();
+    let agreement = network(x.clone(), &c_noise)? * x.clone() + at(&|t| evidence(total, t));
 
     // Chances of what may be rare are never taken as 1 minus another, which has not the digits.
     let (is_same, is_other) = (sigmoid(agreement.clone()), sigmoid(-agreement));
@@ -111,9 +111,9 @@ mod tests {
     }
 
     /// Each bit's log odds given the others, for heartbeats of five phases.
-    fn exact(total: usize, x: Tensor<4>, told: &[f32]) -> Tensor<4> {
+    fn exact(total: usize, x: Tensor<4>, c_noise: &[f32]) -> Tensor<4> {
         let mut logits = Vec::new();
-        for (x, t) in values(x).chunks(BITS).zip(told) {
+        for (x, t) in values(x).chunks(BITS).zip(c_noise) {
             let kept = kept(total, *t as usize + 1);
             let chance = |phase| -> f64 {
                 string(phase).zip(x).map(|(s, x)| (1.0 + kept * f64::from(s * x)) / 2.0).product()
@@ -134,7 +134,7 @@ mod tests {
         let mut epsilon = vec![0.0; BITS * timesteps.len()];
         Draws::new(3).noise(0, 0, &mut epsilon);
         let examples = Examples { x0: upload(x0), epsilon: upload(epsilon), timesteps };
-        let found = values(losses(total, &examples, |x, told| Ok(network(x, told))).unwrap());
+        let found = values(losses(total, &examples, |x, c_noise| Ok(network(x, c_noise))).unwrap());
         found.iter().map(|v| f64::from(*v)).sum::<f64>() / found.len() as f64
     }
 
@@ -143,8 +143,8 @@ mod tests {
     #[test]
     fn the_bound_nears_the_entropy_from_above() {
         let entropy = 5f64.log2();
-        let [few, many] =
-            [(20, 400), (400, 20)].map(|(total, each)| bound(total, each, |x, told| exact(total, x, told)));
+        let [few, many] = [(20, 400), (400, 20)]
+            .map(|(total, each)| bound(total, each, |x, c_noise| exact(total, x, c_noise)));
         assert!(many > entropy - 0.05 && many < entropy + 0.1, "{many} bits");
         assert!(few > many + 0.05, "{few} bits with fewer steps");
     }

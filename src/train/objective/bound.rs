@@ -89,8 +89,8 @@ pub(super) fn losses(
     // ᾱ is sigmoid(-g).
     let x = examples.x0.clone() * sigmoid(-now.clone()).sqrt()
         + examples.epsilon.clone() * sigmoid(now.clone()).sqrt();
-    let told: Vec<f32> = examples.timesteps.iter().map(|t| *t as f32).collect();
-    let output = network(x, &told)?;
+    let c_noise: Vec<f32> = examples.timesteps.iter().map(|t| *t as f32).collect();
+    let output = network(x, &c_noise)?;
     let (epsilon, widening) = read(output, log_sigmoid(before.clone()) - log_sigmoid(now.clone()));
 
     // KL(N(μ, β̃) ‖ N(μ̂, σ²)), where ‖μ - μ̂‖²/β̃ is (SNR_{t-1} - SNR_t) ‖x₀ - x̂₀‖² = (SNR_{t-1}/SNR_t - 1) ‖ε - ε̂‖².

@@ -22,7 +22,7 @@ pub(super) fn question(
     Question {
         level: Level { alpha: 1.0, sigma },
         input: 1.0 / norm,
-        told: log_sigma / 4.0,
+        c_noise: log_sigma / 4.0,
         of_x0: (1.0 - skip) / out,
         of_epsilon: -skip * sigma / out,
         weight: 1.0,
@@ -47,7 +47,7 @@ mod tests {
             let (skip, out) = q.x0();
             assert!((skip - data * data / (sigma * sigma + data * data)).abs() < 1e-9, "{skip}");
             assert!((out - sigma * data / sigma.hypot(data)).abs() < 1e-9, "{out}");
-            assert!((q.told - sigma.ln() / 4.0).abs() < 1e-12);
+            assert!((q.c_noise - sigma.ln() / 4.0).abs() < 1e-12);
         }
     }
 

@@ -4,13 +4,13 @@ use super::Question;
 use crate::prediction::Level;
 
 /// The network is the velocity `dx/dt = ε - x₀` of `x = (1 - t) x₀ + t ε`, from data at 0 to noise at 1 as diffusers has
-/// it, not the papers' other way round. Timestep i of `total` is `t = (i + 1)/total`, told in thousandths.
+/// it, not the papers' other way round. Timestep i of `total` is `t = (i + 1)/total`; the network is given 1000 t.
 pub(super) fn question(timestep: usize, total: usize) -> Question {
     let t = (timestep + 1) as f64 / total as f64;
     Question {
         level: Level { alpha: 1.0 - t, sigma: t },
         input: 1.0,
-        told: 1000.0 * t,
+        c_noise: 1000.0 * t,
         of_x0: -1.0,
         of_epsilon: 1.0,
         weight: 1.0,

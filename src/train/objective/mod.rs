@@ -1,4 +1,4 @@
-//! What a network is trained for: how an example is noised, what the network is told of it, and what its answer costs.
+//! What a network is trained for: how an example is noised, what the network is given, and what its answer costs.
 
 pub(super) mod binomial;
 mod bound;
@@ -74,12 +74,12 @@ pub(super) struct Examples {
     pub(super) timesteps: Vec<usize>,
 }
 
-/// What a network is asked at a level: shown `input · x` and told `told`, it should answer `of_x0 x₀ + of_epsilon ε`, and
+/// What a network is asked at a level: given `input · x` and `c_noise`, it should answer `of_x0 x₀ + of_epsilon ε`, and
 /// the squared error of its answer counts `weight` times.
 struct Question {
     level: Level,
     input: f64,
-    told: f64,
+    c_noise: f64,
     of_x0: f64,
     of_epsilon: f64,
     weight: f64,
@@ -200,8 +200,8 @@ impl Objective {
                 let questions: Vec<Question> =
                     examples.timesteps.iter().map(|t| self.question(schedule, *t)).collect();
                 let noised = Noised::new(&questions, examples);
-                let told: Vec<f32> = questions.iter().map(|q| q.told as f32).collect();
-                let output = network(noised.input.clone(), &told)?;
+                let c_noise: Vec<f32> = questions.iter().map(|q| q.c_noise as f32).collect();
+                let output = network(noised.input.clone(), &c_noise)?;
                 Ok(match self {
                     Self::Hybrid => hybrid::loss(schedule, output, &noised, &questions, examples),
                     _ => squared_error(output, &questions, examples),
@@ -253,7 +253,7 @@ impl Objective {
             }
             _ => {
                 let question = self.question(schedule, timestep);
-                let output = network(x.clone() * question.input, question.told as f32)?;
+                let output = network(x.clone() * question.input, question.c_noise as f32)?;
                 let m = output.narrow(1, 0, x.dims()[1]);
                 let (a, b) = question.x0();
                 Ok(Denoised { x0: x * a + m * b, log_variance: None })

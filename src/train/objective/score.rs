@@ -11,7 +11,7 @@ pub(super) fn question(rung: usize, total: usize, sigma_min: f64, sigma_max: f64
     Question {
         level: Level { alpha: 1.0, sigma },
         input: 1.0,
-        told: rung as f64,
+        c_noise: rung as f64,
         of_x0: 0.0,
         of_epsilon: -1.0,
         weight: 0.5,

@@ -19,5 +19,5 @@ pub(super) fn question(schedule: &Schedule, timestep: usize, gamma: Option<f64>)
         Prediction::Sample => wanted,
         Prediction::VPrediction => wanted / (snr + 1.0),
     };
-    Question { level, input: 1.0, told: timestep as f64, of_x0, of_epsilon, weight }
+    Question { level, input: 1.0, c_noise: timestep as f64, of_x0, of_epsilon, weight }
 }

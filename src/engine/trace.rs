@@ -1,6 +1,6 @@
 //! The first of the engine's three stages: a network's forward pass, written down instead of computed.
 //!
-//! [`Recorder`] is an interpreter of [`Ops`] whose tensors are positions in a list. Running a forward pass over it
+//! [`Tracer`] is an interpreter of [`Ops`] whose tensors are positions in a list. Running a forward pass over it
 //! leaves a [`Graph`]: every call in its order, with the shapes and the names of the parameters, and nothing decided yet.
 
 use crate::network::ops::{Activation, Conv, Ops, Padding};
@@ -111,18 +111,16 @@ impl Graph {
     /// Records the U-Net's forward pass on images of `height` × `width`.
     #[must_use]
     pub fn of_unet(net: &UNet2DConfig, height: usize, width: usize) -> Self {
-        let mut recorder = Recorder::default();
+        let mut tracer = Tracer::default();
         let image = Extent::Image { channels: net.in_channels, height, width };
-        let x = recorder.input(Input::Image, image);
+        let x = tracer.input(Input::Image, image);
         let conditioning = Conditioning {
-            time: recorder.input(Input::Time, Extent::Vector(net.time_width())),
-            class: net.class_width().map(|w| recorder.input(Input::Class, Extent::Vector(w))),
-            inverse_time: net
-                .divides_by_time()
-                .then(|| recorder.input(Input::InverseTime, Extent::Vector(1))),
+            time: tracer.input(Input::Time, Extent::Vector(net.time_width())),
+            class: net.class_width().map(|w| tracer.input(Input::Class, Extent::Vector(w))),
+            inverse_time: net.divides_by_time().then(|| tracer.input(Input::InverseTime, Extent::Vector(1))),
         };
-        let output = unet::forward(&mut recorder, net, &x, &conditioning);
-        Self { output: Some(output), ..recorder.graph }
+        let output = unet::forward(&mut tracer, net, &x, &conditioning);
+        Self { output: Some(output), ..tracer.graph }
     }
 
     /// Channels of the widest image, q, k and v counted together.
@@ -148,11 +146,11 @@ impl Graph {
 
 /// The interpreter that writes a forward pass down.
 #[derive(Debug, Default)]
-pub struct Recorder {
+pub struct Tracer {
     graph: Graph,
 }
 
-impl Recorder {
+impl Tracer {
     /// Adds something the network is given.
     pub fn input(&mut self, input: Input, extent: Extent) -> NodeId {
         self.push(Call::Input(input), &[], extent)
@@ -182,7 +180,7 @@ pub(super) fn convolved(n: usize, conv: Conv) -> usize {
     padded.saturating_sub(3) / conv.stride + 1
 }
 
-impl Ops for Recorder {
+impl Ops for Tracer {
     type Tensor = NodeId;
 
     fn conv2d(&mut self, x: &NodeId, name: &str, conv: Conv) -> NodeId {

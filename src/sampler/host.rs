@@ -1,8 +1,8 @@
-//! Replays a sampler's description on the host, in f32, step by step.
+//! Replays a sampler's program on the host, in f32, step by step.
 
 use std::future::Future;
 
-use super::description::{Description, Instruction, Noise, NoiseScale, Slot, SlotKind};
+use super::program::{Instruction, Noise, NoiseScale, Program, Slot, SlotKind};
 use crate::error::{Error, Result};
 use crate::rng::Normals;
 use crate::schedule::Clip;
@@ -39,11 +39,11 @@ pub struct Step<'run> {
 }
 
 /// A run of a sampler, one step a call. It holds all its state, so runs may be interleaved, cloned to come back to
-/// later, or dropped between steps; a dropped [`Run::step`] future may be followed by another call, which goes on from
+/// later, or dropped between steps; a dropped [`HostRun::step`] future may be followed by another call, which goes on from
 /// the last finished instruction.
 ///
 /// ```
-/// # use noiseball::{rng::Generator, sampler::{Evaluate, Options, Run, SamplerKind}, schedule::Schedule};
+/// # use noiseball::{rng::Generator, sampler::{Evaluate, HostRun, Options, SamplerKind}, schedule::Schedule};
 /// struct Zero;
 /// impl Evaluate for Zero {
 ///     async fn evaluate(&mut self, x: &[f32], _: [usize; 4], _: f64) -> noiseball::Result<Vec<f32>> {
@@ -52,8 +52,8 @@ pub struct Step<'run> {
 /// }
 /// # async fn example() -> noiseball::Result<()> {
 /// let schedule = Schedule::from_json("scheduler_config.json", b"{}")?;
-/// let description = SamplerKind::Ddim.describe(&schedule, &Options::default())?;
-/// let mut run = Run::new(description, [1, 3, 32, 32], Generator::philox(42)?)?;
+/// let program = SamplerKind::Ddim.program(&schedule, &Options::default())?;
+/// let mut run = HostRun::new(program, [1, 3, 32, 32], Generator::philox(42)?)?;
 /// while let Some(step) = run.step(&mut Zero).await? {
 ///     println!("{} of {}: {}", step.index + 1, step.total, step.x0[0]);
 /// }
@@ -61,8 +61,8 @@ pub struct Step<'run> {
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Run<N> {
-    description: Description,
+pub struct HostRun<N> {
+    program: Program,
     shape: [usize; 4],
     noise: N,
     slots: Vec<Vec<f32>>,
@@ -70,12 +70,12 @@ pub struct Run<N> {
     index: usize,
 }
 
-impl<N: Normals> Run<N> {
+impl<N: Normals> HostRun<N> {
     /// A run at its beginning, for `shape` = `[batch, channels, height, width]`.
     ///
     /// # Errors
     /// [`Error::Option`] if the shape holds no or too many elements.
-    pub fn new(description: Description, shape: [usize; 4], noise: N) -> Result<Self> {
+    pub fn new(program: Program, shape: [usize; 4], noise: N) -> Result<Self> {
         // Twice the channels of any slot must be countable, and Philox counts images with 32 bits.
         let elements = shape.iter().try_fold(2usize, |product, size| product.checked_mul(*size));
         if !elements.is_some_and(|n| n > 0 && n < i32::MAX as usize) {
@@ -85,14 +85,14 @@ impl<N: Normals> Run<N> {
                 expected: "[batch, channels, height, width] of 1 to 2^30 elements".to_owned(),
             });
         }
-        let slots = vec![Vec::new(); description.slots().len()];
-        Ok(Self { description, shape, noise, slots, next: 0, index: 0 })
+        let slots = vec![Vec::new(); program.slots().len()];
+        Ok(Self { program, shape, noise, slots, next: 0, index: 0 })
     }
 
     /// Whether every step has been taken.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.index == self.description.steps()
+        self.index == self.program.steps()
     }
 
     /// The next step of the sampler with all its evaluations of the network, or `None` after the last.
@@ -102,7 +102,7 @@ impl<N: Normals> Run<N> {
     /// [`Error::NotFiniteOutput`] if it holds NaN or infinity, or if the images overflow. After an error, the next call
     /// tries the failed instruction again.
     pub async fn step(&mut self, network: &mut impl Evaluate) -> Result<Option<Step<'_>>> {
-        while let Some(instruction) = self.description.instructions().get(self.next) {
+        while let Some(instruction) = self.program.instructions().get(self.next) {
             match instruction {
                 Instruction::Evaluate { input, scale, timestep, output } => {
                     let x = &self.slots[input.index()];
@@ -120,7 +120,7 @@ impl<N: Normals> Run<N> {
                     out.clear();
                     out.resize(self.shape.iter().product(), 0.0);
                     let images =
-                        Images { slots: &self.slots, kinds: self.description.slots(), shape: self.shape };
+                        Images { slots: &self.slots, kinds: self.program.slots(), shape: self.shape };
                     images.sum(terms, &mut out);
                     clip_images(*clip, self.shape, &mut out);
                     let added = match noise {
@@ -139,7 +139,7 @@ impl<N: Normals> Run<N> {
                     self.index += 1;
                     return Ok(Some(Step {
                         index,
-                        total: self.description.steps(),
+                        total: self.program.steps(),
                         timestep,
                         shape: self.shape,
                         x: &self.slots[x.index()],

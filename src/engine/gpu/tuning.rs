@@ -1,0 +1,25 @@
+//! What the kernels are made for.
+
+/// What kernels are made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tuning {
+    /// A GPU: a kernel for each job, and work cut up until thousands of threads have some.
+    Hardware,
+    /// A processor that stands in for a GPU, with few cores and a slow compiler: few kernels, each for several jobs.
+    Software,
+}
+
+/// What a measurement may choose otherwise than the engine does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// Rows and vectors of columns of a thread, depth and threads of the tile of products, wherever the sample allows it.
+    pub tile: Option<[u32; 4]>,
+    /// Workgroups from which the larger tile is used.
+    pub large: Option<usize>,
+    /// Workgroups up to which a product is cut in slices.
+    pub few: Option<usize>,
+    /// Workgroups that slices should make.
+    pub wanted: Option<usize>,
+    /// Whether indices go unchecked.
+    pub unchecked: bool,
+}

@@ -1,0 +1,74 @@
+//! A network's parameters in the processor's memory, as the Rust kernels read them.
+
+use std::ops::Range;
+
+use super::kernels::product::Panels;
+use super::parameters::{MatrixId, Parameters, VectorId};
+use crate::error::Result;
+
+/// A network's parameters as the kernels read them.
+#[derive(Debug)]
+pub struct Packed {
+    matrices: Vec<PackedMatrix>,
+    vectors: Vec<f32>,
+    spans: Vec<Range<usize>>,
+}
+
+#[derive(Debug)]
+struct PackedMatrix {
+    panels: Vec<f32>,
+    rows: usize,
+    columns: usize,
+}
+
+impl PackedMatrix {
+    fn new(rows: usize, columns: usize, values: &[f32]) -> Self {
+        let mut panels = vec![0.0; Panels::len_of(rows, columns)];
+        Panels::fill(rows, columns, &mut panels, |row, column| values[row * columns + column]);
+        Self { panels, rows, columns }
+    }
+}
+
+impl Packed {
+    /// Packs the parameters: `take` is asked for each key once, with its shape, and gives its numbers in row-major
+    /// order. No more than one matrix is held twice at a time.
+    ///
+    /// # Errors
+    /// Those of `take`.
+    pub fn new(
+        parameters: &Parameters,
+        mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        let mut matrices = Vec::with_capacity(parameters.matrices.len());
+        for matrix in &parameters.matrices {
+            let (rows, columns) = (matrix.rows, matrix.columns);
+            matrices.push(PackedMatrix::new(rows, columns, &matrix.pack(&mut take)?));
+        }
+        let vectors = parameters.pack_vectors(take)?;
+        let spans = parameters.vectors.iter().map(|v| v.start..v.start + v.len).collect();
+        Ok(Self { matrices, vectors, spans })
+    }
+
+    /// A network's vectors, and as yet none of its matrices.
+    #[cfg(feature = "gpu")]
+    pub(super) fn of_vectors(parameters: &Parameters, vectors: Vec<f32>) -> Self {
+        let none = |_| PackedMatrix { panels: Vec::new(), rows: 0, columns: 0 };
+        let spans = parameters.vectors.iter().map(|v| v.start..v.start + v.len).collect();
+        Self { matrices: parameters.matrices.iter().map(none).collect(), vectors, spans }
+    }
+
+    /// Adds a matrix, given row by row.
+    #[cfg(feature = "gpu")]
+    pub(super) fn put(&mut self, id: MatrixId, (rows, columns): (usize, usize), values: &[f32]) {
+        self.matrices[id.0] = PackedMatrix::new(rows, columns, values);
+    }
+
+    pub(super) fn panels(&self, id: MatrixId) -> Panels<'_> {
+        let m = &self.matrices[id.0];
+        Panels { data: &m.panels, rows: m.rows, columns: m.columns }
+    }
+
+    pub(super) fn vector(&self, id: VectorId) -> &[f32] {
+        &self.vectors[self.spans[id.0].clone()]
+    }
+}

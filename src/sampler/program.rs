@@ -1,0 +1,251 @@
+//! The language samplers are written in: linear expressions over slots, recorded as plain data for any device.
+
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+use crate::schedule::Clip;
+
+/// A place for a batch of images while a run lasts. While a sampler describes itself every result has a slot of its
+/// own; in the finished [`Program`] a slot is used again as soon as nothing reads it any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Slot(pub(super) usize);
+
+impl Slot {
+    /// Position in [`Program::slots`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// What a slot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotKind {
+    /// Images, `[batch, channels, height, width]`.
+    Image,
+    /// What the network returned: as many channels, or twice as many where it learned a variance too.
+    Output,
+}
+
+/// A linear combination of slots, such as `0.5 * x + 0.1 * m`. Of a network's output it sees the first half of the
+/// channels if there are twice as many as the image has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Expr {
+    pub(super) terms: Vec<(Slot, f64)>,
+}
+
+impl From<Slot> for Expr {
+    fn from(slot: Slot) -> Self {
+        Self { terms: vec![(slot, 1.0)] }
+    }
+}
+
+impl<E: Into<Expr>> Add<E> for Expr {
+    type Output = Self;
+    fn add(mut self, other: E) -> Self {
+        for (slot, coefficient) in other.into().terms {
+            match self.terms.iter_mut().find(|(s, _)| *s == slot) {
+                Some((_, c)) => *c += coefficient,
+                None => self.terms.push((slot, coefficient)),
+            }
+        }
+        self
+    }
+}
+
+impl<E: Into<Expr>> Sub<E> for Expr {
+    type Output = Self;
+    fn sub(self, other: E) -> Self {
+        self + -other.into()
+    }
+}
+
+impl Neg for Expr {
+    type Output = Self;
+    fn neg(self) -> Self {
+        -1.0 * self
+    }
+}
+
+impl Mul<Expr> for f64 {
+    type Output = Expr;
+    fn mul(self, mut expr: Expr) -> Expr {
+        expr.terms.iter_mut().for_each(|(_, c)| *c *= self);
+        expr
+    }
+}
+
+impl Div<f64> for Expr {
+    type Output = Self;
+    fn div(mut self, divisor: f64) -> Self {
+        self.terms.iter_mut().for_each(|(_, c)| *c /= divisor);
+        self
+    }
+}
+
+impl Mul<Slot> for f64 {
+    type Output = Expr;
+    fn mul(self, slot: Slot) -> Expr {
+        self * Expr::from(slot)
+    }
+}
+
+impl<E: Into<Expr>> Add<E> for Slot {
+    type Output = Expr;
+    fn add(self, other: E) -> Expr {
+        Expr::from(self) + other
+    }
+}
+
+impl<E: Into<Expr>> Sub<E> for Slot {
+    type Output = Expr;
+    fn sub(self, other: E) -> Expr {
+        Expr::from(self) - other
+    }
+}
+
+/// The standard deviation of added noise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum NoiseScale {
+    /// The same for every element.
+    Constant(f64),
+    /// `sqrt(max(v, 0))`, with v the second half of the channels of a network's output.
+    Learned {
+        /// A slot of [`SlotKind::Output`].
+        output: Slot,
+    },
+    /// `exp((f · log_max + (1 - f) · log_min) / 2)` with `f = (v + 1) / 2`, v as above.
+    LearnedRange {
+        /// A slot of [`SlotKind::Output`].
+        output: Slot,
+        /// Logarithm of the variance at v = -1.
+        log_min: f64,
+        /// Logarithm of the variance at v = 1.
+        log_max: f64,
+    },
+}
+
+impl From<f64> for NoiseScale {
+    fn from(scale: f64) -> Self {
+        Self::Constant(scale)
+    }
+}
+
+/// Noise that an instruction adds: `scale · z`, with z the standard normals of draw number `draw` of the run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Noise {
+    /// The draw's number; a program uses 0, 1, 2, … once each and in that order.
+    pub draw: u32,
+    /// Its standard deviation.
+    pub scale: NoiseScale,
+}
+
+/// One thing for a device to do. No output is also an input, so no device needs to copy.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Instruction {
+    /// `output = network(scale · input, timestep)`.
+    Evaluate {
+        /// Images.
+        input: Slot,
+        /// What they are multiplied with for the network's eyes; often 1.
+        scale: f64,
+        /// What the network is told about their noise.
+        timestep: f64,
+        /// A slot of [`SlotKind::Output`].
+        output: Slot,
+    },
+    /// `output = clip(Σ coefficient · slot) + noise`. Every coefficient is finite in f32.
+    Combine {
+        /// A slot of [`SlotKind::Image`].
+        output: Slot,
+        /// Slots and their coefficients.
+        terms: Vec<(Slot, f64)>,
+        /// What happens to the sum.
+        clip: Clip,
+        /// What is added then.
+        noise: Option<Noise>,
+    },
+    /// A step of the sampler is done: a place to pause, to show the image or to stop.
+    EndStep {
+        /// The timestep that the step started from.
+        timestep: f64,
+        /// The noisy image that the step arrived at; after the last step, the result.
+        x: Slot,
+        /// The step's estimate of the clean image.
+        x0: Slot,
+    },
+}
+
+/// Everything a sampler does in a run, as data: any device replays it, and "where a run is" is an index into it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Program {
+    pub(super) instructions: Vec<Instruction>,
+    pub(super) slots: Vec<SlotKind>,
+    pub(super) steps: usize,
+}
+
+impl Program {
+    /// What to do, in order. The first instruction that draws noise makes the initial image from draw 0.
+    #[must_use]
+    pub fn instructions(&self) -> &[Instruction] {
+        &self.instructions
+    }
+
+    /// What each slot holds: the memory that a run needs.
+    #[must_use]
+    pub fn slots(&self) -> &[SlotKind] {
+        &self.slots
+    }
+
+    /// Whether something has to look at all of an image before it can go on (dynamic thresholding); everything else is
+    /// worked out number by number.
+    #[must_use]
+    pub fn looks_at_whole_images(&self) -> bool {
+        let dynamic = |i: &Instruction| matches!(i, Instruction::Combine { clip: Clip::Dynamic { .. }, .. });
+        self.instructions.iter().any(dynamic)
+    }
+
+    /// How many steps end, each with [`Instruction::EndStep`].
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+}
+
+/// Visits an instruction's slots, inputs first; the flag says that the slot is its output.
+pub(super) fn for_each_slot(instruction: &mut Instruction, mut visit: impl FnMut(&mut Slot, bool)) {
+    match instruction {
+        Instruction::Evaluate { input, output, .. } => {
+            visit(input, false);
+            visit(output, true);
+        }
+        Instruction::Combine { output, terms, noise, .. } => {
+            terms.iter_mut().for_each(|(slot, _)| visit(slot, false));
+            if let Some(Noise { scale, .. }) = noise {
+                match scale {
+                    NoiseScale::Constant(_) => {}
+                    NoiseScale::Learned { output } | NoiseScale::LearnedRange { output, .. } => {
+                        visit(output, false)
+                    }
+                }
+            }
+            visit(output, true);
+        }
+        Instruction::EndStep { x, x0, .. } => {
+            visit(x, false);
+            visit(x0, false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions_are_linear_algebra() {
+        let (x, y) = (Slot(0), Slot(1));
+        let expr = 2.0 * (x - 0.5 * y) + (3.0 * y - x) / 2.0;
+        assert_eq!(expr.terms, [(x, 1.5), (y, 0.5)]);
+        assert_eq!((-(x + y)).terms, [(x, -1.0), (y, -1.0)]);
+    }
+}

@@ -1,0 +1,210 @@
+//! Records what a sampler does as a [`Program`].
+
+use super::program::{Expr, Instruction, Noise, NoiseScale, Program, Slot, SlotKind, for_each_slot};
+use crate::error::{Error, Result};
+use crate::prediction::{Level, Prediction};
+use crate::schedule::Clip;
+
+/// What a denoiser says of an image.
+#[derive(Clone, Debug)]
+pub struct Denoised {
+    /// Its estimate of the clean image, x̂₀ = D(x; level), unclipped.
+    pub x0: Expr,
+    /// Its estimate of the noise, ε̂ = (x - alpha x̂₀) / sigma.
+    pub epsilon: Expr,
+    /// The network's own output, for samplers that use a learned variance.
+    pub output: Slot,
+}
+
+/// Takes down what a sampler does.
+#[derive(Debug)]
+pub struct Recorder {
+    prediction: Prediction,
+    instructions: Vec<Instruction>,
+    slots: Vec<SlotKind>,
+    draws: u32,
+    steps: usize,
+}
+
+impl Recorder {
+    /// An empty record of a run with a network that predicts `prediction`.
+    #[must_use]
+    pub fn new(prediction: Prediction) -> Self {
+        Self { prediction, instructions: Vec::new(), slots: Vec::new(), draws: 0, steps: 0 }
+    }
+
+    /// The initial image: nothing but noise of standard deviation `sigma`.
+    pub fn start(&mut self, sigma: f64) -> Slot {
+        self.add_noise(Expr::default(), sigma)
+    }
+
+    /// Asks the network about `x`, which is at `level`; `timestep` is how the network knows that level.
+    pub fn denoise(&mut self, x: Slot, level: Level, timestep: f64) -> Denoised {
+        let output = self.slot(SlotKind::Output);
+        let scale = self.prediction.input_scale(level);
+        self.instructions.push(Instruction::Evaluate { input: x, scale, timestep, output });
+        let ((a, b), (c, d)) = (self.prediction.x0(level), self.prediction.epsilon(level));
+        Denoised { x0: a * x + b * output, epsilon: c * x + d * output, output }
+    }
+
+    /// The value of `expr`.
+    pub fn combine(&mut self, expr: Expr) -> Slot {
+        self.push(expr, Clip::None, None)
+    }
+
+    /// The value of `expr`, clipped.
+    pub fn clip(&mut self, expr: Expr, clip: Clip) -> Slot {
+        self.push(expr, clip, None)
+    }
+
+    /// `expr` plus fresh noise of standard deviation `scale`.
+    pub fn add_noise(&mut self, expr: Expr, scale: impl Into<NoiseScale>) -> Slot {
+        let noise = Noise { draw: self.draws, scale: scale.into() };
+        self.draws += 1;
+        self.push(expr, Clip::None, Some(noise))
+    }
+
+    /// Ends a step that started from `timestep`, with `x` as the noisy image and `x0` as the estimate of the clean one.
+    pub fn end_step(&mut self, timestep: f64, x: Slot, x0: Slot) {
+        self.instructions.push(Instruction::EndStep { timestep, x, x0 });
+        self.steps += 1;
+    }
+
+    fn slot(&mut self, kind: SlotKind) -> Slot {
+        self.slots.push(kind);
+        Slot(self.slots.len() - 1)
+    }
+
+    fn push(&mut self, expr: Expr, clip: Clip, noise: Option<Noise>) -> Slot {
+        let output = self.slot(SlotKind::Image);
+        // What has no effect needs no reading: ε̂ = 0 · x + 1 · m.
+        let terms = expr.terms.into_iter().filter(|(_, c)| *c != 0.0).collect();
+        self.instructions.push(Instruction::Combine { output, terms, clip, noise });
+        output
+    }
+
+    /// The finished program, on as few slots as it can do with.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the image is not determined: a network that predicts ε at zero terminal SNR says
+    /// nothing about x₀ there, and only a clip makes x̂₀ finite.
+    ///
+    /// # Panics
+    /// If an expression uses a slot of another recorder.
+    pub fn finish(mut self) -> Result<Program> {
+        for instruction in &self.instructions {
+            let Instruction::Combine { terms, clip, .. } = instruction else { continue };
+            let limit = if *clip == Clip::None { 1e12 } else { f64::from(f32::MAX) };
+            if terms.iter().any(|(_, c)| c.is_nan() || c.abs() > limit) {
+                return Err(Error::Unsupported {
+                    what: "predicting the noise where no signal is left (zero terminal SNR) without clipping".to_owned(),
+                    why: "the image would be infinite there. Set `clip_sample` to true, or use a network that predicts v"
+                        .to_owned(),
+                });
+            }
+        }
+        self.reuse_slots();
+        Ok(Program { instructions: self.instructions, slots: self.slots, steps: self.steps })
+    }
+
+    /// Renames the slots so that each place is taken again once its value has been read for the last time.
+    fn reuse_slots(&mut self) {
+        let mut last_read = vec![0; self.slots.len()];
+        for (i, instruction) in self.instructions.iter_mut().enumerate() {
+            for_each_slot(instruction, |slot, _| last_read[slot.0] = i);
+        }
+        let kinds = std::mem::take(&mut self.slots);
+        let mut places: Vec<Option<Slot>> = vec![None; kinds.len()];
+        let mut free: Vec<Slot> = Vec::new();
+        for (i, instruction) in self.instructions.iter_mut().enumerate() {
+            let mut read_for_the_last_time = Vec::new();
+            for_each_slot(instruction, |slot, is_output| {
+                let old = *slot;
+                let place = *places[old.0].get_or_insert_with(|| {
+                    debug_assert!(is_output, "a slot is read before it is written");
+                    let fits = |place: &Slot| self.slots[place.0] == kinds[old.0];
+                    if let Some(position) = free.iter().position(fits) {
+                        free.swap_remove(position)
+                    } else {
+                        self.slots.push(kinds[old.0]);
+                        Slot(self.slots.len() - 1)
+                    }
+                });
+                *slot = place;
+                // Freed only after the whole instruction, so that its output is none of its inputs.
+                if last_read[old.0] == i && !read_for_the_last_time.contains(&place) {
+                    read_for_the_last_time.push(place);
+                }
+            });
+            free.append(&mut read_for_the_last_time);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_taken_again_and_no_output_is_an_input() {
+        let mut run = Recorder::new(Prediction::Epsilon);
+        let mut x = run.start(1.0);
+        for t in (0..50).rev() {
+            let d = run.denoise(x, Level { alpha: 0.6, sigma: 0.8 }, f64::from(t));
+            let x0 = run.clip(d.x0, Clip::Range(1.0));
+            x = run.add_noise(0.5 * x + 0.5 * x0, NoiseScale::Learned { output: d.output });
+            run.end_step(f64::from(t), x, x0);
+        }
+        let program = run.finish().unwrap();
+        assert_eq!(program.steps(), 50);
+        assert_eq!(program.slots().iter().filter(|k| **k == SlotKind::Image).count(), 3);
+        assert_eq!(program.slots().len(), 4);
+        for mut instruction in program.instructions().to_vec() {
+            let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
+            for_each_slot(
+                &mut instruction,
+                |s, is_output| if is_output { outputs.push(*s) } else { inputs.push(*s) },
+            );
+            assert!(outputs.iter().all(|o| !inputs.contains(o)), "{instruction:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_effect_is_not_read() {
+        let mut run = Recorder::new(Prediction::Sample);
+        let x = run.start(1.0);
+        let d = run.denoise(x, Level { alpha: 0.6, sigma: 0.8 }, 9.0);
+        let x0 = run.combine(d.x0);
+        run.end_step(9.0, x, x0);
+        let program = run.finish().unwrap();
+        let Instruction::Combine { terms, .. } = &program.instructions()[2] else { panic!() };
+        assert_eq!(terms[..], [(d.output, 1.0)]);
+    }
+
+    #[test]
+    fn what_nothing_reads_does_not_take_the_place_of_what_something_reads() {
+        let mut run = Recorder::new(Prediction::Epsilon);
+        let x = run.start(1.0);
+        let unread = run.combine(2.0 * x);
+        let y = run.combine(3.0 * x);
+        run.end_step(0.0, y, x);
+        let program = run.finish().unwrap();
+        assert_ne!(unread, x);
+        let Some(Instruction::EndStep { x, x0, .. }) = program.instructions().last() else { panic!() };
+        assert_ne!(x, x0);
+    }
+
+    #[test]
+    fn infinite_images_are_refused_unless_clipped() {
+        let record = |clip| {
+            let mut run = Recorder::new(Prediction::Epsilon);
+            let x = run.start(1.0);
+            let d = run.denoise(x, Level { alpha: 0.0, sigma: 1.0 }, 9.0);
+            let x0 = run.clip(d.x0, clip);
+            run.end_step(9.0, x, x0);
+            run.finish()
+        };
+        assert!(record(Clip::Range(1.0)).is_ok());
+        assert_eq!(record(Clip::None).unwrap_err().kind(), "unsupported-architecture");
+    }
+}
