@@ -19,6 +19,16 @@ pub enum Error {
         /// What was found, with numbers.
         problem: String,
     },
+    /// A file is not one that PyTorch's `torch.save` wrote from a state dict, or asks for more than tensors.
+    #[error(
+        "{file} cannot be read as PyTorch weights: {problem}. Save the weights alone in Python: `torch.save(model.state_dict(), file)`, or a folder with `save_pretrained(folder)`"
+    )]
+    Torch {
+        /// The file's name.
+        file: String,
+        /// What was found, by its name.
+        problem: String,
+    },
     /// A JSON file does not parse or is not an object.
     #[error("{file} is not the JSON that diffusers writes: {problem}")]
     Json {
@@ -225,6 +235,7 @@ impl Error {
     pub fn kind(&self) -> &'static str {
         match self {
             Error::Safetensors { .. }
+            | Error::Torch { .. }
             | Error::Json { .. }
             | Error::Config { .. }
             | Error::MissingFile { .. }

@@ -234,7 +234,7 @@ fn an_index_names_files_beside_it() {
         r#"{"weight_map":[]}"#,
         r#"{"weight_map":{}}"#,
         r#"{"weight_map":{"a":1}}"#,
-        r#"{"weight_map":{"a":"m.bin"}}"#,
+        r#"{"weight_map":{"a":"m.png"}}"#,
         r#"{"weight_map":{"a":"../m.safetensors"}}"#,
         r#"{"weight_map":{"a":"..\\m.safetensors"}}"#,
         r#"{"weight_map":{"a":"https://example.com/m.safetensors"}}"#,

@@ -11,8 +11,10 @@ pub mod json;
 pub mod labels;
 #[cfg(not(target_arch = "wasm32"))]
 mod open;
+mod pickle;
 mod safetensors;
 pub mod save;
+mod torch;
 pub mod weights;
 
 use serde_json::{Map, Value};

@@ -12,15 +12,16 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::torch::{TorchReader, is_torch_file};
 use super::weights::{Dtype, Tensor, Weights, short};
 use crate::error::{Error, Result};
 
 /// The format's own limit on a header's bytes.
 const MAX_HEADER: u64 = 100_000_000;
 /// More tensors than any network here has; bounds what a header full of empty tensors can ask for.
-const MAX_TENSORS: usize = 1 << 16;
+pub(super) const MAX_TENSORS: usize = 1 << 16;
 /// More dimensions than any weight has; bounds what a header full of `1,1,1,…` can ask for.
-const MAX_RANK: usize = 8;
+pub(super) const MAX_RANK: usize = 8;
 /// Room given to a tensor without asking how much has arrived.
 const FIRST_ROOM: usize = 1 << 16;
 
@@ -148,14 +149,27 @@ fn parse_header(header: &[u8]) -> Result<Vec<Entry>, String> {
 /// What eight bytes that are no header's length look like.
 fn describe(first: [u8; 8]) -> String {
     match &first {
-        b"\x89PNG\r\n\x1a\n" => "it is a PNG image".to_owned(),
         [b'P', b'K', 3, 4, ..] => {
-            "it is a zip archive, perhaps PyTorch's own format: save it in Python with safe_serialization=True".to_owned()
+            "it is a zip archive, perhaps PyTorch's own format: files in that format are called .bin"
+                .to_owned()
         }
-        [0x80, 2..=5, ..] => "it is a Python pickle: save it in Python with safe_serialization=True".to_owned(),
-        [b'<', ..] => "it is an HTML or XML page".to_owned(),
-        b"version " => "it is a git-lfs pointer instead of the file itself".to_owned(),
-        _ => format!("its header's length would be {}", u64::from_le_bytes(first)),
+        [0x80, 2..=5, ..] => {
+            "it is a Python pickle: save it in Python with safe_serialization=True".to_owned()
+        }
+        _ => foreign(&first).map_or_else(
+            || format!("its header's length would be {}", u64::from_le_bytes(first)),
+            str::to_owned,
+        ),
+    }
+}
+
+/// What a file is that begins so, where no kind of weights does.
+pub(super) fn foreign(first: &[u8]) -> Option<&'static str> {
+    match first {
+        [0x89, b'P', b'N', b'G', ..] => Some("it is a PNG image"),
+        [b'<', ..] => Some("it is an HTML or XML page"),
+        _ if first.starts_with(b"version ") => Some("it is a git-lfs pointer instead of the file itself"),
+        _ => None,
     }
 }
 
@@ -166,17 +180,25 @@ enum State {
     Header { len: usize, bytes: Vec<u8> },
     /// The tensors: one that is being filled, and those still to come.
     Data { open: Option<(Entry, Vec<u8>)>, rest: std::vec::IntoIter<Entry>, total: u64 },
+    /// Any part of a file in PyTorch's own format.
+    Torch(Box<TorchReader>),
     /// A push failed.
     Failed,
 }
 
 impl State {
-    fn start() -> Self {
-        Self::Length { bytes: [0; 8], have: 0 }
+    /// Before the first byte of a file of this name.
+    fn start(file: &str) -> Self {
+        if is_torch_file(file) {
+            Self::Torch(Box::new(TorchReader::new(file)))
+        } else {
+            Self::Length { bytes: [0; 8], have: 0 }
+        }
     }
 }
 
-/// Reads a safetensors file, or several shards one after the other, from pieces of any size.
+/// Reads a safetensors file, or several shards one after the other, from pieces of any size. A file whose name ends in
+/// `.bin` is one that `torch.save` wrote; it becomes the same weights, and no code in it is run.
 ///
 /// ```
 /// # use noiseball::checkpoint::WeightsReader;
@@ -205,10 +227,11 @@ impl WeightsReader {
     /// Waits for the first byte of a file; the name is for errors.
     #[must_use]
     pub fn new(file: impl Into<String>) -> Self {
+        let file = file.into();
         Self {
-            file: file.into(),
             announced: None,
-            state: State::start(),
+            state: State::start(&file),
+            file,
             received: 0,
             complete: Vec::new(),
             before: Weights::default(),
@@ -240,7 +263,7 @@ impl WeightsReader {
     /// Reads the file's next bytes.
     ///
     /// # Errors
-    /// [`Error::Safetensors`] as soon as the bytes cannot become a valid file, and from then on;
+    /// [`Error::Safetensors`] or [`Error::Torch`] as soon as the bytes cannot become a valid file, and from then on;
     /// [`Error::OutOfMemory`].
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
         self.received += bytes.len() as u64;
@@ -255,7 +278,7 @@ impl WeightsReader {
     /// Forgets this file's bytes, to read it once more from its start (after a broken connection).
     pub fn restart(&mut self) {
         self.announced = None;
-        self.state = State::start();
+        self.state = State::start(&self.file);
         self.received = 0;
         self.complete.clear();
     }
@@ -263,11 +286,12 @@ impl WeightsReader {
     /// Ends this file and waits for the next shard of the same weights.
     ///
     /// # Errors
-    /// [`Error::Safetensors`] where the file is not complete, or holds a tensor that a shard before it held.
+    /// [`Error::Safetensors`] or [`Error::Torch`] where the file is not complete, or holds a tensor that a shard before
+    /// it held.
     pub fn next_file(&mut self, file: impl Into<String>) -> Result<()> {
         self.end_file()?;
-        self.restart();
         self.file = file.into();
+        self.restart();
         Ok(())
     }
 
@@ -282,11 +306,18 @@ impl WeightsReader {
     }
 
     fn problem(&self, problem: impl Into<String>) -> Error {
-        Error::Safetensors { file: self.file.clone(), problem: problem.into() }
+        let (file, problem) = (self.file.clone(), problem.into());
+        if is_torch_file(&file) {
+            return Error::Torch { file, problem };
+        }
+        Error::Safetensors { file, problem }
     }
 
     fn end_file(&mut self) -> Result<()> {
         let received = self.received;
+        if let State::Torch(reader) = &mut self.state {
+            self.complete = reader.finish()?;
+        }
         let problem = match &self.state {
             State::Length { have: 0, .. } => Some("it is empty".to_owned()),
             State::Length { .. } => Some(format!("it ends after {received} bytes, before its header")),
@@ -296,7 +327,7 @@ impl WeightsReader {
             State::Data { open: Some((entry, _)), total, .. } => {
                 Some(format!("it ends after {received} of {total} bytes, inside `{}`", short(&entry.name)))
             }
-            State::Data { open: None, .. } => self
+            State::Data { open: None, .. } | State::Torch(_) => self
                 .announced
                 .filter(|len| *len != received)
                 .map(|len| format!("it has {received} bytes, not {len}")),
@@ -355,6 +386,7 @@ impl WeightsReader {
                     let problem = format!("bytes follow its last tensor, which ends at byte {total}");
                     return Err(self.problem(problem));
                 }
+                State::Torch(reader) => return reader.push(bytes, self.announced),
                 State::Failed => return Err(self.problem("reading it has failed before")),
             }
         }
@@ -418,7 +450,7 @@ impl WeightsReader {
 /// Appends to a buffer that will have `size` bytes in the end. It never has more room than all that has been received
 /// (or twice its own content), so that no announced size costs memory before its bytes come; and never more than
 /// `size`, so that no room is left over. Past a file's first tensors that is one allocation a tensor.
-fn append(buffer: &mut Vec<u8>, bytes: &[u8], size: usize, received: u64) -> Result<(), ()> {
+pub(super) fn append(buffer: &mut Vec<u8>, bytes: &[u8], size: usize, received: u64) -> Result<(), ()> {
     let len = buffer.len() + bytes.len();
     if len > buffer.capacity() {
         let received = usize::try_from(received).unwrap_or(usize::MAX);
@@ -429,6 +461,6 @@ fn append(buffer: &mut Vec<u8>, bytes: &[u8], size: usize, received: u64) -> Res
     Ok(())
 }
 
-fn out_of_memory(name: &str, size: usize) -> Error {
+pub(super) fn out_of_memory(name: &str, size: usize) -> Error {
     Error::OutOfMemory { problem: format!("`{}` takes {size} bytes", short(name)) }
 }

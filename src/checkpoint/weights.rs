@@ -7,6 +7,7 @@ use half::{bf16, f16};
 use serde_json::Value;
 
 use super::json::parse_object;
+use super::torch::is_torch_file;
 use crate::error::{Error, Result};
 
 /// The number format of a stored tensor.
@@ -242,7 +243,7 @@ fn current_name(name: &str) -> Option<String> {
     Some(format!("{rest}.{part}.{leaf}"))
 }
 
-/// The shards that a `….safetensors.index.json` names, sorted; they lie beside it. `file` names the index in errors.
+/// The shards that a `….safetensors.index.json` or `….bin.index.json` names, sorted; they lie beside it. `file` names the index in errors.
 ///
 /// # Errors
 /// [`Error::Json`] where it has no `weight_map` from names to file names. A name that leads out of the folder is none.
@@ -256,11 +257,12 @@ pub fn shard_files(file: &str, index: &[u8]) -> Result<Vec<String>> {
     for (key, value) in map {
         match value.as_str() {
             Some(name)
-                if name.ends_with(".safetensors") && !name.contains(['/', '\\', ':', '?', '#', '%']) =>
+                if (name.ends_with(".safetensors") || is_torch_file(name))
+                    && !name.contains(['/', '\\', ':', '?', '#', '%']) =>
             {
                 files.push(name.to_owned());
             }
-            _ => return Err(problem(format!("`{}` is in no safetensors file beside it", short(key)))),
+            _ => return Err(problem(format!("`{}` is in no weights file beside it", short(key)))),
         }
     }
     files.sort_unstable();

@@ -99,4 +99,10 @@ def make() -> None:
     conditional = network(num_class_embeds=len(CLASSES), block_out_channels=[4, 8], norm_num_groups=2)
     schedule = DDPMScheduler(beta_schedule="squaredcos_cap_v2")
     DDPMPipeline(conditional, schedule).save_pretrained(FOLDER / "class-conditional")
-    write_json(FOLDER / "class-conditional" / "labels.json", dict(labels=CLASSES, null_label=CLASSES.index("any")))
+    labels = dict(labels=CLASSES, null_label=CLASSES.index("any"))
+    write_json(FOLDER / "class-conditional" / "labels.json", labels)
+    # The same networks in PyTorch's own format.
+    DDPMPipeline(network(), DDPMScheduler()).save_pretrained(FOLDER / "pickle", safe_serialization=False)
+    pipeline = DDPMPipeline(conditional, schedule)
+    pipeline.save_pretrained(FOLDER / "pickle-shards", safe_serialization=False, max_shard_size="40KB")
+    write_json(FOLDER / "pickle-shards" / "labels.json", labels)
