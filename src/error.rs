@@ -1,7 +1,11 @@
 //! Every way to fail, by cause. Each message says what is wrong and what to do about it;
 //! [`Error::kind`] is the short name that page authors and scripts see as the error's `type`.
+//!
+//! Fields hold a stranger's text as it was found; messages show it escaped and cut, through [`crate::text`].
 
 use std::path::Path;
+
+use crate::text::{name, prose};
 
 /// What every fallible function of the crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -12,7 +16,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     // ---- Checkpoints ----
     /// The bytes of a file are not what its format promises: truncated, overlapping, not that format at all.
-    #[error("{file} is not a readable safetensors file: {problem}. Download or export it again")]
+    #[error("{} is not a readable safetensors file: {}. Download or export it again", prose(.file), prose(.problem))]
     Safetensors {
         /// The file's name.
         file: String,
@@ -30,7 +34,7 @@ pub enum Error {
         problem: String,
     },
     /// A JSON file does not parse or is not an object.
-    #[error("{file} is not the JSON that diffusers writes: {problem}")]
+    #[error("{} is not the JSON that diffusers writes: {}", prose(.file), prose(.problem))]
     Json {
         /// The file's name.
         file: String,
@@ -38,7 +42,7 @@ pub enum Error {
         problem: String,
     },
     /// A configuration field has the wrong type or a value no network or schedule can have.
-    #[error("{file}: `{field}` is {found}, but it must be {expected}")]
+    #[error("{}: `{}` is {}, but it must be {}", prose(.file), name(.field), name(.found), prose(.expected))]
     Config {
         /// The file's name.
         file: String,
@@ -50,7 +54,7 @@ pub enum Error {
         expected: String,
     },
     /// A folder, archive or URL lacks a file that the checkpoint needs.
-    #[error("no {wanted} here (found: {found}). Give the folder that diffusers' save_pretrained wrote")]
+    #[error("no {} here (found: {}). Give the folder that diffusers' save_pretrained wrote", prose(.wanted), prose(.found))]
     MissingFile {
         /// The file or files looked for.
         wanted: String,
@@ -58,7 +62,7 @@ pub enum Error {
         found: String,
     },
     /// The network asks for tensors that the weights file does not hold.
-    #[error("the weights lack `{key}` with shape {expected:?}{}. The config and the weights do not belong together", others(*.more))]
+    #[error("the weights lack `{}` with shape {expected:?}{}. The config and the weights do not belong together", name(.key), others(*.more))]
     MissingKey {
         /// The first missing key.
         key: String,
@@ -69,7 +73,7 @@ pub enum Error {
     },
     /// A tensor has another shape than the network needs.
     #[error(
-        "`{key}` has shape {found:?}, but the config needs {expected:?}. The config and the weights do not belong together"
+        "`{}` has shape {found:?}, but the config needs {expected:?}. The config and the weights do not belong together", name(.key)
     )]
     WrongShape {
         /// The tensor's key.
@@ -81,7 +85,7 @@ pub enum Error {
     },
     /// A tensor is stored in a number format that is not a float.
     #[error(
-        "`{key}` is stored as {dtype}; weights must be F64, F32, F16 or BF16. Convert it with `model.to(torch.float32)` in Python"
+        "`{}` is stored as {}; weights must be F64, F32, F16 or BF16. Convert it with `model.to(torch.float32)` in Python", name(.key), name(.dtype)
     )]
     Dtype {
         /// The tensor's key.
@@ -91,7 +95,7 @@ pub enum Error {
     },
     /// A weight is NaN or infinite.
     #[error(
-        "`{key}` holds {value} at position {index}; the training run that wrote it has diverged. Use an earlier checkpoint"
+        "`{}` holds {value} at position {index}; the training run that wrote it has diverged. Use an earlier checkpoint", name(.key)
     )]
     NotFiniteWeight {
         /// The tensor's key.
@@ -104,7 +108,7 @@ pub enum Error {
 
     // ---- Architectures ----
     /// The architecture, scheduler or file format exists but is not supported here.
-    #[error("{what} is not supported: {why}")]
+    #[error("{} is not supported: {}", name(.what), prose(.why))]
     Unsupported {
         /// The block, class or format by its name in the file.
         what: String,
@@ -114,7 +118,7 @@ pub enum Error {
 
     // ---- Options ----
     /// An option of a call is out of its range.
-    #[error("`{option}` is {found}, but it must be {expected}")]
+    #[error("`{option}` is {}, but it must be {}", prose(.found), prose(.expected))]
     Option {
         /// The option's name.
         option: &'static str,
@@ -126,6 +130,15 @@ pub enum Error {
     /// A second run was started on a model that is still sampling.
     #[error("this model is already sampling; wait for that run or stop it first")]
     Busy,
+    /// Another process writes the folder.
+    #[error(
+        "{} is being written by another process. Wait until that one has ended, or choose another folder",
+        prose(.folder)
+    )]
+    InUse {
+        /// The folder.
+        folder: String,
+    },
     /// The model was disposed of.
     #[error("this model was disposed of; load it again")]
     Disposed,
@@ -135,7 +148,7 @@ pub enum Error {
 
     // ---- Getting files ----
     /// A download failed.
-    #[error("could not download {url}: {problem}")]
+    #[error("could not download {}: {}", prose(.url), prose(.problem))]
     Fetch {
         /// The address.
         url: String,
@@ -143,7 +156,7 @@ pub enum Error {
         problem: String,
     },
     /// The operating system refused to read or write a file.
-    #[error("{path}: {source}")]
+    #[error("{}: {}", prose(.path), prose(.source))]
     Io {
         /// The file or folder.
         path: String,
@@ -153,7 +166,7 @@ pub enum Error {
 
     // ---- Training ----
     /// There is nothing to train on.
-    #[error("this data set cannot be trained on: {problem}")]
+    #[error("this data set cannot be trained on: {}", prose(.problem))]
     Dataset {
         /// What is wrong with it, by file or image where one is to blame.
         problem: String,
@@ -171,7 +184,7 @@ pub enum Error {
         learning_rate: f64,
     },
     /// A saved training run is not one, or another's.
-    #[error("{file} cannot be resumed: {problem}")]
+    #[error("{} cannot be resumed: {}", prose(.file), prose(.problem))]
     Resume {
         /// The file's name.
         file: String,
@@ -181,13 +194,13 @@ pub enum Error {
 
     // ---- Devices ----
     /// No GPU adapter answered.
-    #[error("no GPU adapter is available: {problem}. Choose the CPU device to run without one")]
+    #[error("no GPU adapter is available: {}. Choose the CPU device to run without one", prose(.problem))]
     NoAdapter {
         /// What the graphics API said.
         problem: String,
     },
     /// The GPU was taken away while it worked (driver reset, sleep, or another tab's fault).
-    #[error("the GPU device was lost: {problem}. Run again: a new device is made")]
+    #[error("the GPU device was lost: {}. Run again: a new device is made", prose(.problem))]
     DeviceLost {
         /// What the graphics API said.
         problem: String,
@@ -205,7 +218,7 @@ pub enum Error {
         available: u64,
     },
     /// Memory ran out.
-    #[error("out of memory: {problem}. Lower the batch size")]
+    #[error("out of memory: {}. Lower the batch size", prose(.problem))]
     OutOfMemory {
         /// What was being allocated.
         problem: String,
@@ -246,7 +259,7 @@ impl Error {
             | Error::NotFiniteOutput { .. } => "checkpoint",
             Error::Unsupported { .. } => "unsupported-architecture",
             Error::Option { .. } => "invalid-option",
-            Error::Busy => "busy",
+            Error::Busy | Error::InUse { .. } => "busy",
             Error::Disposed => "disposed",
             Error::Aborted => "aborted",
             Error::Fetch { .. } | Error::Io { .. } => "fetch",

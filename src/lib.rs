@@ -16,6 +16,9 @@ pub mod rng;
 pub mod sampler;
 pub mod sampling;
 pub mod schedule;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod store;
+pub mod text;
 #[cfg(feature = "burn")]
 pub mod train;
 #[cfg(target_arch = "wasm32")]

@@ -1,5 +1,7 @@
 // How things fail, as page authors see it: one class, told apart by `type`.
 
+import { prose } from './text.js';
+
 /** Every value that `NoiseballError.type` can have. */
 export const ERROR_TYPES = Object.freeze([
   'insecure-context', // the page is not on https or localhost, so browsers hide WebGPU
@@ -20,15 +22,15 @@ export const ERROR_TYPES = Object.freeze([
   'aborted', // the caller's AbortSignal fired
 ]);
 
-/** An error with a short, stable `type` to act on and a `message` to show. */
+/** An error with a short, stable `type` to act on and a `message` that can be shown as it is: no secret, no end of text. */
 export class NoiseballError extends Error {
   /**
    * @param {string} type one of ERROR_TYPES
-   * @param {string} message what happened and what to do
+   * @param {string} message what happened and what to do; may hold a stranger's text
    * @param {{cause?: unknown}} [options]
    */
   constructor(type, message, options) {
-    super(message, options);
+    super(prose(message), options);
     this.name = 'NoiseballError';
     this.type = type;
   }
@@ -45,7 +47,7 @@ export function abortError(signal) {
  * `fatal` means that the engine's memory can no longer be trusted.
  */
 export function describeError(thrown) {
-  const message = String(thrown?.message ?? thrown);
+  const message = prose(thrown?.message ?? thrown);
   if (ERROR_TYPES.includes(thrown?.type)) {
     return { type: thrown.type, message, fatal: false };
   }

@@ -1,6 +1,7 @@
 // Where a checkpoint's files come from: a folder's address, a hub id, or files that the reader chose.
 
 import { NoiseballError } from './errors.js';
+import { decoded, name as shown } from './text.js';
 import { isZip } from './zip.js';
 
 const HUB = 'https://huggingface.co/';
@@ -33,7 +34,7 @@ export async function resolveSource(source, base = globalThis.document?.baseURI 
   }
   if (files.length === 0)
     throw new NoiseballError('checkpoint', "there are no files here. Give the folder that diffusers' save_pretrained wrote");
-  return { kind: 'files', files, name: commonFolder(files) };
+  return { kind: 'files', files, name: shown(commonFolder(files)) };
 }
 
 /** @returns {Source} */
@@ -73,7 +74,7 @@ function folderOf(url) {
 function nameOf(folder) {
   const parts = folder.pathname.split('/').filter(Boolean);
   const hub = folder.origin + '/' === HUB && parts[2] === 'resolve';
-  return decodeURIComponent(hub ? parts.slice(0, 2).join('/') : (parts.at(-1) ?? folder.hostname));
+  return shown(decoded(hub ? parts.slice(0, 2).join('/') : (parts.at(-1) ?? folder.hostname)));
 }
 
 /** FileSystemEntry objects of a drop, or null where there are none: the source then has plain files. */

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::text::shown;
 
 /// Parses a JSON object as Python writes it: `-Infinity`, `Infinity` and `NaN` outside strings become the strings
 /// `"-Infinity"`, `"Infinity"` and `"NaN"`, which JSON itself has no numbers for.
@@ -139,9 +140,14 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// True or false.
+    /// True or false. As in Python, null and 0 are false, and another number is true.
     pub fn bool(&self, field: &str, default: bool) -> Result<bool> {
-        self.typed(field, default, "true or false", Value::as_bool)
+        self.typed(field, default, "true or false", |v| match v {
+            Value::Null => Some(false),
+            Value::Bool(truth) => Some(*truth),
+            Value::Number(n) => Some(n.as_f64() != Some(0.0)),
+            _ => None,
+        })
     }
 
     /// A string.
@@ -185,10 +191,9 @@ fn whole(value: &Value) -> Option<usize> {
     (n <= 1 << 31).then_some(n as usize)
 }
 
-/// A value as it stands in the file, cut to a length that fits in a message.
+/// A value as it stands in the file, cut to a length that leaves room for what it should be.
 fn shorten(value: &Value) -> String {
-    let text = value.to_string();
-    if text.chars().count() <= 60 { text } else { text.chars().take(57).chain("...".chars()).collect() }
+    shown(value, 60).to_string()
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@
 //! [`MAX_STEPS`] bounds the memory of a program of any kind.
 
 use super::safetensors::{MAX_RANK, MAX_TENSORS};
-use super::weights::{Dtype, short};
+use super::weights::Dtype;
+use crate::text::name as short;
 
 /// More instructions than the pickles of the largest networks have, by a factor of ten.
 const MAX_STEPS: usize = 1 << 20;

@@ -13,8 +13,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::torch::{TorchReader, is_torch_file};
-use super::weights::{Dtype, Tensor, Weights, short};
+use super::weights::{Dtype, Tensor, Weights};
 use crate::error::{Error, Result};
+use crate::text;
 
 /// The format's own limit on a header's bytes.
 const MAX_HEADER: u64 = 100_000_000;
@@ -68,10 +69,15 @@ impl<'de> Visitor<'de> for HeaderVisitor {
             if entries.len() == MAX_TENSORS {
                 return Err(A::Error::custom(format!("more than {MAX_TENSORS} tensors")));
             }
-            let info =
-                map.next_value::<Info>().map_err(|e| A::Error::custom(format!("`{}`: {e}", short(&name))))?;
+            let info = map
+                .next_value::<Info>()
+                .map_err(|e| A::Error::custom(format!("`{}`: {e}", text::name(&name))))?;
             let (dtype, bits) = Dtype::parse(&info.dtype).ok_or_else(|| {
-                A::Error::custom(format!("`{}` has the unknown dtype {:?}", short(&name), short(&info.dtype)))
+                A::Error::custom(format!(
+                    "`{}` has the unknown dtype `{}`",
+                    text::name(&name),
+                    text::name(&info.dtype)
+                ))
             })?;
             let (begin, end) = info.data_offsets;
             entries.push(Entry { name, dtype, bits, shape: info.shape.0, begin, end });
@@ -111,17 +117,17 @@ impl<'de> Visitor<'de> for ShapeVisitor {
 
 /// The header's tensors in the order of their bytes, which they cover without holes or overlaps.
 fn parse_header(header: &[u8]) -> Result<Vec<Entry>, String> {
-    let Header(mut entries) = serde_json::from_slice(header)
-        .map_err(|e| format!("its header is wrong: {}", short(&e.to_string())))?;
+    let Header(mut entries) =
+        serde_json::from_slice(header).map_err(|e| format!("its header is wrong: {}", text::name(e)))?;
     let mut names = HashSet::new();
     if let Some(twice) = entries.iter().find(|e| !names.insert(e.name.as_str())) {
-        return Err(format!("its header holds `{}` twice", short(&twice.name)));
+        return Err(format!("its header holds `{}` twice", text::name(&twice.name)));
     }
     entries.sort_unstable_by_key(|e| (e.begin, e.end));
     let mut at = 0;
     for entry in &entries {
         let Entry { begin, end, shape, .. } = entry;
-        let name = short(&entry.name);
+        let name = text::name(&entry.name);
         if end < begin {
             return Err(format!("`{name}` ends at byte {end}, before it begins at {begin}"));
         }
@@ -324,9 +330,10 @@ impl WeightsReader {
             State::Header { len, .. } => {
                 Some(format!("it ends after {received} bytes, inside its header of {len} bytes"))
             }
-            State::Data { open: Some((entry, _)), total, .. } => {
-                Some(format!("it ends after {received} of {total} bytes, inside `{}`", short(&entry.name)))
-            }
+            State::Data { open: Some((entry, _)), total, .. } => Some(format!(
+                "it ends after {received} of {total} bytes, inside `{}`",
+                text::name(&entry.name)
+            )),
             State::Data { open: None, .. } | State::Torch(_) => self
                 .announced
                 .filter(|len| *len != received)
@@ -338,7 +345,7 @@ impl WeightsReader {
         }
         for (name, tensor) in std::mem::take(&mut self.complete) {
             if self.before.get(&name).is_some() {
-                return Err(self.problem(format!("another shard holds `{}` too", short(&name))));
+                return Err(self.problem(format!("another shard holds `{}` too", text::name(&name))));
             }
             self.before.insert(name, tensor);
         }
@@ -462,5 +469,5 @@ pub(super) fn append(buffer: &mut Vec<u8>, bytes: &[u8], size: usize, received: 
 }
 
 pub(super) fn out_of_memory(name: &str, size: usize) -> Error {
-    Error::OutOfMemory { problem: format!("`{}` takes {size} bytes", short(name)) }
+    Error::OutOfMemory { problem: format!("`{}` takes {size} bytes", text::name(name)) }
 }

@@ -8,8 +8,9 @@
 
 use super::pickle::{self, StateDict, View};
 use super::safetensors::{MAX_RANK, MAX_TENSORS, append, foreign, out_of_memory};
-use super::weights::{Tensor, short};
+use super::weights::Tensor;
 use crate::error::{Error, Result};
+use crate::text::name as short;
 
 pub(super) const TORCH_SCRIPT: &str =
     "it is a TorchScript archive, which holds a program. Load it in Python with `torch.jit.load(file)`";

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::json::parse_object;
 use super::torch::is_torch_file;
 use crate::error::{Error, Result};
+use crate::text;
 
 /// The number format of a stored tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,11 +111,11 @@ impl Tensor {
             Dtype::F32 => read(&self.bytes, f32::from_le_bytes),
             Dtype::F16 => read(&self.bytes, |b| f16::from_le_bytes(b).to_f32()),
             Dtype::Bf16 => read(&self.bytes, |b| bf16::from_le_bytes(b).to_f32()),
-            Dtype::Other(name) => return Err(Error::Dtype { key: short(key), dtype: name.to_owned() }),
+            Dtype::Other(name) => return Err(Error::Dtype { key: key.to_owned(), dtype: name.to_owned() }),
         };
         match values.iter().position(|v| !v.is_finite()) {
             None => Ok(values),
-            Some(index) => Err(Error::NotFiniteWeight { key: short(key), index, value: values[index] }),
+            Some(index) => Err(Error::NotFiniteWeight { key: key.to_owned(), index, value: values[index] }),
         }
     }
 }
@@ -262,18 +263,10 @@ pub fn shard_files(file: &str, index: &[u8]) -> Result<Vec<String>> {
             {
                 files.push(name.to_owned());
             }
-            _ => return Err(problem(format!("`{}` is in no weights file beside it", short(key)))),
+            _ => return Err(problem(format!("`{}` is in no weights file beside it", text::name(key)))),
         }
     }
     files.sort_unstable();
     files.dedup();
     if files.is_empty() { Err(problem("its `weight_map` is empty".to_owned())) } else { Ok(files) }
-}
-
-/// A text from a file, cut to a length that fits in a message.
-pub(super) fn short(name: &str) -> String {
-    match name.char_indices().nth(160) {
-        None => name.to_owned(),
-        Some((end, _)) => format!("{}...", &name[..end]),
-    }
 }

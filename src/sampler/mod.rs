@@ -120,8 +120,7 @@ impl FromStr for SamplerKind {
     fn from_str(name: &str) -> Result<Self> {
         Self::ALL.iter().copied().find(|kind| kind.name() == name).ok_or_else(|| {
             let names: Vec<_> = Self::ALL.iter().map(|kind| kind.name()).collect();
-            let found = name.chars().take(40).collect::<String>();
-            Error::Option { option: "sampler", found: format!("{found:?}"), expected: names.join(" or ") }
+            Error::Option { option: "sampler", found: format!("{name:?}"), expected: names.join(" or ") }
         })
     }
 }

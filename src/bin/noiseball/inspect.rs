@@ -30,10 +30,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 fn report(a: &Architecture, unknown_weights: &[String]) -> String {
     let mut out = String::new();
-    let mut line = |text: String| {
-        out.push_str(&text);
-        out.push('\n');
-    };
+    // A checkpoint's keys and classes are a stranger's.
+    let mut line = |text: String| out.push_str(&format!("{}\n", noiseball::text::prose(text)));
     let [height, width] = a.size;
     let needs = &a.inventory;
     line(format!("UNet2DModel  {} → {} channels, {height}×{width}", a.unet.in_channels, a.unet.out_channels));

@@ -1,6 +1,7 @@
 //! `noiseball`: samples, inspects and trains diffusers checkpoints from a terminal, over the same modules as the page.
 //!
-//! Exit codes: 0 done, 1 the device or the network failed, 2 the input was bad.
+//! Exit codes: 0 done, 1 the device, the network or the disk failed, or another process has the folder, 2 the input was
+//! bad.
 
 mod bench;
 mod inspect;
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
 
 fn exit_code(error: &Error) -> u8 {
     match error.kind() {
-        "diverged" | "no-adapter" | "device-lost" | "limit" | "out-of-memory" => 1,
+        "busy" | "diverged" | "no-adapter" | "device-lost" | "limit" | "out-of-memory" => 1,
         // A reader that stopped listening, a full disk, or a server that is down is nobody's bad input.
         "fetch" if !matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound) => {
             1

@@ -1,0 +1,159 @@
+//! A stranger's text (a key, a file's name, a class, a server's answer) made fit for a terminal, a page or a message.
+//!
+//! What is shown can neither steer a terminal nor reverse the order of what stands beside it, is never longer than a
+//! message may be, and holds no password or signature of an address. Errors keep the text as it was in their fields and
+//! show it through here; `www/text.js` does the same in a page.
+
+use std::fmt::{self, Write};
+
+/// Characters of a name, a key or a value.
+const NAME: usize = 160;
+/// Characters of a path, an address or a sentence.
+const PROSE: usize = 1000;
+
+/// A name, a key or a value as it may be shown: at most 160 characters.
+#[must_use]
+pub fn name<T: fmt::Display>(text: T) -> Shown<T> {
+    shown(text, NAME)
+}
+
+/// A path, an address or a sentence as it may be shown: at most 1000 characters. Addresses in it lose what may be a
+/// secret: a user's name and password, and everything from the question mark on.
+#[must_use]
+pub fn prose<T: fmt::Display>(text: T) -> Shown<T> {
+    shown(text, PROSE)
+}
+
+/// A text as it may be shown, of at most `limit` characters and an ellipsis.
+#[must_use]
+pub fn shown<T: fmt::Display>(text: T, limit: usize) -> Shown<T> {
+    Shown { text, limit }
+}
+
+/// A text that is escaped, and cut to a length, when it is displayed.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<T> {
+    text: T,
+    limit: usize,
+}
+
+impl<T: fmt::Display> fmt::Display for Shown<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A secret that is left out can be longer than all that is shown.
+        let mut start = Start { text: String::new(), left: 64 * self.limit };
+        let whole = write!(start, "{}", self.text).is_ok();
+        let text = without_secrets(&start.text);
+        let mut left = self.limit;
+        for c in text.chars() {
+            let piece = if misleads(c) { c.escape_unicode().to_string() } else { c.to_string() };
+            let length = piece.chars().count();
+            if length > left {
+                return f.write_char('…');
+            }
+            left -= length;
+            f.write_str(&piece)?;
+        }
+        if whole { Ok(()) } else { f.write_char('…') }
+    }
+}
+
+/// The first characters of what is written to it; then it refuses.
+struct Start {
+    text: String,
+    left: usize,
+}
+
+impl Write for Start {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        for c in more.chars() {
+            self.left = self.left.checked_sub(1).ok_or(fmt::Error)?;
+            self.text.push(c);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a character does something else than stand for itself: it steers a terminal, breaks the line, turns the
+/// direction of reading, or cannot be seen. The joiners that scripts and emoji are written with may stay.
+fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
+        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}')
+        || matches!(c, '\u{e0000}'..='\u{e007f}')
+}
+
+/// The text with every address in it cut at its question mark or hash, and without a user's name and password.
+fn without_secrets(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        let end = |c: char| c.is_whitespace() || "\"'`<>()".contains(c);
+        let (address, tail) = after.split_at(after.find(end).unwrap_or(after.len()));
+        let public = address.split(['?', '#']).next().unwrap_or(address);
+        let (host, path) = public.split_at(public.find('/').unwrap_or(public.len()));
+        out.push_str(host.rsplit('@').next().unwrap_or(host));
+        out.push_str(path);
+        // What ends a sentence is not the secret's.
+        if public.len() < address.len() {
+            let stops = address.trim_end_matches(['.', ',', ';', ':']).len().max(public.len());
+            out.push_str(&address[stops..]);
+        }
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_or_the_reader_is_written_out() {
+        let osc = name("\u{1b}[2J\u{1b}]52;c;cHduZWQ=\u{7}X").to_string();
+        assert_eq!(osc, "\\u{1b}[2J\\u{1b}]52;c;cHduZWQ=\\u{7}X");
+        assert_eq!(name("UNet\u{9b}31m\u{7f}\r\n").to_string(), "UNet\\u{9b}31m\\u{7f}\\u{d}\\u{a}");
+        assert_eq!(name("a\u{202e}gnp.exe\u{2066}").to_string(), "a\\u{202e}gnp.exe\\u{2066}");
+        assert_eq!(
+            name("\u{e0041}\u{feff}\u{200b}\u{2028}").to_string(),
+            "\\u{e0041}\\u{feff}\\u{200b}\\u{2028}"
+        );
+        for kept in ["Füchse und 狐狸", "👩\u{200d}🔬", "می\u{200c}خواهم", "\\ \" `x`", ""] {
+            assert_eq!(name(kept).to_string(), kept);
+        }
+    }
+
+    #[test]
+    fn no_text_is_longer_than_a_message() {
+        let long = "狐".repeat(1 << 20);
+        assert_eq!(name(&long).to_string(), format!("{}…", "狐".repeat(160)));
+        assert_eq!(prose(&long).to_string().chars().count(), 1001);
+        assert_eq!(name("x".repeat(160)).to_string().len(), 160, "nothing cut, no ellipsis");
+        assert_eq!(shown("\u{1b}\u{1b}", 7).to_string(), "\\u{1b}…", "no escape is cut in two");
+        // A list of a million numbers stops being written out where it stops being shown.
+        let endless = fmt::from_fn(|f| (0..u64::MAX).try_for_each(|n| write!(f, "{n}, ")));
+        assert_eq!(shown(endless, 9).to_string(), "0, 1, 2, …");
+    }
+
+    #[test]
+    fn addresses_keep_their_secrets() {
+        for (given, seen) in [
+            (
+                "https://me:pa55@example.com:8080/a/b/c.json?token=s3cret#x",
+                "https://example.com:8080/a/b/c.json",
+            ),
+            ("https://a/?x=https://b/?y=1: HTTP 404", "https://a/: HTTP 404"),
+            ("see `https://a/b?sig=1`, http://u@c. Then", "see `https://a/b`, http://c. Then"),
+            ("https://a@b@c/d@e?f", "https://c/d@e"),
+            ("what is 1 + 1? e://", "what is 1 + 1? e://"),
+        ] {
+            assert_eq!(prose(given).to_string(), seen);
+        }
+        let padded = format!("https://host/{}", "x/".repeat(3000) + "?token=1");
+        assert!(!prose(padded).to_string().contains("token"));
+        let signed = format!("https://host/a?{}: HTTP 403", "k=1&".repeat(5000));
+        assert_eq!(prose(signed).to_string(), "https://host/a: HTTP 403");
+    }
+}
