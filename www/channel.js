@@ -2,39 +2,17 @@
 // aborted, progress, and an end for everyone when the worker dies.
 
 import { abortError, NoiseballError } from './errors.js';
+import { notStarted, startWorker } from './workers.js';
 
-const current = {};
+const channels = new Map();
 
-/** The page's one channel for sampling; a new worker is started when there is none or the last one died. */
-export function openChannel() {
-  // Bundlers find a worker by this very form.
-  return open('sampling', () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }), [
-    './worker.js',
-    './pkg/noiseball.js',
-  ]);
-}
-
-/** The same for training, which has a worker and a wasm module of its own. */
-export function openTrainingChannel() {
-  return open('training', () => new Worker(new URL('./train/worker.js', import.meta.url), { type: 'module' }), [
-    './train/worker.js',
-    './train/host.js',
-  ]);
-}
-
-/** `scripts` are the worker's own and what it imports that may be missing. */
-function open(kind, start, scripts) {
-  if (!current[kind]?.alive) current[kind] = new Channel(startWorker(start, scripts[0]), scripts);
-  return current[kind];
-}
-
-function startWorker(start, path) {
-  if (globalThis.location?.origin === new URL(import.meta.url).origin) return start();
-  // A page may not run another site's script as its worker, but its own worker may import it. (Chromium would throw
-  // at once and Firefox report it later, so the origins are compared instead of trying.)
-  const script = `import ${JSON.stringify(new URL(path, import.meta.url).href)};`;
-  const url = URL.createObjectURL(new Blob([script], { type: 'text/javascript' }));
-  return new Worker(url, { type: 'module' });
+/**
+ * The page's one channel to a worker of this kind; a new one is started when there is none or the last one died.
+ * @param {import('./workers.js').Kind} kind
+ */
+export function openChannel(kind) {
+  if (!channels.get(kind)?.alive) channels.set(kind, new Channel(startWorker(kind)));
+  return channels.get(kind);
 }
 
 // How long a worker may take for its first word before its scripts are looked for.
@@ -47,31 +25,30 @@ class Channel {
   #ready = false;
   #watch = null;
   #end = null;
-  #scripts;
+  #from;
 
-  constructor(worker, scripts) {
+  constructor({ worker, ...from }) {
     this.#worker = worker;
-    this.#scripts = scripts;
+    this.#from = from;
     worker.addEventListener('message', ({ data }) => this.#receive(data));
     worker.addEventListener('messageerror', () => this.#die(lost('a message could not be read')));
     worker.addEventListener('error', (event) => {
       event.preventDefault?.();
-      this.#die(this.#ready ? lost(event.message || 'unknown cause') : notStarted(event.message));
+      if (this.#ready) this.#die(lost(event.message || 'unknown cause'));
+      else this.#dieUnstarted({ cause: event.message });
     });
     this.#lookForScripts();
   }
 
-  /**
-   * Firefox says nothing when a module that the worker imports is missing. (In a bundle the scripts have other names,
-   * and are there.)
-   */
+  /** Firefox says nothing when a module that the worker imports is missing. */
   #lookForScripts() {
-    if (!import.meta.url.endsWith('/channel.js')) return;
+    const { scripts } = this.#from;
+    if (scripts.length === 0) return;
     this.#watch = setTimeout(async () => {
-      const problems = await Promise.all(this.#scripts.map(problemOf));
+      const problems = await Promise.all(scripts.map(problemOf));
       const problem = problems.find(Boolean);
       if (this.#ready) return;
-      if (problem) this.#die(notStarted(problem));
+      if (problem) this.#dieUnstarted({ cause: problem });
       else this.#lookForScripts();
     }, PATIENCE);
   }
@@ -114,7 +91,8 @@ class Channel {
     });
   }
 
-  #receive({ ready, id, progress, result, error }) {
+  #receive({ ready, failed, refused, id, progress, result, error }) {
+    if (failed) return this.#dieUnstarted({ cause: failed, refused });
     if (ready) {
       this.#ready = true;
       clearTimeout(this.#watch);
@@ -134,6 +112,10 @@ class Channel {
     }
   }
 
+  async #dieUnstarted(found) {
+    this.#die(await notStarted({ ...this.#from, ...found }));
+  }
+
   #die(error) {
     if (!this.alive) return;
     this.#end = error;
@@ -145,8 +127,7 @@ class Channel {
 }
 
 /** Why a script cannot be had; null where it can. */
-async function problemOf(script) {
-  const url = new URL(script, import.meta.url);
+async function problemOf(url) {
   try {
     const { ok, status } = await fetch(url, { method: 'HEAD' });
     return ok ? null : `${url} answered with HTTP status ${status}`;
@@ -166,12 +147,4 @@ function report(listener, progress) {
 
 function lost(cause) {
   return new NoiseballError('device-lost', `the worker stopped (${cause}). Run again: a new one is started`);
-}
-
-function notStarted(cause) {
-  const why = cause ? ` (${cause})` : '';
-  return new NoiseballError(
-    'fetch',
-    `the worker's scripts could not be loaded${why}. Check that worker.js and pkg/ are served beside noiseball.js`,
-  );
 }

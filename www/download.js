@@ -1,6 +1,7 @@
 // One file from one address, chunk by chunk, through the cache.
 
 import { abortError, NoiseballError } from './errors.js';
+import { policyError } from './policy.js';
 import { evict, isFresh, lookUp, startStoring, storeAbsence } from './cache.js';
 
 // Statuses that mean 'no such file'. Storage servers answer 403 where listing is forbidden.
@@ -95,6 +96,8 @@ async function request(url, signal) {
     return await fetch(url, { signal, cache: 'no-cache' });
   } catch (cause) {
     if (signal?.aborted) throw abortError(signal);
+    const refused = await policyError(url);
+    if (refused) throw refused;
     throw new NoiseballError(
       'fetch',
       `could not reach ${url}: there is no network, no such server, or the server does not let other sites read ` +

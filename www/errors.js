@@ -19,8 +19,14 @@ export const ERROR_TYPES = Object.freeze([
   'dataset', // there is nothing to train on
   'diverged', // training went wrong: the loss is not a number any more
   'resume', // a kept run cannot go on
+  'content-security-policy', // the page's policy refuses something; the message says what
+  'no-browser', // there are no web workers here, as on a server
   'aborted', // the caller's AbortSignal fired
 ]);
+
+const NO_WASM =
+  "the Content-Security-Policy of this page does not allow WebAssembly. Add 'wasm-unsafe-eval' to its script-src, also where it goes " +
+  "with the package's own files: a worker has the policy that its script is served with";
 
 /** An error with a short, stable `type` to act on and a `message` that can be shown as it is: no secret, no end of text. */
 export class NoiseballError extends Error {
@@ -50,6 +56,9 @@ export function describeError(thrown) {
   const message = prose(thrown?.message ?? thrown);
   if (ERROR_TYPES.includes(thrown?.type)) {
     return { type: thrown.type, message, fatal: false };
+  }
+  if (thrown?.name === 'CompileError' && /unsafe-eval|Content.Security.Policy|CSP/i.test(message)) {
+    return { type: 'content-security-policy', message: NO_WASM, fatal: false };
   }
   if (thrown?.name === 'AbortError') return { type: 'aborted', message: 'stopped on request', fatal: false };
   if (/out of memory|memory allocation|allocation failed/i.test(message)) {

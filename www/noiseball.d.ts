@@ -135,6 +135,8 @@ export type ErrorType =
   | 'dataset'
   | 'diverged'
   | 'resume'
+  | 'content-security-policy'
+  | 'no-browser'
   | 'aborted';
 
 export const ERROR_TYPES: readonly ErrorType[];
@@ -143,6 +145,12 @@ export class NoiseballError extends Error {
   constructor(type: ErrorType, message: string, options?: { cause?: unknown });
   readonly type: ErrorType;
 }
+
+/**
+ * Loads the workers and wasm modules from a copy of the package's folder `www/` at this address, absolute or relative to the page: for
+ * bundlers that do not carry them along, such as esbuild and Rollup. Call it before anything else.
+ */
+export function loadFilesFrom(address: string | URL): void;
 
 export class Noiseball {
   private constructor();

@@ -8,6 +8,13 @@ import { resolveSource } from './source.js';
 import { untilVisible } from './visible.js';
 
 export { ERROR_TYPES, NoiseballError } from './errors.js';
+export { loadFilesFrom } from './workers.js';
+
+const SAMPLING = {
+  scripts: ['worker.js', 'pkg/noiseball.js'],
+  // Bundlers find a worker by this very form.
+  bundled: () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }),
+};
 
 /** A diffusion model, ready to sample. `Noiseball.load` makes one. */
 export class Noiseball {
@@ -88,7 +95,7 @@ export class Noiseball {
   }
 
   async #load(signals, onProgress) {
-    const channel = openChannel();
+    const channel = openChannel(SAMPLING);
     const { model, info } = await channel.call(
       { op: 'load', source: this.#source, device: this.#device, again: this.info !== null },
       { signals, onProgress, late: (result) => channel.post({ op: 'dispose', model: result.model }) },

@@ -2,7 +2,7 @@
 
 import type { CheckpointFiles, Device, DeviceInfo, ErrorType, Source } from './noiseball.js';
 
-export { ERROR_TYPES, NoiseballError } from './noiseball.js';
+export { ERROR_TYPES, loadFilesFrom, NoiseballError } from './noiseball.js';
 export type { CheckpointFiles, Device, DeviceInfo, ErrorType, Source } from './noiseball.js';
 
 export interface PrepareOptions {

@@ -1,11 +1,18 @@
 // The package's entry `noiseball/train`: data sets, training runs, and those kept in this browser. Types are in training.d.ts.
 
-import { openTrainingChannel } from './channel.js';
+import { openChannel } from './channel.js';
 import { NoiseballError } from './errors.js';
 import { resolveSource } from './source.js';
 import { TOYS } from './train/toys.js';
 
 export { ERROR_TYPES, NoiseballError } from './errors.js';
+export { loadFilesFrom } from './workers.js';
+
+const TRAINING = {
+  scripts: ['train/worker.js', 'train/host.js'],
+  // Bundlers find a worker by this very form.
+  bundled: () => new Worker(new URL('./train/worker.js', import.meta.url), { type: 'module' }),
+};
 
 const PICTURES = ['digits', 'faces', 'kanji'];
 
@@ -70,7 +77,7 @@ function bundled(source) {
 export async function prepare(source, { signal, onProgress, ...options } = {}) {
   const resolved = bundled(source) ?? (await resolveSource(source));
   if (resolved.kind === 'url') throw new NoiseballError('invalid-option', `\`source\` must be files, or one of ${BUNDLED.join(', ')}`);
-  const channel = openTrainingChannel();
+  const channel = openChannel(TRAINING);
   const late = (result) => channel.post({ op: 'forget', data: result.data });
   return new TrainingData(
     channel,
@@ -102,7 +109,7 @@ export class Training {
 
   /** @returns {Promise<void>} */
   #follow(message) {
-    this.#channel = openTrainingChannel();
+    this.#channel = openChannel(TRAINING);
     this.#started = false;
     return new Promise((resolve, reject) => {
       const onProgress = (event) => {
@@ -220,7 +227,7 @@ function usualPreset({ about }) {
 
 /** The runs kept in this browser, newest first. */
 export function runs() {
-  return openTrainingChannel().call({ op: 'runs' });
+  return openChannel(TRAINING).call({ op: 'runs' });
 }
 
 /**
@@ -234,7 +241,7 @@ export function continueRun(run, { device } = {}) {
 
 /** Deletes a kept run. */
 export function removeRun(run) {
-  return openTrainingChannel().call({ op: 'remove', run });
+  return openChannel(TRAINING).call({ op: 'remove', run });
 }
 
 function asText(recipe) {

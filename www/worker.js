@@ -11,9 +11,12 @@
 
 import init, * as engine from './pkg/noiseball.js';
 import { NoiseballError } from './errors.js';
+import { policyError, watchPolicy } from './policy.js';
 import { Host } from './host.js';
 
 const WASM = new URL('./pkg/noiseball_bg.wasm', import.meta.url);
+
+watchPolicy();
 
 let started = null;
 
@@ -33,6 +36,8 @@ async function fetchEngine(progress) {
   try {
     response = await fetch(WASM);
   } catch (cause) {
+    const refused = await policyError(WASM);
+    if (refused) throw refused;
     throw new NoiseballError('fetch', `could not reach ${WASM}. Check the network and load the model again`, { cause });
   }
   if (!response.ok) {

@@ -17,6 +17,8 @@ export const TITLES = {
   dataset: 'There is nothing to train on.',
   diverged: 'Training diverged.',
   resume: 'This run cannot go on.',
+  'content-security-policy': 'This page’s rules forbid it.',
+  'no-browser': 'There is no browser here.',
 };
 
 const REASONS = {

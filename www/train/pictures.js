@@ -1,6 +1,7 @@
 // Pictures of every kind the browser reads become a data set; what is no picture is left out and listed.
 
 import { NoiseballError } from '../errors.js';
+import { policyError } from '../policy.js';
 import { isZip, readZip } from '../zip.js';
 import { breathe } from './breathe.js';
 import { countOfFaces, drawFaces } from './faces.js';
@@ -84,6 +85,8 @@ async function get(url) {
   try {
     response = await fetch(url);
   } catch (cause) {
+    const refused = await policyError(url);
+    if (refused) throw refused;
     throw new NoiseballError('fetch', `could not reach ${url}. Check the network and try again`, { cause });
   }
   if (!response.ok) throw new NoiseballError('fetch', `${url} answered with HTTP status ${response.status}`);

@@ -4,10 +4,13 @@
 // What it uses of ../pkg-train/noiseball_train.js is in src/web/train.rs.
 
 import { NoiseballError } from '../errors.js';
+import { policyError, watchPolicy } from '../policy.js';
 import { TrainingHost } from './host.js';
 import { RunStore } from './store.js';
 
 const WASM = new URL('../pkg-train/noiseball_train_bg.wasm', import.meta.url);
+
+watchPolicy();
 
 let started = null;
 
@@ -25,6 +28,8 @@ async function load() {
   try {
     response = await fetch(WASM);
   } catch (cause) {
+    const refused = await policyError(WASM);
+    if (refused) throw refused;
     throw new NoiseballError('fetch', `could not reach ${WASM}. Check the network and try again`, { cause });
   }
   if (!response.ok) {

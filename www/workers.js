@@ -1,0 +1,89 @@
+// How the two workers are started, wherever the page has the package's files from.
+
+import { NoiseballError } from './errors.js';
+import { policyError, watchPolicy } from './policy.js';
+
+/**
+ * A kind of worker. Each is told by the entry that uses it, so that the other one's bundle has nothing of it.
+ * @typedef {{scripts: string[], bundled: () => Worker}} Kind
+ *          `scripts` are the worker's own and what it imports that may be missing, in the package's folder `www/`
+ */
+
+const HERE = import.meta.url; // in a bundle the bundle's address, or that of this file where the bundle was made
+const UNBUNDLED = HERE.endsWith('/workers.js') && !HERE.startsWith('file:');
+
+let folder = null;
+
+/**
+ * Loads the workers and wasm modules from a copy of the package's folder `www/`, for bundlers that do not carry them along. Workers
+ * that run already are not concerned.
+ *
+ * @param {string | URL} address the copy's, absolute or relative to the page
+ */
+export function loadFilesFrom(address) {
+  folder = new URL(String(address).replace(/\/?$/, '/'), globalThis.document?.baseURI ?? HERE);
+}
+
+/**
+ * Starts a worker.
+ * @param {Kind} kind
+ * @returns {{worker: Worker, address: string | URL, scripts: URL[]}} where it is from, null in a bundle; what it needs, as far as that is known
+ */
+export function startWorker({ scripts, bundled }) {
+  if (typeof Worker === 'undefined') {
+    throw new NoiseballError(
+      'no-browser',
+      'there are no web workers here: Noiseball runs in a browser. Call it in the page, not on the server',
+    );
+  }
+  watchPolicy();
+  const base = folder ?? (UNBUNDLED ? HERE : null);
+  if (!base) return { worker: bundled(), address: null, scripts: [] };
+  const urls = scripts.map((path) => new URL(path, base));
+  const [script] = urls;
+  // A page may not run another site's script as its worker, but its own worker may import it. (Chromium would throw
+  // at once and Firefox report it later, so the origins are compared instead of trying.)
+  const address = script.origin === globalThis.location?.origin ? script : importing(script);
+  return { worker: new Worker(address, { type: 'module' }), address, scripts: urls };
+}
+
+/** The address of a script that imports another site's, keeps what the page says meanwhile, and tells where that fails. */
+function importing(script) {
+  const source = `
+const early = [];
+const keep = ({ data }) => early.push(data);
+addEventListener('message', keep);
+let refused;
+addEventListener('securitypolicyviolation', ({ effectiveDirective }) => (refused ??= effectiveDirective));
+import(${JSON.stringify(script.href)}).then(
+  () => {
+    removeEventListener('message', keep);
+    for (const data of early) dispatchEvent(new MessageEvent('message', { data }));
+  },
+  (error) => setTimeout(() => postMessage({ failed: String(error), refused })),
+);`;
+  return URL.createObjectURL(new Blob([source], { type: 'text/javascript' }));
+}
+
+/**
+ * Why a worker did not start.
+ * @param {{address: string | URL | null, scripts: URL[], cause?: string, refused?: string}} found what is known of it; `refused` is the
+ *        directive that its own policy named
+ */
+export async function notStarted({ address, scripts, cause, refused }) {
+  const origin = scripts[0]?.origin;
+  if (refused) {
+    return new NoiseballError(
+      'content-security-policy',
+      `the Content-Security-Policy of this page refuses ${scripts[0]} in its worker. Add ${origin} to its ${refused}`,
+    );
+  }
+  const policy = address && (await policyError(address));
+  if (policy) return policy;
+  const why = cause ? ` (${cause})` : '';
+  const check =
+    scripts.length > 0
+      ? 'Check that worker.js and pkg/ are served beside noiseball.js'
+      : 'Where the bundler does not carry them along, copy the folder www/ of the package and tell its address to loadFilesFrom';
+  return new NoiseballError('fetch', `the worker's scripts could not be loaded${why}. ${check}`);
+}
