@@ -16,7 +16,7 @@ const [steps, count, out] = [Number(process.argv[2] ?? 1500), Number(process.arg
 const { url, close } = await serve({ folder: `${root}/dist` });
 const browser = await launch('chromium');
 const page = await browser.newPage();
-await page.goto(`${url}www/data/digits.json`); // any page of the site: only its modules are wanted
+await page.goto(`${url}www/data/digits.js`); // any page of the site: only its modules are wanted
 await page.exposeFunction('say', (text) => console.log(text));
 
 const result = await page.evaluate(
@@ -53,7 +53,7 @@ const result = await page.evaluate(
       for (const i of indices.keys()) real.push(Array.from({ length: 64 }, (_, p) => pictures[(i * 64 + p) * 4] / 127.5 - 1));
     }
     await run.close();
-    const facts = await (await fetch(`${base}www/data/digits.json`)).json();
+    const facts = (await import(`${base}www/data/digits.js`)).default;
     return { seconds, heldOut, samples, real, labels: facts.labels };
   },
   { base: url, steps, count },

@@ -20,7 +20,7 @@ for (const [set, device] of [
 ].filter(([, device]) => devices.split(',').includes(device))) {
   const page = await browser.newPage();
   page.setDefaultTimeout(0);
-  await page.goto(`${url}www/data/digits.json`); // any page of the site: only its modules are wanted
+  await page.goto(`${url}www/data/digits.js`); // any page of the site: only its modules are wanted
   await page.exposeFunction('say', (text) => console.log(`${set} on the ${device}: ${text}`));
   await page.evaluate(
     async ({ base, set, device, steps }) => {
@@ -51,7 +51,9 @@ for (const [set, device] of [
         return destroy.call(this);
       };
       const { default: init, ...engine } = await import(`${base}www/pkg-train/noiseball_train.js`);
-      const { memory } = await init({ module_or_path: `${base}www/pkg-train/noiseball_train_bg.wasm` });
+      const { unpacked } = await import(`${base}www/train/unpack.js`);
+      const response = await fetch(`${base}www/pkg-train/noiseball_train_bg.wasm.gz`);
+      const { memory } = await init({ module_or_path: await unpacked(response) });
       const { readPictures } = await import(`${base}www/train/pictures.js`);
       const source = { kind: 'sheet', url: `${base}www/data/${set}` };
       const read = async () => (await readPictures(source, {}, { engine, signal: new AbortController().signal, report() {} })).data;

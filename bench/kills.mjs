@@ -22,7 +22,7 @@ let context = await open();
 
 async function tab() {
   const page = await context.newPage();
-  await page.goto(`${url}www/data/digits.json`); // any page of the site: only its modules are wanted
+  await page.goto(`${url}www/data/digits.js`); // any page of the site: only its modules are wanted
   await page.evaluate(
     async ({ base, steps }) => {
       globalThis.training = await import(`${base}www/training.js`);

@@ -5,8 +5,9 @@
  *   www/pkg-train   training: the same crate with burn, which only a page that trains loads
  */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { wasmBindgen } from '../setup/cargo-tools.mjs';
 import { wasmEnvironment } from '../setup/rust.mjs';
 import { lockedVersion, root, SetupError, step, watch } from '../setup/shell.mjs';
@@ -46,6 +47,7 @@ export async function buildTraining(cargoArguments = []) {
     cargoArguments: ['--features', 'burn', ...cargoArguments],
     folder: 'pkg-train',
     name: 'noiseball_train',
+    packed: true,
   });
 }
 
@@ -57,7 +59,8 @@ export async function trainingEnvironment() {
   return { ...(await wasmEnvironment()), CARGO_TARGET_DIR: join(root, 'target', 'wasm-train') };
 }
 
-async function build({ environment, profile, cargoArguments, folder, name }) {
+/** A `packed` module is kept compressed, for hosts that take no file of its size or send it as it is; its worker unpacks it. */
+async function build({ environment, profile, cargoArguments, folder, name, packed = false }) {
   const bindgen = wasmBindgen();
   await succeed('cargo', ['rustc', '--locked', '--profile', profile, '--lib', '--target', TARGET, ...cargoArguments], environment);
 
@@ -65,17 +68,19 @@ async function build({ environment, profile, cargoArguments, folder, name }) {
   const out = join(root, 'www', folder);
   const stamp = join(environment.CARGO_TARGET_DIR, 'noiseball-pkg.stamp');
   const identity = createHash('sha256').update(readFileSync(module)).update(lockedVersion('wasm-bindgen')).digest('hex');
-  const current = existsSync(stamp) && existsSync(join(out, `${name}_bg.wasm`)) && readFileSync(stamp, 'utf8') === identity;
+  const result = join(out, `${name}_bg.wasm`);
+  const current = existsSync(stamp) && existsSync(packed ? `${result}.gz` : result) && readFileSync(stamp, 'utf8') === identity;
   if (current) {
     step(`www/${folder} is up to date`);
     return;
   }
-  // Names and producers are for debuggers: a quarter of the module's bytes.
-  await succeed(
-    bindgen,
-    ['--target', 'web', '--remove-name-section', '--remove-producers-section', '--out-name', name, '--out-dir', out, module],
-    environment,
-  );
+  // Names and producers are for debuggers: a quarter of the module's bytes. The workers say where the module is themselves.
+  const small = ['--remove-name-section', '--remove-producers-section', '--omit-default-module-path'];
+  await succeed(bindgen, ['--target', 'web', ...small, '--out-name', name, '--out-dir', out, module], environment);
+  if (packed) {
+    writeFileSync(`${result}.gz`, gzipSync(readFileSync(result), { level: 9 }));
+    rmSync(result);
+  }
   writeFileSync(stamp, identity);
 }
 

@@ -1,4 +1,4 @@
-// Takes DiceBear's pixel-art set apart: ../../www/data/faces.json has its parts as the pixels they paint, from which
+// Takes DiceBear's pixel-art set apart: ../../www/data/faces.js has its parts as the pixels they paint, from which
 // ../../www/train/faces.js composes faces; ../../tests/fixtures/faces.json has some faces as DiceBear draws them, which a test
 // compares with those (`rgba`: their pixels, one after another, deflated).
 //
@@ -97,7 +97,10 @@ const lines = ({ variants, ...layer }) => {
   const each = Object.entries(variants).map(([name, variant]) => `    ${JSON.stringify(name)}: ${JSON.stringify(variant)}`);
   return `  {${JSON.stringify(layer).slice(1, -1)}, "variants": {\n${each.join(',\n')}\n  }}`;
 };
-write('../../www/data/faces.json', `{${JSON.stringify(facts).slice(1, -1)}, "layers": [\n${layers.map(lines).join(',\n')}\n]}\n`);
+write(
+  '../../www/data/faces.js',
+  `export default {${JSON.stringify(facts).slice(1, -1)}, "layers": [\n${layers.map(lines).join(',\n')}\n]};\n`,
+);
 
 // Every variant at least once, DiceBear's own choices otherwise.
 const [faces, pictures] = [[], []];

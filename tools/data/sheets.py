@@ -3,7 +3,7 @@
     python3 sheets.py digits  scikit_learn-….whl    # or the digits.csv.gz that is in it
     python3 sheets.py kanji   misaki_gothic.ttf     # from Debian's fonts-misaki
 
-Writes ../../www/data/NAME.png and NAME.json: {name, count, tile, columns, names, labels, about, licence, source}, where
+Writes ../../www/data/NAME.png and NAME.js, whose default export is {name, count, tile, columns, names, labels, about, licence, source}, where
 tile i is at column i % columns of row i // columns and labels[i] is its position in names; a set without classes has neither
 names nor labels. Needs Python 3.11 alone.
 """
@@ -56,7 +56,7 @@ def sheet(name, images, size, labels=None, names=None, bits=8, **facts):
     if labels:
         record.update(names=names, labels=labels)
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
-    (OUT / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    (OUT / f"{name}.js").write_text(f"export default {text};\n", encoding="utf-8")
 
 
 def digits(source):

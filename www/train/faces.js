@@ -1,4 +1,4 @@
-// Pixel faces, drawn from their parts (../data/faces.json, which tools/data/faces.mjs takes from DiceBear's pixel-art set).
+// Pixel faces, drawn from their parts (../data/faces.js, which tools/data/faces.mjs takes from DiceBear's pixel-art set).
 
 import { NoiseballError } from '../errors.js';
 

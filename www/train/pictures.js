@@ -13,9 +13,9 @@ const FACES_AT_A_TIME = 200; // between two looks at messages
 
 /** The pictures that come with the package. Each address is written out: that is the form in which bundlers find files. */
 const BUNDLED = {
-  digits: { facts: new URL('../data/digits.json', import.meta.url), sheet: new URL('../data/digits.png', import.meta.url) },
-  faces: { facts: new URL('../data/faces.json', import.meta.url) },
-  kanji: { facts: new URL('../data/kanji.json', import.meta.url), sheet: new URL('../data/kanji.png', import.meta.url) },
+  digits: { facts: () => import('../data/digits.js'), sheet: new URL('../data/digits.png', import.meta.url) },
+  faces: { facts: () => import('../data/faces.js') },
+  kanji: { facts: () => import('../data/kanji.js'), sheet: new URL('../data/kanji.png', import.meta.url) },
 };
 const ARRAY = /\.(npy|idx|ubyte)$|-ubyte$/i;
 
@@ -41,19 +41,15 @@ export async function readPictures(source, options, { engine, signal, report }) 
   return { data: pictures.finish(Boolean(options.grey)), skipped, about };
 }
 
-/** @param {{facts: URL, sheet?: URL}} files */
-function readBundled({ facts, sheet }, pictures, context) {
-  return sheet ? readSheet(facts, sheet, pictures, context.options) : readFaces(facts, pictures, context);
+/** @param {{facts: () => Promise<{default: any}>, sheet?: URL}} files */
+async function readBundled({ facts, sheet }, pictures, context) {
+  const found = (await facts()).default;
+  return sheet ? readSheet(found, sheet, pictures, context.options) : readFaces(found, pictures, context);
 }
 
-/** Tiles of a PNG, with a JSON file beside it. */
-async function readSheet(url, sheet, pictures, options) {
-  const [facts, bitmap] = await Promise.all([
-    get(url).then((response) => response.json()),
-    get(sheet)
-      .then((response) => response.blob())
-      .then(decode),
-  ]);
+/** Tiles of a PNG. */
+async function readSheet(facts, sheet, pictures, options) {
+  const bitmap = await decode(await (await get(sheet)).blob());
   const { tile, columns, count, names, labels } = facts;
   const context = canvas(bitmap.width, bitmap.height);
   context.drawImage(bitmap, 0, 0);
@@ -65,10 +61,9 @@ async function readSheet(url, sheet, pictures, options) {
   return { name: facts.name, about: facts.about, licence: facts.licence, source: facts.source };
 }
 
-/** Faces drawn here and now from the parts in a JSON file. */
-async function readFaces(url, pictures, { options, signal, report }) {
+/** Faces drawn here and now from their parts. */
+async function readFaces(parts, pictures, { options, signal, report }) {
   const total = countOfFaces(options.count);
-  const parts = await get(url).then((response) => response.json());
   let done = 0;
   for (const { rgba, name } of drawFaces(parts, total)) {
     pictures.add(options.classes === false ? '' : name, parts.size, parts.size, rgba);

@@ -7,8 +7,9 @@ import { NoiseballError } from '../errors.js';
 import { policyError, watchPolicy } from '../policy.js';
 import { TrainingHost } from './host.js';
 import { RunStore } from './store.js';
+import { unpacked } from './unpack.js';
 
-const WASM = new URL('../pkg-train/noiseball_train_bg.wasm', import.meta.url);
+const WASM = new URL('../pkg-train/noiseball_train_bg.wasm.gz', import.meta.url);
 
 watchPolicy();
 
@@ -40,7 +41,7 @@ async function load() {
   }
   // Imported only now: browsers remember an import that failed, and the module may be built a little later.
   const { default: init, ...engine } = await import('../pkg-train/noiseball_train.js');
-  const { memory } = await init({ module_or_path: response });
+  const { memory } = await init({ module_or_path: await unpacked(response) });
   return { ...engine, heap: () => memory.buffer.byteLength };
 }
 

@@ -1,4 +1,4 @@
-{"name":"Pixel faces","about":"made-up faces, 16 × 16 pixels in colour","licence":"CC0 1.0","source":"DiceBear’s pixel-art set (@dicebear/pixel-art 9), put together by this program","size":16,"backgrounds":["b6e3f4","d1d4f9","ffd5dc","c9f0d5"], "layers": [
+export default {"name":"Pixel faces","about":"made-up faces, 16 × 16 pixels in colour","licence":"CC0 1.0","source":"DiceBear’s pixel-art set (@dicebear/pixel-art 9), put together by this program","size":16,"backgrounds":["b6e3f4","d1d4f9","ffd5dc","c9f0d5"], "layers": [
   {"name":"skin","colours":["ffdbac","f5cfa0","eac393","e0b687","cb9e6e","b68655","a26d3d","8d5524"], "variants": {
     "face": [[null,1,"000000000ff01ff81ff81ff83ffc3ffc1ff81ff81ff80ff001801ff83ffc3ffc"],["ffffff",0.1,"000000000ff01ff81ff81ff83ffc3ffc1ff81ff81ff80ff00000000000000000"]]
   }},
@@ -147,4 +147,4 @@
     "variant02": [[null,1,"00000ff01ff81ffe000000000000000000000000000000000000000000000000"],["ffffff",0.3,"0000002000200020000000000000000000000000000000000000000000000000"]],
     "variant01": [[null,1,"0ff01ff83ffc3ffc3ffc00000000000000000000000000000000000000000000"],["ffffff",0.3,"0400080010002000000000000000000000000000000000000000000000000000"]]
   }}
-]}
+]};

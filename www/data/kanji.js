@@ -1,0 +1,1 @@
+export default {"name":"Tiny kanji","count":6352,"tile":8,"columns":50,"about":"6,352 kanji of the Misaki Gothic font, 8 × 8 pixels of black and white","licence":"Unlimited permission to use, copy and distribute, with or without modification, commercially or not","source":"Misaki font, © 2002-2021 Num Kadoma, as Debian's fonts-misaki 20210505 has it"};
