@@ -28,11 +28,12 @@ const TYPES = {
 
 /**
  * Serves `folder` below the URL path `base` (`/` or `/sub/path/`); `only` limits it to these top-level names.
- * Takes `port`, or the next free one when none was asked for. Resolves to `{ url, close }`.
+ * `headers` go with every answer. Takes `port`, or the next free one when none was asked for. Resolves to `{ url, close }`.
  */
-export async function serve({ folder, base = '/', only, host = process.env.HOST ?? '127.0.0.1', port = process.env.PORT }) {
+export async function serve({ folder, base = '/', only, headers = {}, host = process.env.HOST ?? '127.0.0.1', port = process.env.PORT }) {
   const home = await realpath(folder);
   const server = createServer((request, response) => {
+    for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     answer(home, base, only, request, response).catch(() => end(response, 500));
   });
   const taken = await listen(server, host, port === undefined ? [8080, 8100] : [Number(port), Number(port)]);

@@ -1,0 +1,91 @@
+// What `npm pack` puts into the package, and what happens where there is no browser.
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { join, posix } from 'node:path';
+import { test } from 'node:test';
+import { root } from '../../tools/setup/shell.mjs';
+
+const manifest = JSON.parse(readFileSync(join(root, 'package.json')));
+const npm = process.env.npm_execpath;
+const [program, first] = npm ? [process.execPath, [npm]] : ['npm', []];
+const packing = [...first, 'pack', '--dry-run', '--json', '--ignore-scripts'];
+const [{ files, unpackedSize }] = JSON.parse(
+  execFileSync(program, packing, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
+);
+const packed = new Set(files.map(({ path }) => path));
+const isBuilt = (path) => /^www\/pkg(-train)?\//.test(path);
+
+/** What a module names as its own: imports and addresses, in the form that bundlers see. */
+function namedBy(path) {
+  const text = readFileSync(join(root, path), 'utf8').replace(/^\s*(\/\/|\*|\/\*).*$/gm, '');
+  const found = text.matchAll(/(?:from|import|import\(|new URL\()\s*'(\.{1,2}\/[^']+)'/g);
+  return [...found].map(([, name]) => posix.join(posix.dirname(path), name));
+}
+
+test('everything that its modules name is in the package', () => {
+  const entries = Object.values(manifest.exports).flatMap((entry) => (typeof entry === 'string' ? entry : Object.values(entry)));
+  const seen = new Set();
+  const wanted = [...entries, ...manifest.sideEffects, manifest.main, manifest.types].map((path) => posix.normalize(path));
+  for (const path of wanted) {
+    if (seen.has(path)) continue;
+    seen.add(path);
+    if (isBuilt(path)) continue;
+    assert.ok(packed.has(path), `${path} is not in the package`);
+    if (/\.js$/.test(path)) wanted.push(...namedBy(path));
+  }
+  for (const path of [
+    'www/worker.js',
+    'www/train/worker.js',
+    'www/data/digits.png',
+    'www/data/faces.js',
+    'www/pkg/noiseball_bg.wasm',
+    'www/zip.js',
+  ])
+    assert.ok(seen.has(path), `${path} was not reached: this test looks in the wrong places`);
+});
+
+test('nothing else is in it but the licences and a model to begin with', () => {
+  const others = [...packed].filter((path) => !path.startsWith('www/'));
+  assert.deepEqual(others.sort(), ['LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'package.json']);
+  for (const path of packed) assert.doesNotMatch(path, /\/(site|tests|node_modules)\/|\.map$|\.test\.|\/\.|pkg.*\.d\.ts$/);
+  const model = [...packed].filter((path) => path.startsWith('www/models/'));
+  assert.deepEqual(model.map((path) => path.slice('www/models/pixel-faces-16/'.length)).sort(), [
+    'README.md',
+    'labels.json',
+    'model_index.json',
+    'scheduler/scheduler_config.json',
+    'unet/config.json',
+    'unet/diffusion_pytorch_model.safetensors',
+  ]);
+  const modules = files.filter(({ path }) => isBuilt(path)).reduce((sum, { size }) => sum + size, 0);
+  assert.ok(unpackedSize - modules < 4e6, `${unpackedSize - modules} bytes beside the wasm modules`);
+  assert.ok(
+    files.every(({ size }) => size < 25 * 2 ** 20),
+    'some hosts take no larger file',
+  );
+});
+
+test('sampling names nothing of training, so that no bundle holds it unasked', () => {
+  const seen = new Set(['www/noiseball.js']);
+  for (const path of seen)
+    if (!isBuilt(path) && existsSync(join(root, path)) && path.endsWith('.js')) for (const named of namedBy(path)) seen.add(named);
+  assert.ok(seen.has('www/worker.js') && seen.has('www/pkg/noiseball.js'));
+  assert.deepEqual(
+    [...seen].filter((path) => /train|data\//.test(path)),
+    [],
+  );
+});
+
+test('the package can be imported where there is no browser, and says so when it is used', async () => {
+  const { Noiseball, NoiseballError } = await import('noiseball');
+  const { prepare, BUNDLED } = await import('noiseball/train');
+  assert.equal(BUNDLED[0], 'digits');
+  for (const call of [Noiseball.load('https://example.org/model/'), prepare('digits')]) {
+    await assert.rejects(
+      call,
+      (error) => error instanceof NoiseballError && error.type === 'no-browser' && /in the page, not on the server/.test(error.message),
+    );
+  }
+});
