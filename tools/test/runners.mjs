@@ -10,7 +10,7 @@ import { vulkan, webDrivers } from '../setup/browsers.mjs';
 import { wasmBindgen, wasmPack } from '../setup/cargo-tools.mjs';
 import { npmPackages } from '../setup/npm.mjs';
 import { requireCargo, wasmEnvironment } from '../setup/rust.mjs';
-import { root, watch } from '../setup/shell.mjs';
+import { root, SetupError, watch } from '../setup/shell.mjs';
 import { counts } from './counts.mjs';
 import { lint as readCode } from './lint.mjs';
 
@@ -84,13 +84,16 @@ async function web({ withoutBurn }) {
   return total;
 }
 
-/** The built site, its modules no larger than they may be, in real browsers: tests/e2e/*.spec.mjs. */
+/** The built site, its modules no larger than they may be, and the package in bundles, in real browsers: tests/e2e/*.spec.mjs. */
 async function e2e({ withoutBurn }) {
   npmPackages();
+  npmPackages(join('tests', 'bundlers'));
   vulkan();
   await buildWasm();
   if (!withoutBurn) await buildTraining();
   assembleSite().forEach(checkSize);
+  const apps = await watch(process.execPath, [join('tests', 'bundlers', 'build.mjs'), ...(withoutBurn ? [] : ['--train'])]);
+  if (apps.status !== 0) throw new SetupError('The package does not build; the lines above say with which bundler.');
   const playwright = join('node_modules', '@playwright', 'test', 'cli.js');
   const run = await watch(process.execPath, [playwright, 'test', '--config', join('tests', 'e2e', 'playwright.config.mjs')]);
   return verdict(run, counts.playwright);
