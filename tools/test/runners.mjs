@@ -12,9 +12,10 @@ import { npmPackages } from '../setup/npm.mjs';
 import { requireCargo, wasmEnvironment } from '../setup/rust.mjs';
 import { root, SetupError, watch } from '../setup/shell.mjs';
 import { counts } from './counts.mjs';
+import { fuzz } from './fuzz.mjs';
 import { lint as readCode } from './lint.mjs';
 
-export const runners = { js, rust, lint, web, e2e };
+export const runners = { js, rust, lint, fuzz, web, e2e };
 
 /** JavaScript's unit tests: tests/js/*.test.mjs. */
 async function js() {

@@ -1,0 +1,28 @@
+//! A checkpoint's JSON files become the plan of a network, or are refused. The input is the network's config, the scheduler's,
+//! the labels, the pipeline's index and an index of shards, with zero bytes between them.
+#![no_main]
+
+use noiseball::Checkpoint;
+use noiseball::checkpoint::json::parse_object;
+use noiseball::checkpoint::labels::Labels;
+use noiseball::checkpoint::weights::{Weights, shard_files};
+use noiseball::engine::Plan;
+use noiseball::model::Architecture;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    let mut files = input.split(|byte| *byte == 0);
+    let mut next = || files.next().filter(|file| !file.is_empty());
+    let Some(Ok(unet_config)) = next().map(|file| parse_object("config.json", file)) else { return };
+    let scheduler_config = next().and_then(|file| parse_object("scheduler_config.json", file).ok());
+    let labels = next().and_then(|file| Labels::parse("labels.json", file).ok());
+    let model_index = next().and_then(|file| parse_object("model_index.json", file).ok());
+    let _ = next().map(|file| shard_files("index.json", file));
+    let checkpoint =
+        Checkpoint { model_index, unet_config, scheduler_config, labels, weights: Weights::default() };
+    let Ok(architecture) = Architecture::read(&checkpoint) else { return };
+    let _ = architecture.schedule.timesteps(10);
+    let [height, width] = architecture.size;
+    for batch in [1, 3] {
+        let _ = Plan::new(&architecture.unet, batch, height, width).map(|plan| plan.to_string());
+    }
+});
