@@ -162,6 +162,19 @@ impl Network {
 }
 
 impl LentNetwork {
+    /// Plans evaluations of this shape, `[batch, channels, height, width]`, and makes room for them.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] and [`Error::Limit`] where that is more than the device has.
+    #[cfg_attr(not(feature = "gpu"), allow(clippy::unused_async, reason = "a GPU's concern"))]
+    pub(crate) async fn plan(&mut self, [batch, _, height, width]: [usize; 4]) -> Result<()> {
+        match self {
+            LentNetwork::Cpu(network) => network.plan(batch, height, width),
+            #[cfg(feature = "gpu")]
+            LentNetwork::Gpu(network) => network.plan(batch, height, width).await.map(drop),
+        }
+    }
+
     /// One evaluation; see [`CpuNetwork::evaluate`].
     pub(crate) async fn evaluate(
         &mut self,

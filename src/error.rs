@@ -71,6 +71,15 @@ pub enum Error {
         /// How many other keys are missing.
         more: usize,
     },
+    /// The tensors' names are not those that diffusers gives this network's.
+    #[error(
+        "the weights are not named as diffusers does: {}. Give a checkpoint that save_pretrained wrote, or rename them in Python",
+        prose(.problem)
+    )]
+    KeyNames {
+        /// What is there, by a few names.
+        problem: String,
+    },
     /// A tensor has another shape than the network needs.
     #[error(
         "`{}` has shape {found:?}, but the config needs {expected:?}. The config and the weights do not belong together", name(.key)
@@ -253,6 +262,7 @@ impl Error {
             | Error::Config { .. }
             | Error::MissingFile { .. }
             | Error::MissingKey { .. }
+            | Error::KeyNames { .. }
             | Error::WrongShape { .. }
             | Error::Dtype { .. }
             | Error::NotFiniteWeight { .. }

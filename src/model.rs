@@ -1,11 +1,13 @@
 //! A checkpoint on a device, ready to sample.
 
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::folder::LABELS;
 use crate::checkpoint::json::Fields;
 use crate::checkpoint::weights::Dtype;
 use crate::device::{Device, DeviceKind, Network};
@@ -19,7 +21,7 @@ use crate::sampling::Sampling;
 use crate::schedule::Schedule;
 
 /// The name that errors give to the network's configuration.
-pub(crate) const UNET_CONFIG: &str = "unet/config.json";
+const UNET_CONFIG: &str = "unet/config.json";
 const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
 
 /// What a checkpoint's configuration says, read and checked: all that can be known without its weights.
@@ -48,18 +50,18 @@ impl Architecture {
     /// [`Error::Config`] on impossible values, [`Error::Unsupported`] on what is not implemented.
     pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
         let (unet, mut unknown_keys) = UNet2DConfig::parse(UNET_CONFIG, &checkpoint.unet_config)?;
-        let error = |field, found: usize, expected: &str| {
-            Fields::new(UNET_CONFIG, &checkpoint.unet_config).error(field, found, expected)
+        let error = |field, found: &dyn ToString, expected: &str| {
+            Fields::new(UNET_CONFIG, &checkpoint.unet_config).error(field, found.to_string(), expected)
         };
         if unet.out_channels != unet.in_channels && !unet.learns_variance() {
             return Err(error(
                 "out_channels",
-                unet.out_channels,
+                &unet.out_channels,
                 "in_channels, or twice as many to learn a variance",
             ));
         }
         let Some(size) = unet.sample_size else {
-            return Err(error("sample_size", 0, "the height and width of the pictures"));
+            return Err(error("sample_size", &"null", "the height and width of the pictures"));
         };
         let empty = serde_json::Map::new();
         let scheduler = checkpoint.scheduler_config.as_ref().unwrap_or(&empty);
@@ -72,6 +74,12 @@ impl Architecture {
             );
         }
         unknown_keys.extend(schedule.ignored.iter().cloned());
+        if let Some(labels) = &checkpoint.labels {
+            labels.check(LABELS, &unet)?;
+            if unet.class_embedding == ClassEmbedding::None && !labels.names.is_empty() {
+                notes.push("labels.json names classes, but the network has none: it is not used".to_owned());
+            }
+        }
         let inventory = describe(&unet, 1, size[0], size[1]);
         Ok(Self { unet, schedule, inventory, size, sampler, unknown_keys, notes })
     }
@@ -130,6 +138,15 @@ pub enum Rng {
     Philox,
     /// PyTorch's CPU generator, for a seed from a Python notebook.
     Torch,
+}
+
+impl fmt::Display for Rng {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Philox => "philox",
+            Self::Torch => "torch",
+        })
+    }
 }
 
 impl FromStr for Rng {
@@ -224,6 +241,7 @@ impl Model {
             ClassEmbedding::Table(rows) => Some(rows),
             _ => None,
         };
+        let has_classes = architecture.unet.class_embedding != ClassEmbedding::None;
         let labels = checkpoint.labels.unwrap_or_default();
         let info = Info {
             parameters: inventory.parameter_count(),
@@ -233,8 +251,8 @@ impl Model {
             height: architecture.size[0],
             width: architecture.size[1],
             classes,
-            labels: (!labels.names.is_empty()).then_some(labels.names),
-            null_label: labels.null_label,
+            labels: (has_classes && !labels.names.is_empty()).then_some(labels.names),
+            null_label: labels.null_label.filter(|_| has_classes),
             scheduler: architecture.schedule.class_name.clone(),
             sampler: architecture.sampler.name(),
             train_timesteps: architecture.schedule.train_timesteps(),
@@ -273,6 +291,14 @@ impl Model {
         self.device.check()
     }
 
+    /// The sampler and the number of steps that a run with these options has, the defaults filled in.
+    #[must_use]
+    pub fn steps_of(&self, options: &SampleOptions) -> (SamplerKind, usize) {
+        let sampler = options.sampler.unwrap_or(self.architecture.sampler);
+        let all = self.architecture.schedule.train_timesteps();
+        (sampler, options.steps.unwrap_or_else(|| sampler.default_steps(all)))
+    }
+
     /// Starts a run; nothing is computed before its first step. One run at a time: the next can start when this one
     /// has ended or is dropped.
     ///
@@ -286,8 +312,7 @@ impl Model {
         if !(1..=MAX_BATCH).contains(&options.batch) {
             return option("batch", options.batch, format!("1 to {MAX_BATCH}"));
         }
-        let sampler = options.sampler.unwrap_or(a.sampler);
-        let steps = options.steps.unwrap_or_else(|| sampler.default_steps(a.schedule.train_timesteps()));
+        let (sampler, steps) = self.steps_of(options);
         let program = sampler.program(
             &a.schedule,
             &Options { steps, eta: options.eta, use_clipped_model_output: options.use_clipped_model_output },

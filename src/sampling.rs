@@ -13,7 +13,7 @@ use crate::device::Lent;
 use crate::device::LentNetwork;
 #[cfg(feature = "gpu")]
 use crate::engine::gpu::{GpuNetwork, GpuRun, GpuStep, Reading};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Architecture;
 use crate::rng::Generator;
 use crate::sampler::{Evaluate, HostRun, Program, Step};
@@ -64,7 +64,11 @@ impl Sampling {
                     finished: false,
                 }))
             }
-            network => Place::Host(run, OnHost { network, labels }),
+            network => {
+                // Slots, what a step makes of one, and the network's input and output, which may have twice the channels.
+                let images = program.slots().len() + 4;
+                Place::Host(run, OnHost { network, labels, unplanned: Some((shape, images)) })
+            }
         };
         Ok(Self { architecture, place })
     }
@@ -92,7 +96,10 @@ impl Sampling {
             self.place = Place::Ended;
         }
         match &mut self.place {
-            Place::Host(run, network) => run.step(network).await,
+            Place::Host(run, network) => {
+                network.plan().await?;
+                run.step(network).await
+            }
             #[cfg(feature = "gpu")]
             Place::Gpu(run) => run.step().await,
             Place::Ended => Ok(None),
@@ -113,6 +120,24 @@ impl Sampling {
 struct OnHost {
     network: LentNetwork,
     labels: Option<Vec<f32>>,
+    /// Before the first step: the images' shape, and how many batches of them are alive at once.
+    unplanned: Option<([usize; 4], usize)>,
+}
+
+impl OnHost {
+    /// Makes sure of the memory before the first noise is drawn, which for large images takes long.
+    async fn plan(&mut self) -> Result<()> {
+        let Some((shape, images)) = self.unplanned else { return Ok(()) };
+        self.network.plan(shape).await?;
+        let bytes = shape.iter().map(|n| *n as u64).product::<u64>() * images as u64 * 4;
+        let room = usize::try_from(bytes).is_ok_and(|n| Vec::<u8>::new().try_reserve_exact(n).is_ok());
+        if !room {
+            let problem = format!("{images} batches of images take {bytes} bytes");
+            return Err(Error::OutOfMemory { problem });
+        }
+        self.unplanned = None;
+        Ok(())
+    }
 }
 
 impl Evaluate for OnHost {

@@ -143,7 +143,7 @@ impl Schedule {
         let Some(betas) = default_betas(&class_name) else {
             return Err(Error::Unsupported {
                 what: format!("the scheduler {class_name}"),
-                why: "its noise levels are not a table of betas. Save the model with a DDPMScheduler or \
+                why: "its noise levels are not read here. Save the model with a DDPMScheduler or \
                       DDIMScheduler if it was trained with one"
                     .to_owned(),
             });

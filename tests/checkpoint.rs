@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use noiseball::Error;
 use noiseball::checkpoint::WeightsReader;
-use noiseball::checkpoint::weights::{Dtype, Tensor, Weights, shard_files};
+use noiseball::checkpoint::weights::{Asked, Dtype, Shards, Tensor, Weights};
 use proptest::prelude::*;
 use safetensors::{SafeTensors, tensor::TensorView};
 
@@ -125,7 +125,7 @@ fn a_wrong_header_is_refused() {
         (one("{}"), "its header is wrong: `x`: missing field `dtype`"),
         (one(r#"{"dtype":"F32","shape":[2]}"#), "its header is wrong: `x`: missing field `data_offsets`"),
         (one(r#"{"dtype":1,"shape":[2],"data_offsets":[0,8]}"#), "its header is wrong: `x`: invalid type"),
-        (one(r#"{"dtype":"F31","shape":[2],"data_offsets":[0,8]}"#), "its header is wrong: `x` has the unknown dtype \"F31\""),
+        (one(r#"{"dtype":"F31","shape":[2],"data_offsets":[0,8]}"#), "its header is wrong: `x` has the unknown dtype `F31`"),
         (one(r#"{"dtype":"F32","shape":2,"data_offsets":[0,8]}"#), "its header is wrong: `x`: invalid type"),
         (one(r#"{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}"#), "its header is wrong: `x`: invalid value"),
         (one(r#"{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]}"#), "its header is wrong: `x`: invalid type"),
@@ -226,7 +226,17 @@ fn shards_become_one() {
 #[test]
 fn an_index_names_files_beside_it() {
     let index = br#"{"metadata":{"total_size":8},"weight_map":{"a":"m-2.safetensors","b":"m-1.safetensors","c":"m-2.safetensors"}}"#;
-    assert_eq!(shard_files("i.json", index).unwrap(), ["m-1.safetensors", "m-2.safetensors"]);
+    let shards = Shards::parse("i.json", index).unwrap();
+    assert_eq!(shards.files, ["m-1.safetensors", "m-2.safetensors"]);
+    assert_eq!(shards.tensors, ["a", "b", "c"]);
+    let pickled = br#"{"weight_map":{"a":"m.bin"}}"#;
+    assert_eq!(Shards::parse("m.bin.index.json", pickled).unwrap().files, ["m.bin"]);
+    let many = |n: usize| {
+        let map: Vec<String> = (0..n).map(|i| format!(r#""{i}":"{i}.safetensors""#)).collect();
+        Shards::parse("i.json", format!(r#"{{"weight_map":{{{}}}}}"#, map.join(",")).as_bytes())
+    };
+    assert_eq!(many(256).unwrap().files.len(), 256);
+    assert!(matches!(many(257), Err(Error::Json { problem, .. }) if problem.contains("257 files")));
     for bad in [
         "{}",
         "[]",
@@ -240,7 +250,7 @@ fn an_index_names_files_beside_it() {
         r#"{"weight_map":{"a":"https://example.com/m.safetensors"}}"#,
         r#"{"weight_map":{"a":"%2e%2e%2fm.safetensors"}}"#,
     ] {
-        assert!(matches!(shard_files("i.json", bad.as_bytes()), Err(Error::Json { .. })), "{bad}");
+        assert!(matches!(Shards::parse("i.json", bad.as_bytes()), Err(Error::Json { .. })), "{bad}");
     }
 }
 
@@ -391,6 +401,44 @@ fn weights_are_checked_against_what_the_network_asks_for() {
         let wrong = weights(&[(key, &[6, 4, 1, 1])]).check(&expected(&[(key, &[6, 4])]));
         assert!(matches!(wrong, Err(Error::WrongShape { .. })), "{key}");
     }
+}
+
+#[test]
+fn prefixes_before_every_name_are_understood_where_there_is_one_answer() {
+    let parameters =
+        || vec![("a.weight".to_owned(), vec![1]), ("mid_block.attentions.0.to_q.bias".to_owned(), vec![1])];
+    let settle = |names: &[&str]| {
+        let mut asked = Asked::new(parameters());
+        asked.settle(names.iter().copied())
+    };
+    for prefix in ["", "module.", "_orig_mod.module.", "unet.", "ema_model."] {
+        for query in ["to_q", "query"] {
+            let names = [format!("{prefix}a.weight"), format!("{prefix}mid_block.attentions.0.{query}.bias")];
+            settle(&[&names[0], &names[1], "step"]).unwrap();
+        }
+    }
+    // The plain names count where they are whole; of two prefixes nobody knows which.
+    let both = |a: &str, b: &str| {
+        let names: Vec<String> = [a, b]
+            .iter()
+            .flat_map(|p| parameters().into_iter().map(move |(name, _)| format!("{p}{name}")))
+            .collect();
+        settle(&names.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    both("", "ema.").unwrap();
+    let error = both("model.", "ema.").unwrap_err().to_string();
+    assert!(error.contains("`ema.`") && error.contains("`model.`"), "{error}");
+    // What lacks some names is told by those, and another network's by its own.
+    match settle(&["module.a.weight"]).unwrap_err() {
+        Error::MissingKey { key, expected, more } => {
+            assert_eq!((&*key, &*expected, more), ("module.mid_block.attentions.0.to_q.bias", &[1][..], 0));
+        }
+        other => panic!("{other}"),
+    }
+    for names in [&["model.input_blocks.0.weight", "betas"][..], &["a_weight"], &["xa.weight"]] {
+        assert!(matches!(settle(names), Err(Error::KeyNames { problem }) if problem.contains(names[0])));
+    }
+    assert!(matches!(settle(&[]), Err(Error::MissingKey { more: 1, .. })));
 }
 
 /// Dtype, shape and bytes by name.
@@ -709,7 +757,7 @@ mod native {
 
         let pickle = folder.join("unet/diffusion_pytorch_model.bin");
         fs::rename(folder.join(WEIGHTS), &pickle).unwrap();
-        assert!(matches!(open(&folder), Err(Error::Unsupported { what, .. }) if what.ends_with("model.bin")));
+        assert!(matches!(open(&folder), Err(Error::Torch { file, .. }) if file.ends_with("model.bin")));
         fs::remove_file(pickle).unwrap();
         assert!(matches!(open(&folder), Err(Error::MissingFile { wanted, .. }) if wanted == WEIGHTS));
         // A folder in the file's place.
@@ -720,11 +768,13 @@ mod native {
             matches!(open(&folder), Err(Error::MissingFile { wanted, .. }) if wanted.contains("config.json"))
         );
 
-        for path in
-            [folder.join("no/such"), PathBuf::from(fixture("layout-a/model_index.json")), PathBuf::new()]
-        {
+        for path in [folder.join("no/such"), PathBuf::new()] {
             assert!(matches!(open(&path), Err(Error::Io { .. })), "{path:?}");
         }
+        let file = PathBuf::from(fixture("layout-a/model_index.json"));
+        assert!(
+            matches!(open(&file), Err(Error::MissingFile { wanted, found }) if wanted == "folder" && found.contains("the file"))
+        );
     }
 
     #[test]

@@ -105,7 +105,7 @@ fn a_served_folder_is_as_on_disk() {
     let (address, log) = serve(move |path, _| site(path));
     assert_eq!(Checkpoint::open(&address).unwrap(), local("class-conditional"));
     // Nothing but the checkpoint's own files is asked for, each once.
-    let expected = [CONFIG, "/scheduler/scheduler_config.json", "/labels.json", "/model_index.json", WEIGHTS];
+    let expected = [CONFIG, "/model_index.json", "/scheduler/scheduler_config.json", "/labels.json", WEIGHTS];
     assert_eq!(*log.lock().unwrap(), expected);
 }
 
@@ -113,6 +113,8 @@ fn a_served_folder_is_as_on_disk() {
 fn the_flat_layout_is_tried_second() {
     for (missing, html) in [
         ("404 Not Found", "Content-Type: text/plain\r\n"),
+        // What S3 says of a file that it does not have.
+        ("403 Forbidden", "Content-Type: application/xml\r\n"),
         ("200 OK", "Content-Type: text/html; charset=utf-8\r\n"),
     ] {
         let site = fixture("layout-b");
@@ -122,7 +124,8 @@ fn the_flat_layout_is_tried_second() {
             found => found,
         });
         assert_eq!(Checkpoint::open(&format!("{address}/")).unwrap(), local("layout-b"));
-        assert_eq!(log.lock().unwrap()[..2], [CONFIG, "/config.json"]);
+        let expected = [CONFIG, "/model_index.json", "/config.json", "/scheduler_config.json"];
+        assert_eq!(log.lock().unwrap()[..4], expected);
     }
 }
 
@@ -145,9 +148,10 @@ fn a_variant_is_asked_for_by_name() {
     let (address, log) = serve(move |path, _| site(path));
     assert_eq!(Checkpoint::open_with(&address, Some("fp16"), &mut |_| Ok(())).unwrap(), local("f16-variant"));
     assert!(log.lock().unwrap().iter().any(|p| p.ends_with(".fp16.safetensors")));
-    assert!(
-        matches!(Checkpoint::open(&address), Err(Error::MissingFile { wanted, .. }) if wanted.contains("index"))
-    );
+    // Where there are no plain weights, it is tried unasked.
+    assert_eq!(Checkpoint::open(&address).unwrap(), local("f16-variant"));
+    let other = Checkpoint::open_with(&address, Some("ema"), &mut |_| Ok(()));
+    assert!(matches!(other, Err(Error::MissingFile { wanted, .. }) if wanted.contains("ema.safetensors")));
 }
 
 #[test]
@@ -206,7 +210,6 @@ fn a_broken_connection_is_tried_once_more() {
 fn a_refusal_is_final() {
     for (status, says) in [
         ("401 Unauthorized", "HTTP 401: there is no such model, or it is not public"),
-        ("403 Forbidden", "HTTP 403"),
         ("400 Bad Request", "HTTP 400"),
         ("204 No Content", "HTTP 204"),
     ] {
@@ -215,10 +218,27 @@ fn a_refusal_is_final() {
         assert!(found.contains(says), "{found}");
         assert_eq!(log.lock().unwrap().len(), 1);
     }
-    let (address, log) = serve(|_, _| Reply::Missing);
-    let found = problem(Checkpoint::open(&address), "/");
-    assert!(found.contains("unet/config.json") && found.contains("nor config.json"), "{found}");
-    assert_eq!(log.lock().unwrap().len(), 2);
+    for (status, says) in [
+        ("404 Not Found", "neither unet/config.json nor config.json"),
+        ("403 Forbidden", "HTTP 403: there is no such model, or it is not public"),
+    ] {
+        let (address, log) = serve(move |_, _| Reply::With(status, "", vec![]));
+        let found = problem(Checkpoint::open(&address), "/");
+        assert!(found.contains(says), "{found}");
+        assert_eq!(*log.lock().unwrap(), [CONFIG, "/model_index.json", "/config.json"]);
+    }
+    // The weights alone are forbidden.
+    let site = fixture("layout-a");
+    let (address, _) = serve(move |path, _| match path {
+        WEIGHTS => Reply::With("403 Forbidden", "", vec![]),
+        path => site(path),
+    });
+    match Checkpoint::open(&address) {
+        Err(Error::MissingFile { wanted, found }) => {
+            assert!(WEIGHTS.ends_with(&wanted) && found.contains("HTTP 403"), "{wanted}, {found}");
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -279,5 +299,157 @@ fn nobody_there() {
     assert!(found.contains("Check the connection"), "{found}");
     for address in ["http://", "https://a b/c", "http://[::1/x", "http:///x"] {
         assert!(matches!(Checkpoint::open(address), Err(Error::Fetch { .. })), "{address}");
+    }
+}
+
+/// tests/fixtures/opening.json: what is in a folder, and what becomes of it. The page is held to the same table by
+/// tests/js/opening.test.mjs.
+mod table {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use noiseball::{Device, Model};
+    use serde_json::{Map, Value, json};
+
+    use super::*;
+
+    const CHECKPOINTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/checkpoints");
+
+    /// Name, dtype, shape and bytes.
+    type Tensor = (String, Value, Value, Vec<u8>);
+
+    fn layout_a() -> Vec<Tensor> {
+        let file = fs::read(format!("{CHECKPOINTS}/layout-a{WEIGHTS}")).unwrap();
+        let start = 8 + u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+        let header: Map<String, Value> = serde_json::from_slice(&file[8..start]).unwrap();
+        let tensors = header.into_iter().filter(|(name, _)| name != "__metadata__");
+        tensors
+            .map(|(name, t)| {
+                let at = |i: usize| start + t["data_offsets"][i].as_u64().unwrap() as usize;
+                (name, t["dtype"].clone(), t["shape"].clone(), file[at(0)..at(1)].to_vec())
+            })
+            .collect()
+    }
+
+    fn safetensors(tensors: &[Tensor]) -> Vec<u8> {
+        let (mut header, mut data) = (Map::new(), Vec::new());
+        for (name, dtype, shape, bytes) in tensors {
+            let end = data.len() + bytes.len();
+            header.insert(
+                name.clone(),
+                json!({ "dtype": dtype, "shape": shape, "data_offsets": [data.len(), end] }),
+            );
+            data.extend(bytes);
+        }
+        let header = serde_json::to_vec(&header).unwrap();
+        [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()
+    }
+
+    fn content(spec: &Value) -> Vec<u8> {
+        if let Some(path) = spec["copy"].as_str() {
+            let bytes = fs::read(format!("{CHECKPOINTS}/{path}")).unwrap();
+            let Some(changes) = spec["with"].as_object() else { return bytes };
+            let mut object: Map<String, Value> = serde_json::from_slice(&bytes).unwrap();
+            object.extend(changes.clone());
+            serde_json::to_vec(&object).unwrap()
+        } else if let Some(text) = spec["text"].as_str() {
+            text.as_bytes().to_vec()
+        } else if let Some(count) = spec["spaces"].as_u64() {
+            vec![b' '; count as usize]
+        } else if let Some(shapes) = spec["tensors"].as_object() {
+            let tensors: Vec<Tensor> = shapes
+                .iter()
+                .map(|(name, shape)| {
+                    let count: u64 = shape.as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).product();
+                    (name.clone(), json!("F32"), shape.clone(), vec![0; 4 * count as usize])
+                })
+                .collect();
+            safetensors(&tensors)
+        } else if let Some(marker) = spec["weights"].as_str() {
+            // The marker is a tensor that nobody asks for, by which the file is known again.
+            let mut tensors = layout_a();
+            tensors.retain(|(name, ..)| spec["drop"] != **name);
+            tensors.push((format!("marker.{marker}"), json!("F32"), json!([0]), Vec::new()));
+            let behind = |prefix: &Value| {
+                let prefix = prefix.as_str().unwrap_or_default().to_owned();
+                tensors
+                    .iter()
+                    .map(move |(name, d, s, b)| (format!("{prefix}{name}"), d.clone(), s.clone(), b.clone()))
+            };
+            let mut all: Vec<Tensor> = behind(&spec["prefix"]).collect();
+            if !spec["again"].is_null() {
+                all.extend(behind(&spec["again"]));
+            }
+            safetensors(&all)
+        } else {
+            let mut value = spec["json"].clone();
+            // `*` is every name of layout A.
+            if let Some(map) = value.get_mut("weight_map").and_then(Value::as_object_mut)
+                && let Some(file) = map.remove("*")
+            {
+                for (name, ..) in layout_a() {
+                    map.entry(name).or_insert_with(|| file.clone());
+                }
+            }
+            serde_json::to_vec(&value).unwrap()
+        }
+    }
+
+    fn outcome(source: &str, variant: Option<&str>) -> Result<Value, Error> {
+        let checkpoint = Checkpoint::open_with(source, variant, &mut |_| Ok(()))?;
+        let model = Model::load_blocking(checkpoint, &Device::cpu())?;
+        Ok(serde_json::to_value(model.info()).unwrap())
+    }
+
+    fn check(name: &str, expected: &Value, found: Result<Value, Error>) {
+        match (expected["error"].as_str(), found) {
+            (None, Ok(info)) => {
+                for (key, value) in expected["info"].as_object().unwrap() {
+                    assert_eq!(info[key], *value, "{name}: {key}");
+                }
+            }
+            (Some(kind), Err(error)) => {
+                assert_eq!(error.kind(), kind, "{name}: {error}");
+                for part in expected["says"].as_array().unwrap() {
+                    assert!(error.to_string().contains(part.as_str().unwrap()), "{name}: {part} in {error}");
+                }
+            }
+            (_, other) => panic!("{name}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_folder_is_opened_or_refused_alike_from_disk_and_from_a_server() {
+        let cases: Value = serde_json::from_str(include_str!("fixtures/opening.json")).unwrap();
+        for (i, case) in cases.as_array().unwrap().iter().enumerate() {
+            let name = case["name"].as_str().unwrap();
+            let files: BTreeMap<String, Vec<u8>> = case["files"]
+                .as_object()
+                .unwrap()
+                .iter()
+                .map(|(path, spec)| (path.clone(), content(spec)))
+                .collect();
+            let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("table/{i}"));
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir_all(&folder).unwrap();
+            for (path, bytes) in &files {
+                fs::create_dir_all(folder.join(path).parent().unwrap()).unwrap();
+                fs::write(folder.join(path), bytes).unwrap();
+            }
+            let variant = case["variant"].as_str();
+            check(&format!("{name}, listed"), &case["expect"], outcome(folder.to_str().unwrap(), variant));
+
+            let absent = match case["absent"].as_u64() {
+                Some(401) => "401 Unauthorized",
+                Some(403) => "403 Forbidden",
+                _ => "404 Not Found",
+            };
+            let (address, _) = serve(move |path, _| match files.get(&path[1..]) {
+                Some(bytes) => Reply::Ok(bytes.clone()),
+                None => Reply::With(absent, "", b"no".to_vec()),
+            });
+            let expected = if case["unlisted"].is_null() { &case["expect"] } else { &case["unlisted"] };
+            check(&format!("{name}, by address"), expected, outcome(&address, variant));
+        }
     }
 }

@@ -130,7 +130,7 @@ fn a_changed_byte_never_panics() {
 #[test]
 fn shards_and_their_index() {
     let index = br#"{"weight_map":{"a":"m-2.bin","b":"m-1.bin"}}"#;
-    let shards = noiseball::checkpoint::weights::shard_files("m.bin.index.json", index).unwrap();
+    let shards = noiseball::checkpoint::weights::Shards::parse("m.bin.index.json", index).unwrap().files;
     assert_eq!(shards, ["m-1.bin", "m-2.bin"]);
     let mut reader = WeightsReader::new("1.bin");
     reader.push(&fixture("tensors.bin")).unwrap();
@@ -197,7 +197,7 @@ fn code_is_refused_by_its_name() {
     }
     // Names that would fill a screen.
     let long = Pickle::new(2).global(&"a".repeat(100_000), "b");
-    assert!(hostile(&long).contains("aaa..."));
+    assert!(hostile(&long).contains("aaa…"));
     // Instructions that make objects in other ways.
     for (program, name) in [
         (&b"(S'echo'\nios\nsystem\n"[..], "0x53"),

@@ -55,7 +55,15 @@ fn a_pytorch_seed_gives_pythons_numbers() {
         &text("eta"),
     ]);
     assert!(output.status.success(), "{output:?}");
-    assert!(output.stdout.is_empty() && output.stderr.is_empty(), "not silent in a pipe: {output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    // What repeats the run, and nothing else.
+    let eta = &case["eta"];
+    let eta = if eta.as_f64() == Some(0.0) { String::new() } else { format!(" --eta {eta}") };
+    let expected = format!(
+        "noiseball sample layout-b --sampler ddim --steps {} --seed {} --rng torch --batch 3{eta} --device cpu\n",
+        case["steps"], case["seed"]
+    );
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), expected);
 
     let bytes = fs::read(npy).unwrap();
     assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
@@ -69,6 +77,69 @@ fn a_pytorch_seed_gives_pythons_numbers() {
     for (a, b) in found.zip(expected) {
         assert!((a - b).abs() < 1e-3, "{a} {b}");
     }
+}
+
+/// A copy of layout A with another scheduler and a variant, and what `sample` says of it.
+#[test]
+fn sample_says_what_it_does_and_what_it_leaves_out() {
+    let folder = temporary("euler");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(folder.join("unet")).unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints/layout-a/unet");
+    fs::copy(fixtures.join("config.json"), folder.join("unet/config.json")).unwrap();
+    let weights = "unet/diffusion_pytorch_model";
+    for variant in ["10", "20"] {
+        let to = folder.join(format!("{weights}.{variant}.safetensors"));
+        fs::copy(fixtures.join("diffusion_pytorch_model.safetensors"), to).unwrap();
+    }
+    fs::write(
+        folder.join("scheduler_config.json"),
+        r#"{"_class_name": "EulerDiscreteScheduler", "timestep_type": "discrete", "\u001b]52;c;x\u0007": 1}"#,
+    )
+    .unwrap();
+    let png = temporary("euler.png");
+    let (path, png) = (folder.to_str().unwrap(), png.to_str().unwrap());
+    let sample = |more: &[&str]| {
+        let arguments = ["sample", path, "--device", "cpu", "--steps", "1", "--out", png];
+        noiseball(&[&arguments[..], more].concat())
+    };
+
+    let output = sample(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    let says = String::from_utf8(output.stderr).unwrap();
+    assert!(says.contains("`variant` is not given") && says.contains("10, 20"), "{says}");
+
+    let output = sample(&["--variant", "20"]);
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    let says = String::from_utf8(output.stderr).unwrap();
+    let [command, note, unused] = says.lines().collect::<Vec<_>>()[..] else { panic!("{says}") };
+    assert!(
+        command
+            .ends_with("--variant 20 --sampler ddim --steps 1 --seed 0 --rng philox --batch 1 --device cpu"),
+        "{command}"
+    );
+    assert_eq!(note, "note: no sampler for EulerDiscreteScheduler yet: ddim is used instead");
+    assert!(unused.starts_with("not used: ") && unused.contains("timestep_type"), "{unused}");
+    assert!(!says.contains('\u{1b}'), "{says:?}");
+    // `inspect` chooses by the same option.
+    assert!(noiseball(&["inspect", path, "--variant", "10"]).status.success());
+    assert_eq!(noiseball(&["inspect", path]).status.code(), Some(2));
+}
+
+/// Looking for a GPU connects to no display: with none, the libraries that do write about it.
+#[test]
+fn nothing_but_our_own_words_is_on_stderr() {
+    let output = Command::new(env!("CARGO_BIN_EXE_noiseball"))
+        .args(["sample", "layout-a", "--steps", "1", "--npy", temporary("quiet.npy").to_str().unwrap()])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/checkpoints"))
+        .env_remove("XDG_RUNTIME_DIR")
+        .env_remove("WAYLAND_DISPLAY")
+        .env_remove("DISPLAY")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let says = String::from_utf8(output.stderr).unwrap();
+    assert!(says.starts_with("noiseball sample layout-a ") && says.lines().count() == 1, "{says}");
 }
 
 #[test]

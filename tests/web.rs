@@ -6,7 +6,7 @@
 mod golden;
 
 use golden::{cases, floats, relative_error, weight};
-use js_sys::{Object, Reflect, Uint8Array};
+use js_sys::{Object, Reflect};
 use noiseball::checkpoint::WeightsReader;
 use noiseball::checkpoint::json::parse_object;
 use noiseball::engine::cpu::CpuNetwork;
@@ -181,15 +181,39 @@ fn object(fields: &[(&str, JsValue)]) -> JsValue {
     object.into()
 }
 
+/// Gives an opening these files; all others are absent.
+fn pump(opening: &mut web::Opening, files: &[(&str, &[u8])]) -> Result<(), JsValue> {
+    loop {
+        let wanted = js_sys::Array::from(&opening.wanted()?);
+        if wanted.length() == 0 {
+            return Ok(());
+        }
+        for file in wanted.iter() {
+            let path = Reflect::get(&file, &"path".into())?.as_string().unwrap();
+            let weights = Reflect::get(&file, &"weights".into())?.is_truthy();
+            match files.iter().find(|(name, _)| *name == path) {
+                None => opening.absent(&path, false)?,
+                Some((_, bytes)) if weights => {
+                    opening.begin(&path, None)?;
+                    opening.push(bytes)?;
+                    opening.end()?;
+                }
+                Some((_, bytes)) => opening.give(&path, bytes)?,
+            }
+        }
+    }
+}
+
 async fn build(config: &[u8], weights: &[u8], device: &str) -> Result<web::Model, JsValue> {
     web::start();
-    let mut reader = web::WeightsReader::new("model.safetensors".to_owned(), None);
-    reader.push(weights)?;
-    let files = object(&[
-        ("unetConfig", Uint8Array::from(config).into()),
-        ("schedulerConfig", Uint8Array::from(SCHEDULER).into()),
-    ]);
-    web::Model::build(files, vec![reader], device.to_owned()).await
+    let mut opening = web::Opening::new("https://example.com/", None, None)?;
+    let files = [
+        ("unet/config.json", config),
+        ("scheduler/scheduler_config.json", SCHEDULER),
+        ("unet/diffusion_pytorch_model.safetensors", weights),
+    ];
+    pump(&mut opening, &files)?;
+    web::Model::build(opening, device.to_owned()).await
 }
 
 /// The error's `type`, if it is an `Error` with a message.
@@ -252,10 +276,13 @@ async fn bad_options_throw_typed_errors_and_the_model_goes_on() {
 }
 
 #[wasm_bindgen_test]
-fn files_are_chosen_by_name() {
+fn listed_files_are_wanted_by_name() {
     let names = ["x/unet/config.json", "x/unet/diffusion_pytorch_model.safetensors"].map(str::to_owned);
-    let files = web::choose_files(names.to_vec()).unwrap();
-    assert_eq!(Reflect::get(&files, &"unetConfig".into()).unwrap(), "x/unet/config.json");
-    assert!(Reflect::get(&files, &"weights".into()).unwrap().is_array());
-    assert_eq!(kind(web::choose_files(vec!["unet/config.json".to_owned()])), "checkpoint");
+    let mut opening = web::Opening::new("", Some(names.to_vec()), None).unwrap();
+    let wanted = js_sys::JSON::stringify(&opening.wanted().unwrap()).unwrap();
+    assert_eq!(wanted, r#"[{"path":"x/unet/config.json","weights":false,"limit":4194304}]"#);
+    opening.give("x/unet/config.json", CONFIG).unwrap();
+    let wanted = js_sys::JSON::stringify(&opening.wanted().unwrap()).unwrap();
+    assert!(String::from(wanted).contains(r#"_model.safetensors","weights":true"#));
+    assert_eq!(kind(web::Opening::new("", Some(vec!["README.md".to_owned()]), None)), "checkpoint");
 }

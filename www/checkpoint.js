@@ -1,154 +1,191 @@
-// A checkpoint's files, read in the worker: small ones whole, the weights chunk by chunk into the engine.
+// A checkpoint's files, brought to the engine in the worker. Which files they are and what they must say, the engine knows
+// (src/checkpoint/opening.rs): here they are only got, the small ones side by side, the weights chunk by chunk.
 
-import { abortError, NoiseballError } from './errors.js';
+import { abortError, describeError, NoiseballError } from './errors.js';
 import { evict } from './cache.js';
 import { download, downloadBytes } from './download.js';
 import { isZip, readZip } from './zip.js';
 
-const WEIGHTS = 'diffusion_pytorch_model';
+/** Failures that say nothing against the files. */
+const NOT_THE_FILES = new Set(['aborted', 'disposed', 'device-lost', 'limit', 'no-adapter', 'out-of-memory']);
+/** Failures that a file stored before is not to blame for. */
+const NOT_STORED_FILES = new Set(['fetch', 'invalid-option']);
 
-// The two folder layouts that diffusers reads: A as save_pretrained writes it, and B, flat.
-const LAYOUTS = [{ unet: 'unet/' }, { unet: '' }];
-const SCHEDULERS = ['scheduler/scheduler_config.json', 'scheduler_config.json'];
+/** How many bytes of a file in memory are pushed at a time. */
+const CHUNK = 2 ** 20;
 
 /**
- * What the engine builds a model from.
- * @typedef {{files: {unetConfig: Uint8Array, modelIndex?: Uint8Array, schedulerConfig?: Uint8Array, labels?: Uint8Array},
- *            weights: object[], forget(): Promise<void>}} Checkpoint
- *          `forget` drops its files from the cache, for the case that they turn out not to be readable
+ * What the engine builds a model from, with `opening` wanting nothing any more. `forget(error)` drops its files from the cache
+ * as far as that error speaks against them.
+ * @typedef {{opening: object, forget(error: unknown): Promise<void>}} Checkpoint
  */
 
 /**
  * Reads a checkpoint. `engine` resolves to the wasm module, which may still be starting.
  *
  * @param {import('./source.js').Source} source
- * @param {{engine: Promise<any>, signal: AbortSignal, progress: Progress, again?: boolean}} context
+ * @param {{engine: Promise<any>, signal: AbortSignal, progress: Progress, again?: boolean, variant?: string}} context
  *        `again`: take what the cache has, without asking the server whether that is its newest
  * @returns {Promise<Checkpoint>}
  */
-export function readCheckpoint(source, context) {
-  return source.kind === 'url' ? fromAddress(source.url, context) : fromFiles(source.files, context);
-}
-
-/**
- * @param {string} folder
- * @param {{engine: Promise<any>, signal: AbortSignal, progress: Progress, again?: boolean}} context
- * @returns {Promise<Checkpoint>}
- */
-async function fromAddress(folder, { engine, signal, progress, again }) {
-  const urls = [];
-  const at = (path) => {
-    const url = new URL(path, folder);
-    url.search = new URL(folder).search;
-    urls.push(url.href);
-    return url.href;
-  };
-  const options = (path, optional) => ({ signal, optional, again, onProgress: (loaded, total) => progress.report(path, loaded, total) });
-  const small = (path) => downloadBytes(at(path), options(path, true));
-
-  const { layout, unetConfig } = await findLayout(folder, small);
-  // Each layout's own place first; the other one is allowed too.
-  const [likely, other] = layout.unet ? SCHEDULERS : SCHEDULERS.toReversed();
-  const scheduler = small(likely).then((bytes) => bytes ?? small(other));
-  const [schedulerConfig, modelIndex, labels] = await Promise.all([scheduler, small('model_index.json'), small('labels.json')]);
-  const { WeightsReader } = await engine;
-  const weightsFile = (path, optional) =>
-    download(at(path), { ...options(path, optional), open: (length) => new WeightsReader(path, length) });
-  const weights = await findWeights(folder, layout.unet, weightsFile, small);
-  const files = withoutAbsent({ unetConfig, schedulerConfig, modelIndex, labels });
-  return { files, weights, forget: async () => void (await Promise.all(urls.map(evict))) };
-}
-
-async function findLayout(folder, small) {
-  for (const layout of LAYOUTS) {
-    const unetConfig = await small(`${layout.unet}config.json`);
-    if (unetConfig) return { layout, unetConfig };
-  }
-  throw new NoiseballError(
-    'fetch',
-    `no such file: neither unet/config.json nor config.json is in ${folder}. Check the address: it must be that of the folder ` +
-      "that diffusers' save_pretrained wrote",
-  );
-}
-
-async function findWeights(folder, unet, weightsFile, small) {
-  const whole = await weightsFile(`${unet}${WEIGHTS}.safetensors`, true);
-  if (whole) return [whole];
-  const index = await small(`${unet}${WEIGHTS}.safetensors.index.json`);
-  if (index) {
-    const weights = [];
-    for (const name of shardNames(index)) weights.push(await weightsFile(unet + name, false));
-    return weights;
-  }
-  const half = await weightsFile(`${unet}${WEIGHTS}.fp16.safetensors`, true);
-  if (half) return [half];
-  throw new NoiseballError(
-    'checkpoint',
-    `there is no ${unet}${WEIGHTS}.safetensors in ${folder}. If it has a .bin file only, load it in Python and save it again: ` +
-      "`pipeline.save_pretrained('folder', safe_serialization=True)`",
-  );
-}
-
-function shardNames(index) {
-  let names;
+export async function readCheckpoint(source, context) {
+  const files = source.kind === 'url' ? new Site(source.url, context) : new Files(await unpacked(source.files), context);
+  const { Opening } = await context.engine;
+  const forget = (error) => files.forget(describeError(error).type);
+  let opening;
   try {
-    names = Object.values(JSON.parse(new TextDecoder().decode(index)).weight_map);
-  } catch (cause) {
-    throw new NoiseballError('checkpoint', `${WEIGHTS}.safetensors.index.json is not the index that diffusers writes: ${cause.message}`, {
-      cause,
-    });
-  }
-  const unique = [...new Set(names)];
-  // A name is a file beside the index, never an address of its own.
-  const bad = unique.find((name) => typeof name !== 'string' || !/^[\w.-]+\.safetensors$/.test(name));
-  if (bad !== undefined || unique.length === 0) {
-    throw new NoiseballError('checkpoint', `${WEIGHTS}.safetensors.index.json names '${bad}' where a .safetensors file is expected`);
-  }
-  return unique;
-}
-
-/** @returns {Promise<Checkpoint>} */
-async function fromFiles(given, { engine, signal, progress }) {
-  const files = await unpacked(given);
-  const { choose_files: chooseFiles, WeightsReader } = await engine;
-  const chosen = chooseFiles(files.map(({ path }) => path));
-  const fileAt = (path) => files.find((candidate) => candidate.path === path).file;
-  const read = async (path, sink) => {
-    const file = fileAt(path);
-    let loaded = 0;
-    progress.report(path, 0, file.size);
-    for await (const chunk of chunksOf(file, path, signal)) {
-      sink.push(chunk);
-      progress.report(path, (loaded += chunk.length), file.size);
+    opening = new Opening(source.kind === 'url' ? source.url : source.name, files.paths, context.variant);
+    for (;;) {
+      const wanted = opening.wanted();
+      if (wanted.length === 0) return { opening, forget };
+      await bring(opening, wanted, files);
     }
-    return sink;
-  };
-  const whole = async (path) => path && new Uint8Array(await readable(path, fileAt(path).arrayBuffer()));
-
-  const { unetConfig, schedulerConfig, modelIndex, labels } = chosen;
-  const small = await Promise.all([unetConfig, schedulerConfig, modelIndex, labels].map(whole));
-  const weights = [];
-  for (const path of chosen.weights) weights.push(await read(path, new WeightsReader(path, fileAt(path).size)));
-  return {
-    files: withoutAbsent({ unetConfig: small[0], schedulerConfig: small[1], modelIndex: small[2], labels: small[3] }),
-    weights,
-    forget: async () => {},
-  };
+  } catch (error) {
+    opening?.free();
+    await forget(error);
+    throw error;
+  }
 }
 
-/** The files in an archive, where there is nothing but one. */
+/** Gets files and hands them over in the order of asking, so that of two faults the same one is told whatever came first. */
+async function bring(opening, wanted, files) {
+  const small = wanted.filter(({ weights }) => !weights);
+  // Waits for all of them, also where one fails: one that came later would still be stored.
+  const answers = await Promise.allSettled(small.map(({ path, limit }) => files.read(path, limit)));
+  answers.forEach((answer, i) => {
+    if (answer.status === 'rejected') throw answer.reason;
+    const { bytes, refused } = answer.value;
+    if (bytes) opening.give(small[i].path, bytes);
+    else opening.absent(small[i].path, refused);
+  });
+  for (const { path } of wanted.filter(({ weights }) => weights)) {
+    const { found, refused } = await files.stream(path, opening);
+    if (found) opening.end();
+    else opening.absent(path, refused);
+  }
+}
+
+/** A folder on a server, whose files cannot be listed. */
+class Site {
+  #folder;
+  #context;
+  #asked = new Set();
+  #stored = new Set();
+
+  constructor(folder, context) {
+    this.#folder = new URL(folder);
+    this.#context = context;
+  }
+
+  /** Unknown. */
+  get paths() {
+    return undefined;
+  }
+
+  /** Resolves to the file's `bytes`, or to whether it was `refused`. Of one with too many bytes just more than the limit come. */
+  async read(path, limit) {
+    const { url, options, answer } = this.#ask(path);
+    const bytes = await downloadBytes(url, { ...options, limit });
+    return bytes ? { bytes } : answer;
+  }
+
+  /** Resolves to whether the file was `found`, or else `refused`. */
+  async stream(path, opening) {
+    const { url, options, answer } = this.#ask(path);
+    const open = (length) => {
+      opening.begin(path, length);
+      return { push: (chunk) => opening.push(chunk) };
+    };
+    const sink = await download(url, { ...options, open });
+    return { ...answer, found: sink !== null };
+  }
+
+  #ask(path) {
+    const { signal, progress, again } = this.#context;
+    const url = new URL(path, this.#folder);
+    url.search = this.#folder.search;
+    this.#asked.add(url.href);
+    const answer = { refused: false };
+    const options = {
+      signal,
+      again,
+      optional: true,
+      onProgress: (loaded, total) => progress.report(path, loaded, total),
+      onStored: () => this.#stored.add(url.href),
+      onAbsent: (status) => (answer.refused = status === 403),
+    };
+    return { url: url.href, options, answer };
+  }
+
+  async forget(type) {
+    if (NOT_THE_FILES.has(type)) return;
+    await Promise.all([...(NOT_STORED_FILES.has(type) ? this.#stored : this.#asked)].map(evict));
+  }
+}
+
+/** Files that the reader chose, or those of an archive. */
+class Files {
+  #files;
+  #context;
+
+  constructor(files, context) {
+    this.#files = new Map(files.map((file) => [file.path, file]));
+    this.#context = context;
+  }
+
+  get paths() {
+    return [...this.#files.keys()];
+  }
+
+  async read(path, limit) {
+    const { size, bytes } = this.#files.get(path);
+    // One byte more than is allowed is enough to be refused for.
+    return { bytes: size > limit ? new Uint8Array(limit + 1) : await bytes() };
+  }
+
+  async stream(path, opening) {
+    const { signal, progress } = this.#context;
+    const { size, chunks } = this.#files.get(path);
+    opening.begin(path, size);
+    let loaded = 0;
+    progress.report(path, 0, size);
+    for await (const chunk of chunks()) {
+      if (signal.aborted) throw abortError(signal);
+      opening.push(chunk);
+      progress.report(path, (loaded += chunk.length), size);
+    }
+    return { found: true };
+  }
+
+  async forget() {}
+}
+
+/** The reader's files, or the entries of an archive where there is nothing but one; each is read when it is wanted. */
 async function unpacked(files) {
-  if (files.length !== 1 || !isZip(files[0].path)) return files;
-  const entries = (await readZip(files[0].file, files[0].path)).filter(({ path }) => /\.(json|safetensors|bin)$/.test(path));
-  return Promise.all(entries.map(async ({ path, bytes }) => ({ path, file: new Blob([await bytes()]) })));
+  if (files.length !== 1 || !isZip(files[0].path)) {
+    return files.map(({ path, file }) => ({
+      path,
+      size: file.size,
+      bytes: async () => new Uint8Array(await readable(path, file.arrayBuffer())),
+      chunks: () => chunksOf(file, path),
+    }));
+  }
+  return (await readZip(files[0].file, files[0].path)).map(({ path, size, bytes }) => ({
+    path,
+    size,
+    bytes,
+    async *chunks() {
+      const whole = await bytes();
+      for (let at = 0; at < whole.length; at += CHUNK) yield whole.subarray(at, at + CHUNK);
+    },
+  }));
 }
 
-async function* chunksOf(file, path, signal) {
+async function* chunksOf(file, path) {
   const reader = file.stream().getReader();
   try {
     for (;;) {
       const { done, value } = await readable(path, reader.read());
-      if (signal.aborted) throw abortError(signal);
       if (done) return;
       yield value;
     }
@@ -166,10 +203,6 @@ async function readable(path, promise) {
 }
 
 /** @returns {any} */
-function withoutAbsent(files) {
-  return Object.fromEntries(Object.entries(files).filter(([, bytes]) => bytes));
-}
-
 /** Adds up the progress of files that arrive side by side. */
 export class Progress {
   #files = new Map();

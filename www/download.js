@@ -13,8 +13,10 @@ const ABSENT = new Set([403, 404, 410]);
  *
  * @param {string} url
  * @param {{signal?: AbortSignal, open: (length: number | undefined) => {push(chunk: Uint8Array): void, free?(): void},
- *          onProgress?: (loaded: number, total: number | null) => void, optional?: boolean, again?: boolean}} options
- *        `optional`: a file that does not exist gives null instead of an error; `again`: a stored one is taken unchecked
+ *          onProgress?: (loaded: number, total: number | null) => void, optional?: boolean, again?: boolean,
+ *          onStored?: () => void, onAbsent?: (status: number) => void}} options
+ *        `optional`: a file that does not exist gives null instead of an error; `again`: a stored one is taken unchecked;
+ *        `onStored`: the cache has something new for this address; `onAbsent`: there is no such file, by this HTTP status
  * @returns {Promise<any>} the sink, full; or null
  */
 export async function download(url, options) {
@@ -27,10 +29,16 @@ export async function download(url, options) {
   return attempt(url, options, false);
 }
 
-/** Downloads a small file whole. */
-export async function downloadBytes(url, options) {
-  const sink = await download(url, { ...options, open: () => new Bytes() });
-  return sink?.join() ?? null;
+/** Downloads a small file whole. Of one that has more bytes than `limit`, one more than that come, and it is not stored. */
+export async function downloadBytes(url, { limit = Infinity, ...options }) {
+  let bytes;
+  try {
+    const sink = await download(url, { ...options, open: (length) => (bytes = new Bytes(limit, length)) });
+    return sink && bytes.join();
+  } catch (error) {
+    if (error instanceof TooLong) return new Uint8Array(limit + 1);
+    throw error;
+  }
 }
 
 /** A connection that ended before its file did: worth a second try. */
@@ -41,15 +49,27 @@ class CutError extends NoiseballError {
   }
 }
 
+/** Ends a download whose file has more bytes than it may. */
+class TooLong extends Error {}
+
 class Bytes {
+  #limit;
+  #length = 0;
   #chunks = [];
 
+  constructor(limit, announced = 0) {
+    this.#limit = limit;
+    if (announced > limit) throw new TooLong();
+  }
+
   push(chunk) {
+    this.#length += chunk.length;
+    if (this.#length > this.#limit) throw new TooLong();
     this.#chunks.push(chunk);
   }
 
   join() {
-    const bytes = new Uint8Array(this.#chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+    const bytes = new Uint8Array(this.#length);
     let at = 0;
     for (const chunk of this.#chunks) {
       bytes.set(chunk, at);
@@ -62,26 +82,38 @@ class Bytes {
 /**
  * @param {string} url
  * @param {{signal?: AbortSignal, open: (length: number | undefined) => any, optional?: boolean, again?: boolean,
- *          onProgress?: (loaded: number, total: number | null) => void}} options
+ *          onProgress?: (loaded: number, total: number | null) => void, onStored?: () => void,
+ *          onAbsent?: (status: number) => void}} options
  */
-async function attempt(url, { signal, open, onProgress, optional, again }, mayUseCache) {
+async function attempt(url, { signal, open, onProgress, optional, again, onStored, onAbsent }, mayUseCache) {
   if (signal?.aborted) throw abortError(signal);
   const stored = mayUseCache ? await lookUp(url) : null;
   const useStored = stored && (again || (await checked(signal, isFresh(url, stored, signal))));
   const response = useStored ? stored : await request(url, signal);
   if (ABSENT.has(response.status) || isErrorPage(url, response)) {
-    if (!useStored) await storeAbsence(url);
+    onAbsent?.(response.status);
+    if (!useStored) {
+      await storeAbsence(url);
+      onStored?.();
+    }
     if (optional) return null;
     throw new NoiseballError('fetch', `no such file: ${url} (HTTP status ${response.status}). Check the address`);
   }
   if (!response.ok) throw new NoiseballError('fetch', statusMessage(url, response.status));
   const total = announcedLength(response);
   const exact = isExact(response) ? total : undefined;
-  const sink = open(exact);
+  let sink;
+  try {
+    sink = open(exact);
+  } catch (error) {
+    response.body?.cancel().catch(() => {});
+    throw error;
+  }
   const storing = useStored ? null : await startStoring(url, response, exact);
   try {
     await pour(url, response, { signal, total, exact, onProgress, push: (chunk) => (sink.push(chunk), storing?.write(chunk)) });
     await storing?.finish();
+    if (storing) onStored?.();
     return sink;
   } catch (error) {
     await (storing ? storing.abandon() : evict(url));

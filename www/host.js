@@ -1,6 +1,6 @@
 // The worker's half of the conversation with noiseball.js: models, runs, and whose turn it is.
 //
-// Messages in:  {id, op: 'load', source, device, again} · {op: 'abort', id} · {op: 'dispose', model}
+// Messages in:  {id, op: 'load', source, variant, device, again} · {op: 'abort', id} · {op: 'dispose', model}
 //               (`again`: the same files as before, without asking the server whether it has others)
 //               {id, op: 'sample', model, options} · {id, op: 'next', model} · {op: 'stop', model}
 // Messages out: {id, progress} · {id, result} · {id, error: {type, message, fatal}}
@@ -52,13 +52,13 @@ export class Host {
     return entry.inTurn(() => (message.op === 'sample' ? entry.sample(message.options) : entry.next()));
   }
 
-  async #load({ id, source, device, again }) {
+  async #load({ id, source, variant, device, again }) {
     const controller = new AbortController();
     this.#loads.set(id, controller);
     try {
       const progress = new Progress((state) => this.#post({ id, progress: state }));
       const devices = await devicesFor(device, this.#scope);
-      return await this.#build(id, source, devices, { progress, signal: controller.signal, again });
+      return await this.#build(id, source, devices, { progress, signal: controller.signal, again, variant });
     } finally {
       this.#loads.delete(id);
     }
@@ -75,10 +75,10 @@ export class Host {
     progress.compile(false);
     let model;
     try {
-      model = await Model.build(checkpoint.files, checkpoint.weights, device.kind);
+      model = await Model.build(checkpoint.opening, device.kind);
     } catch (error) {
       const { type, fatal } = describeError(error);
-      if (type === 'checkpoint') await checkpoint.forget();
+      await checkpoint.forget(error);
       if (fatal || !CPU_HELPS.has(type) || others.length === 0 || signal.aborted) throw error;
       return this.#build(id, source, [cpu(type)], context);
     }

@@ -34,6 +34,11 @@ export interface LoadOptions {
   /** Ends the load, at any stage, with an error of type 'aborted'. */
   signal?: AbortSignal | undefined;
   onProgress?: ((progress: LoadProgress) => void) | undefined;
+  /**
+   * Which of several weights, as in Python: 'fp16' for `diffusion_pytorch_model.fp16.safetensors`. Left out, the plain ones; where
+   * there are none, the only others, and an error of type 'invalid-option' that names them where there are several.
+   */
+  variant?: string | undefined;
   /** 'auto' (the default) takes the GPU and falls back to the CPU; `info.device.reason` then says why. */
   device?: Device | undefined;
 }

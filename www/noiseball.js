@@ -19,6 +19,7 @@ const SAMPLING = {
 /** A diffusion model, ready to sample. `Noiseball.load` makes one. */
 export class Noiseball {
   #source;
+  #variant;
   #device;
   #channel;
   #id = null;
@@ -26,8 +27,9 @@ export class Noiseball {
   #gone = new AbortController();
 
   /** @private */
-  constructor(source, device) {
+  constructor(source, variant, device) {
     this.#source = source;
+    this.#variant = variant;
     this.#device = device;
     /** What the model is and where it runs. */
     this.info = null;
@@ -38,9 +40,9 @@ export class Noiseball {
    * @param {import('./noiseball.js').Source} source
    * @param {import('./noiseball.js').LoadOptions} [options]
    */
-  static async load(source, { signal, onProgress, device = 'auto' } = {}) {
+  static async load(source, { signal, onProgress, variant, device = 'auto' } = {}) {
     if (signal?.aborted) throw abortError(signal);
-    const model = new Noiseball(await resolveSource(source), device);
+    const model = new Noiseball(await resolveSource(source), variant, device);
     await model.#load([signal], onProgress);
     return model;
   }
@@ -97,7 +99,7 @@ export class Noiseball {
   async #load(signals, onProgress) {
     const channel = openChannel(SAMPLING);
     const { model, info } = await channel.call(
-      { op: 'load', source: this.#source, device: this.#device, again: this.info !== null },
+      { op: 'load', source: this.#source, variant: this.#variant, device: this.#device, again: this.info !== null },
       { signals, onProgress, late: (result) => channel.post({ op: 'dispose', model: result.model }) },
     );
     [this.#channel, this.#id, this.info] = [channel, model, info];

@@ -5,7 +5,11 @@ import { decoded, name as shown } from './text.js';
 import { isZip } from './zip.js';
 
 const HUB = 'https://huggingface.co/';
-const HUB_ID = /^[\w-][\w.-]*\/[\w-][\w.-]*$/;
+const HUB_ID = /^\w[\w.-]*\/\w[\w.-]*$/;
+/** Also the hub. */
+const HUB_HOSTS = new Set(['huggingface.co', 'www.huggingface.co', 'hf.co']);
+/** First parts of the hub's own addresses, which are no organisation's. */
+const NO_ORGANISATION = /^(api|blog|collections|datasets|docs|join|learn|models|organizations|papers|spaces|tasks)$/;
 
 /**
  * What `Noiseball.load` was given, in a form that can cross to the worker.
@@ -47,27 +51,36 @@ function resolveAddress(text, base) {
   } catch (cause) {
     throw new NoiseballError('invalid-option', `'${text}' is neither a web address (https://…/folder/) nor a hub id (org/name)`, { cause });
   }
-  return hubPage(url) ?? { kind: 'url', url: folderOf(url).href, name: nameOf(folderOf(url)) };
+  const folder = folderOf(hubFiles(url) ?? url);
+  return { kind: 'url', url: folder.href, name: nameOf(folder) };
 }
 
 /**
- * A model's page on the hub, copied from the address bar, means the model's files.
- * @returns {Source | null}
+ * Where the hub keeps the files that one of its pages shows, whose address people copy: the model's own, or a folder's or a
+ * file's in some revision. Null where it is no such page. The terminal has the same rules in src/checkpoint/address.rs; both
+ * are held to tests/fixtures/addresses.json.
+ *
+ * @param {URL} url
  */
-function hubPage(url) {
-  const match = /^\/([\w.-]+\/[\w.-]+)(?:\/tree\/([^/]+))?\/?$/.exec(url.pathname);
-  if (url.origin + '/' !== HUB || !match) return null;
-  return { kind: 'url', url: `${HUB}${match[1]}/resolve/${match[2] ?? 'main'}/`, name: match[1] };
+function hubFiles(url) {
+  if (!HUB_HOSTS.has(url.hostname)) return null;
+  const [organisation, name, kind, ...rest] = url.pathname.split('/').filter(Boolean);
+  if (!name || NO_ORGANISATION.test(organisation) || (kind && !/^(tree|blob)$/.test(kind)) || (kind && rest.length === 0)) return null;
+  // The hub's own branches have slashes in their names, which it writes as they are.
+  const own = rest.length > 2 && rest[0] === 'refs' && /^(pr|convert)$/.test(rest[1]);
+  const revision = own ? rest.splice(0, 3).join('%2F') : (rest.shift() ?? 'main');
+  return new URL([organisation, name, 'resolve', revision, ...rest].join('/'), HUB);
 }
 
-/** The checkpoint's top folder; the address may be that of one of its files. */
+/** The checkpoint's top folder; the address may be that of one of its files, or of a folder in it. */
 function folderOf(url) {
   const folder = new URL(url);
   folder.hash = '';
   folder.pathname = url.pathname
-    .replace(/\/[^/]+\.(json|safetensors|bin)$/, '/')
-    .replace(/([^/])$/, '$1/')
-    .replace(/\/(unet|scheduler)\/$/, '/');
+    .replace(/\/+$/, '')
+    .replace(/\/[^/]+\.(json|safetensors|bin)$/, '')
+    .replace(/\/(unet|scheduler)$/, '')
+    .replace(/$/, '/');
   return folder;
 }
 
@@ -116,7 +129,7 @@ async function readEntry(entry) {
 
 /** Version control and caches beside a checkpoint are not part of it. */
 function isVisible(entry) {
-  return !entry.name.startsWith('.');
+  return !entry.name.startsWith('.') && entry.name !== '__MACOSX';
 }
 
 function commonFolder(files) {

@@ -2,10 +2,11 @@
 //
 // What it uses of ./pkg/noiseball.js, which wasm-bindgen makes from src/web/ (thrown values are Errors with a `type`):
 //   default(options)                              starts the module
-//   new WeightsReader(name, length?).push(bytes)  takes a weights file in pieces, in order
-//   choose_files(paths)                           picks a checkpoint's files among paths:
-//                                                 {unetConfig, weights: [], schedulerConfig?, modelIndex?, labels?}
-//   await Model.build(files, readers, 'gpu'|'cpu')  takes the readers over
+//   new Opening(place, paths?, variant?)          a checkpoint: which files it wants, and what they must say
+//     .wanted() -> [{path, weights, limit}]       none at the end
+//     .give(path, bytes), .absent(path, refused)  a small file, or none
+//     .begin(path, length?), .push(bytes), .end() a weights file in pieces, in order
+//   await Model.build(opening, 'gpu'|'cpu')       takes the opening over
 //   model.info(), model.lost(), model.sample(options) -> Run, model.free()
 //   await run.next() -> step, or undefined at the end; run.free()
 

@@ -1,4 +1,4 @@
-//! Checkpoints from an address, natively. Files cannot be listed there, so the two layouts are tried in turn.
+//! Checkpoints from an address, natively.
 
 use std::io::Read;
 use std::time::Duration;
@@ -6,11 +6,10 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::StatusCode;
 
-use super::folder::layouts;
-use super::open::{Observer, Source, pump, read_labels, read_object, read_small};
-use super::safetensors::WeightsReader;
-use super::weights::Weights;
-use super::{Checkpoint, labels::Labels};
+use super::Checkpoint;
+use super::address::Address;
+use super::opening::Opening;
+use super::pump::{self, Got, Observer, Source, push_all, read_small};
 use crate::error::{Error, Result};
 
 /// Silence that counts as a broken connection.
@@ -18,48 +17,23 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Before the second and last try.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Opens the checkpoint at an address: that of its folder.
-pub(super) fn open_address(
-    address: &str,
-    variant: Option<&str>,
-    observer: Observer<'_>,
-) -> Result<Checkpoint> {
-    open_site(&Site::new(address, PATIENCE), variant, observer)
+/// Opens the checkpoint at an address.
+pub(super) fn open(address: &Address, variant: Option<&str>, observer: Observer<'_>) -> Result<Checkpoint> {
+    open_site(&Site::new(address.clone(), PATIENCE), variant, observer)
 }
 
 fn open_site(site: &Site, variant: Option<&str>, observer: Observer<'_>) -> Result<Checkpoint> {
-    let layouts = layouts(variant)?;
-    for layout in &layouts {
-        let Some(unet_config) = read_object(site, layout.unet_config)? else { continue };
-        let mut scheduler_config = None;
-        for name in layout.scheduler_config {
-            if scheduler_config.is_none() {
-                scheduler_config = read_object(site, name)?;
-            }
-        }
-        let labels: Option<Labels> = read_labels(site, layout.labels)?;
-        let model_index = read_object(site, layout.model_index)?;
-        let checkpoint =
-            Checkpoint { model_index, unet_config, scheduler_config, labels, weights: Weights::default() };
-        return checkpoint.with_weights(site, &layout.weights, observer);
-    }
-    Err(site
-        .failed("", format!("neither {} nor {} is there", layouts[0].unet_config, layouts[1].unet_config)))
+    pump::open(Opening::unlisted(&site.address.file(""), variant)?, site, observer)
 }
 
 /// A folder on a server.
 struct Site {
-    /// Up to and with the last slash.
-    base: String,
-    /// What follows a file's name: `?download=true` or a signature.
-    query: String,
+    address: Address,
     agent: Agent,
 }
 
 impl Site {
-    fn new(address: &str, patience: Duration) -> Self {
-        let address = address.split('#').next().unwrap_or(address);
-        let (base, query) = address.find('?').map_or((address, ""), |at| address.split_at(at));
+    fn new(address: Address, patience: Duration) -> Self {
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .user_agent(concat!("noiseball/", env!("CARGO_PKG_VERSION")))
@@ -67,38 +41,30 @@ impl Site {
             .timeout_recv_response(Some(patience))
             .timeout_per_read(Some(patience));
         // As in a browser: what runs on this very machine is not asked for through a proxy.
-        let host = base.split("://").nth(1).unwrap_or("");
+        let host = address.folder.split("://").nth(1).unwrap_or("");
         if host.starts_with("127.0.0.1") || host.starts_with("localhost") || host.starts_with("[::1]") {
             config = config.proxy(None);
         }
-        Self {
-            base: format!("{}/", base.trim_end_matches('/')),
-            query: query.to_owned(),
-            agent: config.build().new_agent(),
-        }
-    }
-
-    fn url(&self, name: &str) -> String {
-        format!("{}{name}{}", self.base, self.query)
+        Self { address, agent: config.build().new_agent() }
     }
 
     fn failed(&self, name: &str, problem: impl Into<String>) -> Error {
-        Error::Fetch { url: self.url(name), problem: problem.into() }
+        Error::Fetch { url: self.address.file(name), problem: problem.into() }
     }
 
     /// Asks for a file, twice if the connection or the server fails, and hands its bytes and their announced number to
-    /// `read`, whose outer error asks for the second try. None where there is no such file.
+    /// `read`, whose outer error asks for the second try.
     fn get<T>(
         &self,
         name: &str,
         mut read: impl FnMut(&mut dyn Read, Option<u64>) -> std::io::Result<Result<T>>,
-    ) -> Result<Option<T>> {
+    ) -> Result<Got<T>> {
         let mut problem = String::new();
         for attempt in 0..2 {
             if attempt > 0 {
                 std::thread::sleep(PAUSE);
             }
-            let mut response = match self.agent.get(self.url(name)).call() {
+            let mut response = match self.agent.get(self.address.file(name)).call() {
                 Ok(response) => response,
                 Err(e @ (ureq::Error::BadUri(_) | ureq::Error::Http(_))) => {
                     return Err(self.failed(name, format!("{e}. Check the address")));
@@ -110,12 +76,10 @@ impl Site {
             };
             match response.status() {
                 StatusCode::OK => {}
-                StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
-                status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
-                    return Err(self.failed(
-                        name,
-                        format!("HTTP {}: there is no such model, or it is not public", status.as_u16()),
-                    ));
+                StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(Got::Absent),
+                StatusCode::FORBIDDEN => return Ok(Got::Refused),
+                StatusCode::UNAUTHORIZED => {
+                    return Err(self.failed(name, "HTTP 401: there is no such model, or it is not public"));
                 }
                 status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                     problem = format!("HTTP {}. Try again later", status.as_u16());
@@ -127,11 +91,11 @@ impl Site {
             }
             // Many servers answer with their start page for a file that they do not have.
             if response.body().mime_type() == Some("text/html") {
-                return Ok(None);
+                return Ok(Got::Absent);
             }
             let len = response.body().content_length();
             match read(&mut response.body_mut().as_reader(), len) {
-                Ok(result) => return result.map(Some),
+                Ok(result) => return result.map(Got::Here),
                 Err(e) => problem = format!("the connection broke ({e}). Try again"),
             }
         }
@@ -140,24 +104,23 @@ impl Site {
 }
 
 impl Source for Site {
-    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        self.get(name, |body, _| read_small(name, body))
+    fn read(&self, path: &str) -> Result<Got<Vec<u8>>> {
+        self.get(path, |body, _| read_small(body).map(Ok))
     }
 
-    fn stream(&self, name: &str, reader: &mut WeightsReader, observer: Observer<'_>) -> Result<bool> {
-        let found = self.get(name, |body, len| {
-            reader.restart();
-            if let Some(len) = len {
-                reader.expect_len(len);
+    fn stream(&self, path: &str, opening: &mut Opening, observer: Observer<'_>) -> Result<Got<()>> {
+        self.get(path, |body, len| {
+            if let Err(error) = opening.begin(path, len) {
+                return Ok(Err(error));
             }
-            let pumped = pump(body, reader, &mut *observer)?;
+            let pushed = push_all(body, opening, &mut *observer)?;
             // Without an announced length a broken connection looks like the end.
-            if pumped.is_ok() && reader.total().is_some_and(|total| reader.received() < total) {
+            let (received, total) = opening.progress();
+            if pushed.is_ok() && total.is_some_and(|total| received < total) {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
-            Ok(pumped)
-        })?;
-        Ok(found.is_some())
+            Ok(pushed)
+        })
     }
 }
 
@@ -184,7 +147,8 @@ mod tests {
             }
         });
         let started = std::time::Instant::now();
-        let site = Site::new(&address, Duration::from_millis(200));
+        let address = Address { folder: format!("{address}/"), query: String::new() };
+        let site = Site::new(address, Duration::from_millis(200));
         let result = open_site(&site, None, &mut |_| Ok(()));
         assert!(matches!(result, Err(Error::Fetch { .. })), "{result:?}");
         assert!(started.elapsed() < Duration::from_secs(10));

@@ -11,18 +11,21 @@
 //! labels.json                                   labels.json
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
+use crate::text;
 
 const STEM: &str = "diffusion_pytorch_model";
+/// The variant that is tried where no plain weights are and the files cannot be listed: the one that most checkpoints have.
+const LIKELY_VARIANT: &str = "fp16";
 
 /// Where the weights are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WeightFiles {
-    /// In one safetensors file.
+    /// In one file.
     Whole(String),
-    /// In several, which this index names ([`shard_files`](super::weights::shard_files)); they lie beside it.
+    /// In several, which this index names ([`Shards`](super::weights::Shards)); they lie beside it.
     Sharded(String),
 }
 
@@ -35,192 +38,243 @@ impl WeightFiles {
         }
     }
 
-    /// The name of a shard that lies beside the index.
-    #[must_use]
-    pub fn beside(index: &str, shard: &str) -> String {
-        format!("{}{shard}", folder_of(index))
+    /// `fp16` of `diffusion_pytorch_model.fp16.safetensors`.
+    fn variant(&self) -> Option<&str> {
+        let name = &self.name()[folder_of(self.name()).len()..];
+        let name = name.strip_prefix(STEM)?.strip_prefix('.')?;
+        match self {
+            Self::Whole(_) => name.rsplit_once('.').map(|(variant, _)| variant),
+            Self::Sharded(_) => name.split_once(".index.")?.1.strip_suffix(".json"),
+        }
     }
 }
 
-/// The files of one checkpoint, by the names given to [`choose`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Files {
-    /// `model_index.json`.
-    pub model_index: Option<String>,
-    /// The network's `config.json`.
-    pub unet_config: String,
-    /// The network's weights.
-    pub weights: WeightFiles,
-    /// `scheduler_config.json`.
-    pub scheduler_config: Option<String>,
-    /// `labels.json`.
-    pub labels: Option<String>,
-}
-
-/// The names to look for in one layout, relative to the checkpoint's root. On a server, where files cannot be listed,
-/// the layout is the first of [`layouts`] whose `unet_config` is there, and its weights the first that are there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The names of one layout, relative to the checkpoint's root.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Optional, like [`Self::labels`].
-    pub model_index: &'static str,
+    /// The network's folder, `""` or ending in a slash.
+    pub folder: &'static str,
     /// Needed; tells the layouts apart.
     pub unet_config: &'static str,
-    /// In the order in which to try them.
-    pub weights: [WeightFiles; 2],
     /// Optional; in the order in which to try them.
     pub scheduler_config: [&'static str; 2],
-    /// Optional.
-    pub labels: &'static str,
 }
 
-/// Both layouts, `save_pretrained`'s first. A `variant` as in Python, for instance `"fp16"`, asks for the files that
-/// carry it in their names.
+/// Optional, in either layout.
+pub const MODEL_INDEX: &str = "model_index.json";
+/// Optional, in either layout.
+pub const LABELS: &str = "labels.json";
+
+/// Both layouts, `save_pretrained`'s first.
+pub static LAYOUTS: [Layout; 2] = [
+    Layout {
+        folder: "unet/",
+        unet_config: "unet/config.json",
+        scheduler_config: ["scheduler/scheduler_config.json", "scheduler_config.json"],
+    },
+    Layout {
+        folder: "",
+        unet_config: "config.json",
+        scheduler_config: ["scheduler_config.json", "scheduler/scheduler_config.json"],
+    },
+];
+
+/// A `variant` as in Python, for instance `"fp16"`.
 ///
 /// # Errors
-/// [`Error::Option`] where the variant is no part of a file name.
-pub fn layouts(variant: Option<&str>) -> Result<[Layout; 2]> {
-    if let Some(bad) =
-        variant.filter(|v| v.is_empty() || !v.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
-    {
-        return Err(Error::Option {
+/// [`Error::Option`] where it is no part of a file name.
+pub fn check_variant(variant: Option<&str>) -> Result<()> {
+    let plain = |v: &str| !v.is_empty() && v.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    match variant {
+        Some(bad) if !plain(bad) => Err(Error::Option {
             option: "variant",
             found: format!("{bad:?}"),
-            expected: "letters, digits and underscores, as in `fp16`".to_owned(),
-        });
+            expected: "letters, digits, `_` and `-`, as in `fp16`".to_owned(),
+        }),
+        _ => Ok(()),
     }
-    let weights = |folder: &str| match variant {
+}
+
+/// The weights to ask for in a network's folder where files cannot be listed, in the order in which to try them.
+#[must_use]
+pub fn candidates(folder: &str, variant: Option<&str>) -> Vec<WeightFiles> {
+    let mut candidates = Vec::new();
+    for end in ["safetensors", "bin"] {
+        candidates.extend(named(folder, variant, end));
+        if variant.is_none() {
+            candidates.extend(named(folder, Some(LIKELY_VARIANT), end));
+        }
+    }
+    candidates
+}
+
+/// The names that `save_pretrained` gives to weights.
+fn named(folder: &str, variant: Option<&str>, end: &str) -> [WeightFiles; 2] {
+    match variant {
         None => [
-            WeightFiles::Whole(format!("{folder}{STEM}.safetensors")),
-            WeightFiles::Sharded(format!("{folder}{STEM}.safetensors.index.json")),
+            WeightFiles::Whole(format!("{folder}{STEM}.{end}")),
+            WeightFiles::Sharded(format!("{folder}{STEM}.{end}.index.json")),
         ],
         Some(variant) => [
-            WeightFiles::Whole(format!("{folder}{STEM}.{variant}.safetensors")),
-            WeightFiles::Sharded(format!("{folder}{STEM}.safetensors.index.{variant}.json")),
+            WeightFiles::Whole(format!("{folder}{STEM}.{variant}.{end}")),
+            WeightFiles::Sharded(format!("{folder}{STEM}.{end}.index.{variant}.json")),
         ],
-    };
-    let layout = |unet_config, folder| Layout {
-        model_index: "model_index.json",
-        unet_config,
-        weights: weights(folder),
-        scheduler_config: ["scheduler/scheduler_config.json", "scheduler_config.json"],
-        labels: "labels.json",
-    };
-    Ok([layout("unet/config.json", "unet/"), layout("config.json", "")])
-}
-
-/// Finds a checkpoint's files among names relative to a folder, in either layout, at its top or further in (as when a
-/// folder is dropped with its own name before each file). Weights without the asked-for or any variant come first; a
-/// lone safetensors file of another name will do.
-///
-/// # Errors
-/// [`Error::MissingFile`] where a config or weights are not there, or several checkpoints are;
-/// [`Error::Unsupported`] where the weights are there in PyTorch's pickle format only.
-pub fn choose<S: AsRef<str>>(names: &[S], variant: Option<&str>) -> Result<Files> {
-    let layouts = layouts(variant)?;
-    // Tidied name → the name as given. Extended rather than collected, which would bring a sort of its own into the page.
-    let mut given: BTreeMap<String, &str> = BTreeMap::new();
-    given.extend(names.iter().map(|name| (tidy(name.as_ref()), name.as_ref())));
-    given.retain(|tidied, _| !is_hidden(tidied));
-    let mut names: BTreeSet<&str> = BTreeSet::new();
-    names.extend(given.keys().map(String::as_str));
-
-    let (root, layout) = find_root(&names, &layouts)?;
-    let original = |name: &str| given[name].to_owned();
-    let at_root = |name: &str| names.get(format!("{root}{name}").as_str()).map(|name| original(name));
-    let weights = match find_weights(&names, &root, layout, variant)? {
-        WeightFiles::Whole(name) => WeightFiles::Whole(original(&name)),
-        WeightFiles::Sharded(name) => WeightFiles::Sharded(original(&name)),
-    };
-    Ok(Files {
-        model_index: at_root(layout.model_index),
-        unet_config: original(&format!("{root}{}", layout.unet_config)),
-        weights,
-        scheduler_config: layout.scheduler_config.iter().find_map(|name| at_root(name)),
-        labels: at_root(layout.labels),
-    })
-}
-
-/// The folder, `""` or ending in a slash, that holds the checkpoint: the outermost with a config, preferably with
-/// weights.
-fn find_root<'a>(names: &BTreeSet<&str>, layouts: &'a [Layout; 2]) -> Result<(String, &'a Layout)> {
-    let mut roots: Vec<(String, &Layout)> = Vec::new();
-    for name in names {
-        // Layout A's config is also a B config one folder further in; A comes first.
-        let layout = layouts.iter().find_map(|layout| {
-            let root = name.strip_suffix(layout.unet_config)?;
-            (root.is_empty() || root.ends_with('/')).then(|| (root.to_owned(), layout))
-        });
-        roots.extend(layout);
     }
-    let depth = |root: &str| root.matches('/').count();
-    let has_weights = |(root, layout): &&(String, &Layout)| {
-        let folder = format!("{root}{}", folder_of(layout.unet_config));
-        names.iter().any(|name| is_weights(name) && folder_of(name) == folder)
-    };
-    let with_weights: Vec<_> = roots.iter().filter(has_weights).cloned().collect();
-    // A pipeline of another kind has configs of encoders and decoders below its index, which are no network to sample.
-    let pipelines: Vec<_> = names.iter().filter_map(|name| name.strip_suffix("model_index.json")).collect();
-    let mut roots = if with_weights.is_empty() { roots } else { with_weights };
-    roots.retain(|(root, _)| !pipelines.iter().any(|p| root.len() > p.len() && root.starts_with(p)));
-    let outermost = roots.iter().map(|(root, _)| depth(root)).min();
-    roots.retain(|(root, _)| Some(depth(root)) == outermost);
-    if let [(first, a), (second, b)] = &roots[..] {
-        // Both layouts at one root: A.
-        if first == second {
-            return Ok((first.clone(), if a.unet_config.len() > b.unet_config.len() { a } else { b }));
+}
+
+/// The names of all files of a folder, in which a checkpoint is looked for.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Tidied names, and the same as they were given.
+    names: BTreeMap<String, String>,
+}
+
+impl Listing {
+    /// Names relative to a folder, with slashes of either kind; those that are hidden are left out.
+    #[must_use]
+    pub fn new<S: AsRef<str>>(names: &[S]) -> Self {
+        let mut all: BTreeMap<String, String> = BTreeMap::new();
+        // Extended rather than collected, which would bring a sort of its own into the page.
+        all.extend(names.iter().map(|name| (tidy(name.as_ref()), name.as_ref().to_owned())));
+        // A folder is chosen or dropped under its own name, which may be any.
+        let mut tops = all.keys().map(|name| name.split_once('/').map_or("", |(top, _)| top));
+        let top = tops.next().unwrap_or_default().to_owned();
+        let shared = if tops.all(|other| other == top) { top.len() } else { 0 };
+        all.retain(|name, _| !name[shared..].split('/').any(is_hidden));
+        Self { names: all }
+    }
+
+    /// The name as it was given, where there is such a file.
+    #[must_use]
+    pub fn given(&self, name: &str) -> Option<&str> {
+        self.names.get(name).map(String::as_str)
+    }
+
+    /// Finds a checkpoint in either layout, at the top or further in (as when a folder is dropped with its own name before each
+    /// file): its root, `""` or ending in a slash, and its layout. It is the outermost with a config, preferably with weights.
+    ///
+    /// # Errors
+    /// [`Error::MissingFile`] where there is none, or several.
+    pub fn root(&self) -> Result<(String, &'static Layout)> {
+        let mut roots: Vec<(String, &Layout)> = Vec::new();
+        for name in self.names.keys() {
+            // Layout A's config is also a B config one folder further in; A comes first.
+            let layout = LAYOUTS.iter().find_map(|layout| {
+                let root = name.strip_suffix(layout.unet_config)?;
+                (root.is_empty() || root.ends_with('/')).then(|| (root.to_owned(), layout))
+            });
+            roots.extend(layout);
         }
-    }
-    match roots.len() {
-        0 => Err(Error::MissingFile {
-            wanted: format!("{} or {}", layouts[0].unet_config, layouts[1].unet_config),
-            found: list(names.iter()),
-        }),
-        1 => Ok(roots.swap_remove(0)),
-        n => Err(Error::MissingFile {
-            wanted: "single checkpoint".to_owned(),
-            found: format!("{n}, in {}", list(roots.iter().map(|(root, _)| root))),
-        }),
-    }
-}
-
-fn find_weights(
-    names: &BTreeSet<&str>,
-    root: &str,
-    layout: &Layout,
-    variant: Option<&str>,
-) -> Result<WeightFiles> {
-    for weights in &layout.weights {
-        let found = match weights {
-            WeightFiles::Whole(name) => WeightFiles::Whole(format!("{root}{name}")),
-            WeightFiles::Sharded(name) => WeightFiles::Sharded(format!("{root}{name}")),
+        let has_weights = |(root, layout): &&(String, &Layout)| {
+            !self.weights_in(&format!("{root}{}", layout.folder)).is_empty()
         };
-        if names.contains(found.name()) {
-            return Ok(found);
+        let with_weights: Vec<_> = roots.iter().filter(has_weights).cloned().collect();
+        // A pipeline of another kind has configs of encoders and decoders below its index, which are no network to sample.
+        let pipelines: Vec<_> = self.names.keys().filter_map(|name| name.strip_suffix(MODEL_INDEX)).collect();
+        let mut roots = if with_weights.is_empty() { roots } else { with_weights };
+        roots.retain(|(root, _)| !pipelines.iter().any(|p| root.len() > p.len() && root.starts_with(p)));
+        let outermost = roots.iter().map(|(root, _)| depth(root)).min();
+        roots.retain(|(root, _)| Some(depth(root)) == outermost);
+        if let [(first, a), (second, b)] = &roots[..] {
+            // Both layouts at one root: A.
+            if first == second {
+                return Ok((first.clone(), if a.folder.len() > b.folder.len() { a } else { b }));
+            }
+        }
+        match roots.len() {
+            0 => Err(Error::MissingFile {
+                wanted: format!("{} or {}", LAYOUTS[0].unet_config, LAYOUTS[1].unet_config),
+                found: list(self.names.keys()),
+            }),
+            1 => Ok(roots.swap_remove(0)),
+            n => Err(Error::MissingFile {
+                wanted: "single checkpoint".to_owned(),
+                found: format!("{n}, in {}", list(roots.iter().map(|(root, _)| root))),
+            }),
         }
     }
-    let folder = format!("{root}{}", folder_of(layout.unet_config));
-    let beside: Vec<_> = names.iter().filter(|name| is_weights(name) && folder_of(name) == folder).collect();
-    let safetensors: Vec<_> = beside.iter().filter(|name| name.ends_with(".safetensors")).collect();
-    if let ([only], None) = (&safetensors[..], variant) {
-        return Ok(WeightFiles::Whole((**only).to_string()));
+
+    /// The folder of the outermost pipeline, whatever it is made of.
+    #[must_use]
+    pub fn pipeline(&self) -> Option<&str> {
+        self.names.keys().filter_map(|name| name.strip_suffix(MODEL_INDEX)).min_by_key(|root| depth(root))
     }
-    if let (true, Some(pickle)) = (safetensors.is_empty(), beside.first()) {
-        return Err(Error::Unsupported {
-            what: (**pickle).to_string(),
-            why: "PyTorch's pickle format can run code when it is read. Convert it in Python: \
-                  `UNet2DModel.from_pretrained(folder).save_pretrained(folder, safe_serialization=True)`"
-                .to_owned(),
-        });
+
+    /// Finds the weights in a network's folder below the root, which the names given back leave out: plain ones, or those of the
+    /// variant asked for; where there are no plain ones, the only others, whatever they are called. Safetensors come before
+    /// pickles.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where there are several variants to choose from; [`Error::MissingFile`] where none will do.
+    pub fn weights(&self, root: &str, folder: &str, variant: Option<&str>) -> Result<WeightFiles> {
+        let within = format!("{root}{folder}");
+        let beside: Vec<&str> = self.weights_in(&within).iter().map(|name| &name[root.len()..]).collect();
+        for end in ["safetensors", "bin"] {
+            if let Some(found) = named(folder, variant, end).into_iter().find(|w| beside.contains(&w.name()))
+            {
+                return Ok(found);
+            }
+            if variant.is_some() {
+                continue;
+            }
+            let others = beside.iter().copied().filter(|name| is_pickled(name) == (end == "bin"));
+            let mut others: Vec<WeightFiles> = others.filter_map(whole_or_index).collect();
+            if others.len() == 1 {
+                return Ok(others.swap_remove(0));
+            }
+            let variants: Vec<&str> = others.iter().filter_map(WeightFiles::variant).collect();
+            if !others.is_empty() && variants.len() == others.len() {
+                return Err(Error::Option {
+                    option: "variant",
+                    found: "not given".to_owned(),
+                    expected: format!("one of those that are here: {}", list(variants.iter())),
+                });
+            }
+            if !others.is_empty() {
+                break;
+            }
+        }
+        let found = if beside.is_empty() { list(self.names.keys()) } else { list(beside.iter()) };
+        Err(Error::MissingFile { wanted: named(folder, variant, "safetensors")[0].name().to_owned(), found })
     }
-    let found = if beside.is_empty() { list(names.iter()) } else { list(beside.iter()) };
-    Err(Error::MissingFile { wanted: format!("{root}{}", layout.weights[0].name()), found })
+
+    fn weights_in(&self, folder: &str) -> Vec<&str> {
+        self.names
+            .keys()
+            .map(String::as_str)
+            .filter(|name| is_weights(name) && folder_of(name) == folder)
+            .collect()
+    }
+}
+
+fn depth(root: &str) -> usize {
+    root.matches('/').count()
 }
 
 fn is_weights(name: &str) -> bool {
     let name = &name[folder_of(name).len()..];
     name.ends_with(".safetensors")
         || name.starts_with(STEM)
-            && (name.ends_with(".bin") || name.ends_with(".json") && name.contains(".safetensors.index."))
+            && (name.ends_with(".bin")
+                || name.ends_with(".json")
+                    && [".safetensors.index.", ".bin.index."].iter().any(|part| name.contains(part)))
+}
+
+fn is_pickled(name: &str) -> bool {
+    name.ends_with(".bin") || name.contains(".bin.index.")
+}
+
+/// What a weights file is in itself; a shard is nothing without its index.
+fn whole_or_index(name: &str) -> Option<WeightFiles> {
+    if name.ends_with(".json") {
+        return Some(WeightFiles::Sharded(name.to_owned()));
+    }
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    let number = |digits: &str| digits.len() == 5 && digits.bytes().all(|b| b.is_ascii_digit());
+    let shard = stem.rsplit_once("-of-").is_some_and(|(before, count)| {
+        number(count) && before.rsplit_once('-').is_some_and(|(_, index)| number(index))
+    });
+    (!shard).then(|| WeightFiles::Whole(name.to_owned()))
 }
 
 /// Everything up to and with the last slash.
@@ -233,17 +287,17 @@ fn tidy(name: &str) -> String {
     name.split('/').filter(|part| !part.is_empty() && *part != ".").collect::<Vec<_>>().join("/")
 }
 
-/// Version control's, an editor's or an archiver's own.
-fn is_hidden(name: &str) -> bool {
-    name.split('/').any(|part| part.starts_with('.') || part == "__MACOSX")
+/// Whether a file or folder of this name is version control's, an editor's or an archiver's own.
+pub(super) fn is_hidden(part: &str) -> bool {
+    part.starts_with('.') || part == "__MACOSX"
 }
 
 /// A few of the names, for a message.
-fn list(names: impl ExactSizeIterator<Item = impl ToString>) -> String {
+pub(super) fn list(names: impl ExactSizeIterator<Item = impl ToString>) -> String {
     const SHOWN: usize = 6;
     let more = names.len().saturating_sub(SHOWN);
     let mut shown: Vec<String> =
-        names.take(SHOWN).map(|n| n.to_string().chars().take(120).collect()).collect();
+        names.take(SHOWN).map(|name| text::name(name.to_string()).to_string()).collect();
     if more > 0 {
         shown.push(format!("{more} more"));
     }
@@ -254,131 +308,127 @@ fn list(names: impl ExactSizeIterator<Item = impl ToString>) -> String {
 mod tests {
     use super::*;
 
-    const A: [&str; 5] = [
-        "model_index.json",
-        "unet/config.json",
-        "unet/diffusion_pytorch_model.safetensors",
-        "scheduler/scheduler_config.json",
-        "labels.json",
-    ];
-    const B: [&str; 5] = [
-        "model_index.json",
-        "config.json",
-        "diffusion_pytorch_model.safetensors",
-        "scheduler_config.json",
-        "labels.json",
-    ];
+    const A: [&str; 2] = ["unet/config.json", "unet/diffusion_pytorch_model.safetensors"];
+    const B: [&str; 2] = ["config.json", "diffusion_pytorch_model.safetensors"];
 
-    fn files(names: [&str; 5], folder: &str) -> Files {
-        let [model_index, unet_config, weights, scheduler_config, labels] =
-            names.map(|n| format!("{folder}{n}"));
-        Files {
-            model_index: Some(model_index),
-            unet_config,
-            weights: WeightFiles::Whole(weights),
-            scheduler_config: Some(scheduler_config),
-            labels: Some(labels),
-        }
+    /// The weights' name as it was given.
+    fn weights(names: &[&str], variant: Option<&str>) -> Result<String> {
+        let listing = Listing::new(names);
+        let (root, layout) = listing.root()?;
+        let found = listing.weights(&root, layout.folder, variant)?;
+        Ok(listing.given(&format!("{root}{}", found.name())).unwrap().to_owned())
     }
 
     #[test]
     fn both_layouts_are_found_at_the_top_and_further_in() {
-        for layout in [A, B] {
-            for folder in ["", "./", "my model/", "models--x/snapshots/0f3a/", "C:\\drop\\"] {
-                let names: Vec<_> = layout
-                    .iter()
-                    .map(|n| format!("{folder}{n}"))
-                    .chain(["README.md", ".git/config.json", "__MACOSX/unet/config.json"].map(str::to_owned))
-                    .collect();
-                assert_eq!(choose(&names, None).unwrap(), files(layout, folder), "{names:?}");
+        for (layout, names) in LAYOUTS.iter().zip([A, B]) {
+            for folder in ["", "./", "my model/", "models--x/snapshots/0f3a/", "C:\\drop\\", ".cache/"] {
+                let mut all: Vec<_> = names.iter().map(|n| format!("{folder}{n}")).collect();
+                if !folder.starts_with(".cache") {
+                    all.extend(
+                        ["README.md", ".git/config.json", "__MACOSX/unet/config.json"].map(str::to_owned),
+                    );
+                }
+                let listing = Listing::new(&all);
+                let (root, found) = listing.root().unwrap();
+                assert_eq!(found, layout, "{all:?}");
+                assert_eq!(listing.given(&format!("{root}{}", layout.unet_config)), Some(&*all[0]));
+                let chosen = listing.weights(&root, layout.folder, None).unwrap();
+                assert_eq!(listing.given(&format!("{root}{}", chosen.name())), Some(&*all[1]));
             }
         }
     }
 
     #[test]
-    fn only_config_and_weights_are_needed() {
-        let found = choose(&["unet/config.json", "unet/diffusion_pytorch_model.safetensors"], None).unwrap();
-        assert_eq!((found.model_index, found.scheduler_config, found.labels), (None, None, None));
-        // A network's config beside a scheduler in a folder of its own, and weights of another name.
-        let found =
-            choose(&["config.json", "butterflies.safetensors", "scheduler/scheduler_config.json"], None);
-        let found = found.unwrap();
-        assert_eq!(found.weights, WeightFiles::Whole("butterflies.safetensors".to_owned()));
-        assert_eq!(found.scheduler_config.as_deref(), Some("scheduler/scheduler_config.json"));
+    fn a_lone_file_of_another_name_will_do() {
+        assert_eq!(
+            weights(&["config.json", "butterflies.safetensors"], None).unwrap(),
+            "butterflies.safetensors"
+        );
+        let two = ["config.json", "a.safetensors", "b.safetensors"];
+        assert!(
+            matches!(weights(&two, None), Err(Error::MissingFile { found, .. }) if found.contains("a.s"))
+        );
     }
 
     #[test]
-    fn the_first_layout_and_the_outermost_folder_win() {
-        let both: Vec<_> = A.iter().chain(&B).copied().collect();
-        assert_eq!(choose(&both, None).unwrap().unet_config, "unet/config.json");
-        let training = A.map(str::to_owned).into_iter().chain(A.map(|n| format!("checkpoint-500/{n}")));
-        assert_eq!(choose(&training.collect::<Vec<_>>(), None).unwrap(), files(A, ""));
-        // A config without weights is some other program's.
-        let mut names = A.map(|n| format!("model/{n}")).to_vec();
-        names.push("config.json".to_owned());
-        assert_eq!(choose(&names, None).unwrap(), files(A, "model/"));
+    fn both_layouts_at_once_are_the_first() {
+        assert_eq!(weights(&[A, B].concat(), None).unwrap(), A[1]);
+        // An encoder's folder beside it changes nothing.
+        let other = ["vae/config.json", "vae/diffusion_pytorch_model.safetensors"];
+        assert_eq!(weights(&[A, other].concat(), None).unwrap(), A[1]);
     }
 
     #[test]
-    fn several_checkpoints_are_not_guessed_between() {
-        let names: Vec<_> = ["cats/", "dogs/"].iter().flat_map(|f| B.map(|n| format!("{f}{n}"))).collect();
-        let e = choose(&names, None).unwrap_err();
-        assert!(matches!(&e, Error::MissingFile { found, .. } if found.contains("cats/, dogs/")), "{e}");
-    }
-
-    #[test]
-    fn variants_are_taken_when_asked_for_or_alone() {
+    fn a_variant_is_taken_when_asked_for_or_alone() {
         let plain = "unet/diffusion_pytorch_model.safetensors";
         let half = "unet/diffusion_pytorch_model.fp16.safetensors";
         let ema = "unet/diffusion_pytorch_model.non_ema.safetensors";
-        let pick = |names: &[&str], variant| {
-            choose(&[names, &["unet/config.json"]].concat(), variant).map(|f| f.weights.name().to_owned())
-        };
+        let index = "unet/diffusion_pytorch_model.safetensors.index.fp16.json";
+        let shard = "unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors";
+        let pick = |names: &[&str], variant| weights(&[names, &["unet/config.json"]].concat(), variant);
         assert_eq!(pick(&[plain, half], None).unwrap(), plain);
         assert_eq!(pick(&[plain, half], Some("fp16")).unwrap(), half);
         assert_eq!(pick(&[half], None).unwrap(), half);
+        assert_eq!(pick(&[half, ema], Some("non_ema")).unwrap(), ema);
+        // Its shards, too.
+        assert_eq!(pick(&[index, shard], None).unwrap(), index);
+        assert_eq!(pick(&[index, shard, plain], Some("fp16")).unwrap(), index);
         assert!(
-            matches!(pick(&[half, ema], None), Err(Error::MissingFile { found, .. }) if found.contains(ema))
+            matches!(pick(&[shard], None), Err(Error::MissingFile { found, .. }) if found.contains(shard))
         );
+        match pick(&[half, ema], None) {
+            Err(Error::Option { option: "variant", expected, .. }) => {
+                assert_eq!(expected, "one of those that are here: fp16, non_ema");
+            }
+            other => panic!("{other:?}"),
+        }
         assert!(matches!(pick(&[plain], Some("fp16")), Err(Error::MissingFile { .. })));
         for bad in ["", "../x", "a b", "fp16?"] {
-            assert!(matches!(pick(&[plain], Some(bad)), Err(Error::Option { .. })), "{bad}");
+            assert!(matches!(check_variant(Some(bad)), Err(Error::Option { .. })), "{bad}");
         }
     }
 
     #[test]
-    fn shards_are_read_through_their_index() {
-        let index = "unet/diffusion_pytorch_model.safetensors.index.json";
-        let shards = [
-            "unet/diffusion_pytorch_model-00001-of-00002.safetensors",
-            "unet/diffusion_pytorch_model-00002-of-00002.safetensors",
-        ];
-        let names = [&["unet/config.json", index][..], &shards].concat();
-        assert_eq!(choose(&names, None).unwrap().weights, WeightFiles::Sharded(index.to_owned()));
-        assert_eq!(WeightFiles::beside(index, "x.safetensors"), "unet/x.safetensors");
-        let half = "unet/diffusion_pytorch_model.safetensors.index.fp16.json";
-        assert_eq!(choose(&["unet/config.json", half], Some("fp16")).unwrap().weights.name(), half);
+    fn pickles_come_last() {
+        let pickle = "unet/diffusion_pytorch_model.bin";
+        let half = "unet/diffusion_pytorch_model.fp16.safetensors";
+        let pick = |names: &[&str], variant| weights(&[names, &["unet/config.json"]].concat(), variant);
+        assert_eq!(pick(&[pickle], None).unwrap(), pickle);
+        assert_eq!(pick(&[pickle, half], None).unwrap(), half);
+        let index = "unet/diffusion_pytorch_model.bin.index.json";
+        let shard = "unet/diffusion_pytorch_model-00001-of-00002.bin";
+        assert_eq!(pick(&[index, shard], None).unwrap(), index);
+        // transformers' pickles are no network's.
+        assert!(pick(&["unet/pytorch_model.bin"], None).is_err());
     }
 
     #[test]
-    fn what_cannot_be_read_says_so() {
-        let pickle = choose(&["config.json", "diffusion_pytorch_model.bin"], None).unwrap_err();
+    fn what_is_tried_unseen_is_what_would_be_chosen_alone() {
+        for variant in [None, Some("fp16"), Some("ema")] {
+            for candidate in candidates("unet/", variant) {
+                assert_eq!(
+                    weights(&["unet/config.json", candidate.name()], variant).unwrap(),
+                    candidate.name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        let missing = weights(&["unet/config.json", "unet/README.md"], None).unwrap_err();
         assert!(
-            matches!(&pickle, Error::Unsupported { .. }) && pickle.to_string().contains("safe_serialization")
+            matches!(&missing, Error::MissingFile { wanted, .. } if wanted.ends_with("model.safetensors"))
         );
-        let weights = choose(&["unet/config.json", "unet/README.md"], None).unwrap_err();
-        assert!(
-            matches!(&weights, Error::MissingFile { wanted, .. } if wanted.ends_with("model.safetensors"))
-        );
-        assert!(
-            matches!(choose::<&str>(&[], None), Err(Error::MissingFile { found, .. }) if found == "nothing")
-        );
+        assert!(matches!(weights(&[], None), Err(Error::MissingFile { found, .. }) if found == "nothing"));
         // The configs of a pipeline that has no `unet` are not mistaken for one.
         let other = [
             "model_index.json",
             "transformer/config.json",
             "transformer/diffusion_pytorch_model.safetensors",
         ];
-        assert!(matches!(choose(&other, None), Err(Error::MissingFile { .. })));
+        assert!(matches!(weights(&other, None), Err(Error::MissingFile { .. })));
+        assert_eq!(Listing::new(&other).pipeline(), Some(""));
     }
 }

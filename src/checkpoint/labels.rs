@@ -1,7 +1,8 @@
 //! `labels.json`: the names of a class-conditional network's classes, which diffusers' configs have no place for.
 
 use super::json::{Fields, parse_object};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::network::unet::{ClassEmbedding, UNet2DConfig};
 
 /// The classes of a class-conditional network: `{"labels": ["cat", "dog", "any"], "null_label": 2}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,29 @@ impl Labels {
             names: fields.strings("labels", &[])?,
             null_label: fields.optional_usize("null_label", None)?,
         })
+    }
+
+    /// Whether the network has these classes. One that has none, or takes any number for a class, says nothing about them.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) for more names than classes, or a null label that is no class.
+    pub fn check(&self, file: &str, net: &UNet2DConfig) -> Result<()> {
+        let ClassEmbedding::Table(classes) = net.class_embedding else { return Ok(()) };
+        let error = |field: &str, found: String, expected: String| {
+            Err(Error::Config { file: file.to_owned(), field: field.to_owned(), found, expected })
+        };
+        if self.names.len() > classes {
+            let expected = format!("at most {classes} names, one for each class of the network");
+            return error("labels", format!("{} names", self.names.len()), expected);
+        }
+        match self.null_label {
+            Some(label) if label >= classes => error(
+                "null_label",
+                label.to_string(),
+                format!("null or from 0 to {}, as the network has {classes} classes", classes - 1),
+            ),
+            _ => Ok(()),
+        }
     }
 }
 

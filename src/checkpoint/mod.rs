@@ -1,9 +1,12 @@
 //! diffusers' checkpoint folders: configuration, weights, and the two layouts they come in.
 //!
-//! Natively [`Checkpoint::open`] reads one from a folder, an address or the hub. A page does the same from the parts,
-//! in pieces as they come: [`folder`] says which file is which, [`json`] and [`labels`] read the small ones,
-//! [`WeightsReader`] the large one.
+//! [`Opening`] has the rules: which file is which, what is tried in which order, and what is refused. It reads nothing itself.
+//! Natively [`Checkpoint::open`] gets what it wants from a folder, an address or the hub; a page does the same in
+//! www/checkpoint.js. [`json`] and [`labels`] read the small files, [`WeightsReader`] the large ones, in pieces as they come.
 
+pub mod address;
+#[cfg(not(target_arch = "wasm32"))]
+mod disk;
 #[cfg(all(feature = "fetch", not(target_arch = "wasm32")))]
 mod fetch;
 pub mod folder;
@@ -11,7 +14,11 @@ pub mod json;
 pub mod labels;
 #[cfg(not(target_arch = "wasm32"))]
 mod open;
+mod opening;
 mod pickle;
+mod pipeline;
+#[cfg(not(target_arch = "wasm32"))]
+mod pump;
 mod safetensors;
 pub mod save;
 mod torch;
@@ -19,8 +26,9 @@ pub mod weights;
 
 use serde_json::{Map, Value};
 
+pub use opening::{MAX_JSON, Opening, Wanted};
 #[cfg(not(target_arch = "wasm32"))]
-pub use open::Progress;
+pub use pump::Progress;
 pub use safetensors::WeightsReader;
 
 use labels::Labels;

@@ -6,14 +6,14 @@
 //! hands the tensors out one by one, so that memory is given back while a network is built. In both directions the
 //! peak stays near the file: 1.0 times while reading, and 2 times plus one tensor for 16-bit weights widened to f32.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::torch::{TorchReader, is_torch_file};
-use super::weights::{Dtype, Tensor, Weights};
+use super::weights::{Asked, Dtype, Tensor, Weights, check_shape};
 use crate::error::{Error, Result};
 use crate::text;
 
@@ -34,6 +34,7 @@ struct Entry {
     shape: Vec<usize>,
     begin: u64,
     end: u64,
+    kept: bool,
 }
 
 struct Header(Vec<Entry>);
@@ -80,7 +81,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 ))
             })?;
             let (begin, end) = info.data_offsets;
-            entries.push(Entry { name, dtype, bits, shape: info.shape.0, begin, end });
+            entries.push(Entry { name, dtype, bits, shape: info.shape.0, begin, end, kept: true });
         }
         Ok(entries)
     }
@@ -185,11 +186,21 @@ enum State {
     /// The header, of this length.
     Header { len: usize, bytes: Vec<u8> },
     /// The tensors: one that is being filled, and those still to come.
-    Data { open: Option<(Entry, Vec<u8>)>, rest: std::vec::IntoIter<Entry>, total: u64 },
+    Data { open: Option<Open>, rest: std::vec::IntoIter<Entry>, total: u64 },
     /// Any part of a file in PyTorch's own format.
     Torch(Box<TorchReader>),
+    /// Such a file has ended.
+    Over,
     /// A push failed.
     Failed,
+}
+
+/// The tensor whose bytes come next.
+struct Open {
+    entry: Entry,
+    bytes: Vec<u8>,
+    /// Bytes of it that are still to come.
+    left: u64,
 }
 
 impl State {
@@ -220,11 +231,17 @@ impl State {
 pub struct WeightsReader {
     file: String,
     announced: Option<u64>,
+    /// What to keep; everything where nobody said.
+    asked: Option<Asked>,
+    /// Whether this one file has to hold all that is asked for.
+    lone: bool,
     state: State,
     /// Bytes of this file so far.
     received: u64,
     /// Tensors of this file that are complete.
     complete: Vec<(String, Tensor)>,
+    /// The names of its tensors that are not kept.
+    skipped: Vec<String>,
     /// Tensors of the files before.
     before: Weights,
 }
@@ -236,12 +253,22 @@ impl WeightsReader {
         let file = file.into();
         Self {
             announced: None,
+            asked: None,
+            lone: false,
             state: State::start(&file),
             file,
             received: 0,
             complete: Vec::new(),
+            skipped: Vec::new(),
             before: Weights::default(),
         }
+    }
+
+    /// Keeps only what is asked for. A `lone` file must hold all of it, which shows when its header has been read; for shards,
+    /// whose index lists all names, `asked` has been [settled](Asked::settle) before.
+    pub(super) fn keep(&mut self, asked: Asked, lone: bool) {
+        self.asked = Some(asked);
+        self.lone = lone;
     }
 
     /// Announces how many bytes this file has, where the disk or the server says so before it sends them: a file that
@@ -277,6 +304,7 @@ impl WeightsReader {
         if result.is_err() {
             self.state = State::Failed;
             self.complete.clear();
+            self.skipped.clear();
         }
         result
     }
@@ -287,6 +315,7 @@ impl WeightsReader {
         self.state = State::start(&self.file);
         self.received = 0;
         self.complete.clear();
+        self.skipped.clear();
     }
 
     /// Ends this file and waits for the next shard of the same weights.
@@ -319,10 +348,13 @@ impl WeightsReader {
         Error::Safetensors { file, problem }
     }
 
-    fn end_file(&mut self) -> Result<()> {
+    /// Ends this file; again, does nothing more.
+    pub(super) fn end_file(&mut self) -> Result<()> {
         let received = self.received;
         if let State::Torch(reader) = &mut self.state {
-            self.complete = reader.finish()?;
+            let tensors = reader.finish()?;
+            self.state = State::Over;
+            self.sift(tensors)?;
         }
         let problem = match &self.state {
             State::Length { have: 0, .. } => Some("it is empty".to_owned()),
@@ -330,11 +362,11 @@ impl WeightsReader {
             State::Header { len, .. } => {
                 Some(format!("it ends after {received} bytes, inside its header of {len} bytes"))
             }
-            State::Data { open: Some((entry, _)), total, .. } => Some(format!(
+            State::Data { open: Some(Open { entry, .. }), total, .. } => Some(format!(
                 "it ends after {received} of {total} bytes, inside `{}`",
                 text::name(&entry.name)
             )),
-            State::Data { open: None, .. } | State::Torch(_) => self
+            State::Data { open: None, .. } | State::Torch(_) | State::Over => self
                 .announced
                 .filter(|len| *len != received)
                 .map(|len| format!("it has {received} bytes, not {len}")),
@@ -343,11 +375,18 @@ impl WeightsReader {
         if let Some(problem) = problem {
             return Err(self.problem(problem));
         }
+        let twice = |name: &str| format!("another shard holds `{}` too", text::name(name));
         for (name, tensor) in std::mem::take(&mut self.complete) {
             if self.before.get(&name).is_some() {
-                return Err(self.problem(format!("another shard holds `{}` too", text::name(&name))));
+                return Err(self.problem(twice(&name)));
             }
             self.before.insert(name, tensor);
+        }
+        for name in std::mem::take(&mut self.skipped) {
+            if self.before.skipped.contains(&name) {
+                return Err(self.problem(twice(&name)));
+            }
+            self.before.skipped.insert(name);
         }
         Ok(())
     }
@@ -378,14 +417,17 @@ impl WeightsReader {
                         self.begin_data(&header)?;
                     }
                 }
-                State::Data { open: Some((entry, data)), .. } => {
-                    // `begin_data` has made sure that the size fits.
-                    let size = (entry.end - entry.begin) as usize;
-                    let n = bytes.len().min(size - data.len());
-                    append(data, &bytes[..n], size, self.received)
-                        .map_err(|()| out_of_memory(&entry.name, size))?;
+                State::Data { open: Some(open), .. } => {
+                    let n = bytes.len().min(usize::try_from(open.left).unwrap_or(usize::MAX));
+                    if open.entry.kept {
+                        // `begin_data` has made sure that the size fits.
+                        let size = (open.entry.end - open.entry.begin) as usize;
+                        append(&mut open.bytes, &bytes[..n], size, self.received)
+                            .map_err(|()| out_of_memory(&open.entry.name, size))?;
+                    }
                     bytes = &bytes[n..];
-                    if data.len() == size {
+                    open.left -= n as u64;
+                    if open.left == 0 {
                         self.next_tensor();
                     }
                 }
@@ -394,6 +436,7 @@ impl WeightsReader {
                     return Err(self.problem(problem));
                 }
                 State::Torch(reader) => return reader.push(bytes, self.announced),
+                State::Over => return Err(self.problem("bytes follow the end of its archive")),
                 State::Failed => return Err(self.problem("reading it has failed before")),
             }
         }
@@ -418,21 +461,73 @@ impl WeightsReader {
     }
 
     fn begin_data(&mut self, header: &[u8]) -> Result<()> {
-        let entries = parse_header(header).map_err(|problem| self.problem(problem))?;
+        let mut entries = parse_header(header).map_err(|problem| self.problem(problem))?;
         let data = entries.last().map_or(0, |e| e.end);
-        let total = data.checked_add(8 + header.len() as u64).filter(|_| isize::try_from(data).is_ok());
-        let Some(total) = total else {
-            return Err(
-                self.problem(format!("its {data} bytes of weights are more than this machine can address"))
-            );
+        let Some(total) = data.checked_add(8 + header.len() as u64) else {
+            return Err(self.problem(format!("its {data} bytes of weights are more than any file has")));
         };
         if let Some(announced) = self.announced.filter(|announced| *announced != total) {
             return Err(
                 self.problem(format!("its header describes {total} bytes, but the file has {announced}"))
             );
         }
+        let tensors: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.dtype, &e.shape[..])).collect();
+        for (entry, name) in self.choose(&tensors)?.into_iter().enumerate() {
+            entries[entry].kept = name.is_some();
+            if let Some(name) = name {
+                entries[entry].name = name;
+            }
+        }
+        let kept: u64 = entries.iter().filter(|e| e.kept).map(|e| e.end - e.begin).sum();
+        if isize::try_from(kept).is_err() {
+            return Err(
+                self.problem(format!("its {kept} bytes of weights are more than this machine can address"))
+            );
+        }
         self.state = State::Data { open: None, rest: entries.into_iter(), total };
         self.next_tensor();
+        Ok(())
+    }
+
+    /// Compares a file's tensors with what is asked for: the name under which to keep each, or `None`.
+    fn choose(&mut self, tensors: &[(&str, Dtype, &[usize])]) -> Result<Vec<Option<String>>> {
+        let Some(asked) = &mut self.asked else {
+            return Ok(tensors.iter().map(|(name, ..)| Some((*name).to_owned())).collect());
+        };
+        if self.lone {
+            asked.settle(tensors.iter().map(|(name, ..)| *name))?;
+        }
+        let mut kept: Vec<Option<String>> = vec![None; tensors.len()];
+        let mut chosen: HashMap<&str, usize> = HashMap::new();
+        for (i, (stored, dtype, shape)) in tensors.iter().enumerate() {
+            let Some((name, expected)) = asked.find(stored) else { continue };
+            check_shape(name, shape, expected)?;
+            if let Dtype::Other(dtype) = dtype {
+                return Err(Error::Dtype { key: name.to_owned(), dtype: (*dtype).to_owned() });
+            }
+            // Where a file holds a tensor under an old name and under the current one, the current one counts.
+            match chosen.get(name) {
+                Some(_) if !stored.ends_with(name) => continue,
+                Some(old) => kept[*old] = None,
+                None => {}
+            }
+            chosen.insert(name, i);
+            kept[i] = Some(name.to_owned());
+        }
+        Ok(kept)
+    }
+
+    /// Puts the tensors of a whole file with the complete ones, as far as they are asked for.
+    fn sift(&mut self, tensors: Vec<(String, Tensor)>) -> Result<()> {
+        let described: Vec<_> =
+            tensors.iter().map(|(name, t)| (name.as_str(), t.dtype, &t.shape[..])).collect();
+        let names = self.choose(&described)?;
+        for ((stored, tensor), name) in tensors.into_iter().zip(names) {
+            match name {
+                Some(name) => self.complete.push((name, tensor)),
+                None => self.skipped.push(stored),
+            }
+        }
         Ok(())
     }
 
@@ -441,15 +536,21 @@ impl WeightsReader {
         let State::Data { open, rest, .. } = &mut self.state else { return };
         let mut done = open.take();
         loop {
-            if let Some((Entry { name, dtype, shape, .. }, bytes)) = done {
-                self.complete.push((name, Tensor { dtype, shape, bytes }));
+            if let Some(Open { entry: Entry { name, dtype, shape, kept, .. }, bytes, .. }) = done {
+                if kept {
+                    self.complete.push((name, Tensor { dtype, shape, bytes }));
+                } else {
+                    self.skipped.push(name);
+                }
             }
             let Some(entry) = rest.next() else { return };
-            if entry.begin < entry.end {
-                *open = Some((entry, Vec::new()));
+            let left = entry.end - entry.begin;
+            let next = Open { entry, bytes: Vec::new(), left };
+            if left > 0 {
+                *open = Some(next);
                 return;
             }
-            done = Some((entry, Vec::new()));
+            done = Some(next);
         }
     }
 }

@@ -1,13 +1,12 @@
 //! A checkpoint's tensors, under diffusers' current names, and which of them a network asks for.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use half::{bf16, f16};
 use serde_json::Value;
 
 use super::json::parse_object;
-use super::torch::is_torch_file;
 use crate::error::{Error, Result};
 use crate::text;
 
@@ -124,6 +123,8 @@ impl Tensor {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Weights {
     tensors: BTreeMap<String, Tensor>,
+    /// The names of tensors that were in the files and were not kept, because nobody asked for them.
+    pub(super) skipped: BTreeSet<String>,
 }
 
 impl Weights {
@@ -160,9 +161,9 @@ impl Weights {
         self.tensors.insert(name.into(), tensor);
     }
 
-    /// Compares with what a network asks for, and returns the names that it does not ask for, sorted. Attention's
-    /// projections may be stored as 1×1 convolutions (`[out, in, 1, 1]` for `[out, in]`) or the other way round; they
-    /// are given the shape asked for.
+    /// Compares with what a network asks for, and returns the names in the files that it does not ask for, sorted.
+    /// Attention's projections may be stored as 1×1 convolutions (`[out, in, 1, 1]` for `[out, in]`) or the other way
+    /// round; they are given the shape asked for.
     ///
     /// # Errors
     /// [`Error::MissingKey`] with the first of the absent tensors, else [`Error::WrongShape`].
@@ -177,18 +178,13 @@ impl Weights {
         }
         for (key, shape) in expected {
             let Some(tensor) = self.tensors.get_mut(key) else { continue };
-            if tensor.shape == *shape {
-                continue;
-            }
-            if is_projection(key) && squeezed(&tensor.shape) == squeezed(shape) {
-                tensor.shape.clone_from(shape);
-                continue;
-            }
-            let found = tensor.shape.clone();
-            return Err(Error::WrongShape { key: key.clone(), expected: shape.clone(), found });
+            check_shape(key, &tensor.shape, shape)?;
+            tensor.shape.clone_from(shape);
         }
         let asked: HashSet<_> = expected.iter().map(|(key, _)| key.as_str()).collect();
-        Ok(self.names().filter(|name| !asked.contains(name)).map(str::to_owned).collect())
+        let mut unused = self.skipped.clone();
+        unused.extend(self.names().filter(|name| !asked.contains(name)).map(str::to_owned));
+        Ok(unused.into_iter().collect())
     }
 
     /// Renames what older diffusers wrote; where a file holds both names, the current one wins.
@@ -200,6 +196,117 @@ impl Weights {
             }
         }
     }
+}
+
+/// What a network asks of a checkpoint's weights: with it a reader refuses files that do not suit as soon as it has seen their
+/// names and shapes, and leaves out the tensors that nobody asks for.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    parameters: Vec<(String, Vec<usize>)>,
+    by_name: HashMap<String, usize>,
+    /// What stands before each name in the files.
+    prefix: String,
+}
+
+impl Asked {
+    /// `parameters` are names and shapes, as [`Inventory`](crate::network::describe::Inventory) lists them.
+    #[must_use]
+    pub fn new(parameters: Vec<(String, Vec<usize>)>) -> Self {
+        let by_name = parameters.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
+        Self { parameters, by_name, prefix: String::new() }
+    }
+
+    /// The names and shapes.
+    #[must_use]
+    pub fn parameters(&self) -> &[(String, Vec<usize>)] {
+        &self.parameters
+    }
+
+    /// Looks for every parameter among all names of a checkpoint. Where each of them stands behind one and the same prefix
+    /// (`module.` of data parallel training, `_orig_mod.` of `torch.compile`, `unet.`), that is left out from here on.
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`] with the first of the absent parameters; [`Error::KeyNames`] where the names are another
+    /// network's, or several prefixes would do.
+    pub fn settle<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> Result<()> {
+        let names: BTreeSet<&str> = names.collect();
+        // Parameters found behind each prefix that stands before the first parameter or the last.
+        let mut found: BTreeMap<&str, HashSet<usize>> = BTreeMap::new();
+        let ends = [self.parameters.first(), self.parameters.last()];
+        for (end, _) in ends.into_iter().flatten() {
+            let prefixes = names.iter().filter_map(|name| name.strip_suffix(end.as_str()));
+            found.extend(
+                prefixes.filter(|p| p.is_empty() || p.ends_with('.')).map(|p| (p, HashSet::default())),
+            );
+        }
+        found.entry("").or_default();
+        for (prefix, found) in &mut found {
+            found.extend(names.iter().filter_map(|name| self.position(name.strip_prefix(prefix)?)));
+        }
+        let whole: Vec<&str> =
+            found.iter().filter(|(_, found)| found.len() == self.parameters.len()).map(|(p, _)| *p).collect();
+        self.prefix = match whole[..] {
+            [] => return Err(self.incomplete(&found, &names)),
+            // Sorted, so that a whole network without a prefix comes first.
+            ["", ..] => String::new(),
+            [one] => one.to_owned(),
+            _ => {
+                let list: Vec<String> = whole.iter().map(|p| format!("`{}`", text::name(p))).collect();
+                return Err(Error::KeyNames {
+                    problem: format!(
+                        "they hold {} whole networks, their names behind {}",
+                        whole.len(),
+                        list.join(" and ")
+                    ),
+                });
+            }
+        };
+        Ok(())
+    }
+
+    /// The error for files in which no prefix has all parameters behind it.
+    fn incomplete(&self, found: &BTreeMap<&str, HashSet<usize>>, names: &BTreeSet<&str>) -> Error {
+        let none = HashSet::default();
+        let (prefix, best) =
+            found.iter().max_by_key(|(_, found)| found.len()).map_or(("", &none), |(p, best)| (*p, best));
+        if best.is_empty() && !names.is_empty() {
+            let examples: Vec<String> =
+                names.iter().take(2).map(|n| format!("`{}`", text::name(n))).collect();
+            let problem = format!(
+                "none of the {} names that the config asks for is there, but {}",
+                self.parameters.len(),
+                examples.join(" and ")
+            );
+            return Error::KeyNames { problem };
+        }
+        let absent: Vec<_> =
+            (0..self.parameters.len()).filter(|i| !best.contains(i)).map(|i| &self.parameters[i]).collect();
+        let (key, expected) = absent
+            .first()
+            .map_or((String::new(), Vec::new()), |(key, shape)| (format!("{prefix}{key}"), shape.clone()));
+        Error::MissingKey { key, expected, more: absent.len().saturating_sub(1) }
+    }
+
+    /// Which parameter a name without the prefix means.
+    fn position(&self, name: &str) -> Option<usize> {
+        let found = self.by_name.get(name).or_else(|| self.by_name.get(&current_name(name)?));
+        found.copied()
+    }
+
+    /// The current name and the shape of the parameter that a name in the files means; `None` where nobody asks for it.
+    pub(super) fn find(&self, name: &str) -> Option<(&str, &[usize])> {
+        let (name, shape) = &self.parameters[self.position(name.strip_prefix(&self.prefix)?)?];
+        Some((name, shape))
+    }
+}
+
+/// # Errors
+/// [`Error::WrongShape`] unless a tensor stored in this shape can be used in that.
+pub(super) fn check_shape(key: &str, stored: &[usize], asked: &[usize]) -> Result<()> {
+    if stored == asked || is_projection(key) && squeezed(stored) == squeezed(asked) {
+        return Ok(());
+    }
+    Err(Error::WrongShape { key: key.to_owned(), expected: asked.to_vec(), found: stored.to_vec() })
 }
 
 /// `[out, in]` of a 1×1 convolution's weight.
@@ -244,29 +351,46 @@ fn current_name(name: &str) -> Option<String> {
     Some(format!("{rest}.{part}.{leaf}"))
 }
 
-/// The shards that a `….safetensors.index.json` or `….bin.index.json` names, sorted; they lie beside it. `file` names the index in errors.
-///
-/// # Errors
-/// [`Error::Json`] where it has no `weight_map` from names to file names. A name that leads out of the folder is none.
-pub fn shard_files(file: &str, index: &[u8]) -> Result<Vec<String>> {
-    let problem = |problem: String| Error::Json { file: file.to_owned(), problem };
-    let object = parse_object(file, index)?;
-    let Some(Value::Object(map)) = object.get("weight_map") else {
-        return Err(problem("it has no `weight_map` object".to_owned()));
-    };
-    let mut files = Vec::new();
-    for (key, value) in map {
-        match value.as_str() {
-            Some(name)
-                if (name.ends_with(".safetensors") || is_torch_file(name))
-                    && !name.contains(['/', '\\', ':', '?', '#', '%']) =>
-            {
-                files.push(name.to_owned());
+/// More files than any network here is cut into: `save_pretrained` cuts at 10 GB.
+const MAX_SHARDS: usize = 256;
+
+/// What an index of shards (`….safetensors.index.json`, `….bin.index.json`) says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shards {
+    /// The names of the shards, sorted; they lie beside the index.
+    pub files: Vec<String>,
+    /// The names of all tensors.
+    pub tensors: Vec<String>,
+}
+
+impl Shards {
+    /// Reads an index; `file` names it in errors. Its shards end in what `file` has before `.index.`.
+    ///
+    /// # Errors
+    /// [`Error::Json`] where it has no `weight_map` from names to the names of at most 256 files beside it. A name that
+    /// leads out of the folder is none.
+    pub fn parse(file: &str, index: &[u8]) -> Result<Self> {
+        let problem = |problem: String| Error::Json { file: file.to_owned(), problem };
+        let object = parse_object(file, index)?;
+        let Some(Value::Object(map)) = object.get("weight_map") else {
+            return Err(problem("it has no `weight_map` object".to_owned()));
+        };
+        let end = if file.contains(".bin.index.") { ".bin" } else { ".safetensors" };
+        let mut files = BTreeSet::new();
+        for (key, value) in map {
+            match value.as_str() {
+                Some(name) if name.ends_with(end) && !name.contains(['/', '\\', ':', '?', '#', '%']) => {
+                    files.insert(name.to_owned());
+                }
+                _ => return Err(problem(format!("`{}` is in no {end} file beside it", text::name(key)))),
             }
-            _ => return Err(problem(format!("`{}` is in no weights file beside it", text::name(key)))),
+        }
+        match files.len() {
+            0 => Err(problem("its `weight_map` is empty".to_owned())),
+            n if n > MAX_SHARDS => {
+                Err(problem(format!("it names {n} files, and no network here has more than {MAX_SHARDS}")))
+            }
+            _ => Ok(Self { files: files.into_iter().collect(), tensors: map.keys().cloned().collect() }),
         }
     }
-    files.sort_unstable();
-    files.dedup();
-    if files.is_empty() { Err(problem("its `weight_map` is empty".to_owned())) } else { Ok(files) }
 }

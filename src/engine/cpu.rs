@@ -338,6 +338,18 @@ impl CpuNetwork {
         self.start(shape, &given, repeated.len(), stride)
     }
 
+    /// Plans evaluations of `batch` images of `height` × `width`, and makes room for them.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where the size does not suit the network, [`Error::OutOfMemory`] where its activations do not fit.
+    pub fn plan(&mut self, batch: usize, height: usize, width: usize) -> Result<()> {
+        let key = [batch, height, width];
+        if !self.plans.contains_key(&key) {
+            self.plans.insert(key, Plan::new(&self.config, batch, height, width)?);
+        }
+        self.memory.fit(&self.plans[&key])
+    }
+
     fn start(
         &mut self,
         shape: [usize; 4],
@@ -353,12 +365,8 @@ impl CpuNetwork {
                 expected: format!("[batch, {}, height, width]", self.config.in_channels),
             });
         }
-        let key = [batch, height, width];
-        if !self.plans.contains_key(&key) {
-            self.plans.insert(key, Plan::new(&self.config, batch, height, width)?);
-        }
-        let plan = &self.plans[&key];
-        self.memory.fit(plan)?;
+        self.plan(batch, height, width)?;
+        let plan = &self.plans[&[batch, height, width]];
         let prelude = prelude(plan, &self.packed, given);
         Ok(CpuRun { plan, packed: &self.packed, memory: &mut self.memory, prelude, count, stride })
     }

@@ -10,18 +10,14 @@ pub mod train;
 use std::cell::RefCell;
 use std::sync::Once;
 
-use js_sys::{Float32Array, Reflect, Uint8Array};
+use js_sys::{Float32Array, Reflect};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
-use crate::checkpoint::folder::{self, WeightFiles};
-use crate::checkpoint::json::parse_object;
-use crate::checkpoint::labels::Labels;
-use crate::checkpoint::weights::Weights;
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::model::{self, UNET_CONFIG};
+use crate::model;
 use crate::picture::to_rgba;
 use crate::sampling::Sampling;
 
@@ -73,97 +69,91 @@ async fn gpu() -> Result<Device> {
     Ok(device)
 }
 
-/// A weights file that arrives in pieces.
+/// A checkpoint that is being opened: see [`checkpoint::Opening`]. It says what it wants, and is given that.
 #[wasm_bindgen]
-pub struct WeightsReader(checkpoint::WeightsReader);
+pub struct Opening(checkpoint::Opening);
+
+#[derive(Serialize)]
+struct Wanted {
+    path: String,
+    weights: bool,
+    /// The most bytes that it may have.
+    limit: Option<usize>,
+}
 
 #[wasm_bindgen]
-impl WeightsReader {
-    /// `file` is the name for errors; `length` its size in bytes, where it is known before.
-    #[wasm_bindgen(constructor)]
-    #[must_use]
-    pub fn new(file: String, length: Option<f64>) -> Self {
-        let mut reader = checkpoint::WeightsReader::new(file);
-        if let Some(length) = length.filter(|n| *n >= 0.0) {
-            reader.expect_len(length as u64);
-        }
-        Self(reader)
-    }
-
-    /// The file's next bytes. Throws `checkpoint` as soon as they cannot become weights.
+impl Opening {
+    /// `place` is the address for errors; `paths` are the files that there are, where they can be listed.
     ///
     /// # Errors
-    /// Those of the reader.
+    /// By what is wrong with the checkpoint as far as it is known; so for all below.
+    #[wasm_bindgen(constructor)]
+    pub fn new(place: &str, paths: Option<Vec<String>>, variant: Option<String>) -> JsResult<Opening> {
+        let variant = variant.as_deref();
+        let opening = match paths {
+            Some(paths) => checkpoint::Opening::listed(place, &paths, variant),
+            None => checkpoint::Opening::unlisted(place, variant),
+        };
+        opening.map(Self).map_err(|e| thrown(&e))
+    }
+
+    /// The files to get next, side by side: `{path, weights, limit}` each; empty at the end.
+    ///
+    /// # Errors
+    /// None that can be met.
+    pub fn wanted(&self) -> JsResult<JsValue> {
+        let wanted = self.0.wanted().into_iter();
+        let wanted: Vec<Wanted> = wanted
+            .map(|checkpoint::Wanted { path, weights }| Wanted {
+                path,
+                weights,
+                limit: (!weights).then_some(checkpoint::MAX_JSON),
+            })
+            .collect();
+        serialize(&wanted)
+    }
+
+    /// A small file, whole.
+    ///
+    /// # Errors
+    /// See [`Self::new`].
+    pub fn give(&mut self, path: &str, bytes: &[u8]) -> JsResult<()> {
+        self.0.give(path, bytes).map_err(|e| thrown(&e))
+    }
+
+    /// There is no such file, or (`refused`) the server forbids to read it.
+    ///
+    /// # Errors
+    /// See [`Self::new`].
+    pub fn absent(&mut self, path: &str, refused: bool) -> JsResult<()> {
+        let answer = if refused { self.0.refused(path) } else { self.0.absent(path) };
+        answer.map_err(|e| thrown(&e))
+    }
+
+    /// The bytes of a weights file follow, once more where it was begun before.
+    ///
+    /// # Errors
+    /// See [`Self::new`].
+    pub fn begin(&mut self, path: &str, length: Option<f64>) -> JsResult<()> {
+        let length = length.filter(|n| *n >= 0.0).map(|n| n as u64);
+        self.0.begin(path, length).map_err(|e| thrown(&e))
+    }
+
+    /// The next bytes of the weights file.
+    ///
+    /// # Errors
+    /// See [`Self::new`].
     pub fn push(&mut self, bytes: &[u8]) -> JsResult<()> {
         self.0.push(bytes).map_err(|e| thrown(&e))
     }
-}
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ChosenFiles {
-    unet_config: String,
-    weights: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scheduler_config: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    model_index: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    labels: Option<String>,
-}
-
-/// Which of these paths are a checkpoint's files: `{unetConfig, weights: [], schedulerConfig?, modelIndex?, labels?}`.
-///
-/// # Errors
-/// `checkpoint` where something needed is not among them, `unsupported-architecture` where it is in PyTorch's pickle
-/// format.
-#[wasm_bindgen]
-pub fn choose_files(paths: Vec<String>) -> JsResult<JsValue> {
-    let files = folder::choose(&paths, None).map_err(|e| thrown(&e))?;
-    let weights = match files.weights {
-        WeightFiles::Whole(name) => vec![name],
-        WeightFiles::Sharded(index) => {
-            let shards = WeightFiles::beside(&index, "diffusion_pytorch_model-");
-            paths.iter().filter(|p| p.starts_with(&shards) && p.ends_with(".safetensors")).cloned().collect()
-        }
-    };
-    serialize(&ChosenFiles {
-        unet_config: files.unet_config,
-        weights,
-        scheduler_config: files.scheduler_config,
-        model_index: files.model_index,
-        labels: files.labels,
-    })
-}
-
-/// The checkpoint of `{unetConfig, schedulerConfig?, modelIndex?, labels?}`, each the bytes of a JSON file, and weights.
-fn read_checkpoint(files: &JsValue, readers: Vec<WeightsReader>) -> Result<Checkpoint> {
-    let bytes = |name: &str| {
-        let value = Reflect::get(files, &name.into()).ok()?;
-        value.dyn_ref::<Uint8Array>().map(Uint8Array::to_vec)
-    };
-    let object = |file: &str, bytes: Vec<u8>| parse_object(file, &bytes);
-    let config = bytes("unetConfig").ok_or_else(|| Error::MissingFile {
-        wanted: UNET_CONFIG.to_owned(),
-        found: "no such file".to_owned(),
-    })?;
-    let mut checkpoint = Checkpoint {
-        unet_config: object(UNET_CONFIG, config)?,
-        model_index: bytes("modelIndex").map(|b| object("model_index.json", b)).transpose()?,
-        scheduler_config: bytes("schedulerConfig").map(|b| object("scheduler_config.json", b)).transpose()?,
-        labels: bytes("labels").map(|b| Labels::parse("labels.json", &b)).transpose()?,
-        weights: Weights::default(),
-    };
-    for reader in readers {
-        let mut shard = reader.0.finish()?;
-        let names: Vec<String> = shard.names().map(str::to_owned).collect();
-        for name in names {
-            if let Some(tensor) = shard.take(&name) {
-                checkpoint.weights.insert(name, tensor);
-            }
-        }
+    /// The weights file is at its end.
+    ///
+    /// # Errors
+    /// See [`Self::new`].
+    pub fn end(&mut self) -> JsResult<()> {
+        self.0.end().map_err(|e| thrown(&e))
     }
-    Ok(checkpoint)
 }
 
 /// The engine's device of that name.
@@ -185,17 +175,16 @@ pub struct Model(model::Model);
 
 #[wasm_bindgen]
 impl Model {
-    /// Builds a model from `{unetConfig, schedulerConfig?, modelIndex?, labels?}`, each the bytes of a JSON file, and the
-    /// weights, which it takes over. `device` is `"gpu"` or `"cpu"`.
+    /// Builds a model from a checkpoint that wants nothing any more, which it takes over. `device` is `"gpu"` or `"cpu"`.
     ///
     /// # Errors
     /// By what is wrong: `checkpoint`, `unsupported-architecture`, `no-adapter`, `limit`.
-    pub async fn build(files: JsValue, weights: Vec<WeightsReader>, device: String) -> JsResult<Model> {
-        Self::try_build(&files, weights, &device).await.map_err(|e| thrown(&e))
+    pub async fn build(checkpoint: Opening, device: String) -> JsResult<Model> {
+        Self::try_build(checkpoint, &device).await.map_err(|e| thrown(&e))
     }
 
-    async fn try_build(files: &JsValue, readers: Vec<WeightsReader>, device: &str) -> Result<Self> {
-        let checkpoint = read_checkpoint(files, readers)?;
+    async fn try_build(checkpoint: Opening, device: &str) -> Result<Self> {
+        let checkpoint = checkpoint.0.finish()?;
         model::Model::load(checkpoint, &engine_device(device).await?).await.map(Self)
     }
 

@@ -10,9 +10,7 @@ use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
-use super::{
-    JsResult, Model, WeightsReader, engine_device, read_checkpoint, serialize, thrown, unknown_device,
-};
+use super::{JsResult, Model, Opening, engine_device, serialize, thrown, unknown_device};
 use crate::checkpoint;
 use crate::checkpoint::save::{File, safetensors};
 use crate::checkpoint::weights::{Dtype, Tensor, Weights};
@@ -447,15 +445,14 @@ impl Training {
     /// # Errors
     /// As [`Self::create`], and `checkpoint` where the files are not one that suits the data.
     pub async fn fine_tune(
-        files: JsValue,
-        weights: Vec<WeightsReader>,
+        checkpoint: Opening,
         recipe: String,
         data: &Data,
         device: String,
     ) -> JsResult<Training> {
         let data = data.0.clone();
         let new = async |device: &tensor::Device| {
-            Trainer::fine_tune(read_checkpoint(&files, weights)?, parse_recipe(&recipe)?, data, device)
+            Trainer::fine_tune(checkpoint.0.finish()?, parse_recipe(&recipe)?, data, device)
         };
         Self::on(&device, new).await.map_err(|e| thrown(&e))
     }

@@ -60,36 +60,6 @@ test('a model loads from files', async () => {
   model.dispose();
 });
 
-test('layout B, half precision and shards are found at an address', async () => {
-  const [a, flat] = [checkpointFiles(), {}];
-  for (const [path, body] of Object.entries(a)) flat[path.split('/').at(-1)] = body;
-  const weights = flat['diffusion_pytorch_model.safetensors'];
-  const variants = {
-    whole: { 'diffusion_pytorch_model.safetensors': weights },
-    half: { 'diffusion_pytorch_model.fp16.safetensors': weights },
-    shards: {
-      'diffusion_pytorch_model.safetensors.index.json': JSON.stringify({
-        weight_map: { a: 'm-00001.safetensors', b: 'm-00002.safetensors', c: 'm-00001.safetensors' },
-      }),
-      'm-00001.safetensors': weights.subarray(0, 1600),
-      'm-00002.safetensors': weights.subarray(1600),
-    },
-  };
-  delete flat['diffusion_pytorch_model.safetensors'];
-  for (const [name, variant] of Object.entries(variants)) {
-    replace(files, served({ ...flat, ...variant }));
-    const model = await Noiseball.load(url);
-    assert.equal(model.info.parameters, 1000, name);
-    model.dispose();
-    await Noiseball.purge();
-  }
-  replace(files, served(flat));
-  await assert.rejects(Noiseball.load(url), { type: 'checkpoint', message: /safe_serialization=True/ });
-  const index = { 'diffusion_pytorch_model.safetensors.index.json': JSON.stringify({ weight_map: { a: '../../secret.safetensors' } }) };
-  replace(files, served({ ...flat, ...index }));
-  await assert.rejects(Noiseball.load(url), { type: 'checkpoint', message: /secret/ });
-});
-
 test('an address with nothing at it says what was looked for', async () => {
   await assert.rejects(Noiseball.load(`${server.url}elsewhere/`), { type: 'fetch', message: /neither unet\/config.json nor config.json/ });
 });

@@ -21,61 +21,93 @@ export default async function init(options) {
   await (await options?.module_or_path)?.arrayBuffer();
 }
 
-export class WeightsReader {
-  #head = [];
+/** Wants the files of layout A: the config first, then the others, and at last the weights. */
+export class Opening {
+  static #ROUNDS = [
+    ['unet/config.json', 'model_index.json'],
+    ['scheduler/scheduler_config.json', 'labels.json'],
+  ];
+  #round = 0;
+  #answered = new Set();
+  #paths;
 
-  constructor(name, length) {
-    Object.assign(this, { name, length, loaded: 0 });
+  constructor(place, paths, variant) {
+    Object.assign(this, { place, variant, files: {}, weights: [] });
+    this.#paths = paths;
+    if (paths && !this.#given('unet/config.json')) throw this.#missing('unet/config.json', paths);
+  }
+
+  #missing(what, found) {
+    return new EngineError('checkpoint', `no ${what} here (found: ${found}). Give the folder that diffusers' save_pretrained wrote`);
+  }
+
+  #given(name) {
+    return this.#paths ? this.#paths.find((path) => path === name || path.endsWith(`/${name}`)) : name;
+  }
+
+  wanted() {
+    const file = (name) => ({ path: this.#given(name), weights: false, limit: 4 << 20 });
+    for (; this.#round < Opening.#ROUNDS.length; this.#round++) {
+      const open = Opening.#ROUNDS[this.#round].map(file).filter(({ path }) => path && !this.#answered.has(path));
+      if (open.length > 0) return open;
+      if (!this.files['config.json'])
+        throw new EngineError('fetch', `could not download ${this.place}: neither unet/config.json nor config.json is there`);
+    }
+    const name = `unet/diffusion_pytorch_model.${this.variant ? `${this.variant}.` : ''}safetensors`;
+    if (this.weights.some(({ whole }) => whole)) return [];
+    const path = this.#given(name);
+    if (!path || this.#answered.has(path)) throw this.#missing(name, this.#paths ?? 'other files');
+    return [{ path, weights: true, limit: undefined }];
+  }
+
+  give(path, bytes) {
+    this.#answered.add(path);
+    if (bytes.length > 4 << 20) throw new EngineError('checkpoint', `${path} is not the JSON that diffusers writes: it is too long`);
+    this.files[path.split('/').at(-1)] = bytes;
+  }
+
+  absent(path) {
+    this.#answered.add(path);
+  }
+
+  begin(path, length) {
+    this.weights = [{ path, length, loaded: 0, head: [] }];
   }
 
   push(bytes) {
-    if (this.loaded < 8) this.#head.push(...bytes.subarray(0, 8));
-    this.loaded += bytes.length;
-    if (this.#head.length >= 8 && (this.#head[7] || this.#head[6])) {
+    const file = this.weights[0];
+    if (file.loaded < 8) file.head.push(...bytes.subarray(0, 8));
+    file.loaded += bytes.length;
+    if (file.head.length >= 8 && (file.head[7] || file.head[6])) {
       throw new EngineError(
         'checkpoint',
-        `${this.name} is not a readable safetensors file: its header is too long. Download or export it again`,
+        `${file.path} is not a readable safetensors file: its header is too long. Download or export it again`,
       );
     }
+  }
+
+  end() {
+    const [file] = this.weights;
+    if (file.loaded < 16) throw new EngineError('checkpoint', `${file.path} is truncated. Download or export it again`);
+    file.whole = true;
   }
 
   free() {}
 }
 
-export function choose_files(names) {
-  const find = (...ends) => names.find((name) => ends.some((end) => name === end || name.endsWith(`/${end}`)));
-  const unetConfig = find('unet/config.json', 'config.json');
-  const weights = names.filter((name) => name.endsWith('.safetensors'));
-  if (!unetConfig || weights.length === 0) {
-    throw new EngineError(
-      'checkpoint',
-      `no config.json with its .safetensors here (found: ${names}). Give the folder that diffusers' save_pretrained wrote`,
-    );
-  }
-  return {
-    unetConfig,
-    weights,
-    schedulerConfig: find('scheduler_config.json'),
-    modelIndex: find('model_index.json'),
-    labels: find('labels.json'),
-  };
-}
-
 export class Model {
-  static async build(files, weights, device) {
+  static async build({ files, weights }, device) {
     const json = (bytes) => bytes && JSON.parse(new TextDecoder().decode(bytes));
-    if (weights.some(({ loaded }) => loaded < 16))
-      throw new EngineError('checkpoint', `${weights[0].name} is truncated. Download or export it again`);
     let config;
     try {
-      config = json(files.unetConfig);
+      config = json(files['config.json']);
     } catch (error) {
       throw new EngineError('checkpoint', `config.json is not the JSON that diffusers writes: ${error.message}`);
     }
     if (config._class_name !== 'UNet2DModel')
       throw new EngineError('unsupported-architecture', `${config._class_name} is not supported: only UNet2DModel is`);
     if (config.too_large && device === 'gpu') throw new EngineError('limit', 'maxBufferSize is 1 on this adapter, but this run needs 2');
-    return new Model(config, json(files.labels), json(files.schedulerConfig), weights);
+    return new Model(config, json(files['labels.json']), json(files['scheduler_config.json']), weights);
   }
 
   constructor(config, labels, scheduler, weights) {

@@ -1,6 +1,7 @@
 // What can be loaded: addresses, hub ids, chosen and dropped files.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { resolveSource } from '../../www/source.js';
 
@@ -26,6 +27,10 @@ const addresses = {
 
 for (const [text, [url, name]] of Object.entries(addresses)) {
   test(`'${text}' is ${url}`, async () => assert.deepEqual(await resolveSource(text, BASE), { kind: 'url', url, name }));
+}
+
+for (const { text, folder } of JSON.parse(readFileSync(new URL('../fixtures/addresses.json', import.meta.url), 'utf8'))) {
+  test(`'${text}' is the folder that the terminal makes of it`, async () => assert.equal((await resolveSource(text, BASE)).url, folder));
 }
 
 for (const bad of ['', 'javascript:alert(1)', 'file:///etc/passwd', 'http://', 7, null, undefined, {}, [1]]) {

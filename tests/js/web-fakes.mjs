@@ -39,15 +39,15 @@ export class FakeCaches {
 
 /**
  * Serves `files` ({path: {body, headers?, status?, cutAfter?: [bytes of each answer that breaks off]}}) and keeps
- * a list of its requests, such as 'GET /unet/config.json'.
+ * a list of its requests, such as 'GET /unet/config.json'. Others answer with the status `absent`.
  */
-export async function serveFiles(files) {
+export async function serveFiles(files, absent = 404) {
   const requests = [];
   const server = createServer((request, response) => {
     const path = new URL(request.url, 'http://x').pathname;
     requests.push(`${request.method} ${path}`);
     const file = files[path];
-    if (!file) return response.writeHead(404, { 'content-type': 'text/html' }).end('<h1>nothing here</h1>');
+    if (!file) return response.writeHead(absent, { 'content-type': 'text/html' }).end('<h1>nothing here</h1>');
     const body = Buffer.from(file.body);
     response.writeHead(file.status ?? 200, { 'content-length': body.length, ...file.headers });
     if (request.method === 'HEAD') return response.end();

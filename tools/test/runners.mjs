@@ -17,8 +17,9 @@ import { lint as readCode } from './lint.mjs';
 
 export const runners = { js, rust, lint, fuzz, web, e2e };
 
-/** JavaScript's unit tests: tests/js/*.test.mjs. */
+/** JavaScript's unit tests: tests/js/*.test.mjs, one of which runs the engine. */
 async function js() {
+  await buildWasm();
   const folder = join('tests', 'js');
   const files = readdirSync(join(root, folder)).filter((name) => name.endsWith('.test.mjs'));
   const run = await watch(process.execPath, ['--test', '--test-reporter=spec', ...files.map((name) => join(folder, name))]);

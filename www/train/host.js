@@ -210,7 +210,7 @@ export class TrainingHost {
   async #create(engine, { from, recipe, data, device, signal }) {
     if (!from) return engine.Training.create(recipe, data, device);
     const checkpoint = await readCheckpoint(from, { engine: Promise.resolve(engine), signal, progress: new Progress(() => {}) });
-    return engine.Training.fine_tune(checkpoint.files, checkpoint.weights, recipe, data, device);
+    return engine.Training.fine_tune(checkpoint.opening, recipe, data, device);
   }
 
   /** `split`: with twice the parts to a batch, because memory ran out. */

@@ -12,13 +12,17 @@ use crate::output;
 pub(crate) struct Arguments {
     /// A folder that diffusers saved, the address of one, or a hub id
     checkpoint: String,
+    /// Which of several weights: fp16 for diffusion_pytorch_model.fp16.safetensors
+    #[arg(long, value_name = "NAME")]
+    variant: Option<String>,
     /// Show how the engine runs it, for one picture: the operations, what they read and write and where, and their memory
     #[arg(long)]
     plan: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let mut checkpoint = Checkpoint::open(&arguments.checkpoint)?;
+    let mut checkpoint =
+        Checkpoint::open_with(&arguments.checkpoint, arguments.variant.as_deref(), &mut |_| Ok(()))?;
     let architecture = Architecture::read(&checkpoint)?;
     let unknown_weights = checkpoint.weights.check(&architecture.inventory.parameters)?;
     let mut report = report(&architecture, &unknown_weights);

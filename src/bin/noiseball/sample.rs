@@ -1,11 +1,12 @@
 //! `noiseball sample`.
 
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use noiseball::checkpoint::Progress;
-use noiseball::{Checkpoint, Device, Model, Result, Rng, SampleOptions, SamplerKind};
+use noiseball::{Checkpoint, Device, DeviceKind, Model, Result, Rng, SampleOptions, SamplerKind, text};
 
 use crate::output;
 
@@ -13,6 +14,9 @@ use crate::output;
 pub(crate) struct Arguments {
     /// A folder that diffusers saved, the address of one, or a hub id such as google/ddpm-cifar10-32
     checkpoint: String,
+    /// Which of several weights: fp16 for diffusion_pytorch_model.fp16.safetensors
+    #[arg(long, value_name = "NAME")]
+    variant: Option<String>,
     /// ddpm or ddim [default: what the checkpoint's scheduler stands for]
     #[arg(long, value_name = "NAME")]
     sampler: Option<SamplerKind>,
@@ -54,7 +58,8 @@ pub(crate) enum DeviceName {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let bar = progress_bar();
     bar.set_message("reading");
-    let checkpoint = Checkpoint::open_with(&arguments.checkpoint, None, &mut |progress| {
+    let variant = arguments.variant.as_deref();
+    let checkpoint = Checkpoint::open_with(&arguments.checkpoint, variant, &mut |progress| {
         if let Progress::Weights { received, total: Some(total) } = progress {
             bar.set_length(total);
             bar.set_position(received);
@@ -67,7 +72,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         None => pollster::block_on(Device::best()),
     };
     let model = Model::load_blocking(checkpoint, &device)?;
-    let mut run = model.sample(&SampleOptions {
+    let options = SampleOptions {
         sampler: arguments.sampler,
         steps: arguments.steps,
         seed: arguments.seed,
@@ -76,7 +81,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         eta: arguments.eta,
         labels: arguments.labels.clone(),
         ..SampleOptions::default()
-    })?;
+    };
+    let mut run = model.sample(&options)?;
+    bar.suspend(|| eprint!("{}", report(arguments, &model, &options)));
     bar.set_message(format!("sampling on {}", device.name()));
     let mut pictures = (Vec::new(), [0; 4]);
     while let Some(step) = run.step_blocking()? {
@@ -99,6 +106,49 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The command that does the same again, with all that was left to its default, and what is used instead of what the
+/// checkpoint asks for.
+fn report(arguments: &Arguments, model: &Model, options: &SampleOptions) -> String {
+    const SHOWN: usize = 10;
+    let info = model.info();
+    let (sampler, steps) = model.steps_of(options);
+    let mut out = format!("noiseball sample {}", text::prose(&arguments.checkpoint));
+    let mut add = |name: &str, value: &dyn Display| out += &format!(" --{name} {value}");
+    if let Some(variant) = &arguments.variant {
+        add("variant", variant);
+    }
+    add("sampler", &sampler);
+    add("steps", &steps);
+    add("seed", &options.seed);
+    add("rng", &options.rng);
+    add("batch", &options.batch);
+    if options.eta != 0.0 {
+        add("eta", &options.eta);
+    }
+    let null = info.classes.and(info.null_label).map(|label| vec![label as f32]);
+    if let Some(labels) = options.labels.clone().or(null) {
+        let labels: Vec<String> = labels.iter().map(f32::to_string).collect();
+        add("labels", &labels.join(","));
+    }
+    match info.device.kind {
+        DeviceKind::Cpu => add("device", &"cpu"),
+        DeviceKind::Gpu => add("device", &format!("gpu # {}", text::name(&info.device.name))),
+    }
+    out.push('\n');
+    for note in &info.notes {
+        out += &format!("note: {}\n", text::prose(note));
+    }
+    if !info.unknown_keys.is_empty() {
+        let shown = info.unknown_keys.iter().take(SHOWN).map(|key| text::name(key).to_string());
+        let mut shown: Vec<String> = shown.collect();
+        if info.unknown_keys.len() > SHOWN {
+            shown.push(format!("and {} more", info.unknown_keys.len() - SHOWN));
+        }
+        out += &format!("not used: {}\n", shown.join(", "));
+    }
+    out
 }
 
 /// Drawn on a terminal only.

@@ -52,6 +52,9 @@ pub(crate) struct Arguments {
     /// Start from the weights of a checkpoint: a folder, an address or a hub id
     #[arg(long, value_name = "CHECKPOINT", conflicts_with_all = ["resume", "preset"])]
     from: Option<String>,
+    /// Which of that checkpoint's weights: fp16 for diffusion_pytorch_model.fp16.safetensors
+    #[arg(long, value_name = "NAME", requires = "from")]
+    variant: Option<String>,
     /// TOML with any part of the recipe: see docs/training.md
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -166,7 +169,8 @@ fn start(arguments: &Arguments, out: &Path, data: &Arc<Dataset>, device: &BurnDe
     match &arguments.from {
         None => Trainer::new(recipe(arguments, base?, data)?, data.clone(), device),
         Some(checkpoint) => {
-            let checkpoint = Checkpoint::open(checkpoint)?;
+            let checkpoint =
+                Checkpoint::open_with(checkpoint, arguments.variant.as_deref(), &mut |_| Ok(()))?;
             let mut base = base?;
             base.unet.clone_from(&checkpoint.unet_config);
             if !base.unet.get("num_class_embeds").is_some_and(Value::is_u64) {

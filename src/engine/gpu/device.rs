@@ -105,6 +105,43 @@ struct Counts {
     pipelines: AtomicU64,
 }
 
+/// wgpu's entry. Nothing is ever shown in a window, so on Linux Vulkan is not asked for windows: to load what it needs for them
+/// connects to a display, and where there is none, the libraries write about that on stderr.
+fn instance() -> wgpu::Instance {
+    #[cfg(all(unix, not(target_vendor = "apple"), not(target_os = "android")))]
+    {
+        use wgpu::hal;
+
+        let wgpu::InstanceDescriptor { flags, memory_budget_thresholds, backend_options, .. } =
+            wgpu::InstanceDescriptor::new_without_display_handle();
+        let descriptor = hal::InstanceDescriptor {
+            name: "noiseball",
+            flags,
+            memory_budget_thresholds,
+            backend_options,
+            telemetry: None,
+            display: None,
+        };
+        let without_windows = |args: hal::vulkan::CreateInstanceCallbackArgs<'_, '_, '_>| {
+            args.extensions.retain(|name| {
+                !["VK_KHR_wayland_surface", "VK_KHR_xcb_surface", "VK_KHR_xlib_surface"]
+                    .iter()
+                    .any(|window| name.to_bytes() == window.as_bytes())
+            });
+        };
+        // SAFETY: wgpu looks for these three extensions among those that are enabled before it makes a surface with one, and
+        // uses them for nothing else; no surface is made. The Vulkan library stays loaded as long as the instance.
+        let vulkan = unsafe {
+            hal::vulkan::Instance::init_with_callback(&descriptor, Some(Box::new(without_windows)))
+        };
+        if let Ok(vulkan) = vulkan {
+            // SAFETY: it was just made, for this backend, and is given away.
+            return unsafe { wgpu::Instance::from_hal::<hal::api::Vulkan>(vulkan) };
+        }
+    }
+    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle())
+}
+
 impl Gpu {
     /// The device of the adapter that the graphics API prefers for speed.
     ///
@@ -146,7 +183,7 @@ impl Gpu {
 
     async fn with(wanted: wgpu::Features, tuning: Option<Tuning>, choice: Choice) -> Result<Self> {
         let no_adapter = |problem: String| Error::NoAdapter { problem };
-        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+        let instance = instance();
         let adapter = instance
             .request_adapter(&wgpu::RequestAdapterOptions {
                 power_preference: wgpu::PowerPreference::HighPerformance,

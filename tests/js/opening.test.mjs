@@ -1,0 +1,107 @@
+// tests/fixtures/opening.json: what is in a folder, and what becomes of it, through the page's own code and the engine itself.
+// The terminal is held to the same table by tests/checkpoint_fetch.rs.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import test, { after, before } from 'node:test';
+import { Noiseball } from '../../www/noiseball.js';
+import * as engine from '../../www/pkg/noiseball.js';
+import { FakeCaches, installWorker, serveFiles } from './web-fakes.mjs';
+
+const fixtures = new URL('../fixtures/', import.meta.url);
+const cases = JSON.parse(readFileSync(new URL('opening.json', fixtures), 'utf8'));
+const checkpoint = (path) => readFileSync(new URL(`checkpoints/${path}`, fixtures));
+
+before(() => {
+  engine.initSync({ module: readFileSync(new URL('../../www/pkg/noiseball_bg.wasm', import.meta.url)) });
+  installWorker(engine);
+});
+
+for (const { name, files: specs, variant, expect, unlisted = expect, absent = 404 } of cases) {
+  const files = Object.entries(specs).map(([path, spec]) => [path, content(spec)]);
+
+  test(`${name}: chosen files`, async () => {
+    const list = files.map(([path, body]) =>
+      Object.assign(new File([body], path.split('/').at(-1)), { webkitRelativePath: `mine/${path}` }),
+    );
+    await check(expect, Noiseball.load(list, { variant, device: 'cpu' }));
+  });
+
+  test(`${name}: by address`, async () => {
+    globalThis.caches = new FakeCaches();
+    const served = Object.fromEntries(files.map(([path, body]) => [`/${path}`, { body, headers: { etag: '"1"' } }]));
+    const server = await serveFiles(served, absent);
+    after(() => server.close());
+    await check(unlisted, Noiseball.load(server.url, { variant, device: 'cpu' }));
+    if (unlisted.error) assert.deepEqual(caches.urls, [], 'a load that failed leaves nothing stored');
+    else assert.ok(caches.urls.length > 0);
+  });
+}
+
+async function check(expected, loading) {
+  if (!expected.error) {
+    const { info } = await loading;
+    for (const [key, value] of Object.entries(expected.info)) assert.deepEqual(info[key], value, key);
+    return;
+  }
+  await assert.rejects(loading, (error) => {
+    assert.equal(error.type, expected.error, error.message);
+    for (const part of expected.says) assert.ok(error.message.includes(part), `${part} in ${error.message}`);
+    return true;
+  });
+}
+
+function content({ copy, with: changes, text, spaces, tensors, weights, prefix = '', again, drop, json }) {
+  if (copy) return changes ? JSON.stringify({ ...JSON.parse(checkpoint(copy)), ...changes }) : checkpoint(copy);
+  if (text !== undefined) return text;
+  if (spaces !== undefined) return ' '.repeat(spaces);
+  if (tensors) {
+    const zeros = (shape) => Buffer.alloc(4 * shape.reduce((product, size) => product * size, 1));
+    return safetensors(Object.entries(tensors).map(([name, shape]) => ({ name, dtype: 'F32', shape, bytes: zeros(shape) })));
+  }
+  if (weights) {
+    // The marker is a tensor that nobody asks for, by which the file is known again.
+    const marker = { name: `marker.${weights}`, dtype: 'F32', shape: [0], bytes: Buffer.alloc(0) };
+    const all = [...layoutA().filter(({ name }) => name !== drop), marker];
+    const behind = (before) => all.map((tensor) => ({ ...tensor, name: before + tensor.name }));
+    return safetensors([...behind(prefix), ...(again ? behind(again) : [])]);
+  }
+  if (json.weight_map?.['*']) {
+    // `*` is every name of layout A.
+    const { '*': file, ...map } = json.weight_map;
+    const every = Object.fromEntries(layoutA().map(({ name }) => [name, file]));
+    return JSON.stringify({ ...json, weight_map: { ...every, ...map } });
+  }
+  return JSON.stringify(json);
+}
+
+function layoutA() {
+  const file = checkpoint('layout-a/unet/diffusion_pytorch_model.safetensors');
+  const start = 8 + Number(file.readBigUInt64LE());
+  const { __metadata__: _, ...tensors } = JSON.parse(file.subarray(8, start));
+  return Object.entries(tensors).map(
+    ([
+      name,
+      {
+        dtype,
+        shape,
+        data_offsets: [from, to],
+      },
+    ]) => ({
+      name,
+      dtype,
+      shape,
+      bytes: file.subarray(start + from, start + to),
+    }),
+  );
+}
+
+function safetensors(tensors) {
+  const header = {};
+  let at = 0;
+  for (const { name, dtype, shape, bytes } of tensors) header[name] = { dtype, shape, data_offsets: [at, (at += bytes.length)] };
+  const text = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(text.length));
+  return Buffer.concat([length, text, ...tensors.map(({ bytes }) => bytes)]);
+}
