@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::network::describe::{Inventory, describe};
 use crate::network::unet::{ClassEmbedding, UNet2DConfig};
 use crate::rng::Generator;
-use crate::sampler::{Options, SamplerKind};
+use crate::sampler::{self, Options, SamplerKind};
 use crate::sampling::Sampling;
 use crate::schedule::Schedule;
 
@@ -81,7 +81,32 @@ impl Architecture {
             }
         }
         let inventory = describe(&unet, 1, size[0], size[1]);
+        if inventory.flops == u64::MAX {
+            return Err(error(
+                "sample_size",
+                &format!("{size:?}"),
+                "smaller for a network this wide: the operations of one evaluation are too many to count",
+            ));
+        }
         Ok(Self { unet, schedule, inventory, size, sampler, unknown_keys, notes })
+    }
+
+    /// Whether the network can be told every timestep of a run and says all that the run asks of it: before the first
+    /// step rather than at the last.
+    fn check_run(&self, run: &sampler::Program) -> Result<()> {
+        run.timesteps().try_for_each(|t| self.unet.check_timestep(t as f32))?;
+        if run.needs_learned_variance() && !self.unet.learns_variance() {
+            return Err(Error::Config {
+                file: SCHEDULER_CONFIG.to_owned(),
+                field: "variance_type".to_owned(),
+                found: format!("{:?}", self.schedule.variance),
+                expected: format!(
+                    "a fixed one for a network of {} output channels, or to be sampled with ddim",
+                    self.unet.out_channels
+                ),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -326,9 +351,8 @@ impl Model {
             [one] => vec![one; options.batch],
             _ => labels,
         });
-        // The network's own check of labels, before any work.
-        let timesteps = vec![1.0; options.batch];
-        a.unet.conditioning(&timesteps, labels.as_deref(), &[])?;
+        a.check_run(&program)?;
+        a.unet.check_labels(options.batch, labels.as_deref())?;
         let shape = [options.batch, a.unet.in_channels, a.size[0], a.size[1]];
         Sampling::new(self.architecture.clone(), self.network.lend()?, program, shape, generator, labels)
     }

@@ -2,12 +2,17 @@
 
 use std::f64::consts::FRAC_PI_2;
 
+use serde_json::Value;
+
 use crate::checkpoint::json::{Fields, parse_object};
 use crate::error::{Error, Result};
 use crate::prediction::{Level, Prediction};
 
 /// More training timesteps than any model has; a longer table would be a mistake in the file.
 const MOST_TIMESTEPS: usize = 100_000;
+/// Less noise than a timestep can add: the share of signal that it leaves would not differ from 1 in what samplers work
+/// out, whose logarithm of the noise is then infinite. No real table comes near: β of 10⁻⁷ is 0 in diffusers' f32.
+const LEAST_BETA: f64 = 1e-12;
 
 /// What a `scheduler_config.json` says, made ready for sampling.
 ///
@@ -55,9 +60,9 @@ pub enum Clip {
     /// Dynamic thresholding, image by image: with `s` the quantile `ratio` of |x̂₀|, between 1 and `max`, clamped to
     /// `[-s, s]` and divided by `s` (Saharia et al. 2022, section 2.3).
     Dynamic {
-        /// The quantile, in (0, 1].
+        /// The quantile, in [0, 1].
         ratio: f64,
-        /// The largest `s`.
+        /// The largest `s`; below 1 it is what `s` always is.
         max: f64,
     },
 }
@@ -88,12 +93,36 @@ pub enum Spacing {
     Trailing,
 }
 
+/// The rule that a table of β follows (`beta_schedule`).
 #[derive(Clone, Copy)]
 enum Betas {
     Linear,
     ScaledLinear,
-    Cosine,
     Sigmoid,
+    Quotients(SignalLeft),
+}
+
+/// ᾱ as a function of the time `u`, from 0 to 1, of which β are the quotients: diffusers' `betas_for_alpha_bar`.
+#[derive(Clone, Copy)]
+enum SignalLeft {
+    Cosine,
+    Exponential,
+    Laplace,
+}
+
+impl SignalLeft {
+    fn at(self, u: f64) -> f64 {
+        match self {
+            Self::Cosine => ((u + 0.008) / 1.008 * FRAC_PI_2).cos().powi(2),
+            Self::Exponential => (-12.0 * u).exp(),
+            Self::Laplace => {
+                let half = 0.5 - u;
+                let log_snr = -0.5 * 1f64.copysign(half) * (1.0 - 2.0 * half.abs() + 1e-6).ln();
+                let snr = log_snr.exp();
+                (snr / (1.0 + snr)).sqrt()
+            }
+        }
+    }
 }
 
 /// diffusers' classes whose levels are a table of β, with the β that each takes when the file names none.
@@ -235,15 +264,20 @@ impl Schedule {
 fn read_clip(fields: &Fields<'_>) -> Result<Clip> {
     let thresholding = fields.bool("thresholding", false)?;
     let ratio = fields.f64("dynamic_thresholding_ratio", 0.995)?;
-    let max = fields.f64("sample_max_value", 1.0)?;
+    // Python's clamp takes null as no limit.
+    let max = match fields.get("sample_max_value") {
+        Some(Value::Null) => f64::INFINITY,
+        _ => fields.f64("sample_max_value", 1.0)?,
+    };
     let clip = fields.bool("clip_sample", true)?;
     let range = fields.f64("clip_sample_range", 1.0)?;
+    // As f32, which is what images are divided by.
     let positive = |field, value: f64| {
-        if value > 0.0 { Ok(value) } else { Err(fields.error(field, value, "greater than 0")) }
+        if value as f32 > 0.0 { Ok(value) } else { Err(fields.error(field, value, "greater than 0")) }
     };
     if thresholding {
-        if !(ratio > 0.0 && ratio <= 1.0) {
-            return Err(fields.error("dynamic_thresholding_ratio", ratio, "in (0, 1]"));
+        if !(0.0..=1.0).contains(&ratio) {
+            return Err(fields.error("dynamic_thresholding_ratio", ratio, "from 0 to 1"));
         }
         Ok(Clip::Dynamic { ratio, max: positive("sample_max_value", max)? })
     } else if clip {
@@ -255,7 +289,7 @@ fn read_clip(fields: &Fields<'_>) -> Result<Clip> {
 
 fn read_variance(fields: &Fields<'_>) -> Result<Variance> {
     // DPMSolverMultistepScheduler has a field of that name too, and writes null.
-    if fields.get("variance_type").is_some_and(serde_json::Value::is_null) {
+    if fields.get("variance_type").is_some_and(Value::is_null) {
         return Ok(Variance::FixedSmall);
     }
     fields.choice(
@@ -277,74 +311,96 @@ fn read_alpha_bar(fields: &Fields<'_>, defaults: (f64, f64, Betas)) -> Result<Ve
     if total == 0 || total > MOST_TIMESTEPS {
         return Err(fields.error("num_train_timesteps", total, format!("from 1 to {MOST_TIMESTEPS}")));
     }
-    let (start, end, schedule) = defaults;
-    let start = fields.f64("beta_start", start)?;
-    let end = fields.f64("beta_end", end)?;
-    let schedule = fields.choice(
-        "beta_schedule",
-        schedule,
-        &[
-            ("linear", Betas::Linear),
-            ("scaled_linear", Betas::ScaledLinear),
-            ("squaredcos_cap_v2", Betas::Cosine),
-            ("sigmoid", Betas::Sigmoid),
-        ],
-    )?;
-    let trained = fields.optional_f64s("trained_betas")?;
-    let zero_snr = fields.bool("rescale_betas_zero_snr", false)?;
-
-    let between = |from: f64, to: f64, i: usize| from + (to - from) * i as f64 / (total - 1).max(1) as f64;
-    let cosine = |u: f64| ((u + 0.008) / 1.008 * FRAC_PI_2).cos().powi(2);
-    let beta = |i: usize| match schedule {
-        Betas::Linear => between(start, end, i),
-        Betas::ScaledLinear => between(start.sqrt(), end.sqrt(), i).powi(2),
-        Betas::Cosine => {
-            let u = |i: usize| i as f64 / total as f64;
-            (1.0 - cosine(u(i + 1)) / cosine(u(i))).min(0.999)
-        }
-        Betas::Sigmoid => (end - start) / (1.0 + (-between(-6.0, 6.0, i)).exp()) + start,
-    };
-    let (betas, culprit): (Vec<f64>, _) = match trained {
+    let (betas, culprit) = match fields.optional_f64s("trained_betas")? {
         Some(betas) if betas.len() != total => {
             let found = format!("a list of {}", betas.len());
             let expected = format!("a list of `num_train_timesteps` = {total} numbers");
             return Err(fields.error("trained_betas", found, expected));
         }
-        Some(betas) => (betas, "trained_betas"),
-        None => {
-            let culprit = if start > 0.0 && start < 1.0 { "beta_end" } else { "beta_start" };
-            ((0..total).map(beta).collect(), culprit)
+        Some(betas) => {
+            // Python does not look at the rule where there is a table, so that it may be null or anything.
+            for unread in ["beta_schedule", "beta_start", "beta_end"] {
+                fields.get(unread);
+            }
+            (betas, "trained_betas")
         }
+        None => betas_by_rule(fields, defaults, total)?,
     };
+    let alpha_bar = accumulated(fields, culprit, &betas)?;
+    if fields.bool("rescale_betas_zero_snr", false)? { to_zero_snr(fields, alpha_bar) } else { Ok(alpha_bar) }
+}
 
-    let mut alpha_bar = Vec::with_capacity(total);
+/// The β that `beta_schedule` stands for, and the field to blame where they are no β.
+fn betas_by_rule(
+    fields: &Fields<'_>,
+    (start, end, rule): (f64, f64, Betas),
+    total: usize,
+) -> Result<(Vec<f64>, &'static str)> {
+    let rule = fields.choice(
+        "beta_schedule",
+        rule,
+        &[
+            ("linear", Betas::Linear),
+            ("scaled_linear", Betas::ScaledLinear),
+            ("squaredcos_cap_v2", Betas::Quotients(SignalLeft::Cosine)),
+            ("sigmoid", Betas::Sigmoid),
+            ("laplace", Betas::Quotients(SignalLeft::Laplace)),
+            ("exp", Betas::Quotients(SignalLeft::Exponential)),
+        ],
+    )?;
+    if let Betas::Quotients(signal) = rule {
+        // These have no ends, and Python does not look at what the file says of them.
+        for unread in ["beta_start", "beta_end"] {
+            fields.get(unread);
+        }
+        let left = |i: usize| signal.at(i as f64 / total as f64);
+        let betas = (0..total).map(|i| (1.0 - left(i + 1) / left(i)).min(0.999)).collect();
+        return Ok((betas, "num_train_timesteps"));
+    }
+    let start = fields.f64("beta_start", start)?;
+    let end = fields.f64("beta_end", end)?;
+    let between = |from: f64, to: f64, i: usize| from + (to - from) * i as f64 / (total - 1).max(1) as f64;
+    let beta = |i: usize| match rule {
+        Betas::ScaledLinear => between(start.sqrt(), end.sqrt(), i).powi(2),
+        Betas::Sigmoid => (end - start) / (1.0 + (-between(-6.0, 6.0, i)).exp()) + start,
+        Betas::Linear | Betas::Quotients(_) => between(start, end, i),
+    };
+    let culprit = if (LEAST_BETA..1.0).contains(&start) { "beta_end" } else { "beta_start" };
+    Ok(((0..total).map(beta).collect(), culprit))
+}
+
+/// ᾱ, the products of 1 - β.
+fn accumulated(fields: &Fields<'_>, culprit: &str, betas: &[f64]) -> Result<Vec<f64>> {
+    let mut alpha_bar = Vec::with_capacity(betas.len());
     let mut product = 1.0;
     for (i, &beta) in betas.iter().enumerate() {
-        let next = product * (1.0 - beta);
-        // Not `next < product` negated: a NaN must fail too.
-        if !(next > 0.0 && next < product) {
-            let found = format!("such that beta is {beta} at timestep {i} (and alpha_bar {next})");
-            return Err(fields.error(culprit, found, "such that 0 < beta < 1 and some signal is left"));
+        product *= 1.0 - beta;
+        // A NaN is in no range.
+        if !(LEAST_BETA..1.0).contains(&beta) || product <= 0.0 {
+            let found = format!("such that beta is {beta} at timestep {i} (and alpha_bar {product})");
+            let expected = format!("such that {LEAST_BETA} <= beta < 1 and some signal is left");
+            return Err(fields.error(culprit, found, expected));
         }
-        product = next;
         alpha_bar.push(product);
-    }
-    if zero_snr {
-        if total == 1 {
-            return Err(fields.error("rescale_betas_zero_snr", true, "false with a single timestep"));
-        }
-        rescale_zero_terminal_snr(&mut alpha_bar);
     }
     Ok(alpha_bar)
 }
 
-/// Shifts and scales sqrt(ᾱ) so that its end is 0 and its start stays (Lin et al. 2023, algorithm 1).
-fn rescale_zero_terminal_snr(alpha_bar: &mut [f64]) {
-    let (Some(first), Some(last)) = (alpha_bar.first(), alpha_bar.last()) else { return };
-    let (first, last) = (first.sqrt(), last.sqrt());
-    for value in alpha_bar {
+/// `sqrt(ᾱ)` shifted and scaled so that its end is 0 and its start stays (Lin et al. 2023, algorithm 1): nothing else
+/// here makes a level without signal.
+fn to_zero_snr(fields: &Fields<'_>, mut alpha_bar: Vec<f64>) -> Result<Vec<f64>> {
+    let (first, last) = (alpha_bar[0].sqrt(), alpha_bar[alpha_bar.len() - 1].sqrt());
+    for value in &mut alpha_bar {
         *value = ((value.sqrt() - last) * first / (first - last)).powi(2);
     }
+    // With one timestep, or with hardly any noise at the end, there is nothing to scale and this is NaN or does not fall.
+    let falls = alpha_bar.windows(2).all(|w| 1.0 - w[1] / w[0] >= LEAST_BETA);
+    if alpha_bar.len() > 1 && alpha_bar[0] > 0.0 && falls {
+        return Ok(alpha_bar);
+    }
+    let expected =
+        "false where the timesteps' noise hardly differs, as their levels cannot be told apart once scaled";
+    Err(fields.error("rescale_betas_zero_snr", true, expected))
 }
 
 #[cfg(test)]
@@ -372,7 +428,21 @@ mod tests {
             (r#"{"trained_betas": [0.1, 0], "num_train_timesteps": 2}"#, "trained_betas"),
             (r#"{"trained_betas": [0.1, Infinity], "num_train_timesteps": 2}"#, "trained_betas"),
             (r#"{"rescale_betas_zero_snr": true, "num_train_timesteps": 1}"#, "rescale_betas_zero_snr"),
-            (r#"{"thresholding": true, "dynamic_thresholding_ratio": 0}"#, "dynamic_thresholding_ratio"),
+            (r#"{"thresholding": true, "dynamic_thresholding_ratio": -0.01}"#, "dynamic_thresholding_ratio"),
+            (r#"{"thresholding": true, "sample_max_value": 1e-46}"#, "sample_max_value"),
+            (r#"{"thresholding": true, "sample_max_value": "1"}"#, "sample_max_value"),
+            (r#"{"beta_start": null}"#, "beta_start"),
+            (r#"{"beta_end": "0.02"}"#, "beta_end"),
+            (r#"{"beta_start": 1e-13}"#, "beta_start"),
+            (r#"{"beta_end": 1e-13}"#, "beta_end"),
+            (r#"{"num_train_timesteps": 1000.0}"#, "num_train_timesteps"),
+            (r#"{"num_train_timesteps": null}"#, "num_train_timesteps"),
+            (r#"{"beta_schedule": null}"#, "beta_schedule"),
+            (r#"{"steps_offset": null}"#, "steps_offset"),
+            (r#"{"clip_sample": "false"}"#, "clip_sample"),
+            (r#"{"trained_betas": 0.1}"#, "trained_betas"),
+            (r#"{"trained_betas": [], "num_train_timesteps": 1}"#, "trained_betas"),
+            (r#"{"trained_betas": [1e-13], "num_train_timesteps": 1}"#, "trained_betas"),
             (r#"{"thresholding": true, "dynamic_thresholding_ratio": 1.01}"#, "dynamic_thresholding_ratio"),
             (r#"{"thresholding": true, "sample_max_value": -1}"#, "sample_max_value"),
             (r#"{"clip_sample_range": 0}"#, "clip_sample_range"),
@@ -386,6 +456,56 @@ mod tests {
                 other => panic!("{json}: {other:?}"),
             }
         }
+    }
+
+    /// diffusers 0.42.1 prints these: `DDPMScheduler(beta_schedule="laplace").alphas_cumprod[[0, 1, 500, 998, 999]]`.
+    #[test]
+    fn laplace_is_a_rule_that_only_the_code_of_ddpm_tells_of() {
+        let s = read(r#"{"beta_schedule": "laplace", "beta_start": null, "beta_end": null}"#).unwrap();
+        for (t, expected) in [(0, 0.9788), (1, 0.9703), (500, 0.7073), (998, 0.2070), (999, 0.0316)] {
+            assert!((s.alpha_bar()[t] - expected).abs() < 5e-5, "{t}: {}", s.alpha_bar()[t]);
+        }
+        assert!(s.ignored.is_empty());
+        let heun = read(r#"{"_class_name": "HeunDiscreteScheduler", "beta_schedule": "exp"}"#).unwrap();
+        assert!((heun.alpha_bar()[999] - (-12f64).exp()).abs() < 1e-9);
+        // A table needs no rule.
+        let s =
+            read(r#"{"trained_betas": [0.1, 0.5], "num_train_timesteps": 2, "beta_schedule": "trained"}"#);
+        assert!(s.is_ok_and(|s| s.alpha_bar() == [0.9, 0.45] && s.ignored.is_empty()));
+    }
+
+    #[test]
+    fn levels_that_cannot_be_told_apart_are_refused() {
+        let betas = |n: usize, beta: f64, zero_snr| {
+            let betas = vec![beta; n];
+            let config = serde_json::json!({
+                "num_train_timesteps": n, "trained_betas": betas, "rescale_betas_zero_snr": zero_snr,
+            });
+            read(&config.to_string())
+        };
+        assert!(betas(2, 1e-12, false).is_ok() && betas(2, 0.1, true).is_ok());
+        for refused in [betas(2, 1e-16, false), betas(2, 1e-16, true), betas(1, 0.5, true)] {
+            assert!(matches!(refused, Err(Error::Config { .. })), "{refused:?}");
+        }
+        // What found them: ᾱ that were NaN and -inf, and Ok.
+        for bomb in [
+            r#"{"_class_name":"LCMScheduler","beta_end":1.2e-16,"beta_schedule":"linear","beta_start":0.5,"clip_sample":false,
+                "num_train_timesteps":3,"variance_type":"learned_range"}"#,
+            r#"{"_class_name":"LCMScheduler","beta_end":1.2e-16,"beta_schedule":"linear","beta_start":1e-16,
+                "num_train_timesteps":2,"rescale_betas_zero_snr":true,"set_alpha_to_one":false,"thresholding":true,
+                "timestep_spacing":"trailing","variance_type":"learned"}"#,
+        ] {
+            assert!(matches!(read(bomb), Err(Error::Config { .. })), "{bomb}");
+        }
+    }
+
+    #[test]
+    fn truth_is_pythons() {
+        let s = read(r#"{"clip_sample": null, "thresholding": 0, "set_alpha_to_one": null}"#).unwrap();
+        assert!(s.clip == Clip::None && !s.set_alpha_to_one);
+        let s = read(r#"{"thresholding": 1, "sample_max_value": null, "dynamic_thresholding_ratio": 0}"#)
+            .unwrap();
+        assert_eq!(s.clip, Clip::Dynamic { ratio: 0.0, max: f64::INFINITY });
     }
 
     #[test]

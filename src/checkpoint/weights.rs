@@ -100,10 +100,13 @@ impl Tensor {
     ///
     /// # Errors
     /// [`Error::Dtype`] for formats that are no floats of 16 bits or more; [`Error::NotFiniteWeight`] where a value
-    /// is NaN or infinite, or too large for f32.
+    /// is NaN or infinite, or too large for f32; [`Error::OutOfMemory`].
     pub fn to_f32(&self, key: &str) -> Result<Vec<f32>> {
-        fn read<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-            bytes.as_chunks().0.iter().map(|b| read(*b)).collect()
+        fn read<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Option<Vec<f32>> {
+            let (numbers, mut values) = (bytes.as_chunks().0, Vec::new());
+            values.try_reserve_exact(numbers.len()).ok()?;
+            values.extend(numbers.iter().map(|b| read(*b)));
+            Some(values)
         }
         let values = match self.dtype {
             Dtype::F64 => read(&self.bytes, |b| f64::from_le_bytes(b) as f32),
@@ -112,6 +115,9 @@ impl Tensor {
             Dtype::Bf16 => read(&self.bytes, |b| bf16::from_le_bytes(b).to_f32()),
             Dtype::Other(name) => return Err(Error::Dtype { key: key.to_owned(), dtype: name.to_owned() }),
         };
+        let values = values.ok_or_else(|| Error::OutOfMemory {
+            problem: format!("`{}` of shape {:?} as f32", text::name(key), self.shape),
+        })?;
         match values.iter().position(|v| !v.is_finite()) {
             None => Ok(values),
             Some(index) => Err(Error::NotFiniteWeight { key: key.to_owned(), index, value: values[index] }),

@@ -22,14 +22,15 @@ impl Lifetime {
         self.first <= other.last && other.first <= self.last
     }
 
-    fn rounded(&self) -> usize {
-        self.len.next_multiple_of(ALIGNMENT_FLOATS)
+    /// In 64 bits, like every sum of them: all activations together can be more than 32 count, though each is less.
+    fn rounded(&self) -> u64 {
+        (self.len as u64).next_multiple_of(ALIGNMENT_FLOATS as u64)
     }
 }
 
 /// The most floats alive at one operation, each activation rounded up to the alignment: no placement needs less.
 #[must_use]
-pub fn live_maximum(lifetimes: &[Lifetime]) -> usize {
+pub fn live_maximum(lifetimes: &[Lifetime]) -> u64 {
     let alive = |at: usize| {
         lifetimes.iter().filter(|l| (l.first..=l.last).contains(&at)).map(Lifetime::rounded).sum()
     };
@@ -37,21 +38,22 @@ pub fn live_maximum(lifetimes: &[Lifetime]) -> usize {
     lifetimes.iter().map(|l| alive(l.first)).max().unwrap_or(0)
 }
 
-/// An offset in floats for each activation, so that those alive together do not touch, and the buffer's length.
+/// An offset in floats for each activation, so that those alive together do not touch, and the buffer's length; none
+/// where its bytes are more than this machine can count.
 ///
 /// Greedy by size: the largest first, each at the lowest place that is free for its whole life (Pisarchyk and Lee,
 /// "Efficient Memory Management for Deep Neural Net Inference", 2020, algorithm 3).
 #[must_use]
-pub fn place(lifetimes: &[Lifetime]) -> (Vec<usize>, usize) {
+pub fn place(lifetimes: &[Lifetime]) -> Option<(Vec<usize>, usize)> {
     let mut order: Vec<usize> = (0..lifetimes.len()).collect();
     order.sort_unstable_by_key(|i| (std::cmp::Reverse(lifetimes[*i].rounded()), *i));
     let mut offsets = vec![0; lifetimes.len()];
     // (start, end, lifetime) of what is placed, by start.
-    let mut placed: Vec<(usize, usize, Lifetime)> = Vec::new();
+    let mut placed: Vec<(u64, u64, Lifetime)> = Vec::new();
     let mut total = 0;
     for i in order {
         let life = lifetimes[i];
-        let mut start = 0;
+        let mut start = 0u64;
         for (taken, end, other) in &placed {
             if life.overlaps(other) {
                 if start + life.rounded() <= *taken {
@@ -60,12 +62,13 @@ pub fn place(lifetimes: &[Lifetime]) -> (Vec<usize>, usize) {
                 start = start.max(*end);
             }
         }
-        offsets[i] = start;
+        offsets[i] = usize::try_from(start).ok()?;
         let end = start + life.rounded();
         total = total.max(end);
         placed.insert(placed.partition_point(|p| p.0 <= start), (start, end, life));
     }
-    (offsets, total)
+    usize::try_from(4 * total).ok()?;
+    Some((offsets, total as usize))
 }
 
 #[cfg(test)]
@@ -79,8 +82,8 @@ mod tests {
         fn what_is_alive_together_never_touches(lives in prop::collection::vec((0..40usize, 0..12usize, 1..2000usize), 1..60)) {
             let lives: Vec<Lifetime> =
                 lives.into_iter().map(|(first, more, len)| Lifetime { first, last: first + more, len }).collect();
-            let (offsets, total) = place(&lives);
-            prop_assert!(total >= live_maximum(&lives));
+            let (offsets, total) = place(&lives).unwrap();
+            prop_assert!(total as u64 >= live_maximum(&lives));
             for (i, a) in lives.iter().enumerate() {
                 prop_assert_eq!(offsets[i] % ALIGNMENT_FLOATS, 0);
                 prop_assert!(offsets[i] + a.len <= total);
@@ -90,5 +93,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_all_activations_take_is_counted_in_64_bits() {
+        let half = 1 << 29;
+        let lives = [Lifetime { first: 0, last: 1, len: half }; 3];
+        assert_eq!(live_maximum(&lives), 3 * half as u64);
+        let placed = place(&lives);
+        assert_eq!(placed.is_some(), usize::BITS > 32, "{placed:?}");
     }
 }

@@ -100,7 +100,8 @@ fn plan(graph: &Graph, batch: usize) -> Result<Plan> {
     let output = fuser.image(output)?.plain();
     let mut plan = fuser.plan;
     plan.output = output.ok_or_else(|| unsupported("a network that does not end with a convolution"))?;
-    plan.place();
+    plan.parameters.check()?;
+    plan.place()?;
     Ok(plan)
 }
 
@@ -324,7 +325,7 @@ impl Fuser<'_> {
             row: 0,
             column: 0,
         };
-        let table = self.plan.parameters.add_matrix(vec![part]);
+        let table = self.plan.parameters.table(part);
         let output = self.new_row(width);
         self.plan.prelude.ops.push(PreludeOp::Gather { indices, table, output });
         Ok(self.whole(output))

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::kernels::product::Panels;
-use super::parameters::{MatrixId, Parameters, VectorId};
+use super::kernels::product::{PANEL, Panels};
+use super::parameters::{MatrixId, Parameters, VectorId, zeros};
 use crate::error::Result;
 
 /// A network's parameters as the kernels read them.
@@ -22,10 +22,10 @@ struct PackedMatrix {
 }
 
 impl PackedMatrix {
-    fn new(rows: usize, columns: usize, values: &[f32]) -> Self {
-        let mut panels = vec![0.0; Panels::len_of(rows, columns)];
+    fn new(rows: usize, columns: usize, values: &[f32]) -> Result<Self> {
+        let mut panels = zeros(rows, columns.next_multiple_of(PANEL))?;
         Panels::fill(rows, columns, &mut panels, |row, column| values[row * columns + column]);
-        Self { panels, rows, columns }
+        Ok(Self { panels, rows, columns })
     }
 }
 
@@ -42,7 +42,7 @@ impl Packed {
         let mut matrices = Vec::with_capacity(parameters.matrices.len());
         for matrix in &parameters.matrices {
             let (rows, columns) = (matrix.rows, matrix.columns);
-            matrices.push(PackedMatrix::new(rows, columns, &matrix.pack(&mut take)?));
+            matrices.push(PackedMatrix::new(rows, columns, &matrix.pack(&mut take)?)?);
         }
         let vectors = parameters.pack_vectors(take)?;
         let spans = parameters.vectors.iter().map(|v| v.start..v.start + v.len).collect();
@@ -59,8 +59,14 @@ impl Packed {
 
     /// Adds a matrix, given row by row.
     #[cfg(feature = "gpu")]
-    pub(super) fn put(&mut self, id: MatrixId, (rows, columns): (usize, usize), values: &[f32]) {
-        self.matrices[id.0] = PackedMatrix::new(rows, columns, values);
+    pub(super) fn put(
+        &mut self,
+        id: MatrixId,
+        (rows, columns): (usize, usize),
+        values: &[f32],
+    ) -> Result<()> {
+        self.matrices[id.0] = PackedMatrix::new(rows, columns, values)?;
+        Ok(())
     }
 
     pub(super) fn panels(&self, id: MatrixId) -> Panels<'_> {

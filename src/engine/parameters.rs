@@ -5,7 +5,24 @@
 //! shortcut stands below the 3×3 convolution whose result it is added to. The recipes depend on the network alone, not
 //! on the size or number of images, so parameters are packed once.
 
-use crate::error::Result;
+use super::kernels::product::PANEL;
+use crate::error::{Error, Result};
+
+/// A matrix of zeros.
+///
+/// # Errors
+/// [`Error::OutOfMemory`] where there is no room for it.
+pub(in crate::engine) fn zeros(rows: usize, columns: usize) -> Result<Vec<f32>> {
+    let mut zeros = Vec::new();
+    let reserved = rows.checked_mul(columns).filter(|len| zeros.try_reserve_exact(*len).is_ok());
+    let len = reserved.ok_or_else(|| too_large_matrix(rows, columns))?;
+    zeros.resize(len, 0.0);
+    Ok(zeros)
+}
+
+fn too_large_matrix(rows: usize, columns: usize) -> Error {
+    Error::OutOfMemory { problem: format!("a matrix of {rows} times {columns} weights") }
+}
 
 /// Position of a [`Matrix`] in [`Parameters::matrices`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,7 +86,7 @@ impl Matrix {
     /// # Errors
     /// Those of `take`.
     pub fn pack(&self, mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
-        let mut packed = vec![0.0; self.rows * self.columns];
+        let mut packed = zeros(self.rows, self.columns)?;
         for part in &self.parts {
             let values = take(&part.key, &part.shape)?;
             let [rows, columns] = part.size();
@@ -152,6 +169,23 @@ impl Parameters {
         Ok(packed)
     }
 
+    /// Whether this machine can count the bytes of each matrix, packed in whatever way, and of all vectors.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] where it cannot.
+    pub(super) fn check(&self) -> Result<()> {
+        let bytes = |rows: usize, columns: usize| {
+            let columns = columns.checked_next_multiple_of(PANEL)?;
+            rows.checked_mul(columns)?.checked_mul(size_of::<f32>()).filter(|n| isize::try_from(*n).is_ok())
+        };
+        let too_large = self.matrices.iter().find(|m| bytes(m.rows, m.columns).is_none());
+        match too_large {
+            Some(m) => Err(too_large_matrix(m.rows, m.columns)),
+            None if bytes(self.vectors_len(), 1).is_none() => Err(too_large_matrix(self.vectors_len(), 1)),
+            None => Ok(()),
+        }
+    }
+
     /// Every key that is taken, with its shape.
     pub fn keys(&self) -> impl Iterator<Item = (&str, Vec<usize>)> {
         let matrices = self.matrices.iter().flat_map(|m| &m.parts).map(|p| (&*p.key, p.shape.clone()));
@@ -163,6 +197,14 @@ impl Parameters {
         let len = parts.iter().map(|p| p.at + p.len).max().unwrap_or(0);
         self.vectors.push(Vector { parts, len, start: self.vectors_len() });
         VectorId(self.vectors.len() - 1)
+    }
+
+    /// A table: the same one for all who look rows up in the same tensor.
+    pub(super) fn table(&mut self, part: MatrixPart) -> MatrixId {
+        match self.matrices.iter().position(|m| m.parts == [part.clone()]) {
+            Some(known) => MatrixId(known),
+            None => self.add_matrix(vec![part]),
+        }
     }
 
     pub(super) fn add_matrix(&mut self, parts: Vec<MatrixPart>) -> MatrixId {

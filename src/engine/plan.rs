@@ -17,6 +17,7 @@ use std::fmt;
 
 use super::arena::{self, Lifetime};
 use super::parameters::{MatrixId, Parameters, VectorId};
+use crate::error::{Error, Result};
 use crate::network::ops::{Activation, Padding};
 
 /// Pixels whose moments are taken together. The last tile of a sample may be smaller; no tile spans two samples.
@@ -426,7 +427,10 @@ pub struct Plan {
 
 impl Plan {
     /// Works out when each value lives and where, from the operations.
-    pub(super) fn place(&mut self) {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] where the arena has more floats than this machine can count.
+    pub(super) fn place(&mut self) -> Result<()> {
         for value in &mut self.values {
             value.life = (usize::MAX, 0);
         }
@@ -438,11 +442,16 @@ impl Plan {
         }
         self.values[self.input.0].life.0 = 0;
         self.values[self.output.0].life.1 = self.ops.len();
-        let (offsets, total) = arena::place(&self.lifetimes());
+        let lifetimes = self.lifetimes();
+        let Some((offsets, total)) = arena::place(&lifetimes) else {
+            let bytes = arena::live_maximum(&lifetimes).saturating_mul(4);
+            return Err(Error::OutOfMemory { problem: format!("{bytes} bytes of activations") });
+        };
         for (value, offset) in self.values.iter_mut().zip(offsets) {
             value.offset = offset;
         }
         self.arena = total;
+        Ok(())
     }
 
     fn lifetimes(&self) -> Vec<Lifetime> {
@@ -451,7 +460,7 @@ impl Plan {
 
     /// The most floats alive at one operation: the arena can be no smaller.
     #[must_use]
-    pub fn live_maximum(&self) -> usize {
+    pub fn live_maximum(&self) -> u64 {
         arena::live_maximum(&self.lifetimes())
     }
 
@@ -476,7 +485,7 @@ impl fmt::Display for Plan {
             "batch {}: {} operations a step, arena {} bytes (at least {})",
             self.batch,
             self.ops.len(),
-            4 * self.arena,
+            4 * self.arena as u64,
             4 * self.live_maximum(),
         )?;
         writeln!(f, "prelude, {} floats a row:", self.prelude.width())?;
@@ -531,7 +540,7 @@ impl Plan {
 
     fn described(&self, id: ValueId) -> String {
         let v = self.value(id);
-        format!("v{} {:?} @{}", id.0, v.shape, 4 * v.offset)
+        format!("v{} {:?} @{}", id.0, v.shape, 4 * v.offset as u64)
     }
 
     fn gemm_outputs(&self, g: &Gemm) -> String {

@@ -8,7 +8,7 @@ use super::mlp::{self, MlpConfig};
 use super::ops::{Activation, Conv, Ops, Padding, RadialBasis};
 use super::unet::{self, Conditioning, TimeEmbedding, UNet2DConfig};
 
-/// What a forward pass needs.
+/// What a forward pass needs. Counts end at `u64::MAX`, which stands for more than can be counted.
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
     /// Every parameter's key and shape, in the order of first use.
@@ -29,7 +29,7 @@ impl Inventory {
     /// Number of scalar parameters.
     #[must_use]
     pub fn parameter_count(&self) -> u64 {
-        self.parameters.iter().map(|(_, shape)| volume(shape)).sum()
+        self.parameters.iter().fold(0, |sum, (_, shape)| sum.saturating_add(volume(shape)))
     }
 }
 
@@ -74,7 +74,8 @@ struct Allocation {
 
 impl Drop for Allocation {
     fn drop(&mut self) {
-        self.memory.borrow_mut().live -= volume(&self.shape);
+        let mut memory = self.memory.borrow_mut();
+        memory.live = memory.live.saturating_sub(volume(&self.shape));
     }
 }
 
@@ -91,9 +92,9 @@ struct Describe {
 impl Describe {
     fn tensor(&mut self, shape: Vec<usize>) -> Shape {
         self.note_size(&shape);
-        self.found.activation_bytes += 4 * volume(&shape);
+        self.found.activation_bytes = self.found.activation_bytes.saturating_add(bytes(&shape));
         let mut memory = self.memory.borrow_mut();
-        memory.live += volume(&shape);
+        memory.live = memory.live.saturating_add(volume(&shape));
         memory.peak = memory.peak.max(memory.live);
         drop(memory);
         Shape(Rc::new(Allocation { shape, memory: self.memory.clone() }))
@@ -101,12 +102,17 @@ impl Describe {
 
     fn finish(self, y: &Shape) -> Inventory {
         let output = y.0.shape.clone();
-        Inventory { output, peak_activation_bytes: 4 * self.memory.borrow().peak, ..self.found }
+        Inventory { output, peak_activation_bytes: self.memory.borrow().peak.saturating_mul(4), ..self.found }
     }
 
     fn note_size(&mut self, shape: &[usize]) {
-        let bytes = 4 * volume(shape);
-        self.found.largest_tensor_bytes = self.found.largest_tensor_bytes.max(bytes);
+        self.found.largest_tensor_bytes = self.found.largest_tensor_bytes.max(bytes(shape));
+    }
+
+    /// Counts as many operations for each of a product's terms.
+    fn count(&mut self, operations: u64, terms: &[usize]) {
+        let more = volume(terms).saturating_mul(operations);
+        self.found.flops = self.found.flops.saturating_add(more);
     }
 
     fn parameter(&mut self, key: String, shape: Vec<usize>) {
@@ -145,7 +151,7 @@ impl Ops for Describe {
             padded.saturating_sub(3) / conv.stride + 1
         };
         let (h, w) = (size(h), size(w));
-        self.found.flops += 18 * volume(&[b, c, conv.out_channels, h, w]);
+        self.count(18, &[b, c, conv.out_channels, h, w]);
         self.tensor(vec![b, conv.out_channels, h, w])
     }
 
@@ -155,19 +161,23 @@ impl Ops for Describe {
             name,
             if name.ends_with("conv_shortcut") { vec![out_channels, c, 1, 1] } else { vec![out_channels, c] },
         );
-        self.found.flops += 2 * volume(&[b, c, out_channels, h, w]);
+        self.count(2, &[b, c, out_channels, h, w]);
         self.with_channels(x, out_channels)
     }
 
     fn linear(&mut self, v: &Shape, name: &str, out: usize) -> Shape {
         let (b, width) = (v.0.shape[0], v.0.shape[1]);
         self.weight_and_bias(name, vec![out, width]);
-        self.found.flops += 2 * volume(&[b, width, out]);
+        self.count(2, &[b, width, out]);
         self.with_channels(v, out)
     }
 
     fn embedding(&mut self, indices: &Shape, name: &str, rows: usize, width: usize) -> Shape {
-        self.parameter(format!("{name}.weight"), vec![rows, width]);
+        let table = (format!("{name}.weight"), vec![rows, width]);
+        // A learned time table embeds labels too where `class_embed_type` is "timestep": one tensor, looked up twice.
+        if !self.found.parameters.contains(&table) {
+            self.parameter(table.0, table.1);
+        }
         self.with_channels(indices, width)
     }
 
@@ -206,7 +216,7 @@ impl Ops for Describe {
 
     fn attention(&mut self, q: &Shape, _k: &Shape, _v: &Shape, _heads: usize) -> Shape {
         let [b, c, h, w] = image(q);
-        self.found.flops += 4 * volume(&[b, c, h, w, h, w]);
+        self.count(4, &[b, c, h, w, h, w]);
         self.like(q)
     }
 
@@ -232,7 +242,7 @@ impl RadialBasis for Describe {
         let (batch, width) = (v.0.shape[0], v.0.shape[1]);
         self.parameter(format!("{name}.weight"), vec![units, width]);
         self.parameter(format!("{name}.width.weight"), vec![units]);
-        self.found.flops += 4 * volume(&[batch, width, units]);
+        self.count(4, &[batch, width, units]);
         self.with_channels(v, units)
     }
 }
@@ -242,7 +252,12 @@ fn image(x: &Shape) -> [usize; 4] {
     [s[0], s[1], s[2], s[3]]
 }
 
-/// In 64 bits, as a product can exceed the 32 of wasm.
+/// In 64 bits, as a product can exceed the 32 of wasm, and no more than they hold.
 fn volume(shape: &[usize]) -> u64 {
-    shape.iter().map(|n| *n as u64).product()
+    shape.iter().fold(1, |product: u64, n| product.saturating_mul(*n as u64))
+}
+
+/// As f32.
+fn bytes(shape: &[usize]) -> u64 {
+    volume(shape).saturating_mul(4)
 }

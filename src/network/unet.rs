@@ -205,7 +205,11 @@ impl UNet2DConfig {
             out_channels: f.usize("out_channels", 3)?,
             center_input_sample: f.bool("center_input_sample", false)?,
             time_embedding_type,
-            time_embedding_dim: f.optional_usize("time_embedding_dim", None)?.unwrap_or(4 * channels[0]),
+            // Python says `time_embedding_dim or …`, to which 0 is nothing.
+            time_embedding_dim: f
+                .optional_usize("time_embedding_dim", None)?
+                .filter(|width| *width > 0)
+                .unwrap_or(4 * channels[0]),
             num_train_timesteps: f.optional_usize("num_train_timesteps", None)?,
             freq_shift: f.f64("freq_shift", 0.0)?,
             flip_sin_to_cos: f.bool("flip_sin_to_cos", true)?,
@@ -246,20 +250,16 @@ impl UNet2DConfig {
         within("layers_per_block", self.layers_per_block, 1, 64)?;
         within("time_embedding_dim", self.time_embedding_dim, 1, 1 << 16)?;
         within("norm_num_groups", self.norm_num_groups, 1, MAX_CHANNELS)?;
-        if self.norm_eps.is_nan() || self.norm_eps < 0.0 {
-            return Err(f.error("norm_eps", self.norm_eps, "0 or more"));
+        if !(0.0..=f64::from(f32::MAX)).contains(&self.norm_eps) {
+            return Err(f.error("norm_eps", self.norm_eps, "0 or more, and a number in f32"));
         }
-        if self.mid_block_scale_factor == 0.0 {
-            return Err(f.error("mid_block_scale_factor", 0, "other than 0"));
+        let scale = 1.0 / self.mid_block_scale_factor;
+        if !(scale as f32).is_normal() {
+            let expected = "other than 0, and such that it can be divided by in f32";
+            return Err(f.error("mid_block_scale_factor", self.mid_block_scale_factor, expected));
         }
         let c = &self.block_out_channels;
-        if self.time_embedding_type == TimeEmbedding::Positional && (c[0] / 2) as f64 <= self.freq_shift {
-            return Err(f.error(
-                "freq_shift",
-                self.freq_shift,
-                format!("less than half of block_out_channels[0], {}", c[0] / 2),
-            ));
-        }
+        self.check_frequencies(f)?;
         if self.time_embedding_type == TimeEmbedding::Learned {
             match self.num_train_timesteps {
                 Some(rows) => within("num_train_timesteps", rows, 1, 1 << 20)?,
@@ -306,6 +306,22 @@ impl UNet2DConfig {
         }
         if let (true, Some(groups)) = (self.mid_block && self.add_attention, self.attn_norm_num_groups) {
             divides("attn_norm_num_groups", groups, last)?;
+        }
+        Ok(())
+    }
+
+    /// Frequencies are `10000^(-k / (half - freq_shift))`: none at a shift of `half`, and rising with k beyond it, where
+    /// they may leave f32.
+    fn check_frequencies(&self, f: &Fields) -> Result<()> {
+        let half = self.block_out_channels[0] / 2;
+        let denominator = (half as f64 - self.freq_shift) as f32;
+        let highest = -(half.saturating_sub(1) as f32) / denominator * 10000f32.ln();
+        // Timesteps have five digits at most.
+        if self.time_embedding_type == TimeEmbedding::Positional
+            && (denominator == 0.0 || highest > (f32::MAX / 1e6).ln())
+        {
+            let expected = format!("not half of block_out_channels[0], {half}, nor just above it");
+            return Err(f.error("freq_shift", self.freq_shift, expected));
         }
         Ok(())
     }
@@ -375,78 +391,85 @@ impl UNet2DConfig {
         self.time_embedding_type == TimeEmbedding::Fourier
     }
 
-    /// What a forward pass is given beside the image, worked out on the CPU: `timesteps` holds one number a sample, and
-    /// `labels` one number a sample too, or one vector of `time_embedding_dim` where the class embedding is the
-    /// identity. `frequencies` is the checkpoint's `time_proj.weight` where time embeddings are of the Fourier kind.
+    /// Whether the network can be told this timestep.
     ///
     /// # Errors
-    /// [`Error::Option`] where a label is missing, out of range, or given to a network without classes, and where a
-    /// timestep is no row of a learned table or has no logarithm.
+    /// [`Error::Option`] where it is no row of a learned table or has no logarithm.
+    pub fn check_timestep(&self, timestep: f32) -> Result<()> {
+        self.check_embedded("timestep", timestep)
+    }
+
+    /// Whether the network can be given these labels, for as many samples: one number each, or one vector of
+    /// `time_embedding_dim` each where the class embedding is the identity.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where a label is missing, out of range, or given to a network without classes.
+    pub fn check_labels(&self, samples: usize, labels: Option<&[f32]>) -> Result<()> {
+        let wrong =
+            |found: String| Error::Option { option: "labels", found, expected: self.expected_labels() };
+        let labels = match (self.class_embedding, labels) {
+            (ClassEmbedding::None, None) => return Ok(()),
+            (ClassEmbedding::None, Some(_)) => return Err(wrong("given".to_owned())),
+            (_, None) => return Err(wrong("missing".to_owned())),
+            (_, Some(labels)) => labels,
+        };
+        let each = if self.class_embedding == ClassEmbedding::Identity { self.time_embedding_dim } else { 1 };
+        if samples.checked_mul(each) != Some(labels.len()) {
+            return Err(wrong(format!("{} numbers for {samples} samples", labels.len())));
+        }
+        for label in labels {
+            match self.class_embedding {
+                ClassEmbedding::Table(rows) if !is_row(*label, rows) => return Err(wrong(label.to_string())),
+                ClassEmbedding::Timestep => self.check_embedded("labels", *label)?,
+                _ if !label.is_finite() => return Err(wrong(label.to_string())),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a timestep, or a label that is embedded as one, is one.
+    fn check_embedded(&self, option: &'static str, number: f32) -> Result<()> {
+        let expected = match (self.time_embedding_type, self.num_train_timesteps) {
+            (TimeEmbedding::Learned, Some(rows)) if !is_row(number, rows) => {
+                format!("a row of the learned table, 0 to {}", rows - 1)
+            }
+            (TimeEmbedding::Fourier, _) if !(number > 0.0 && number.is_finite()) => {
+                "above 0, as its logarithm is taken".to_owned()
+            }
+            _ if !number.is_finite() => "a finite number".to_owned(),
+            _ => return Ok(()),
+        };
+        Err(Error::Option { option, found: number.to_string(), expected })
+    }
+
+    /// What a forward pass is given beside the image, worked out on the CPU: `timesteps` holds one number a sample, and
+    /// `labels` are as for [`Self::check_labels`]. `frequencies` is the checkpoint's `time_proj.weight` where time
+    /// embeddings are of the Fourier kind.
+    ///
+    /// # Errors
+    /// Those of [`Self::check_timestep`] and [`Self::check_labels`].
     pub fn conditioning(
         &self,
         timesteps: &[f32],
         labels: Option<&[f32]>,
         frequencies: &[f32],
     ) -> Result<Conditioning<Vec<f32>>> {
-        let option = |option, found: String, expected: String| Err(Error::Option { option, found, expected });
+        timesteps.iter().try_for_each(|t| self.check_timestep(*t))?;
+        self.check_labels(timesteps.len(), labels)?;
         let features =
             |numbers: &[f32]| numbers.iter().flat_map(|n| self.time_features(*n, frequencies)).collect();
-        for t in timesteps {
-            match (self.time_embedding_type, self.num_train_timesteps) {
-                (TimeEmbedding::Learned, Some(rows))
-                    if t.fract() != 0.0 || !(0.0..rows as f32).contains(t) =>
-                {
-                    return option(
-                        "timestep",
-                        t.to_string(),
-                        format!("a row of the learned table, 0 to {}", rows - 1),
-                    );
-                }
-                (TimeEmbedding::Fourier, _) if *t <= 0.0 => {
-                    return option(
-                        "timestep",
-                        t.to_string(),
-                        "above 0, as its logarithm is taken".to_owned(),
-                    );
-                }
-                _ => {}
-            }
-        }
-        let class = match (self.class_embedding, labels) {
-            (ClassEmbedding::None, None) => None,
-            (ClassEmbedding::None, Some(_)) => {
-                return option(
-                    "labels",
-                    "given".to_owned(),
-                    "left out: this network knows no classes".to_owned(),
-                );
-            }
-            (_, None) => return option("labels", "missing".to_owned(), self.expected_labels()),
-            (kind, Some(labels)) => {
-                let each = if kind == ClassEmbedding::Identity { self.time_embedding_dim } else { 1 };
-                if labels.len() != each * timesteps.len() {
-                    return option(
-                        "labels",
-                        format!("{} numbers", labels.len()),
-                        format!("{each} for each of {} samples", timesteps.len()),
-                    );
-                }
-                if let ClassEmbedding::Table(rows) = kind
-                    && let Some(l) =
-                        labels.iter().find(|l| l.fract() != 0.0 || !(0.0..rows as f32).contains(*l))
-                {
-                    return option("labels", l.to_string(), self.expected_labels());
-                }
-                Some(if kind == ClassEmbedding::Timestep { features(labels) } else { labels.to_vec() })
-            }
-        };
+        let class = labels.map(|labels| match self.class_embedding {
+            ClassEmbedding::Timestep => features(labels),
+            _ => labels.to_vec(),
+        });
         let inverse_time = self.divides_by_time().then(|| timesteps.iter().map(|t| 1.0 / t).collect());
         Ok(Conditioning { time: features(timesteps), class, inverse_time })
     }
 
     fn expected_labels(&self) -> String {
         match self.class_embedding {
-            ClassEmbedding::None => "left out".to_owned(),
+            ClassEmbedding::None => "left out: this network knows no classes".to_owned(),
             ClassEmbedding::Table(rows) => format!("a whole number from 0 to {} for each sample", rows - 1),
             ClassEmbedding::Timestep => "a number for each sample".to_owned(),
             ClassEmbedding::Identity => {
@@ -489,7 +512,15 @@ impl UNet2DConfig {
     }
 }
 
+/// Whether a number names a row of a table.
+fn is_row(number: f32, rows: usize) -> bool {
+    number.fract() == 0.0 && (0.0..rows as f32).contains(&number)
+}
+
 fn resampling(f: &Fields, field: &str) -> Result<Resampling> {
+    if f.get(field).is_some_and(Value::is_null) {
+        return Ok(Resampling::Conv);
+    }
     f.choice(field, Resampling::Conv, &[("conv", Resampling::Conv), ("resnet", Resampling::Resnet)])
 }
 

@@ -204,6 +204,25 @@ impl Program {
         self.instructions.iter().any(dynamic)
     }
 
+    /// What the network is told of the noise, evaluation by evaluation.
+    pub fn timesteps(&self) -> impl Iterator<Item = f64> {
+        self.instructions.iter().filter_map(|instruction| match instruction {
+            Instruction::Evaluate { timestep, .. } => Some(*timestep),
+            _ => None,
+        })
+    }
+
+    /// Whether noise is as much as the network says in the second half of its channels.
+    #[must_use]
+    pub fn needs_learned_variance(&self) -> bool {
+        self.instructions.iter().any(|instruction| match instruction {
+            Instruction::Combine { noise: Some(Noise { scale, .. }), .. } => {
+                !matches!(scale, NoiseScale::Constant(_))
+            }
+            _ => false,
+        })
+    }
+
     /// How many steps end, each with [`Instruction::EndStep`].
     #[must_use]
     pub fn steps(&self) -> usize {

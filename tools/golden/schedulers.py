@@ -53,6 +53,9 @@ CASES = [
     ddpm("cosine", **COSINE),
     ddpm("cosine_100_no_clip", num_train_timesteps=100, clip_sample=False, prediction_type="v_prediction", **COSINE),
     ddpm("sigmoid", beta_schedule="sigmoid"),
+    ddpm("laplace", beta_schedule="laplace"),
+    ddpm("laplace_learned_range", 7, beta_schedule="laplace", variance_type="learned_range", **TRAILING),
+    ddpm("laplace_zero_snr_v", 7, beta_schedule="laplace", prediction_type="v_prediction", **ZERO_SNR),
     ddpm("trained_betas", 5, **TRAINED),
     ddpm("zero_snr_v", prediction_type="v_prediction", **ZERO_SNR),
     ddpm("zero_snr_epsilon_clip", **ZERO_SNR),  # x0 is infinite at first; the clip saves it
@@ -66,6 +69,11 @@ CASES = [
     ddpm("clip_half", clip_sample_range=0.5),
     ddpm("threshold_1", sample_max_value=1.0, **THRESHOLD),
     ddpm("threshold_2.5", sample_max_value=2.5, **THRESHOLD),
+    ddpm("threshold_half", sample_max_value=0.5, **THRESHOLD),  # below 1, it is what images are divided by
+    ddpm("threshold_null", sample_max_value=None, **THRESHOLD),
+    ddpm("threshold_ratio_0", sample_max_value=2.5, **{**THRESHOLD, "dynamic_thresholding_ratio": 0.0}),
+    ddpm("one_timestep", 1, num_train_timesteps=1),
+    ddpm("clip_null", clip_sample=None, num_train_timesteps=200),
     ddpm("threshold_2.5_sample", sample_max_value=2.5, prediction_type="sample", model_scale=2.2, **THRESHOLD),
     # Variances
     ddpm("fixed_small_log", variance_type="fixed_small_log"),
@@ -100,6 +108,7 @@ CASES = [
     # Betas
     ddim("scaled_linear", **LATENT),
     ddim("cosine", **COSINE),
+    ddim("one_timestep", 1, num_train_timesteps=1, set_alpha_to_one=None),
     ddim("trained_betas", 5, eta=0.5, **TRAINED),
     ddim("zero_snr_v", prediction_type="v_prediction", **ZERO_SNR),
     ddim("zero_snr_v_eta_half", eta=0.5, prediction_type="v_prediction", **ZERO_SNR),
@@ -162,7 +171,7 @@ def run(case: dict) -> dict:
         assert x.isnan().all()
         trace, note = [], dict(note="every sample is NaN in diffusers: " + NOT_A_NUMBER[name])
     last = scheduler.config.num_train_timesteps - 1
-    indices = [0, 1, last // 4, last // 2, last - 1, last]
+    indices = sorted({0, min(1, last), last // 4, last // 2, max(0, last - 1), last})
     return dict(
         **note,
         **{"class": case["scheduler"].__name__},

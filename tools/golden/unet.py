@@ -89,13 +89,22 @@ CASES = [
     case("odd_width", block_out_channels=[9], norm_num_groups=3, base=SMALL),
     case("odd_width_sin_first", block_out_channels=[9], norm_num_groups=3, flip_sin_to_cos=False, freq_shift=1, base=SMALL),
     case("time_embedding_dim", time_embedding_dim=20, base=SMALL),
+    case("freq_shift_fraction", freq_shift=0.5, base=SMALL),
+    case("freq_shift_negative", freq_shift=-2, base=SMALL),
+    case("freq_shift_beyond", freq_shift=40, base=SMALL),
+    case("time_embedding_dim_0", time_embedding_dim=0, base=SMALL),  # to Python, 0 is nothing
     case("float_timesteps", timesteps=[124.875, 888.0], base=SMALL),
     case("fourier", time_embedding_type="fourier", timesteps=[0.5, 37.25], base=SMALL),
     case("fourier_center", time_embedding_type="fourier", timesteps=[0.0125], center_input_sample=True, base=SMALL),
     case("learned", time_embedding_type="learned", num_train_timesteps=50, timesteps=[0, 49], base=SMALL),
+    case("learned_one_row", time_embedding_type="learned", num_train_timesteps=1, timesteps=[0], base=SMALL),
     # Classes
     case("class_table", timesteps=[400, 400], labels=[2, 0], num_class_embeds=3, base=SMALL),
     case("class_timestep", timesteps=[400, 7], labels=[2, 900], class_embed_type="timestep", base=SMALL),
+    case("class_timestep_learned", timesteps=[49, 7], labels=[2, 0], class_embed_type="timestep",  # one table for both
+         time_embedding_type="learned", num_train_timesteps=50, base=SMALL),
+    case("class_timestep_fourier", timesteps=[49.5, 7.0], labels=[2.5, 900.0], class_embed_type="timestep",
+         time_embedding_type="fourier", base=SMALL),
     case("class_identity", timesteps=[400, 7], labels="labels:class_identity", class_embed_type="identity", base=SMALL),
     # Attention
     case("head_dim_absent", absent=["attention_head_dim"], attention_head_dim=8, block_out_channels=[8, 24]),
@@ -119,6 +128,7 @@ CASES = [
     case("pad_0", downsample_padding=0, add_attention=False, **PLAIN),
     case("pad_0_attention", downsample_padding=0, attention_head_dim=8, **ATTENTION),
     case("resnet_sampling", downsample_type="resnet", upsample_type="resnet", **ATTENTION),
+    case("resampling_null", downsample_type=None, upsample_type=None, **ATTENTION),
     case("resnet_down_only", downsample_type="resnet", **ATTENTION),
     case("resnet_sampling_ignored", downsample_type="resnet", upsample_type="resnet", add_attention=False, **PLAIN),
     case("resnet_blocks", timesteps=[5, 600], **RESNET),

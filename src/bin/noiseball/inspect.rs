@@ -72,7 +72,7 @@ fn plan(a: &Architecture) -> Result<String> {
     let [f32, f16] = [Storage::F32, Storage::F16].map(|storage| ShardLayout::new(&plan, storage));
     let lowered = Lowered::new(&plan, &f32, Tuning::Hardware, Choice::default())?;
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
-    let (arena, least) = (4 * plan.arena as u64, 4 * plan.live_maximum() as u64);
+    let (arena, least) = (4 * plan.arena as u64, 4 * plan.live_maximum());
     Ok(format!(
         "\n{plan}\
          dispatches       {} a step, for {} operations\n\

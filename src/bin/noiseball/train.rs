@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::Device as BurnDevice;
+use noiseball::store::Folder;
 use noiseball::train::dataset::{Skipped, open};
 use noiseball::train::{Dataset, Loss, Preset, Recipe, Trainer, card};
-use noiseball::{Checkpoint, Device, DeviceKind, Error, Model, Result, SampleOptions, SamplerKind};
+use noiseball::{Checkpoint, Device, DeviceKind, Error, Model, Result, SampleOptions, SamplerKind, text};
 use pollster::block_on;
 use serde_json::Value;
 
@@ -74,21 +75,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let data = Arc::new(data);
     let device = device(arguments.device)?;
     if let Some(folder) = &arguments.to_accelerate {
+        let locked = Folder::lock(folder)?;
         let trainer = start(arguments, folder, &data, &device)?;
         for (path, bytes) in block_on(trainer.accelerate())? {
-            write(&folder.join(path), &bytes)?;
+            locked.write(path, &bytes)?;
         }
         return Ok(());
     }
     let Some(out) = &arguments.out else { return Ok(()) };
+    let folder = Folder::lock(out)?;
     let mut trainer = start(arguments, out, &data, &device)?;
-    let mut log = Log::open(out, trainer.step_number())?;
+    let mut log = Log::open(&folder, out.join(LOSSES), trainer.step_number())?;
     let bar = progress_bar();
     bar.set_length(trainer.recipe().steps);
     let source = arguments.data.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let statement = format!("Read from `{source}`, which is not part of this folder.");
     if trainer.step_number() == 0 {
-        save(out, &trainer, &log, &statement)?;
+        save(&folder, &trainer, &log, &statement)?;
     }
     while trainer.step_number() < trainer.recipe().steps {
         trainer.step()?;
@@ -100,7 +103,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             bar.set_position(step);
         }
         if saves {
-            save(out, &trainer, &log, &statement)?;
+            save(&folder, &trainer, &log, &statement)?;
         }
     }
     bar.finish_and_clear();
@@ -117,7 +120,7 @@ fn report(data: &Dataset, skipped: &[Skipped]) {
     }
     const SHOWN: usize = 10;
     for Skipped { name, why } in skipped.iter().take(SHOWN) {
-        eprintln!("left out {name}: {why}");
+        eprintln!("left out {}: {}", text::name(name), text::prose(why));
     }
     if skipped.len() > SHOWN {
         eprintln!("left out {} more", skipped.len() - SHOWN);
@@ -188,7 +191,7 @@ fn recipe(arguments: &Arguments, base: Recipe, data: &Dataset) -> Result<Recipe>
         let file = path.display().to_string();
         let text = fs::read_to_string(path).map_err(Error::io(path))?;
         let wrong = |problem: String| Error::Json { file: file.clone(), problem };
-        let changes: Value = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        let changes: Value = toml::from_str(&text).map_err(|e| wrong(located(&text, &e)))?;
         let mut value = serde_json::to_value(&recipe).map_err(|e| wrong(e.to_string()))?;
         merge(&mut value, changes);
         recipe = serde_json::from_value(value).map_err(|e| wrong(e.to_string()))?;
@@ -211,6 +214,14 @@ fn recipe(arguments: &Arguments, base: Recipe, data: &Dataset) -> Result<Recipe>
     Ok(recipe)
 }
 
+/// What is wrong with a TOML file and where, in one line.
+fn located(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    format!("{} at line {line} column {column}", error.message())
+}
+
 /// Replaces what `changes` names, within objects that both have part by part.
 fn merge(value: &mut Value, changes: Value) {
     match (value, changes) {
@@ -231,15 +242,13 @@ struct Log {
 
 impl Log {
     /// Goes on with the file of a run at `step`: what it says of later steps is done again.
-    fn open(folder: &Path, step: u64) -> Result<Self> {
-        fs::create_dir_all(folder).map_err(Error::io(folder))?;
-        let path = folder.join(LOSSES);
+    fn open(folder: &Folder, path: PathBuf, step: u64) -> Result<Self> {
         let before = fs::read_to_string(&path).unwrap_or_default();
         let earlier = |line: &&str| {
             line.split(',').next().and_then(|s| s.parse::<u64>().ok()).is_some_and(|s| s <= step)
         };
         let kept: Vec<&str> = std::iter::once("step,loss").chain(before.lines().filter(earlier)).collect();
-        write(&path, format!("{}\n", kept.join("\n")).as_bytes())?;
+        folder.write(LOSSES, format!("{}\n", kept.join("\n")).as_bytes())?;
         Ok(Self { path, losses: Vec::new() })
     }
 
@@ -260,18 +269,22 @@ impl Log {
 
 /// Writes the checkpoint, then the state. Each file is replaced as a whole, and the configuration files are the same at
 /// every save, so that a kill at any moment leaves a checkpoint that opens and a state to go on from.
-fn save(folder: &Path, trainer: &Trainer, log: &Log, statement: &str) -> Result<()> {
+fn save(folder: &Folder, trainer: &Trainer, log: &Log, statement: &str) -> Result<()> {
     let (state, checkpoint) = block_on(trainer.save_with_checkpoint())?;
     for (path, bytes) in checkpoint.files() {
-        write(&folder.join(path), &bytes)?;
+        folder.write(path, &bytes)?;
     }
-    write(&folder.join("README.md"), card(trainer, statement, &log.losses).as_bytes())?;
-    write(&folder.join(STATE), &state)?;
-    sample(folder, checkpoint)
+    folder.write("README.md", card(trainer, statement, &log.losses).as_bytes())?;
+    folder.write(STATE, &state)?;
+    // The run's state is safe by now: pictures of it are worth a word, not the run.
+    if let Err(error) = sample(checkpoint).and_then(|png| folder.write("samples.png", &png)) {
+        eprintln!("noiseball: no samples at step {}: {error}", trainer.step_number());
+    }
+    Ok(())
 }
 
-/// Draws a grid of samples, the same noise at each save.
-fn sample(folder: &Path, checkpoint: Checkpoint) -> Result<()> {
+/// Draws a grid of samples as a PNG, the same noise at each save.
+fn sample(checkpoint: Checkpoint) -> Result<Vec<u8>> {
     let classes = checkpoint.labels.as_ref().map(|l| l.null_label.unwrap_or(l.names.len()).max(1));
     let batch = classes.map_or(16, |c| c.clamp(4, 10) * 4);
     let labels = classes.map(|c| (0..batch).map(|i| (i / 4 % c) as f32).collect());
@@ -291,20 +304,5 @@ fn sample(folder: &Path, checkpoint: Checkpoint) -> Result<()> {
             pictures = (step.x.to_vec(), step.shape);
         }
     }
-    output::write_png(&folder.join("samples.png"), &pictures.0, pictures.1)
-}
-
-/// Replaces a file as a whole: whoever reads it, also after a crash, finds the old bytes or the new.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    }
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let written = fs::File::create(&partial).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.and_then(|()| fs::rename(&partial, path)).map_err(Error::io(path))
+    output::png(&pictures.0, pictures.1)
 }

@@ -77,6 +77,10 @@ impl Lowered {
             builder.op = at;
             builder.lower(&step.op)?;
         }
+        if builder.lowered.arena.checked_mul(4).is_none() {
+            let problem = format!("{} bytes of activations", builder.lowered.arena_bytes());
+            return Err(Error::OutOfMemory { problem });
+        }
         Ok(builder.lowered)
     }
 
@@ -170,8 +174,9 @@ impl Builder<'_> {
 
     /// Room behind the plan's activations, from the `used` floats on, for as long as one operation lasts.
     fn scratch(&mut self, used: usize, floats: usize) -> usize {
-        let start = (self.plan.arena + used).next_multiple_of(64);
-        self.lowered.arena = self.lowered.arena.max(start + floats);
+        // Where 32 bits do not count so far, the arena's bytes are too many in any case.
+        let start = self.plan.arena.saturating_add(used).checked_next_multiple_of(64).unwrap_or(usize::MAX);
+        self.lowered.arena = self.lowered.arena.max(start.saturating_add(floats));
         start
     }
 

@@ -409,10 +409,11 @@ impl Compiled {
     ) -> Result<Self> {
         let image = (batch * pixels * channels).next_multiple_of(64);
         let output = (batch * pixels * out_channels).next_multiple_of(64);
-        let mut floats = 0;
+        let mut floats = 0u64;
         let mut place = |len: usize| {
-            floats += len;
-            floats - len
+            let start = floats as usize;
+            floats += len as u64;
+            start
         };
         let offsets: Vec<usize> = (program.slots().iter())
             .map(|kind| place(if *kind == SlotKind::Image { image } else { output }))
@@ -492,6 +493,12 @@ impl Compiled {
                 }
             }
         }
+        // Kernels count in 32 bits, and a page's machine counts bytes in as many.
+        let countable = u32::try_from(floats).is_ok() && usize::try_from(4 * floats).is_ok();
+        if !countable {
+            return Err(Error::OutOfMemory { problem: format!("{} bytes of images", 4 * floats) });
+        }
+        let floats = floats as usize;
         Ok(Self { segments, timesteps, checks, offsets, floats })
     }
 }

@@ -3,7 +3,7 @@
 use super::device::{Buffer, Gpu};
 use super::shards::{MatrixPlace, ShardLayout, bytes_of_four};
 use crate::engine::packed::Packed;
-use crate::engine::parameters::{MatrixId, Storage};
+use crate::engine::parameters::{MatrixId, Storage, zeros};
 use crate::engine::plan::Plan;
 use crate::error::Result;
 
@@ -50,14 +50,14 @@ impl Weights {
         for (at, matrix) in parameters.matrices.iter().enumerate() {
             let values = matrix.pack(&mut take)?;
             if layout.in_prelude[at] {
-                host.put(MatrixId(at), (matrix.rows, matrix.columns), &values);
+                host.put(MatrixId(at), (matrix.rows, matrix.columns), &values)?;
                 continue;
             }
             let MatrixPlace { shard, start, row } = layout.places[at];
             let values = if matrix.columns == 4 * row {
                 values
             } else {
-                let mut wide = vec![0.0; matrix.rows * 4 * row];
+                let mut wide = zeros(matrix.rows, 4 * row)?;
                 for (to, from) in wide.chunks_exact_mut(4 * row).zip(values.chunks_exact(matrix.columns)) {
                     to[..from.len()].copy_from_slice(from);
                 }
