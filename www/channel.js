@@ -23,7 +23,8 @@ class Channel {
   #calls = new Map();
   #nextId = 1;
   #ready = false;
-  #watch = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #watch;
   #end = null;
   #from;
 
@@ -70,7 +71,7 @@ class Channel {
    */
   call(message, { signals = [], onProgress, late } = {}) {
     return new Promise((resolve, reject) => {
-      const active = signals.filter(Boolean);
+      const active = signals.filter((signal) => signal !== undefined);
       const fired = active.find((signal) => signal.aborted);
       if (fired) return reject(abortError(fired));
       if (!this.alive) return reject(this.#end);

@@ -42,7 +42,7 @@ export function cpu(reason) {
   return { kind: 'cpu', name: 'CPU', reason };
 }
 
-/** @returns {Promise<{adapter?: any, reason?: string}>} */
+/** @returns {Promise<{adapter?: any, reason?: any}>} an adapter, or the key of WHY there is none */
 async function findAdapter(scope) {
   if (!scope.isSecureContext) return { reason: 'insecure-context' };
   if (!scope.navigator.gpu) return { reason: 'no-webgpu' };

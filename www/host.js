@@ -95,6 +95,7 @@ export class Host {
 /** One model and its run. Its calls take turns: the engine must not be entered, or freed, during an evaluation. */
 class Entry {
   #model;
+  /** @type {any} */
   #run = null;
   #last = Promise.resolve();
 

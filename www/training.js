@@ -89,6 +89,7 @@ export async function prepare(source, { signal, onProgress, ...options } = {}) {
 export class Training {
   #channel;
   #queue = [];
+  /** @type {(() => void) | null} */
   #wake = null;
   #over = false;
   #id = null; // of the kept run
@@ -157,7 +158,7 @@ export class Training {
     for (;;) {
       while (this.#queue.length > 0) yield this.#queue.shift();
       if (this.#over) return;
-      await new Promise((resolve) => (this.#wake = resolve));
+      await /** @type {Promise<void>} */ (new Promise((resolve) => (this.#wake = resolve)));
       this.#wake = null;
     }
   }

@@ -19,6 +19,7 @@ const WASM = new URL('./pkg/noiseball_bg.wasm', import.meta.url);
 
 watchPolicy();
 
+/** @type {Promise<object> | null} */
 let started = null;
 
 /** Starts the engine once; a failed start may be tried again. */

@@ -12,6 +12,7 @@ import { policyError, watchPolicy } from './policy.js';
 const HERE = import.meta.url; // in a bundle the bundle's address, or that of this file where the bundle was made
 const UNBUNDLED = HERE.endsWith('/workers.js') && !HERE.startsWith('file:');
 
+/** @type {URL | null} */
 let folder = null;
 
 /**
@@ -27,7 +28,7 @@ export function loadFilesFrom(address) {
 /**
  * Starts a worker.
  * @param {Kind} kind
- * @returns {{worker: Worker, address: string | URL, scripts: URL[]}} where it is from, null in a bundle; what it needs, as far as that is known
+ * @returns {{worker: Worker, address: string | URL | null, scripts: URL[]}} where it is from, null in a bundle; what it needs, as far as that is known
  */
 export function startWorker({ scripts, bundled }) {
   if (typeof Worker === 'undefined') {

@@ -20,6 +20,7 @@ export async function lint({ withoutBurn, features }) {
     ...(withoutBurn ? [] : [async () => clippy([...WEB, '--features', 'burn', '--test', 'web_train'], await trainingEnvironment())]),
     () => script('@biomejs/biome/bin/biome', ['ci', '--error-on-warnings']),
     () => script('typescript/bin/tsc', ['-p', '.']),
+    () => script('typescript/bin/tsc', ['-p', join('tests', 'types', 'tsconfig.modules.json')]),
     () => script('typescript/bin/tsc', ['-p', join('tests', 'types')]),
   ];
   const total = { passed: 0, failed: 0 };
