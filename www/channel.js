@@ -26,11 +26,11 @@ class Channel {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #watch;
   #end = null;
-  #from;
+  #scripts;
 
-  constructor({ worker, ...from }) {
+  constructor({ worker, scripts }) {
     this.#worker = worker;
-    this.#from = from;
+    this.#scripts = scripts;
     worker.addEventListener('message', ({ data }) => this.#receive(data));
     worker.addEventListener('messageerror', () => this.#die(lost('a message could not be read')));
     worker.addEventListener('error', (event) => {
@@ -43,7 +43,7 @@ class Channel {
 
   /** Firefox says nothing when a module that the worker imports is missing. */
   #lookForScripts() {
-    const { scripts } = this.#from;
+    const scripts = this.#scripts;
     if (scripts.length === 0) return;
     this.#watch = setTimeout(async () => {
       const problems = await Promise.all(scripts.map(problemOf));
@@ -114,7 +114,7 @@ class Channel {
   }
 
   async #dieUnstarted(found) {
-    this.#die(await notStarted({ ...this.#from, ...found }));
+    this.#die(await notStarted({ scripts: this.#scripts, ...found }));
   }
 
   #die(error) {

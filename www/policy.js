@@ -16,20 +16,37 @@ export function watchPolicy() {
 }
 
 /**
+ * The error for a worker that was refused, at whatever address; null where that was not the reason.
+ */
+export async function workerPolicyError() {
+  await told();
+  const found = refused.find(({ directive }) => directive === 'worker-src');
+  return found ? refusal(found.uri === 'blob' ? 'blob:' : found.uri, found.directive) : null;
+}
+
+/**
  * The error for an address that could not be loaded because the policy refused it; null where that was not the reason.
  * @param {string | URL} address
  */
 export async function policyError(address) {
-  if (!watching) return null;
-  await new Promise((resolve) => setTimeout(resolve)); // the event is a task of its own, and may come after the failure
-  const { href, origin, protocol } = new URL(address);
-  // Of another origin's address browsers may tell the origin alone, and of a blob's the scheme.
-  const names = protocol === 'blob:' ? [href, 'blob', 'blob:'] : [href.split('#')[0], origin];
-  const found = refused.find(({ uri }) => names.includes(uri));
-  if (!found) return null;
+  await told();
+  const { href, origin } = new URL(address);
+  // Of another origin's address browsers may tell the origin alone.
+  const found = refused.find(({ uri }) => uri === href.split('#')[0] || uri === origin);
+  return found ? refusal(href, found.directive) : null;
+}
+
+/** @param {string} address @param {string} directive the one that must allow it */
+export function refusal(address, directive) {
+  const { origin, protocol } = new URL(address, globalThis.location?.href);
   const source = protocol === 'blob:' ? 'blob:' : origin === globalThis.location?.origin ? "'self'" : origin;
   return new NoiseballError(
     'content-security-policy',
-    `the Content-Security-Policy of this page refuses ${href}. Add ${source} to its ${found.directive}`,
+    `the Content-Security-Policy of this page refuses ${address}. Add ${source} to its ${directive}`,
   );
+}
+
+/** The browser tells of a refusal in a task of its own, which may come after the failure. */
+function told() {
+  return new Promise((resolve) => setTimeout(resolve));
 }

@@ -1,7 +1,7 @@
 // How the two workers are started, wherever the page has the package's files from.
 
 import { NoiseballError } from './errors.js';
-import { policyError, watchPolicy } from './policy.js';
+import { refusal, watchPolicy, workerPolicyError } from './policy.js';
 
 /**
  * A kind of worker. Each is told by the entry that uses it, so that the other one's bundle has nothing of it.
@@ -28,7 +28,7 @@ export function loadFilesFrom(address) {
 /**
  * Starts a worker.
  * @param {Kind} kind
- * @returns {{worker: Worker, address: string | URL | null, scripts: URL[]}} where it is from, null in a bundle; what it needs, as far as that is known
+ * @returns {{worker: Worker, scripts: URL[]}} with the files that it needs, as far as they are known: in a bundle they are not
  */
 export function startWorker({ scripts, bundled }) {
   if (typeof Worker === 'undefined') {
@@ -39,13 +39,13 @@ export function startWorker({ scripts, bundled }) {
   }
   watchPolicy();
   const base = folder ?? (UNBUNDLED ? HERE : null);
-  if (!base) return { worker: bundled(), address: null, scripts: [] };
+  if (!base) return { worker: bundled(), scripts: [] };
   const urls = scripts.map((path) => new URL(path, base));
   const [script] = urls;
   // A page may not run another site's script as its worker, but its own worker may import it. (Chromium would throw
   // at once and Firefox report it later, so the origins are compared instead of trying.)
   const address = script.origin === globalThis.location?.origin ? script : importing(script);
-  return { worker: new Worker(address, { type: 'module' }), address, scripts: urls };
+  return { worker: new Worker(address, { type: 'module' }), scripts: urls };
 }
 
 /** The address of a script that imports another site's, keeps what the page says meanwhile, and tells where that fails. */
@@ -68,18 +68,12 @@ import(${JSON.stringify(script.href)}).then(
 
 /**
  * Why a worker did not start.
- * @param {{address: string | URL | null, scripts: URL[], cause?: string, refused?: string}} found what is known of it; `refused` is the
+ * @param {{scripts: URL[], cause?: string, refused?: string}} found what is known of it; `refused` is the
  *        directive that its own policy named
  */
-export async function notStarted({ address, scripts, cause, refused }) {
-  const origin = scripts[0]?.origin;
-  if (refused) {
-    return new NoiseballError(
-      'content-security-policy',
-      `the Content-Security-Policy of this page refuses ${scripts[0]} in its worker. Add ${origin} to its ${refused}`,
-    );
-  }
-  const policy = address && (await policyError(address));
+export async function notStarted({ scripts, cause, refused }) {
+  if (refused) return refusal(scripts[0].href, refused);
+  const policy = await workerPolicyError();
   if (policy) return policy;
   const why = cause ? ` (${cause})` : '';
   const check =
