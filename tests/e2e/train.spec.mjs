@@ -69,6 +69,8 @@ test('digits are learned: the loss falls, the filmstrip grows, the page never fr
   await expect(page.locator('#plan-facts')).toHaveText(/weights, about .* of memory\. Measured on the CPU: .*, so 60 steps take about/);
   await page.locator('#train-start').click();
   await expect(page.locator('#film canvas').first()).toHaveAttribute('aria-label', '10 pictures after 0 steps');
+  await expect(page.locator('#film .names span')).toHaveText(['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
+  await expect(page.locator('#loss-help')).toContainText('the handwritten digits end near 0.24. Stop when');
   await page.evaluate(() => (window.longTasks.length = 0));
   await expect(status(page)).toHaveText('Done: 60 steps.');
   const [, end, start] = (await page.locator('#loss-chart').getAttribute('aria-label')).match(
@@ -100,7 +102,7 @@ test('paused, reloaded and gone on with; exported, and opened again by the page'
 
   await page.reload();
   await expect(page.locator('#kept-list')).toContainText(`little digits: step ${paused} of 3,000, 1,797 pictures of 8 × 8, saved`);
-  await page.locator('#kept-list button', { hasText: 'Go on' }).click();
+  await page.locator('#kept-list button', { hasText: 'Continue' }).click();
   await expect(status(page)).toHaveText(/^Step \d+ of 3,000 · .* left$/);
   expect(await stepOf(page)).toBeGreaterThan(paused);
   await expect(page.locator('#film canvas').first()).toHaveAttribute('aria-label', '10 pictures after 0 steps');
@@ -133,7 +135,7 @@ test('paused, reloaded and gone on with; exported, and opened again by the page'
   await page.locator('#train-new').click();
   await expect(page.locator('#setup')).toBeVisible();
   await page.locator('#kept-list button', { hasText: 'Delete' }).click();
-  await page.locator('#kept-list button', { hasText: 'Delete for good' }).click();
+  await page.locator('#kept-list button', { hasText: 'Really delete?' }).click();
   await expect(page.locator('#kept')).toBeHidden();
 });
 
@@ -160,7 +162,7 @@ test('the swiss roll: its noise, its bound, its points; paused, reloaded and gon
   await page.locator('#train-start').click();
   await expect(page.locator('#film canvas').first()).toHaveAttribute(
     'aria-label',
-    /^400 points after 0 steps, half of them within [\d.]+ of a point of the data$/,
+    /^400 points after 0 steps, median distance to the data: [\d.]+$/,
   );
   await expect(page.locator('#train-bound')).toHaveText(
     /^Bound on data kept out of training after \d+ steps: K = −?[\d.]+ ± [\d.]+ bits\. The 2015 paper has 2\.35/,
@@ -173,7 +175,7 @@ test('the swiss roll: its noise, its bound, its points; paused, reloaded and gon
   await page.reload();
   await expect(page.locator('#kept-list')).toContainText('my swiss-roll: step');
   await expect(page.locator('#kept-list')).toContainText('16,384 points of the plane');
-  await page.locator('#kept-list button', { hasText: 'Go on' }).click();
+  await page.locator('#kept-list button', { hasText: 'Continue' }).click();
   await expect(page.locator('#film canvas').first()).toHaveAttribute('aria-label', /^400 points after 0 steps/);
   await expect(page.locator('#train-bound')).toBeVisible();
   await expect.poll(() => stepOf(page)).toBeGreaterThan(paused);
@@ -269,6 +271,83 @@ test('pictures are cut to size, those that cannot be read are listed', async ({ 
   await expect(page.locator('#data-facts')).toHaveText('7 pictures of 8 × 8 in grey.');
 });
 
+/** What the form shows, and what the recipe says that it stands for. */
+async function form(page) {
+  const shown = await page.evaluate(() => ({
+    preset: document.getElementById('train-preset').value,
+    steps: Number(document.getElementById('train-steps').value),
+    batch: Number(document.getElementById('train-batch').value),
+    rate: Number(document.getElementById('train-rate').value),
+    seed: Number(document.getElementById('train-seed').value),
+  }));
+  const { steps, batch, seed, optimiser, unet } = JSON.parse(await page.locator('#recipe').inputValue());
+  return { shown, recipe: { steps, batch, rate: optimiser.learning_rate, seed }, widths: unet.block_out_channels };
+}
+
+test('the form keeps what is changed while the speed is measured, and trains the network that it shows', async ({ page }) => {
+  await openTraining(page);
+  await page.locator('#data-digits').click();
+  await expect(page.locator('#train-start')).toHaveAttribute('aria-disabled', 'false');
+  const { widths: tiny } = await form(page);
+  await page.locator('#train-preset').selectOption('small');
+  await expect.poll(async () => (await form(page)).widths).not.toEqual(tiny);
+  // The speed of Small is being measured from here on.
+  await page.locator('#train-preset').selectOption('tiny');
+  await page.waitForTimeout(1000);
+  await type(page, '#train-rate', '0.01');
+  await page.keyboard.press('Tab');
+  await type(page, '#train-batch', '16');
+  await page.keyboard.press('Tab');
+  await page.waitForTimeout(300);
+  await type(page, '#train-steps', '77');
+  await page.keyboard.press('Tab');
+  await type(page, '#train-seed', '5');
+  await page.keyboard.press('Tab');
+  const wanted = { steps: 77, batch: 16, rate: 0.01, seed: 5 };
+  await expect.poll(async () => (await form(page)).recipe).toEqual(wanted);
+  const { shown, widths } = await form(page);
+  expect(shown).toEqual({ preset: 'tiny', ...wanted });
+  expect(widths).toEqual(tiny);
+  await page.locator('#train-start').click();
+  await expect(status(page)).toHaveText(/of 77/);
+  await expect(page.locator('#live-rate')).toHaveValue('0.01');
+});
+
+test('what a choice of data changed is in sight, and so is an error wherever the reader is', async ({ page }) => {
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await openTraining(page);
+  await page.locator('#data-digits').click();
+  const inView = (id) =>
+    page.evaluate((name) => {
+      const { top, bottom, height } = document.getElementById(name).getBoundingClientRect();
+      return height > 0 && top >= 0 && bottom <= innerHeight;
+    }, id);
+  for (const id of ['data-facts', 'data-canvas', 'data-noise']) await expect.poll(() => inView(id), { message: id }).toBe(true);
+  await expect(page.locator('#train-start')).toHaveAttribute('aria-disabled', 'false');
+  await page.locator('#train-from').selectOption('sampled');
+  await page.locator('#train-start').scrollIntoViewIfNeeded();
+  await page.locator('#train-start').click();
+  await expect(page.locator('#train-notice')).toContainText('There is no model to start from. Open one under Sample');
+  expect(await inView('train-notice')).toBe(true);
+  // A model belongs to the page's other part.
+  await dropFiles(page, [
+    { name: 'model_index.json', bytes: Buffer.from('{}') },
+    { name: 'diffusion_pytorch_model.safetensors', bytes: Buffer.from('x') },
+  ]);
+  await expect(page.locator('#train-notice')).toContainText('This is a model, not pictures to train on. To open it, press Sample');
+  await expect(page.locator('#data-facts')).toHaveText(/^1,797 pictures/);
+});
+
+test('choices that could not be read go back to those that were', async ({ page }) => {
+  await openTraining(page);
+  await page.locator('#data-digits').click();
+  await expect(page.locator('#data-facts')).toHaveText(/^1,797 pictures of 8 × 8/);
+  await dropFiles(page, [{ name: 'notes.txt', bytes: Buffer.from('not a picture') }]);
+  await expect(page.locator('#train-notice')).toBeVisible();
+  await page.locator('#data-size').selectOption('16'); // of the digits, which are still there
+  await expect(page.locator('#data-facts')).toHaveText(/^1,797 pictures of 16 × 16/);
+});
+
 test('pixel faces are drawn, as many as are asked for', async ({ page }) => {
   await openTraining(page);
   await expect(page.locator('#data-count')).toBeHidden();
@@ -302,7 +381,9 @@ test('nothing to train on is explained, and what was chosen before stays', async
   await expect(page.locator('#train-notice-text')).toContainText('notes.txt: it is no picture');
   await expect(page.locator('#train-start')).toHaveAttribute('aria-disabled', 'true');
   await dropFiles(page, [picture16(1)]);
-  await expect(page.locator('#data-facts')).toHaveText(/^1 picture of 16 × 16 in colour\. One picture is all/);
+  await expect(page.locator('#data-facts')).toHaveText(
+    /^1 picture of 16 × 16 in colour\. With one picture the network can only memorise it\. Add more\./,
+  );
   await expect(page.locator('#train-notice')).toBeHidden();
   await dropFiles(page, [{ name: 'x.zip', bytes: Buffer.from('no archive') }]);
   await expect(page.locator('#train-notice-text')).toContainText('not a readable ZIP archive');

@@ -5,7 +5,7 @@ import { BANDS } from '../../train/losses.js';
 import { tick } from './plot.js';
 
 const LINES = [
-  { name: 'each stretch', colour: '--soft', width: 1, dash: [], alpha: 0.45, of: (losses) => losses.series() },
+  { name: 'as measured', colour: '--soft', width: 1, dash: [], alpha: 0.45, of: (losses) => losses.series() },
   { name: 'smoothed', colour: '--accent', width: 2.5, dash: [], of: (losses) => losses.smoothed(losses.series()) },
   { name: 'held out', colour: '--alarm', width: 2, dash: [7, 4], of: (losses) => losses.heldOut },
   ...Array.from({ length: BANDS }, (_, band) => ({

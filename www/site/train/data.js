@@ -1,23 +1,29 @@
 // The data: pictures chosen or dropped, or a bundled set; what was made of them, and what noise does to them.
 
 import { resolveSource } from '../../source.js';
+import { name as shown } from '../../text.js';
 import { BUNDLED, prepare } from '../../training.js';
 import { isList } from '../../train/toys.js';
 import { Grid } from '../grid.js';
 import { byId } from '../page.js';
+import { lookedUp, noiseShare, timestepAt } from './noise.js';
 import { announceTraining, hideProblem, showProblem } from './notice.js';
 import { Plot } from './plot.js';
 import { dataSentence, noiseSentence } from './words.js';
 
 const SHOWN = { pictures: 32, points: 1000, bits: 13 };
 const STEPS = 1000; // of the slider
+const OPTIONS = ['data-count', 'data-size', 'data-colour', 'data-fit', 'data-classes'];
 
 export class DataPanel {
   #changed;
-  #source = null; // resolved, or the name of a bundled set
+  #source = null; // of the data: resolved, or the name of a bundled set
+  #options = null; // how they were read
   #data = null;
-  #reading = null;
-  #process = null; // {recipe, trainTimesteps}: the forward process of the newest plan
+  #wishes = 0; // how many times something was chosen
+  #reading = null; // stops the reading in progress
+  #settled = Promise.resolve(true);
+  #process = null; // {recipe, trainTimesteps, levels?}: the forward process of the newest plan
   #grid = new Grid(byId('data-canvas'));
   #plot = new Plot(byId('data-plot'), { axes: true });
   #drawing = false;
@@ -39,27 +45,41 @@ export class DataPanel {
     }
     byId('data-options').addEventListener('submit', (event) => event.preventDefault());
     byId('data-options').addEventListener('change', () => {
-      if (byId('data-options').reportValidity() && this.#source) this.#read();
+      if (byId('data-options').reportValidity() && this.#source) this.take(this.#source);
     });
     byId('data-noise').addEventListener('input', () => this.#draw());
     matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => this.#plot.draw());
   }
 
-  /** Reads these pictures in place of those before, which stay where this fails. */
-  async take(promised) {
-    const before = this.#source;
-    try {
-      this.#source = await promised;
-      await this.#read();
-    } catch (error) {
-      this.#source = before;
-      showProblem(noPictures(error));
-    }
+  /** Whether what was chosen last is there; waits until that is known. */
+  get settled() {
+    return this.#settled;
+  }
+
+  /** Reads these pictures in place of those before, which stay where this fails. What was chosen last counts. */
+  take(promised) {
+    const wish = ++this.#wishes;
+    this.#reading?.abort();
+    const newest = () => wish === this.#wishes;
+    this.#settled = (async () => {
+      try {
+        const source = await promised;
+        if (newest()) await this.#read(source, newest);
+        return newest();
+      } catch (error) {
+        if (!newest()) return false;
+        this.#showOptions();
+        byId('data-facts').textContent = this.#data ? dataSentence(this.#data.info) : '';
+        showProblem(noPictures(error));
+        return false;
+      }
+    })();
+    return this.#settled;
   }
 
   /** Reads the same pictures once more, where the worker that had them is gone. */
   refresh() {
-    if (this.#data?.lost) this.#read();
+    if (this.#data?.lost) this.take(this.#source);
   }
 
   /** Shows what the forward process of this plan does. */
@@ -68,35 +88,31 @@ export class DataPanel {
     if (Number(byId('data-noise').value) > 0) this.#draw();
   }
 
-  async #read() {
-    this.#reading?.abort();
+  async #read(source, newest) {
     const controller = new AbortController();
     this.#reading = controller;
     hideProblem();
     byId('data-facts').textContent = 'Reading the data…';
-    const value = (id) => byId(id).value;
-    try {
-      const data = await prepare(this.#source, {
-        signal: controller.signal,
-        size: Number(value('data-size')) || undefined,
-        grey: value('data-colour') === 'grey',
-        whole: value('data-fit') === 'whole',
-        classes: value('data-classes') === 'folders',
-        count: Number(value('data-count')),
-        onProgress: ({ done, total }) => (byId('data-facts').textContent = `Reading picture ${done} of ${total}…`),
-      });
-      this.#data?.dispose();
-      this.#data = data;
-      this.#process = null;
-      this.#show();
-      this.#changed(data, typeof this.#source === 'string' ? this.#source : this.#source.name);
-    } catch (error) {
-      if (error.type === 'aborted') return;
-      byId('data-facts').textContent = this.#data ? dataSentence(this.#data.info) : '';
-      showProblem(noPictures(error));
-    } finally {
-      if (this.#reading === controller) this.#reading = null;
-    }
+    const options = Object.fromEntries(OPTIONS.map((id) => [id, byId(id).value]));
+    const data = await prepare(source, {
+      signal: controller.signal,
+      size: Number(options['data-size']) || undefined,
+      grey: options['data-colour'] === 'grey',
+      whole: options['data-fit'] === 'whole',
+      classes: options['data-classes'] === 'folders',
+      count: Number(options['data-count']),
+      onProgress: ({ done, total }) => newest() && (byId('data-facts').textContent = `Reading picture ${done} of ${total}…`),
+    });
+    if (!newest()) return data.dispose();
+    this.#data?.dispose();
+    [this.#data, this.#source, this.#options, this.#process] = [data, source, options, null];
+    this.#show();
+    this.#changed(data, typeof source === 'string' ? source : source.name);
+  }
+
+  /** Puts the choices back that the data were read with. */
+  #showOptions() {
+    for (const [id, value] of Object.entries(this.#options ?? {})) byId(id).value = value;
   }
 
   #show() {
@@ -107,7 +123,7 @@ export class DataPanel {
     byId('data-skipped').hidden = skippedCount === 0;
     byId('data-skipped-title').textContent = `${skippedCount} ${skippedCount === 1 ? 'file was' : 'files were'} left out`;
     byId('data-skipped-list').replaceChildren(
-      ...skipped.map(({ name, why }) => Object.assign(document.createElement('li'), { textContent: `${name}: ${why}` })),
+      ...skipped.map(({ name, why }) => Object.assign(document.createElement('li'), { textContent: `${shown(name)}: ${why}` })),
     );
     for (const name of BUNDLED) byId(`data-${name}`).setAttribute('aria-pressed', String(this.#source === name));
     const list = isList(info);
@@ -117,6 +133,8 @@ export class DataPanel {
     byId('data-canvas').parentElement.hidden = list;
     byId('data-plot').parentElement.hidden = !list;
     byId('data-preview').hidden = false;
+    // Where this is below the window's edge, it would look as if nothing had happened.
+    byId('data-preview').scrollIntoView({ block: 'nearest' });
     this.#draw();
   }
 
@@ -134,7 +152,7 @@ export class DataPanel {
       const indices = Array.from({ length }, (_, i) => Math.floor((i * count) / length));
       const position = Number(byId('data-noise').value);
       const process = position > 0 ? this.#process : null; // null as long as there is no plan
-      const timestep = process && Math.round((position / STEPS) * (process.trainTimesteps - 1));
+      const timestep = process && timestepAt(await this.#levels(process), position / STEPS);
       const shown = await this.#data.show({ indices, recipe: process?.recipe, timestep });
       const text = noiseSentence({ kind, ...shown }, timestep);
       byId('data-moment').textContent = text;
@@ -156,6 +174,16 @@ export class DataPanel {
     }
   }
 
+  /** How much noise there is at some timesteps of a forward process. */
+  #levels(process) {
+    const data = this.#data;
+    const level = async (timestep) => {
+      const shown = await data.show({ indices: [0], recipe: process.recipe, timestep });
+      return { timestep, share: noiseShare({ kind: data.info.kind, ...shown }) };
+    };
+    return (process.levels ??= Promise.all(lookedUp(process.trainTimesteps).map(level)));
+  }
+
   async #drawList(kind, indices, { values, channels, batch, alpha, sigma }, text) {
     const { name } = this.#data.about;
     if (kind === 'bits') return this.#plot.show({ kind, channels, values }, `${batch} sequences of bits, ${name}, noise: ${text}`);
@@ -171,6 +199,6 @@ export class DataPanel {
 /** What checkpoints need is no help with pictures. */
 function noPictures(error) {
   return error.type === 'checkpoint'
-    ? { type: 'dataset', message: 'there are no files here. Give a folder of pictures, a ZIP or picture files' }
+    ? { type: 'dataset', message: 'there are no files here. Choose a folder of pictures, a ZIP or picture files' }
     : error;
 }

@@ -1,12 +1,15 @@
 // The filmstrip: one column a moment of training, the same noise in every column.
 
+import { name } from '../../text.js';
 import { nearness, Plot } from './plot.js';
 import { sampledSentence } from './words.js';
 
+const COLUMN = 36; // pixels, as in train.css
 const REACH = 0.8; // of a plot that has room for noise: samples are where the data are
 
 export class Film {
   #strip;
+  #names = []; // of the classes, where there are some
   #data = null; // {kind, sample} of points and bits
   #plots = [];
 
@@ -17,8 +20,9 @@ export class Film {
     });
   }
 
-  /** Begins anew. Of points and bits `sample` is some of the data. */
-  set(frames, kind, sample) {
+  /** Begins anew with a run's data. Of points and bits `sample` is some of them. */
+  set(frames, { kind, names = [] }, sample) {
+    this.#names = names;
     this.#data = sample ? { kind, sample } : null;
     this.#plots = [];
     for (const plotted of ['points', 'bits']) this.#strip.classList.toggle(plotted, plotted === kind);
@@ -36,9 +40,25 @@ export class Film {
     column.append(canvas, caption);
     const atEnd = this.#strip.scrollLeft + this.#strip.clientWidth >= this.#strip.scrollWidth - 8;
     this.#strip.append(column);
-    if ('pictures' in frame) drawPictures(canvas, frame);
-    else this.#plot(canvas, frame);
+    if ('pictures' in frame) {
+      if (this.#strip.children.length === 1) this.#nameRows(frame);
+      drawPictures(canvas, frame);
+    } else this.#plot(canvas, frame);
     if (atEnd) this.#strip.scrollLeft = this.#strip.scrollWidth;
+  }
+
+  /** The class of each row, before the first column: run.js samples the classes in turn. */
+  #nameRows({ batch, width, height }) {
+    if (this.#names.length === 0) return;
+    const names = document.createElement('div');
+    names.className = 'names';
+    names.style.height = `${(COLUMN * (batch * (height + 1) - 1)) / width}px`;
+    for (let i = 0; i < batch; i++) {
+      const row = document.createElement('span');
+      row.textContent = row.title = name(this.#names[i % this.#names.length] || '(no folder)');
+      names.append(row);
+    }
+    this.#strip.prepend(names);
   }
 
   #plot(canvas, { step, batch, channels, values }) {

@@ -1,4 +1,4 @@
-// The runs that this browser keeps: to go on with, or to delete.
+// The runs that this browser keeps: to continue, or to delete.
 
 import { RunStore } from '../../train/store.js';
 import { removeRun } from '../../training.js';
@@ -29,14 +29,15 @@ export class KeptRuns {
     const row = document.createElement('li');
     const text = document.createElement('span');
     text.textContent = keptSentence(run);
-    const open = button(run.step >= run.steps ? 'Open' : 'Go on', `: ${run.name}`, () => this.#goOn(run.id));
+    const open = button(run.step >= run.steps ? 'Open' : 'Continue', `: ${run.name}`, () => this.#goOn(run.id));
     const remove = button('Delete', `: ${run.name}`, async () => {
       if (remove.dataset.sure) {
         await removeRun(run.id).catch(showProblem);
         return this.refresh();
       }
       remove.dataset.sure = 'yes';
-      remove.textContent = 'Delete for good';
+      remove.textContent = 'Really delete?';
+      remove.setAttribute('aria-label', `Really delete ${run.name}?`);
     });
     open.classList.toggle('primary', run.step < run.steps);
     row.append(text, open, remove);

@@ -6,7 +6,7 @@ import { TITLES } from '../words.js';
 
 export function showProblem(error) {
   if (error.type === 'aborted') return;
-  tell(TITLES[error.type] ?? 'Something went wrong.', error.message);
+  tell(error.title ?? TITLES[error.type] ?? 'Something went wrong.', error.message);
 }
 
 export function tell(title, text) {

@@ -2,7 +2,7 @@
 
 import { isList, TOYS } from '../../train/toys.js';
 import { byId, fillSelect, setEnabled } from '../page.js';
-import { hideProblem, showProblem } from './notice.js';
+import { hideProblem, showProblem, tell } from './notice.js';
 import { OBJECTIVES, planSentence } from './words.js';
 
 const PRESETS = [
@@ -10,44 +10,71 @@ const PRESETS = [
   { value: 'small', text: 'Small' },
   { value: 'medium', text: 'Medium' },
 ];
-const UNITS = { pictures: 'Pictures', points: 'Points', bits: 'Sequences' };
+// Shown where the text was edited into another network than any preset's.
+const CUSTOM = { value: 'custom', text: 'As in the settings below' };
+const SHOWN = ['steps', 'batch', 'seed', 'flip', 'optimiser.learning_rate', 'optimiser.warmup', 'average'];
 const EDITED = 400; // milliseconds after the last key
 
 export class PlanPanel {
   #sampledSource;
   #start;
   #planned;
+  #dataThere;
   #data = null;
-  #recipe = null; // as an object, valid
+  #name = null; // of the data
+  #presets = []; // what there is to choose from
+  #preset = null; // {name, recipe}: the preset chosen last
+  // {recipe, base} asked for last, whether or not it has been accepted yet; `base` is the recipe before fields changed it
+  #wanted = Promise.resolve(null);
+  #asked = 0; // how many were asked for
+  #settling = Promise.resolve(); // ends when the newest is accepted or refused
+  #recipe = null; // accepted, and what the form shows; null where the newest was refused
   #plan = null;
+  #typed = new Set(); // fields in which the reader is typing
+  #typing = 0; // a timer: the text was changed and is not yet read
   #measuring = new AbortController();
-  #asked = 0;
-  #typing = 0;
   #starting = false;
 
-  /** `planned({recipe, trainTimesteps})` is called with every recipe that Rust accepts. */
-  constructor({ sampledSource, start, planned }) {
+  /**
+   * `planned({recipe, trainTimesteps})` is called with every recipe that Rust accepts; `dataThere()` waits until the data chosen
+   * last are there, and says whether they are.
+   */
+  constructor({ sampledSource, start, planned, dataThere }) {
     this.#sampledSource = sampledSource;
     this.#start = start;
     this.#planned = planned;
-    byId('train-preset').addEventListener('change', () => this.#preset());
-    byId('recipe-reset').addEventListener('click', () => this.#preset());
-    for (const [id, apply] of Object.entries(FIELDS)) {
-      byId(id).addEventListener('change', () => {
-        if (!this.#recipe || !byId(id).checkValidity()) return byId(id).reportValidity();
-        const recipe = structuredClone(this.#recipe);
-        apply(recipe, byId(id));
-        this.#check(recipe, true);
-      });
-    }
+    this.#dataThere = dataThere;
+    byId('train-preset').addEventListener('change', () => this.#choose(byId('train-preset').value));
+    byId('recipe-reset').addEventListener('click', () => this.#choose(this.#preset?.name ?? byId('train-preset').value));
+    for (const id of Object.keys(FIELDS)) this.#listen(byId(id));
     byId('train-device').addEventListener('change', () => this.measureAgain());
     byId('recipe').addEventListener('input', () => {
       clearTimeout(this.#typing);
-      this.#typing = setTimeout(() => this.#edited(), EDITED);
+      this.#typing = setTimeout(() => this.#readText(), EDITED);
     });
     byId('train-form').addEventListener('submit', (event) => {
       event.preventDefault();
       this.#submit();
+    });
+  }
+
+  #listen(field) {
+    field.addEventListener('input', () => this.#typed.add(field.id));
+    field.addEventListener('change', () => {
+      this.#typed.delete(field.id);
+      if (!field.checkValidity()) return field.reportValidity();
+      this.#readText();
+      const value = FIELDS[field.id].read(field);
+      this.#want('field', async (before) => {
+        const { recipe: last, base } = await before;
+        const recipe = structuredClone(last);
+        FIELDS[field.id].write(recipe, value, base);
+        return { recipe, base };
+      });
+    });
+    field.addEventListener('blur', () => {
+      // Typed and taken back: no change was announced.
+      if (this.#typed.delete(field.id) && this.#recipe) this.#showField(field);
     });
   }
 
@@ -56,111 +83,144 @@ export class PlanPanel {
     const first = !this.#data;
     const kind = this.#data?.info.kind ?? 'pictures';
     this.#data = data;
-    this.#asked++; // what is still on its way is of other data
     if (first || name !== this.#name) byId('train-name').value = `my ${name}`.slice(0, 80);
     this.#name = name;
     const list = isList(data.info);
-    if (list)
-      fillSelect(
-        byId('train-preset'),
-        TOYS[name].objectives.map((objective) => ({ value: `${name}-${objective}`, text: OBJECTIVES[objective] })),
-      );
-    else fillSelect(byId('train-preset'), PRESETS, data.info.width <= 16 ? 'tiny' : 'small');
+    this.#presets = list
+      ? TOYS[name].objectives.map((objective) => ({ value: `${name}-${objective}`, text: OBJECTIVES[objective] }))
+      : PRESETS;
+    fillSelect(byId('train-preset'), this.#presets, list || data.info.width <= 16 ? this.#presets[0].value : 'small');
     byId('train-preset-label').textContent = list ? 'Objective' : 'Network';
-    byId('train-batch-label').textContent = `${UNITS[data.info.kind]} a step`;
     for (const id of ['train-from', 'train-flip']) byId(id).parentElement.hidden = list;
     // Such small networks are faster there; a reader's own choice stays as long as the data are of one kind.
     if (kind !== data.info.kind) byId('train-device').value = list ? 'cpu' : 'auto';
-    this.#preset();
+    this.#choose(byId('train-preset').value);
   }
 
-  #name = null;
+  #choose(name) {
+    const data = this.#data;
+    if (!data) return;
+    this.#forgetText();
+    const preset = (this.#preset = { name, recipe: null });
+    this.#want('preset', async () => {
+      const recipe = (preset.recipe = JSON.parse((await data.plan({ preset: name })).recipe));
+      return { recipe, base: recipe };
+    });
+  }
 
-  async #preset() {
+  /** Takes the text that was typed since it was last looked at. */
+  #readText() {
+    if (!this.#forgetText()) return;
+    const text = byId('recipe').value;
+    this.#want('text', async () => {
+      const recipe = parse(text);
+      return { recipe, base: recipe };
+    });
+  }
+
+  /** Returns whether there was text that nobody had read. */
+  #forgetText() {
+    const unread = this.#typing !== 0;
+    clearTimeout(this.#typing);
+    this.#typing = 0;
+    return unread;
+  }
+
+  /**
+   * Asks for another recipe. `make` gets a promise of the one asked for before, so that nothing is lost while that one is still
+   * being planned. `from`: what was changed, 'preset', 'field' or 'text'.
+   */
+  #want(from, make) {
     if (!this.#data) return;
-    try {
-      const { recipe } = await this.#data.plan({ preset: byId('train-preset').value });
-      await this.#check(JSON.parse(recipe), true);
-    } catch (error) {
-      this.#refuse(error);
-    }
+    const [data, asked, before] = [this.#data, ++this.#asked, this.#wanted];
+    const wanted = make(before);
+    this.#wanted = wanted;
+    this.#measuring.abort();
+    this.#settling = (async () => {
+      try {
+        const { recipe } = await wanted;
+        const plan = await data.plan({ recipe });
+        if (asked === this.#asked) this.#accept(recipe, plan, from);
+      } catch (error) {
+        if (asked === this.#asked) this.#refuse(error, from);
+      }
+    })();
   }
 
-  #edited() {
-    try {
-      return this.#check(JSON.parse(byId('recipe').value), false);
-    } catch (error) {
-      this.#refuse({ message: `this is not JSON: ${error.message}` });
+  #accept(recipe, plan, from) {
+    this.#recipe = recipe;
+    this.#plan = plan;
+    this.#planned({ recipe, trainTimesteps: plan.trainTimesteps });
+    byId('recipe-problem').textContent = '';
+    byId('recipe').removeAttribute('aria-invalid');
+    if (from !== 'text') byId('recipe').value = JSON.stringify(recipe, null, 2);
+    this.#showPreset();
+    for (const field of Object.keys(FIELDS).map(byId)) {
+      field.disabled = false;
+      // What the reader is typing stays, and so does what is no number yet: the form does not start with it.
+      const theirs = this.#typed.has(field.id) || (from === 'field' && !field.checkValidity());
+      if (!theirs) this.#showField(field);
     }
+    setEnabled(byId('train-start'), true);
+    this.measureAgain();
   }
 
-  /** Takes the recipe where Rust accepts it. `write` puts it into the text, which the reader is else typing. */
-  async #check(recipe, write) {
-    if (!this.#data) return;
-    const asked = ++this.#asked;
-    try {
-      const plan = await this.#data.plan({ recipe });
-      if (asked !== this.#asked) return;
-      this.#recipe = recipe;
-      this.#plan = plan;
-      this.#planned({ recipe, trainTimesteps: plan.trainTimesteps });
-      byId('recipe-problem').textContent = '';
-      byId('recipe').removeAttribute('aria-invalid');
-      if (write) byId('recipe').value = JSON.stringify(recipe, null, 2);
-      this.#show();
-      this.measureAgain();
-    } catch (error) {
-      if (asked === this.#asked) this.#refuse(error);
-    }
-  }
-
-  #refuse(error) {
+  /** Fields stay as the reader left them, to be changed again. Where the text is at fault, they wait until it is mended. */
+  #refuse(error, from) {
+    this.#recipe = null;
     byId('recipe-problem').textContent = error.message;
     byId('recipe').setAttribute('aria-invalid', 'true');
     byId('plan-facts').textContent = error.message;
-    this.#recipe = null;
+    for (const id of Object.keys(FIELDS)) byId(id).disabled = from === 'text';
     setEnabled(byId('train-start'), false);
     this.#measuring.abort();
   }
 
-  #show() {
-    const { steps, batch, seed, flip, optimiser } = this.#recipe;
-    byId('train-steps').value = steps;
-    byId('train-batch').value = batch;
-    byId('train-rate').value = optimiser.learning_rate;
-    byId('train-seed').value = seed;
-    byId('train-flip').checked = flip;
-    byId('plan-facts').textContent = planSentence(this.#plan, steps, null);
-    setEnabled(byId('train-start'), true);
+  #showField(field) {
+    FIELDS[field.id].show(field, this.#recipe);
+  }
+
+  /** The preset's name, unless the text has made another network of it. */
+  #showPreset() {
+    const same = this.#preset && network(this.#recipe) === network(this.#preset.recipe);
+    const shown = same ? this.#preset.name : CUSTOM.value;
+    if (byId('train-preset').value === shown) return;
+    fillSelect(byId('train-preset'), same ? this.#presets : [...this.#presets, CUSTOM], shown);
   }
 
   /** Times some steps, a moment after the last change. */
   measureAgain() {
     this.#measuring.abort();
     if (!this.#recipe || this.#starting) return;
-    const asked = this.#asked;
+    const [data, recipe, plan] = [this.#data, this.#recipe, this.#plan];
     const { signal } = (this.#measuring = new AbortController());
-    const measure = async () => {
-      const [plan, { steps }] = [this.#plan, this.#recipe ?? {}];
+    const say = (text) => signal.aborted || (byId('plan-facts').textContent = text);
+    say(planSentence(plan, recipe.steps, null));
+    setTimeout(async () => {
+      if (signal.aborted) return;
       try {
-        const measured = await this.#data.measure({ recipe: this.#recipe, device: byId('train-device').value, signal });
-        if (asked === this.#asked && this.#recipe) byId('plan-facts').textContent = planSentence(plan, steps, measured);
+        say(planSentence(plan, recipe.steps, await data.measure({ recipe, device: byId('train-device').value, signal })));
       } catch (error) {
-        if (asked === this.#asked && !['aborted', 'busy', 'disposed'].includes(error.type)) byId('plan-facts').textContent = error.message;
+        if (!['aborted', 'busy', 'disposed'].includes(error.type)) say(error.message);
       }
-    };
-    setTimeout(() => signal.aborted || measure(), EDITED);
+    }, EDITED);
   }
 
+  /** Trains what is shown: whatever was changed last is planned first. */
   async #submit() {
-    if (!this.#recipe || this.#starting) return;
-    hideProblem();
-    const sampled = byId('train-from').value === 'sampled' && !isList(this.#data.info) ? this.#sampledSource() : undefined;
-    if (sampled === null) return showProblem({ type: 'invalid-option', message: 'no model is open under Sample' });
+    if (this.#starting || !this.#data) return;
     this.#starting = true;
-    this.#measuring.abort();
-    setEnabled(byId('train-start'), false);
+    hideProblem();
     try {
+      if (!(await this.#dataThere())) return; // which was said where they were chosen
+      this.#readText();
+      for (let seen; seen !== this.#settling; ) await (seen = this.#settling);
+      if (!this.#recipe) return showProblem({ type: 'invalid-option', message: byId('recipe-problem').textContent });
+      const sampled = byId('train-from').value === 'sampled' && !isList(this.#data.info) ? this.#sampledSource() : undefined;
+      if (sampled === null) return tell('There is no model to start from.', 'Open one under Sample, or start from scratch');
+      this.#measuring.abort();
+      setEnabled(byId('train-start'), false);
+      byId('setup').inert = true; // what is changed from here on would not be trained
       await this.#start({
         data: this.#data,
         recipe: this.#recipe,
@@ -170,22 +230,73 @@ export class PlanPanel {
       });
     } finally {
       this.#starting = false;
-      setEnabled(byId('train-start'), true);
+      byId('setup').inert = false;
+      setEnabled(byId('train-start'), this.#recipe !== null);
+      if (!byId('setup').hidden) byId('train-start').focus(); // which lost it
     }
   }
 }
 
-/** How each field changes the recipe. Warm-up and average keep their share of another length. */
+function parse(text) {
+  let recipe;
+  try {
+    recipe = JSON.parse(text);
+  } catch (error) {
+    throw new Error(`this is not JSON: ${error.message}`);
+  }
+  // Rust has defaults for some of these, but the form shows them and changes them.
+  const missing = SHOWN.find((path) => path.split('.').reduce((value, key) => value?.[key], recipe) === undefined);
+  if (missing) throw new Error(`\`${missing}\` is missing`);
+  return recipe;
+}
+
+/** A field for a number of the recipe. */
+function number(get, write) {
+  return {
+    read: ({ value }) => Number(value),
+    write,
+    show: (field, recipe) => {
+      if (field.value === '' || Number(field.value) !== get(recipe)) field.value = get(recipe);
+    },
+  };
+}
+
+/** How each field shows a recipe and changes it. */
 const FIELDS = {
-  'train-steps': (recipe, { value }) => {
-    const steps = Number(value);
-    recipe.optimiser.warmup = Math.round((recipe.optimiser.warmup / recipe.steps) * steps);
-    const average = recipe.average['half-life'];
-    if (average) average.steps = Math.max(1, (average.steps / recipe.steps) * steps);
-    recipe.steps = steps;
+  'train-steps': number(
+    ({ steps }) => steps,
+    (recipe, steps, base) => {
+      // Warm-up and average keep their share of another length.
+      recipe.optimiser.warmup = Math.round((base.optimiser.warmup / base.steps) * steps);
+      const average = recipe.average['half-life'];
+      if (average) average.steps = Math.max(1, (base.average['half-life'].steps / base.steps) * steps);
+      recipe.steps = steps;
+    },
+  ),
+  'train-batch': number(
+    ({ batch }) => batch,
+    (recipe, batch) => (recipe.batch = batch),
+  ),
+  'train-rate': number(
+    ({ optimiser }) => optimiser.learning_rate,
+    (recipe, rate) => (recipe.optimiser.learning_rate = rate),
+  ),
+  'train-seed': number(
+    ({ seed }) => seed,
+    (recipe, seed) => (recipe.seed = seed),
+  ),
+  'train-flip': {
+    read: ({ checked }) => checked,
+    write: (recipe, flip) => (recipe.flip = flip),
+    show: (field, { flip }) => (field.checked = flip),
   },
-  'train-batch': (recipe, { value }) => (recipe.batch = Number(value)),
-  'train-rate': (recipe, { value }) => (recipe.optimiser.learning_rate = Number(value)),
-  'train-seed': (recipe, { value }) => (recipe.seed = Number(value)),
-  'train-flip': (recipe, { checked }) => (recipe.flip = checked),
 };
+
+/** What makes a recipe another network, written down: all but what the fields change. */
+function network({ steps, batch, seed, flip, optimiser, average, ...others }) {
+  return JSON.stringify(others, (_, value) =>
+    value && typeof value === 'object' && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value,
+  );
+}

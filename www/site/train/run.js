@@ -7,12 +7,12 @@ import { bytes } from '../words.js';
 import { LossChart } from './chart.js';
 import { Film } from './film.js';
 import { announceTraining, hideProblem, showProblem, tell } from './notice.js';
-import { boundSentence, runSentence } from './words.js';
+import { boundSentence, lossSentence, runSentence } from './words.js';
 
 const FILM_NOTES = {
-  pictures: 'The same noise, sampled with the averaged weights after so many steps.',
-  points: 'The same noise, sampled with the averaged weights after so many steps; the data are faint behind.',
-  bits: 'The same noise, sampled with the averaged weights after so many steps: a row is a sequence, black is a pulse.',
+  pictures: 'Samples from the same noise, drawn with the averaged weights after the number of steps below them.',
+  points: 'Samples from the same noise, drawn with the averaged weights after the number of steps below them; the data are faint behind.',
+  bits: 'Samples from the same noise, drawn with the averaged weights after the number of steps below them: a row is a sequence, black is a pulse.',
 };
 
 export class RunPanel {
@@ -22,6 +22,7 @@ export class RunPanel {
   #run = null;
   #name = '';
   #toy = null; // the name of the data's known distribution
+  #rate = null; // the peak rate, as the engine has it
   #losses = new Losses();
   #chart = new LossChart(byId('loss-chart'), byId('loss-legend'));
   #film = new Film(byId('film'));
@@ -38,7 +39,16 @@ export class RunPanel {
     this.#click('train-new', () => this.close());
     byId('live-rate').addEventListener('change', () => {
       const rate = Number(byId('live-rate').value);
-      this.#run?.setLearningRate(rate).then(() => announceTraining(`The learning rate is ${rate} from now on.`), showProblem);
+      this.#run?.setLearningRate(rate).then(
+        () => {
+          this.#rate = rate;
+          announceTraining(`The learning rate is ${rate} from now on.`);
+        },
+        (error) => {
+          byId('live-rate').value = this.#rate; // with which it goes on
+          showProblem(error);
+        },
+      );
     });
   }
 
@@ -66,6 +76,7 @@ export class RunPanel {
     await run?.pause().catch(() => {});
     await run?.close().catch(() => {});
     byId('run-panel').hidden = true;
+    hideProblem(); // it was of that run
     this.#onNew();
   }
 
@@ -81,21 +92,22 @@ export class RunPanel {
     start: (event) => {
       this.#name = event.facts.name;
       this.#losses = new Losses(event.losses);
-      const { objective, optimiser } = JSON.parse(event.recipe);
+      const recipe = JSON.parse(event.recipe);
       const { data } = event.facts;
-      this.#chart.show(this.#losses, objective === 'bound');
-      this.#film.set(event.film, data.kind, event.sample);
+      this.#chart.show(this.#losses, recipe.objective === 'bound' || recipe.objective === 'binomial');
+      byId('loss-help').textContent = lossSentence(recipe);
+      this.#film.set(event.film, data, event.sample);
       this.#toy = data.about?.toy;
       this.#bound(event.bound);
       byId('film-note').textContent = isList(data) ? FILM_NOTES[data.kind] : FILM_NOTES.pictures;
       byId('train-fork-why').hidden = !isList(data);
       byId('run-title').textContent = this.#name;
-      byId('live-rate').value = optimiser.learning_rate;
+      byId('live-rate').value = this.#rate = recipe.optimiser.learning_rate;
       this.#kept(
         event.kept
           ? event.saved >= 0
             ? `Kept in this browser at step ${event.saved}.`
-            : 'Will be kept in this browser as it goes on.'
+            : 'Will be kept in this browser while it trains.'
           : null,
       );
     },
@@ -112,7 +124,7 @@ export class RunPanel {
     saved: ({ step, kept, problem, bytes: size }) => {
       if (kept)
         return this.#kept(
-          `Kept in this browser at step ${step.toLocaleString('en')} (${bytes(size)}). Closing the tab loses nothing before it.`,
+          `Kept in this browser at step ${step.toLocaleString('en')} (${bytes(size)}). You can close the tab; training continues from here next time.`,
         );
       if (problem) this.#notKept(problem);
     },
@@ -120,13 +132,10 @@ export class RunPanel {
     recovering: ({ error }) =>
       tell(
         error.type === 'out-of-memory' ? 'Memory ran out.' : 'The device was lost.',
-        `${error.message}. The run goes on by itself from its last state`,
+        `${error.message}. The run continues by itself from its last state`,
       ),
     split: ({ accumulate }) =>
-      tell(
-        'The batch is worked through in parts.',
-        `A step’s pictures are taken in ${accumulate} parts, to fit this device’s memory. The result is the same`,
-      ),
+      tell('The batch is split to fit in memory.', `Each step takes its batch in ${accumulate} parts. The result is the same`),
     failed: ({ error, wentBack, losses, step, bound }) => {
       if (losses) {
         this.#bound(bound);
@@ -155,12 +164,12 @@ export class RunPanel {
   }
 
   #notKept(problem) {
-    this.#kept(`Not kept: ${problem}. Training goes on; export it before you close this tab.`);
+    this.#kept(`Not kept: ${problem}. Training continues; export it before you close this tab.`);
     if (this.#told.kept === problem) return;
     this.#told.kept = problem;
     tell(
       'This browser does not keep the run.',
-      `${problem}. Training goes on, but closing this tab loses it: use “Export ZIP” to take it with you`,
+      `${problem}. Training continues, but closing this tab loses it: use “Export ZIP” to take it with you`,
     );
   }
 

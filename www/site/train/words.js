@@ -1,15 +1,17 @@
 // What the page says of training.
 
+import { name as shown } from '../../text.js';
 import { isList, TOYS } from '../../train/toys.js';
-import { amount, bytes, duration, percent } from '../words.js';
+import { amount, bytes, percent, roughly } from '../words.js';
+import { noiseShare } from './noise.js';
 
 /** What a data set is. */
 export function dataSentence(info) {
   const { count, channels, names, counts } = info;
   if (isList(info)) return `${size(info)}.`;
   const pictures = `${size(info)} ${channels === 1 ? 'in grey' : 'in colour'}`;
-  if (names.length === 0) return `${pictures}${count < 2 ? '. One picture is all that a network could learn here: give more' : ''}.`;
-  const classes = names.slice(0, 12).map((name, i) => `${name || '(no folder)'} (${counts[i].toLocaleString('en')})`);
+  if (names.length === 0) return `${pictures}${count < 2 ? '. With one picture the network can only memorise it. Add more' : ''}.`;
+  const classes = names.slice(0, 12).map((name, i) => `${shown(name || '(no folder)')} (${counts[i].toLocaleString('en')})`);
   return `${pictures}, ${names.length} classes: ${classes.join(', ')}${names.length > 12 ? ' …' : ''}.`;
 }
 
@@ -34,16 +36,15 @@ export const OBJECTIVES = {
 /** How far the forward process has taken data; without a timestep, nowhere. */
 export function noiseSentence({ kind, alpha, sigma }, timestep) {
   if (timestep === null) return 'none';
-  // A bit's mean is alpha of what it was.
-  if (kind === 'bits') return `t = ${timestep}, ${percent((1 - alpha) / 2)} of the bits flipped`;
-  return `t = ${timestep}, ${percent(sigma ** 2 / (alpha ** 2 + sigma ** 2))} noise`;
+  const share = percent(noiseShare({ kind, alpha, sigma }));
+  return `t = ${timestep}, ${share} ${kind === 'bits' ? 'of the bits flipped' : 'noise'}`;
 }
 
 /** A frame of points or bits; `near` is plot.js's nearness to the data. */
 export function sampledSentence({ kind, step, batch, near }) {
   const after = `after ${step.toLocaleString('en')} steps`;
   if (kind === 'bits') return `${batch} sequences ${after}, ${near} of them among the data`;
-  return `${batch} points ${after}, half of them within ${near.toPrecision(2)} of a point of the data`;
+  return `${batch} points ${after}, median distance to the data: ${near.toPrecision(2)}`;
 }
 
 /** The bound of 2015 on data kept out of training, beside what is known of it. */
@@ -63,7 +64,7 @@ export function planSentence({ parameters, memory }, steps, measured) {
   const size = `${amount(parameters)} weights, about ${bytes(memory)} of memory`;
   if (!measured) return `${size}. Measuring the speed…`;
   const { secondsPerStep, device } = measured;
-  return `${size}. Measured on ${device.kind === 'gpu' ? device.name : 'the CPU'}: ${speed(1 / secondsPerStep)}, so ${steps.toLocaleString('en')} steps take about ${duration(1000 * steps * secondsPerStep)}.`;
+  return `${size}. Measured on ${device.kind === 'gpu' ? device.name : 'the CPU'}: ${speed(1 / secondsPerStep)}, so ${steps.toLocaleString('en')} steps take about ${roughly(1000 * steps * secondsPerStep)}.`;
 }
 
 /** 0.25 → '4.0 s a step', 12 → '12 steps a second' */
@@ -77,16 +78,25 @@ export function runSentence({ state, step, steps, rate, left }) {
   const where = `Step ${step.toLocaleString('en')} of ${steps.toLocaleString('en')}`;
   if (state === 'ended') return step >= steps ? `Done: ${steps.toLocaleString('en')} steps.` : `Stopped after ${where.toLowerCase()}.`;
   if (state === 'paused') return `Paused at ${where.toLowerCase()}.`;
-  return rate ? `${where} · ${speed(rate)} · ${duration(left)} left` : `${where}…`;
+  return rate ? `${where} · ${speed(rate)} · ${roughly(left)} left` : `${where}…`;
 }
 
 /** A kept run in a list. */
 export function keptSentence({ name, step, steps, when, data }, now = Date.now()) {
   const ago = Math.max(0, now - when);
   const days = Math.floor(ago / 86_400_000);
-  const time =
-    days >= 1 ? `${days} ${days === 1 ? 'day' : 'days'} ago` : ago < 60_000 ? 'just now' : `${duration(ago).replace(/ \d+ s$/, '')} ago`;
+  const time = days >= 1 ? `${days} ${days === 1 ? 'day' : 'days'} ago` : ago < 60_000 ? 'just now' : `${roughly(ago)} ago`;
   const where =
     step >= steps ? `all ${steps.toLocaleString('en')} steps done` : `step ${step.toLocaleString('en')} of ${steps.toLocaleString('en')}`;
-  return `${name}: ${where}, ${size(data)}, saved ${time}`;
+  return `${shown(name)}: ${where}, ${size(data)}, saved ${time}`;
+}
+
+/** What a loss says of a run, and when to stop it, for a recipe's objective. */
+export function lossSentence({ objective, scheduler }) {
+  const stop =
+    'Stop when the smoothed line and the newest samples below no longer change. If “held out” rises while “smoothed” falls, the network is memorising its data: stop, or add more data.';
+  if (objective === 'bound' || objective === 'binomial') return `The loss is −K in bits: the lower, the better, also below 0. ${stop}`;
+  if ((objective ?? 'simple') === 'simple' && (scheduler.prediction_type ?? 'epsilon') === 'epsilon')
+    return `About 1 means that nothing is learned yet. A good value depends on the data: the handwritten digits end near 0.24. ${stop}`;
+  return `The lower, the better; where it ends depends on the data and the objective. ${stop}`;
 }
