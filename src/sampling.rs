@@ -15,7 +15,7 @@ use crate::device::LentNetwork;
 use crate::engine::gpu::{GpuNetwork, GpuRun, GpuStep, Reading};
 use crate::error::{Error, Result};
 use crate::model::Architecture;
-use crate::rng::Generator;
+use crate::rng::{Generator, Normals};
 use crate::sampler::{Evaluate, HostRun, Program, Step};
 
 /// Steps that are with the GPU at a time: the one whose images are waited for, and the next, so that the GPU goes on
@@ -27,6 +27,8 @@ const IN_FLIGHT: usize = 2;
 /// begun.
 pub struct Sampling {
     architecture: Arc<Architecture>,
+    shape: [usize; 4],
+    noise: Generator,
     place: Place,
 }
 
@@ -51,6 +53,7 @@ impl Sampling {
     ) -> Result<Self> {
         // Checks the shape, wherever it is needed.
         let run = HostRun::new(program.clone(), shape, noise.clone())?;
+        let start = noise.clone();
         let place = match network {
             #[cfg(feature = "gpu")]
             LentNetwork::Gpu(network) if !program.looks_at_whole_images() => {
@@ -70,13 +73,21 @@ impl Sampling {
                 Place::Host(run, OnHost { network, labels, unplanned: Some((shape, images)) })
             }
         };
-        Ok(Self { architecture, place })
+        Ok(Self { architecture, shape, noise: start, place })
     }
 
     /// What is being sampled from; its schedule says how noisy a timestep is.
     #[must_use]
     pub fn architecture(&self) -> &Arc<Architecture> {
         &self.architecture
+    }
+
+    /// The pure noise that this run starts from, `[batch, channels, height, width]`.
+    #[must_use]
+    pub fn start(&self) -> Vec<f32> {
+        let mut x = vec![0.0; self.shape.iter().product()];
+        self.noise.clone().normals(0, self.shape[0], &mut x);
+        x
     }
 
     /// The next step, or `None` after the last; the last step's `x` are the pictures.

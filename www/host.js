@@ -137,5 +137,5 @@ class Entry {
 
 /** A step's pixels move to the page; they are not copied. */
 function buffersOf(result) {
-  return [result?.pictures, result?.predicted, result?.latents].filter(Boolean).map((array) => array.buffer);
+  return [result?.pictures, result?.predicted, result?.start, result?.latents].filter(Boolean).map((array) => array.buffer);
 }

@@ -81,6 +81,8 @@ export interface Step {
   pictures: Uint8ClampedArray<ArrayBuffer>;
   /** The network's prediction x̂₀ of the finished pictures, in the same layout. */
   predicted: Uint8ClampedArray<ArrayBuffer>;
+  /** On the first step only: the pure noise that it started from, in the same layout. */
+  start?: Uint8ClampedArray<ArrayBuffer>;
   /** On the last step only: the exact result, `[batch, channels, height, width]` in [-1, 1]. */
   latents?: Float32Array<ArrayBuffer>;
 }

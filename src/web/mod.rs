@@ -240,7 +240,9 @@ impl Run {
             Ok(None) => return Ok(JsValue::UNDEFINED),
             Err(e) => return Err(thrown(&e)),
         };
-        let [batch, _, height, width] = step.shape;
+        let shape = step.shape;
+        let [batch, _, height, width] = shape;
+        let (first, last) = (step.index == 0, step.index + 1 == step.total);
         let facts = StepFacts {
             index: step.index,
             total: step.total,
@@ -251,11 +253,15 @@ impl Run {
             height,
         };
         let js = serialize(&facts)?;
-        let pixels = |x: &[f32]| js_sys::Uint8ClampedArray::from(&to_rgba(x, step.shape)[..]);
+        let pixels = |x: &[f32]| js_sys::Uint8ClampedArray::from(&to_rgba(x, shape)[..]);
         Reflect::set(&js, &"pictures".into(), &pixels(step.x))?;
         Reflect::set(&js, &"predicted".into(), &pixels(step.x0))?;
-        if step.index + 1 == step.total {
+        if last {
             Reflect::set(&js, &"latents".into(), &Float32Array::from(step.x))?;
+        }
+        if first {
+            // Only now that the device has taken the run: a run that it refuses draws nothing.
+            Reflect::set(&js, &"start".into(), &pixels(&self.0.start()))?;
         }
         Ok(js)
     }
