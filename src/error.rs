@@ -54,7 +54,7 @@ pub enum Error {
         expected: String,
     },
     /// A folder, archive or URL lacks a file that the checkpoint needs.
-    #[error("no {} here (found: {}). Give the folder that diffusers' save_pretrained wrote", prose(.wanted), prose(.found))]
+    #[error("no {} here (found: {}). Choose the folder that save_pretrained() wrote", prose(.wanted), prose(.found))]
     MissingFile {
         /// The file or files looked for.
         wanted: String,
@@ -73,7 +73,7 @@ pub enum Error {
     },
     /// The tensors' names are not those that diffusers gives this network's.
     #[error(
-        "the weights are not named as diffusers does: {}. Give a checkpoint that save_pretrained wrote, or rename them in Python",
+        "the weights are not named as diffusers does: {}. Choose a checkpoint that save_pretrained() wrote, or rename them in Python",
         prose(.problem)
     )]
     KeyNames {

@@ -37,7 +37,7 @@ export async function resolveSource(source, base = globalThis.document?.baseURI 
     );
   }
   if (files.length === 0)
-    throw new NoiseballError('checkpoint', "there are no files here. Give the folder that diffusers' save_pretrained wrote");
+    throw new NoiseballError('checkpoint', "there are no files here. Choose the folder that save_pretrained() wrote");
   return { kind: 'files', files, name: shown(commonFolder(files)) };
 }
 

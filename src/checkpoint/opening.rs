@@ -488,7 +488,7 @@ impl Opening {
         } else {
             let [a, b] = &LAYOUTS;
             format!(
-                "neither {} nor {} is there. Give the address of the folder that diffusers' save_pretrained wrote",
+                "neither {} nor {} is there. Give the address of the folder that save_pretrained() wrote",
                 a.unet_config, b.unet_config
             )
         };

@@ -61,8 +61,46 @@ test('an address on another site loads, is kept, and is only checked on the next
   await expect(page.locator('#facts')).toContainText('Namem');
 
   await page.locator('#purge').click();
-  await expect(page.locator('#purge')).toHaveText('Emptied');
+  await expect(page.locator('#purge')).toHaveText('Deleted');
   expect(await page.evaluate(() => caches.keys())).toEqual([]);
+});
+
+test('a link’s model is asked for in sight, by its host alone, and is not forgotten', async ({ page }) => {
+  const site = await otherSite();
+  await page.setViewportSize({ width: 1280, height: 800 });
+  const address = `${site.url}?x= from huggingface.co. You trusted it before`;
+  const link = `./${QUICK}&model=${encodeURIComponent(address)}`;
+  const invitation = page.locator('#invitation');
+  const asked = async () => {
+    await finished(page);
+    await expect(page.locator('#invitation-host')).toHaveText(new URL(site.url).host);
+    await expect(page.locator('#invitation-address')).toHaveText(site.url);
+    await expect(invitation).not.toContainText('trusted');
+    const { y, height } = await invitation.boundingBox();
+    expect(y).toBeGreaterThanOrEqual(0);
+    expect(y + height).toBeLessThanOrEqual(800);
+    expect(page.url()).toContain(`model=${encodeURIComponent(site.url)}`);
+    expect(page.url()).not.toContain('trusted');
+  };
+  await page.goto(link);
+  await asked();
+  await page.locator('#run').click();
+  await asked();
+  await page.reload();
+  await asked();
+  expect(site.requests, 'nothing is fetched from another site unasked').toEqual([]);
+  await page.locator('#invitation-decline').click();
+  await expect(invitation).toBeHidden();
+  expect(page.url()).not.toContain('model=');
+  await site.close();
+});
+
+test('an address whose percent signs are no encoding is explained, not thrown', async ({ page }) => {
+  const site = await otherSite();
+  await openPage(page);
+  await loadAddress(page, `${site.url}%E0%A4%A/`);
+  await expect(notice(page)).toContainText(/No such file/);
+  await site.close();
 });
 
 test('a missing model, a site that forbids reading, and a cut connection are each explained', async ({ page }) => {

@@ -28,13 +28,13 @@ test.use({
 test('with WebGPU switched off the page runs on the CPU and says why', async ({ page }) => {
   await openPage(page, AUTO);
   await expect(page.locator('#device-report')).toHaveText(
-    /^Runs on the CPU, because (this browser does not offer WebGPU|the browser has WebGPU but found no graphics adapter)/,
+    /^Running on the CPU: (this browser has no WebGPU|your browser found no usable GPU)\./,
   );
 });
 
 test('over plain http the page says that https is missing, not WebGPU, and runs', async ({ page, baseURL }) => {
   await openPage(page, AUTO, baseURL.replace('localhost', HOST));
-  await expect(page.locator('#device-report')).toHaveText(/^Runs on the CPU, because this page was served over plain http/);
+  await expect(page.locator('#device-report')).toHaveText(/^Running on the CPU: this page came over plain http/);
   await page.locator('#link').click(); // no clipboard without https
   await expect(page.locator('#link')).toHaveText('Copy it from the address bar');
 });

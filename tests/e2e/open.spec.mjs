@@ -54,7 +54,7 @@ for (const [what, spoil, message] of bad) {
     await openPage(page);
     const before = await picture(page);
     await dropFiles(page, spoil(read('layout-a')));
-    await expect(page.locator('#notice-title')).toHaveText(/^This (is not a whole checkpoint|kind of model is not supported)\.$/);
+    await expect(page.locator('#notice-title')).toHaveText(/^This (checkpoint is incomplete|kind of model is not supported)\.$/);
     await expect(page.locator('#notice-text')).toHaveText(message);
     await expect(page.locator('#facts')).toContainText('pixel-faces-16');
     await type(page, '#seed', '5');

@@ -1,16 +1,23 @@
 // The page as its readers use it, with mouse, keyboard and links.
 
-import { expect, finished, openPage, picture, QUICK, test, type } from './browser.mjs';
+import { readFileSync } from 'node:fs';
+import { checkpoints, dropFiles, expect, filesBelow, finished, openPage, picture, QUICK, test, type } from './browser.mjs';
 
 test('the page loads its model and draws pictures by itself', async ({ page }) => {
   await openPage(page);
   await expect(page.locator('#facts')).toContainText('pixel-faces-16');
-  await expect(page.locator('#device-report')).toHaveText('Runs on the CPU.');
-  await expect(page.locator('#moment')).toHaveText(/^4 of 4 · from t = \d+, [\d.]+ % noise$/);
+  await expect(page.locator('#facts')).toContainText('colour');
+  await expect(page.locator('#facts')).toContainText(/Cost of a step.* operations per picture/);
+  await expect(page.locator('#device-report')).toHaveText('Running on the CPU.');
+  await expect(page.locator('#moment')).toHaveText('Step 4 of 4: finished');
   await expect(page.locator('#notice')).toBeHidden();
-  await expect(page.locator('#noisy')).toHaveAttribute('aria-label', /^2 pictures after step 4 of 4/);
+  await expect(page.locator('#noisy')).toHaveAttribute('aria-label', '2 pictures. Step 4 of 4: finished');
   expect(await blank(page, 'noisy')).toBe(false);
   expect(await blank(page, 'predicted')).toBe(false);
+  // The guess is the same as the finished pictures by then: what they were made from is beside them.
+  expect(await picture(page, 'predicted')).not.toBe(await picture(page));
+  await expect(page.locator('#noisy-caption')).toHaveText('Finished pictures');
+  await expect(page.locator('#unstarted')).toHaveCount(0);
 });
 
 test('the same seed gives the same pictures, another seed others', async ({ page }) => {
@@ -41,22 +48,74 @@ test('unlocked, each run draws another seed; the dice and the lock say so', asyn
   await expect(page.locator('#seed')).not.toHaveValue(drawn);
 });
 
-test('the scrubber shows every state of the finished run, by keyboard too', async ({ page }) => {
+test('the scrubber shows every state of the finished run, from pure noise on, by keyboard too', async ({ page }) => {
   await openPage(page);
-  const scrub = page.locator('#scrub');
-  await expect(scrub).toHaveValue('3');
-  const last = await picture(page);
+  const [scrub, moment] = [page.locator('#scrub'), page.locator('#moment')];
+  await expect(scrub).toHaveValue('4');
+  const [last, beside] = [await picture(page), await picture(page, 'predicted')];
   await scrub.focus();
   await page.keyboard.press('Home');
-  await expect(page.locator('#moment')).toHaveText(/^1 of 4/);
+  await expect(moment).toHaveText('Step 0 of 4: pure noise');
   const first = await picture(page);
-  expect(first).not.toBe(last);
+  expect(first).toBe(beside); // the noise that they were made from
   expect(await picture(page, 'predicted')).not.toBe(first);
-  await page.keyboard.press('ArrowRight');
-  await expect(page.locator('#moment')).toHaveText(/^2 of 4/);
-  await expect(scrub).toHaveAttribute('aria-valuetext', /^step 2 of 4/);
+  await expect(page.locator('#noisy-caption')).toHaveText('What the model has now');
+  // The number is that of the pictures shown: it falls with every state.
+  let before = 100;
+  for (let step = 1; step < 4; step++) {
+    await page.keyboard.press('ArrowRight');
+    await expect(moment).toHaveText(new RegExp(`^Step ${step} of 4 · noise left: [\\d.]+ %$`));
+    await expect(scrub).toHaveAttribute('aria-valuetext', await moment.textContent());
+    const left = Number((await moment.textContent()).match(/([\d.]+) %/)[1]);
+    expect(left).toBeLessThan(before);
+    before = left;
+  }
   await page.keyboard.press('End');
   expect(await picture(page)).toBe(last);
+});
+
+test('runs with the same seed start from the same noise, whatever else is set', async ({ page }) => {
+  const noise = async (hash) => {
+    await page.goto('about:blank');
+    await openPage(page, hash);
+    return picture(page, 'predicted');
+  };
+  const first = await noise(QUICK);
+  expect(await noise(QUICK.replace('steps=4', 'steps=2').replace('ddim', 'ddpm'))).toBe(first);
+  expect(await noise(QUICK.replace('seed=5', 'seed=6'))).not.toBe(first);
+});
+
+test('nothing moves when the model arrives', async ({ page }) => {
+  let gate;
+  await page.route('**/noiseball_bg.wasm', async (route) => (await gate, route.continue()));
+  const tops = () =>
+    page.evaluate(() =>
+      ['run', 'status', 'scrub', 'device-report', 'batch', 'device', 'about-title', 'open-title'].map((id) => [
+        id,
+        Math.round(document.getElementById(id).getBoundingClientRect().top + scrollY),
+      ]),
+    );
+  for (const width of [1280, 390]) {
+    let arrive;
+    gate = new Promise((resolve) => (arrive = resolve));
+    await page.setViewportSize({ width, height: 800 });
+    await page.goto('about:blank');
+    await page.goto(`./${QUICK}`);
+    await expect(page.locator('#status')).toHaveText(/^Loading/);
+    const before = await tops();
+    arrive();
+    await finished(page);
+    expect(await tops()).toEqual(before);
+  }
+});
+
+test('a changed setting says that it waits for a run', async ({ page }) => {
+  await openPage(page);
+  await expect(page.locator('#stale')).toBeHidden();
+  await type(page, '#steps', '3');
+  await expect(page.locator('#stale')).toHaveText('Settings changed: press Run to see what they do.');
+  await page.locator('#run').click();
+  await expect(page.locator('#stale')).toBeHidden();
 });
 
 test('stop ends a run within one evaluation and keeps its states', async ({ page }) => {
@@ -91,7 +150,7 @@ test('a run pauses while the tab is hidden and goes on when it is seen again', a
   expect(paused).toMatch(/^Step /);
   await show('visible');
   await finished(page);
-  await expect(page.locator('#moment')).toHaveText(/^200 of 200/);
+  await expect(page.locator('#moment')).toHaveText('Step 200 of 200: finished');
 });
 
 test('a copied link restores every setting and the pictures', async ({ page, browserName }) => {
@@ -193,8 +252,98 @@ test('with reduced motion the pictures change some four times a run, and the las
   });
   await openPage(page, QUICK.replace('steps=4', 'steps=40'));
   const shown = new Set(await page.evaluate(() => window.moments));
-  expect(shown.size).toBeLessThanOrEqual(5);
-  expect([...shown].at(-1)).toMatch(/^40 of 40/);
+  expect(shown.size).toBeLessThanOrEqual(6); // with the pure noise
+  expect([...shown].at(-1)).toBe('Step 40 of 40: finished');
+});
+
+// Laptops, a frame in a post, and a phone on its side.
+for (const [width, height] of [
+  [1366, 650],
+  [1280, 800],
+  [640, 420],
+  [844, 390],
+  [390, 844],
+]) {
+  test(`on a screen of ${width} × ${height} a run and its errors are seen without scrolling`, async ({ page }) => {
+    await page.setViewportSize({ width, height });
+    await openPage(page, QUICK.replace('batch=2', 'batch=64').replace('steps=4', 'steps=1'));
+    const inView = (id) =>
+      page.evaluate((name) => {
+        const { top, bottom, height: tall } = document.getElementById(name).getBoundingClientRect();
+        return tall > 0 && top >= 0 && bottom <= innerHeight;
+      }, id);
+    for (const id of ['run', 'stop', 'progress', 'status', 'noisy', 'predicted']) expect(await inView(id), id).toBe(true);
+    // 64 pictures fill their frame.
+    const filled = await page.evaluate(() => {
+      const canvas = document.getElementById('noisy');
+      return canvas.clientWidth / canvas.parentElement.clientWidth;
+    });
+    expect(filled).toBeGreaterThan(0.85);
+    // An error is seen wherever the reader is.
+    await dropFiles(page, [{ name: 'notes.txt', bytes: Buffer.from('hello') }]);
+    await expect(page.locator('#notice')).toBeVisible();
+    expect(await inView('notice')).toBe(true);
+    for (const id of ['run', 'status']) expect(await covered(page, id), id).toBe(false);
+    await page.locator('#purge').scrollIntoViewIfNeeded();
+    expect(await inView('notice')).toBe(true);
+    await page.locator('#notice-close').click();
+    await expect(page.locator('#notice')).toBeHidden();
+  });
+}
+
+test('Back and Forward lead through what was looked at, also to a model that has no address', async ({ page }) => {
+  await openPage(page);
+  const folder = `${checkpoints}layout-a`;
+  const files = filesBelow(folder).map(({ name, path }) => ({ name, bytes: readFileSync(path) }));
+  await dropFiles(page, files);
+  await expect(page.locator('#facts')).toContainText('your files');
+  await finished(page);
+  const dropped = await picture(page);
+  await page.locator('#view-train').click();
+  await expect(page.locator('#sampling')).toBeHidden();
+  await page.goBack();
+  await expect(page.locator('#sampling')).toBeVisible();
+  await expect(page.locator('#facts')).toContainText('your files');
+  await page.goBack();
+  await expect(page.locator('#facts')).toContainText('pixel-faces-16');
+  await finished(page);
+  await page.goForward();
+  await expect(page.locator('#facts')).toContainText('your files');
+  await finished(page);
+  expect(await picture(page)).toBe(dropped);
+});
+
+test('no link is copied that cannot lead to a dropped model', async ({ page }) => {
+  await openPage(page);
+  const files = filesBelow(`${checkpoints}layout-a`).map(({ name, path }) => ({ name, bytes: readFileSync(path) }));
+  await dropFiles(page, files);
+  await expect(page.locator('#facts')).toContainText('your files');
+  await finished(page);
+  await page.locator('#link').click();
+  await expect(page.locator('#notice')).toContainText('No link was copied. This model is in files on your device');
+  await expect(page.locator('#link')).toHaveText('Copy link');
+});
+
+test('pictures that are dropped here are sent to where they are trained on', async ({ page }) => {
+  await openPage(page);
+  await dropFiles(page, [{ name: 'cat.png', bytes: Buffer.from('x') }]);
+  await expect(page.locator('#notice')).toContainText('These are pictures, not a model. To train on them, press Train your own');
+  await expect(page.locator('#facts')).toContainText('pixel-faces-16');
+});
+
+test('a page whose program does not start says so, without a script', async ({ page }) => {
+  await page.route('**/www/site/main.js', (route) => route.abort());
+  await page.goto('./');
+  await expect(page.locator('#unstarted')).toBeVisible();
+  await expect(page.locator('#unstarted')).toContainText('If you opened the page as a file');
+});
+
+test('on paper there are the pictures and no controls', async ({ page, browserName }) => {
+  test.skip(browserName === 'firefox', 'WebDriver cannot emulate paper there');
+  await openPage(page);
+  await page.emulateMedia({ media: 'print' });
+  await expect(page.locator('#noisy')).toBeVisible();
+  for (const id of ['run', 'view-train', 'open-folder']) await expect(page.locator(`#${id}`)).toBeHidden();
 });
 
 for (const width of [360, 390, 1280]) {
@@ -212,6 +361,14 @@ async function blank(page, id) {
     const { width, height } = document.getElementById(canvas);
     const { data } = document.getElementById(canvas).getContext('2d').getImageData(0, 0, width, height);
     return new Set(new Uint32Array(data.buffer)).size < 3;
+  }, id);
+}
+
+/** Whether something else lies over the middle of an element. */
+async function covered(page, id) {
+  return page.evaluate((name) => {
+    const { left, top, width, height } = document.getElementById(name).getBoundingClientRect();
+    return !document.getElementById(name).contains(document.elementFromPoint(left + width / 2, top + height / 2));
   }, id);
 }
 

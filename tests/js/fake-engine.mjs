@@ -38,7 +38,7 @@ export class Opening {
   }
 
   #missing(what, found) {
-    return new EngineError('checkpoint', `no ${what} here (found: ${found}). Give the folder that diffusers' save_pretrained wrote`);
+    return new EngineError('checkpoint', `no ${what} here (found: ${found}). Give the folder that save_pretrained() wrote`);
   }
 
   #given(name) {

@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { ERROR_TYPES } from '../../www/errors.js';
 import { History } from '../../www/site/history.js';
-import { amount, bytes, deviceSentence, duration, loading, moment, TITLES } from '../../www/site/words.js';
+import { isModel, isPictures } from '../../www/site/dropped.js';
+import { amount, bytes, deviceSentence, duration, LoadingBar, loading, moment, roughly, TITLES } from '../../www/site/words.js';
 
 const step = (index, total, size = 100) => ({
   index,
@@ -51,9 +52,53 @@ test('numbers read as people say them', () => {
   assert.deepEqual([duration(1234), duration(59_400), duration(59_600), duration(83_000)], ['1.2 s', '59 s', '1 min 0 s', '1 min 23 s']);
 });
 
-test('a step says where it is and how noisy it began', () => {
-  assert.equal(moment({ index: 0, total: 20, timestep: 950, noise: 0.9871 }), '1 of 20 · from t = 950, 99 % noise');
-  assert.equal(moment({ index: 19, total: 20, timestep: 0, noise: 0.0012 }), '20 of 20 · from t = 0, 0.1 % noise');
+test('an estimate is as exact as it can be, and no more', () => {
+  assert.deepEqual([90_000, 543_000, 4_569_000, 7_200_000, 86_000_000, 300_000_000].map(roughly), [
+    '1 min 30 s',
+    '9 min',
+    '1 h 16 min',
+    '2 h',
+    '23 h 53 min',
+    '3 days',
+  ]);
+  for (let time = 1; time < 1e10; time *= 1.37) assert.doesNotMatch(roughly(time), /6\d (s|min)|[1-9]\d+ min \d+ s/, `${time}`);
+  assert.equal(duration(4_569_000), '1 h 16 min');
+});
+
+test('a state says how much noise is left in the pictures that are shown', () => {
+  assert.equal(moment({ index: 0, total: 20, noise: 0.9871 }), 'Step 0 of 20: pure noise');
+  assert.equal(moment({ index: 7, total: 20, noise: 0.512 }), 'Step 7 of 20 · noise left: 51 %');
+  assert.equal(moment({ index: 19, total: 20, noise: 0.0012 }), 'Step 19 of 20 · noise left: 0.1 %');
+  assert.equal(moment({ index: 20, total: 20, noise: null }), 'Step 20 of 20: finished');
+  assert.equal(moment({ index: 7, total: 20, noise: null }), 'Step 7 of 20: stopped here');
+});
+
+test('a load’s bar runs to its end once', () => {
+  const bar = new LoadingBar();
+  const at = (file, loaded, total) => bar.take({ stage: 'download', file, loaded, total });
+  assert.equal(at('unet/config.json', 900, 900), null);
+  assert.equal(at('noiseball_bg.wasm', 5000, 5000), null);
+  assert.equal(at('unet/a.safetensors', 5000, 10_000), 0.5);
+  assert.equal(at('unet/a.safetensors', 10_000, 10_000), 1);
+  assert.equal(at('unet/b.safetensors', 10_000, 20_000), 1, 'never back');
+  assert.equal(bar.take({ stage: 'compile', loaded: 0, total: 1, file: null }), null);
+});
+
+test('what belongs to the page’s other part is known by its files’ names', () => {
+  const files = (...paths) => ({ kind: 'files', files: paths.map((path) => ({ path })) });
+  const model = ['m/model_index.json', 'm/unet/config.json', 'm/unet/diffusion_pytorch_model.safetensors'];
+  for (const paths of [model, ['unet/diffusion_pytorch_model.bin'], ['x.safetensors'], [...model, 'm/samples.png']]) {
+    assert.deepEqual([isModel(files(...paths)), isPictures(files(...paths))], [true, false], `${paths}`);
+  }
+  const many = Array.from({ length: 20 }, (_, i) => `cats/${i}.JPG`);
+  for (const paths of [many, ['digits.npz'], ['train-images-idx3-ubyte.gz'], ['a.png', 'notes.txt']]) {
+    assert.deepEqual([isModel(files(...paths)), isPictures(files(...paths))], [false, true], `${paths}`);
+  }
+  // Pictures to train on may lie beside a model, or beside other JSON; what is in an archive nobody knows.
+  for (const paths of [[...many, 'out/unet/diffusion_pytorch_model.safetensors'], [...many, 'config.json'], ['x.zip'], ['notes.txt']]) {
+    assert.deepEqual([isModel(files(...paths)), isPictures(files(...paths))], [false, false], `${paths}`);
+  }
+  assert.equal(isPictures({ kind: 'url', url: 'https://example.org/a.png' }), false);
 });
 
 test('a load says how far it is, also where nobody knows how far it has to go', () => {
@@ -64,9 +109,18 @@ test('a load says how far it is, also where nobody knows how far it has to go', 
 
 test('every error but an abort has a title, and every device its sentence', () => {
   assert.deepEqual(Object.keys(TITLES).sort(), ERROR_TYPES.filter((type) => type !== 'aborted').sort());
-  assert.equal(deviceSentence({ kind: 'gpu', name: 'acme one', reason: null }), 'Runs on the GPU: acme one.');
-  assert.equal(deviceSentence({ kind: 'cpu', name: 'CPU', reason: null }), 'Runs on the CPU.');
+  assert.deepEqual(deviceSentence({ kind: 'gpu', name: 'acme one', reason: null }), {
+    sentence: 'Running on the GPU: acme one.',
+    more: '',
+  });
+  assert.equal(deviceSentence({ kind: 'cpu', name: 'CPU', reason: null }).sentence, 'Running on the CPU.');
+  assert.equal(
+    deviceSentence({ kind: 'cpu', name: 'CPU', reason: 'no-adapter' }).sentence,
+    'Running on the CPU: your browser found no usable GPU.',
+  );
   for (const reason of ['insecure-context', 'no-webgpu', 'no-adapter', 'software-adapter', 'limit', 'out-of-memory']) {
-    assert.match(deviceSentence({ kind: 'cpu', name: 'CPU', reason }), /^Runs on the CPU, because .{20,}\.$/);
+    const { sentence, more } = deviceSentence({ kind: 'cpu', name: 'CPU', reason });
+    assert.match(sentence, /^Running on the CPU: .{20,}\.$/);
+    assert.match(more, /^.{20,}\.$/);
   }
 });

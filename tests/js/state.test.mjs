@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { readHash, ROWS, writeHash } from '../../www/site/state.js';
+import { linkable, readHash, ROWS, writeHash } from '../../www/site/state.js';
 
 const defaults = Object.fromEntries(ROWS.map((row) => [row.name, row.default]));
 
@@ -18,7 +18,7 @@ test('every setting survives a link, at values other than the default', () => {
     label: 'each',
     batch: 3,
     seed: Number.MAX_SAFE_INTEGER,
-    lock: true,
+    lock: false,
     sampler: 'ddpm',
     steps: 1000,
     eta: 0.35,
@@ -31,7 +31,7 @@ test('every setting survives a link, at values other than the default', () => {
 });
 
 test('zero, false and one are written and read as they are', () => {
-  const state = { ...defaults, seed: 0, eta: 0, batch: 1, lock: false };
+  const state = { ...defaults, seed: 0, eta: 0, batch: 1, lock: true };
   assert.deepEqual(readHash(writeHash(state)), state);
 });
 
@@ -41,4 +41,11 @@ test('nonsense in a link falls back to the default, setting by setting', () => {
   assert.equal(readHash('#batch=0').batch, defaults.batch);
   assert.equal(readHash('#seed=9007199254740992').seed, defaults.seed);
   assert.equal(readHash('#batch=64&seed=x').batch, 64, 'a good setting beside a bad one counts');
+});
+
+test('a link holds no secret of an address', () => {
+  assert.equal(linkable('https://user:key@example.org/a/?token=hf_secret#x'), 'https://example.org/a/');
+  assert.equal(linkable('../models/x/?sig=secret'), '../models/x/');
+  assert.equal(linkable('google/ddpm-cifar10-32'), 'google/ddpm-cifar10-32');
+  assert.equal(linkable(''), '');
 });

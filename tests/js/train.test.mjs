@@ -3,11 +3,13 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { axis, ticks } from '../../www/site/train/chart.js';
+import { lookedUp, noiseShare, timestepAt } from '../../www/site/train/noise.js';
 import { nearness, tick } from '../../www/site/train/plot.js';
 import {
   boundSentence,
   dataSentence,
   keptSentence,
+  lossSentence,
   noiseSentence,
   OBJECTIVES,
   planSentence,
@@ -461,13 +463,16 @@ test('a picture’s size is read from its first bytes', () => {
 test('the page says what there is, what it takes and where it is', () => {
   const info = { count: 1797, width: 8, height: 8, channels: 1, names: ['0', '1'], counts: [1000, 797] };
   assert.equal(dataSentence(info), '1,797 pictures of 8 × 8 in grey, 2 classes: 0 (1,000), 1 (797).');
-  assert.match(dataSentence({ ...info, count: 1, names: [], channels: 3 }), /^1 picture of 8 × 8 in colour\. One picture is all/);
+  assert.match(
+    dataSentence({ ...info, count: 1, names: [], channels: 3 }),
+    /^1 picture of 8 × 8 in colour\. With one picture the network can only memorise it\. Add more\.$/,
+  );
   assert.equal(speed(0.25), '4.0 s a step');
   assert.equal(speed(12.4), '12 steps a second');
   const measured = { secondsPerStep: 0.5, device: { kind: 'cpu', name: 'CPU' } };
   assert.equal(
     planSentence({ parameters: 191073, memory: 4e7 }, 2000, measured),
-    '191 thousand weights, about 40 MB of memory. Measured on the CPU: 2.0 steps a second, so 2,000 steps take about 16 min 40 s.',
+    '191 thousand weights, about 40 MB of memory. Measured on the CPU: 2.0 steps a second, so 2,000 steps take about 17 min.',
   );
   assert.equal(
     runSentence({ state: 'running', step: 5, steps: 10, rate: 2, left: 2500 }),
@@ -494,7 +499,7 @@ test('the page says what points and bits are, how noisy, how near and how likely
   assert.equal(noiseSentence({ kind: 'bits', alpha: 1, sigma: 0 }, null), 'none');
   assert.equal(
     sampledSentence({ kind: 'points', step: 1200, batch: 400, near: 0.0312 }),
-    '400 points after 1,200 steps, half of them within 0.031 of a point of the data',
+    '400 points after 1,200 steps, median distance to the data: 0.031',
   );
   assert.equal(sampledSentence({ kind: 'bits', step: 0, batch: 12, near: 3 }), '12 sequences after 0 steps, 3 of them among the data');
   const roll = boundSentence({ step: 4000, bits: 2.612, error: 0.084 }, 'swiss-roll');
@@ -551,4 +556,36 @@ test('an axis of bits is linear, goes below zero, and is not flattened by a run�
 test('the chart’s axis has a few round numbers', () => {
   assert.deepEqual(ticks(0.08, 1.2), [0.1, 0.2, 0.5, 1]);
   assert.ok(ticks(0.0003, 3).length <= 6);
+});
+
+test('the noise slider moves evenly in noise, from none to the last timestep', () => {
+  // As the swiss roll's bound: half of its steps are below one percent.
+  const total = 40;
+  const share = (timestep) => 0.97 * (timestep / (total - 1)) ** 7;
+  const levels = lookedUp(total).map((timestep) => ({ timestep, share: share(timestep) }));
+  assert.equal(levels.length, 40);
+  for (let position = 0.2; position < 1; position += 0.1) {
+    const found = share(timestepAt(levels, position));
+    assert.ok(Math.abs(found - position * 0.97) < 0.1, `${position}: ${found}`);
+  }
+  assert.equal(timestepAt(levels, 1), 39);
+  assert.ok(timestepAt(levels, 0.001) < 20);
+  // Between the timesteps that are looked up it goes on.
+  const long = lookedUp(1000);
+  assert.deepEqual([long.length, long[0], long.at(-1)], [64, 0, 999]);
+  const even = long.map((timestep) => ({ timestep, share: timestep / 999 }));
+  for (const position of [0.123, 0.5, 0.999]) assert.ok(Math.abs(timestepAt(even, position) - 999 * position) <= 1);
+  assert.deepEqual([lookedUp(1), timestepAt([{ timestep: 0, share: 0.5 }], 0.7)], [[0], 0]);
+  assert.equal(noiseShare({ kind: 'points', alpha: 1, sigma: 1 }), 0.5);
+});
+
+test('a sentence says what to make of a loss, and when to stop', () => {
+  for (const objective of [undefined, 'simple', 'bound', 'binomial', 'hybrid', 'edm', { 'min-snr': { gamma: 5 } }]) {
+    for (const prediction of [undefined, 'epsilon', 'v_prediction', 'sample']) {
+      const said = lossSentence({ objective, scheduler: { prediction_type: prediction } });
+      assert.match(said, /Stop when/);
+      assert.equal(/^About 1 means/.test(said), [undefined, 'simple'].includes(objective) && [undefined, 'epsilon'].includes(prediction));
+      assert.equal(/bits/.test(said), objective === 'bound' || objective === 'binomial');
+    }
+  }
 });

@@ -1,10 +1,12 @@
 // The settings form: shows the state, changes it, and knows what the model makes of it.
 
+import { name as shown } from '../text.js';
 import { byId, fillSelect } from './page.js';
 import { readValue, ROWS, rowOf } from './state.js';
 
 const ANY = { value: 'any', text: 'Any' };
 const EACH = { value: 'each', text: 'One of each' };
+const MENU = 256; // classes; a menu of more can be neither read nor made in time, so that their number is typed
 
 export class Controls {
   #state;
@@ -17,6 +19,10 @@ export class Controls {
     this.#state = state;
     this.#changed = changed;
     for (const row of ROWS) this.#prepare(row, byId(row.name));
+    byId('label-number').addEventListener('input', () => {
+      const { value } = byId('label-number');
+      if (byId('label-number').checkValidity()) this.#set('label', value === '' ? '' : String(Number(value)));
+    });
     byId('dice').addEventListener('click', () => this.#set('seed', drawSeed()));
     byId('lock').addEventListener('click', () => this.#set('lock', !this.#state.lock));
     this.show();
@@ -28,17 +34,25 @@ export class Controls {
     for (const name of ['batch', 'seed', 'sampler', 'steps', 'eta', 'rng', 'device']) {
       if (byId(name).value !== String(state[name])) byId(name).value = state[name];
     }
-    byId('label').value = this.#label();
+    const label = this.#label();
+    byId('label').value = label;
+    byId('label-number').value = this.#common().some(({ value }) => value === label) ? '' : label;
     byId('eta-field').hidden = state.sampler !== 'ddim';
     byId('lock').setAttribute('aria-pressed', String(state.lock));
-    byId('seed-hint').textContent = state.lock ? 'Kept: every run gives the same pictures.' : 'Each run draws another seed.';
+    byId('seed-hint').textContent = state.lock
+      ? 'Locked: every run starts from the same noise, so that settings can be compared.'
+      : 'Every run starts from new noise. Lock the seed to repeat one.';
   }
 
   /** Offers what this model has: its classes and its number of timesteps. */
   setModel(info) {
     this.#info = info;
     byId('class-field').hidden = info.classes === null;
-    fillSelect(byId('label'), this.#classes(), this.#label());
+    const menu = this.#hasMenu();
+    byId('label').hidden = !menu;
+    Object.assign(byId('label-number'), { hidden: menu, disabled: menu, max: (info.classes ?? 1) - 1 });
+    byId('label-number').placeholder = info.nullLabel === null ? 'one of each' : 'any';
+    if (menu) fillSelect(byId('label'), [...this.#common(), ...this.#named()], this.#label());
     byId('steps').max = Math.min(rowOf('steps').max, info.trainTimesteps);
     this.show();
   }
@@ -89,26 +103,51 @@ export class Controls {
     this.#changed(name);
   }
 
-  #classes() {
+  /** Whether the classes are few enough to choose from a menu. */
+  #hasMenu() {
+    return (this.#info?.classes ?? 0) <= MENU;
+  }
+
+  /** The choices beside single classes. */
+  #common() {
+    return [...(this.#info?.nullLabel == null ? [] : [ANY]), ...(this.#count() > 0 ? [EACH] : [])];
+  }
+
+  /** How many classes there are, without the one that means any. */
+  #count() {
+    const { classes, nullLabel } = this.#info ?? {};
+    return (classes ?? 0) - (nullLabel != null && nullLabel < classes ? 1 : 0);
+  }
+
+  /** The menu's classes. */
+  #named() {
     const { classes, nullLabel, labels } = this.#info;
-    const numbers = Array.from({ length: classes ?? 0 }, (_, i) => i).filter((i) => i !== nullLabel);
-    const named = numbers.map((i) => ({ value: String(i), text: labels?.[i] ?? `Class ${i}` }));
-    return [...(nullLabel === null ? [] : [ANY]), EACH, ...named];
+    return Array.from({ length: classes ?? 0 }, (_, i) => i)
+      .filter((i) => i !== nullLabel)
+      .map((i) => ({ value: String(i), text: shown(labels?.[i] ?? `Class ${i}`) }));
   }
 
   /** The class chosen, where this model has it; otherwise the first choice. */
   #label() {
     if (!this.#info) return '';
-    const choices = this.#classes().map(({ value }) => value);
-    return choices.includes(this.#state.label) ? this.#state.label : choices[0];
+    const { label } = this.#state;
+    const { classes, nullLabel } = this.#info;
+    const common = this.#common();
+    const has = /^(0|[1-9]\d*)$/.test(label)
+      ? Number(label) < classes && Number(label) !== nullLabel
+      : common.some(({ value }) => value === label);
+    return has ? label : (common[0]?.value ?? '');
   }
 
   #labels(batch) {
     const label = this.#label();
-    const named = this.#classes().filter((choice) => choice !== ANY && choice !== EACH);
+    const { nullLabel } = this.#info;
+    if (label === ANY.value) return Array(batch).fill(nullLabel);
+    if (label !== EACH.value) return Array(batch).fill(Number(label));
+    // One of each in turn, past the one that means any.
     return Array.from({ length: batch }, (_, i) => {
-      if (label === ANY.value) return this.#info.nullLabel;
-      return Number(label === EACH.value ? named[i % named.length].value : label);
+      const number = i % this.#count();
+      return nullLabel !== null && number >= nullLabel ? number + 1 : number;
     });
   }
 }

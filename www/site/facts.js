@@ -1,28 +1,42 @@
 // What the model is and where it runs.
 
+import { name as shown } from '../text.js';
 import { byId } from './page.js';
 import { amount, deviceSentence } from './words.js';
 
 export function showFacts(info) {
   const facts = [
-    ['Name', info.name],
-    ['Pictures', `${info.width} × ${info.height} pixels, ${info.channels === 1 ? 'grey' : `${info.channels} channels`}`],
+    ['Name', shown(info.name)],
+    ['Pictures', `${info.width} × ${info.height} pixels, ${colours(info.channels)}`],
     ['Weights', amount(info.parameters)],
-    ['Work for one step', `${amount(info.flops)} operations a picture`],
+    ['Cost of a step', `${amount(info.flops)} operations per picture`],
     ['Trained with', `${info.scheduler}, ${info.trainTimesteps} timesteps`],
   ];
   const cells = facts.flatMap(([term, detail]) => [element('dt', term), element('dd', detail)]);
   byId('facts').replaceChildren(...cells);
-  byId('device-report').textContent = deviceSentence(info.device);
+  showDevice(info.device);
   const notes = [...info.notes, ...unknown(info.unknownKeys)];
   byId('notes').replaceChildren(...notes.map((note) => element('li', note)));
   byId('notes').hidden = notes.length === 0;
 }
 
+/** Called after each run too; a reason that the reader has opened stays open. */
+function showDevice(device) {
+  const { sentence, more } = deviceSentence(device);
+  const why = document.createElement('details');
+  why.append(element('summary', 'Why?'), element('p', more));
+  why.open = byId('device-report').querySelector('details')?.open ?? false;
+  byId('device-report').replaceChildren(element('span', sentence), ...(more ? [why] : []));
+}
+
+function colours(channels) {
+  return { 1: 'grey', 3: 'colour' }[channels] ?? `${channels} channels`;
+}
+
 function unknown(keys) {
   if (keys.length === 0) return [];
   const more = keys.length > 3 ? ` and ${keys.length - 3} others` : '';
-  return [`The files hold what is not used here: ${keys.slice(0, 3).join(', ')}${more}.`];
+  return [`Ignored in these files: ${keys.slice(0, 3).map(shown).join(', ')}${more}.`];
 }
 
 function element(name, text) {

@@ -1,5 +1,6 @@
 // A batch of pictures on a canvas, in a near-square grid, each pixel a crisp square.
 
+const FILLED = 0.9; // of a frame's side, at least
 const GAP = 1; // in the pictures' own pixels
 
 /** Columns and rows of a batch's grid; near a square unless the columns are given. */
@@ -58,10 +59,12 @@ export class Grid {
     const density = window.devicePixelRatio || 1;
     const available = this.#canvas.parentElement.clientWidth * density;
     const tall = this.#canvas.parentElement.clientHeight * density || available;
-    const scale = Math.floor(Math.min(available / this.#native.width, tall / this.#native.height));
-    this.#canvas.classList.toggle('shrunk', scale < 1);
-    enlarge(this.#native, this.#canvas, Math.max(1, scale));
-    this.#canvas.style.width = scale < 1 ? '' : `${this.#canvas.width / density}px`;
+    const fit = Math.min(available / this.#native.width, tall / this.#native.height);
+    // Whole pixels are crisp. Where they would leave much of the frame empty, the next size is shrunk to it.
+    const crisp = Math.floor(fit) >= FILLED * fit;
+    this.#canvas.classList.toggle('shrunk', !crisp);
+    enlarge(this.#native, this.#canvas, crisp ? Math.floor(fit) : Math.ceil(fit));
+    this.#canvas.style.width = `${(crisp ? this.#canvas.width : fit * this.#native.width) / density}px`;
   }
 }
 

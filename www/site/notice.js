@@ -4,8 +4,12 @@ import { byId } from './page.js';
 import { TITLES } from './words.js';
 
 export function showError(error) {
-  byId('notice-title').textContent = TITLES[error.type] ?? 'Something went wrong.';
-  byId('notice-text').textContent = sentence(error.message);
+  tell(error.title ?? TITLES[error.type] ?? 'Something went wrong.', error.message);
+}
+
+export function tell(title, text) {
+  byId('notice-title').textContent = title;
+  byId('notice-text').textContent = sentence(text);
   byId('notice').hidden = false;
 }
 

@@ -1,6 +1,7 @@
 // The reader's own checkpoints: dropped anywhere on the page, chosen, or named by an address.
 
 import { resolveSource } from '../source.js';
+import { withoutSecrets } from '../text.js';
 import { byId } from './page.js';
 
 /** `open(source)` gets a promise of what `Noiseball.load` takes; `address` is set where it can be linked to. */
@@ -43,9 +44,9 @@ function listenForDrops(open) {
   });
 }
 
-/** The host that an address leads to, or null for this site's own. */
-export function foreignHost(source) {
+/** Where an address leads: its host, and the folder without anything secret; or null for this site's own. */
+export function foreignFolder(source) {
   if (source.kind !== 'url') return null;
   const url = new URL(source.url);
-  return url.origin === location.origin ? null : url.host;
+  return url.origin === location.origin ? null : { host: url.host, address: withoutSecrets(url.href) };
 }

@@ -17,9 +17,14 @@ export class Player {
     this.#scrub.addEventListener('input', () => this.#show(this.#history.steps[Number(this.#scrub.value)]));
   }
 
-  /** The step on the stage, or null. */
+  /** The state on the stage, or null. */
   get shown() {
     return this.#shown;
+  }
+
+  /** The newest state of this run, or null before its first. */
+  get reached() {
+    return this.#history.steps.at(-1) ?? null;
   }
 
   /** The grid of x_t on the stage as a PNG. */
@@ -37,21 +42,28 @@ export class Player {
     this.#scrub.disabled = true;
     progress(0, `Sampling ${pictures(batch)}…`);
     announce(`Sampling ${pictures(batch)} in ${steps} steps.`);
+    let last = null;
     try {
       for await (const step of run) {
-        this.#history.add(step);
-        if (this.#wants(step)) this.#show(step);
+        this.#add(stateBefore(step, last));
         this.#report(step, performance.now() - began);
+        last = step;
       }
     } finally {
+      if (last) this.#add(stateAfter(last));
       this.#finish();
     }
     return performance.now() - began;
   }
 
+  #add(state) {
+    this.#history.add(state);
+    if (this.#wants(state)) this.#show(state);
+  }
+
   /** With reduced motion the pictures change some four times a run instead of at every step. */
   #wants({ index, total }) {
-    return !this.#calm.matches || index === total - 1 || index % Math.max(1, Math.ceil(total / 4)) === 0;
+    return !this.#calm.matches || index === total || index % Math.max(1, Math.ceil(total / 4)) === 0;
   }
 
   #report({ index, total }, elapsed) {
@@ -67,19 +79,40 @@ export class Player {
     if (steps.length > 0) this.#show(steps[last]);
   }
 
-  #show(step) {
-    if (!step) return;
-    this.#shown = step;
-    this.#noisy.show(step.pictures, step);
-    this.#predicted.show(step.predicted, step);
-    byId('moment').textContent = moment(step);
-    this.#scrub.setAttribute('aria-valuetext', `step ${moment(step)}`);
-    this.#noisy.describe(`${pictures(step.batch)} after step ${moment(step)}`);
-    this.#predicted.describe(`Prediction of the finished pictures in step ${moment(step)}`);
+  #show(state) {
+    if (!state) return;
+    this.#shown = state;
+    const finished = state.index === state.total;
+    this.#noisy.show(state.pictures, state);
+    // Finished pictures and the last guess of them are the same: what they were made from says more.
+    this.#predicted.show(finished ? this.#history.steps[0].pictures : state.predicted, state);
+    const text = moment(state);
+    byId('moment').textContent = text;
+    this.#scrub.setAttribute('aria-valuetext', text);
+    byId('noisy-caption').textContent = finished ? 'Finished pictures' : 'What the model has now';
+    for (const id of ['noisy-symbol', 'predicted-symbol']) byId(id).hidden = finished;
+    byId('predicted-caption').textContent = finished
+      ? 'The pure noise that they were made from'
+      : 'Its guess, from that, of the finished pictures';
+    this.#noisy.describe(`${pictures(state.batch)}. ${text}`);
+    this.#predicted.describe(finished ? 'The pure noise that they were made from' : `Prediction of the finished pictures. ${text}`);
     if (!this.#scrub.disabled) return;
     // While the run goes on, the thumb follows it.
-    Object.assign(this.#scrub, { max: step.total - 1, value: step.index });
+    Object.assign(this.#scrub, { max: state.total, value: state.index });
   }
+}
+
+/**
+ * A state of a run is a moment between two steps: its pictures, the noise left in them, and what the network then made of them. A step
+ * of the API is the way from one to the next: it says how noisy it began, and gives the pictures after it.
+ */
+function stateBefore(step, last) {
+  return { ...step, start: undefined, latents: undefined, pictures: last?.pictures ?? step.start };
+}
+
+/** Where a run ended, or was stopped: how much noise is left then, only the next step would have said. */
+function stateAfter(step) {
+  return { ...step, start: undefined, latents: undefined, index: step.index + 1, noise: null };
 }
 
 /** Sets the bar (null: something goes on, nobody knows how long) and the line beside it. */

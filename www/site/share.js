@@ -1,26 +1,34 @@
 // Taking something away: the grid as a PNG, and a link that restores every setting.
 
 import { announce, byId, flash } from './page.js';
+import { tell } from './notice.js';
 import { writeHash } from './state.js';
 
 export async function savePng(player, name, seed) {
   const blob = await player.toBlob();
   const link = document.createElement('a');
   link.href = URL.createObjectURL(blob);
-  link.download = `${name.replace(/[^\w.-]+/g, '-')}-seed-${seed}-step-${player.shown.index + 1}.png`;
+  link.download = `${name.replace(/[^\w.-]+/g, '-')}-seed-${seed}-step-${player.shown.index}.png`;
   link.click();
   // The download has its own hold on the blob by then.
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   announce('Picture saved.');
 }
 
-/** Puts the link in the clipboard; where that is refused, in the address bar only, and says so. */
-export async function copyLink(state) {
-  history.replaceState(null, '', writeHash(state));
+/** Puts the link in the clipboard; where that is refused, in the address bar only, and says so. No link leads to a reader's own files. */
+export async function copyLink(state, source) {
+  if (source?.kind === 'files') {
+    return tell(
+      'No link was copied.',
+      'This model is in files on your device, which no link can reach. Put its folder on a web server or on Hugging Face, load it from there, and copy the link then',
+    );
+  }
+  const link = new URL(writeHash(state), location.href).href;
   let said = 'Link copied';
   try {
-    await navigator.clipboard.writeText(location.href);
+    await navigator.clipboard.writeText(link);
   } catch {
+    history.replaceState(history.state, '', link);
     said = 'Copy it from the address bar';
   }
   announce(`${said}.`);

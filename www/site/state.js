@@ -1,6 +1,8 @@
 // The page's settings as rows; the address's hash is read and written by walking them, and the controls take
 // their limits from them. A new setting is one row here and one control in index.html.
 
+import { withoutSecrets } from '../text.js';
+
 export const SAMPLERS = [
   { value: 'ddim', text: 'DDIM' },
   { value: 'ddpm', text: 'DDPM' },
@@ -24,7 +26,8 @@ export const ROWS = [
   { name: 'label', type: 'text', default: '' },
   { name: 'batch', type: 'whole', default: 16, min: 1, max: 64 },
   { name: 'seed', type: 'whole', default: 7, min: 0, max: Number.MAX_SAFE_INTEGER },
-  { name: 'lock', type: 'flag', default: false },
+  // Locked, so that two runs differ by what was changed alone.
+  { name: 'lock', type: 'flag', default: true },
   // Twenty steps are few for DDPM, which most checkpoints name; DDIM was made for few.
   { name: 'sampler', type: 'choice', default: 'ddim', choices: SAMPLERS },
   { name: 'steps', type: 'whole', default: 20, min: 1, max: 1000 },
@@ -34,8 +37,8 @@ export const ROWS = [
     type: 'choice',
     default: 'philox',
     choices: [
-      { value: 'philox', text: 'Noiseball’s' },
-      { value: 'torch', text: 'PyTorch’s' },
+      { value: 'philox', text: 'Same on every device' },
+      { value: 'torch', text: 'As PyTorch' },
     ],
   },
   {
@@ -87,4 +90,9 @@ export function writeHash(state) {
     if (text !== '') given.set(row.name, text);
   }
   return `#${given}`;
+}
+
+/** An address as links may hold it: without what may be a secret. */
+export function linkable(address) {
+  return withoutSecrets(address).split(/[?#]/, 1)[0];
 }

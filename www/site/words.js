@@ -9,32 +9,43 @@ export const TITLES = {
   'out-of-memory': 'Memory ran out.',
   'device-lost': 'The GPU was lost.',
   fetch: 'A file could not be read.',
-  checkpoint: 'This is not a whole checkpoint.',
+  checkpoint: 'This checkpoint is incomplete.',
   'unsupported-architecture': 'This kind of model is not supported.',
   'invalid-option': 'A setting is out of range.',
   busy: 'The model is busy.',
-  disposed: 'The model is gone.',
+  disposed: 'The model was closed.',
   dataset: 'There is nothing to train on.',
   diverged: 'Training diverged.',
-  resume: 'This run cannot go on.',
+  resume: 'This run cannot continue.',
   'content-security-policy': 'This page’s rules forbid it.',
   'no-browser': 'There is no browser here.',
 };
 
+// Why it is not the GPU: in short, and what may help.
 const REASONS = {
-  'insecure-context':
-    'because this page was served over plain http, and browsers offer WebGPU to secure pages only. Open it over https or from localhost to use the GPU',
-  'no-webgpu': 'because this browser does not offer WebGPU. A current Chrome, Edge, Firefox or Safari may',
-  'no-adapter': 'because the browser has WebGPU but found no graphics adapter that it may use. Graphics drivers or a setting may block it',
-  'software-adapter': 'because the only graphics adapter here is a program on the CPU, which would be slower',
-  limit: 'because the model is too large for this graphics adapter',
-  'out-of-memory': 'because the graphics adapter has too little free memory',
+  'insecure-context': [
+    'this page came over plain http, where browsers hide the GPU',
+    'Browsers offer WebGPU to secure pages only. Open the page over https or from localhost to use the GPU.',
+  ],
+  'no-webgpu': ['this browser has no WebGPU', 'A current Chrome, Edge, Firefox or Safari may have it.'],
+  'no-adapter': [
+    'your browser found no usable GPU',
+    'The browser has WebGPU, but no graphics adapter that it may use. Graphics drivers or a setting may block it.',
+  ],
+  'software-adapter': [
+    'this computer has only a software GPU',
+    'Its only graphics adapter is a program on the CPU, which would be slower.',
+  ],
+  limit: ['the model is too large for this GPU', 'A smaller batch or model may fit.'],
+  'out-of-memory': ['the GPU has too little free memory', 'Closing other tabs and programs may help. So may a smaller batch.'],
 };
 
-/** Which device runs, and why not the GPU. */
+/** Which device runs, and why not the GPU: a sentence, and what more there is to say of it. */
 export function deviceSentence({ kind, name, reason }) {
-  if (kind === 'gpu') return `Runs on the GPU: ${name}.`;
-  return reason ? `Runs on the CPU, ${REASONS[reason] ?? `because of '${reason}'`}.` : 'Runs on the CPU.';
+  if (kind === 'gpu') return { sentence: `Running on the GPU: ${name}.`, more: '' };
+  if (!reason) return { sentence: 'Running on the CPU.', more: '' };
+  const [why, more] = REASONS[reason] ?? [reason, ''];
+  return { sentence: `Running on the CPU: ${why}.`, more };
 }
 
 /** 4194304 → '4.2 MB' */
@@ -62,12 +73,27 @@ export function duration(milliseconds) {
   if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
   if (seconds < 59.5) return `${Math.round(seconds)} s`;
   const whole = Math.round(seconds);
-  return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return roughly(milliseconds);
 }
 
-/** Where in its run a step is. */
-export function moment(step) {
-  return `${step.index + 1} of ${step.total} · from t = ${Math.round(step.timestep)}, ${percent(step.noise)} noise`;
+/** A time that is only estimated, to the minute above two: 4569000 → '1 h 16 min' */
+export function roughly(milliseconds) {
+  if (milliseconds < 119_500) return duration(milliseconds);
+  const minutes = Math.round(milliseconds / 60_000);
+  if (minutes < 60) return `${minutes} min`;
+  const [hours, rest] = [Math.floor(minutes / 60), minutes % 60];
+  if (hours < 24) return rest > 0 ? `${hours} h ${rest} min` : `${hours} h`;
+  const days = Math.round(hours / 24);
+  return days === 1 ? '1 day' : `${days} days`;
+}
+
+/** Which state of a run is shown. `noise` is what is left in it; null where nobody knows, after a run that was stopped. */
+export function moment({ index, total, noise }) {
+  const step = `Step ${index} of ${total}`;
+  if (index === total) return `${step}: finished`;
+  if (index === 0) return `${step}: pure noise`;
+  return noise === null ? `${step}: stopped here` : `${step} · noise left: ${percent(noise)}`;
 }
 
 /** 0.004 → '0.4 %', so that little is not none. */
@@ -80,6 +106,22 @@ export function percent(share) {
 export function loading({ stage, loaded, total }, name) {
   if (stage === 'compile') return `Preparing ${name}…`;
   return `Loading ${name}: ${total === null ? bytes(loaded) : `${bytes(loaded)} of ${bytes(total)}`}`;
+}
+
+/**
+ * How far a load is, 0 to 1, or null as long as nobody knows. What is small comes first and is complete before the size of the weights
+ * is known; a bar that ran to its end for it would run twice.
+ */
+export class LoadingBar {
+  #weights = false;
+  #fraction = 0;
+
+  take({ stage, loaded, total, file }) {
+    if (stage !== 'download') return null;
+    this.#weights ||= /\.(safetensors|bin)$/.test(file ?? '');
+    if (!this.#weights || !total) return null;
+    return (this.#fraction = Math.max(this.#fraction, loaded / total));
+  }
 }
 
 export function pictures(count) {
