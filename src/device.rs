@@ -41,7 +41,7 @@ pub(crate) enum Network {
     Gpu(Shared<GpuNetwork>),
 }
 
-/// The network in the hands of the one run that goes on.
+/// The network on loan to a run.
 #[derive(Debug)]
 pub(crate) enum LentNetwork {
     Cpu(Lent<CpuNetwork>),
@@ -49,11 +49,11 @@ pub(crate) enum LentNetwork {
     Gpu(Lent<GpuNetwork>),
 }
 
-/// Something that one at a time may have: where it is while nobody has it.
+/// Exclusive loan: holds the value while no run has it.
 #[derive(Debug)]
 pub(crate) struct Shared<T>(Arc<Mutex<Option<Box<T>>>>);
 
-/// Something shared that one has; given back when dropped.
+/// A value on loan, which goes back to its place when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Lent<T> {
     place: Shared<T>,
@@ -78,7 +78,7 @@ impl Device {
         return Err(Error::NoAdapter { problem: "this build has no GPU support".to_owned() });
     }
 
-    /// A graphics adapter where there is a real one, else the CPU, which a GPU imitated in software is slower than.
+    /// A graphics adapter if there is one in hardware, else the CPU: an adapter in software is slower than the CPU.
     pub async fn best() -> Self {
         #[cfg(feature = "gpu")]
         if let Ok(gpu) = Gpu::new().await
@@ -89,7 +89,7 @@ impl Device {
         Self::cpu()
     }
 
-    /// Whether the device still works. One that does not stays that way: what is on it has to be loaded again, on another.
+    /// Whether the device still works. One that has failed does not recover: load what was on it again, on another device.
     ///
     /// # Errors
     /// [`Error::DeviceLost`], and [`Error::OutOfMemory`] where the graphics API ran out of memory at an unknown place.
@@ -121,7 +121,7 @@ impl Device {
         }
     }
 
-    /// Takes the parameters over, one after the other. The CPU keeps them in f32.
+    /// Loads a network: `take` gives its parameters, one after the other. The CPU keeps them in f32.
     #[cfg_attr(
         not(feature = "gpu"),
         allow(unused_variables, clippy::unused_async, reason = "a GPU's concern")

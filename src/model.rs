@@ -308,6 +308,12 @@ impl Model {
         &self.info
     }
 
+    /// What its configuration says; the schedule says how noisy a timestep is.
+    #[must_use]
+    pub fn architecture(&self) -> &Arc<Architecture> {
+        &self.architecture
+    }
+
     /// Whether the model's device still works: see [`Device::check`]. Where it does not, load the model again.
     ///
     /// # Errors
@@ -354,6 +360,6 @@ impl Model {
         a.check_run(&program)?;
         a.unet.check_labels(options.batch, labels.as_deref())?;
         let shape = [options.batch, a.unet.in_channels, a.size[0], a.size[1]];
-        Sampling::new(self.architecture.clone(), self.network.lend()?, program, shape, generator, labels)
+        Sampling::new(self.network.lend()?, program, shape, generator, labels)
     }
 }

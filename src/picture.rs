@@ -2,7 +2,7 @@
 
 /// Images `[batch, channels, height, width]` in [-1, 1] as RGBA bytes `[batch, height, width, 4]`, opaque: the value
 /// `round(255 · (x / 2 + 0.5))`, clamped, as diffusers makes them. One or two channels are grey (the first counts), of
-/// more the first three are red, green and blue. What is not a number is black.
+/// more the first three are red, green and blue. NaN becomes black.
 #[must_use]
 pub fn to_rgba(x: &[f32], shape: [usize; 4]) -> Vec<u8> {
     let [batch, channels, height, width] = shape;

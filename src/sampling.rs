@@ -6,27 +6,19 @@
 
 #[cfg(feature = "gpu")]
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 #[cfg(feature = "gpu")]
 use crate::device::Lent;
 use crate::device::LentNetwork;
 #[cfg(feature = "gpu")]
-use crate::engine::gpu::{GpuNetwork, GpuRun, GpuStep, Reading};
+use crate::engine::gpu::{GpuNetwork, GpuRun, GpuStep, IN_FLIGHT, Reading};
 use crate::error::{Error, Result};
-use crate::model::Architecture;
 use crate::rng::{Generator, Normals};
 use crate::sampler::{Evaluate, HostRun, Program, Step};
-
-/// Steps that are with the GPU at a time: the one whose images are waited for, and the next, so that the GPU goes on
-/// meanwhile. More would only put off the end of a run that is stopped.
-#[cfg(feature = "gpu")]
-const IN_FLIGHT: usize = 2;
 
 /// A run of a sampler on a model. To stop it, drop it between two steps: a GPU then still finishes the step that it has
 /// begun.
 pub struct Sampling {
-    architecture: Arc<Architecture>,
     shape: [usize; 4],
     noise: Generator,
     place: Place,
@@ -44,7 +36,6 @@ impl Sampling {
     /// # Errors
     /// [`Error::Option`](crate::Error::Option) for a shape that no run can have.
     pub(crate) fn new(
-        architecture: Arc<Architecture>,
         network: LentNetwork,
         program: Program,
         shape: [usize; 4],
@@ -73,13 +64,7 @@ impl Sampling {
                 Place::Host(run, OnHost { network, labels, unplanned: Some((shape, images)) })
             }
         };
-        Ok(Self { architecture, shape, noise: start, place })
-    }
-
-    /// What is being sampled from; its schedule says how noisy a timestep is.
-    #[must_use]
-    pub fn architecture(&self) -> &Arc<Architecture> {
-        &self.architecture
+        Ok(Self { shape, noise: start, place })
     }
 
     /// The pure noise that this run starts from, `[batch, channels, height, width]`.

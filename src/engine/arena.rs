@@ -38,8 +38,8 @@ pub fn live_maximum(lifetimes: &[Lifetime]) -> u64 {
     lifetimes.iter().map(|l| alive(l.first)).max().unwrap_or(0)
 }
 
-/// An offset in floats for each activation, so that those alive together do not touch, and the buffer's length; none
-/// where its bytes are more than this machine can count.
+/// An offset in floats for each activation, and the buffer's length. Activations that are alive at the same time do not
+/// overlap. None where the buffer has more bytes than this machine can count.
 ///
 /// Greedy by size: the largest first, each at the lowest place that is free for its whole life (Pisarchyk and Lee,
 /// "Efficient Memory Management for Deep Neural Net Inference", 2020, algorithm 3).

@@ -25,7 +25,7 @@ use crate::network::unet::{Conditioning, TimeEmbedding, UNet2DConfig};
 pub struct Memory {
     arena: Vec<f32>,
     scratch: Vec<f32>,
-    /// Scale and shift of a normalisation that an operation works out for itself.
+    /// Scale and shift of a normalisation that an operation computes for itself.
     scaling: Vec<f32>,
 }
 
@@ -65,13 +65,13 @@ impl Memory {
         grow(&mut self.scaling, scaling)
     }
 
-    /// A value of the plan replayed last, as long as nothing has taken its place.
+    /// A value of the plan that was replayed last, if no later value has overwritten it.
     #[must_use]
     pub fn value(&self, plan: &Plan, id: ValueId) -> &[f32] {
         &self.arena[plan.value(id).range()]
     }
 
-    /// The same, to be written.
+    /// The same, for writing.
     pub fn value_mut(&mut self, plan: &Plan, id: ValueId) -> &mut [f32] {
         &mut self.arena[plan.value(id).range()]
     }
@@ -90,7 +90,7 @@ fn norm_channels(plan: &Plan, norm: &Norm) -> usize {
     [Some(norm.moments.0), norm.moments.1].iter().flatten().map(|m| plan.value(*m).shape[3]).sum()
 }
 
-/// Replays a plan's step: reads the plan's input value in `memory`, writes its output value. `prelude` is the buffer that
+/// Replays a plan's operations: reads the plan's input value in `memory` and writes its output value. `prelude` is the buffer that
 /// [`prelude`] made for `count` rows, of which each sample reads its own.
 pub fn step(plan: &Plan, packed: &Packed, prelude: &[f32], count: usize, rows: Rows, memory: &mut Memory) {
     let replay = Evaluation { plan, packed, prelude, count, rows };
@@ -107,7 +107,7 @@ struct Evaluation<'a> {
     rows: Rows,
 }
 
-/// The arena but for the range that an operation writes.
+/// What an operation may read of the arena: all but the range that it writes.
 #[derive(Clone, Copy)]
 struct ArenaView<'a> {
     before: &'a [f32],
@@ -122,7 +122,7 @@ impl<'a> ArenaView<'a> {
         (Self { before, after, after_start: written.end }, out)
     }
 
-    /// The plan never lets an operation read what it writes, nor values that live together touch.
+    /// In a plan no operation reads what it writes, and values that live at the same time do not overlap.
     fn get(&self, range: Range<usize>) -> &'a [f32] {
         if range.end <= self.before.len() {
             &self.before[range]
@@ -273,7 +273,7 @@ impl CpuNetwork {
         config: UNet2DConfig,
         mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Self> {
-        // Parameters are packed alike for every shape, so that the smallest will do.
+        // Parameters are packed the same way for every shape, so the smallest plan is enough.
         let smallest = 1 << (config.block_out_channels.len() - 1);
         let plan = Plan::new(&config, 1, smallest, smallest)?;
         let packed = Packed::new(&plan.parameters, &mut take)?;
@@ -372,7 +372,7 @@ impl CpuNetwork {
     }
 }
 
-/// Evaluations of a network at timesteps that are known beforehand.
+/// Evaluations of a network at timesteps that are given at the start.
 #[derive(Debug)]
 pub struct CpuRun<'a> {
     plan: &'a Plan,

@@ -1,9 +1,9 @@
 //! The second stage: from a recorded [`Graph`] to a [`Plan`].
 //!
-//! One walk over the calls, which puts work off for as long as it can. A normalisation, a nonlinearity, a concatenation
-//! or a doubling becomes a [`Lazy`], a way to read images that exist already; the next convolution takes it into
-//! its load. An addition or a scaling is taken into the epilogue of the convolution that made its operand. Both hold only
-//! where nobody else reads what lies between, which the counts of uses tell.
+//! One pass over the graph. Cheap operations (normalisation, nonlinearity, concatenation, doubling) are deferred: their
+//! result is a [`Lazy`], a way to read images that exist already, which the next convolution takes into its load. Additions
+//! and factors are folded into the epilogue of the convolution that computed their operand. Both are possible only when the
+//! result in between has a single use.
 
 use super::parameters::{MatrixPart, Packing, Parameters, VectorId, VectorPart};
 use super::plan::{
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::network::ops::Activation;
 use crate::network::unet::UNet2DConfig;
 
-/// Images, and what becomes of them when they are read.
+/// Images in the arena, and what is applied when they are read.
 #[derive(Clone)]
 struct Lazy {
     source: Source,
@@ -27,14 +27,14 @@ impl Lazy {
         Self { source: Source::of(value), load: Load::default() }
     }
 
-    /// The one image that this is, unchanged.
+    /// The image itself, if nothing is applied to it.
     fn plain(&self) -> Option<ValueId> {
         (self.load.is_plain() && self.source.second.is_none() && !self.source.upsample)
             .then_some(self.source.first)
     }
 }
 
-/// What is known of a node once the walk has passed it.
+/// A node's result, as far as it is planned.
 #[derive(Clone)]
 enum NodeValue {
     Image(Lazy),
@@ -189,7 +189,7 @@ impl Fuser<'_> {
         }
     }
 
-    // ---- What is known ----
+    // ---- Results of nodes ----
 
     fn known(&self, id: NodeId) -> Option<&NodeValue> {
         self.node_values[id.0].as_ref()
@@ -202,7 +202,7 @@ impl Fuser<'_> {
         }
     }
 
-    /// A vector that needs no further work.
+    /// A vector with no activation to be applied.
     fn slice(&self, id: NodeId) -> Result<RowSlice> {
         match self.known(id) {
             Some(NodeValue::Vector { slice, activation: None }) => Ok(*slice),
@@ -210,7 +210,7 @@ impl Fuser<'_> {
         }
     }
 
-    /// A vector as a whole, before its activation.
+    /// A whole vector, and the activation that is still to be applied.
     fn row(&self, id: NodeId) -> Result<(RowId, Option<Activation>)> {
         match self.known(id) {
             Some(NodeValue::Vector { slice, activation })
@@ -226,7 +226,7 @@ impl Fuser<'_> {
         self.graph.nodes[id.0].extent.channels()
     }
 
-    // ---- What is made ----
+    // ---- Additions to the plan ----
 
     fn image_shape(&self, extent: Extent) -> [usize; 4] {
         match extent {
@@ -280,7 +280,7 @@ impl Fuser<'_> {
 
     // ---- The prelude ----
 
-    /// All linear maps of one vector are one product: every residual block's of the time embedding, above all.
+    /// Merges all linear maps of one vector into one product: above all those of the time embedding, one in each residual block.
     fn linears(&mut self, input: NodeId, asked: NodeId) -> Result<NodeValue> {
         let (row, activation) = self.row(input)?;
         let inputs = self.channels(input);
@@ -352,7 +352,7 @@ impl Fuser<'_> {
         }
     }
 
-    /// Asks the producers of `x` for their result's moments.
+    /// Has the producers of `x` compute its moments, from which the normalisation follows.
     fn group_norm(&mut self, x: NodeId, name: &str, groups: usize, eps: f64) -> Result<NodeValue> {
         let Lazy { source, load } = self.image(x)?.clone();
         if !load.is_plain() || source.upsample {
@@ -415,7 +415,7 @@ impl Fuser<'_> {
         Ok(NodeValue::Image(lazy))
     }
 
-    /// The normalisation that a load applies, by name, for an operation that has no module of its own.
+    /// The name of the normalisation that a load applies, for operations that have no module of their own.
     fn read_by(&self, load: &Load) -> Option<String> {
         let norm = match load.scaling.as_ref()? {
             Scaling::Constant { .. } => return None,
@@ -465,7 +465,7 @@ impl Fuser<'_> {
         NodeValue::Image(Lazy::of(output))
     }
 
-    /// The product that made `x`, where only the caller reads it, and its position.
+    /// The position of the product that computes `x`, and the product, if `x` has no other reader.
     fn producer(&self, x: NodeId) -> Option<(usize, &Gemm)> {
         if self.uses[x.0] != 1 {
             return None;
@@ -477,7 +477,7 @@ impl Fuser<'_> {
         }
     }
 
-    /// The product that made `x`, to be multiplied further.
+    /// The product that computes `x`, if its result can still be multiplied.
     fn scaled(&mut self, x: NodeId) -> Option<(ValueId, &mut Gemm)> {
         let (at, _) = self.producer(x)?;
         match &mut self.plan.ops[at].op {
@@ -486,7 +486,7 @@ impl Fuser<'_> {
         }
     }
 
-    /// The product that made `x`, to be added to.
+    /// The product that computes `x`, if something can still be added to its sum.
     fn epilogue(&mut self, x: NodeId) -> Option<(ValueId, &mut Gemm)> {
         self.scaled(x).filter(|(_, g)| {
             g.scale == 1.0 && g.time.is_none() && g.residual.is_none() && g.shortcut.is_none()
@@ -508,7 +508,7 @@ impl Fuser<'_> {
         Ok(NodeValue::Image(lazy))
     }
 
-    /// `x + h`, where a product made h: x is its residual, or where x is a linear map of other images, its shortcut.
+    /// `x + h`, where a product computes h. x becomes its residual; or its shortcut, if x is a linear map of other images.
     fn add_images(&mut self, x: NodeId, h: NodeId) -> Result<NodeValue> {
         let fail = || unsupported("add of images that no convolution made");
         let at = self.producer(h).ok_or_else(fail)?.0;
@@ -583,7 +583,7 @@ impl Fuser<'_> {
         Ok(NodeValue::Image(Lazy::of(attended)))
     }
 
-    /// Takes the last operation back, a product, with everything that was made for it.
+    /// Removes the last operation, a product, with everything that was added to the plan for it.
     fn pop(&mut self) -> Option<(String, Gemm, Vec<MatrixPart>, Vec<VectorPart>)> {
         let PlannedOp { name, op: Op::Gemm(gemm) } = self.plan.ops.pop()? else { return None };
         let (matrices, vectors) = (&mut self.plan.parameters.matrices, &mut self.plan.parameters.vectors);

@@ -32,7 +32,7 @@ pub struct MatrixId(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VectorId(pub usize);
 
-/// How a tensor is turned when it is pasted into a matrix.
+/// How a tensor is arranged in a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
     /// A linear map `[out, in]` or convolution `[out, in, height, width]`: row `tap · in + i`, column `o`, with taps in
@@ -49,7 +49,7 @@ pub struct MatrixPart {
     pub key: String,
     /// Its shape.
     pub shape: Vec<usize>,
-    /// How it is turned.
+    /// How it is arranged there.
     pub packing: Packing,
     /// Row of its first number.
     pub row: usize,

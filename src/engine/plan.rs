@@ -1,8 +1,8 @@
-//! The second stage's result: everything about a run that does not depend on numbers, as plain data.
+//! The second stage's result: what an evaluation of a network does, as plain data, before there are any numbers.
 //!
 //! A [`Plan`] is made once for a network and a shape, and replayed by an executor: the CPU's, or a GPU's, which turns
 //! each operation into a dispatch. It has two parts. The *prelude* works on vectors, one row for each timestep of a
-//! run (and each label), and is run once; the *step* works on images, once for every evaluation of the network.
+//! run (and each label), and is computed once per run. The *operations* work on images, once per evaluation of the network.
 //!
 //! Images are NHWC, `[batch, height, width, channels]`, in f32, in one buffer, the arena. There are four operations:
 //!
@@ -23,15 +23,15 @@ use crate::network::ops::{Activation, Padding};
 /// Pixels whose moments are taken together. The last tile of a sample may be smaller; no tile spans two samples.
 pub const TILE_PIXELS: usize = 32;
 
-/// Where every part of a normalisation's input has at most this many tiles, the operation that applies it works out
-/// scale and shift itself: as much reading as a few kilobytes a workgroup, and a dispatch less.
+/// Where each part of a normalisation's input has at most this many tiles, the operation that applies the normalisation
+/// computes scale and shift itself: each workgroup reads a few kilobytes more, which costs less than another dispatch.
 pub const MAX_INLINE_TILES: usize = 8;
 
 /// Position of a [`Value`] in [`Plan::values`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ValueId(pub usize);
 
-/// What the step keeps in the arena.
+/// What operations keep in the arena.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Value {
     /// - an image: `[batch, height, width, channels]`;
@@ -98,15 +98,15 @@ impl Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RowId(pub usize);
 
-/// A part of a vector that the prelude is given or works out. In the step, a sample reads its own row of it, the one
-/// that belongs to its timestep and label.
+/// A part of a vector of the prelude. When an operation reads it, each sample gets its own row: the one of its timestep and
+/// label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowSlice {
     /// The vector.
     pub row: RowId,
-    /// Its first number that is meant, a multiple of 4.
+    /// Where the part starts, a multiple of 4.
     pub start: usize,
-    /// How many.
+    /// Numbers of the part.
     pub len: usize,
 }
 
@@ -143,12 +143,12 @@ pub enum Scaling {
     },
     /// Read from the result of an [`Op::Norm`].
     Ready(ValueId),
-    /// Worked out first, by every reader for itself.
+    /// Computed by each operation that reads the image, before it reads.
     Inline(Norm),
 }
 
-/// What becomes of an image's numbers while they are read: `activation(x · scale + shift)`. The zeros around an image are
-/// put after it.
+/// What is applied to an image's numbers while they are read: `activation(x · scale + shift)`. Zero padding comes after it:
+/// the zeros stay zeros.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Load {
     /// The normalisation.
@@ -214,7 +214,7 @@ impl Window {
 pub struct Gemm {
     /// The image.
     pub source: Source,
-    /// What becomes of it while it is read.
+    /// What is applied while it is read.
     pub load: Load,
     /// The pixels that one output pixel is made of.
     pub window: Window,
@@ -257,20 +257,20 @@ pub struct Attention {
 pub struct Pool {
     /// The image.
     pub source: Source,
-    /// What becomes of it while it is read.
+    /// What is applied while it is read.
     pub load: Load,
     /// The result.
     pub output: ValueId,
 }
 
-/// An operation of the step.
+/// An operation on images.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// A convolution or linear map.
     Gemm(Gemm),
     /// Scale and shift of a normalisation.
     Norm {
-        /// How they come about.
+        /// What they are computed from.
         norm: Norm,
         /// The result.
         output: ValueId,
@@ -357,7 +357,7 @@ pub enum PreludeOp {
         /// The result.
         output: RowId,
     },
-    /// `activation(input) · matrix + bias`: the same product as the step's, with rows as pixels.
+    /// `activation(input) · matrix + bias`: the same product as on images, with rows as pixels.
     Linear {
         /// The rows.
         input: RowId,
@@ -411,9 +411,9 @@ pub struct Plan {
     pub batch: usize,
     /// How parameters are packed; the same for every shape.
     pub parameters: Parameters,
-    /// What is worked out once for a run.
+    /// What is computed once per run.
     pub prelude: Prelude,
-    /// What is done for an evaluation.
+    /// What is computed once per evaluation, in order.
     pub ops: Vec<PlannedOp>,
     /// Everything in the arena.
     pub values: Vec<Value>,
@@ -426,7 +426,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Works out when each value lives and where, from the operations.
+    /// Finds from the operations when each value lives, and places it in the arena.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] where the arena has more floats than this machine can count.

@@ -17,8 +17,8 @@ pub struct Rows {
     pub stride: usize,
 }
 
-/// Works out the prelude for all rows of a run: `given` holds as many rows of each of its inputs as the run has timesteps
-/// (times labels). The result is the prelude's buffer.
+/// Computes the prelude for all rows of a run: `given` holds a row of each of its inputs for each timestep of the run, and for
+/// each label where there are some. The result is the prelude's buffer.
 #[must_use]
 pub fn prelude(plan: &Plan, packed: &Packed, given: &Conditioning<Vec<f32>>) -> Vec<f32> {
     let p = &plan.prelude;

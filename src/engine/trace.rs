@@ -22,7 +22,7 @@ pub enum Extent {
         /// Pixels of a row.
         width: usize,
     },
-    /// A vector, which depends on the timestep and the label alone.
+    /// A per-sample vector. It depends only on timestep and label, so it is computed once per run (the prelude).
     Vector(usize),
 }
 
@@ -144,14 +144,14 @@ impl Graph {
     }
 }
 
-/// The interpreter that writes a forward pass down.
+/// The interpreter that records a forward pass.
 #[derive(Debug, Default)]
 pub struct Tracer {
     graph: Graph,
 }
 
 impl Tracer {
-    /// Adds something the network is given.
+    /// Records an input of the network.
     pub fn input(&mut self, input: Input, extent: Extent) -> NodeId {
         self.push(Call::Input(input), &[], extent)
     }
@@ -165,13 +165,13 @@ impl Tracer {
         self.graph.nodes[id.0].extent
     }
 
-    /// Records a call whose result looks like its first argument.
+    /// Records a call whose result has the extent of its first argument.
     fn like(&mut self, call: Call, arguments: &[NodeId]) -> NodeId {
         self.push(call, arguments, self.extent(arguments[0]))
     }
 }
 
-/// Rows or columns that a 3×3 convolution makes of `n`.
+/// Rows of the result of a 3×3 convolution over `n` rows, and the same for columns.
 pub(super) fn convolved(n: usize, conv: Conv) -> usize {
     let padded = match conv.padding {
         Padding::All(p) => n + 2 * p,

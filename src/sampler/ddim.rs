@@ -27,7 +27,7 @@ pub(super) fn ddim(run: &mut Recorder, schedule: &Schedule, options: &Options) -
         // Equation 16.
         let alpha = (now.alpha / next.alpha).powi(2);
         let deviation = options.eta * next.sigma / now.sigma * (1.0 - alpha).max(0.0).sqrt();
-        // Never below zero but for rounding, which is where diffusers gets NaN from at zero terminal SNR and eta 1.
+        // Below zero only by rounding, from which diffusers gets NaN at zero terminal SNR and eta 1.
         let direction = (next.sigma.powi(2) - deviation.powi(2)).max(0.0).sqrt();
         let mean = next.alpha * x0 + direction * epsilon;
         x = if options.eta > 0.0 { run.add_noise(mean, deviation) } else { run.combine(mean) };

@@ -33,7 +33,7 @@ pub(super) fn ddpm(run: &mut Recorder, schedule: &Schedule, options: &Options) -
                 NoiseScale::LearnedRange { output, log_min: beta_tilde.ln(), log_max: beta.ln() }
             }
         };
-        // Not "unless it is the last step": a list that ends above 0 ends with noise.
+        // As in diffusers, only timestep 0 adds no noise: a list that ends above 0 ends with noise.
         x = if t > 0 { run.add_noise(mean, deviation) } else { run.combine(mean) };
         run.end_step(t as f64, x, x0);
     }

@@ -21,7 +21,7 @@ pub trait Evaluate {
     ) -> impl Future<Output = Result<Vec<f32>>>;
 }
 
-/// What a step left behind.
+/// The result of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'run> {
     /// Position of the step in the run, from 0.
@@ -213,7 +213,7 @@ impl<'a> Images<'a> {
     }
 
     fn add_noise(self, noise: &Noise, normals: &mut impl Normals, out: &mut [f32]) -> Result<()> {
-        // Looked at before the draw, which must not be made twice.
+        // Before the draw: this may fail, the next call tries again, and a draw must not be made twice.
         let variances = match noise.scale {
             NoiseScale::Constant(_) => None,
             NoiseScale::Learned { output } | NoiseScale::LearnedRange { output, .. } => {

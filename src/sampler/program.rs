@@ -1,11 +1,11 @@
-//! The language samplers are written in: linear expressions over slots, recorded as plain data for any device.
+//! The language that samplers are written in: linear expressions over slots, recorded as plain data for any device.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use crate::schedule::Clip;
 
-/// A place for a batch of images while a run lasts. While a sampler describes itself every result has a slot of its
-/// own; in the finished [`Program`] a slot is used again as soon as nothing reads it any more.
+/// A place for a batch of images while a run lasts. While a sampler is recorded, every result has a slot of its
+/// own; in the finished [`Program`] a slot is reused once its last reader has run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Slot(pub(super) usize);
 
@@ -146,9 +146,9 @@ pub enum Instruction {
     Evaluate {
         /// Images.
         input: Slot,
-        /// What they are multiplied with for the network's eyes; often 1.
+        /// Their factor before the network sees them; often 1.
         scale: f64,
-        /// What the network is told about their noise.
+        /// The timestep that the network is given.
         timestep: f64,
         /// A slot of [`SlotKind::Output`].
         output: Slot,
@@ -159,9 +159,9 @@ pub enum Instruction {
         output: Slot,
         /// Slots and their coefficients.
         terms: Vec<(Slot, f64)>,
-        /// What happens to the sum.
+        /// How the sum is clipped.
         clip: Clip,
-        /// What is added then.
+        /// The noise that is added after the clip.
         noise: Option<Noise>,
     },
     /// A step of the sampler is done: a place to pause, to show the image or to stop.
@@ -196,8 +196,7 @@ impl Program {
         &self.slots
     }
 
-    /// Whether something has to look at all of an image before it can go on (dynamic thresholding); everything else is
-    /// worked out number by number.
+    /// Whether an instruction needs a whole image at once (dynamic thresholding). All others work number by number.
     #[must_use]
     pub fn looks_at_whole_images(&self) -> bool {
         let dynamic = |i: &Instruction| matches!(i, Instruction::Combine { clip: Clip::Dynamic { .. }, .. });

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::prediction::{Level, Prediction};
 use crate::schedule::Clip;
 
-/// What a denoiser says of an image.
+/// A denoiser's answer for an image.
 #[derive(Clone, Debug)]
 pub struct Denoised {
     /// Its estimate of the clean image, x̂₀ = D(x; level), unclipped.
@@ -16,7 +16,7 @@ pub struct Denoised {
     pub output: Slot,
 }
 
-/// Takes down what a sampler does.
+/// Records what a sampler does.
 #[derive(Debug)]
 pub struct Recorder {
     prediction: Prediction,
@@ -77,13 +77,13 @@ impl Recorder {
 
     fn push(&mut self, expr: Expr, clip: Clip, noise: Option<Noise>) -> Slot {
         let output = self.slot(SlotKind::Image);
-        // What has no effect needs no reading: ε̂ = 0 · x + 1 · m.
+        // Drop zero terms: for an ε network, ε̂ = 0·x + 1·m needs no read of x.
         let terms = expr.terms.into_iter().filter(|(_, c)| *c != 0.0).collect();
         self.instructions.push(Instruction::Combine { output, terms, clip, noise });
         output
     }
 
-    /// The finished program, on as few slots as it can do with.
+    /// The finished program, with slots reused once their last reader has run.
     ///
     /// # Errors
     /// [`Error::Unsupported`] if the image is not determined: a network that predicts ε at zero terminal SNR says
@@ -107,7 +107,7 @@ impl Recorder {
         Ok(Program { instructions: self.instructions, slots: self.slots, steps: self.steps })
     }
 
-    /// Renames the slots so that each place is taken again once its value has been read for the last time.
+    /// Renames the slots so that each is reused once its value has been read for the last time.
     fn reuse_slots(&mut self) {
         let mut last_read = vec![0; self.slots.len()];
         for (i, instruction) in self.instructions.iter_mut().enumerate() {

@@ -8,7 +8,7 @@ mod options;
 pub mod train;
 
 use std::cell::RefCell;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use js_sys::{Float32Array, Reflect};
 use serde::Serialize;
@@ -17,7 +17,7 @@ use wasm_bindgen::prelude::*;
 use crate::checkpoint;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::model;
+use crate::model::{self, Architecture};
 use crate::picture::to_rgba;
 use crate::sampling::Sampling;
 
@@ -208,7 +208,8 @@ impl Model {
     /// `invalid-option`, `busy`, `limit`.
     pub fn sample(&self, options: JsValue) -> JsResult<Run> {
         let options = options::read(options).map_err(|e| thrown(&e))?;
-        self.0.sample(&options).map(Run).map_err(|e| thrown(&e))
+        let sampling = self.0.sample(&options).map_err(|e| thrown(&e))?;
+        Ok(Run { sampling, architecture: self.0.architecture().clone() })
     }
 }
 
@@ -225,7 +226,10 @@ struct StepFacts {
 
 /// A run of a sampler.
 #[wasm_bindgen]
-pub struct Run(Sampling);
+pub struct Run {
+    sampling: Sampling,
+    architecture: Arc<Architecture>,
+}
 
 #[wasm_bindgen]
 impl Run {
@@ -234,8 +238,7 @@ impl Run {
     /// # Errors
     /// `checkpoint` where the network's output is not finite, `device-lost`.
     pub async fn next(&mut self) -> JsResult<JsValue> {
-        let architecture = self.0.architecture().clone();
-        let step = match self.0.step().await {
+        let step = match self.sampling.step().await {
             Ok(Some(step)) => step,
             Ok(None) => return Ok(JsValue::UNDEFINED),
             Err(e) => return Err(thrown(&e)),
@@ -247,7 +250,7 @@ impl Run {
             index: step.index,
             total: step.total,
             timestep: step.timestep,
-            noise: architecture.schedule.level(step.timestep as usize).noise_share(),
+            noise: self.architecture.schedule.level(step.timestep as usize).noise_share(),
             batch,
             width,
             height,
@@ -261,7 +264,7 @@ impl Run {
         }
         if first {
             // Only now that the device has taken the run: a run that it refuses draws nothing.
-            Reflect::set(&js, &"start".into(), &pixels(&self.0.start()))?;
+            Reflect::set(&js, &"start".into(), &pixels(&self.sampling.start()))?;
         }
         Ok(js)
     }

@@ -5,10 +5,10 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use super::shader::{COMBINE, Kernel};
+use super::interface::UNIFORM_BYTES;
+use super::shader::{self, Kernel};
 use super::signal::{Receiver, Signals, lock};
 use super::tuning::{Choice, Tuning};
-use super::uniforms::UNIFORM_BYTES;
 use crate::error::{Error, Result};
 
 /// A device on a graphics adapter. Cloning is cheap; clones are the same device.
@@ -60,7 +60,7 @@ impl From<Failure> for Error {
     }
 }
 
-/// What has gone wrong on a device, and who has to hear of it.
+/// The first failure of a device, and the callbacks that wait for it.
 #[derive(Debug, Default)]
 struct Trouble {
     failure: Mutex<Option<Failure>>,
@@ -68,7 +68,7 @@ struct Trouble {
 }
 
 impl Trouble {
-    /// An error is found by who asks next; what follows from it is not news.
+    /// Keeps the first failure until the next `check()`. Later failures are usually consequences of it.
     fn note(&self, failure: Failure) {
         lock(&self.failure).get_or_insert(failure);
         self.signals.fail();
@@ -145,9 +145,8 @@ fn instance() -> wgpu::Instance {
 impl Gpu {
     /// The device of the adapter that the graphics API prefers for speed.
     ///
-    /// Of the optional features shader-f16 is asked for where the adapter has it, and of the limits only the size of buffers,
-    /// as large as the adapter has it: what will be run is not known yet, a device can be asked but once, and a larger size
-    /// costs nothing until it is used.
+    /// It has shader-f16 where the adapter has it, and the largest buffers that the adapter allows: limits are fixed when a
+    /// device is made, before the networks are known, and a higher limit costs nothing until it is used.
     ///
     /// # Errors
     /// [`Error::NoAdapter`] where no adapter answers, or none makes a device.
@@ -164,7 +163,7 @@ impl Gpu {
         Self::with(wgpu::Features::TIMESTAMP_QUERY, None, Choice::default()).await
     }
 
-    /// The same, with kernels that somebody else chose.
+    /// The same, with kernels that a measurement chooses, and timestamp queries where the adapter has them.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -173,7 +172,7 @@ impl Gpu {
         Self::with(wgpu::Features::TIMESTAMP_QUERY, tuning, choice).await
     }
 
-    /// The same, with kernels that are made for another kind of adapter than it is: for tests, as few machines have both.
+    /// The same with the kernels for one kind of adapter, whatever the adapter is: so tests run both kinds on one machine.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -283,12 +282,12 @@ impl Gpu {
         }
     }
 
-    /// Gives the device back at once: whatever was still to be done on it fails with [`Error::DeviceLost`].
+    /// Destroys the device at once: what has not finished fails with [`Error::DeviceLost`].
     pub fn destroy(&self) {
         self.shared.device.destroy();
     }
 
-    /// Whether the device still works. One that does not stays that way.
+    /// Whether the device still works. One that has failed does not recover.
     ///
     /// # Errors
     /// What has gone wrong on the device since it was made: [`Error::DeviceLost`] or [`Error::OutOfMemory`].
@@ -371,7 +370,7 @@ impl Gpu {
         self.device().create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
     }
 
-    /// The pipeline of a kernel, compiled the first time that it is asked for.
+    /// The pipeline of a kernel, compiled at the first call.
     pub(super) fn pipeline(&self, kernel: Kernel) -> wgpu::ComputePipeline {
         let mut pipelines = lock(&self.shared.pipelines);
         let make = || {
@@ -397,8 +396,8 @@ impl Gpu {
         } else {
             wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() }
         };
-        // SAFETY: the shaders are this crate's own and their loops end, so none needs a counter that makes it. Indices
-        // are still checked. In a browser this is the ordinary call.
+        // SAFETY: the shaders are this crate's own and their loops end, so no loop needs a counter that ends it. Indices are
+        // checked unless a measurement asks for what the checks cost. In a browser this is the ordinary call.
         let module = unsafe { self.device().create_shader_module_trusted(descriptor, checks) };
         self.device().create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(entry),
@@ -421,14 +420,15 @@ impl Gpu {
         self.queue().submit([encoder.finish()])
     }
 
-    /// What can be waited for: that everything up to this last submission is done.
+    /// Completes when everything up to this submission, the last one, is done.
     pub(super) fn when_done(&self, submission: wgpu::SubmissionIndex) -> Pending {
         let (signal, done) = self.shared.trouble.signals.signal();
         self.queue().on_submitted_work_done(move || signal.send(true));
         Pending { done, submission }
     }
 
-    /// Asks for the first bytes of a buffer that may be mapped for reading, as they are after this last submission.
+    /// Maps the first bytes of a staging buffer for reading. Completes when they are there as this submission, the last one,
+    /// leaves them.
     pub(super) fn when_mapped(
         &self,
         buffer: &Buffer,
@@ -441,14 +441,14 @@ impl Gpu {
         Pending { done, submission }
     }
 
-    /// Waits for something. May be given up and waited for again.
+    /// Waits until something completes. A wait that was dropped may be repeated.
     ///
     /// # Errors
     /// What has gone wrong on the device.
     pub(super) async fn wait(&self, pending: &Pending) -> Result<()> {
-        // Nobody calls back for what was asked of a device that had been lost by then.
+        // Of a device that was lost already, nothing calls back.
         self.check()?;
-        // Browsers call back by themselves; natively somebody has to wait for the device.
+        // Browsers call back by themselves; natively, polling the device does.
         #[cfg(not(target_arch = "wasm32"))]
         {
             let submission_index = Some(pending.submission.clone());
@@ -462,7 +462,7 @@ impl Gpu {
         self.check()
     }
 
-    /// The first numbers of a buffer that is mapped; then it no longer is.
+    /// Reads the first numbers of a mapped buffer and unmaps it.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
@@ -476,7 +476,7 @@ impl Gpu {
         Ok(values)
     }
 
-    /// The kernel that runs a sampler's programs, compiled the first time that it is asked for.
+    /// The kernel that runs a sampler's programs, compiled at the first call.
     pub(super) fn combine(&self) -> &Combine {
         self.shared.combine.get_or_init(|| {
             self.shared.counts.pipelines.fetch_add(1, Ordering::Relaxed);
@@ -487,7 +487,7 @@ impl Gpu {
                 bind_group_layouts: &[Some(&layout)],
                 immediate_size: 0,
             });
-            let pipeline = self.compile("main", COMBINE, &pipeline_layout);
+            let pipeline = self.compile("main", &shader::combine(), &pipeline_layout);
             Combine { layout, pipeline }
         })
     }
@@ -500,7 +500,7 @@ pub(super) struct Combine {
     pub(super) pipeline: wgpu::ComputePipeline,
 }
 
-/// Something on its way.
+/// Work that was submitted, and may not have completed yet.
 #[derive(Debug)]
 pub(super) struct Pending {
     done: Receiver,

@@ -1,10 +1,14 @@
 //! A plan's operations as dispatches: which kernel, how many workgroups, and what its uniform says. All of it is known
 //! before there is a device.
 
-use super::shader::{GemmVariant, Kernel, ScalingKind, THREADS, Tile};
+use super::interface::{
+    AttentionParams, FLAT_THREADS, GemmParams, Load as LoadParams, NARROW_LANES, NO_ACTIVATION, NormParams,
+    PART_MOMENTS, PART_RESIDUAL, PART_SAMPLE_SCALE, PART_TIME, PoolParams, ScalingKind, Uniform,
+    activation_code,
+};
+use super::shader::{GemmVariant, Kernel, Tile};
 use super::shards::ShardLayout;
 use super::tuning::{Choice, Tuning};
-use super::uniforms::UNIFORM_BYTES;
 use crate::engine::parameters::Storage;
 use crate::engine::plan::{self, Attention, Gemm, Load, Norm, Op, Plan, Pool, RowSlice, Source, ValueId};
 use crate::error::{Error, Result};
@@ -13,13 +17,14 @@ use crate::network::ops::Activation;
 /// A dispatch may have this many workgroups in one dimension, on every adapter.
 const MAX_GROUPS: usize = 65_535;
 
-/// Products of fewer workgroups are cut in slices, until there are some [`WANTED_GROUPS`], so that a GPU has enough to do.
+/// A product of at most this many workgroups is cut into slices of its depth, until there are about [`WANTED_GROUPS`], so that
+/// a GPU has enough to do.
 const FEW_GROUPS: usize = 16;
 const WANTED_GROUPS: usize = 128;
 /// Tiles of the matrix's rows that a slice has at least.
 const SLICE_TILES: usize = 4;
 
-/// Products of at least so many workgroups of the larger tile use it: fewer would leave a GPU's cores without work.
+/// Products use the largest tile where that makes at least this many workgroups: fewer would leave cores without work.
 const LARGE_GROUPS: usize = 256;
 
 /// One run of a kernel.
@@ -42,7 +47,7 @@ pub struct Lowered {
     pub(super) dispatches: Vec<Dispatch>,
     /// The uniforms of all dispatches.
     pub(super) uniforms: Vec<u32>,
-    /// Floats of the arena with what operations use for themselves.
+    /// Floats of the arena: the plan's activations, and then the scratch of single operations.
     pub(super) arena: usize,
 }
 
@@ -103,14 +108,14 @@ impl Lowered {
         kernels.into_iter().map(|k| (format!("{} {k:?}", k.label()), k.entry(), k.source(f16))).collect()
     }
 
-    /// Bytes of the arena: the plan's activations, and what operations use for themselves.
+    /// Bytes of the arena: the plan's activations and the scratch of single operations.
     #[must_use]
     pub fn arena_bytes(&self) -> u64 {
         4 * self.arena as u64
     }
 }
 
-/// So many workgroups, spread over two dimensions where one would not hold them.
+/// So many workgroups, in two dimensions where they exceed the limit of one.
 pub(super) fn grid(groups: usize) -> [u32; 3] {
     let y = groups.div_ceil(MAX_GROUPS).max(1);
     [groups.div_ceil(y).max(1) as u32, y as u32, 1]
@@ -121,58 +126,41 @@ struct Builder<'a> {
     layout: &'a ShardLayout,
     tuning: Tuning,
     choice: Choice,
-    /// The activation that the plan's products have, those that have one.
+    /// The activation of the plan's first product that has one: in a U-Net, of all. Products without an activation share the
+    /// kernel of those with it.
     common_activation: Option<Activation>,
     op: usize,
     lowered: Lowered,
 }
 
-fn activation(of: Option<Activation>) -> u32 {
-    match of {
-        None => 0,
-        Some(Activation::Silu) => 1,
-        Some(Activation::Mish) => 2,
-        Some(Activation::Gelu) => 3,
-        Some(Activation::Relu) => 4,
-    }
+/// A number as kernels read it.
+fn word(number: usize) -> u32 {
+    number as u32
 }
 
-/// Where `Load` has what kernels for several jobs have to be told.
-const LOAD_DYNAMIC_FIELDS: usize = 21;
-
-/// Words of a kernel's uniform, in the order of the structure's fields.
-struct Words(Vec<u32>);
-
-impl Words {
-    fn add<const N: usize>(&mut self, numbers: [usize; N]) {
-        self.0.extend(numbers.map(|n| n as u32));
-    }
-
-    fn add_float(&mut self, number: f32) {
-        self.0.push(number.to_bits());
-    }
+fn words<const N: usize>(numbers: [usize; N]) -> [u32; N] {
+    numbers.map(word)
 }
 
 impl Builder<'_> {
     fn lower(&mut self, op: &Op) -> Result<()> {
         match op {
             Op::Gemm(gemm) => self.gemm(gemm),
-            Op::Norm { norm, output } => self.norm(norm, self.plan.value(*output).offset),
+            Op::Norm { norm, output } => self.norm(norm, self.offset(*output)),
             Op::Attention(attention) => self.attention(attention)?,
             Op::Pool(pool) => self.pool(pool),
         }
         Ok(())
     }
 
-    fn dispatch(&mut self, kernel: Kernel, shard: usize, mut words: Words, groups: [u32; 3]) {
-        words.0.resize(UNIFORM_BYTES / 4, 0);
+    fn dispatch(&mut self, kernel: Kernel, shard: usize, params: &impl Uniform, groups: [u32; 3]) {
         let lowered = &mut self.lowered;
         let uniform = 4 * lowered.uniforms.len() as u32;
-        lowered.uniforms.extend(words.0);
+        lowered.uniforms.extend(params.words());
         lowered.dispatches.push(Dispatch { kernel, shard, uniform, groups, op: self.op });
     }
 
-    /// Room behind the plan's activations, from the `used` floats on, for as long as one operation lasts.
+    /// Scratch for the operation that is lowered, behind the plan's activations and the `used` floats that it has already.
     fn scratch(&mut self, used: usize, floats: usize) -> usize {
         // Where 32 bits do not count so far, the arena's bytes are too many in any case.
         let start = self.plan.arena.saturating_add(used).checked_next_multiple_of(64).unwrap_or(usize::MAX);
@@ -180,105 +168,111 @@ impl Builder<'_> {
         start
     }
 
-    fn offset(&self, id: Option<ValueId>) -> usize {
-        id.map_or(0, |id| self.plan.value(id).offset)
+    fn offset(&self, id: ValueId) -> u32 {
+        word(self.plan.value(id).offset)
     }
 
-    /// Offsets and channels of a source.
-    fn source(&self, source: Option<&Source>) -> ([usize; 2], [usize; 2]) {
-        let Some(source) = source else { return ([0; 2], [0; 2]) };
-        let channels = |id: Option<ValueId>| id.map_or(0, |id| self.plan.value(id).shape[3]);
-        let both = [Some(source.first), source.second];
-        (both.map(|id| self.offset(id)), both.map(channels))
+    /// Offsets of a source's images, 0 for one that is not there.
+    fn offsets(&self, source: Option<&Source>) -> [u32; 2] {
+        let Some(source) = source else { return [0; 2] };
+        [Some(source.first), source.second].map(|id| id.map_or(0, |id| self.offset(id)))
     }
 
-    fn slice(&self, slice: Option<RowSlice>) -> [usize; 3] {
+    /// Channels of a source's images, 0 for one that is not there.
+    fn channels(&self, source: Option<&Source>) -> [usize; 2] {
+        let Some(source) = source else { return [0; 2] };
+        [Some(source.first), source.second].map(|id| id.map_or(0, |id| self.plan.value(id).shape[3]))
+    }
+
+    /// Where a vector of the prelude is, where its part begins and how wide it is.
+    fn slice(&self, slice: Option<RowSlice>) -> [u32; 3] {
         slice.map_or([0; 3], |s| {
             let row = &self.plan.prelude.rows[s.row.0];
-            [row.start, s.start, row.width]
+            words([row.start, s.start, row.width])
         })
     }
 
-    /// The structure `Load`. `ready` is where a finished normalisation is.
-    fn load(
-        &self,
-        constant: (f32, f32),
-        ready: usize,
-        norm: Option<&Norm>,
-        channels: [usize; 2],
-        samples: usize,
-        size: [usize; 2],
-    ) -> Words {
-        let mut words = Words(Vec::new());
-        words.add_float(constant.0);
-        words.add_float(constant.1);
-        words.add([ready]);
-        let moments = norm.map_or([0; 2], |n| [self.offset(Some(n.moments.0)), self.offset(n.moments.1)]);
-        words.add(moments);
-        words.add(channels);
-        words.add(norm.map_or([0; 3], |n| [n.pixels, n.pixels.div_ceil(plan::TILE_PIXELS), n.groups]));
-        words.add_float(norm.map_or(0.0, |n| n.eps));
-        words.add(norm.map_or([0; 2], |n| [self.layout.vector(n.weight), self.layout.vector(n.bias)]));
-        let modulation = norm.and_then(|n| n.modulation);
-        words.add([usize::from(modulation.is_some())]);
-        words.add(self.slice(modulation));
-        words.add([samples, self.plan.batch]);
-        words.add(size);
-        words.0.resize(24, 0);
-        words
+    /// What a load that scales nothing is given.
+    fn load(&self, channels: [usize; 2]) -> LoadParams {
+        let [channels_a, channels_b] = words(channels);
+        let batch = word(self.plan.batch);
+        LoadParams { scale: 1.0, samples: 1, channels_a, channels_b, batch, ..LoadParams::default() }
     }
 
-    fn norm(&mut self, norm: &Norm, output: usize) {
+    /// The same with what a normalisation is computed from.
+    fn normalised(&self, norm: &Norm, load: LoadParams) -> LoadParams {
+        let [modulation, modulation_start, modulation_width] = self.slice(norm.modulation);
+        LoadParams {
+            moments_a: self.offset(norm.moments.0),
+            moments_b: norm.moments.1.map_or(0, |id| self.offset(id)),
+            pixels: word(norm.pixels),
+            tiles: word(norm.pixels.div_ceil(plan::TILE_PIXELS)),
+            groups: word(norm.groups),
+            eps: norm.eps,
+            weight: word(self.layout.vector(norm.weight)),
+            bias: word(self.layout.vector(norm.bias)),
+            modulated: norm.modulation.is_some().into(),
+            modulation,
+            modulation_start,
+            modulation_width,
+            ..load
+        }
+    }
+
+    fn norm(&mut self, norm: &Norm, output: u32) {
         let channels =
             [Some(norm.moments.0), norm.moments.1].map(|id| id.map_or(0, |id| self.plan.value(id).shape[3]));
-        let mut words = self.load((1.0, 0.0), 0, Some(norm), channels, 1, [0; 2]);
-        words.add([output]);
-        self.dispatch(Kernel::Norm, 0, words, grid(self.plan.batch * norm.groups));
+        let load = self.normalised(norm, self.load(channels));
+        let groups = grid(self.plan.batch * norm.groups);
+        self.dispatch(Kernel::Norm, 0, &NormParams { load, output }, groups);
     }
 
-    /// What a load's scaling comes to where a workgroup has room for `room` scales and shifts, and loads from `samples`
-    /// samples. A normalisation that does not fit is worked out beforehand.
+    /// How a load scales, what its kernel is given, and the floats of scratch that this takes. A workgroup has room for
+    /// `room` pairs of scale and shift and loads from `samples` samples; a normalisation that does not fit gets a dispatch of
+    /// its own before.
     fn scaling(
         &mut self,
         load: &Load,
         source: &Source,
         samples: usize,
         room: usize,
-    ) -> (ScalingKind, Words, usize) {
-        let (_, channels) = self.source(Some(source));
+    ) -> (ScalingKind, LoadParams, usize) {
+        let channels = self.channels(Some(source));
         let all = channels[0] + channels[1];
         let [_, height, width, _] = self.plan.value(source.first).shape;
-        let size = [height, width];
-        let (kind, mut words, floats) = match &load.scaling {
-            None => (ScalingKind::None, self.load((1.0, 0.0), 0, None, channels, samples, size), 0),
+        let params = LoadParams {
+            samples: word(samples),
+            height: word(height),
+            width: word(width),
+            activated: load.activation.is_some().into(),
+            ..self.load(channels)
+        };
+        let (kind, params, floats) = match &load.scaling {
+            None => (ScalingKind::None, params, 0),
             Some(plan::Scaling::Constant { scale, shift }) => {
-                (ScalingKind::Constant, self.load((*scale, *shift), 0, None, channels, samples, size), 0)
+                (ScalingKind::Constant, LoadParams { scale: *scale, shift: *shift, ..params }, 0)
             }
-            Some(plan::Scaling::Ready(id)) => (
-                ScalingKind::Ready,
-                self.load((1.0, 0.0), self.offset(Some(*id)), None, channels, samples, size),
-                0,
-            ),
+            Some(plan::Scaling::Ready(id)) => {
+                (ScalingKind::Ready, LoadParams { ready: self.offset(*id), ..params }, 0)
+            }
             Some(plan::Scaling::Inline(norm)) if samples * all <= room => {
-                (ScalingKind::Inline, self.load((1.0, 0.0), 0, Some(norm), channels, samples, size), 0)
+                (ScalingKind::Inline, self.normalised(norm, params), 0)
             }
             Some(plan::Scaling::Inline(norm)) => {
                 let floats = 2 * self.plan.batch * all;
-                let ready = self.scratch(0, floats);
+                let ready = word(self.scratch(0, floats));
                 self.norm(norm, ready);
-                (ScalingKind::Ready, self.load((1.0, 0.0), ready, None, channels, 1, size), floats)
+                (ScalingKind::Ready, LoadParams { ready, samples: 1, ..params }, floats)
             }
         };
-        words.0[LOAD_DYNAMIC_FIELDS] = kind as u32;
-        words.0[LOAD_DYNAMIC_FIELDS + 1] = u32::from(load.activation.is_some());
-        (kind, words, floats)
+        (kind, LoadParams { scaling: kind as u32, ..params }, floats)
     }
 
     fn gemm(&mut self, g: &Gemm) {
         let plan = self.plan;
         let [batch, height, width, columns] = plan.value(g.output).shape;
         let pixels = height * width;
-        // A sample's places: so many that no run of 32 spans two samples, and none holds a part of one.
+        // Each sample gets `padded` places, so that a run of TILE_PIXELS places holds pixels of one sample, or whole samples.
         let whole = pixels.is_multiple_of(plan::TILE_PIXELS) || plan::TILE_PIXELS.is_multiple_of(pixels);
         let padded = if whole { pixels } else { pixels.next_multiple_of(plan::TILE_PIXELS) };
         let run = padded.min(plan::TILE_PIXELS);
@@ -299,7 +293,7 @@ impl Builder<'_> {
         } else {
             Tile::MEDIUM
         };
-        // Samples that the places of a workgroup may belong to.
+        // The most samples that the places of one workgroup belong to.
         let samples = if padded.is_multiple_of(tile.pixels()) {
             1
         } else if tile.pixels().is_multiple_of(padded) {
@@ -308,9 +302,12 @@ impl Builder<'_> {
             tile.pixels() / padded + 2
         };
         let samples = samples.min(batch);
-        let (scaling, mut words, used) = self.scaling(&g.load, &g.source, samples, tile.norms());
-        let (first, channels) = self.source(Some(&g.source));
-        let (shortcut, more) = self.source(g.shortcut.as_ref());
+        let (scaling, load, used) = self.scaling(&g.load, &g.source, samples, tile.norms());
+        let [first, second] = self.offsets(Some(&g.source));
+        let [shortcut_a, shortcut_b] = self.offsets(g.shortcut.as_ref());
+        let channels = self.channels(Some(&g.source));
+        let more = self.channels(g.shortcut.as_ref());
+        let [shortcut_channels_a, shortcut_channels_b] = words(more);
         let all = channels[0] + channels[1];
         let taps = g.window.taps();
         let (window_depth, depth) = (taps * all, taps * all + more[0] + more[1]);
@@ -327,27 +324,56 @@ impl Builder<'_> {
             if slices == 1 { 0 } else { slices * tiles_m * tile.pixels() * tiles_n * tile.columns() };
         let partial = self.scratch(used, floats);
 
-        words.add(first);
-        words.add([usize::from(g.source.upsample), taps, g.window.stride(), g.window.before()]);
-        words.add_float(1.0 / all as f32);
-        words.add([window_depth, depth]);
-        words.add(shortcut);
-        words.add(more);
-        words.add([usize::from(g.shortcut.is_some_and(|s| s.upsample))]);
-        let output = self.offset(Some(g.output));
-        words.add([output, pixels, width, columns, padded, tiles_m, tiles_n]);
         let place = self.layout.place(g.matrix);
-        words.add([place.start, place.row, self.layout.vector(g.bias)]);
-        let parts = [g.time.is_some(), g.residual.is_some(), g.sample_scale.is_some(), g.moments.is_some()];
-        words.add([(0..).zip(parts).map(|(bit, there)| usize::from(there) << bit).sum()]);
-        words.add(self.slice(g.time));
-        let residual = g.residual.map_or([0; 2], |r| [self.offset(Some(r.first)), usize::from(r.upsample)]);
-        words.add(residual);
-        words.add_float(g.scale);
-        words.add(self.slice(g.sample_scale));
-        words.add([self.offset(g.moments), partial, slices, slice_tiles]);
+        let part = |there: bool, bit: u32| if there { bit } else { 0 };
+        let [time, time_start, time_width] = self.slice(g.time);
+        let [sample_scale, sample_scale_start, sample_scale_width] = self.slice(g.sample_scale);
         let run = if g.moments.is_some() { run } else { tile.pixels().min(plan::TILE_PIXELS) };
-        words.add([run]);
+        let params = GemmParams {
+            load,
+            first,
+            second,
+            shift: g.source.upsample.into(),
+            taps: word(taps),
+            stride: word(g.window.stride()),
+            before: word(g.window.before()),
+            inverse_channels: 1.0 / all as f32,
+            window_depth: word(window_depth),
+            depth: word(depth),
+            shortcut_a,
+            shortcut_b,
+            shortcut_channels_a,
+            shortcut_channels_b,
+            shortcut_shift: g.shortcut.is_some_and(|s| s.upsample).into(),
+            output: self.offset(g.output),
+            pixels: word(pixels),
+            out_width: word(width),
+            columns: word(columns),
+            padded: word(padded),
+            tiles_m: word(tiles_m),
+            tiles_n: word(tiles_n),
+            matrix: word(place.start),
+            row: word(place.row),
+            bias: word(self.layout.vector(g.bias)),
+            parts: part(g.time.is_some(), PART_TIME)
+                | part(g.residual.is_some(), PART_RESIDUAL)
+                | part(g.sample_scale.is_some(), PART_SAMPLE_SCALE)
+                | part(g.moments.is_some(), PART_MOMENTS),
+            time,
+            time_start,
+            time_width,
+            residual: g.residual.map_or(0, |r| self.offset(r.first)),
+            residual_shift: g.residual.is_some_and(|r| r.upsample).into(),
+            scale: g.scale,
+            sample_scale,
+            sample_scale_start,
+            sample_scale_width,
+            moments: g.moments.map_or(0, |id| self.offset(id)),
+            partial: word(partial),
+            slices: word(slices),
+            slice_tiles: word(slice_tiles),
+            run: word(run),
+        };
 
         let needed = if scaling == ScalingKind::Inline { samples * all } else { 1 };
         let norms = [1, 128, 256, 512].into_iter().find(|size| *size >= needed).unwrap_or(tile.norms());
@@ -362,7 +388,7 @@ impl Builder<'_> {
             lanes4,
             half_weights,
             scaling,
-            activation: activation(g.load.activation),
+            activation: activation_code(g.load.activation),
             reduce: false,
         };
         let kernel = if hardware || samples * all > tile.norms() {
@@ -374,24 +400,23 @@ impl Builder<'_> {
                 vectors: vectors && lanes4,
                 lanes4: vectors && lanes4,
                 scaling: ScalingKind::Dynamic,
-                activation: activation(g.load.activation.or(self.common_activation)),
+                activation: activation_code(g.load.activation.or(self.common_activation)),
                 ..product
             }
         };
         let [x, y, _] = grid(tiles_m * tiles_n);
-        let again = Words(words.0.clone());
-        self.dispatch(Kernel::Gemm(kernel), place.shard, words, [x, y, slices as u32]);
+        self.dispatch(Kernel::Gemm(kernel), place.shard, &params, [x, y, word(slices)]);
         if slices > 1 {
-            // What only the multiplication needs makes no variants of the addition.
+            // Only the multiplication needs these; fixed here, they make no further variants of the addition.
             let sum = GemmVariant {
                 norms: 1,
                 vectors: true,
                 scaling: ScalingKind::None,
-                activation: 0,
+                activation: NO_ACTIVATION,
                 reduce: true,
                 ..product
             };
-            self.dispatch(Kernel::Gemm(sum), place.shard, again, [x, y, 1]);
+            self.dispatch(Kernel::Gemm(sum), place.shard, &params, [x, y, 1]);
         }
     }
 
@@ -400,8 +425,9 @@ impl Builder<'_> {
         let (pixels, head) = (height * width, a.inner / a.heads);
         let lanes4 = head.is_multiple_of(4) && a.inner.is_multiple_of(4);
         let lanes = if lanes4 { head / 4 } else { head };
-        // A thread holds a query and its result, or a workgroup holds some queries in half of its memory.
-        let queries = if lanes <= 16 {
+        // Narrow heads (0): a thread holds a query and its result in registers. Others: a workgroup holds so many queries in
+        // half of its memory.
+        let queries = if lanes <= NARROW_LANES as usize {
             0
         } else {
             [8, 4, 2, 1].into_iter().find(|q| q * head <= 2048).ok_or_else(|| Error::Unsupported {
@@ -409,24 +435,30 @@ impl Builder<'_> {
                 why: "on a GPU a head may have up to 2048; the CPU device has no such limit".to_owned(),
             })?
         };
-        let tiles = pixels.div_ceil(if queries == 0 { THREADS as usize } else { queries });
-        let mut words = Words(Vec::new());
-        words.add([self.offset(Some(a.qkv)), self.offset(Some(a.output)), batch, pixels, a.heads, a.inner]);
-        words.add_float(1.0 / (head as f32).sqrt());
+        let tiles = pixels.div_ceil(if queries == 0 { FLAT_THREADS as usize } else { queries });
+        let params = AttentionParams {
+            qkv: self.offset(a.qkv),
+            output: self.offset(a.output),
+            batch: word(batch),
+            pixels: word(pixels),
+            heads: word(a.heads),
+            inner: word(a.inner),
+            scale: 1.0 / (head as f32).sqrt(),
+        };
         let kernel = Kernel::Attention { head: head as u32, lanes4, queries: queries as u32 };
-        self.dispatch(kernel, 0, words, grid(batch * a.heads * tiles));
+        self.dispatch(kernel, 0, &params, grid(batch * a.heads * tiles));
         Ok(())
     }
 
     fn pool(&mut self, p: &Pool) {
-        let (scaling, mut words, _) = self.scaling(&p.load, &p.source, 1, 0);
-        let (offsets, channels) = self.source(Some(&p.source));
+        let (scaling, load, _) = self.scaling(&p.load, &p.source, 1, 0);
+        let channels = self.channels(Some(&p.source));
+        let [first, second] = self.offsets(Some(&p.source));
         let [batch, height, width, columns] = self.plan.value(p.output).shape;
-        words.add(offsets);
-        words.add([self.offset(Some(p.output))]);
+        let params = PoolParams { load, first, second, output: self.offset(p.output) };
         let vectors = channels.iter().all(|c| c.is_multiple_of(4));
-        let kernel = Kernel::Pool { vectors, scaling, activation: activation(p.load.activation) };
+        let kernel = Kernel::Pool { vectors, scaling, activation: activation_code(p.load.activation) };
         let threads = batch * height * width * columns.div_ceil(4);
-        self.dispatch(kernel, 0, words, grid(threads.div_ceil(THREADS as usize)));
+        self.dispatch(kernel, 0, &params, grid(threads.div_ceil(FLAT_THREADS as usize)));
     }
 }

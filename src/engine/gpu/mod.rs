@@ -2,7 +2,10 @@
 //!
 //! [`Gpu`] is a device, [`Weights`] a network's parameters there, and [`Replay`] a plan with everything that it needs made
 //! beforehand: an evaluation is one command buffer. [`GpuNetwork`] puts them together and keeps a plan for each
-//! shape it has met. Nothing blocks in a browser; natively, waiting for a result waits in the calling thread.
+//! shape that was used lately. Nothing blocks in a browser; natively, waiting for a result waits in the calling thread.
+//!
+//! A file uses only those that stand before it: signal, tuning, unroll, shards, interface; shader; lower, device; weights;
+//! replay; network, profile; run.
 //!
 //! ```no_run
 //! use noiseball::engine::gpu::{Gpu, GpuNetwork};
@@ -19,6 +22,7 @@
 //! ```
 
 mod device;
+mod interface;
 mod lower;
 mod network;
 #[cfg(not(target_arch = "wasm32"))]
@@ -29,7 +33,6 @@ mod shader;
 mod shards;
 mod signal;
 mod tuning;
-mod uniforms;
 mod unroll;
 mod weights;
 
@@ -39,7 +42,7 @@ pub use network::GpuNetwork;
 #[cfg(not(target_arch = "wasm32"))]
 pub use profile::{Peak, Timing, timings};
 pub use replay::Replay;
-pub use run::{GpuRun, GpuStep, Reading};
+pub use run::{GpuRun, GpuStep, IN_FLIGHT, Reading};
 pub use shards::ShardLayout;
 pub use tuning::{Choice, Tuning};
 pub use weights::Weights;

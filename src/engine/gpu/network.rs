@@ -12,7 +12,7 @@ use crate::engine::prelude::{Rows, prelude};
 use crate::error::{Error, Result};
 use crate::network::unet::{TimeEmbedding, UNet2DConfig};
 
-/// Plans that are kept, with their memory on the device: enough for who goes back and forth between shapes.
+/// Plans kept, with their memory on the device: enough to go back and forth between a few shapes.
 const KEPT: usize = 3;
 
 /// A U-Net on a GPU.
@@ -39,7 +39,7 @@ impl GpuNetwork {
         storage: Storage,
         mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Self> {
-        // Parameters are packed alike for every shape, so that the smallest will do.
+        // Parameters are packed the same way for every shape, so the smallest plan is enough.
         let smallest = 1 << (config.block_out_channels.len() - 1);
         let plan = Plan::new(&config, 1, smallest, smallest)?;
         let weights = Arc::new(Weights::new(gpu, &plan, storage, &mut take).await?);

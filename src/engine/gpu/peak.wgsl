@@ -1,13 +1,11 @@
-// What an adapter can do at most: multiply-adds without memory, and a copy without arithmetic. `source` is 0 all over but
-// for its first word, which says how often to go round.
+// What an adapter can do at most: multiply-adds without memory, and a copy without arithmetic. The first word of `source` is
+// the number of rounds, all others are 0. A thread has CHAINS chains of four lanes, so that no multiply-add has to wait for the
+// one before it.
 
 @group(0) @binding(0) var<storage, read_write> result: array<vec4f>;
 @group(0) @binding(1) var<storage, read> source: array<vec4f>;
 
-// Chains of four lanes, so that none waits for itself.
-const CHAINS = 8u;
-
-@compute @workgroup_size(64)
+@compute @workgroup_size(FLAT_THREADS)
 fn multiply_add(@builtin(global_invocation_id) id: vec3u) {
     let rounds = bitcast<u32>(source[0].x);
     let a = vec4f(0.999, 0.998, 0.997, 0.996);
@@ -28,7 +26,7 @@ fn multiply_add(@builtin(global_invocation_id) id: vec3u) {
     result[id.x] = sum;
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(FLAT_THREADS)
 fn copy(@builtin(global_invocation_id) id: vec3u) {
     result[id.x] = source[id.x];
 }

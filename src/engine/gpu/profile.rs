@@ -1,10 +1,10 @@
 //! How long each dispatch takes on the device, by timestamp queries, and what the adapter can do at most.
 
 use super::device::{Buffer, Gpu, layout, storage};
+use super::interface::FLAT_THREADS;
 use super::lower::{Dispatch, Lowered};
 use super::replay::Replay;
-use super::shader::{GemmVariant, Kernel, PEAK};
-use super::unroll::unroll;
+use super::shader::{GemmVariant, Kernel, PEAK_CHAINS, peak};
 use crate::engine::plan::{Gemm, Load, Op, Plan, Scaling};
 use crate::engine::prelude::Rows;
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ pub struct Timing {
     pub seconds: f64,
     /// Floating-point operations of its product: two for each multiply-add.
     pub flops: u64,
-    /// Bytes that it cannot but read or write: what it reads counted once, however often it does.
+    /// Bytes that it has to read or write, each counted once, however often it is read.
     pub bytes: u64,
     /// Workgroups.
     pub groups: u64,
@@ -55,8 +55,8 @@ pub struct Peak {
 }
 
 /// Threads of the peaks' kernels: so many workgroups that all fit in one dimension.
-const THREADS: usize = 64 * 16_384;
-/// A peak's run is made longer until it takes this many seconds, a hundred times what its start may take.
+const THREADS: usize = FLAT_THREADS as usize * 16_384;
+/// A measurement is lengthened until it takes this many seconds, a hundred times what starting it may take.
 const LONG_ENOUGH: f64 = 0.02;
 
 impl Replay {
@@ -87,7 +87,8 @@ impl Replay {
     }
 }
 
-/// Operations and bytes of a dispatch. `partial` is what the one before leaves to be added up, and then this one.
+/// Operations and bytes of a dispatch. `partial` holds the bytes of the partial sums that the dispatch before it left; this one
+/// leaves its own there.
 fn work(plan: &Plan, dispatch: &Dispatch, partial: &mut u64) -> (u64, u64) {
     {
         let op = &plan.ops[dispatch.op].op;
@@ -139,8 +140,8 @@ impl Peak {
             bind_group_layouts: &[Some(&group_layout)],
             immediate_size: 0,
         });
-        let [multiply_add, copy] = ["multiply_add", "copy"]
-            .map(|entry| gpu.compile(entry, &unroll(PEAK, &[("CHAINS", 8)]), &pipeline_layout));
+        let [multiply_add, copy] =
+            ["multiply_add", "copy"].map(|entry| gpu.compile(entry, &peak(), &pipeline_layout));
         let run = async |pipeline: &wgpu::ComputePipeline, repeats: u32| {
             let mut best = f64::INFINITY;
             for _ in 0..5 {
@@ -148,7 +149,7 @@ impl Peak {
                     pass.set_pipeline(pipeline);
                     pass.set_bind_group(0, &group, &[]);
                     for _ in 0..repeats {
-                        pass.dispatch_workgroups((THREADS / 64) as u32, 1, 1);
+                        pass.dispatch_workgroups(THREADS as u32 / FLAT_THREADS, 1, 1);
                     }
                 };
                 best = stamps.time(gpu, 1, record).await?[0].min(best);
@@ -161,7 +162,8 @@ impl Peak {
             gpu.queue().write_buffer(from.raw(), 0, &rounds.to_le_bytes());
             seconds = run(&multiply_add, 1).await?;
         }
-        let flops_per_second = 2.0 * 32.0 * f64::from(rounds) * THREADS as f64 / seconds;
+        let flops_per_second =
+            2.0 * f64::from(4 * PEAK_CHAINS) * f64::from(rounds) * THREADS as f64 / seconds;
         let (mut repeats, mut seconds) = (1, 0.0);
         while seconds < LONG_ENOUGH && repeats < 1 << 12 {
             repeats *= 2;

@@ -1,16 +1,16 @@
 //! A plan on a device: its dispatches, with everything that they need made beforehand.
 //!
-//! All activations are ranges of one buffer, which kernels see whole: WebGPU lets a dispatch bind a buffer for writing
-//! but once, some operations read and write ten ranges, and eight bindings is all that every adapter has. Where the
-//! ranges are, kernels read from their operation's uniform, so that one bind group serves all operations.
-//! Behind the plan's activations comes what operations use for themselves: a normalisation that does not fit in a
-//! workgroup's memory, and the sums of a product that is cut in slices.
+//! All activations are ranges of one buffer, which is bound whole. WebGPU lets a dispatch bind a buffer for writing only
+//! once and guarantees eight storage bindings, while some operations use ten ranges. Kernels find their ranges in their
+//! operation's uniform, so that one bind group serves all operations. Behind the plan's activations lies the scratch of single
+//! operations: a normalisation that does not fit in a workgroup's memory, and the partial sums of a product that is cut into
+//! slices.
 
 use std::sync::Arc;
 
 use super::device::{Buffer, Gpu};
+use super::interface::{EvaluationParams, UNIFORM_BYTES, Uniform};
 use super::lower::{Dispatch, Lowered};
-use super::uniforms::UNIFORM_BYTES;
 use super::weights::Weights;
 use crate::engine::plan::{Plan, ValueId};
 use crate::engine::prelude::Rows;
@@ -91,7 +91,7 @@ impl Replay {
         [&self.arena, &self.uniforms, &self.rows, &self.steps, &self.staging].map(Buffer::size).iter().sum()
     }
 
-    /// Makes room for a prelude of `count` rows, and tells which of them each evaluation reads.
+    /// Makes room for a prelude of `count` rows, and sets which of them each evaluation reads.
     ///
     /// # Errors
     /// [`Error::Limit`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
@@ -108,10 +108,13 @@ impl Replay {
             }
             self.group = bind(gpu, &self.weights, &self.arena, &self.rows, &self.uniforms, &self.steps);
         }
-        let mut table = vec![0u32; steps / 4];
-        for (entry, rows) in table.chunks_exact_mut(UNIFORM_BYTES / 4).zip(evaluations) {
-            entry[..3].copy_from_slice(&[count as u32, rows.first as u32, rows.stride as u32]);
-        }
+        let word = |n: usize| n as u32;
+        let params = |rows: &Rows| EvaluationParams {
+            count: word(count),
+            first: word(rows.first),
+            stride: word(rows.stride),
+        };
+        let table: Vec<u32> = evaluations.iter().flat_map(|rows| params(rows).words()).collect();
         gpu.queue().write_buffer(self.steps.raw(), 0, bytemuck::cast_slice(&table));
         Ok(())
     }
@@ -135,7 +138,8 @@ impl Replay {
         }
     }
 
-    /// Records one dispatch of an evaluation; `other_matrices` says whether it reads other ones than the one before.
+    /// Records one dispatch of an evaluation. `other_matrices` is whether its matrices lie in another buffer than those of the
+    /// dispatch before it.
     pub(super) fn record_one(
         &self,
         pass: &mut wgpu::ComputePass,
@@ -173,7 +177,8 @@ impl Replay {
         self.gpu().queue().write_buffer(self.arena.raw(), at, bytemuck::cast_slice(numbers));
     }
 
-    /// Reads a value of the plan no longer than its input or output, as long as nothing has taken its place.
+    /// Reads a value of the plan. It must be no longer than the longer of its input and output, and no later value may have
+    /// overwritten it.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] and [`Error::DeviceLost`], also where that happened during the evaluation.

@@ -2,19 +2,23 @@
 //!
 //! What a [`Program`] says is cut into segments, one between two evaluations of the network each, and translated into words
 //! which one kernel runs (`combine.wgsl`); coefficients and timesteps of all steps are uploaded at the start. A step is one
-//! command buffer. Philox's noise is made where it is used. PyTorch's has to be drawn in order, which the host does one
-//! step ahead of the device, without waiting for it.
+//! command buffer. Philox's noise is made where it is used. PyTorch's has to be drawn in order: the host draws it one step
+//! ahead of the device, without waiting for it.
 
 use std::collections::VecDeque;
 use std::ops::DerefMut;
 use std::sync::{Arc, Mutex};
 
 use super::device::{Buffer, Gpu, Pending};
+use super::interface::{
+    CombineParams, FLAT_THREADS, NO_NOISE, NOISE_CONSTANT, NOISE_DRAWN, NOISE_LEARNED, NOISE_LEARNED_RANGE,
+    OP_COMBINE, OP_END_STEP, OP_GIVE_INPUT, OP_TAKE_OUTPUT, UNIFORM_BYTES, Uniform,
+};
 use super::lower::grid;
 use super::network::GpuNetwork;
 use super::replay::Replay;
 use super::signal::lock;
-use super::uniforms::UNIFORM_BYTES;
+
 use crate::engine::order::{to_nchw, to_nhwc};
 use crate::engine::prelude::{Rows, prelude};
 use crate::error::{Error, Result};
@@ -26,10 +30,10 @@ use crate::schedule::Clip;
 /// Bytes of the prelude that are on the device at a time, unless one evaluation needs more.
 const PRELUDE: usize = 16 << 20;
 
-/// Steps that are submitted before the first of them is waited for: enough that the device never waits for the host, and
-/// few enough that a run can be stopped.
-const IN_FLIGHT: usize = 2;
+/// Steps submitted ahead. Two keep the GPU busy while one is read back; more would only delay stopping.
+pub const IN_FLIGHT: usize = 2;
 
+/// The number of the failed check while there is none.
 const FINITE: u32 = u32::MAX;
 
 /// What a step leaves on the device.
@@ -53,9 +57,9 @@ struct Segment {
     /// The evaluation that the network makes first.
     evaluation: Option<usize>,
     words: Vec<u32>,
-    /// Draws that the host makes for it, and where they go.
+    /// Draws of noise that the host makes for it: their numbers, and where they go among the slots.
     draws: Vec<(u32, usize)>,
-    /// The steps that end in it.
+    /// The step that ends with it: its timestep, and the slots of x and x̂₀.
     end: Option<(f64, Slot, Slot)>,
 }
 
@@ -69,7 +73,7 @@ pub struct GpuRun<N> {
     index: usize,
     total: usize,
     timesteps: Vec<f64>,
-    /// The timestep of each number that a segment may report as not finite.
+    /// The timestep of each check that numbers are finite, by the check's number.
     checks: Arc<[f64]>,
     labels: Option<Vec<f32>>,
     block: usize,
@@ -78,16 +82,16 @@ pub struct GpuRun<N> {
     slots: Buffer,
     failed: Buffer,
     group: wgpu::BindGroup,
-    /// What the group refers to.
+    /// Kept for the bind group, which refers to them.
     _program: [Buffer; 2],
     in_flight: VecDeque<Pending>,
     spare: Spare,
 }
 
-/// Buffers for two slots and the number of the failure, which no reading needs any more.
+/// Staging buffers that no reading uses at present, each for two slots and the number of the failed check.
 type Spare = Arc<Mutex<Vec<Buffer>>>;
 
-/// A step that waits to be submitted.
+/// A step's commands, not yet submitted.
 struct Recorded {
     encoder: wgpu::CommandEncoder,
     dispatches: usize,
@@ -157,13 +161,23 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
         let value = |id| replay.plan().value(id).offset as u32;
         let (input, output) = (value(replay.plan().input), value(replay.plan().output));
         let mut words: Vec<u32> = Vec::new();
-        let mut table = vec![0u32; compiled.segments.len() * UNIFORM_BYTES / 4];
-        for (entry, segment) in table.chunks_exact_mut(UNIFORM_BYTES / 4).zip(&compiled.segments) {
+        let mut table: Vec<u32> = Vec::with_capacity(compiled.segments.len() * UNIFORM_BYTES / 4);
+        for segment in &compiled.segments {
             let start = words.len() as u32;
             words.extend(&segment.words);
-            entry[..4].copy_from_slice(&[start, words.len() as u32, batch as u32, channels as u32]);
-            entry[4..8].copy_from_slice(&[pixels as u32, input, output, config.out_channels as u32]);
-            entry[8..10].copy_from_slice(&[seed as u32, (seed >> 32) as u32]);
+            let params = CombineParams {
+                start,
+                end: words.len() as u32,
+                batch: batch as u32,
+                channels: channels as u32,
+                pixels: pixels as u32,
+                input,
+                output,
+                out_channels: config.out_channels as u32,
+                seed_low: seed as u32,
+                seed_high: (seed >> 32) as u32,
+            };
+            table.extend(params.words());
         }
         let code = gpu.buffer("program", 4 * words.len(), storage).await?;
         let uniforms =
@@ -197,7 +211,7 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
     }
 
     /// Submits the next step with all its evaluations of the network, or does nothing after the last and returns `None`.
-    /// Waits only where more than two steps are not yet done.
+    /// Waits only while two earlier steps are unfinished.
     ///
     /// # Errors
     /// [`Error::DeviceLost`] and [`Error::OutOfMemory`].
@@ -230,8 +244,8 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
         Ok(Some((step, self.reading(slots.len(), staging, submission))))
     }
 
-    /// Asks for the images in a slot as they are after the last step submitted. The answer can be waited for later: the
-    /// run may go on meanwhile.
+    /// Starts reading the images in a slot, as they are after the last step submitted. The run may go on before they are
+    /// waited for.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] and [`Error::DeviceLost`].
@@ -269,7 +283,7 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
         while let (None, Some(segment)) = (ended, self.segments.get(self.next)) {
             if let Some(evaluation) = segment.evaluation {
                 if evaluation.is_multiple_of(self.block) {
-                    // The last block is filled up with its last timestep, as a prelude's layout depends on its rows.
+                    // A prelude's layout depends on its number of rows, so the last block is filled up with the last timestep.
                     let end = self.timesteps.len() - 1;
                     let block = (evaluation..evaluation + self.block).map(|i| self.timesteps[i.min(end)]);
                     let labels = self.labels.as_deref();
@@ -288,7 +302,7 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
             if !segment.words.is_empty() {
                 pass.set_pipeline(&gpu.combine().pipeline);
                 pass.set_bind_group(0, &self.group, &[(UNIFORM_BYTES * self.next) as u32]);
-                let [x, y, z] = grid(self.shape.iter().product::<usize>().div_ceil(64));
+                let [x, y, z] = grid(self.shape.iter().product::<usize>().div_ceil(FLAT_THREADS as usize));
                 pass.dispatch_workgroups(x, y, z);
                 dispatches += 1;
             }
@@ -322,7 +336,7 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
         self.network.gpu().buffer("pictures", bytes, Usage::MAP_READ | Usage::COPY_DST).await
     }
 
-    /// Copies the images of one slot or two, and the number of the failure behind them.
+    /// Copies the images of one slot or two, and after them the number of the failed check.
     fn copy(&self, encoder: &mut wgpu::CommandEncoder, slots: &[Slot], staging: &Buffer) {
         let bytes = 4 * self.image_len() as u64;
         for (slot, to) in slots.iter().zip((0..).step_by(bytes as usize)) {
@@ -358,7 +372,7 @@ fn prelude_of(
     Ok(prelude(replay.plan(), replay.weights().host(), &given))
 }
 
-/// Images on their way from a device.
+/// Images that are being copied from a device.
 #[derive(Debug)]
 pub struct Reading {
     gpu: Gpu,
@@ -431,7 +445,7 @@ impl Compiled {
             Err(Error::WrongShape { key, expected, found: vec![batch, out_channels, pixels] })
         };
         let drawn = matches!(noise, Generator::Torch(_));
-        // Everything that a step uploads is there before it begins, so that each of its draws needs a place of its own.
+        // What a step uploads is there before the step begins, so each of its draws needs a place of its own.
         let (mut places, mut used) = (Vec::new(), 0);
         let mut segments = vec![Segment::default()];
         let (mut timesteps, mut checks) = (Vec::new(), Vec::new());
@@ -440,8 +454,9 @@ impl Compiled {
             let segment = &mut segments[last];
             match instruction {
                 Instruction::Evaluate { input, scale, timestep, output } => {
-                    segment.words.extend([1, offsets[input.index()] as u32, (*scale as f32).to_bits()]);
-                    let words = vec![0, offsets[output.index()] as u32, checks.len() as u32];
+                    let scale = (*scale as f32).to_bits();
+                    segment.words.extend([OP_GIVE_INPUT, offsets[input.index()] as u32, scale]);
+                    let words = vec![OP_TAKE_OUTPUT, offsets[output.index()] as u32, checks.len() as u32];
                     segments.push(Segment { evaluation: Some(timesteps.len()), words, ..Segment::default() });
                     timesteps.push(*timestep);
                     checks.push(*timestep);
@@ -457,14 +472,18 @@ impl Compiled {
                             });
                         }
                     };
-                    let (mut kind, mut draw, mut numbers, mut variance) = (0, 0, [0.0; 2], 0);
+                    let (mut kind, mut draw, mut numbers, mut variance) = (NO_NOISE, 0, [0.0; 2], 0);
                     if let Some(noise) = noise {
                         draw = noise.draw;
                         match noise.scale {
-                            NoiseScale::Constant(scale) => (kind, numbers[0]) = (1, scale as f32),
-                            NoiseScale::Learned { output } => (kind, variance) = (2, learned(output)?),
+                            NoiseScale::Constant(scale) => {
+                                (kind, numbers[0]) = (NOISE_CONSTANT, scale as f32)
+                            }
+                            NoiseScale::Learned { output } => {
+                                (kind, variance) = (NOISE_LEARNED, learned(output)?)
+                            }
                             NoiseScale::LearnedRange { output, log_min, log_max } => {
-                                (kind, variance) = (3, learned(output)?);
+                                (kind, variance) = (NOISE_LEARNED_RANGE, learned(output)?);
                                 numbers = [log_min as f32, log_max as f32];
                             }
                         }
@@ -473,11 +492,12 @@ impl Compiled {
                                 places.push(place(image));
                             }
                             segment.draws.push((draw, places[used]));
-                            (kind, draw) = (kind | 4, places[used] as u32);
+                            (kind, draw) = (kind | NOISE_DRAWN, places[used] as u32);
                             used += 1;
                         }
                     }
-                    segment.words.extend([3, offsets[output.index()] as u32, range.to_bits(), kind, draw]);
+                    let output = offsets[output.index()] as u32;
+                    segment.words.extend([OP_COMBINE, output, range.to_bits(), kind, draw]);
                     segment.words.extend(numbers.map(f32::to_bits));
                     segment.words.extend([variance as u32, terms.len() as u32]);
                     for (slot, coefficient) in terms {
@@ -486,7 +506,7 @@ impl Compiled {
                     }
                 }
                 Instruction::EndStep { timestep, x, x0 } => {
-                    segment.words.extend([2, offsets[x.index()] as u32, checks.len() as u32]);
+                    segment.words.extend([OP_END_STEP, offsets[x.index()] as u32, checks.len() as u32]);
                     checks.push(*timestep);
                     segment.end = Some((*timestep, *x, *x0));
                     used = 0;

@@ -1,13 +1,11 @@
-//! The text of a shader: a kernel's file after the constants and files that make a variant of it.
+//! The WGSL of a kernel's variant: the constants that choose the variant, then the files that it is made of.
 
 use std::fmt::Write;
 
+use super::interface::{ACROSS, FLAT_THREADS, NO_ACTIVATION, ScalingKind, TILE_PIXELS, declarations};
 use super::unroll::unroll;
 
-/// Invocations of every workgroup: a multiple of the widths in which GPUs run them, and of what tiles are cut for.
-pub(super) const THREADS: u32 = 64;
-
-/// A WGSL file without its comments, indentation and empty lines, which a page would download for nobody to read.
+/// A WGSL file without comments, indentation and empty lines: pages download it, and nobody reads it there.
 macro_rules! wgsl {
     ($file:literal) => {{
         const TEXT: &[u8] = include_bytes!($file);
@@ -58,35 +56,37 @@ const LOAD: &str = wgsl!("../kernels/load.wgsl");
 const GEMM: &str = wgsl!("../kernels/gemm.wgsl");
 const NORM: &str = wgsl!("../kernels/norm.wgsl");
 const ATTENTION: &str = wgsl!("../kernels/attention.wgsl");
-/// The kernel that runs a sampler's programs, which has no variants.
-pub(super) const COMBINE: &str = wgsl!("../kernels/combine.wgsl");
+const COMBINE: &str = wgsl!("../kernels/combine.wgsl");
 const POOL: &str = wgsl!("../kernels/pool.wgsl");
-/// The kernels that measure what an adapter can do at most.
 #[cfg(not(target_arch = "wasm32"))]
-pub(super) const PEAK: &str = wgsl!("peak.wgsl");
+const PEAK: &str = wgsl!("peak.wgsl");
 
-/// How a load scales: `SCALING` in the shaders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum ScalingKind {
-    None = 0,
-    Constant = 1,
-    Ready = 2,
-    Inline = 3,
-    /// Any of these, as the operation's uniform says, which then also says whether there is an activation and how long runs
-    /// are.
-    Dynamic = 4,
+/// The kernel that runs a sampler's programs, `main`, which has no variants.
+pub(super) fn combine() -> String {
+    declarations() + COMBINE
+}
+
+/// Chains of multiply-adds of each thread of `multiply_add`, of four lanes each.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) const PEAK_CHAINS: u32 = 8;
+
+/// The kernels that measure what an adapter can do at most, `multiply_add` and `copy`.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn peak() -> String {
+    let text = format!("{}const CHAINS = {PEAK_CHAINS}u;\n{PEAK}", declarations());
+    unroll(&text, &[("CHAINS", PEAK_CHAINS)])
 }
 
 /// How many outputs a workgroup and a thread of a product work out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Tile {
-    /// Rows of a thread; a workgroup has eight times as many.
+    /// Rows of a thread; a workgroup has [`Self::down`] times as many.
     pub(super) rows: u32,
-    /// Vectors of four columns of a thread; a workgroup has eight times as many.
+    /// Vectors of four columns of a thread; a workgroup has [`ACROSS`] times as many.
     pub(super) columns4: u32,
     /// Inputs that go through workgroup memory at a time.
     pub(super) depth: u32,
-    /// Invocations of a workgroup, eight across.
+    /// Threads of a workgroup.
     pub(super) threads: u32,
 }
 
@@ -98,27 +98,45 @@ impl Tile {
     /// 16 × 32 outputs, for images of few pixels.
     pub(super) const SMALL: Self = Self { rows: 2, columns4: 1, depth: 32, threads: 64 };
 
+    /// Threads that lie below each other.
+    fn down(self) -> u32 {
+        self.threads / ACROSS
+    }
+
     pub(super) fn pixels(self) -> usize {
-        (self.rows * self.threads) as usize / 8
+        (self.rows * self.down()) as usize
     }
 
     pub(super) fn columns(self) -> usize {
-        32 * self.columns4 as usize
+        (4 * ACROSS * self.columns4) as usize
+    }
+
+    /// Vectors of inputs that each thread fetches of a tile.
+    fn inputs(self) -> u32 {
+        self.rows * self.down() * self.depth / 4 / self.threads
+    }
+
+    /// Vectors of the matrix that each thread fetches of a tile.
+    fn weights(self) -> u32 {
+        self.depth * self.columns4 * ACROSS / self.threads
+    }
+
+    /// Rows of a thread that belong to the same run of pixels.
+    fn rows_of_run(self, run: u32) -> u32 {
+        (run / self.down()).max(1)
     }
 
     /// Pairs of scale and shift that fit in the 16 KiB of workgroup memory that every adapter has, beside the tiles.
     pub(super) fn norms(self) -> usize {
-        let inputs = 4 * self.depth * (self.threads / 8) * (self.rows + 1);
-        let matrix = 32 * self.matrix_rows(32) * (4 * self.columns4 + 1);
+        let inputs = 4 * self.depth * self.down() * (self.rows + 1);
+        let matrix = 4 * ACROSS * self.matrix_rows(TILE_PIXELS) * (4 * self.columns4 + 1);
         let (inputs, matrix) = (inputs as usize, matrix as usize);
         16_384_usize.saturating_sub(inputs + matrix) / 8
     }
 
-    /// Rows of the matrix in workgroup memory, where the moments of runs need room too.
+    /// Rows of the matrix in workgroup memory, which at the end holds the sums of runs that moments are taken of.
     pub(super) fn matrix_rows(self, run: u32) -> u32 {
-        let down = self.threads / 8;
-        let most = (run / down).max(1);
-        self.depth.max(self.rows / most * down)
+        self.depth.max(self.rows / self.rows_of_run(run) * self.down())
     }
 
     /// A tile by its rows, vectors of columns, depth and threads, if there can be one.
@@ -132,8 +150,8 @@ impl Tile {
             && tile.pixels() * depth as usize >= 4 * threads as usize
             && tile.columns() * depth as usize >= 4 * threads as usize
             && threads >= depth / 4
-            && threads >= 8 * columns4
-            && rows >= 32 / (threads / 8)
+            && threads >= ACROSS * columns4
+            && rows >= TILE_PIXELS / tile.down()
             && tile.norms() >= 128;
         fine.then_some(tile)
     }
@@ -205,11 +223,12 @@ impl Kernel {
     pub(super) fn source(self, f16: bool) -> String {
         let f16 = f16 && matches!(self, Kernel::Gemm(GemmVariant { half_weights: true, .. }));
         let dynamic = matches!(self, Kernel::Gemm(GemmVariant { scaling: ScalingKind::Dynamic, .. }));
-        let threads = if let Kernel::Gemm(product) = self { product.tile.threads } else { THREADS };
-        let mut text = format!("{}const THREADS = {threads}u;\n", if f16 { "enable f16;\n" } else { "" });
+        let threads = if let Kernel::Gemm(product) = self { product.tile.threads } else { FLAT_THREADS };
+        let mut text = String::from(if f16 { "enable f16;\n" } else { "" }) + &declarations();
         let mut number = |name: &str, value: u32| {
             let _ = writeln!(text, "const {name} = {value}u;");
         };
+        number("THREADS", threads);
         let (files, lanes4, vectors): (&[&str], bool, Option<bool>) = match self {
             Kernel::Gemm(GemmVariant {
                 tile,
@@ -226,12 +245,14 @@ impl Kernel {
                 number("COLUMNS4", tile.columns4);
                 number("TILE_K", tile.depth);
                 number("MATRIX_ROWS", if dynamic { tile.depth } else { tile.matrix_rows(run.max(1)) });
+                number("INPUTS", tile.inputs());
+                number("WEIGHTS", tile.weights());
                 number("NORMS", norms);
                 number("ACTIVATION", activation);
                 number("SCALING", scaling as u32);
                 if !dynamic {
                     number("RUN", run);
-                    number("ACTIVE", u32::from(activation != 0));
+                    number("ACTIVE", u32::from(activation != NO_ACTIVATION));
                 }
                 let files: &[_] = match (half_weights, f16) {
                     (true, true) => &[WEIGHTS_16F, ACTIVATION, LOAD, GEMM],
@@ -255,7 +276,7 @@ impl Kernel {
             Kernel::Pool { vectors, scaling, activation } => {
                 number("SCALING", scaling as u32);
                 number("ACTIVATION", activation);
-                number("ACTIVE", u32::from(activation != 0));
+                number("ACTIVE", u32::from(activation != NO_ACTIVATION));
                 number("NORMS", 1);
                 (&[ACTIVATION, LOAD, POOL], vectors, Some(vectors))
             }
@@ -267,13 +288,9 @@ impl Kernel {
             text += file;
         }
         let Kernel::Gemm(GemmVariant { tile, run, .. }) = self else { return text };
-        let Tile { rows, columns4, depth, threads } = tile;
-        let sums = [
-            ("ROWS", rows),
-            ("COLUMNS4", columns4),
-            ("INPUTS", rows * depth / 32),
-            ("WEIGHTS", depth * columns4 * 8 / threads),
-        ];
+        let Tile { rows, columns4, .. } = tile;
+        let sums =
+            [("ROWS", rows), ("COLUMNS4", columns4), ("INPUTS", tile.inputs()), ("WEIGHTS", tile.weights())];
         if dynamic {
             let known_later = [
                 ("ACTIVE", "p.load.activated"),
@@ -285,7 +302,7 @@ impl Kernel {
             let text = known_later.iter().fold(text, |text, (before, after)| text.replace(before, after));
             return unroll(&text, &sums);
         }
-        let most = (run / (threads / 8)).max(1);
+        let most = tile.rows_of_run(run);
         let ends = [("END_ROWS", rows), ("most", most), ("runs", rows / most)];
         unroll(&text, &[&sums[..], &ends].concat())
     }
@@ -294,6 +311,9 @@ impl Kernel {
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests {
     use super::*;
+    use crate::engine::gpu::interface::{
+        AttentionParams, CombineParams, EvaluationParams, GemmParams, Load, NormParams, PoolParams, Uniform,
+    };
 
     #[test]
     fn comments_indentation_and_empty_lines_are_left_out() {
@@ -304,9 +324,10 @@ mod tests {
         assert_eq!(len, strip(text, &mut []));
     }
 
-    /// Every variant must be valid WGSL by naga's reading, need no feature but shader-f16, and that only where it says so.
+    /// Every variant must be valid WGSL by naga's reading, need no feature but shader-f16, and that only where it says so; and
+    /// its uniforms must be laid out as Rust writes them.
     #[test]
-    fn every_variant_is_valid() {
+    fn every_variant_is_valid_and_reads_its_uniforms_as_rust_writes_them() {
         let mut kernels = vec![Kernel::Norm];
         for tile in [Tile::LARGE, Tile::MEDIUM, Tile::SMALL] {
             for (i, scaling) in [
@@ -349,21 +370,117 @@ mod tests {
                 kernels.push(Kernel::Attention { head, lanes4, queries });
             }
         }
-        let sources = kernels
-            .into_iter()
-            .flat_map(|k| [false, true].map(|f16| (format!("{k:?}, {f16}"), k.source(f16), k.entry())));
-        let others = [("combine", COMBINE, "main"), ("peak", PEAK, "multiply_add"), ("peak", PEAK, "copy")]
-            .map(|(name, source, entry)| (name.to_owned(), source.to_owned(), entry));
-        for (kernel, source, entry) in sources.chain(others) {
-            let fail = |e: String| -> ! { panic!("{kernel}: {e}") };
-            let module =
-                naga::front::wgsl::parse_str(&source).unwrap_or_else(|e| fail(e.emit_to_string(&source)));
-            let mut needed = naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-            needed.set(naga::valid::Capabilities::SHADER_FLOAT16, source.starts_with("enable f16;"));
-            naga::valid::Validator::new(naga::valid::ValidationFlags::all(), needed)
-                .validate(&module)
-                .unwrap_or_else(|e| fail(e.emit_to_string(&source)));
-            assert!(module.entry_points.iter().any(|e| e.name == entry));
+        for kernel in kernels {
+            for f16 in [false, true] {
+                let module = valid(&format!("{kernel:?}, {f16}"), &kernel.source(f16), kernel.entry());
+                let params = match kernel {
+                    Kernel::Gemm(_) => GemmParams::MEMBERS,
+                    Kernel::Norm => NormParams::MEMBERS,
+                    Kernel::Attention { .. } => AttentionParams::MEMBERS,
+                    Kernel::Pool { .. } => PoolParams::MEMBERS,
+                };
+                compare(&module, "p", params);
+                compare(&module, "now", EvaluationParams::MEMBERS);
+            }
         }
+        compare(&valid("combine", &combine(), "main"), "p", CombineParams::MEMBERS);
+        for entry in ["multiply_add", "copy"] {
+            valid("peak", &peak(), entry);
+        }
+    }
+
+    fn valid(kernel: &str, source: &str, entry: &str) -> naga::Module {
+        let fail = |e: String| -> ! { panic!("{kernel}: {e}") };
+        if let Some(mixed) = mixed_operators(source) {
+            fail(format!("browsers want parentheses in `{mixed}`"));
+        }
+        let module = naga::front::wgsl::parse_str(source).unwrap_or_else(|e| fail(e.emit_to_string(source)));
+        let mut needed = naga::valid::Capabilities::SHADER_FLOAT16_IN_FLOAT32;
+        needed.set(naga::valid::Capabilities::SHADER_FLOAT16, source.starts_with("enable f16;"));
+        naga::valid::Validator::new(naga::valid::ValidationFlags::all(), needed)
+            .validate(&module)
+            .unwrap_or_else(|e| fail(e.emit_to_string(source)));
+        assert!(module.entry_points.iter().any(|e| e.name == entry));
+        module
+    }
+
+    /// The first expression that mixes a shift or a bitwise operator with another operator. WGSL's grammar forbids that, and
+    /// browsers refuse it, but naga reads it.
+    fn mixed_operators(source: &str) -> Option<&str> {
+        let (mut from, mut at) = (0, 0);
+        let mut operators = Vec::new();
+        let mut outer = Vec::new();
+        while at < source.len() {
+            let rest = &source[at..];
+            let mut token = &rest[..rest.chars().next().map_or(1, char::len_utf8)];
+            for pair in ["<<", ">>", "&&", "||"] {
+                if rest.starts_with(pair) {
+                    token = pair;
+                }
+            }
+            at += token.len();
+            match token {
+                "<<" | ">>" | "|" | "&" | "^" => operators.push(token),
+                "+" | "-" | "*" | "/" | "%" => operators.push("+"),
+                "(" | "[" => {
+                    outer.push((from, operators));
+                    (from, operators) = (at, Vec::new());
+                }
+                ")" | "]" | "," | ";" | "{" | "}" | "=" | "<" | ">" | "!" | "&&" | "||" => {
+                    let bitwise = operators.iter().any(|o| *o != "+");
+                    if bitwise && operators.iter().any(|o| *o != operators[0]) {
+                        return Some(&source[from..at - token.len()]);
+                    }
+                    operators.clear();
+                    if matches!(token, ")" | "]") {
+                        (from, operators) = outer.pop()?;
+                    } else {
+                        from = at;
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn what_only_naga_reads_is_noticed() {
+        assert_eq!(mixed_operators("x |= 512u | (y & z) << 10u;"), Some(" 512u | (y & z) << 10u"));
+        assert_eq!(mixed_operators("f(a + b & c)"), Some("a + b & c"));
+        let fine = "x |= 512u | ((y & z) << 10u); a[b >> 2u][c + d] = (e & 3u) != 0u && g * h < -i;";
+        assert_eq!(mixed_operators(fine), None);
+    }
+
+    /// The structure of a uniform, as naga lays it out, has these members at these offsets.
+    fn compare(module: &naga::Module, uniform: &str, members: &[(&str, &str, usize)]) {
+        let variable = module.global_variables.iter().find(|(_, v)| v.name.as_deref() == Some(uniform));
+        let (_, variable) = variable.unwrap_or_else(|| panic!("no uniform {uniform}"));
+        assert_eq!(variable.space, naga::AddressSpace::Uniform);
+        compare_members(module, variable.ty, members);
+    }
+
+    fn compare_members(
+        module: &naga::Module,
+        ty: naga::Handle<naga::Type>,
+        expected: &[(&str, &str, usize)],
+    ) {
+        let ty = &module.types[ty];
+        let naga::TypeInner::Struct { members, .. } = &ty.inner else { panic!("{ty:?} is no structure") };
+        let found: Vec<_> = members
+            .iter()
+            .map(|member| {
+                let kind = match module.types[member.ty].inner {
+                    naga::TypeInner::Scalar(naga::Scalar::U32) => "u32",
+                    naga::TypeInner::Scalar(naga::Scalar::F32) => "f32",
+                    _ => {
+                        compare_members(module, member.ty, Load::MEMBERS);
+                        "Load"
+                    }
+                };
+                (member.name.as_deref().unwrap_or_default(), kind, member.offset as usize)
+            })
+            .collect();
+        assert_eq!(found, expected, "{:?}", ty.name);
     }
 }

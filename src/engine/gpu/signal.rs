@@ -1,4 +1,4 @@
-//! What a callback of the graphics API tells a future.
+//! Callbacks of the graphics API as futures.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,7 +15,7 @@ struct Waiting {
     waker: Option<Waker>,
 }
 
-/// Everything that is waited for on one device: when that is lost, not every browser calls back.
+/// All pending callbacks of one device. Some browsers never call back after the device is lost, so we fail them ourselves.
 #[derive(Debug, Default)]
 pub(super) struct Signals(Mutex<Vec<Weak<Mutex<Waiting>>>>);
 
@@ -25,7 +25,7 @@ pub(super) struct Sender(Arc<Mutex<Waiting>>);
 pub(super) struct Receiver(Arc<Mutex<Waiting>>);
 
 impl Signals {
-    /// For one callback and who waits for it.
+    /// A sender for one callback, and the receiver that waits for it.
     pub(super) fn signal(&self) -> (Sender, Receiver) {
         let waiting = Arc::new(Mutex::new(Waiting::default()));
         let mut all = lock(&self.0);
@@ -34,7 +34,7 @@ impl Signals {
         (Sender(Arc::clone(&waiting)), Receiver(waiting))
     }
 
-    /// Tells everyone who waits that it failed.
+    /// Fails everything that is pending.
     pub(super) fn fail(&self) {
         let all = std::mem::take(&mut *lock(&self.0));
         all.iter().filter_map(Weak::upgrade).for_each(|waiting| Sender(waiting).send(false));
@@ -53,7 +53,7 @@ impl Sender {
 }
 
 impl Receiver {
-    /// Whether what was waited for went well. May be asked again.
+    /// Whether the callback reported success. May be awaited again.
     pub(super) async fn wait(&self) -> bool {
         poll_fn(|context| {
             let mut waiting = lock(&self.0);

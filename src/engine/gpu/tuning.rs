@@ -9,10 +9,10 @@ pub enum Tuning {
     Software,
 }
 
-/// What a measurement may choose otherwise than the engine does.
+/// What a measurement may override. `None` leaves the choice to the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
-    /// Rows and vectors of columns of a thread, depth and threads of the tile of products, wherever the sample allows it.
+    /// The tile of products, where the image's size allows it: rows and vectors of columns of a thread, depth, threads.
     pub tile: Option<[u32; 4]>,
     /// Workgroups from which the larger tile is used.
     pub large: Option<usize>,

@@ -1,7 +1,7 @@
-//! Writes out loops over a shader's registers.
+//! Unrolls a shader's loops over registers.
 //!
-//! A compiler that does not unroll them itself leaves an array that they index in memory; with constants for indices there
-//! is nothing left to decide.
+//! A compiler that does not unroll such a loop itself keeps the array that it indexes in memory. With constant indices the
+//! array can stay in registers.
 
 /// Replaces every loop `for (var i = 0u; i < NAME; i++) { … }` over one of the named `counts` by as many blocks, in each of
 /// which `i` is a number. Such loops may not break or continue.

@@ -73,7 +73,7 @@ impl Weights {
                     gpu.queue().write_buffer(shards[shard].0.raw(), offset, &storage.encode(&values));
                 }
             }
-            // What was written is copied again on its way; here that copy can be freed.
+            // `write_buffer` stages a copy; an empty submit lets wgpu free it now, so peak memory stays at one tensor.
             gpu.queue().submit([]);
             gpu.check()?;
         }

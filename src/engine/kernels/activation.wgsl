@@ -1,15 +1,15 @@
-// The nonlinearities; activation.rs is the twin. ACTIVATION is 0 for none, then silu, mish, gelu and relu.
+// The nonlinearities; activation.rs is the twin. ACTIVATION says which one.
 
 fn activate1(x: f32) -> f32 {
     switch ACTIVATION {
-        case 1u: { return x / (1.0 + exp(-x)); }
-        case 2u: {
+        case SILU: { return x / (1.0 + exp(-x)); }
+        case MISH: {
             // Above 20 the factor is 1, and e² would soon overflow.
             let e = exp(select(x, 20.0, x > 20.0));
             let n = e * e + 2.0 * e;
             return x * (n / (n + 2.0));
         }
-        case 3u: {
+        case GELU: {
             // Abramowitz and Stegun's 7.1.26.
             let z = abs(x) * 0.70710678;
             let t = 1.0 / (1.0 + 0.3275911 * z);
@@ -17,13 +17,13 @@ fn activate1(x: f32) -> f32 {
             let tail = 0.5 * p * exp(-z * z);
             return x * select(1.0 - tail, tail, x < 0.0);
         }
-        case 4u: { return select(x, 0.0, x < 0.0); }
+        case RELU: { return select(x, 0.0, x < 0.0); }
         default: { return x; }
     }
 }
 
 fn activate4(x: vec4f) -> vec4f {
-    if ACTIVATION == 1u { return x / (1.0 + exp(-x)); }
-    if ACTIVATION == 0u { return x; }
+    if ACTIVATION == SILU { return x / (1.0 + exp(-x)); }
+    if ACTIVATION == NO_ACTIVATION { return x; }
     return vec4f(activate1(x.x), activate1(x.y), activate1(x.z), activate1(x.w));
 }

@@ -33,7 +33,7 @@ fn output_at(sample: u32, pixel: u32, channel: u32) -> u32 {
 // ---- narrow ----
 
 const NARROW_KEYS = 16u;
-const NARROW_WIDTH = min(WIDTH, 16u);
+const NARROW_WIDTH = min(WIDTH, NARROW_LANES);
 
 var<workgroup> keys: array<Lane, NARROW_KEYS * NARROW_WIDTH>;
 var<workgroup> values: array<Lane, NARROW_KEYS * NARROW_WIDTH>;

@@ -1,5 +1,5 @@
-// A sampler's work between two evaluations of the network, whatever the sampler: a short program that every number of the
-// images goes through alone. The twins are sampler/replay.rs and, for the noise, rng.rs.
+// A sampler's work between two evaluations of the network, whatever the sampler: a short program, run for each number of the
+// images by itself. gpu/interface.rs says what its words mean. The twins are sampler/host.rs and, for the noise, rng.rs.
 //
 // A thread for each number. Slots are NHWC as the network's images are; Philox counts as if they were NCHW.
 
@@ -21,7 +21,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read_write> arena: array<f32>;
 @group(0) @binding(1) var<storage, read_write> slots: array<f32>;
 @group(0) @binding(2) var<storage, read> program: array<u32>;
-// The number of the first evaluation or step that left something not finite.
+// The number of the first check that found something not finite.
 @group(0) @binding(3) var<storage, read_write> failed: atomic<u32>;
 @group(0) @binding(4) var<uniform> p: Params;
 
@@ -106,13 +106,13 @@ fn number(at: u32) -> f32 {
     return bitcast<f32>(program[at]);
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(FLAT_THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let id = (group.x + group.y * groups.x) * 64u + thread;
+    let id = (group.x + group.y * groups.x) * FLAT_THREADS + thread;
     if id >= p.batch * p.pixels * p.channels { return; }
     let place = id / p.channels;
     let channel = id - place * p.channels;
@@ -121,8 +121,7 @@ fn main(
     var at = p.start;
     while at < p.end {
         switch program[at] {
-            // Take the network's output: slot, number of the evaluation.
-            case 0u: {
+            case OP_TAKE_OUTPUT: {
                 for (var c = channel; c < p.out_channels; c += p.channels) {
                     let x = arena[p.output + place * p.out_channels + c];
                     slots[program[at + 1u] + place * p.out_channels + c] = x;
@@ -130,18 +129,15 @@ fn main(
                 }
                 at += 3u;
             }
-            // Give the network its input: slot, scale.
-            case 1u: {
+            case OP_GIVE_INPUT: {
                 arena[p.input + id] = number(at + 2u) * slots[program[at + 1u] + id];
                 at += 3u;
             }
-            // A step ends: slot, number.
-            case 2u: {
+            case OP_END_STEP: {
                 if !is_finite(slots[program[at + 1u] + id]) { atomicMin(&failed, program[at + 2u]); }
                 at += 3u;
             }
-            // Combine: slot, range or 0, kind of noise, its draw, two numbers, the output with its variance, terms; and for
-            // each term slot, channels, coefficient.
+            // OP_COMBINE.
             default: {
                 var sum = 0.0;
                 let terms = program[at + 8u];
@@ -155,19 +151,19 @@ fn main(
                     sum = select(select(sum, -range, sum < -range), range, sum > range);
                 }
                 let noise = program[at + 3u];
-                if noise != 0u {
+                if noise != NO_NOISE {
                     var scale = number(at + 5u);
-                    if (noise & 3u) != 1u {
+                    if (noise & NOISE_SCALE) != NOISE_CONSTANT {
                         let v = slots[program[at + 7u] + place * p.out_channels + p.channels + channel];
                         let f = (v + 1.0) / 2.0;
-                        if (noise & 3u) == 2u {
+                        if (noise & NOISE_SCALE) == NOISE_LEARNED {
                             scale = sqrt(max(v, 0.0));
                         } else {
                             scale = exp(0.5 * (f * number(at + 6u) + (1.0 - f) * number(at + 5u)));
                         }
                     }
                     // Made here, or drawn before and waiting in a slot.
-                    if (noise & 4u) == 0u {
+                    if (noise & NOISE_DRAWN) == 0u {
                         sum += scale * normal(element, program[at + 4u], image);
                     } else {
                         sum += scale * slots[program[at + 4u] + id];

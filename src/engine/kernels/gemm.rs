@@ -54,7 +54,7 @@ impl Bands {
         let reach = if window == Window::Pointwise { 1 } else { 3 };
         let columns = (width - 1) * window.stride() + reach;
         let line = columns * channels;
-        // Input rows that fit, less those that a window reaches beyond its first.
+        // Input rows that fit, without those that the last window reaches beyond its first row.
         let rows = ((BAND / line).saturating_sub(reach - 1) / window.stride()).clamp(1, height);
         Self { rows, line, columns }
     }
@@ -109,7 +109,7 @@ pub fn gemm(g: &Gemm, scratch: &mut [f32], out: &mut [f32]) {
             let rows = bands.rows.min(height - top);
             let (first, count) = ((top * stride) as isize - before, bands.input_rows(g.window, rows));
             loaded.write(first..first + count as isize, -before..bands.columns as isize - before, scratch);
-            // One run of the window's row of pixels, from `tap` rows below its top.
+            // The runs of one row of the window, `tap` rows below its top.
             let taps = g.window.taps();
             let run = |tap: usize| PixelRuns {
                 data: scratch,

@@ -1,17 +1,17 @@
 // A convolution or linear map as a product of pixels and a matrix, with all that the plan fuses into it; gemm.rs and
 // product.rs are the twins.
 //
-// A workgroup works out TILE_M pixels × TILE_N columns, a thread ROWS × 4·COLUMNS4 of them. TILE_K inputs at a time go
-// through workgroup memory: `inputs` holds them pixel by pixel, loaded and with the zeros around the image, `matrix`
-// row by row. The next tile is fetched while one is multiplied.
+// A workgroup computes TILE_M pixels × 4·TILE_N4 columns, a thread ROWS × 4·COLUMNS4 of them. TILE_K inputs at a time go
+// through workgroup memory: `inputs` holds them loaded and with the zeros around the image, `matrix` holds the weights. The
+// next tile is fetched while one is multiplied.
 //
-// Pixels are counted through the batch. A sample's take `padded` places, so that moments are taken of whole runs of RUN
-// places: the plan's tiles of 32 pixels, or a sample's fewer ones.
+// Pixels are counted through the batch. Each sample takes `padded` places, so that moments are taken of whole runs of RUN
+// places: of the plan's tiles of TILE_PIXELS pixels, or of a sample that has fewer.
 //
-// Registers are arrays here; an index that is not known beforehand would put them in memory. So loops over them, up to
-// ROWS, COLUMNS4, INPUTS and WEIGHTS, are written out before a compiler sees them (gpu/unroll.rs), and no such loop breaks or
-// continues. Those of the end, up to END_ROWS, `runs` and `most`, are where a kernel is made for a GPU: they run once, and
-// a processor has less to compile.
+// An array of registers stays in registers only if every index is a constant. So loops over them, up to ROWS, COLUMNS4,
+// INPUTS and WEIGHTS, are unrolled before a compiler sees them (gpu/unroll.rs), and may neither break nor continue. Loops of
+// the epilogue, up to END_ROWS, `runs` and `most`, are unrolled for a GPU only: they run once, and an adapter in software
+// then has less to compile.
 
 struct Params {
     load: Load,
@@ -23,12 +23,12 @@ struct Params {
     taps: u32,
     stride: u32,
     before: u32,
-    // 1 / channels, 0 where the matrix has none but the shortcut's rows.
+    // 1 / channels of the image.
     inverse_channels: f32,
     // Rows of the matrix, first of the image, then of all.
     window_depth: u32,
     depth: u32,
-    // More inputs.
+    // The shortcut's images.
     shortcut_a: u32,
     shortcut_b: u32,
     shortcut_channels_a: u32,
@@ -46,7 +46,7 @@ struct Params {
     matrix: u32,
     row: u32,
     bias: u32,
-    // What is added and multiplied; bits of `parts` say what there is.
+    // What is added and multiplied; the bits PART_… of `parts` say which of it there is.
     parts: u32,
     time: u32,
     time_start: u32,
@@ -66,23 +66,15 @@ struct Params {
     run: u32,
 }
 
-const TIME = 1u;
-const RESIDUAL = 2u;
-const SAMPLE_SCALE = 4u;
-const MOMENTS = 8u;
-
-const ACROSS = 8u;
 const DOWN = THREADS / ACROSS;
 const TILE_M = ROWS * DOWN;
 const TILE_N4 = ACROSS * COLUMNS4;
 const TILE_K4 = TILE_K / 4u;
-const INPUTS = TILE_M * TILE_K4 / THREADS;
 const INPUT_STEP = THREADS / TILE_K4;
-const WEIGHTS = TILE_K * TILE_N4 / THREADS;
 const WEIGHT_STEP = THREADS / TILE_N4;
 
-// By vector of inputs and by thread, with what a thread needs side by side: its places there are numbers that a compiler
-// knows, so that only the first two indices are checked, once for all. One more than needed, so that the threads lie in
+// Indexed by vector of inputs, then by thread; the innermost array holds what one thread reads. Indices into it are constants,
+// so that only the first two are checked, once for all. It is one vector longer than needed, so that threads read from
 // different banks.
 const COLUMNS16 = 4u * COLUMNS4;
 var<workgroup> inputs: array<array<array<vec4f, ROWS + 1u>, DOWN>, TILE_K4>;
@@ -142,39 +134,48 @@ fn shortcut_at(pixel: Pixel, channel: u32) -> u32 {
     return p.shortcut_b + start * p.shortcut_channels_b + channel - p.shortcut_channels_a;
 }
 
-// A pixel of the output as the image is read for it: where its window starts, whether there in an upper or left half of a
-// doubled pixel, which of its taps are inside, and where it is in the shortcut.
+// Where an output pixel reads its inputs.
 struct Window {
     sample: u32,
+    // The pixel of the image where the window starts; it may lie outside, and count from another sample's pixels.
     start: i32,
-    inside: u32,
+    // Bit t says that tap t lies inside the image. Then come the bits below.
+    bits: u32,
+    // The pixel of the shortcut.
     spot: u32,
 }
+
+// The output pixel exists, and with it the pixel of the shortcut.
+const EXISTS = 1u << 9u;
+// Positions of two bits: whether the window starts in the lower half of a doubled pixel, and in the right half.
+const LOWER_HALF = 10u;
+const RIGHT_HALF = 11u;
 
 var<private> windows: array<Window, INPUTS>;
 
 fn window_of(place: u32) -> Window {
     let pixel = pixel_of(place);
-    let size = vec2i(i32(p.load.height << p.shift), i32(p.load.width << p.shift));
-    var inside = 0u;
+    let height = i32(p.load.height << p.shift);
+    let width = i32(p.load.width << p.shift);
+    var bits = 0u;
     if pixel.valid {
         for (var tap = 0u; tap < p.taps; tap++) {
             let y = pixel.y + i32(tap / 3u);
             let x = pixel.x + i32(tap % 3u);
-            if y >= 0 && x >= 0 && y < size.x && x < size.y { inside |= 1u << tap; }
+            if y >= 0 && x >= 0 && y < height && x < width { bits |= 1u << tap; }
         }
-        inside |= 512u | (u32(pixel.y) & p.shift) << 10u | (u32(pixel.x) & p.shift) << 11u;
+        bits |= EXISTS | ((u32(pixel.y) & p.shift) << LOWER_HALF) | ((u32(pixel.x) & p.shift) << RIGHT_HALF);
     }
     let row = i32(pixel.sample * p.load.height) + (pixel.y >> p.shift);
     let start = row * i32(p.load.width) + (pixel.x >> p.shift);
-    return Window(pixel.sample, start, inside, same_pixel(pixel, p.shortcut_shift));
+    return Window(pixel.sample, start, bits, same_pixel(pixel, p.shortcut_shift));
 }
 
 var<private> fetched: array<vec4f, INPUTS>;
 var<private> fetched_weights: array<vec4f, WEIGHTS>;
 var<private> outside: u32;
 
-// Reads the thread's share of a tile, but does not yet need what it reads.
+// Starts the loads of the thread's share of a tile. `put` uses them after a multiplication, which hides how long they take.
 fn fetch(tile: u32, thread: u32, column4: u32) {
     let k = tile * TILE_K + 4u * (thread % TILE_K4);
     outside = 0u;
@@ -186,7 +187,7 @@ fn fetch(tile: u32, thread: u32, column4: u32) {
         let right = tap - 3u * down;
         let of_shortcut = k >= p.window_depth;
         let more = k - p.window_depth;
-        // Of the first or the second image, or of the shortcut's.
+        // Which image these channels belong to: the first or the second, of the image or of the shortcut.
         let other = select(channel >= p.load.channels_a, more >= p.shortcut_channels_a, of_shortcut);
         let row = select(
             select(p.load.channels_a, p.load.channels_b, other),
@@ -198,18 +199,18 @@ fn fetch(tile: u32, thread: u32, column4: u32) {
             select(p.shortcut_a + more, p.shortcut_b + more - p.shortcut_channels_a, other),
             of_shortcut,
         );
-        let bit = select(select(1u << tap, 512u, of_shortcut), 0u, k >= p.depth);
+        let needed = select(select(1u << tap, EXISTS, of_shortcut), 0u, k >= p.depth);
         let flat = i32(down * p.load.width + right);
         for (var i = 0u; i < INPUTS; i++) {
             let w = windows[i];
             var at = w.start + flat;
             if p.shift != 0u {
-                let y = (down + ((w.inside >> 10u) & 1u)) >> 1u;
-                let x = (right + ((w.inside >> 11u) & 1u)) >> 1u;
+                let y = (down + ((w.bits >> LOWER_HALF) & 1u)) >> 1u;
+                let x = (right + ((w.bits >> RIGHT_HALF) & 1u)) >> 1u;
                 at = w.start + i32(y * p.load.width + x);
             }
             at = select(at, i32(w.spot), of_shortcut);
-            let there = (w.inside & bit) != 0u;
+            let there = (w.bits & needed) != 0u;
             outside |= select(1u << i, 0u, there);
             fetched[i] = read4(select(0u, origin + u32(at) * row, there));
         }
@@ -220,7 +221,7 @@ fn fetch(tile: u32, thread: u32, column4: u32) {
     }
 }
 
-// Loads and writes what was fetched to workgroup memory.
+// Scales and activates what was fetched, and writes it to workgroup memory.
 fn put(tile: u32, thread: u32, first: u32, first_sample: u32) {
     let k = tile * TILE_K + 4u * (thread % TILE_K4);
     let channels = p.load.channels_a + p.load.channels_b;
@@ -285,10 +286,10 @@ fn row4(at: u32, count: u32) -> vec4f {
 fn finished(sum: vec4f, pixel: Pixel, scale: f32, column: u32) -> vec4f {
     let count = p.columns - column;
     var v = sum + vectors[(p.bias + column) >> 2u];
-    if (p.parts & TIME) != 0u {
+    if (p.parts & PART_TIME) != 0u {
         v += row4(row_at(pixel.sample, p.time, p.time_start, p.time_width) + column, count);
     }
-    if (p.parts & RESIDUAL) != 0u {
+    if (p.parts & PART_RESIDUAL) != 0u {
         let at = p.residual + same_pixel(pixel, p.residual_shift) * p.columns + column;
         if LANE == 4u || count >= 4u {
             v += read4(at);
@@ -304,7 +305,7 @@ fn finished(sum: vec4f, pixel: Pixel, scale: f32, column: u32) -> vec4f {
 }
 
 const END_ROWS = ROWS;
-// The results, apart from the sums: these stay in registers, whatever becomes of an array that loops go over.
+// A copy of the sums for the epilogue, whose loops may not be unrolled: so the sums themselves stay in registers.
 var<private> results: array<array<vec4f, COLUMNS4>, ROWS>;
 
 // Finishes the thread's numbers, and takes the moments of the result.
@@ -317,7 +318,7 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
     for (var r = 0u; r < END_ROWS; r++) {
         let pixel = pixel_of(first + down + r * DOWN);
         var scale = p.scale;
-        if pixel.valid && (p.parts & SAMPLE_SCALE) != 0u {
+        if pixel.valid && (p.parts & PART_SAMPLE_SCALE) != 0u {
             scale *= rows[row_at(pixel.sample, p.sample_scale, p.sample_scale_start, p.sample_scale_width)];
         }
         for (var j = 0u; j < COLUMNS4; j++) {
@@ -325,8 +326,8 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
             if pixel.valid && column < p.columns { results[r][j] = finished(results[r][j], pixel, scale, column); }
         }
     }
-    if (p.parts & MOMENTS) == 0u { return; }
-    // Of a run, a thread has `most` of its rows, and so have `sharers` threads.
+    if (p.parts & PART_MOMENTS) == 0u { return; }
+    // A run has `most` rows of each of `sharers` threads; a thread's rows belong to `runs` runs.
     const most = max(RUN / DOWN, 1u);
     const sharers = min(RUN, DOWN);
     const runs = ROWS / most;
@@ -361,8 +362,8 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
                 let column = 4u * (tile_n * TILE_N4 + across + j * ACROSS);
                 if pixel.valid && round == 0u { means[g][j] = sum / count; }
                 if pixel.valid && down % sharers == 0u && column < p.columns {
-                    let tile = pixel.at / 32u;
-                    let tiles = (p.pixels + 31u) / 32u;
+                    let tile = pixel.at / TILE_PIXELS;
+                    let tiles = (p.pixels + TILE_PIXELS - 1u) / TILE_PIXELS;
                     let at = p.moments + ((pixel.sample * tiles + tile) * 2u + round) * p.columns + column;
                     write4(at, select(sum, means[g][j], round == 0u), p.columns - column);
                 }
@@ -388,7 +389,7 @@ fn main(
     let tile_n = id - tile_m * p.tiles_n;
     let first = tile_m * TILE_M;
     let first_sample = first / p.padded;
-    if SCALING >= 3u { prepare_norms(thread, first_sample); }
+    if SCALING >= SCALING_INLINE { prepare_norms(thread, first_sample); }
     for (var i = 0u; i < INPUTS; i++) {
         windows[i] = window_of(first + thread / TILE_K4 + i * INPUT_STEP);
     }
@@ -397,8 +398,8 @@ fn main(
     let column4 = tile_n * TILE_N4 + thread % TILE_N4;
     let start = group.z * p.slice_tiles;
     let end = min(start + p.slice_tiles, (p.depth + TILE_K - 1u) / TILE_K);
-    // A tile is multiplied while the next is on its way. Each part stands here once: compilers copy functions to where they
-    // are called.
+    // A tile is multiplied while the next one is fetched. Each function is called in one place only, because compilers copy
+    // functions to where they are called.
     for (var tile = start; tile <= end; tile++) {
         if tile < end { fetch(tile, thread, column4); }
         if tile > start { multiply(down, across); }

@@ -1,5 +1,5 @@
-// The arena in single numbers: for images of any number of channels. Only the whole number that is stored is written, so
-// that neighbours may write at the same time.
+// The arena in single numbers: for images of any number of channels. A write touches its own numbers alone, so that other
+// threads may write the numbers beside them at the same time.
 
 alias Lane = f32;
 const LANE = 1u;

@@ -31,7 +31,7 @@ impl Scale<'_> {
     }
 }
 
-/// What becomes of a sample's numbers.
+/// A sample, and what is applied to its numbers while they are read.
 #[derive(Clone, Copy, Debug)]
 pub struct Loaded<'a> {
     /// One sample.
@@ -77,7 +77,7 @@ impl Loaded<'_> {
                 self.pixels(pixels, row);
                 continue;
             }
-            // The sources of the doubled pixels go to the end of the row, from where they are spread from the left.
+            // The pixels go to the end of the row first, and are then doubled from there, from left to right.
             let (first, last) = (inside.start as usize >> 1, (inside.end as usize).div_ceil(2));
             let tail = row.len() - (last - first) * channels;
             self.pixels(y + first..y + last, &mut row[tail..]);

@@ -1,9 +1,9 @@
-// What becomes of an image's numbers while they are read; load.rs and norm.rs are the twins. SCALING is 0 for nothing,
-// 1 for a constant, 2 for the result of a norm, 3 for a norm that each workgroup works out for itself: `norms` then
-// holds scale and shift of the channels of the workgroup's samples. It is 4 for any of them, as `p.load.scaling` says, through
-// `norms` as well: a processor that stands in for a GPU would run through every branch. ACTIVE is 1 where an activation
-// follows, else 0.
-// `p.load` is the structure Load.
+// What becomes of an image's numbers while they are read; load.rs and norm.rs are the twins. `p.load` is the structure Load.
+//
+// SCALING says how they are scaled: by a constant, by the result of a norm, or by a norm that each workgroup computes for
+// itself (inline); `norms` then holds the scale and shift of each channel of the workgroup's samples. Dynamic is any of these,
+// as `p.load.scaling` says. It always goes through `norms`, because a processor that stands in for a GPU would run through
+// every branch for every number. ACTIVE is 1 where an activation follows, else 0.
 
 struct Load {
     scale: f32,
@@ -32,10 +32,10 @@ struct Load {
     // Size of the image.
     height: u32,
     width: u32,
-    // What SCALING and ACTIVE are where a kernel is for several jobs.
+    // What SCALING and ACTIVE are, where SCALING is dynamic.
     scaling: u32,
     activated: u32,
-    // What follows starts at a multiple of 16 bytes.
+    // The next member of a uniform starts at a multiple of 16 bytes.
     unused: u32,
 }
 
@@ -50,14 +50,14 @@ fn channel_moments(sample: u32, channel: u32) -> vec2f {
         + channel - select(0u, p.load.channels_a, second);
     var mean = 0.0;
     for (var tile = 0u; tile < p.load.tiles; tile++) {
-        mean += f32(min(32u, p.load.pixels - 32u * tile)) * read1(start + 2u * tile * channels);
+        mean += f32(min(TILE_PIXELS, p.load.pixels - TILE_PIXELS * tile)) * read1(start + 2u * tile * channels);
     }
     mean /= f32(p.load.pixels);
     var squares = 0.0;
     for (var tile = 0u; tile < p.load.tiles; tile++) {
         let at = start + 2u * tile * channels;
         let off = read1(at) - mean;
-        squares += read1(at + channels) + f32(min(32u, p.load.pixels - 32u * tile)) * off * off;
+        squares += read1(at + channels) + f32(min(TILE_PIXELS, p.load.pixels - TILE_PIXELS * tile)) * off * off;
     }
     return vec2f(mean, squares);
 }
@@ -77,11 +77,11 @@ fn scale_and_shift(sample: u32, channel: u32, mean: f32, inverse: f32) -> vec2f 
 
 fn prepare_norms(thread: u32, first: u32) {
     let channels = p.load.channels_a + p.load.channels_b;
-    if SCALING == 4u && p.load.scaling != 3u {
+    if SCALING == SCALING_DYNAMIC && p.load.scaling != SCALING_INLINE {
         for (var i = thread; i < p.load.samples * channels; i += THREADS) {
             let sample = i / channels;
             norms[i] = vec2f(p.load.scale, p.load.shift);
-            if p.load.scaling == 2u {
+            if p.load.scaling == SCALING_READY {
                 let at = ready_at(min(first + sample, p.load.batch - 1u), i - sample * channels);
                 norms[i] = vec2f(read1(at), read1(at + channels));
             }
@@ -123,16 +123,16 @@ fn ready_at(sample: u32, channel: u32) -> u32 {
     return p.load.ready + sample * 2u * (p.load.channels_a + p.load.channels_b) + channel;
 }
 
-// One number, then four. `local` counts samples from the workgroup's first.
+// A number as it is loaded, and four of them. `local` counts samples from the workgroup's first.
 fn loaded1(x: f32, sample: u32, local: u32, channel: u32) -> f32 {
     var y = x;
-    if SCALING == 1u {
+    if SCALING == SCALING_CONSTANT {
         y = x * p.load.scale + p.load.shift;
-    } else if SCALING == 2u {
+    } else if SCALING == SCALING_READY {
         let channels = p.load.channels_a + p.load.channels_b;
         let at = ready_at(sample, channel);
         y = x * read1(at) + read1(at + channels);
-    } else if SCALING >= 3u {
+    } else if SCALING >= SCALING_INLINE {
         let n = norms[local * (p.load.channels_a + p.load.channels_b) + channel];
         y = x * n.x + n.y;
     }
@@ -142,13 +142,13 @@ fn loaded1(x: f32, sample: u32, local: u32, channel: u32) -> f32 {
 
 fn loaded4(x: vec4f, sample: u32, local: u32, channel: u32) -> vec4f {
     var y = x;
-    if SCALING == 1u {
+    if SCALING == SCALING_CONSTANT {
         y = x * p.load.scale + p.load.shift;
-    } else if SCALING == 2u {
+    } else if SCALING == SCALING_READY {
         let channels = p.load.channels_a + p.load.channels_b;
         let at = ready_at(sample, channel);
         y = x * read4(at) + read4(at + channels);
-    } else if SCALING >= 3u {
+    } else if SCALING >= SCALING_INLINE {
         let at = local * (p.load.channels_a + p.load.channels_b) + channel;
         let a = norms[at];
         let b = norms[at + 1u];

@@ -65,7 +65,7 @@ pub struct Normalise<'a> {
 }
 
 impl Normalise<'_> {
-    /// Shows `f` the tiles of one sample: which channels, how many pixels, and the channels' means and squares.
+    /// Calls `f` with each tile of one sample: its channels, its number of pixels, and the channels' means and squares.
     #[inline(always)]
     fn tiles(&self, sample: usize, mut f: impl FnMut(Range<usize>, f32, &[f32], &[f32])) {
         let tiles = self.pixels.div_ceil(TILE_PIXELS);
@@ -88,7 +88,7 @@ pub fn normalise(norm: &Normalise, out: &mut [f32]) {
     let count = (norm.pixels * in_group) as f32;
     for (sample, out) in out.chunks_exact_mut(2 * channels).enumerate() {
         let (scales, shifts) = out.split_at_mut(channels);
-        // Until the end, a group's mean stands in each of its channels' shifts, and 1/√(variance + ε) in their scales.
+        // `shifts` temporarily holds the group mean and `scales` 1/√(variance + ε); both are finalised below.
         shifts.fill(0.0);
         norm.tiles(sample, |channels, pixels, means, _| {
             for (sum, mean) in shifts[channels].iter_mut().zip(means) {

@@ -46,7 +46,7 @@ fn main(
     for (var i = thread; i < members * p.load.tiles; i += THREADS) {
         let tile = i / members;
         let m = moment(sample, tile, first + i - tile * members);
-        sum += f32(min(32u, p.load.pixels - 32u * tile)) * m.x;
+        sum += f32(min(TILE_PIXELS, p.load.pixels - TILE_PIXELS * tile)) * m.x;
     }
     let mean = total(thread, sum) / count;
     sum = 0.0;
@@ -54,7 +54,7 @@ fn main(
         let tile = i / members;
         let m = moment(sample, tile, first + i - tile * members);
         let off = m.x - mean;
-        sum += m.y + f32(min(32u, p.load.pixels - 32u * tile)) * off * off;
+        sum += m.y + f32(min(TILE_PIXELS, p.load.pixels - TILE_PIXELS * tile)) * off * off;
     }
     let inverse = 1.0 / sqrt(total(thread, sum) / count + p.load.eps);
     for (var c = thread; c < members; c += THREADS) {

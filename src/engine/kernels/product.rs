@@ -2,7 +2,7 @@
 //!
 //! A convolution needs no copy of its input's windows. In a padded NHWC image the three pixels of a window's row are
 //! contiguous, so an output pixel's inputs are three runs of `3 · channels` floats, and where a shortcut is added, one or
-//! two runs more. A [`PixelRuns`] says where the run of each pixel starts; the kernel keeps a tile of outputs in registers
+//! two runs more. [`PixelRuns`] say where the run of each pixel starts; the kernel keeps a tile of outputs in registers
 //! and walks along the runs and one [panel](Panels) of the matrix. Sums are taken in the order of the matrix's rows.
 
 use std::ops::Range;

@@ -1,5 +1,5 @@
-//! A handful of floats that one instruction works on: AVX2's eight where the machine has them, WebAssembly's four, and
-//! elsewhere an array that the compiler makes the best of.
+//! The floats that one instruction works on: AVX2's eight where the machine has them, WebAssembly's four, and elsewhere an
+//! array that the compiler vectorises as it can.
 
 /// As many floats as fit a register.
 pub(super) trait Vector: Copy {
@@ -15,10 +15,10 @@ pub(super) trait Vector: Copy {
     fn store(self, to: &mut [f32]);
 }
 
-/// What is compiled where nothing better is known at run time.
+/// What kernels use where nothing better is found at run time.
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 pub(super) type Baseline = wasm::Simd128;
-/// What is compiled where nothing better is known at run time.
+/// What kernels use where nothing better is found at run time.
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 pub(super) type Baseline = portable::Lanes;
 
