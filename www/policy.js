@@ -15,12 +15,9 @@ export function watchPolicy() {
   });
 }
 
-/**
- * The error for a worker that was refused, at whatever address; null where that was not the reason.
- */
+/** The error for a worker that was refused, at whatever address; null where that was not the reason. */
 export async function workerPolicyError() {
-  await told();
-  const found = refused.find(({ directive }) => directive === 'worker-src');
+  const found = await told(({ directive }) => directive === 'worker-src');
   return found ? refusal(found.uri === 'blob' ? 'blob:' : found.uri, found.directive) : null;
 }
 
@@ -29,10 +26,9 @@ export async function workerPolicyError() {
  * @param {string | URL} address
  */
 export async function policyError(address) {
-  await told();
   const { href, origin } = new URL(address);
   // Of another origin's address browsers may tell the origin alone.
-  const found = refused.find(({ uri }) => uri === href.split('#')[0] || uri === origin);
+  const found = await told(({ uri }) => uri === href.split('#')[0] || uri === origin);
   return found ? refusal(href, found.directive) : null;
 }
 
@@ -46,7 +42,8 @@ export function refusal(address, directive) {
   );
 }
 
-/** The browser tells of a refusal in a task of its own, which may come after the failure. */
-function told() {
-  return new Promise((resolve) => setTimeout(resolve));
+/** The refusal that is looked for. The browser may tell of it some time after the failure: in Firefox a worker's page tells it first. */
+async function told(sought) {
+  for (let waits = watching ? 10 : 0; waits > 0 && !refused.some(sought); waits--) await new Promise((resolve) => setTimeout(resolve, 20));
+  return refused.find(sought);
 }
