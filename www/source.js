@@ -36,8 +36,7 @@ export async function resolveSource(source, base = globalThis.document?.baseURI 
       "`source` must be a folder's address, a hub id such as 'org/name', or files; it is " + typeOf(source),
     );
   }
-  if (files.length === 0)
-    throw new NoiseballError('checkpoint', "there are no files here. Choose the folder that save_pretrained() wrote");
+  if (files.length === 0) throw new NoiseballError('checkpoint', 'there are no files here. Choose the folder that save_pretrained() wrote');
   return { kind: 'files', files, name: shown(commonFolder(files)) };
 }
 
