@@ -239,7 +239,7 @@ export interface KeptRun {
 /**
  * Reads pictures to train on: files as `Noiseball.load` takes them (PNG, JPEG, WebP, GIF with every frame, NPY, NPZ, IDX, or a ZIP of
  * such), or a set that comes with the package. Folders within are classes; an array of one number an image has its classes. Starts the
- * training module, some 3 MB to download.
+ * training module, some 5 MB to download.
  */
 export function prepare(source: Source | BundledData, options?: PrepareOptions): Promise<TrainingData>;
 
