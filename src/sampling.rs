@@ -25,7 +25,7 @@ pub struct Sampling {
 }
 
 enum Place {
-    Host(HostRun<Generator>, OnHost),
+    Host(Box<HostRun<Generator>>, OnHost),
     #[cfg(feature = "gpu")]
     Gpu(Box<OnGpu>),
     /// The network was given back.
@@ -61,7 +61,7 @@ impl Sampling {
             network => {
                 // Slots, what a step makes of one, and the network's input and output, which may have twice the channels.
                 let images = program.slots().len() + 4;
-                Place::Host(run, OnHost { network, labels, unplanned: Some((shape, images)) })
+                Place::Host(Box::new(run), OnHost { network, labels, unplanned: Some((shape, images)) })
             }
         };
         Ok(Self { shape, noise: start, place })
