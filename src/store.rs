@@ -58,6 +58,43 @@ impl Folder {
     }
 }
 
+/// Makes a folder that is there as a whole in the end or not at all: `fill` writes into one beside it, which then takes its
+/// name.
+///
+/// # Errors
+/// [`Error::Option`] where the folder is there already with anything in it, [`Error::InUse`] while another process makes it,
+/// [`Error::Io`], and those of `fill`.
+pub fn make_whole(path: &Path, fill: impl FnOnce(&Folder) -> Result<()>) -> Result<()> {
+    let taken = || Error::Option {
+        option: "out",
+        found: path.display().to_string(),
+        expected: "a folder that does not exist yet, or is empty".to_owned(),
+    };
+    let is_there = match fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_none().then_some(true).ok_or_else(taken)?,
+        Err(e) if e.kind() == ErrorKind::NotFound => false,
+        Err(_) => return Err(taken()),
+    };
+    let name = path.file_name().ok_or_else(taken)?.to_string_lossy();
+    let partial = path.with_file_name(format!("{}{name}{}", PARTIAL.0, PARTIAL.1));
+    let folder = Folder::lock(&partial)?;
+    let moved = fill(&folder).and_then(|()| {
+        let lock = partial.join(LOCK);
+        // Windows does not rename a folder in which something is open.
+        drop(folder);
+        let moved =
+            fs::remove_file(&lock).and_then(|()| if is_there { fs::remove_dir(path) } else { Ok(()) });
+        moved
+            .and_then(|()| fs::rename(&partial, path))
+            .and_then(|()| sync(folder_of(path)))
+            .map_err(explained(path))
+    });
+    if moved.is_err() {
+        let _ = fs::remove_dir_all(&partial);
+    }
+    moved
+}
+
 /// Replaces a file as a whole, or makes it, with the folders that it needs. A link stays one: the file that it leads to
 /// is replaced. What is no regular file (a pipe, `/dev/stdout`) is written to as it is.
 ///

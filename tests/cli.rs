@@ -262,3 +262,66 @@ fn a_profile_tells_kernels_apart_and_their_shares_add_up() {
     assert!((shares.iter().sum::<f64>() - 100.0).abs() < 0.5, "{text}");
     assert!(text.contains("product") && text.contains("attention") && longest.contains("conv"), "{text}");
 }
+
+/// The folder's tensors, as `inspect` and `sample` read them.
+fn numbers(checkpoint: &Path) -> Vec<u8> {
+    let npy = temporary(&format!("{}.npy", checkpoint.file_name().unwrap().to_str().unwrap()));
+    let output = noiseball(&[
+        "sample",
+        checkpoint.to_str().unwrap(),
+        "--steps",
+        "3",
+        "--device",
+        "cpu",
+        "--seed",
+        "5",
+        "--npy",
+        npy.to_str().unwrap(),
+    ]);
+    assert!(output.status.success(), "{output:?}");
+    fs::read(npy).unwrap()
+}
+
+#[test]
+fn pytorchs_own_files_give_the_same_pictures() {
+    assert_eq!(numbers(Path::new("pickle")), numbers(Path::new("layout-a")));
+}
+
+#[test]
+fn convert_writes_what_sample_and_python_read() {
+    for (from, layout) in
+        [("pickle", "layout-a"), ("pickle-shards", "class-conditional"), ("layout-b", "layout-b")]
+    {
+        let to = temporary(&format!("converted-{from}"));
+        let _ = fs::remove_dir_all(&to);
+        let out = to.to_str().unwrap();
+        let output = noiseball(&["convert", from, "--out", out]);
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains(" parameters"), "{output:?}");
+        let mut files: Vec<_> = fs::read_dir(&to).unwrap().map(|e| e.unwrap().file_name()).collect();
+        files.retain(|name| name != "labels.json");
+        files.sort();
+        assert_eq!(files, ["model_index.json", "scheduler", "unet"]);
+        assert_eq!(numbers(&to), numbers(Path::new(layout)), "{from}");
+        // Again, and over something else: what is there stays.
+        let again = noiseball(&["convert", "bf16", "--out", out]);
+        let stderr = String::from_utf8_lossy(&again.stderr).into_owned();
+        assert_eq!(again.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains("`out` is") && stderr.contains("does not exist yet"), "{stderr}");
+        assert_eq!(numbers(&to), numbers(Path::new(layout)), "{from}");
+    }
+    let half = temporary("converted-half");
+    let _ = fs::remove_dir_all(&half);
+    fs::create_dir(&half).unwrap();
+    let output = noiseball(&["convert", "pickle", "--out", half.to_str().unwrap(), "--dtype", "f16"]);
+    assert!(output.status.success(), "{output:?}");
+    let size =
+        |folder: &Path| fs::metadata(folder.join("unet/diffusion_pytorch_model.safetensors")).unwrap().len();
+    assert!(size(&half) < size(&temporary("converted-pickle")) * 3 / 5);
+    // What Python wrote in f16.
+    assert_eq!(numbers(&half), numbers(Path::new("f16-variant")));
+    // Nothing is left where the checkpoint cannot be read.
+    let none = temporary("converted-none");
+    let output = noiseball(&["convert", "no-such-folder", "--out", none.to_str().unwrap()]);
+    assert!(!output.status.success() && !none.exists(), "{output:?}");
+}

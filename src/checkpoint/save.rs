@@ -1,10 +1,16 @@
 //! Writes what [`Checkpoint`] reads: diffusers' folder layout A, which `DDPMPipeline.from_pretrained` opens.
 
+#[cfg(not(target_arch = "wasm32"))]
+use std::path::Path;
+
+use half::f16;
 use serde_json::{Map, Value, json};
 
 use super::Checkpoint;
 use super::labels::Labels;
-use super::weights::Weights;
+use super::weights::{Dtype, Tensor, Weights};
+use crate::error::{Error, Result};
+use crate::text;
 
 /// A file of a checkpoint: its path in the folder and its bytes.
 pub type File = (String, Vec<u8>);
@@ -13,8 +19,9 @@ impl Checkpoint {
     /// The folder's files; the weights are the last, so that a folder with weights is whole.
     #[must_use]
     pub fn files(&self) -> Vec<File> {
-        let empty = Map::new();
-        let scheduler = self.scheduler_config.as_ref().unwrap_or(&empty);
+        // Its defaults are what a checkpoint without this file is sampled with.
+        let default = Map::from_iter([("_class_name".to_owned(), json!("DDPMScheduler"))]);
+        let scheduler = self.scheduler_config.as_ref().unwrap_or(&default);
         let class = |object: &Map<String, Value>, default: &str| {
             object.get("_class_name").and_then(Value::as_str).unwrap_or(default).to_owned()
         };
@@ -40,6 +47,53 @@ impl Checkpoint {
         }
         files.push(("unet/diffusion_pytorch_model.safetensors".to_owned(), safetensors(&self.weights)));
         files
+    }
+
+    /// Writes the checkpoint into a new folder, which is there as a whole in the end or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where the folder has files in it, which are left alone; [`Error::Io`], [`Error::InUse`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        crate::store::make_whole(folder, |folder| {
+            self.files().iter().try_for_each(|(name, bytes)| folder.write(name, bytes))
+        })
+    }
+}
+
+impl Weights {
+    /// Gives every tensor the number format `dtype`: [`Dtype::F16`] or [`Dtype::F32`].
+    ///
+    /// # Errors
+    /// [`Error::Option`] where a value is too large for the format, or for another format; [`Error::Dtype`] for tensors that
+    /// are no floats, [`Error::NotFiniteWeight`].
+    pub fn convert(&mut self, dtype: Dtype) -> Result<()> {
+        let refused =
+            |expected: String| Error::Option { option: "dtype", found: dtype.name().to_owned(), expected };
+        let names: Vec<String> = self.names().map(str::to_owned).collect();
+        for name in names {
+            // One at a time, so that the memory of the old ones is free again.
+            let Some(mut tensor) = self.take(&name) else { continue };
+            if tensor.dtype != dtype {
+                let values = tensor.to_f32(&name)?;
+                tensor.bytes = match dtype {
+                    Dtype::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+                    Dtype::F16 => {
+                        if let Some(value) = values.iter().find(|value| !f16::from_f32(**value).is_finite()) {
+                            return Err(refused(format!(
+                                "F32 for these weights: `{}` holds {value}, and F16 ends at 65504",
+                                text::name(&name)
+                            )));
+                        }
+                        values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect()
+                    }
+                    _ => return Err(refused("F16 or F32".to_owned())),
+                };
+                tensor.dtype = dtype;
+            }
+            self.insert(name, tensor);
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@
 //! bad.
 
 mod bench;
+mod convert;
 mod inspect;
 mod output;
 mod sample;
@@ -34,6 +35,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Show what a checkpoint is: layers, parameters, FLOPs, memory, scheduler, and what is unsupported
     Inspect(inspect::Arguments),
+    /// Write a checkpoint as safetensors in diffusers' layout, from any that can be opened
+    Convert(convert::Arguments),
     /// Train a model on pictures
     #[cfg(feature = "burn")]
     Train(train::Arguments),
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Sample(arguments) => sample::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Convert(arguments) => convert::run(&arguments),
         #[cfg(feature = "burn")]
         Command::Train(arguments) => train::run(&arguments),
     };
