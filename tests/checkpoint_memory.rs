@@ -2,12 +2,15 @@
 //! allocates meanwhile.
 #![cfg(not(target_arch = "wasm32"))]
 
+mod torch_file;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use noiseball::checkpoint::WeightsReader;
 use noiseball::checkpoint::weights::Weights;
+use torch_file::{Archive, LINEAR, Pickle, bytes};
 
 struct Counting;
 
@@ -149,5 +152,61 @@ fn memory_stays_near_the_file() {
             header.len()
         );
         drop(result);
+    }
+
+    pytorchs_files();
+}
+
+/// What any input may take: 256 MB and four times its bytes.
+const BASE: usize = 256_000_000;
+
+/// Reads a file in PyTorch's format, and returns the most bytes that it held.
+fn read_torch(file: &[u8]) -> (usize, noiseball::Result<Weights>) {
+    peak(|| {
+        let mut reader = WeightsReader::new("w.bin");
+        file.chunks(64 * 1024).try_for_each(|chunk| reader.push(chunk)).and_then(|()| reader.finish())
+    })
+}
+
+fn pytorchs_files() {
+    // A storage that is a tensor as it stands is kept once.
+    let elements = 5 * MIB as i64;
+    let whole = torch_file::Tensor { elements, shape: &[5 << 20], strides: &[1], ..LINEAR };
+    let archive = |tensor, len: usize| {
+        let pickle = Pickle::state_dict(tensor);
+        Archive::new().record("a/data.pkl", &pickle).record("a/data/0", &bytes(len)).end()
+    };
+    let file = archive(&whole, 20 * MIB);
+    let (held, weights) = read_torch(&file);
+    assert_eq!(weights.unwrap().get("weight").unwrap().bytes.len(), 20 * MIB);
+    assert!(held <= 2 * file.len() + MIB, "{held} bytes for a file of {}", file.len());
+    // A claim of terabytes, and a tensor that repeats one number.
+    let claim = torch_file::Tensor { elements: 1 << 40, shape: &[1 << 40], strides: &[1], ..LINEAR };
+    let repeated = torch_file::Tensor { shape: &[1 << 20, 1 << 20], strides: &[0, 0], ..LINEAR };
+    for tensor in [&claim, &repeated] {
+        let (held, result) = read_torch(&archive(tensor, 24));
+        assert!(result.is_err() && held < MIB, "{held} bytes held: {result:?}");
+    }
+    // Programs that make as much as they can of each byte.
+    let dictionaries = b"}X\x01\x00\x00\x00a}s";
+    let tensor = Pickle::new(2).tensor(&LINEAR).end();
+    let [start, end] = [&tensor[2..tensor.len() - 2], b"q\x00".as_slice()];
+    let tensors = [b"\x80\x02", start, end, &b"h\x00".repeat(4 * MIB)].concat();
+    let repeated = |program: &[u8]| [b"\x80\x02", &program.repeat(15 * MIB / program.len())[..]].concat();
+    for program in [
+        repeated(b"("),
+        repeated(b"}"),
+        repeated(b")"),
+        repeated(b"N"),
+        repeated(b"N\x94"),
+        repeated(b"N\x85\x94"),
+        repeated(dictionaries),
+        tensors,
+        repeated(&Pickle::new(2).tensor(&LINEAR).end()[2..]),
+    ] {
+        let file = Archive::new().record("a/data.pkl", &program).end();
+        let (held, result) = read_torch(&file);
+        assert!(result.is_err());
+        assert!(held <= BASE + 4 * file.len(), "{held} bytes held for {} bytes", file.len());
     }
 }

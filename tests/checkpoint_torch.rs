@@ -3,9 +3,9 @@
 
 mod torch_file;
 
-use noiseball::Error;
-use noiseball::checkpoint::WeightsReader;
 use noiseball::checkpoint::weights::{Dtype, Weights};
+use noiseball::checkpoint::{Opening, WeightsReader};
+use noiseball::{Checkpoint, Error};
 use torch_file::{Archive, LINEAR, Pickle, bytes};
 
 fn read(file: &[u8], chunk: usize) -> Result<Weights, Error> {
@@ -143,6 +143,31 @@ fn shards_and_their_index() {
     reader.push(&fixture("nested.bin")).unwrap();
     let e = reader.finish().unwrap_err().to_string();
     assert!(e.contains("another shard holds `weight` too"), "{e}");
+}
+
+#[test]
+fn weights_are_compared_with_the_config_before_they_have_come() {
+    let folder =
+        |name: &str| format!("{}/tests/fixtures/checkpoints/{name}/unet", env!("CARGO_MANIFEST_DIR"));
+    let weights = std::fs::read(folder("pickle") + "/diffusion_pytorch_model.bin").unwrap();
+    let open = |config: &str, bytes: &[u8]| {
+        let config = std::fs::read(folder(config) + "/config.json").unwrap();
+        let names = ["config.json", "diffusion_pytorch_model.bin"];
+        let mut opening = Opening::listed("here", &names, None)?;
+        opening.give("config.json", &config)?;
+        opening.begin("diffusion_pytorch_model.bin", Some(weights.len() as u64))?;
+        bytes.chunks(1000).try_for_each(|chunk| opening.push(chunk))?;
+        opening.end()?;
+        opening.finish()
+    };
+    let whole = open("pickle", &weights).unwrap();
+    let safe = Checkpoint::open(&folder("layout-a").replace("/unet", "")).unwrap();
+    assert_eq!(whole.weights, safe.weights);
+    // The pickle is the first third of the file; the numbers of a network of other sizes are not waited for.
+    let other = open("class-conditional", &weights[..weights.len() / 2]).unwrap_err();
+    assert!(matches!(other, Error::MissingKey { .. } | Error::WrongShape { .. }), "{other}");
+    let cut = open("pickle", &weights[..weights.len() / 2]).unwrap_err();
+    assert!(matches!(cut, Error::Torch { .. }), "{cut}");
 }
 
 // ---- Pickles that do more than describe tensors ----

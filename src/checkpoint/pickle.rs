@@ -34,6 +34,7 @@ pub(super) struct Storage {
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) name: String,
+    pub(super) dtype: Dtype,
     /// Index of the storage.
     pub(super) storage: usize,
     /// In elements, as the strides are.
@@ -596,7 +597,8 @@ impl<'a> Machine<'a> {
             viewed = viewed.saturating_add(bytes);
             let (shape, strides) = self.sizes[sizes..sizes + 2 * rank].split_at(rank);
             let (shape, strides) = (shape.to_vec(), strides.to_vec());
-            result.tensors.push(View { name: name.to_owned(), storage, offset, shape, strides });
+            let dtype = result.storages[storage].dtype;
+            result.tensors.push(View { name: name.to_owned(), dtype, storage, offset, shape, strides });
         }
         // A storage of one element can be viewed as a tensor of any size.
         if viewed > stored.saturating_mul(2).saturating_add(SLACK) {

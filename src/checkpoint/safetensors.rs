@@ -12,6 +12,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::pickle::View;
 use super::torch::{TorchReader, is_torch_file};
 use super::weights::{Asked, Dtype, Tensor, Weights, check_shape};
 use crate::error::{Error, Result};
@@ -352,9 +353,8 @@ impl WeightsReader {
     pub(super) fn end_file(&mut self) -> Result<()> {
         let received = self.received;
         if let State::Torch(reader) = &mut self.state {
-            let tensors = reader.finish()?;
+            self.complete = reader.finish()?;
             self.state = State::Over;
-            self.sift(tensors)?;
         }
         let problem = match &self.state {
             State::Length { have: 0, .. } => Some("it is empty".to_owned()),
@@ -435,7 +435,17 @@ impl WeightsReader {
                     let problem = format!("bytes follow its last tensor, which ends at byte {total}");
                     return Err(self.problem(problem));
                 }
-                State::Torch(reader) => return reader.push(bytes, self.announced),
+                State::Torch(reader) => {
+                    let left = reader.push(bytes, self.announced)?;
+                    bytes = &bytes[bytes.len() - left..];
+                    let described = reader.described().map(|views| {
+                        let own = |view: &View| (view.name.clone(), view.dtype, view.shape.clone());
+                        views.iter().map(own).collect::<Vec<_>>()
+                    });
+                    if let Some(described) = described {
+                        self.choose_torch(&described)?;
+                    }
+                }
                 State::Over => return Err(self.problem("bytes follow the end of its archive")),
                 State::Failed => return Err(self.problem("reading it has failed before")),
             }
@@ -519,16 +529,15 @@ impl WeightsReader {
         Ok(kept)
     }
 
-    /// Puts the tensors of a whole file with the complete ones, as far as they are asked for.
-    fn sift(&mut self, tensors: Vec<(String, Tensor)>) -> Result<()> {
-        let described: Vec<_> =
-            tensors.iter().map(|(name, t)| (name.as_str(), t.dtype, &t.shape[..])).collect();
-        let names = self.choose(&described)?;
-        for ((stored, tensor), name) in tensors.into_iter().zip(names) {
-            match name {
-                Some(name) => self.complete.push((name, tensor)),
-                None => self.skipped.push(stored),
-            }
+    /// Tells the reader of PyTorch's file which of its tensors to keep.
+    fn choose_torch(&mut self, described: &[(String, Dtype, Vec<usize>)]) -> Result<()> {
+        let tensors: Vec<_> =
+            described.iter().map(|(name, dtype, shape)| (name.as_str(), *dtype, &shape[..])).collect();
+        let names = self.choose(&tensors)?;
+        let skipped = tensors.iter().zip(&names).filter(|(_, name)| name.is_none());
+        self.skipped.extend(skipped.map(|((stored, ..), _)| (*stored).to_owned()));
+        if let State::Torch(reader) = &mut self.state {
+            reader.keep(names);
         }
         Ok(())
     }

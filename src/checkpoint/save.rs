@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Checkpoint;
 use super::labels::Labels;
-use super::weights::{Dtype, Tensor, Weights};
+use super::weights::{Dtype, Weights};
 use crate::error::{Error, Result};
 use crate::text;
 

@@ -77,6 +77,8 @@ pub(super) struct TorchReader {
     /// How many of the records the directory has named.
     listed: usize,
     weights: Option<StateDict>,
+    /// Whether nobody has seen yet which they are.
+    is_new: bool,
     /// The storages' bytes, of those that have begun.
     storages: Vec<Option<Vec<u8>>>,
 }
@@ -93,6 +95,7 @@ impl TorchReader {
             records: Vec::new(),
             listed: 0,
             weights: None,
+            is_new: false,
             storages: Vec::new(),
         }
     }
@@ -107,23 +110,24 @@ impl TorchReader {
         self.problem(format!("its record `{}` {problem}", short(name)))
     }
 
-    /// Reads the next bytes of a file that has so many, if that is known.
-    pub(super) fn push(&mut self, mut bytes: &[u8], announced: Option<u64>) -> Result<()> {
-        while !bytes.is_empty() {
+    /// Reads the next bytes of a file that has so many, if that is known; returns how many it has not read because the
+    /// tensors are known now, of which some may be wanted only: see [`Self::described`].
+    pub(super) fn push(&mut self, mut bytes: &[u8], announced: Option<u64>) -> Result<usize> {
+        while !bytes.is_empty() && !self.is_new {
             match self.part {
                 Part::Structure | Part::Footer(_) => {
                     let n = bytes.len().min(self.wanted.saturating_sub(self.pending.len()));
                     self.pending.extend_from_slice(&bytes[..n]);
                     bytes = &bytes[n..];
                     if self.pending.len() < self.wanted {
-                        return Ok(());
+                        return Ok(0);
                     }
                 }
                 Part::Body { purpose, size, ref mut left, footer } => {
                     let n = bytes.len().min(*left);
                     *left -= n;
                     let over = *left == 0;
-                    self.keep(purpose, &bytes[..n], size)?;
+                    self.store(purpose, &bytes[..n], size)?;
                     bytes = &bytes[n..];
                     if over {
                         self.end_record(purpose, size, footer, announced)?;
@@ -138,7 +142,7 @@ impl TorchReader {
                     if found.map_or(self.pending.len(), |(size, _)| size) > limit {
                         return Err(self.record_problem(&format!("has more than {limit} bytes")));
                     }
-                    let Some((size, end)) = found else { return Ok(()) };
+                    let Some((size, end)) = found else { return Ok(0) };
                     // What ends the record came with these bytes, as it was not found before.
                     bytes = &bytes[bytes.len() - (self.pending.len() - end)..];
                     self.pending.truncate(size);
@@ -150,7 +154,28 @@ impl TorchReader {
             }
             self.structure(announced)?;
         }
-        Ok(())
+        Ok(bytes.len())
+    }
+
+    /// The tensors, once, as soon as they are known.
+    pub(super) fn described(&mut self) -> Option<&[View]> {
+        let is_new = std::mem::take(&mut self.is_new);
+        self.weights.as_ref().filter(|_| is_new).map(|weights| &weights.tensors[..])
+    }
+
+    /// Keeps those of the tensors that have a name here, under that name.
+    pub(super) fn keep(&mut self, names: Vec<Option<String>>) {
+        let Some(StateDict { storages, tensors }) = &mut self.weights else { return };
+        let mut names = names.into_iter();
+        tensors.retain_mut(|view| match names.next().flatten() {
+            Some(name) => {
+                view.name = name;
+                true
+            }
+            None => false,
+        });
+        storages.iter_mut().for_each(|storage| storage.needed = false);
+        tensors.iter().for_each(|view| storages[view.storage].needed = true);
     }
 
     /// Ends the file: its tensors.
@@ -197,7 +222,7 @@ impl TorchReader {
         Ok(tensors)
     }
 
-    fn keep(&mut self, purpose: Purpose, bytes: &[u8], size: usize) -> Result<()> {
+    fn store(&mut self, purpose: Purpose, bytes: &[u8], size: usize) -> Result<()> {
         match purpose {
             Purpose::Pickle | Purpose::ByteOrder => self.pending.extend_from_slice(bytes),
             Purpose::Storage(at) => {
@@ -236,6 +261,7 @@ impl TorchReader {
                 }
                 self.storages.resize(weights.storages.len(), None);
                 self.weights = Some(weights);
+                self.is_new = true;
             }
             Purpose::ByteOrder if bytes != b"little" => {
                 let found = String::from_utf8_lossy(&bytes);

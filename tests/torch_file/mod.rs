@@ -1,5 +1,7 @@
 //! Writes files as `torch.save` does, and others.
 
+#![allow(dead_code, reason = "each test takes what it needs")]
+
 /// Any bytes that are finite numbers.
 pub(crate) fn bytes(len: usize) -> Vec<u8> {
     (0..len).map(|i| i as u8 % 60).collect()
