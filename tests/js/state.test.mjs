@@ -47,5 +47,6 @@ test('a link holds no secret of an address', () => {
   assert.equal(linkable('https://user:key@example.org/a/?token=hf_secret#x'), 'https://example.org/a/');
   assert.equal(linkable('../models/x/?sig=secret'), '../models/x/');
   assert.equal(linkable('google/ddpm-cifar10-32'), 'google/ddpm-cifar10-32');
+  assert.equal(linkable('https://example.org/m/?x= from a site that you trust'), 'https://example.org/m/');
   assert.equal(linkable(''), '');
 });

@@ -94,5 +94,5 @@ export function writeHash(state) {
 
 /** An address as links may hold it: without what may be a secret. */
 export function linkable(address) {
-  return withoutSecrets(address).split(/[?#]/, 1)[0];
+  return withoutSecrets(address.split(/[?#]/, 1)[0]);
 }
