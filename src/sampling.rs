@@ -34,7 +34,7 @@ enum Place {
 
 impl Sampling {
     /// # Errors
-    /// [`Error::Option`](crate::Error::Option) for a shape that no run can have.
+    /// [`Error::Option`] for a shape that no run can have.
     pub(crate) fn new(
         network: LentNetwork,
         program: Program,
@@ -78,8 +78,8 @@ impl Sampling {
     /// The next step, or `None` after the last; the last step's `x` are the pictures.
     ///
     /// # Errors
-    /// [`Error::NotFiniteOutput`](crate::Error::NotFiniteOutput), [`Error::DeviceLost`](crate::Error::DeviceLost), and on
-    /// the first step [`Error::Limit`](crate::Error::Limit) or [`Error::OutOfMemory`](crate::Error::OutOfMemory) where the
+    /// [`Error::NotFiniteOutput`], [`Error::DeviceLost`], and on
+    /// the first step [`Error::Limit`] or [`Error::OutOfMemory`] where the
     /// batch is too large for the device.
     pub async fn step(&mut self) -> Result<Option<Step<'_>>> {
         let finished = match &self.place {

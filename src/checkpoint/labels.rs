@@ -17,7 +17,7 @@ impl Labels {
     /// Reads a `labels.json`; `file` names it in errors. Both fields may be absent.
     ///
     /// # Errors
-    /// [`Error::Json`](crate::Error::Json) where it is not a JSON object, [`Error::Config`](crate::Error::Config)
+    /// [`Error::Json`] where it is not a JSON object, [`Error::Config`]
     /// where a field has another type.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
         let object = parse_object(file, bytes)?;
@@ -31,7 +31,7 @@ impl Labels {
     /// Whether the network has these classes. One that has none, or takes any number for a class, says nothing about them.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) for more names than classes, or a null label that is no class.
+    /// [`Error::Config`] for more names than classes, or a null label that is no class.
     pub fn check(&self, file: &str, net: &UNet2DConfig) -> Result<()> {
         let ClassEmbedding::Table(classes) = net.class_embedding else { return Ok(()) };
         let error = |field: &str, found: String, expected: String| {

@@ -1,5 +1,5 @@
 //! Networks for points and bit strings: a multilayer perceptron and a radial-basis-function network, told the noise level
-//! by its timestep, and written once over [`Ops`]. Data are "images" of one pixel, `[batch, channels, 1, 1]`.
+//! by its timestep, and written once over [`Ops`](super::ops::Ops). Data are "images" of one pixel, `[batch, channels, 1, 1]`.
 //!
 //! They are this project's own and no class of diffusers.
 

@@ -25,8 +25,8 @@ impl Weights {
     /// each key once, with its shape, and gives its numbers in row-major order. One matrix is in the host's memory at a time.
     ///
     /// # Errors
-    /// Those of `take`; [`Error::Limit`] where a matrix is larger than a kernel may see, [`Error::OutOfMemory`],
-    /// [`Error::DeviceLost`].
+    /// Those of `take`; [`Error::Limit`](crate::Error) where a matrix is larger than a kernel may see, [`Error::OutOfMemory`](crate::Error),
+    /// [`Error::DeviceLost`](crate::Error).
     pub async fn new(
         gpu: &Gpu,
         plan: &Plan,
