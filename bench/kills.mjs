@@ -37,7 +37,7 @@ async function tab() {
         }
         const { readZip } = await import(`${base}www/zip.js`);
         const files = await readZip(await run.export(), 'the run');
-        const weights = await files.find(({ path }) => path.endsWith('.safetensors')).bytes();
+        const weights = new Uint8Array(await files.find(({ path }) => path.endsWith('.safetensors')).file.arrayBuffer());
         await run.close();
         const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', weights));
         return [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('');

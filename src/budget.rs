@@ -40,9 +40,11 @@ impl std::fmt::Display for Refused {
     }
 }
 
+impl std::error::Error for Refused {}
+
 impl From<Refused> for io::Error {
     fn from(refused: Refused) -> Self {
-        Self::new(io::ErrorKind::QuotaExceeded, refused.to_string())
+        Self::new(io::ErrorKind::QuotaExceeded, refused)
     }
 }
 

@@ -19,7 +19,7 @@ pub mod schedule;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod store;
 pub mod text;
-#[cfg(feature = "burn")]
+#[cfg(feature = "data")]
 pub mod train;
 #[cfg(target_arch = "wasm32")]
 pub mod web;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use noiseball::train::dataset::{Pixels, open};
+use noiseball::train::dataset::{Options, Pixels, Reading, open};
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_noiseball"));
@@ -25,6 +25,11 @@ fn temporary(name: &str) -> PathBuf {
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
     folder
+}
+
+/// The data set that the command would train on.
+fn read(path: &Path) -> Reading {
+    open(path, Options::default()).unwrap()
 }
 
 fn text(path: &Path) -> &str {
@@ -74,7 +79,8 @@ fn a_folder_becomes_a_checkpoint_that_samples() {
     for file in ["notes.txt", "rows/empty.png", "rows/half.png"] {
         assert!(told.contains(&format!("left out {file}")), "{told}");
     }
-    assert_eq!(told.lines().count(), 3, "not silent in a pipe: {told}");
+    let understood = "10 pictures, 8×8, colour, 2 classes: columns, rows";
+    assert_eq!((told.lines().count(), told.lines().next()), (4, Some(understood)), "also in a pipe: {told}");
 
     let inspected = noiseball(&["inspect", text(&out)]);
     assert!(inspected.status.success(), "{inspected:?}");
@@ -192,6 +198,30 @@ fn a_run_is_neither_overwritten_nor_gone_on_with_as_another() {
     refused(noiseball(&["train", text(&folder.join("nowhere")), "--out", elsewhere]), "nowhere");
     refused(noiseball(&["train", text(&toml), "--out", elsewhere]), "there are no pictures");
     refused(noiseball(&["train", text(&data), "--out", elsewhere, "--size", "7"]), "size");
+    refused(noiseball(&["train", text(&data), "--out", text(&data)]), "the folder of the pictures");
+}
+
+/// What a run writes is no data of its own, and no folder above it has to be there.
+#[test]
+fn a_run_may_write_into_a_folder_within_its_data() {
+    let folder = temporary("within");
+    let data = folder.join("drawings");
+    drawings(&data);
+    let out = data.join("models/first");
+    let run = |options: &[&str]| {
+        let options = [&["--out", text(&out), "--batch", "4"], options].concat();
+        let output = train(&data, &options).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    run(&["--steps", "1"]);
+    assert!(out.join("samples.png").is_file());
+    let reading = read(&data);
+    assert_eq!(
+        (reading.data.len(), reading.data.names),
+        (10, ["columns", "rows"].map(str::to_owned).to_vec())
+    );
+    assert!(reading.skipped.iter().any(|s| s.name == "models/first/" && s.why.contains("trained")));
+    run(&["--steps", "1", "--resume"]);
 }
 
 /// What Python makes of it is tried by hand: see docs/training.md.
@@ -202,8 +232,8 @@ fn a_run_becomes_a_script_for_accelerate() {
     drawings(&data);
     let write = || train(&data, &["--to-accelerate", text(&out)]).output().unwrap();
     assert!(write().status.success());
-    let (read, _) = open(&out.join("data.npz"), None).unwrap();
-    assert_eq!((read.shape, read.len(), read.classes()), ([3, 8, 8], 10, 2));
+    let data = read(&out.join("data.npz")).data;
+    assert_eq!((data.shape, data.len(), data.classes()), ([3, 8, 8], 10, 2));
     let recipe: serde_json::Value =
         serde_json::from_slice(&fs::read(out.join("recipe.json")).unwrap()).unwrap();
     assert_eq!(recipe["unet"]["num_class_embeds"], 3);
@@ -216,7 +246,7 @@ fn a_run_becomes_a_script_for_accelerate() {
 fn archives_and_arrays_are_data_sets_too() {
     let folder = temporary("formats");
     drawings(&folder.join("drawings"));
-    let (from_folder, _) = open(&folder.join("drawings"), None).unwrap();
+    let from_folder = read(&folder.join("drawings")).data;
     assert_eq!((from_folder.shape, from_folder.len()), ([3, 16, 16], 10));
 
     // The same files in an archive: stored, with what a Mac adds.
@@ -237,11 +267,11 @@ fn archives_and_arrays_are_data_sets_too() {
         }
     }
     archive.finish().unwrap();
-    let (from_archive, skipped) = open(&zip, None).unwrap();
-    assert_eq!((from_archive, skipped), (from_folder, Vec::new()));
+    let from_archive = read(&zip);
+    assert_eq!((from_archive.data, from_archive.skipped), (from_folder, Vec::new()));
     let bytes = fs::read(&zip).unwrap();
     fs::write(&zip, &bytes[..bytes.len() / 2]).unwrap();
-    assert!(open(&zip, None).is_err(), "a truncated archive");
+    assert!(open(&zip, Options::default()).is_err(), "a truncated archive");
 
     // MNIST's pair, one of it compressed.
     let images = [&[0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 8, 0, 0, 0, 8][..], &[9; 192]].concat();
@@ -250,7 +280,7 @@ fn archives_and_arrays_are_data_sets_too() {
     let mut labels = flate2::write::GzEncoder::new(labels, flate2::Compression::default());
     std::io::Write::write_all(&mut labels, &[0, 0, 8, 1, 0, 0, 0, 3, 2, 0, 2]).unwrap();
     labels.finish().unwrap();
-    let (digits, _) = open(&folder.join("train-images-idx3-ubyte"), None).unwrap();
+    let digits = read(&folder.join("train-images-idx3-ubyte")).data;
     assert_eq!(digits.labels, Some(vec![1, 0, 1]));
     assert_eq!(digits.names, ["0", "2"]);
     assert_eq!(digits.pixels, Pixels::Bytes(vec![9; 192]));

@@ -3,8 +3,15 @@
 
 #![cfg(all(target_arch = "wasm32", feature = "burn"))]
 
-use js_sys::{Array, Float32Array, Function, Object, Reflect, Uint8Array};
+mod bombs;
+mod data_cases;
+
+use data_cases::{Case, Outcome, cases};
+use js_sys::{Array, Float32Array, Function, Object, Reflect, Uint8Array, WebAssembly};
+use noiseball::train::dataset::Pixels;
+use noiseball::web::pictures::Pictures;
 use noiseball::web::{self, train};
+use wasm_bindgen::convert::TryFromJsValue;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_configure};
 
@@ -239,8 +246,8 @@ async fn what_cannot_be_trained_on_is_refused() {
     web::start();
     let none = || train::Data::new(vec![1, 8, 8], Vec::new(), None, Vec::new());
     assert_eq!(kind(none()), "dataset");
-    assert_eq!(kind(train::Pictures::new(None).unwrap().finish(false)), "dataset");
-    assert_eq!(kind(train::Pictures::new(Some(100_000))), "invalid-option");
+    assert_eq!(kind(Pictures::new(None, false, true).unwrap().finish(false)), "dataset");
+    assert_eq!(kind(Pictures::new(Some(100_000), false, true)), "invalid-option");
     let data = data();
     assert_eq!(kind(train::preset("gigantic", &data, None)), "invalid-option");
     assert_eq!(kind(train::plan("{", &data)), "checkpoint");
@@ -256,11 +263,14 @@ async fn what_cannot_be_trained_on_is_refused() {
 #[wasm_bindgen_test]
 fn pictures_become_grey_and_noise_is_shown() {
     web::start();
-    let mut pictures = train::Pictures::new(Some(8)).unwrap();
-    pictures.add("a", 8, 8, [255, 0, 0, 255].repeat(64));
-    let bad = Array::of2(&"bad.npy".into(), &Uint8Array::from(&b"\x93NUMPY\x01\x00"[..]).into());
-    assert_eq!(pictures.add_arrays(Array::of1(&bad.into()), true).length(), 1);
-    let data = pictures.finish(true).unwrap();
+    let mut pictures = Pictures::new(Some(8), false, true).unwrap();
+    pictures.add("a", 8, 8, [255, 0, 0, 255].repeat(64)).unwrap();
+    pictures.push("bad.npy".to_owned(), blob(b"\x93NUMPY\x01\x00")).unwrap();
+    while !pictures.next().unwrap().is_undefined() {}
+    let parts = pictures.finish(true).unwrap();
+    let told = parts.get(1);
+    assert_eq!((field(&told, "skippedCount"), Array::from(&field(&told, "skipped")).length()), (1.into(), 1));
+    let data = train::Data::try_from_js_value(parts.get(0)).unwrap();
     let shown = |timestep| {
         data.noised(&train::preset("tiny", &data, None).unwrap(), &[0], timestep, 1, false).unwrap()
     };
@@ -269,4 +279,59 @@ fn pictures_become_grey_and_noise_is_shown() {
     assert_eq!((field(&shown(None), "alpha"), field(&shown(None), "sigma")), (1.0.into(), 0.0.into()));
     assert!(field(&shown(Some(999)), "sigma").as_f64().unwrap() > 0.95);
     assert_ne!(pixels(&shown(Some(500))), pixels(&shown(None)));
+}
+
+fn blob(bytes: &[u8]) -> web_sys::Blob {
+    web_sys::Blob::new_with_u8_array_sequence(&Array::of1(&Uint8Array::from(bytes).into())).unwrap()
+}
+
+/// What the page makes of files, or its error's message.
+fn read(files: &[(String, Vec<u8>)], size: Option<u32>, classes: bool) -> Result<Outcome, String> {
+    let message = |error: JsValue| String::from(error.unchecked_into::<js_sys::Error>().message());
+    let mut pictures = Pictures::new(size, false, classes).map_err(message)?;
+    for (name, bytes) in files {
+        pictures.push(name.clone(), blob(bytes)).map_err(message)?;
+    }
+    while !pictures.next().map_err(message)?.is_undefined() {}
+    let reading = pictures.into_reading().map_err(|e| e.to_string())?;
+    let Pixels::Bytes(pixels) = reading.data.pixels else { return Err("no bytes".to_owned()) };
+    Ok(Outcome {
+        shape: reading.data.shape,
+        pixels,
+        names: reading.data.names,
+        labels: reading.data.labels,
+        left_out: reading.skipped.into_iter().map(|s| (s.name, s.why)).collect(),
+        notes: reading.notes,
+    })
+}
+
+#[wasm_bindgen_test]
+fn the_table_of_cases_is_read_as_on_a_terminal() {
+    web::start();
+    let compare = |case: Case| {
+        let outcome = read(&case.files, None, case.classes);
+        case.compare(outcome).err().map(|problem| format!("{}: {problem}", case.name))
+    };
+    let wrong: Vec<String> = cases().into_iter().filter_map(compare).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A module's memory never shrinks, so that what it has afterwards is the most that it had.
+#[wasm_bindgen_test]
+fn nothing_takes_more_memory_than_it_is_worth() {
+    web::start();
+    let memory = || {
+        let buffer = wasm_bindgen::memory().unchecked_into::<WebAssembly::Memory>().buffer();
+        f64::from(buffer.unchecked_into::<js_sys::ArrayBuffer>().byte_length())
+    };
+    let bombs = bombs::bombs();
+    let before = memory();
+    for (name, bytes, size) in bombs {
+        let given = bytes.len() as f64;
+        let files = [(name.to_owned(), bytes)];
+        assert!(read(&files, size.map(|s| s as u32), true).is_err(), "{name} is accepted");
+        let grown = memory() - before;
+        console_log!("{name}: {given} bytes, {grown} more in all so far");
+        assert!(grown <= 256e6 + 4.0 * given, "{name}: {grown} bytes more for {given} given");
+    }
 }

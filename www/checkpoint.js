@@ -12,7 +12,6 @@ const NOT_THE_FILES = new Set(['aborted', 'disposed', 'device-lost', 'limit', 'n
 const NOT_STORED_FILES = new Set(['fetch', 'invalid-option']);
 
 /** How many bytes of a file in memory are pushed at a time. */
-const CHUNK = 2 ** 20;
 
 /**
  * What the engine builds a model from, with `opening` wanting nothing any more. `forget(error)` drops its files from the cache
@@ -160,24 +159,14 @@ class Files {
   async forget() {}
 }
 
-/** The reader's files, or the entries of an archive where there is nothing but one; each is read when it is wanted. */
-async function unpacked(files) {
-  if (files.length !== 1 || !isZip(files[0].path)) {
-    return files.map(({ path, file }) => ({
-      path,
-      size: file.size,
-      bytes: async () => new Uint8Array(await readable(path, file.arrayBuffer())),
-      chunks: () => chunksOf(file, path),
-    }));
-  }
-  return (await readZip(files[0].file, files[0].path)).map(({ path, size, bytes }) => ({
+/** The reader's files, or the entries of an archive where there is nothing but one; each is read, or unpacked, when it is wanted. */
+async function unpacked(given) {
+  const files = given.length === 1 && isZip(given[0].path) ? await readZip(given[0].file, given[0].path) : given;
+  return files.map(({ path, file }) => ({
     path,
-    size,
-    bytes,
-    async *chunks() {
-      const whole = await bytes();
-      for (let at = 0; at < whole.length; at += CHUNK) yield whole.subarray(at, at + CHUNK);
-    },
+    size: file.size,
+    bytes: async () => new Uint8Array(await readable(path, file.arrayBuffer())),
+    chunks: () => chunksOf(file, path),
   }));
 }
 
@@ -198,6 +187,7 @@ async function readable(path, promise) {
   try {
     return await promise;
   } catch (cause) {
+    if (cause instanceof NoiseballError) throw cause; // of an archive
     throw new NoiseballError('fetch', `the browser could not read ${path}; it may have changed or moved. Choose it again`, { cause });
   }
 }

@@ -79,6 +79,8 @@ export interface TrainingData {
   /** The first 200 of what was left out, and why. */
   readonly skipped: { name: string; why: string }[];
   readonly skippedCount: number;
+  /** How arrays were understood, a sentence each: their pictures, what is black and white, whose labels are the classes. */
+  readonly notes: string[];
   /** Where a bundled set is from; null for files. */
   readonly about: DataCredit | null;
   /** Whether its worker has gone, and it with it. */

@@ -23,12 +23,12 @@ export const BUNDLED = [...PICTURES, ...Object.keys(TOYS)];
 export class TrainingData {
   #channel;
   #id;
-  about; // what `prepare` was told, as `info`, `skipped` and `skippedCount` are
+  about; // what `prepare` was told, as `info`, `skipped`, `skippedCount` and `notes` are
 
-  constructor(channel, { data, info, skipped, skippedCount, about }) {
+  constructor(channel, { data, info, skipped, skippedCount, notes, about }) {
     this.#channel = channel;
     this.#id = data;
-    Object.assign(this, { info, skipped, skippedCount, about });
+    Object.assign(this, { info, skipped, skippedCount, notes, about });
   }
 
   get id() {

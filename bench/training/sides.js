@@ -34,9 +34,9 @@ function prepare({ set, preset, batch }) {
     }
     const archive = await readZip(await run.export(), 'the run');
     await run.close();
-    const read = (path) => archive.find((file) => file.path === path).bytes();
+    const read = (path) => archive.find((entry) => entry.path === path).file.arrayBuffer();
     const config = JSON.parse(new TextDecoder().decode(await read('unet/config.json')));
-    const tensors = safetensors(await read('unet/diffusion_pytorch_model.safetensors'));
+    const tensors = safetensors(new Uint8Array(await read('unet/diffusion_pytorch_model.safetensors')));
     return { data, recipe, loss: sum / count, config, tensors };
   })());
 }

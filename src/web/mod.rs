@@ -4,6 +4,8 @@
 #[cfg(feature = "burn")]
 pub mod memory;
 mod options;
+#[cfg(feature = "data")]
+pub mod pictures;
 #[cfg(feature = "burn")]
 pub mod train;
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
+use super::pictures::Pictures;
 use super::{JsResult, Model, Opening, engine_device, serialize, thrown, unknown_device};
 use crate::checkpoint;
 use crate::checkpoint::save::{File, safetensors};
@@ -22,52 +23,35 @@ use crate::picture::to_rgba;
 use crate::prediction::Level;
 use crate::rng::Torch;
 use crate::train::dataset::Pixels;
+use crate::train::dataset::Reading;
 use crate::train::dataset::toy::Toy;
-use crate::train::{self, Batch, Dataset, Loss, Objective, Recipe, Trainer, dataset};
+use crate::train::{self, Batch, Dataset, Loss, Objective, Recipe, Trainer};
 
-/// Pictures of any size on their way to a data set.
-#[wasm_bindgen]
-pub struct Pictures(dataset::Builder);
+/// What is told beside a data set.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Told {
+    skipped: Vec<(String, String)>,
+    skipped_count: usize,
+    notes: Vec<String>,
+}
 
 #[wasm_bindgen]
 impl Pictures {
-    /// `size` is the height and width of the data set's pictures; without one the first picture decides.
-    ///
-    /// # Errors
-    /// `invalid-option` unless it is from 4 to 256.
-    #[wasm_bindgen(constructor)]
-    pub fn new(size: Option<u32>) -> JsResult<Pictures> {
-        dataset::Builder::new(size.map(|s| s as usize)).map(Self).map_err(|e| thrown(&e))
-    }
-
-    /// Adds a picture, RGBA bytes `[height, width, 4]`, of a class; an empty name is no class.
-    pub fn add(&mut self, class: &str, width: u32, height: u32, rgba: Vec<u8>) {
-        let picture = dataset::Picture { width: width as usize, height: height as usize, rgba };
-        self.0.add(class, &picture);
-    }
-
-    /// Adds the images of NPY and IDX files, `[path, bytes]` each, and gives what was left out, `[path, why]` each. An array of
-    /// as many numbers as another has images is its labels; `classes` says whether they count.
-    pub fn add_arrays(&mut self, files: Array, classes: bool) -> Array {
-        let skipped = dataset::array::add_all(&mut self.0, pairs(&files), classes);
-        skipped.into_iter().map(|s| Array::of2(&s.name.into(), &s.why.into())).collect()
-    }
-
-    /// Notes what was left out.
-    pub fn skip(&mut self, name: &str, why: &str) {
-        self.0.skip(name, why);
-    }
-
-    /// The data set; `grey` makes one channel of three.
+    /// `[data, {skipped, skippedCount, notes}]`: the data set, `[name, why]` of what was left out, and how arrays were understood.
+    /// `grey` makes one channel of three.
     ///
     /// # Errors
     /// `dataset` where there are no pictures.
-    pub fn finish(self, grey: bool) -> JsResult<Data> {
-        let (mut data, _) = self.0.finish().map_err(|e| thrown(&e))?;
+    pub fn finish(self, grey: bool) -> JsResult<Array> {
+        let Reading { mut data, skipped, skipped_count, notes } =
+            self.into_reading().map_err(|e| thrown(&e))?;
         if grey {
             make_grey(&mut data);
         }
-        Ok(Data(Arc::new(data)))
+        let skipped = skipped.into_iter().map(|s| (s.name, s.why)).collect();
+        let told = serialize(&Told { skipped, skipped_count, notes })?;
+        Ok(Array::of2(&Data(Arc::new(data)).into(), &told))
     }
 }
 

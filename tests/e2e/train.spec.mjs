@@ -236,6 +236,9 @@ test('NumPy’s NPZ is images and their classes', async ({ page }) => {
     },
   ]);
   await expect(page.locator('#data-facts')).toHaveText('6 pictures of 8 × 8 in grey, 3 classes: 0 (3), 1 (2), 2 (1).');
+  await expect(page.locator('#data-credit')).toHaveText(
+    'arr_0.npy: 6 pictures of 8×8, grey, bytes from 0 to 255 of 0 to 255; classes by arr_1.npy.',
+  );
   await expect(page.locator('#train-name')).toHaveValue('my squares');
   await page.locator('#data-classes').selectOption('none');
   await expect(page.locator('#data-facts')).toHaveText('6 pictures of 8 × 8 in grey.');
@@ -258,8 +261,8 @@ test('pictures are cut to size, those that cannot be read are listed', async ({ 
   const list = page.locator('#data-skipped-list');
   await expect(list).toContainText('empty.png: it is empty');
   await expect(list).toContainText('notes.txt: it is no picture');
-  await expect(list).toContainText('huge.png: its 20000 × 20000 pixels are more than');
-  await expect(list).toContainText('cut.png: it is no picture');
+  await expect(list).toContainText(/huge\.png: it takes more than [\d]+ bytes/);
+  await expect(list).toContainText(/cut\.png: (?!it is no)/);
 
   const clean = await picture(page, 'data-canvas');
   await page.locator('#data-noise').focus();

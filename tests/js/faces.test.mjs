@@ -64,7 +64,7 @@ test('as many are drawn as are asked for, and they can be given up', async () =>
       added.push([name, width, height, rgba.length]);
     }
     finish() {
-      return { count: added.length };
+      return [{ count: added.length }, { skipped: [], skippedCount: 0, notes: [] }];
     }
     free() {
       added.length = 0;

@@ -1,6 +1,7 @@
 // Training's JavaScript without a browser: archives, the store of kept runs, losses, the loop, and what the page says.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { axis, ticks } from '../../www/site/train/chart.js';
 import { lookedUp, noiseShare, timestepAt } from '../../www/site/train/noise.js';
@@ -20,14 +21,15 @@ import {
 import { bytesOf, factsOf, frameOf } from '../../www/train/frames.js';
 import { fit, TrainingHost } from '../../www/train/host.js';
 import { Losses } from '../../www/train/losses.js';
-import { sizeOf } from '../../www/train/pictures.js';
 import { Run } from '../../www/train/run.js';
 import { RunStore } from '../../www/train/store.js';
 import { readToy, table, TOYS } from '../../www/train/toys.js';
-import { readZip } from '../../www/zip.js';
+import { BUDGET, MOST_JSON, readZip } from '../../www/zip.js';
 import { zip } from '../zip.mjs';
 import { FakeFolder } from './fake-folder.mjs';
 import { alive, fakeTrainer, work } from './fake-trainer.mjs';
+
+const read = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
 
 // ---- Archives ----
 
@@ -45,17 +47,51 @@ test('an archive gives its files, packed or not, without hidden ones and folders
     files.map(({ path }) => path),
     ['x/a.txt', 'x/b.bin'],
   );
-  assert.deepEqual(Buffer.from(await files[0].bytes()), text);
-  assert.deepEqual([...(await files[1].bytes())], [1, 2, 3]);
+  assert.deepEqual(Buffer.from(await files[0].file.arrayBuffer()), text);
+  assert.deepEqual(Buffer.from(await new Response(files[1].file.stream()).arrayBuffer()), Buffer.from([1, 2, 3]));
+});
+
+test("names in an archive are the terminal's, by the same table of cases", async () => {
+  const cases = JSON.parse(read('tests/fixtures/data_cases.json'));
+  for (const encoding of ['gbk', 'shift_jis', 'cp437', 'utf-8']) {
+    const { files, expected } = cases.find(({ name }) => name === `an archive with names in ${encoding}`);
+    const entries = await readZip(new Blob([Buffer.from(files[0][1], 'base64')]), 'a.zip');
+    const folders = entries.map(({ path }) => path.split('/')[0]);
+    assert.deepEqual(new Set(folders), new Set(expected.names), encoding);
+  }
+  const named = async (name) => {
+    const { files } = cases.find((one) => one.name === name);
+    return (await readZip(new Blob([Buffer.from(files[0][1], 'base64')]), 'a.zip')).map(({ path }) => path);
+  };
+  assert.deepEqual(await named('an archive with backslashes'), ['cats/0.png', 'dogs/1.png']);
+  assert.deepEqual(await named("an archive with Info-ZIP's names"), ['猫/0.png', '狗/1.png']);
+  await assert.rejects(named('files in an archive that share bytes'), { type: 'fetch', message: /overlap/ });
+});
+
+test('what an archive unpacks to is bounded by its size, and room grows with what arrives', async () => {
+  const rust = read('src/budget.rs');
+  const number = (name) => Number(rust.match(new RegExp(`pub const ${name}: u64 = ([\\d_]+)`))[1].replaceAll('_', ''));
+  assert.deepEqual([BUDGET, MOST_JSON], [{ base: number('BASE'), times: number('TIMES') }, number('MAX_JSON') * 2 ** 20]);
+  const zeros = Buffer.alloc(50_000_000);
+  const entries = await readZip(new Blob([zip(['a', 'b', 'c', 'd'].map((path) => ({ path, bytes: zeros, pack: true })))]), 'x.zip');
+  for (const { file } of entries.slice(0, 3)) for await (const _ of file.stream());
+  await assert.rejects(entries[3].file.arrayBuffer(), { type: 'fetch', message: /far more than its own size/ });
+  const claim = zip([{ path: 'a', bytes: Buffer.from('hello'), pack: true }]);
+  claim.writeUInt32LE(2_000_000_000, claim.length - 22 - 47 + 24);
+  const [{ file }] = await readZip(new Blob([claim]), 'x.zip');
+  assert.equal(file.size, 2_000_000_000);
+  await assert.rejects(file.arrayBuffer(), { type: 'fetch', message: /damaged/ });
+  const json = zip([{ path: 'a.json', bytes: Buffer.alloc(MOST_JSON + 1), pack: true }]);
+  await assert.rejects((await readZip(new Blob([json]), 'x.zip'))[0].file.arrayBuffer(), { type: 'fetch', message: /4,194,304 bytes/ });
 });
 
 test('a damaged, encrypted or cut archive is refused with a reason', async () => {
   const bytes = Buffer.from('hello hello hello');
-  const open = async (archive) => (await readZip(new Blob([archive]), 'x.zip'))[0].bytes();
+  const open = async (archive) => (await readZip(new Blob([archive]), 'x.zip'))[0].file.arrayBuffer();
   const whole = zip([{ path: 'a', bytes, pack: true }]);
   await assert.rejects(open(Buffer.from('hello')), { type: 'fetch', message: /no directory/ });
   await assert.rejects(open(whole.subarray(0, -30)), { type: 'fetch', message: /no directory/ });
-  await assert.rejects(open(whole.subarray(20)), { type: 'fetch', message: /cut off|damaged/ });
+  await assert.rejects(open(whole.subarray(20)), { type: 'fetch', message: /cut off|damaged|overlap/ });
   await assert.rejects(open(zip([{ path: 'a', bytes, flags: 1 }])), { type: 'fetch', message: /encrypted/ });
   await assert.rejects(open(zip([{ path: 'a', bytes, crc: 7 }])), { type: 'fetch', message: /damaged/ });
   const flipped = Buffer.from(whole);
@@ -444,20 +480,6 @@ test('kept runs are told as a list, whose methods are no buffers to hand over', 
   });
   await host.handle({ id: 1, op: 'runs' });
   assert.deepEqual(posted, [[{ id: 1, result: [{ id: 'a' }] }, []]]);
-});
-
-test('a picture’s size is read from its first bytes', () => {
-  const png = Buffer.alloc(24);
-  png.write('\x89PNG', 'latin1');
-  png.writeUInt32BE(20000, 16);
-  png.writeUInt32BE(3, 20);
-  assert.deepEqual(sizeOf(png), [20000, 3]);
-  const gif = Buffer.from([...Buffer.from('GIF89a'), 10, 0, 1, 1, 0, 0]);
-  assert.deepEqual(sizeOf(gif), [10, 257]);
-  const jpeg = Buffer.from([0xff, 0xd8, 0xff, 0xe0, 0, 4, 1, 1, 0xff, 0xc0, 0, 17, 8, 0, 5, 0, 6, 3]);
-  assert.deepEqual(sizeOf(jpeg), [6, 5]);
-  assert.equal(sizeOf(Buffer.from('hello world')), null);
-  assert.equal(sizeOf(Buffer.alloc(0)), null);
 });
 
 test('the page says what there is, what it takes and where it is', () => {

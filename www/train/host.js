@@ -109,7 +109,8 @@ export class TrainingHost {
       data: id,
       info: found.data.info(),
       skipped: found.skipped.slice(0, 200),
-      skippedCount: found.skipped.length,
+      skippedCount: found.skippedCount,
+      notes: found.notes,
       about: found.about,
     };
   }

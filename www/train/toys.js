@@ -38,7 +38,13 @@ const COUNT = 2 ** 14;
 /** A data set of a known distribution, and what is told of it. */
 export function readToy(engine, toy) {
   const { name, about, source } = TOYS[toy];
-  return { data: engine.Data.toy(toy, COUNT), skipped: [], about: { toy, name, about, source, licence: 'No rights are claimed' } };
+  return {
+    data: engine.Data.toy(toy, COUNT),
+    skipped: [],
+    skippedCount: 0,
+    notes: [],
+    about: { toy, name, about, source, licence: 'No rights are claimed' },
+  };
 }
 
 /** Whether a data set is no pictures but lists of numbers: points or bits. */

@@ -1,13 +1,14 @@
 //! `noiseball train`.
 
 use std::fs;
-use std::io::{IsTerminal, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::Device as BurnDevice;
+use noiseball::read::{read_regular, read_text};
 use noiseball::store::Folder;
-use noiseball::train::dataset::{Skipped, open};
+use noiseball::train::dataset::{Options, Reading, Skipped, open};
 use noiseball::train::{Dataset, Loss, Preset, Recipe, Trainer, card};
 use noiseball::{Checkpoint, Device, DeviceKind, Error, Model, Result, SampleOptions, SamplerKind, text};
 use pollster::block_on;
@@ -64,15 +65,18 @@ pub(crate) struct Arguments {
     device: Option<DeviceName>,
 }
 
+/// More bytes than a recipe has.
+const MAX_CONFIG: u64 = 1 << 20;
 const STATE: &str = "training-state.safetensors";
 const LOSSES: &str = "losses.csv";
 /// Steps between two readings of the losses; each empties a GPU's queue.
 const READ_EVERY: u64 = 10;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let (data, skipped) = open(&arguments.data, arguments.size)?;
-    report(&data, &skipped);
-    let data = Arc::new(data);
+    check_folders(arguments)?;
+    let reading = open(&arguments.data, Options { size: arguments.size, ..Options::default() })?;
+    report(&reading);
+    let data = Arc::new(reading.data);
     let device = device(arguments.device)?;
     if let Some(folder) = &arguments.to_accelerate {
         let locked = Folder::lock(folder)?;
@@ -110,20 +114,43 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn report(data: &Dataset, skipped: &[Skipped]) {
-    if std::io::stderr().is_terminal() {
-        let [channels, height, width] = data.shape;
-        let colour = if channels == 1 { "grey" } else { "colour" };
-        let classes =
-            if data.classes() > 0 { format!(", {} classes", data.classes()) } else { String::new() };
-        eprintln!("{} pictures, {width}×{height}, {colour}{classes}", data.len());
+/// Refuses to write into the data: what is written would be read as data by the next run.
+fn check_folders(arguments: &Arguments) -> Result<()> {
+    let (option, folder) = match (&arguments.out, &arguments.to_accelerate) {
+        (Some(folder), _) => ("out", folder),
+        (None, Some(folder)) => ("to-accelerate", folder),
+        (None, None) => return Ok(()),
+    };
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    if real(folder).is_some_and(|out| real(&arguments.data) == Some(out)) {
+        return Err(Error::Option {
+            option,
+            found: "the folder of the pictures".to_owned(),
+            expected: "another one, also one within it".to_owned(),
+        });
     }
+    Ok(())
+}
+
+/// Says what was made of the files, also where nobody watches: it decides what is trained.
+fn report(reading: &Reading) {
+    let Reading { data, skipped, skipped_count, notes } = reading;
+    let [channels, height, width] = data.shape;
+    let colour = if channels == 1 { "grey" } else { "colour" };
+    let classes = match data.classes() {
+        0 => "no classes".to_owned(),
+        count => format!("{count} classes: {}", text::prose(data.names.join(", "))),
+    };
+    eprintln!("{} pictures, {width}×{height}, {colour}, {classes}", data.len());
     const SHOWN: usize = 10;
+    for note in notes.iter().take(SHOWN) {
+        eprintln!("{}", text::prose(note));
+    }
     for Skipped { name, why } in skipped.iter().take(SHOWN) {
         eprintln!("left out {}: {}", text::name(name), text::prose(why));
     }
-    if skipped.len() > SHOWN {
-        eprintln!("left out {} more", skipped.len() - SHOWN);
+    if *skipped_count > SHOWN {
+        eprintln!("left out {} more", skipped_count - SHOWN);
     }
 }
 
@@ -144,7 +171,7 @@ fn device(name: Option<DeviceName>) -> Result<BurnDevice> {
 fn start(arguments: &Arguments, out: &Path, data: &Arc<Dataset>, device: &BurnDevice) -> Result<Trainer> {
     let state = out.join(STATE);
     if arguments.resume {
-        let bytes = fs::read(&state).map_err(Error::io(&state))?;
+        let bytes = read_regular(&state, u64::MAX)?;
         let name = state.display().to_string();
         let mut trainer = Trainer::resume(&name, &bytes, data.clone(), device)?;
         let mut asked = recipe(arguments, trainer.recipe().clone(), data)?;
@@ -189,7 +216,7 @@ fn recipe(arguments: &Arguments, base: Recipe, data: &Dataset) -> Result<Recipe>
     let mut recipe = base;
     if let Some(path) = &arguments.config {
         let file = path.display().to_string();
-        let text = fs::read_to_string(path).map_err(Error::io(path))?;
+        let text = read_text(path, MAX_CONFIG)?;
         let wrong = |problem: String| Error::Json { file: file.clone(), problem };
         let changes: Value = toml::from_str(&text).map_err(|e| wrong(located(&text, &e)))?;
         let mut value = serde_json::to_value(&recipe).map_err(|e| wrong(e.to_string()))?;

@@ -1,185 +1,140 @@
-//! A data set from files: a folder, a ZIP archive, NPY, NPZ, IDX (also compressed), or one picture.
+//! A data set from files on disk: a folder, a ZIP archive, NPY, NPZ, IDX (also compressed), or one picture.
 
-use std::fs;
-use std::io::Read;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::builder::{Builder, Skipped};
-use super::{Dataset, array, decode};
+use super::builder::Options;
+use super::reader::{Reader, Reading, Step};
+use super::{Source, names};
 use crate::error::{Error, Result};
+use crate::read::open_regular;
 
-/// The most bytes that a compressed file may grow to.
-const MAX_UNPACKED: u64 = 1 << 32;
-
-/// Reads what there is to train on. Folders within a folder or an archive are classes, by their names; IDX and NPZ bring
-/// their labels in a second array. Files that are no pictures are left out, and told.
+/// Reads what there is to train on. Folders within a folder or an archive are classes, by their names; IDX, NPY and NPZ bring
+/// their labels in a second array. What is no picture is left out, and told.
 ///
 /// # Errors
-/// [`Error::Io`] where `path` cannot be read, [`Error::Dataset`] where there is nothing in it to train on,
-/// [`Error::Option`] for an impossible `size`, the height and width wanted (see [`Builder::new`]).
-pub fn open(path: &Path, size: Option<usize>) -> Result<(Dataset, Vec<Skipped>)> {
-    let mut builder = Builder::new(size)?;
+/// [`Error::Io`] where `path` cannot be read, [`Error::Dataset`] where there is nothing in it to train on or it is not clear
+/// what it is, [`Error::Option`] for an impossible size.
+pub fn open(path: &Path, options: Options) -> Result<Reading> {
+    let mut reader = Reader::new(options, false)?;
     if path.is_dir() {
-        let mut files = Vec::new();
-        list(path, &mut files)?;
-        files.sort();
-        let arrays: Vec<&PathBuf> = files.iter().filter(|f| is_array(f)).collect();
-        if !arrays.is_empty() {
-            let mut found = Vec::new();
-            for file in arrays {
-                found.push((name(path, file), read(file)?));
-            }
-            add_arrays(&mut builder, found);
-        }
-        for file in files.iter().filter(|f| !is_array(f)) {
-            let name = name(path, file);
-            match read(file) {
-                Ok(bytes) => add_picture(&mut builder, &name, &bytes),
-                Err(error) => builder.skip(&name, &error.to_string()),
-            }
-        }
+        Listing { reader: &mut reader, root: path, seen: BTreeSet::new() }.folder(path)?;
     } else {
-        let bytes = read(path)?;
-        let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
-        if bytes.starts_with(b"PK") {
-            archive(&mut builder, &bytes)
-                .map_err(|problem| Error::Dataset { problem: format!("{name}: {problem}") })?;
-        } else if is_array(path) {
-            let mut found = vec![(name, bytes)];
-            found.extend(labels_beside(path)?);
-            add_arrays(&mut builder, found);
-        } else {
-            add_picture(&mut builder, &name, &bytes);
+        let mut give = |path: &Path| {
+            let (_, size) = open_regular(path)?;
+            let name = path.file_name().map_or_else(String::new, |n| names::text(n.as_encoded_bytes()));
+            reader.push(name, Box::new(OnDisk::new(path.to_owned(), size)))
+        };
+        give(path)?;
+        if let Some(labels) = labels_beside(path) {
+            give(&labels)?;
         }
     }
-    builder.finish()
+    while !matches!(reader.next()?, Step::Done) {}
+    reader.finish()
 }
 
-/// All files below a folder but hidden ones.
-fn list(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
-        let entry = entry.map_err(Error::io(folder))?;
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
+/// Lists the files below a folder. Links are followed, but no folder is read twice.
+struct Listing<'a> {
+    reader: &'a mut Reader,
+    root: &'a Path,
+    seen: BTreeSet<PathBuf>,
+}
+
+impl Listing<'_> {
+    fn folder(&mut self, folder: &Path) -> Result<()> {
+        let real = fs::canonicalize(folder).map_err(Error::io(folder))?;
+        if !self.seen.insert(real) {
+            self.skip(folder, "it is a folder that was read already, by another link");
+            return Ok(());
         }
-        // A link's own kind, so that a circle of links ends.
-        if entry.file_type().map_err(Error::io(folder))?.is_dir() {
-            list(&entry.path(), files)?;
-        } else {
-            files.push(entry.path());
+        let entries = match fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+            Ok(entries) => entries,
+            Err(error) if folder == self.root => return Err(Error::io(folder)(error)),
+            Err(error) => {
+                self.skip(folder, &error.to_string());
+                return Ok(());
+            }
+        };
+        let mut paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
+        paths.sort_unstable();
+        for path in paths {
+            if names::is_hidden(&self.name(&path)) {
+                continue;
+            }
+            match fs::metadata(&path) {
+                Ok(metadata) if metadata.is_dir() => self.folder(&path)?,
+                Ok(metadata) if metadata.is_file() => {
+                    let name = self.name(&path);
+                    self.reader.push(name, Box::new(OnDisk::new(path, metadata.len())))?;
+                }
+                Ok(_) => self.skip(&path, "it is no regular file but a pipe, a socket or a device"),
+                Err(error) if path.is_symlink() => {
+                    self.skip(&path, &format!("its link leads nowhere ({error})"));
+                }
+                Err(error) => self.skip(&path, &error.to_string()),
+            }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-/// A file's path within a folder, with slashes.
-fn name(folder: &Path, file: &Path) -> String {
-    let path = file.strip_prefix(folder).unwrap_or(file);
-    path.components().map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let bytes = fs::read(path).map_err(Error::io(path))?;
-    if !bytes.starts_with(&[0x1F, 0x8B]) {
-        return Ok(bytes);
+    /// A file's path within the root, with slashes.
+    fn name(&self, path: &Path) -> String {
+        let path = path.strip_prefix(self.root).unwrap_or(path);
+        path.components().map(|c| names::text(c.as_os_str().as_encoded_bytes())).collect::<Vec<_>>().join("/")
     }
-    let mut unpacked = Vec::new();
-    flate2::read::MultiGzDecoder::new(&bytes[..])
-        .take(MAX_UNPACKED)
-        .read_to_end(&mut unpacked)
-        .map_err(Error::io(path))?;
-    Ok(unpacked)
-}
 
-fn is_array(path: &Path) -> bool {
-    let name = path.to_string_lossy().to_lowercase();
-    let name = name.strip_suffix(".gz").unwrap_or(&name);
-    name.ends_with(".npy") || name.ends_with("ubyte") || name.ends_with(".idx")
+    fn skip(&mut self, path: &Path, why: &str) {
+        let name = self.name(path);
+        self.reader.skip(&name, why);
+    }
 }
 
 /// MNIST's labels lie beside its images: `train-labels-idx1-ubyte` beside `train-images-idx3-ubyte`.
-fn labels_beside(path: &Path) -> Result<Option<(String, Vec<u8>)>> {
-    let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
+fn labels_beside(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
     let labels = name.replace("images", "labels").replace("idx3", "idx1");
     let beside = path.with_file_name(&labels);
-    if labels == name || !beside.is_file() {
-        return Ok(None);
-    }
-    read(&beside).map(|bytes| Some((labels, bytes)))
+    (labels != name && beside.is_file()).then_some(beside)
 }
 
-fn add_arrays(builder: &mut Builder, files: Vec<(String, Vec<u8>)>) {
-    for Skipped { name, why } in array::add_all(builder, files, true) {
-        builder.skip(&name, &why);
-    }
+/// A file that is open only while it is read.
+struct OnDisk {
+    path: PathBuf,
+    size: u64,
+    open: RefCell<Option<File>>,
 }
 
-/// The name of the folder that a file is in; empty at the top.
-fn class(name: &str) -> &str {
-    name.rsplit('/').nth(1).unwrap_or("")
-}
-
-fn add_picture(builder: &mut Builder, name: &str, bytes: &[u8]) {
-    match decode::pictures(bytes) {
-        Ok(pictures) => pictures.iter().for_each(|picture| builder.add(class(name), picture)),
-        Err(why) => builder.skip(name, &why),
+impl OnDisk {
+    fn new(path: PathBuf, size: u64) -> Self {
+        Self { path, size, open: RefCell::new(None) }
     }
 }
 
-/// Adds the files of a ZIP archive, or the arrays of an NPZ.
-fn archive(builder: &mut Builder, bytes: &[u8]) -> Result<(), String> {
-    let text = |e: rawzip::Error| e.to_string();
-    let archive = rawzip::ZipArchive::from_slice(bytes).map_err(text)?;
-    let mut entries = Vec::new();
-    let mut listing = archive.entries();
-    while let Some(entry) = listing.next_entry().map_err(text)? {
-        let path = entry.file_path();
-        let name = String::from_utf8_lossy(path.as_bytes()).into_owned();
-        let hidden = name.split('/').any(|part| part.starts_with('.') || part == "__MACOSX");
-        if !entry.is_dir() && !hidden {
-            entries.push((
-                name,
-                entry.wayfinder(),
-                entry.compression_method(),
-                entry.uncompressed_size_hint(),
-            ));
+impl Source for OnDisk {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut open = self.open.borrow_mut();
+        if open.is_none() {
+            let opened = open_regular(&self.path);
+            *open = Some(
+                opened
+                    .map_err(|e| if let Error::Io { source, .. } = e { source } else { io::Error::other(e) })?
+                    .0,
+            );
         }
+        let Some(file) = open.as_mut() else { return Ok(0) };
+        file.seek(SeekFrom::Start(offset))?;
+        file.read(buffer)
     }
-    entries.sort_by(|a, b| a.0.cmp(&b.0));
-    let mut arrays = Vec::new();
-    let mut left = MAX_UNPACKED;
-    for (name, at, method, size) in entries {
-        let unpack = || -> Result<Vec<u8>, String> {
-            let entry = archive.get_entry(at).map_err(text)?;
-            let data = entry.data();
-            let mut unpacked = Vec::new();
-            let limit = size.min(left) + 1;
-            if method == rawzip::CompressionMethod::STORE {
-                entry.verifying_reader(data).take(limit).read_to_end(&mut unpacked)
-            } else if method == rawzip::CompressionMethod::DEFLATE {
-                let inflate = flate2::bufread::DeflateDecoder::new(data);
-                entry.verifying_reader(inflate).take(limit).read_to_end(&mut unpacked)
-            } else {
-                return Err("its compression is neither none nor deflate".to_owned());
-            }
-            .map_err(|e| e.to_string())?;
-            if unpacked.len() as u64 >= limit {
-                return Err("it is larger than it says, or than 4 GiB with the others".to_owned());
-            }
-            Ok(unpacked)
-        };
-        match unpack() {
-            Err(why) => builder.skip(&name, &why),
-            Ok(unpacked) => {
-                if is_array(Path::new(&name)) {
-                    left -= unpacked.len() as u64;
-                    arrays.push((name, unpacked));
-                } else {
-                    add_picture(builder, &name, &unpacked);
-                }
-            }
-        }
+
+    fn close(&self) {
+        *self.open.borrow_mut() = None;
     }
-    add_arrays(builder, arrays);
-    Ok(())
 }

@@ -1,16 +1,24 @@
 //! What a network is trained on: images of one size, and their labels.
 
-pub mod array;
+mod archive;
+mod array;
 mod builder;
-#[cfg(all(feature = "cli", not(target_arch = "wasm32")))]
 mod decode;
-#[cfg(all(feature = "cli", not(target_arch = "wasm32")))]
+mod exif;
+#[cfg(not(target_arch = "wasm32"))]
 mod files;
+mod names;
+mod problem;
+mod reader;
+mod source;
 pub mod toy;
 
-pub use builder::{Builder, Picture, Skipped};
-#[cfg(all(feature = "cli", not(target_arch = "wasm32")))]
+pub use builder::{Builder, Class, Options, Picture, Skipped};
+pub use exif::Orientation;
+#[cfg(not(target_arch = "wasm32"))]
 pub use files::open;
+pub use reader::{Reader, Reading, Step};
+pub use source::Source;
 
 use crate::error::{Error, Result};
 

@@ -116,10 +116,12 @@ export class DataPanel {
   }
 
   #show() {
-    const { info, skipped, skippedCount, about } = this.#data;
+    const { info, skipped, skippedCount, notes, about } = this.#data;
     byId('data-facts').textContent = dataSentence(info);
     announceTraining(dataSentence(info));
-    byId('data-credit').textContent = about ? `${about.about}. ${about.source}. ${about.licence}.` : '';
+    byId('data-credit').textContent = about
+      ? `${about.about}. ${about.source}. ${about.licence}.`
+      : notes.map((note) => `${note}.`).join(' ');
     byId('data-skipped').hidden = skippedCount === 0;
     byId('data-skipped-title').textContent = `${skippedCount} ${skippedCount === 1 ? 'file was' : 'files were'} left out`;
     byId('data-skipped-list').replaceChildren(

@@ -11,7 +11,7 @@ export function dataSentence(info) {
   if (isList(info)) return `${size(info)}.`;
   const pictures = `${size(info)} ${channels === 1 ? 'in grey' : 'in colour'}`;
   if (names.length === 0) return `${pictures}${count < 2 ? '. With one picture the network can only memorise it. Add more' : ''}.`;
-  const classes = names.slice(0, 12).map((name, i) => `${shown(name || '(no folder)')} (${counts[i].toLocaleString('en')})`);
+  const classes = names.slice(0, 12).map((name, i) => `${shown(name)} (${counts[i].toLocaleString('en')})`);
   return `${pictures}, ${names.length} classes: ${classes.join(', ')}${names.length > 12 ? ' …' : ''}.`;
 }
 
