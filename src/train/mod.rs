@@ -1,4 +1,4 @@
-//! Trains networks on burn's tensors, on the CPU or a GPU: a [`Dataset`] and a [`Recipe`] make a [`Trainer`], whose state
+//! Trains networks on burn's tensors, on the CPU or a GPU: a `Dataset` and a `Recipe` make a `Trainer`, whose state
 //! can be saved after any step and whose averaged weights are a [`Checkpoint`](crate::Checkpoint).
 
 #[cfg(feature = "burn")]
