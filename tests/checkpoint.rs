@@ -155,7 +155,9 @@ fn a_wrong_header_is_refused() {
         ),
     ] {
         let found = refusal(&file(&header, &[0; 8]));
-        assert!(found.starts_with(problem), "{header}: {found}");
+        // On 32 bits, such sizes are no numbers at all.
+        let uncountable = usize::BITS == 32 && found.contains("expected usize");
+        assert!(found.starts_with(problem) || uncountable, "{header}: {found}");
         assert!(found.len() < 400);
     }
     // Not text, deeper than any parser should follow, and names too long for a message.

@@ -330,6 +330,8 @@ fn tensor_refused(tensor: &torch_file::Tensor<'_>, expected: &str) {
     refused(&archive(&Pickle::state_dict(tensor)), expected);
 }
 
+// On 32 bits, its largest sizes and strides are refused for what they are.
+#[cfg(target_pointer_width = "64")]
 #[test]
 fn tensors_stay_inside_their_storage() {
     for (offset, shape, strides) in [

@@ -47,7 +47,9 @@ fn outputs_are_pythons() {
 fn a_run_gives_what_single_evaluations_give() {
     for case in cases(golden::UNET) {
         let mut net = network(&case);
-        let times = [case.timesteps[0], case.timesteps[0] + 1.0, 3.0];
+        let mut times = vec![case.timesteps[0], case.timesteps[0] + 1.0, 3.0];
+        // A learned table may have fewer rows.
+        times.retain(|t| case.config.check_timestep(*t).is_ok());
         let (x, labels, batch) = (case.input(), case.labels.as_deref(), case.shape[0]);
         let single: Vec<_> =
             times.iter().map(|t| net.evaluate(&x, case.shape, &vec![*t; batch], labels).unwrap()).collect();
@@ -55,7 +57,7 @@ fn a_run_gives_what_single_evaluations_give() {
         let wider = vec![0.1; batch * channels * height * 2 * width];
         net.evaluate(&wider, [batch, channels, height, 2 * width], &case.timesteps, labels).unwrap();
         let mut run = net.run(case.shape, &times, labels).unwrap();
-        for at in [2, 0, 1] {
+        for at in (0..times.len()).rev() {
             let mut y = vec![f32::NAN; single[at].len()];
             run.evaluate(at, &x, &mut y).unwrap();
             assert_eq!(y, single[at], "{} at {at}", case.name);
