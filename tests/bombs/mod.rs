@@ -64,7 +64,7 @@ pub(crate) fn large_ones() -> Vec<Given> {
         ("a large PNG of 16 bits.png", png(6000, 6000, 16, 6, true), None),
         ("a large WebP.webp", webp(4400, 4400, 0), None),
         ("an animated WebP.webp", webp(1000, 1000, 100), None),
-        ("an animated GIF.gif", gif(500, 400), None),
+        ("an animated GIF.gif", whole_gif(500, 100), None),
         ("MNIST-idx3-ubyte", [idx(60_000, 28, 28), vec![9; 47_040_000]].concat(), None),
         ("floats.npy", [npy("<f8", "(50000, 8, 8)"), vec![0; 25_600_000]].concat(), None),
         ("zeros.npz", zip(&[Entry { claims: stored("", &black).claims, ..stored("1.png", &black) }]), None),
@@ -173,6 +173,16 @@ fn gif(side: u16, frames: usize) -> Vec<u8> {
     let side = side.to_le_bytes();
     let frame = [&[0x2C, 0, 0, 0, 0][..], &side, &side, &[0, 2, 2, 0x44, 1, 0]].concat();
     [b"GIF89a", &side[..], &side, &[0x80, 0, 0, 0, 0, 0, 255, 255, 255], &frame.repeat(frames), b";"].concat()
+}
+
+/// A black GIF that is as its header says.
+fn whole_gif(side: u16, frames: usize) -> Vec<u8> {
+    let mut file = Vec::new();
+    let mut encoder = gif::Encoder::new(&mut file, side, side, &[0, 0, 0, 255, 255, 255]).unwrap();
+    let frame = gif::Frame::from_indexed_pixels(side, side, vec![0; usize::from(side).pow(2)], None);
+    (0..frames).for_each(|_| encoder.write_frame(&frame).unwrap());
+    drop(encoder);
+    file
 }
 
 /// A lossless WebP frame of one colour.
