@@ -58,11 +58,11 @@ for (const [set, device] of [
       const source = { kind: 'sheet', url: `${base}www/data/${set}` };
       const read = async () => (await readPictures(source, {}, { engine, signal: new AbortController().signal, report() {} })).data;
       const data = set === 'digits' ? await read() : engine.Data.toy(set, 4096);
-      const recipe = engine.preset(set === 'digits' ? 'tiny' : `${set}-ddpm`, data, steps);
-      const training = await engine.Training.create(recipe, data, device);
+      const recipe = engine.recipe(set === 'digits' ? 'tiny' : `${set}-ddpm`, undefined, { steps }, data);
+      const training = await engine.Training.create(recipe, data, false, device);
       for (let step = 1; step <= steps; step++) {
         training.step();
-        if (step % 10 === 0) await training.losses();
+        if (step % 10 === 0) await training.wait();
         if (step === 100 || step % 500 === 0) {
           const mib = (bytes) => (bytes / 2 ** 20).toFixed(1);
           window.say(

@@ -21,7 +21,7 @@ use crate::sampling::Sampling;
 use crate::schedule::Schedule;
 
 /// The name that errors give to the network's configuration.
-const UNET_CONFIG: &str = "unet/config.json";
+pub(crate) const UNET_CONFIG: &str = "unet/config.json";
 const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
 
 /// What a checkpoint's configuration says, read and checked: all that can be known without its weights.

@@ -2,12 +2,15 @@
 
 #![cfg(all(feature = "cli", feature = "burn", not(target_arch = "wasm32")))]
 
+mod requests;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use noiseball::train::dataset::{Options, Pixels, Reading, open};
+use noiseball::train::inspect;
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_noiseball"));
@@ -179,7 +182,7 @@ fn a_run_is_neither_overwritten_nor_gone_on_with_as_another() {
         assert!(told.contains(says), "{told}");
     };
     refused(train(&["--steps", "1"]), "holds a run already");
-    refused(train(&["--steps", "2", "--resume"]), "its recipe is another");
+    refused(train(&["--seed", "2", "--resume"]), "`seed` is 0, but 2 was asked for");
     fs::write(data.join("rows/0.png"), fs::read(data.join("rows/1.png")).unwrap()).unwrap();
     refused(train(&["--steps", "1", "--resume"]), "other images");
     assert_eq!(before, fs::read(out.join("training-state.safetensors")).unwrap());
@@ -222,6 +225,125 @@ fn a_run_may_write_into_a_folder_within_its_data() {
     );
     assert!(reading.skipped.iter().any(|s| s.name == "models/first/" && s.why.contains("trained")));
     run(&["--steps", "1", "--resume"]);
+}
+
+/// The pair of the documentation, with pictures of another size than the run's.
+#[test]
+fn a_run_is_gone_on_with_as_it_was_made_and_can_be_made_longer() {
+    let folder = temporary("longer");
+    let (data, out) = (folder.join("drawings"), folder.join("model"));
+    drawings(&data);
+    let state = out.join("training-state.safetensors");
+    let begin = ["--out", text(&out), "--steps", "3", "--batch", "4"];
+    assert!(train(&data, &begin).output().unwrap().status.success());
+    let go_on = |more: &[&str]| {
+        let options = ["train", text(&data), "--out", text(&out), "--resume", "--device", "cpu"];
+        noiseball(&[&options, more].concat())
+    };
+    let before = fs::read(&state).unwrap();
+    let refused = |output: Output, says: &str| {
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(told.contains(says), "{told}");
+        assert_eq!(before, fs::read(&state).unwrap());
+    };
+    refused(go_on(&["--size", "16"]), "its pictures have 8 pixels a side, but `--size` 16");
+    refused(go_on(&["--steps", "2"]), "`steps` is 2, but it must be at least 3");
+    refused(go_on(&["--batch", "5"]), "`batch` is 4, but 5 was asked for");
+    refused(go_on(&["--preset", "medium"]), "`unet.block_out_channels` is [16,32], but [64,128]");
+    let nowhere = folder.join("nowhere");
+    refused(train(&data, &["--out", text(&nowhere), "--resume"]).output().unwrap(), "Leave --resume out");
+
+    let plain = go_on(&[]);
+    assert!(plain.status.success(), "{plain:?}");
+    assert_eq!(before, fs::read(&state).unwrap());
+    let longer = go_on(&["--steps", "60", "--learning-rate", "0.003"]);
+    assert!(longer.status.success(), "{longer:?}");
+    let (recipe, step) = inspect("state", &fs::read(&state).unwrap()).unwrap();
+    assert_eq!((recipe.steps, step, recipe.optimiser.learning_rate), (60, 60, 0.003));
+    // Of three steps it was one.
+    assert_eq!(
+        serde_json::to_value(recipe.average).unwrap(),
+        serde_json::json!({"half-life": {"steps": 20.0}})
+    );
+    assert_eq!(fs::read_to_string(out.join("losses.csv")).unwrap().lines().count(), 61);
+}
+
+#[test]
+fn a_run_whose_samples_cannot_be_written_goes_on() {
+    let folder = temporary("no-samples");
+    let (data, out) = (folder.join("drawings"), folder.join("model"));
+    drawings(&data);
+    fs::create_dir_all(out.join("samples.png")).unwrap();
+    let output = train(&data, &["--out", text(&out), "--steps", "2", "--batch", "4"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("no samples at step 2: ") && told.contains("The run goes on"), "{told}");
+    assert!(noiseball(&["inspect", text(&out)]).status.success());
+}
+
+/// The same table goes through the crate in tests/train_loop.rs, and through browsers in tests/web_train.rs.
+#[test]
+fn a_request_makes_the_recipe_and_the_losses_that_it_makes_in_the_page() {
+    let folder = temporary("requests");
+    let data = folder.join("data");
+    for (class, name) in requests::CLASSES.iter().enumerate() {
+        for number in 0..requests::OF_A_CLASS {
+            let grey = requests::picture(class, number);
+            let path = data.join(format!("{name}/{number:03}.png"));
+            png(&path, requests::SIDE as u32, |x, y| [grey[y as usize * requests::SIDE + x as usize]; 3]);
+        }
+    }
+    for (number, case) in requests::cases().into_iter().enumerate() {
+        let mut options = vec!["train".to_owned(), text(&data).to_owned(), "--device=cpu".to_owned()];
+        for (name, value) in &case.request {
+            let name = if name == "learningRate" { "learning-rate" } else { name };
+            options.push(format!(
+                "--{name}={}",
+                value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+            ));
+        }
+        let run = |more: &[&str]| {
+            let options = options.iter().map(String::as_str);
+            let output = noiseball(&options.chain(more.iter().copied()).collect::<Vec<_>>());
+            assert!(output.status.success(), "{output:?}");
+        };
+        let script = folder.join(format!("script-{number}"));
+        run(&["--to-accelerate", text(&script)]);
+        let read =
+            |path: PathBuf| serde_json::from_slice::<serde_json::Value>(&fs::read(path).unwrap()).unwrap();
+        assert_eq!(read(script.join("recipe.json")), case.recipe, "{options:?}");
+        // The others would take their time.
+        if case.recipe["steps"].as_u64().unwrap() > 100 {
+            continue;
+        }
+        let out = folder.join(format!("model-{number}"));
+        run(&["--out", text(&out)]);
+        let losses = fs::read_to_string(out.join("losses.csv")).unwrap();
+        let losses: Vec<f32> =
+            losses.lines().skip(1).map(|line| line.split_once(',').unwrap().1.parse().unwrap()).collect();
+        case.agrees(&losses);
+        assert!(fs::read_to_string(out.join("held-out.csv")).unwrap().lines().count() >= 5);
+    }
+}
+
+#[test]
+fn what_a_file_says_of_the_steps_stretches_a_preset_too() {
+    let folder = temporary("stretched");
+    let (data, toml) = (folder.join("drawings"), folder.join("recipe.toml"));
+    drawings(&data);
+    fs::write(&toml, "steps = 2000\n[optimiser]\nbetas = [0.9, 0.95]\n").unwrap();
+    let script = folder.join("script");
+    let options = ["--preset", "medium", "--config", text(&toml), "--to-accelerate", text(&script)];
+    let output = noiseball(&[&["train", text(&data), "--device", "cpu"], &options[..]].concat());
+    assert!(output.status.success(), "{output:?}");
+    let recipe: serde_json::Value =
+        serde_json::from_slice(&fs::read(script.join("recipe.json")).unwrap()).unwrap();
+    assert_eq!(recipe["average"], serde_json::json!({"half-life": {"steps": 80.0}}));
+    assert_eq!(
+        (&recipe["optimiser"]["warmup"], &recipe["optimiser"]["betas"][1]),
+        (&100.into(), &0.95.into())
+    );
 }
 
 /// What Python makes of it is tried by hand: see docs/training.md.

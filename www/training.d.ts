@@ -73,6 +73,20 @@ export type ShownItems =
   | { pictures: Uint8ClampedArray<ArrayBuffer>; alpha: number; sigma: number; batch: number; width: number; height: number }
   | { values: Float32Array<ArrayBuffer>; alpha: number; sigma: number; batch: number; channels: number };
 
+/** What may be changed of a preset or a recipe. */
+export interface RecipeChanges {
+  /** Another length; warm-up and the average's half-life keep their share of it. */
+  steps?: number | undefined;
+  /** Items of a step. */
+  batch?: number | undefined;
+  /** The peak learning rate, above 0 and at most 1. */
+  learningRate?: number | undefined;
+  /** 0 to 2^53 - 1. */
+  seed?: number | undefined;
+  /** Mirror pictures left to right at random. */
+  flip?: boolean | undefined;
+}
+
 /** Something to train on. */
 export interface TrainingData {
   readonly info: DataInfo;
@@ -85,8 +99,11 @@ export interface TrainingData {
   readonly about: DataCredit | null;
   /** Whether its worker has gone, and it with it. */
   readonly lost: boolean;
-  /** The recipe of a preset, or a recipe checked, and what it takes. */
-  plan(options?: { preset?: Preset | undefined; recipe?: Recipe | undefined; steps?: number | undefined }): Promise<TrainingPlan>;
+  /**
+   * The recipe of a preset, or a recipe, with what is to be changed in it, checked; and what it takes. `noiseball train` makes the
+   * same recipe of the same preset and changes.
+   */
+  plan(options?: { preset?: Preset | undefined; recipe?: Recipe | undefined } & RecipeChanges): Promise<TrainingPlan>;
   /**
    * Items after a timestep of the recipe's forward process (null: clean). Pictures are RGBA `[batch, height, width, 4]`, points and
    * bits numbers `[batch, channels]`.
@@ -108,12 +125,13 @@ export interface TrainingData {
   dispose(): void;
 }
 
-export interface TrainOptions {
+export interface TrainOptions extends RecipeChanges {
   data: TrainingData;
-  /** By default 'tiny' for pictures, for points and bits the first of their objectives: 'swiss-roll-bound', 'moons-ddpm'. */
+  /**
+   * By default 'tiny' for pictures up to 8×8 pixels and 'small' for larger ones; for points and bits the first of their objectives:
+   * 'swiss-roll-bound', 'moons-ddpm'.
+   */
   preset?: Preset | undefined;
-  /** Stretches a preset to another length. */
-  steps?: number | undefined;
   /** Instead of a preset. */
   recipe?: Recipe | undefined;
   device?: Device | undefined;
@@ -135,9 +153,12 @@ export interface TrainingProgress {
   learningRate: number;
 }
 
-/** The same noise sampled: pictures, RGBA `[batch, height, width, 4]`, or points or bits, numbers `[batch, channels]`. */
+/**
+ * The same noise sampled: pictures, RGBA `[batch, height, width, 4]`, with each one's label where there are classes; or points or bits,
+ * numbers `[batch, channels]`.
+ */
 export type TrainingFrame =
-  | { step: number; batch: number; width: number; height: number; pictures: Uint8ClampedArray<ArrayBuffer> }
+  | { step: number; batch: number; width: number; height: number; pictures: Uint8ClampedArray<ArrayBuffer>; labels?: number[] }
   | { step: number; batch: number; channels: number; values: Float32Array<ArrayBuffer> };
 
 /** The examples of a stretch of steps, of which `step` is the first: how many, and the sum of their losses; the same by timestep, in quarters. */
@@ -171,9 +192,13 @@ export interface TrainingStart extends TrainingProgress {
   /** Whether the browser keeps the run, and by what name. */
   kept: boolean;
   id: string | null;
-  facts: { name: string; device: DeviceInfo; data: DataInfo & { about: DataCredit | null }; heldOut: boolean };
+  facts: { name: string; device: DeviceInfo; data: DataInfo & { about: DataCredit | null } };
   /** How many weights. */
   parameters: number;
+  /** The parts that a batch is worked through in. */
+  accumulate: number;
+  /** How many of the data are held out. */
+  heldOut: number;
   /** JSON text. */
   recipe: string;
   losses: LossCurve;
@@ -198,6 +223,8 @@ export type TrainingEvent =
   | ({ type: 'state'; saved: number; kept: boolean; id: string | null } & TrainingProgress)
   | ({ type: 'steps'; points: LossPoint[] } & TrainingProgress)
   | { type: 'frame'; frame: TrainingFrame }
+  /** A frame could not be sampled; the run goes on. */
+  | { type: 'frame-failed'; step: number; error: { type: ErrorType; message: string; fatal: boolean } }
   /** With a bound where the objective is that of 2015. */
   | { type: 'held-out'; step: number; loss: number; bound?: Bound }
   | { type: 'saved'; step: number; kept: boolean; problem: string | null; bytes: number }
@@ -214,8 +241,13 @@ export interface Training extends AsyncIterable<TrainingEvent> {
   resume(): Promise<void>;
   /** Ends the run where it is; it can still be exported and sampled. */
   stop(): Promise<void>;
-  /** The peak rate, above 0 and at most 1, from the next step on. */
+  /** The peak rate, above 0 and at most 1, from the next step on; kept with the run at once. */
   setLearningRate(rate: number): Promise<void>;
+  /**
+   * Makes it a run of another length, of at least the steps that are done; one that has ended goes on. The learning rate goes on
+   * along the cosine of the new length; warm-up and the average's half-life keep their share of it.
+   */
+  setSteps(steps: number): Promise<void>;
   /** The averaged weights of now, for `Noiseball.load`; of points and bits it rejects with type 'unsupported-architecture'. */
   source(name: string): Promise<CheckpointFiles>;
   /**
@@ -251,8 +283,11 @@ export function train(options: TrainOptions): Promise<Training>;
 /** The runs kept in this browser, newest first. */
 export function runs(): Promise<KeptRun[]>;
 
-/** Goes on with a kept run exactly where it was saved; on the CPU it ends in the same bytes as one that never stopped. */
-export function continueRun(id: string, options?: { device?: Device | undefined }): Promise<Training>;
+/**
+ * Goes on with a kept run exactly where it was saved; on the CPU it ends in the same bytes as one that never stopped. `steps` makes
+ * it a run of another length: see `Training.setSteps`.
+ */
+export function continueRun(id: string, options?: { device?: Device | undefined; steps?: number | undefined }): Promise<Training>;
 
 /** Deletes a kept run. */
 export function removeRun(id: string): Promise<void>;

@@ -36,11 +36,11 @@ export class TrainingData {
   }
 
   /**
-   * A recipe, and what training by it takes. Rejects where it does not suit.
+   * The recipe of a preset, or this one, with what is to be changed in it, and what training by it takes. Rejects where it does not suit.
    * @param {Parameters<import('./training.js').TrainingData['plan']>[0]} [options]
    */
-  plan({ preset, recipe, steps } = {}) {
-    return this.#channel.call({ op: 'plan', data: this.#id, preset, steps, recipe: asText(recipe) });
+  plan({ preset, recipe, ...changes } = {}) {
+    return this.#channel.call({ op: 'plan', data: this.#id, preset: preset ?? usualPreset(this), recipe: asText(recipe), changes });
   }
 
   /** Pictures, points or bits as the network sees them after a timestep of the forward process. */
@@ -187,6 +187,11 @@ export class Training {
     await this.#ask('rate', { rate });
   }
 
+  /** Makes it a run of another length, of at least the steps that are done; one that has ended goes on. */
+  async setSteps(steps) {
+    await this.#ask('steps', { steps });
+  }
+
   /** The averaged weights of now as what `Noiseball.load` takes. */
   async source(name) {
     const files = await this.#ask('files');
@@ -215,15 +220,16 @@ export class Training {
  * Starts to train a network on what `prepare` gave.
  * @param {Partial<import('./training.js').TrainOptions>} [options]
  */
-export async function train({ data, recipe, preset, steps, device = 'auto', name = 'my model', from, heldOut } = {}) {
+export async function train({ data, recipe, preset, device = 'auto', name = 'my model', from, heldOut, ...changes } = {}) {
   if (!(data instanceof TrainingData)) throw new NoiseballError('invalid-option', '`data` must be what `prepare` gives');
-  const text = asText(recipe) ?? (await data.plan({ preset: preset ?? usualPreset(data), steps })).recipe;
+  const plan = await data.plan({ ...changes, preset, recipe });
   const source = from === undefined ? undefined : await resolveSource(from);
-  return Training.open({ op: 'begin', data: data.id, recipe: text, device, name, from: source, heldOut });
+  return Training.open({ op: 'begin', data: data.id, recipe: plan.recipe, device, name, from: source, heldOut });
 }
 
+/** Points and bits have a preset of their own; of pictures the size decides. */
 function usualPreset({ about }) {
-  return about?.toy ? `${about.toy}-${TOYS[about.toy].objectives[0]}` : 'tiny';
+  return about?.toy && `${about.toy}-${TOYS[about.toy].objectives[0]}`;
 }
 
 /** The runs kept in this browser, newest first. */
@@ -232,12 +238,12 @@ export function runs() {
 }
 
 /**
- * Goes on with a kept run.
+ * Goes on with a kept run; `steps` makes it one of another length.
  * @param {string} run
- * @param {{device?: import('./noiseball.js').Device}} [options]
+ * @param {{device?: import('./noiseball.js').Device, steps?: number}} [options]
  */
-export function continueRun(run, { device } = {}) {
-  return Training.open({ op: 'continue', run, device });
+export function continueRun(run, { device, steps } = {}) {
+  return Training.open({ op: 'continue', run, device, steps });
 }
 
 /** Deletes a kept run. */

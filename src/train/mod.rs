@@ -14,6 +14,10 @@ pub mod dataset;
 )]
 mod draws;
 #[cfg(feature = "burn")]
+mod film;
+#[cfg(feature = "burn")]
+mod held_out;
+#[cfg(feature = "burn")]
 mod likelihood;
 #[cfg(feature = "burn")]
 mod lineage;
@@ -33,6 +37,8 @@ mod sample;
 mod state;
 #[cfg(feature = "burn")]
 mod trainer;
+#[cfg(feature = "burn")]
+mod training_loop;
 
 #[cfg(feature = "burn")]
 pub use accelerate::zip;
@@ -42,6 +48,10 @@ pub use average::Average;
 pub use card::card;
 pub use dataset::Dataset;
 #[cfg(feature = "burn")]
+pub use film::Frame;
+#[cfg(feature = "burn")]
+pub use held_out::HeldOut;
+#[cfg(feature = "burn")]
 pub use likelihood::Bound;
 #[cfg(feature = "burn")]
 pub use network::Network;
@@ -50,8 +60,10 @@ pub use objective::Objective;
 #[cfg(feature = "burn")]
 pub use optimiser::Optimiser;
 #[cfg(feature = "burn")]
-pub use recipe::{Preset, Recipe};
+pub use recipe::{Changes, Cost, Preset, Recipe};
 #[cfg(feature = "burn")]
-pub use state::inspect;
+pub use state::{SavedRun, inspect};
 #[cfg(feature = "burn")]
 pub use trainer::{Averaged, Batch, Estimate, Loss, Trainer};
+#[cfg(feature = "burn")]
+pub use training_loop::{Event, Loop, Places, Work};

@@ -8,13 +8,18 @@ use super::dataset::Dataset;
 use super::network::Network;
 use super::objective::Objective;
 use super::optimiser::Optimiser;
+use crate::checkpoint::Checkpoint;
 use crate::checkpoint::json::Fields;
 use crate::checkpoint::labels::Labels;
 use crate::checkpoint::save::VERSION;
+use crate::device::DeviceKind;
 use crate::error::{Error, Result};
+use crate::model::UNET_CONFIG;
 use crate::network::unet::ClassEmbedding;
-use crate::rng::check_seed;
+use crate::prediction::Level;
+use crate::rng::{Torch, check_seed};
 use crate::schedule::Schedule;
+use crate::text::shown;
 
 /// A training run but for its data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,6 +76,13 @@ impl Preset {
     /// The presets by name.
     pub const NAMES: [(&'static str, Self); 3] =
         [("tiny", Self::Tiny), ("small", Self::Small), ("medium", Self::Medium)];
+
+    /// The preset of a run that names none.
+    #[must_use]
+    pub fn suited_to(data: &Dataset) -> Self {
+        let [_, height, width] = data.shape;
+        if height.max(width) <= 8 { Self::Tiny } else { Self::Small }
+    }
 }
 
 impl std::str::FromStr for Preset {
@@ -86,7 +98,106 @@ impl std::str::FromStr for Preset {
     }
 }
 
+/// What most people change of a recipe. The page, the package and the command line all make their recipes of a preset or a
+/// whole recipe with these, so that the same request is the same run.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// The run's length; see [`Recipe::stretch`].
+    pub steps: Option<u64>,
+    /// See [`Recipe::batch`].
+    pub batch: Option<usize>,
+    /// The peak learning rate.
+    pub learning_rate: Option<f64>,
+    /// See [`Recipe::seed`].
+    pub seed: Option<u64>,
+    /// See [`Recipe::flip`].
+    pub flip: Option<bool>,
+}
+
+/// What training by a recipe takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// Number of trained numbers.
+    pub parameters: u64,
+    /// Floating-point operations of one step: the backward pass costs twice the forward pass.
+    pub flops: u64,
+    /// Memory while training, in bytes, by estimate.
+    pub memory: u64,
+    /// T, the number of timesteps.
+    pub train_timesteps: usize,
+}
+
+/// Bytes for a run on the CPU. A wasm module has at most 4 GiB, and a batch in parts costs little, so that there is one number for
+/// the page and the command line: the same request then is the same run.
+const MEMORY_CPU: u64 = 3_000_000_000;
+/// Bytes for a run on a GPU.
+const MEMORY_GPU: u64 = 6_000_000_000;
+
 impl Recipe {
+    /// The recipe of a preset's name: one of [`Preset::NAMES`] for pictures, where [`Preset::suited_to`] chooses if there is no
+    /// name, and one of [`Self::lineage`]'s for points and bits.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for another name, or where the data set does not suit the network.
+    pub fn named(name: Option<&str>, data: &Dataset) -> Result<Self> {
+        if data.is_list() {
+            return Ok(Self::lineage(name.unwrap_or_default())?.1);
+        }
+        let preset = name.map_or_else(|| Ok(Preset::suited_to(data)), str::parse)?;
+        Self::preset(preset, data)
+    }
+
+    /// Makes it a run of another length. The warm-up and the average's half-life keep their share of it.
+    pub fn stretch(&mut self, steps: u64) {
+        if steps == self.steps || self.steps == 0 {
+            self.steps = steps;
+            return;
+        }
+        let warmup = u128::from(self.optimiser.warmup) * u128::from(steps) / u128::from(self.steps);
+        self.optimiser.warmup = warmup.try_into().unwrap_or(u64::MAX);
+        if let Average::HalfLife { steps: half_life } = &mut self.average {
+            let stretched = *half_life * steps as f64 / self.steps as f64;
+            // Averages over less than a step are none. What is no half-life stays so, for `check` to refuse.
+            *half_life = if stretched > 0.0 { stretched.max(1.0) } else { stretched };
+        }
+        self.steps = steps;
+    }
+
+    /// Makes these changes, which [`Self::check`] may find wrong.
+    pub fn change(&mut self, changes: &Changes) {
+        let Changes { steps, batch, learning_rate, seed, flip } = *changes;
+        if let Some(steps) = steps {
+            self.stretch(steps);
+        }
+        self.batch = batch.unwrap_or(self.batch);
+        self.optimiser.learning_rate = learning_rate.unwrap_or(self.optimiser.learning_rate);
+        self.seed = seed.unwrap_or(self.seed);
+        self.flip = flip.unwrap_or(self.flip);
+    }
+
+    /// Takes over a checkpoint's network and schedule, to go on from its weights. Where that network has no label for "any
+    /// class", no labels are dropped.
+    ///
+    /// # Errors
+    /// Those of [`Network::parse`].
+    pub fn go_on_from(&mut self, checkpoint: &Checkpoint, data: &Dataset) -> Result<()> {
+        self.unet.clone_from(&checkpoint.unet_config);
+        if let Some(scheduler) = &checkpoint.scheduler_config {
+            self.scheduler.clone_from(scheduler);
+        }
+        if null_label(&Network::parse(UNET_CONFIG, &self.unet)?, data).is_none() {
+            self.label_dropout = 0.0;
+        }
+        Ok(())
+    }
+
+    /// The first field in which what was asked for is another recipe, as a sentence without its end.
+    pub(super) fn difference(&self, other: &Self) -> Option<String> {
+        let [ours, others] = [self, other].map(|recipe| serde_json::to_value(recipe).unwrap_or_default());
+        let (field, ours, others) = difference(String::new(), &ours, &others)?;
+        Some(format!("`{field}` is {}, but {} was asked for", shown(ours, 60), shown(others, 60)))
+    }
+
     /// A recipe for a data set: v-prediction on the cosine schedule, class-conditional with a null label where there are
     /// classes.
     ///
@@ -213,6 +324,83 @@ impl Recipe {
         Some(Labels { names, null_label: null })
     }
 
+    /// What training by it takes.
+    ///
+    /// # Errors
+    /// Those of [`Self::check`].
+    pub fn cost(&self, data: &Dataset) -> Result<Cost> {
+        let (network, schedule) = self.check(data)?;
+        let [_, height, width] = data.shape;
+        let one = network.describe(height, width);
+        let parameters = one.parameter_count();
+        let part = (self.batch / self.accumulate) as u64;
+        let activations = one.activation_bytes.saturating_mul(3).saturating_mul(part);
+        Ok(Cost {
+            parameters,
+            flops: one.flops.saturating_mul(3).saturating_mul(self.batch as u64),
+            // Weights, gradient, both moments, average, what an update makes of them, and the last save; every activation
+            // with the intermediate results of normalisations, and its gradient.
+            memory: parameters
+                .saturating_mul(4 * 13)
+                .saturating_add(activations)
+                .saturating_add(data.pixels.len() as u64),
+            train_timesteps: schedule.train_timesteps(),
+        })
+    }
+
+    /// Works a batch through in as many parts as it takes to fit the memory that there is for a run on a device.
+    ///
+    /// # Errors
+    /// Those of [`Self::check`]. [`Error::OutOfMemory`] where single examples are too large, though only in a browser, where a
+    /// module cannot have more; natively it is tried.
+    pub fn fit(&mut self, data: &Dataset, device: DeviceKind) -> Result<()> {
+        let available = match device {
+            DeviceKind::Cpu => MEMORY_CPU,
+            DeviceKind::Gpu => MEMORY_GPU,
+        };
+        loop {
+            let needed = self.cost(data)?.memory;
+            if needed <= available {
+                return Ok(());
+            }
+            if self.batch.is_multiple_of(2 * self.accumulate) {
+                self.accumulate *= 2;
+            } else if cfg!(target_arch = "wasm32") {
+                let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+                let problem = format!(
+                    "training this takes some {:.1} GB, but this device has {:.1} GB for it. Choose a smaller network or \
+                     smaller pictures",
+                    gigabytes(needed),
+                    gigabytes(available)
+                );
+                return Err(Error::OutOfMemory { problem });
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Items of a data set, `[count, channels, height, width]`, as the network sees them after `timestep` of the forward process
+    /// with PyTorch's noise of `seed`, and the level that they are at. A timestep beyond the last is the last.
+    ///
+    /// # Errors
+    /// Those of [`Self::check`].
+    pub fn noised(
+        &self,
+        data: &Dataset,
+        items: Vec<f32>,
+        timestep: usize,
+        seed: u64,
+    ) -> Result<(Vec<f32>, Level)> {
+        let (_, schedule) = self.check(data)?;
+        let mut items = items;
+        let mut noise = vec![0.0; items.len()];
+        Torch::new(seed).randn(&mut noise);
+        let timestep = timestep.min(schedule.train_timesteps() - 1);
+        let level = self.objective.diffuse(&schedule, timestep, &mut items, &noise);
+        Ok((items, level))
+    }
+
     /// Whether what it trains can be written as a checkpoint that diffusers opens.
     ///
     /// # Errors
@@ -238,7 +426,7 @@ impl Recipe {
     pub fn check(&self, data: &Dataset) -> Result<(Network, Schedule)> {
         data.check()?;
         check_seed(self.seed)?;
-        let network = Network::parse("unet/config.json", &self.unet)?;
+        let network = Network::parse(UNET_CONFIG, &self.unet)?;
         let schedule =
             Schedule::from_fields(&Fields::new("scheduler/scheduler_config.json", &self.scheduler))?;
         self.objective.check(&network, &schedule)?;
@@ -320,6 +508,21 @@ impl Recipe {
             _ => Ok((network, schedule)),
         }
     }
+}
+
+/// Where two JSON values first differ: the path, and what is there in each.
+fn difference(path: String, ours: &Value, others: &Value) -> Option<(String, Value, Value)> {
+    let (Value::Object(a), Value::Object(b)) = (ours, others) else {
+        return (ours != others).then(|| (path, ours.clone(), others.clone()));
+    };
+    // Which version wrote a config is no part of it.
+    let keys = a
+        .keys()
+        .chain(b.keys().filter(|key| !a.contains_key(*key)))
+        .filter(|key| *key != "_diffusers_version");
+    let at = |key: &String| if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+    let of = |map: &Map<String, Value>, key: &String| map.get(key).cloned().unwrap_or_default();
+    keys.into_iter().find_map(|key| difference(at(key), &of(a, key), &of(b, key)))
 }
 
 /// The row of the class embedding beyond the data's classes, if there is one: the last.

@@ -22,6 +22,9 @@ struct Record {
     step: u64,
     /// The fingerprint of the data trained on.
     data: u64,
+    /// Channels, height and width of the data; states of before do not tell.
+    #[serde(default)]
+    shape: Option<[usize; 3]>,
 }
 
 const VERSION: u32 = 1;
@@ -67,6 +70,7 @@ impl Trainer {
             recipe: self.recipe().clone(),
             step: numbers.step,
             data: fingerprint(self.data()),
+            shape: Some(self.data().shape),
         };
         // A record of numbers and strings always serialises.
         let bytes = serde_json::to_vec(&record).unwrap_or_default();
@@ -81,17 +85,61 @@ impl Trainer {
     /// # Errors
     /// [`Error::Resume`] where the bytes are no such file, damaged, or of a run on other data.
     pub fn resume(file: &str, bytes: &[u8], data: Arc<Dataset>, device: &Device) -> Result<Self> {
-        let refuse = |problem: String| Error::Resume { file: file.to_owned(), problem };
-        let mut weights = read(file, bytes)?;
-        let record = record(file, &weights)?;
-        if record.data != fingerprint(&data) {
+        SavedRun::read(file, bytes)?.resume(data, device)
+    }
+}
+
+/// A run's state, read: what it says of itself before there are data to go on with.
+pub struct SavedRun {
+    file: String,
+    record: Record,
+    numbers: Weights,
+}
+
+impl SavedRun {
+    /// Reads what [`Trainer::save`] wrote. `file` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Resume`] where the bytes are no such file, or damaged.
+    pub fn read(file: &str, bytes: &[u8]) -> Result<Self> {
+        let numbers = read(file, bytes)?;
+        Ok(Self { file: file.to_owned(), record: record(file, &numbers)?, numbers })
+    }
+
+    /// Number of optimiser steps done.
+    #[must_use]
+    pub fn step(&self) -> u64 {
+        self.record.step
+    }
+
+    /// Height and width of the pictures that it was trained on; none where the state does not tell.
+    #[must_use]
+    pub fn picture_size(&self) -> Option<usize> {
+        let of_network = || self.record.recipe.unet.get("sample_size")?.as_u64().map(|size| size as usize);
+        self.record.shape.map(|[_, height, _]| height).or_else(of_network)
+    }
+
+    /// Whether it was trained on these data.
+    #[must_use]
+    pub fn is_of(&self, data: &Dataset) -> bool {
+        self.record.data == fingerprint(data)
+    }
+
+    /// The run, on the same data.
+    ///
+    /// # Errors
+    /// [`Error::Resume`] for other data.
+    pub fn resume(mut self, data: Arc<Dataset>, device: &Device) -> Result<Trainer> {
+        let file = self.file.clone();
+        let refuse = |problem: String| Error::Resume { file: file.clone(), problem };
+        if !self.is_of(&data) {
             return Err(refuse(
                 "it was trained on other images. Give the same ones, or start a new run from its model"
                     .to_owned(),
             ));
         }
         let mut take = |name: &str| {
-            let tensor = weights.take(name).ok_or_else(|| refuse(format!("it lacks `{name}`")))?;
+            let tensor = self.numbers.take(name).ok_or_else(|| refuse(format!("it lacks `{name}`")))?;
             tensor.to_f32(name).map_err(|e| refuse(e.to_string()))
         };
         let numbers = Numbers {
@@ -100,10 +148,10 @@ impl Trainer {
             second: take(NUMBERS[2])?,
             averaged: take(NUMBERS[3])?,
             frequencies: take(NUMBERS[4])?,
-            step: record.step,
+            step: self.record.step,
         };
         let lengths = [&numbers.weights, &numbers.first, &numbers.second, &numbers.averaged].map(Vec::len);
-        let trainer = Self::from_numbers(record.recipe, data, device, numbers)?;
+        let trainer = Trainer::from_numbers(self.record.recipe, data, device, numbers)?;
         if lengths.iter().any(|l| *l != trainer.parameter_count()) {
             return Err(refuse(format!(
                 "it holds {lengths:?} numbers for a network of {}",
@@ -119,7 +167,7 @@ impl Trainer {
 /// # Errors
 /// [`Error::Resume`] where the bytes are no such file.
 pub fn inspect(file: &str, bytes: &[u8]) -> Result<(Recipe, u64)> {
-    let record = record(file, &read(file, bytes)?)?;
+    let SavedRun { record, .. } = SavedRun::read(file, bytes)?;
     Ok((record.recipe, record.step))
 }
 

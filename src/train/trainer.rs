@@ -93,7 +93,7 @@ impl Trainer {
     }
 
     /// A new run from a checkpoint's weights, such as Python's. The recipe's network and schedule are replaced by the
-    /// checkpoint's.
+    /// checkpoint's: see [`Recipe::go_on_from`].
     ///
     /// # Errors
     /// Those of [`Recipe::check`], and of weights that do not suit their configuration.
@@ -103,10 +103,7 @@ impl Trainer {
         data: Arc<Dataset>,
         device: &Device,
     ) -> Result<Self> {
-        recipe.unet.clone_from(&checkpoint.unet_config);
-        if let Some(scheduler) = &checkpoint.scheduler_config {
-            recipe.scheduler.clone_from(scheduler);
-        }
+        recipe.go_on_from(&checkpoint, &data)?;
         let (network, schedule) = recipe.check(&data)?;
         let [_, height, width] = data.shape;
         let parameters = network.parameters(height, width);
@@ -168,6 +165,10 @@ impl Trainer {
         })
     }
 
+    pub(super) fn network(&self) -> &Network {
+        &self.network
+    }
+
     /// The run's recipe.
     #[must_use]
     pub fn recipe(&self) -> &Recipe {
@@ -206,8 +207,50 @@ impl Trainer {
         let mut recipe = self.recipe.clone();
         recipe.optimiser.learning_rate = learning_rate;
         recipe.check(&self.data)?;
-        self.recipe = recipe;
+        self.recipe = recipe.into_saved();
         Ok(())
+    }
+
+    /// Makes it a run of another length from the next step on, which [`Recipe::stretch`] makes the recipe of: the learning rate
+    /// goes on along the cosine of the new length, from where that is at the run's step.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for fewer steps than are done.
+    pub fn set_steps(&mut self, steps: u64) -> Result<()> {
+        if steps < self.step {
+            let expected = format!("at least {}, as so many are done", self.step);
+            return Err(Error::Option { option: "steps", found: steps.to_string(), expected });
+        }
+        let mut recipe = self.recipe.clone();
+        recipe.stretch(steps);
+        recipe.check(&self.data)?;
+        self.recipe = recipe.into_saved();
+        Ok(())
+    }
+
+    /// Goes on by what the recipe was asked to be: of another length or with another learning rate. The parts of a batch, which
+    /// memory decides, stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Resume`] of `file` where anything else differs, by its name; those of [`Self::set_steps`].
+    pub fn go_on_by(&mut self, file: &str, asked: Recipe) -> Result<()> {
+        let before = self.recipe.clone();
+        let changed = self.take_over(file, Recipe { accumulate: before.accumulate, ..asked }.into_saved());
+        if changed.is_err() {
+            self.recipe = before;
+        }
+        changed
+    }
+
+    fn take_over(&mut self, file: &str, asked: Recipe) -> Result<()> {
+        self.set_steps(asked.steps)?;
+        self.set_learning_rate(asked.optimiser.learning_rate)?;
+        let Some(difference) = self.recipe.difference(&asked) else { return Ok(()) };
+        let problem = format!(
+            "{difference}. Only the steps and the learning rate of a run may change: leave the rest out to go on with it, \
+             or train into another folder"
+        );
+        Err(Error::Resume { file: file.to_owned(), problem })
     }
 
     /// Works a step's batch through in twice as many parts from the next step on, to take half the memory for activations.

@@ -2,6 +2,7 @@
 
 use js_sys::Object;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use wasm_bindgen::{JsCast, JsValue};
 
 use crate::error::{Error, Result};
@@ -39,16 +40,12 @@ impl Default for Options {
 /// # Errors
 /// [`Error::Option`] that names the option.
 pub(super) fn read(value: JsValue) -> Result<SampleOptions> {
-    refuse_unknown(&value)?;
-    let options: Options = if value.is_undefined() || value.is_null() {
-        Options::default()
-    } else {
-        serde_wasm_bindgen::from_value(value).map_err(|e| Error::Option {
-            option: "options",
-            found: e.to_string(),
-            expected: "an object of the documented options".to_owned(),
-        })?
-    };
+    refuse_unknown(
+        &value,
+        &["sampler", "steps", "seed", "rng", "batch", "eta", "useClippedModelOutput", "labels"],
+    )?;
+    let options: Options =
+        if value.is_undefined() || value.is_null() { Options::default() } else { parse(value)? };
     Ok(SampleOptions {
         sampler: options.sampler.map(|name| name.parse()).transpose()?,
         steps: options.steps.map(|n| whole("steps", n, u64::from(u32::MAX))).transpose()?.map(|n| n as usize),
@@ -61,19 +58,25 @@ pub(super) fn read(value: JsValue) -> Result<SampleOptions> {
     })
 }
 
+pub(super) fn parse<T: DeserializeOwned>(value: JsValue) -> Result<T> {
+    serde_wasm_bindgen::from_value(value).map_err(|e| Error::Option {
+        option: "options",
+        found: e.to_string(),
+        expected: "an object of the documented options".to_owned(),
+    })
+}
+
 /// A misspelt option would otherwise be left at its default in silence: objects are read by the names expected.
-fn refuse_unknown(value: &JsValue) -> Result<()> {
-    const KNOWN: [&str; 8] =
-        ["sampler", "steps", "seed", "rng", "batch", "eta", "useClippedModelOutput", "labels"];
+pub(super) fn refuse_unknown(value: &JsValue, known: &[&str]) -> Result<()> {
     let Some(object) = value.dyn_ref::<Object>() else { return Ok(()) };
     let mut keys = Object::keys(object).into_iter().filter_map(|key| key.as_string());
-    match keys.find(|key| !KNOWN.contains(&key.as_str())) {
+    match keys.find(|key| !known.contains(&key.as_str())) {
         None => Ok(()),
-        Some(found) => Err(Error::Option { option: "options", found, expected: KNOWN.join(", ") }),
+        Some(found) => Err(Error::Option { option: "options", found, expected: known.join(", ") }),
     }
 }
 
-fn whole(option: &'static str, n: f64, max: u64) -> Result<u64> {
+pub(super) fn whole(option: &'static str, n: f64, max: u64) -> Result<u64> {
     if n.fract() == 0.0 && (0.0..=max as f64).contains(&n) {
         return Ok(n as u64);
     }

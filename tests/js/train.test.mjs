@@ -19,7 +19,7 @@ import {
   speed,
 } from '../../www/site/train/words.js';
 import { bytesOf, factsOf, frameOf } from '../../www/train/frames.js';
-import { fit, TrainingHost } from '../../www/train/host.js';
+import { TrainingHost } from '../../www/train/host.js';
 import { Losses } from '../../www/train/losses.js';
 import { Run } from '../../www/train/run.js';
 import { RunStore } from '../../www/train/store.js';
@@ -208,11 +208,10 @@ test('smoothing does not pull the start, and a run that goes back loses what cam
 async function started({ steps = 60, folder = null, data = { about: null }, ...more } = {}) {
   const events = [];
   let clock = 0;
-  const { engine, training, part } = fakeTrainer({ steps, channels: data.channels, ...more });
+  const { engine, training } = fakeTrainer({ steps, channels: data.channels, ...more });
   const run = new Run({
     engine,
     training,
-    parts: { train: part(), heldOut: part() },
     folder,
     facts: { name: 'x', device: { kind: 'cpu', name: 'CPU' }, data },
     report: (event) => events.push(structuredClone(event)),
@@ -255,7 +254,7 @@ test('a run reports its losses once each, samples its film, saves at the end, an
   assert.equal(facts.film.length, frames.length);
   await run.dispose();
   await over;
-  assert.deepEqual(alive, { trainings: 0, models: 0, runs: 0, parts: 0 });
+  assert.deepEqual(alive, { trainings: 0 });
 });
 
 test('paused, it saves and computes nothing; resumed, it goes on; stopped, it can still be exported', async () => {
@@ -328,7 +327,7 @@ test('of points a run samples points, tells the bound, keeps both, and exports t
   await assert.rejects(run.files(), { type: 'unsupported-architecture', message: /Export it/ });
   await run.dispose();
   await over;
-  assert.deepEqual(alive, { trainings: 0, models: 0, runs: 0, parts: 0 });
+  assert.deepEqual(alive, { trainings: 0 });
 });
 
 for (const data of [POINTS, { about: null }]) {
@@ -352,7 +351,7 @@ for (const data of [POINTS, { about: null }]) {
     assert.ok(taken() > before || events.at(-1).step === 0);
     await run.dispose();
     await over;
-    assert.deepEqual(alive, { trainings: 0, models: 0, runs: 0, parts: 0 });
+    assert.deepEqual(alive, { trainings: 0 });
   });
 }
 
@@ -361,7 +360,7 @@ test('where the objective is no bound, the loss on what is kept out is told alon
   await until('state', ({ state }) => state === 'ended');
   const held = events.filter(({ type }) => type === 'held-out').at(-1);
   assert.deepEqual(held, { type: 'held-out', step: 60, loss: 1 / 61 });
-  assert.equal(events.find(({ type }) => type === 'frame').frame.values.length, 12 * 20);
+  assert.equal(events.find(({ type }) => type === 'frame').frame.values.length, 400 * 20);
   await run.dispose();
   await over;
 });
@@ -394,7 +393,7 @@ test('a diverged run goes back to its last state and waits there', async () => {
   assert.ok(failed.losses.points.every((point) => point.step < saved));
   await run.dispose();
   await over;
-  assert.deepEqual(alive, { trainings: 0, models: 0, runs: 0, parts: 0 });
+  assert.deepEqual(alive, { trainings: 0 });
 });
 
 test('where a state cannot be kept the run says so and goes on', async () => {
@@ -408,14 +407,70 @@ test('where a state cannot be kept the run says so and goes on', async () => {
   await over;
 });
 
+test('a learning rate set while it waits at a saved step is saved at once', async () => {
+  const root = new FakeFolder();
+  const folder = await (await RunStore.open(root)).create(new Uint8Array([1]));
+  const { run, events, over, until } = await started({ steps: 100_000, folder });
+  await until('steps', ({ step }) => step >= 20);
+  await run.pause();
+  await run.setLearningRate(0.25);
+  const {
+    value: { facts, parts },
+  } = await folder.states().next();
+  assert.deepEqual([...new Float64Array(parts[0].slice().buffer)], [facts.step, 0.25]);
+  assert.deepEqual([events.at(-2).type, events.at(-1).learningRate], ['saved', 0.25]);
+  await run.dispose();
+  await over;
+});
+
+test('a run that has ended can be made longer, and one cannot be made shorter than it is', async () => {
+  const { run, events, over, until } = await started({ steps: 30 });
+  await until('state', ({ state }) => state === 'ended');
+  await assert.rejects(run.setSteps(29), { type: 'invalid-option' });
+  await run.setSteps(60);
+  await until('state', ({ state, step }) => state === 'ended' && step === 60);
+  assert.equal(events.at(-1).steps, 60);
+  const frames = events.filter(({ type }) => type === 'frame').map(({ frame }) => frame.step);
+  assert.ok(frames.includes(30) && frames.at(-1) === 60, `${frames}`);
+  await run.dispose();
+  await over;
+});
+
+test('a frame that fails is told, and the run goes on to its end', async () => {
+  const { run, events, over, until } = await started({ failingFrames: true });
+  await until('state', ({ state, step }) => state === 'ended' && step === 60);
+  const failed = events.filter(({ type }) => type === 'frame-failed');
+  assert.deepEqual([failed[0].step, failed[0].error.type, failed.at(-1).step], [0, 'out-of-memory', 60]);
+  assert.ok(events.every(({ type, kept }) => type !== 'failed' && (type !== 'saved' || !kept)));
+  await run.dispose();
+  await over;
+});
+
 // ---- Plans and pictures ----
 
-test('a batch too large for the memory is split, and what cannot fit is refused with the numbers', () => {
-  const engine = { plan: (text) => ({ memory: 1e6 + 8e9 / (JSON.parse(text).accumulate ?? 1) }) };
-  const recipe = JSON.stringify({ batch: 32 });
-  assert.equal(fit(engine, recipe, null, 9e9).recipe, recipe);
-  assert.equal(JSON.parse(fit(engine, recipe, null, 3e9).recipe).accumulate, 4);
-  assert.throws(() => fit(engine, JSON.stringify({ batch: 2 }), null, 3e9), { type: 'out-of-memory', message: /4\.0 GB.*3\.0 GB/ });
+test('a recipe is made of a preset and what is to be changed in it, and begun in as many parts as fit', async () => {
+  const asked = [];
+  const data = { info: () => ({}), save: () => new Uint8Array(1) };
+  const training = { facts: () => ({ accumulate: 4 }), is_saved: () => true, next: () => new Promise(() => {}), free() {} };
+  const engine = {
+    Data: { toy: () => data },
+    recipe: (...given) => asked.push(given.slice(0, 3)) && '{"accumulate":1}',
+    plan: () => ({ memory: 1 }),
+    fit: (text) => text.replace('1', '4'),
+    Training: { create: async (...given) => asked.push(given.filter((part) => part !== data)) && training },
+  };
+  const posted = [];
+  const openStore = async () => Promise.reject(new Error('private window'));
+  const host = new TrainingHost({ start: async () => engine, scope: {}, openStore, post: (m) => posted.push(m) });
+  await host.handle({ id: 1, op: 'prepare', source: { kind: 'toy', name: 'ring' } });
+  await host.handle({ id: 2, op: 'plan', data: 1, preset: 'ring-ddpm', changes: { steps: 7 } });
+  host.handle({ id: 3, op: 'begin', data: 1, recipe: posted[1].result.recipe, device: 'cpu' });
+  while (!posted.some(({ progress }) => progress?.type === 'split')) await new Promise((resolve) => setTimeout(resolve, 1));
+  assert.deepEqual(asked, [
+    ['ring-ddpm', undefined, { steps: 7 }],
+    ['{"accumulate":4}', true, 'cpu'],
+  ]);
+  assert.equal(posted.find(({ progress }) => progress?.type === 'split').progress.accumulate, 4);
 });
 
 test('a trap of the module counts as out of memory where its allocator says so', async () => {
@@ -441,7 +496,7 @@ test('the speed that is told is the one that a run settles at, and is found soon
     t.mock.method(performance, 'now', () => clock);
     const training = {
       step: () => (clock += stepTime(done++)),
-      losses: async () => abort && done > 1 && host.handle({ id: 2, op: 'abort' }),
+      wait: async () => abort && done > 1 && host.handle({ id: 2, op: 'abort' }),
       free: () => alive--,
     };
     const engine = { Data: { toy: () => ({ info: () => ({}) }) }, Training: { create: async () => (alive++, training) } };

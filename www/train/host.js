@@ -12,9 +12,6 @@ import { readPictures } from './pictures.js';
 import { Run } from './run.js';
 import { isList, readToy } from './toys.js';
 
-const MEMORY = { cpu: 3e9, gpu: 6e9 }; // bytes; a wasm module has at most 4 GiB
-const HOLD_OUT_FROM = 200; // pictures
-const HOLD_OUT = 20; // every so-manieth
 const MEASURED = { steps: 10, round: 250, least: 2000, most: 4000 }; // steps between two looks at the losses, and milliseconds
 
 export class TrainingHost {
@@ -83,6 +80,7 @@ export class TrainingHost {
     resume: () => this.#current.resume(),
     stop: () => this.#current.stop(),
     rate: ({ rate }) => this.#current.setLearningRate(rate),
+    steps: ({ steps }) => this.#current.setSteps(steps),
     files: () => this.#current.files(),
     export: () => this.#current.export(),
     state: () => this.#current.state(),
@@ -126,10 +124,10 @@ export class TrainingHost {
     return found;
   }
 
-  async #plan({ data, recipe, preset, steps }) {
+  async #plan({ data, recipe, preset, changes }) {
     const engine = await this.#start();
     const set = this.#dataOf(data).data;
-    const text = recipe ?? engine.preset(preset, set, steps);
+    const text = engine.recipe(preset, recipe, changes, set);
     return { ...engine.plan(text, set), recipe: text };
   }
 
@@ -141,19 +139,19 @@ export class TrainingHost {
   }
 
   /**
-   * Times some steps. The first, which sets things up, does not count. Those after it are slow too, until the browser has compiled
-   * the module a second time, for speed: so it goes on in rounds, for two seconds at least, until three are no faster than any before.
+   * Measures the speed. The first step, which sets things up, does not count. Those after it are slow until the browser has compiled
+   * the module a second time, so rounds of steps are taken for at least two seconds, until three bring no improvement.
    */
   async #measure({ data, recipe, device }, { signal }) {
     this.#checkNoRun();
     const engine = await this.#start();
     const [chosen] = await devicesFor(device, this.#scope);
-    const training = await engine.Training.create(recipe, this.#dataOf(data).data, chosen.kind);
+    const training = await engine.Training.create(recipe, this.#dataOf(data).data, false, chosen.kind);
     try {
       const take = async (steps) => {
         const began = performance.now();
         for (let i = 0; i < steps; i++) training.step();
-        await training.losses();
+        await training.wait();
         const passed = performance.now() - began;
         await breathe();
         if (signal.aborted) throw abortError(signal);
@@ -190,73 +188,72 @@ export class TrainingHost {
     const engine = await this.#start();
     const { data, about } = this.#dataOf(id);
     const [chosen] = await devicesFor(device, this.#scope);
-    const fitted = fit(engine, recipe, data, MEMORY[chosen.kind]);
+    const fitted = engine.fit(recipe, data, chosen.kind);
     await this.#close();
-    const parts = split(data, heldOut);
-    let training;
-    try {
-      training = await this.#create(engine, { from, recipe: fitted.recipe, data: parts.train, device: chosen.kind, signal });
-    } catch (error) {
-      parts.train.free();
-      parts.heldOut?.free();
-      throw error;
-    }
+    const training = await this.#create(engine, { from, recipe: fitted, data, heldOut, device: chosen.kind, signal });
     const { folder, problem } = await this.#keep(data);
-    const facts = { name, device: chosen, data: { ...data.info(), about }, heldOut: Boolean(parts.heldOut) };
+    const facts = { name, device: chosen, data: { ...data.info(), about } };
     if (problem) progress({ type: 'not-kept', problem });
-    if (fitted.accumulate > 1) progress({ type: 'split', accumulate: fitted.accumulate });
-    return this.#follow({ engine, training, parts, folder, facts }, progress);
+    const { accumulate } = training.facts();
+    if (accumulate > (JSON.parse(recipe).accumulate ?? 1)) progress({ type: 'split', accumulate });
+    return this.#follow({ engine, training, folder, facts }, progress);
   }
 
-  async #create(engine, { from, recipe, data, device, signal }) {
-    if (!from) return engine.Training.create(recipe, data, device);
+  async #create(engine, { from, recipe, data, heldOut, device, signal }) {
+    if (!from) return engine.Training.create(recipe, data, heldOut, device);
     const checkpoint = await readCheckpoint(from, { engine: Promise.resolve(engine), signal, progress: new Progress(() => {}) });
-    return engine.Training.fine_tune(checkpoint.opening, recipe, data, device);
+    return engine.Training.fine_tune(checkpoint.opening, recipe, data, heldOut, device);
   }
 
-  /** `split`: with twice the parts to a batch, because memory ran out. */
-  async #continue({ run: id, device, split: smaller }, { progress }) {
+  /** `steps`: as a run of another length. `split`: with twice the parts to a batch, because memory ran out. */
+  async #continue({ run: id, device, steps, split }, { progress }) {
     const engine = await this.#start();
     await this.#close();
     const folder = await (await this.#openStore()).get(id);
     await this.#lock(id);
+    let data;
     try {
-      const data = engine.Data.load(await folder.data());
+      data = engine.Data.load(await folder.data());
       let problem = null;
       for await (const {
         facts,
         parts: [state, ...frames],
       } of folder.states()) {
-        const parts = split(data, facts.heldOut);
+        const film = facts.film.map((frame, i) => frameOf(frame, frames[i]));
+        const [chosen] = await devicesFor(device ?? facts.device.kind, this.#scope);
+        let training;
         try {
-          const [chosen] = await devicesFor(device ?? facts.device.kind, this.#scope);
-          const training = await engine.Training.resume(`the run '${facts.name}'`, state, parts.train, chosen.kind);
-          if (smaller) progress({ type: 'split', accumulate: training.split_batch() });
-          const film = facts.film.map((frame, i) => frameOf(frame, frames[i]));
-          const { name, data: described, heldOut, losses, recent, bound } = facts;
-          data.free();
-          return this.#follow(
-            {
-              engine,
-              training,
-              parts,
-              folder,
-              facts: { name, data: described, heldOut, device: chosen },
-              state,
-              kept: { losses, recent, film, bound },
-            },
-            progress,
-          );
+          training = await engine.Training.resume(`the run '${facts.name}'`, state, data, film.at(-1)?.step, chosen.kind);
         } catch (error) {
-          parts.train.free();
-          parts.heldOut?.free();
           problem ??= error;
+          continue;
         }
+        try {
+          if (steps !== undefined) training.set_steps(steps);
+          if (split) training.split_batch();
+        } catch (error) {
+          training.free();
+          throw error;
+        }
+        if (split) progress({ type: 'split', accumulate: training.facts().accumulate });
+        const { name, data: described, losses, recent, bound } = facts;
+        return this.#follow(
+          {
+            engine,
+            training,
+            folder,
+            facts: { name, data: described, device: chosen },
+            kept: { losses, recent, film, bound },
+          },
+          progress,
+        );
       }
       throw problem ?? new NoiseballError('resume', 'this run was never saved whole. Start a new one');
     } catch (error) {
       this.#unlock();
       throw error;
+    } finally {
+      data?.free();
     }
   }
 
@@ -307,31 +304,6 @@ export class TrainingHost {
   #unlock() {
     this.#release?.();
     this.#release = null;
-  }
-}
-
-function split(data, wanted) {
-  if (!wanted || data.info().count < HOLD_OUT_FROM) return { train: data.share(), heldOut: null };
-  const [train, heldOut] = data.split(HOLD_OUT);
-  return { train, heldOut };
-}
-
-/** Works a step's batch through in as many parts as it takes to fit the memory there is. */
-export function fit(engine, text, data, memory) {
-  const recipe = JSON.parse(text);
-  let accumulate = recipe.accumulate ?? 1;
-  for (;;) {
-    const fitted = accumulate === (recipe.accumulate ?? 1) ? text : JSON.stringify({ ...recipe, accumulate }, null, 2);
-    const plan = engine.plan(fitted, data);
-    if (plan.memory <= memory) return { recipe: fitted, accumulate };
-    if (recipe.batch % (accumulate * 2) !== 0) {
-      const gigabytes = (bytes) => `${(bytes / 1e9).toFixed(1)} GB`;
-      throw new NoiseballError(
-        'out-of-memory',
-        `training this takes some ${gigabytes(plan.memory)} of memory, but this device has ${gigabytes(memory)} for it. Choose a smaller network, smaller pictures or a smaller batch`,
-      );
-    }
-    accumulate *= 2;
   }
 }
 

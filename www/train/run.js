@@ -1,5 +1,5 @@
-// One training run in the worker: steps in short bursts, and between them whatever the page asks for. Nothing else enters the
-// engine while it computes, so all of a run goes through this one loop.
+// One training run in the worker. The loop itself is Rust's (src/train/training_loop.rs): this pumps it, lets messages in between its
+// parts, keeps what it gives, and reports it. Nothing else enters the engine while it computes, so all of a run goes through here.
 
 import { describeError, NoiseballError } from '../errors.js';
 import { breathe } from './breathe.js';
@@ -7,15 +7,12 @@ import { bytesOf, factsOf } from './frames.js';
 import { Losses } from './losses.js';
 import { isList, table } from './toys.js';
 
-const BURST = 200; // milliseconds, after which messages are looked at
-const BURST_STEPS = 10; // each look at the losses empties a GPU's queue
+const BURST = 200; // milliseconds, after which losses are told and messages looked at
 const PATIENCE = 50; // milliseconds, after which messages are looked at while a frame is sampled
-const FRAMES = 24; // of the filmstrip
-const FRAME_STEPS = 20; // of DDIM
-const FRAME_SEED = 7;
-const FRAME_ITEMS = { points: 400, bits: 12 };
+const FRAMES = 48; // kept of the filmstrip; a run that is made longer has more
 const DATA_ITEMS = 400; // that samples are shown beside
 const EXPORTED_ITEMS = { points: 1000, bits: 50 };
+const EXPORTED_SEED = 7;
 const SAVE_SECONDS = 15;
 const RATE_SECONDS = 10; // over which the speed is averaged
 const RECENT = 100; // steps
@@ -25,7 +22,6 @@ const RECENT = 100; // steps
 export class Run {
   #engine;
   #training;
-  #parts; // {data, train, heldOut}: what to free
   #folder; // RunFolder, or null where nothing is kept
   #report;
   #clock;
@@ -37,32 +33,29 @@ export class Run {
   #tasks = [];
   #wake = null;
   #gone = false;
-  #lastState = null; // the newest saved state, also where the browser keeps none
   #saved = { step: -1, at: 0, failed: null };
   #rates = []; // [clock, step] of the last seconds
   #recent = { first: 0, means: [] }; // the mean losses of the last steps, for the card
 
   /**
-   * @param {{engine: any, training: any, parts: {train: any, heldOut: any}, folder: import('./store.js').RunFolder | null, facts: any,
-   *          state?: Uint8Array, kept?: {losses?: any, film?: any[], bound?: any, recent?: any}, report: (event: object) => void,
+   * @param {{engine: any, training: any, folder: import('./store.js').RunFolder | null, facts: any,
+   *          kept?: {losses?: any, film?: any[], bound?: any, recent?: any}, report: (event: object) => void,
    *          clock?: () => number}} given
-   *        `facts` goes with every state: {name, device, options}; `kept` is what a state before had
+   *        `facts` goes with every state: {name, device, data}; `kept` is what a state before had
    */
-  constructor({ engine, training, parts, folder, facts, kept = {}, state, report, clock = () => performance.now() }) {
+  constructor({ engine, training, folder, facts, kept = {}, report, clock = () => performance.now() }) {
     this.#engine = engine;
     this.#training = training;
-    this.#parts = parts;
     this.#folder = folder;
     this.#facts = facts;
     this.#losses = new Losses(kept.losses);
     this.#film = kept.film ?? [];
     this.#bound = kept.bound ?? null;
     this.#recent = kept.recent ?? this.#recent;
-    this.#lastState = state ?? null;
     this.#report = report;
     this.#clock = clock;
     this.#saved.at = clock();
-    this.#saved.step = state ? training.facts().step : -1;
+    this.#saved.step = training.is_saved() ? training.facts().step : -1;
   }
 
   /**
@@ -75,7 +68,7 @@ export class Run {
       try {
         await this.#serve();
         if (this.#gone) break;
-        if (this.#state === 'running') await this.#work();
+        if (this.#state === 'running') await this.#work(this.#patience());
         else await /** @type {Promise<void>} */ (new Promise((resolve) => (this.#tasks.length > 0 ? resolve() : (this.#wake = resolve))));
       } catch (error) {
         if (describeError(error).fatal) throw error;
@@ -84,8 +77,6 @@ export class Run {
     }
     for (const { reject } of this.#tasks) reject(Object.assign(new Error('this run was closed'), { type: 'disposed' }));
     this.#training.free();
-    this.#parts.train.free();
-    this.#parts.heldOut?.free();
   }
 
   /** Does something with the engine in the loop's own turn. */
@@ -120,16 +111,32 @@ export class Run {
   stop() {
     return this.do(async () => {
       if (this.#state === 'ended') return;
-      this.#state = 'ended';
-      await this.#frame({ whole: true });
-      await this.#save();
-      this.#announce('state');
+      this.#training.stop();
+      this.#state = 'running'; // also where it was paused: the last frame and save are work
+      const goOn = this.#patience(true);
+      while (this.#state === 'running' && !this.#gone) await this.#work(goOn);
     });
   }
 
   setLearningRate(rate) {
-    return this.do(() => {
-      this.#training.set_learning_rate(rate);
+    return this.#change(() => this.#training.set_learning_rate(rate));
+  }
+
+  /** Makes it a run of another length; one that has ended goes on. */
+  setSteps(steps) {
+    return this.#change(() => {
+      this.#training.set_steps(steps);
+      if (this.#state !== 'ended') return;
+      this.#state = 'running';
+      this.#rates = [];
+    });
+  }
+
+  /** A change is saved at once: no closed tab and no lost device forgets it. */
+  #change(change) {
+    return this.do(async () => {
+      change();
+      await this.#save();
       this.#announce('state');
     });
   }
@@ -167,7 +174,7 @@ export class Run {
       if (isList(data))
         more.push([
           'samples.csv',
-          text(table(await this.#training.sample(EXPORTED_ITEMS[data.kind], FRAME_SEED, this.#patience(true)), data)),
+          text(table(await this.#training.sample(EXPORTED_ITEMS[data.kind], EXPORTED_SEED, this.#patience(true)), data)),
         ]);
       return this.#engine.zip([...more, ...(await this.#training.files())]);
     });
@@ -175,7 +182,11 @@ export class Run {
 
   /** The run's state as one file's bytes, for browsers that keep none. */
   state() {
-    return this.do(() => this.#training.save());
+    return this.do(async () => {
+      const state = await this.#training.save();
+      await this.#keep(state);
+      return state;
+    });
   }
 
   async dispose() {
@@ -194,42 +205,45 @@ export class Run {
     }
   }
 
-  async #work() {
-    const { steps } = this.#training.facts();
-    const began = this.#clock();
-    let { step } = this.#training.facts();
-    if (step === 0 && this.#film.length === 0) {
-      if (!(await this.#frame())) return;
-      // So that there is a state to go back to, or to go on from, whatever happens first.
-      await this.#save();
-    }
-    for (let i = 0; i < BURST_STEPS && step < steps && (i === 0 || this.#clock() - began < BURST); i++, step++) this.#training.step();
-    await this.#read(step);
-    if (step >= steps) this.#state = 'ended';
-    const due = Math.floor(step / this.#frameEvery()) > Math.floor((this.#film.at(-1)?.step ?? -1) / this.#frameEvery());
-    if (this.#state === 'ended') await this.#frame({ whole: true });
-    else if (due) await this.#frame();
-    const since = this.#clock() - this.#saved.at;
-    if (this.#state === 'ended' || since > SAVE_SECONDS * 1000) await this.#save();
+  /** Some of the loop's work, and what follows from it. */
+  async #work(goOn) {
+    const event = await this.#training.next(goOn);
+    if (event) await this.#events[event.type]?.(event);
+    else this.#state = 'ended';
+    if (this.#clock() - this.#saved.at > SAVE_SECONDS * 1000) await this.#save();
     if (this.#state === 'ended') this.#announce('state');
     await breathe();
   }
 
-  async #read(step) {
-    const { steps, means, levels, losses } = await this.#training.losses();
-    this.#remember(steps, means);
-    const each = steps.length > 0 ? losses.length / steps.length : 0;
-    const news = new Losses();
-    for (let i = 0; i < steps.length; i++) {
-      const range = [i * each, (i + 1) * each];
-      news.add(steps[i], levels.subarray(...range), losses.subarray(...range));
-    }
-    for (const point of news.points) this.#losses.merge(point);
-    const now = this.#clock();
-    this.#rates.push([now, step]);
-    while (this.#rates.length > 2 && now - this.#rates[0][0] > RATE_SECONDS * 1000) this.#rates.shift();
-    this.#report({ type: 'steps', ...this.#progress(), points: news.points });
-  }
+  #events = {
+    steps: ({ steps, means, levels, losses }) => {
+      this.#remember(steps, means);
+      const each = steps.length > 0 ? losses.length / steps.length : 0;
+      const news = new Losses();
+      for (let i = 0; i < steps.length; i++) {
+        const range = [i * each, (i + 1) * each];
+        news.add(steps[i], levels.subarray(...range), losses.subarray(...range));
+      }
+      for (const point of news.points) this.#losses.merge(point);
+      const now = this.#clock();
+      this.#rates.push([now, this.#training.facts().step]);
+      while (this.#rates.length > 2 && now - this.#rates[0][0] > RATE_SECONDS * 1000) this.#rates.shift();
+      this.#report({ type: 'steps', ...this.#progress(), points: news.points });
+    },
+    frame: ({ type: _type, ...frame }) => {
+      this.#film.push(frame);
+      if (this.#film.length > FRAMES) this.#film = this.#film.filter((_, i) => i % 2 === 0 || i === this.#film.length - 1);
+      this.#report({ type: 'frame', frame: structuredClone(frame) });
+    },
+    // What was learned is whole, so the run goes on; a device that is gone, it notices by itself.
+    'frame-failed': ({ step, error }) => this.#report({ type: 'frame-failed', step, error: describeError(error) }),
+    'held-out': ({ step, loss, bound }) => {
+      if (bound) this.#bound = { step, ...bound };
+      this.#losses.addHeldOut(step, loss);
+      this.#report({ type: 'held-out', step, loss, ...(bound && { bound: this.#bound }) });
+    },
+    'save-due': () => this.#save(),
+  };
 
   #remember(steps, means) {
     this.#recent.means.push(...means);
@@ -238,38 +252,14 @@ export class Run {
   }
 
   /**
-   * The same noise, sampled with the averaged weights of now, and their loss on what is kept out of training. Whatever the page
-   * asks for comes first: the frame is then given up, and taken after a later step. A `whole` one lets it wait.
-   *
-   * @returns {Promise<boolean>} whether it is there
+   * What long computations ask between their parts: whether to go on. Lets messages in now and then. Whatever the page asks for
+   * comes first, and a frame is then given up; a `whole` one lets it wait.
    */
-  async #frame({ whole = false } = {}) {
-    const { step } = this.#training.facts();
-    if (this.#film.at(-1)?.step === step) return true;
-    const goOn = this.#patience(whole);
-    let frame, measured;
-    try {
-      frame = { step, ...(await (isList(this.#facts.data) ? this.#sampleList(goOn) : this.#samplePictures(goOn))) };
-      measured = this.#parts.heldOut && step > 0 && (await this.#measure(goOn));
-    } catch (error) {
-      if (error.type === 'aborted') return false;
-      throw error;
-    }
-    this.#film.push(frame);
-    if (this.#film.length > 2 * FRAMES) this.#film = this.#film.filter((_, i) => i % 2 === 0 || i === this.#film.length - 1);
-    this.#report({ type: 'frame', frame: structuredClone(frame) });
-    if (!measured) return true;
-    const { loss, bound } = measured;
-    if (bound) this.#bound = { step, ...bound };
-    this.#losses.addHeldOut(step, loss);
-    this.#report({ type: 'held-out', step, loss, ...(bound && { bound: this.#bound }) });
-    return true;
-  }
-
-  /** What long computations ask between their parts: whether to go on. Lets messages in now and then. */
-  #patience(whole) {
-    let since = this.#clock();
-    return () => {
+  #patience(whole = false) {
+    const began = this.#clock();
+    let since = began;
+    return (work) => {
+      if (work === 'step') return this.#clock() - began < BURST;
       if (this.#clock() - since < PATIENCE) return true;
       return breathe().then(() => {
         since = this.#clock();
@@ -278,53 +268,13 @@ export class Run {
     };
   }
 
-  /** The loss; for the bounds of 2015 that is -K, of which there is more to tell. */
-  async #measure(goOn) {
-    const bound = isList(this.#facts.data) ? await this.#training.bound(this.#parts.heldOut, goOn) : undefined;
-    return { bound, loss: bound ? -bound.bits : await this.#training.held_out(this.#parts.heldOut, goOn) };
-  }
-
-  async #sampleList(goOn) {
-    const { kind, channels } = this.#facts.data;
-    const batch = FRAME_ITEMS[kind];
-    return { batch, channels, values: await this.#training.sample(batch, FRAME_SEED, goOn) };
-  }
-
-  async #samplePictures(goOn) {
-    const model = await this.#training.model();
-    try {
-      const info = model.info();
-      const named = info.classes === null ? null : Array.from({ length: info.classes }, (_, i) => i).filter((i) => i !== info.nullLabel);
-      const batch = 10;
-      const labels = named && Array.from({ length: batch }, (_, i) => named[i % named.length]);
-      const run = model.sample({
-        sampler: 'ddim',
-        steps: Math.min(FRAME_STEPS, info.trainTimesteps),
-        seed: FRAME_SEED,
-        batch,
-        ...(labels && { labels }),
-      });
-      try {
-        let last = null;
-        for (let next; (next = await run.next()); ) {
-          last = next;
-          if (!(await goOn())) throw new NoiseballError('aborted', 'the frame was given up');
-        }
-        const { pictures, width, height } = last;
-        return { batch, width, height, pictures };
-      } finally {
-        run.free();
-      }
-    } finally {
-      model.free();
-    }
-  }
-
   async #save() {
+    if (!this.#training.is_saved()) await this.#keep(await this.#training.save());
+  }
+
+  /** Stores a state, where this browser keeps any. */
+  async #keep(state) {
     const { step, steps } = this.#training.facts();
-    if (this.#saved.step === step) return;
-    const state = await this.#training.save();
-    this.#lastState = state;
     this.#saved.step = step;
     if (this.#folder) {
       const facts = {
@@ -358,31 +308,20 @@ export class Run {
   async #failed(error) {
     const told = describeError(error);
     this.#state = 'paused';
-    if (told.type !== 'diverged' || !this.#lastState) {
+    if (told.type !== 'diverged' || !this.#training.go_back()) {
       if (told.type === 'diverged') this.#state = 'ended';
       this.#report({ type: 'failed', error: told, ...this.#progress() });
       return;
     }
-    const before = this.#training;
-    this.#training = await this.#engine.Training.resume(
-      'the last saved state',
-      this.#lastState,
-      this.#parts.train,
-      this.#facts.device.kind,
-    );
-    before.free();
-    this.#losses.cut(this.#training.facts().step);
-    this.#film = this.#film.filter(({ step }) => step <= this.#training.facts().step);
-    if (this.#bound?.step > this.#training.facts().step) this.#bound = null;
+    const { step } = this.#training.facts();
+    this.#losses.cut(step);
+    this.#film = this.#film.filter((frame) => frame.step <= step);
+    if (this.#bound?.step > step) this.#bound = null;
     this.#report({ type: 'failed', error: told, ...this.#progress(), wentBack: true, losses: this.#losses.toJSON(), bound: this.#bound });
   }
 
-  #frameEvery() {
-    return Math.max(1, Math.ceil(this.#training.facts().steps / FRAMES));
-  }
-
   #progress() {
-    const { step, steps } = this.#training.facts();
+    const { step, steps, learningRate } = this.#training.facts();
     const [first, last] = [this.#rates[0], this.#rates.at(-1)];
     const rate = this.#rates.length > 1 && last[0] > first[0] ? (1000 * (last[1] - first[1])) / (last[0] - first[0]) : null;
     return {
@@ -391,7 +330,7 @@ export class Run {
       steps,
       rate,
       left: rate ? (1000 * (steps - step)) / rate : null,
-      learningRate: this.#training.learning_rate(),
+      learningRate,
     };
   }
 
@@ -408,23 +347,13 @@ export class Run {
 
   /** All that a page needs to show the run. */
   #whole() {
-    const { kind } = this.#facts.data;
-    const some = isList({ kind }) && {
-      sample: this.#parts.train.noised(
-        '',
-        Uint32Array.from({ length: DATA_ITEMS }, (_, i) => i),
-        undefined,
-        0,
-        false,
-      ).values,
-    };
     return {
       facts: this.#facts,
       ...this.#training.facts(),
       losses: this.#losses.toJSON(),
       bound: this.#bound,
       film: structuredClone(this.#film),
-      ...some,
+      ...(isList(this.#facts.data) && { sample: this.#training.examples(DATA_ITEMS).values }),
     };
   }
 }

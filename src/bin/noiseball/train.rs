@@ -1,4 +1,4 @@
-//! `noiseball train`.
+//! `noiseball train`: pumps the training loop, and keeps what it gives in a folder.
 
 use std::fs;
 use std::io::Write as _;
@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::Device as BurnDevice;
+use indicatif::ProgressBar;
 use noiseball::read::{read_regular, read_text};
 use noiseball::store::Folder;
 use noiseball::train::dataset::{Options, Reading, Skipped, open};
-use noiseball::train::{Dataset, Loss, Preset, Recipe, Trainer, card};
-use noiseball::{Checkpoint, Device, DeviceKind, Error, Model, Result, SampleOptions, SamplerKind, text};
+use noiseball::train::{
+    Changes, Dataset, Event, Loop, Loss, Places, Preset, Recipe, SavedRun, Trainer, card,
+};
+use noiseball::{Checkpoint, Device, DeviceKind, Error, Result, text};
 use pollster::block_on;
 use serde_json::Value;
 
@@ -27,13 +30,13 @@ pub(crate) struct Arguments {
     /// Write the run as a script for Hugging Face accelerate instead, with data and weights, for more than one device
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "resume"])]
     to_accelerate: Option<PathBuf>,
-    /// tiny, small or medium [default: small]
+    /// tiny, small or medium [default: tiny for 8×8 pixels, small above]
     #[arg(long, value_name = "NAME")]
     preset: Option<Preset>,
-    /// Height and width in pixels [default: the first picture's, at most 32]
+    /// Height and width in pixels [default: the first picture's, at most 32; the run's when resuming]
     #[arg(long, value_name = "PX")]
     size: Option<usize>,
-    /// Number of optimiser steps
+    /// Number of optimiser steps; when resuming, a run may be made longer
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
     /// Pictures a step
@@ -48,6 +51,9 @@ pub(crate) struct Arguments {
     /// Steps between two saves
     #[arg(long, default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     save_every: u64,
+    /// Train on all pictures; otherwise every twentieth of 200 and more is kept out, to measure the loss on
+    #[arg(long, conflicts_with_all = ["resume", "to_accelerate"])]
+    no_held_out: bool,
     /// Go on with the run in DIR from its last save
     #[arg(long)]
     resume: bool,
@@ -68,50 +74,66 @@ pub(crate) struct Arguments {
 /// More bytes than a recipe has.
 const MAX_CONFIG: u64 = 1 << 20;
 const STATE: &str = "training-state.safetensors";
-const LOSSES: &str = "losses.csv";
-/// Steps between two readings of the losses; each empties a GPU's queue.
-const READ_EVERY: u64 = 10;
+/// Losses that the model card's mean is of.
+const RECENT: usize = 100;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     check_folders(arguments)?;
-    let reading = open(&arguments.data, Options { size: arguments.size, ..Options::default() })?;
-    report(&reading);
-    let data = Arc::new(reading.data);
-    let device = device(arguments.device)?;
+    let places = places(arguments.device)?;
     if let Some(folder) = &arguments.to_accelerate {
-        let locked = Folder::lock(folder)?;
-        let trainer = start(arguments, folder, &data, &device)?;
-        for (path, bytes) in block_on(trainer.accelerate())? {
-            locked.write(path, &bytes)?;
-        }
-        return Ok(());
+        return write_script(arguments, folder, &places);
     }
     let Some(out) = &arguments.out else { return Ok(()) };
-    let folder = Folder::lock(out)?;
-    let mut trainer = start(arguments, out, &data, &device)?;
-    let mut log = Log::open(&folder, out.join(LOSSES), trainer.step_number())?;
+    let (folder, mut training) =
+        if arguments.resume { resume(arguments, out, places)? } else { start(arguments, out, places)? };
+    let step = training.trainer().step_number();
+    let mut losses = Curve::open(&folder, out, "losses.csv", step)?;
+    let mut held_out = (training.held_out_count() > 0)
+        .then(|| Curve::open(&folder, out, "held-out.csv", step))
+        .transpose()?;
+    let mut recent = Vec::new();
     let bar = progress_bar();
-    bar.set_length(trainer.recipe().steps);
+    bar.set_length(training.trainer().recipe().steps);
+    bar.set_position(step);
     let source = arguments.data.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned());
     let statement = format!("Read from `{source}`, which is not part of this folder.");
-    if trainer.step_number() == 0 {
-        save(&folder, &trainer, &log, &statement)?;
-    }
-    while trainer.step_number() < trainer.recipe().steps {
-        trainer.step()?;
-        let step = trainer.step_number();
-        let saves = step.is_multiple_of(arguments.save_every) || step == trainer.recipe().steps;
-        if saves || step.is_multiple_of(READ_EVERY) {
-            log.add(block_on(trainer.losses())?)?;
-            bar.set_message(format!("loss {:.4}", log.smooth()));
-            bar.set_position(step);
-        }
-        if saves {
-            save(&folder, &trainer, &log, &statement)?;
+    while let Some(event) = block_on(training.next(async |_| true))? {
+        match event {
+            Event::Steps(news) => {
+                losses.add(news.iter().map(|l| (l.step + 1, l.mean)))?;
+                recent.extend(news);
+                recent.drain(..recent.len().saturating_sub(RECENT));
+                bar.set_message(format!("loss {:.4}", smooth(&recent)));
+                bar.set_position(training.trainer().step_number());
+            }
+            Event::Frame(frame) => {
+                let png = output::png(&frame.values, frame.shape);
+                let written = png.and_then(|png| folder.write("samples.png", &png));
+                written.unwrap_or_else(|error| no_samples(&bar, frame.step, &error));
+            }
+            Event::FrameFailed { step, error } => no_samples(&bar, step, &error),
+            Event::HeldOut(measured) => {
+                held_out
+                    .as_mut()
+                    .map_or(Ok(()), |curve| curve.add([(measured.step, measured.loss as f32)]))?;
+            }
+            Event::SaveDue => save(&folder, &mut training, &recent, &statement)?,
+            Event::GivenUp => {}
         }
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+/// Pictures of a run are worth a word, not the run.
+fn no_samples(bar: &ProgressBar, step: u64, error: &Error) {
+    bar.suspend(|| eprintln!("noiseball: no samples at step {step}: {error}. The run goes on"));
+}
+
+fn read(arguments: &Arguments, size: Option<usize>) -> Result<Arc<Dataset>> {
+    let reading = open(&arguments.data, Options { size, ..Options::default() })?;
+    report(&reading);
+    Ok(Arc::new(reading.data))
 }
 
 /// Refuses to write into the data: what is written would be read as data by the next run.
@@ -154,61 +176,98 @@ fn report(reading: &Reading) {
     }
 }
 
-fn device(name: Option<DeviceName>) -> Result<BurnDevice> {
-    let gpu = match name {
-        Some(DeviceName::Cpu) => false,
-        Some(DeviceName::Gpu) => true,
-        None => block_on(Device::best()).kind() == DeviceKind::Gpu,
+/// Where it is trained and sampled.
+fn places(name: Option<DeviceName>) -> Result<Places> {
+    let engine = match name {
+        Some(DeviceName::Cpu) => Device::cpu(),
+        // Its error, unlike burn's, says what is missing.
+        Some(DeviceName::Gpu) => block_on(Device::gpu())?,
+        None => block_on(Device::best()),
     };
-    if !gpu {
-        return Ok(BurnDevice::flex());
-    }
-    // Its error, unlike burn's, says what is missing.
-    block_on(Device::gpu())?;
-    BurnDevice::wgpu_options().init().map_err(|e| Error::NoAdapter { problem: e.to_string() })
+    let training = match engine.kind() {
+        DeviceKind::Cpu => BurnDevice::flex(),
+        DeviceKind::Gpu => {
+            BurnDevice::wgpu_options().init().map_err(|e| Error::NoAdapter { problem: e.to_string() })?
+        }
+    };
+    Ok(Places { training, engine })
 }
 
-fn start(arguments: &Arguments, out: &Path, data: &Arc<Dataset>, device: &BurnDevice) -> Result<Trainer> {
-    let state = out.join(STATE);
-    if arguments.resume {
-        let bytes = read_regular(&state, u64::MAX)?;
-        let name = state.display().to_string();
-        let mut trainer = Trainer::resume(&name, &bytes, data.clone(), device)?;
-        let mut asked = recipe(arguments, trainer.recipe().clone(), data)?;
-        asked.optimiser.learning_rate = trainer.recipe().optimiser.learning_rate;
-        if asked != *trainer.recipe() {
-            let problem =
-                "its recipe is another than these options make. Leave them out to go on with it, or train \
-                           into another folder"
-                    .to_owned();
-            return Err(Error::Resume { file: name, problem });
-        }
-        if let Some(rate) = arguments.learning_rate {
-            trainer.set_learning_rate(rate)?;
-        }
-        return Ok(trainer);
+/// Writes the run as a script for accelerate.
+fn write_script(arguments: &Arguments, folder: &Path, places: &Places) -> Result<()> {
+    let data = read(arguments, arguments.size)?;
+    let locked = Folder::lock(folder)?;
+    let (recipe, checkpoint) = new_recipe(arguments, folder, &data)?;
+    let trainer = match checkpoint {
+        None => Trainer::new(recipe, data, &places.training),
+        Some(checkpoint) => Trainer::fine_tune(checkpoint, recipe, data, &places.training),
+    };
+    for (path, bytes) in block_on(trainer?.accelerate())? {
+        locked.write(path, &bytes)?;
     }
-    if state.exists() || ["model_index.json", "train.py"].iter().any(|file| out.join(file).exists()) {
+    Ok(())
+}
+
+/// A new run in the folder `out`.
+fn start(arguments: &Arguments, out: &Path, places: Places) -> Result<(Folder, Loop)> {
+    let data = read(arguments, arguments.size)?;
+    let folder = Folder::lock(out)?;
+    let (recipe, checkpoint) = new_recipe(arguments, out, &data)?;
+    let hold_out = !arguments.no_held_out;
+    let training = match checkpoint {
+        None => Loop::new(recipe, &data, hold_out, places),
+        Some(checkpoint) => Loop::fine_tune(checkpoint, recipe, &data, hold_out, places),
+    };
+    Ok((folder, training?.saving_every(arguments.save_every)))
+}
+
+/// The recipe that the options make, and the checkpoint to start from.
+fn new_recipe(arguments: &Arguments, out: &Path, data: &Dataset) -> Result<(Recipe, Option<Checkpoint>)> {
+    if [STATE, "model_index.json", "train.py"].iter().any(|file| out.join(file).exists()) {
         return Err(Error::Option {
             option: "out",
             found: format!("{}, which holds a run already", out.display()),
             expected: "another folder, or given with --resume to go on with that run".to_owned(),
         });
     }
-    let base = Recipe::preset(arguments.preset.unwrap_or(Preset::Small), data);
-    match &arguments.from {
-        None => Trainer::new(recipe(arguments, base?, data)?, data.clone(), device),
-        Some(checkpoint) => {
-            let checkpoint =
-                Checkpoint::open_with(checkpoint, arguments.variant.as_deref(), &mut |_| Ok(()))?;
-            let mut base = base?;
-            base.unet.clone_from(&checkpoint.unet_config);
-            if !base.unet.get("num_class_embeds").is_some_and(Value::is_u64) {
-                base.label_dropout = 0.0;
-            }
-            Trainer::fine_tune(checkpoint, recipe(arguments, base, data)?, data.clone(), device)
-        }
+    let mut base = Recipe::preset(arguments.preset.unwrap_or_else(|| Preset::suited_to(data)), data)?;
+    let open = |from: &str| Checkpoint::open_with(from, arguments.variant.as_deref(), &mut |_| Ok(()));
+    let checkpoint = arguments.from.as_deref().map(open).transpose()?;
+    if let Some(checkpoint) = &checkpoint {
+        base.go_on_from(checkpoint, data)?;
     }
+    Ok((recipe(arguments, base, data)?, checkpoint))
+}
+
+/// The run that was saved in the folder `out`, with what the options change of it.
+fn resume(arguments: &Arguments, out: &Path, places: Places) -> Result<(Folder, Loop)> {
+    let path = out.join(STATE);
+    let file = path.display().to_string();
+    let refuse = |problem: String| Error::Resume { file: file.clone(), problem };
+    if !path.exists() {
+        return Err(refuse("there is no such file. Leave --resume out to start a run there".to_owned()));
+    }
+    let folder = Folder::lock(out)?;
+    let state = read_regular(&path, u64::MAX)?;
+    let saved = SavedRun::read(&file, &state)?;
+    // The pictures are made as they were for the run.
+    let size = saved.picture_size();
+    if let (Some(of_run), Some(asked)) = (size, arguments.size.filter(|asked| Some(*asked) != size)) {
+        return Err(refuse(format!(
+            "its pictures have {of_run} pixels a side, but `--size` {asked} was asked for. Leave it out to go on with the \
+             run, or train into another folder"
+        )));
+    }
+    let data = read(arguments, size.or(arguments.size))?;
+    let step = saved.step();
+    let mut training =
+        Loop::resume(saved, state, &data, Some(step), places)?.saving_every(arguments.save_every);
+    let mut base = training.trainer().recipe().clone();
+    if let Some(preset) = arguments.preset {
+        base.unet = Recipe::preset(preset, &data)?.unet;
+    }
+    training.go_on_by(&file, recipe(arguments, base, &data)?)?;
+    Ok((folder, training))
 }
 
 /// The recipe with what the configuration file and the options change in it.
@@ -219,23 +278,20 @@ fn recipe(arguments: &Arguments, base: Recipe, data: &Dataset) -> Result<Recipe>
         let text = read_text(path, MAX_CONFIG)?;
         let wrong = |problem: String| Error::Json { file: file.clone(), problem };
         let changes: Value = toml::from_str(&text).map_err(|e| wrong(located(&text, &e)))?;
+        if let Some(steps) = changes.get("steps").and_then(Value::as_u64) {
+            recipe.stretch(steps);
+        }
         let mut value = serde_json::to_value(&recipe).map_err(|e| wrong(e.to_string()))?;
         merge(&mut value, changes);
         recipe = serde_json::from_value(value).map_err(|e| wrong(e.to_string()))?;
     }
-    if let Some(steps) = arguments.steps {
-        recipe.steps = steps;
-        recipe.optimiser.warmup = recipe.optimiser.warmup.min(steps / 20);
-    }
-    if let Some(batch) = arguments.batch {
-        recipe.batch = batch;
-    }
-    if let Some(rate) = arguments.learning_rate {
-        recipe.optimiser.learning_rate = rate;
-    }
-    if let Some(seed) = arguments.seed {
-        recipe.seed = seed;
-    }
+    recipe.change(&Changes {
+        steps: arguments.steps,
+        batch: arguments.batch,
+        learning_rate: arguments.learning_rate,
+        seed: arguments.seed,
+        flip: None,
+    });
     recipe.check(data)?;
     recipe.check_export()?;
     Ok(recipe)
@@ -261,75 +317,44 @@ fn merge(value: &mut Value, changes: Value) {
     }
 }
 
-/// The losses of a run, also in a file beside its checkpoint.
-struct Log {
+/// A curve of a run in a file beside its checkpoint: a step and a loss a line.
+struct Curve {
     path: PathBuf,
-    losses: Vec<Loss>,
 }
 
-impl Log {
+impl Curve {
     /// Goes on with the file of a run at `step`: what it says of later steps is done again.
-    fn open(folder: &Folder, path: PathBuf, step: u64) -> Result<Self> {
+    fn open(folder: &Folder, out: &Path, name: &str, step: u64) -> Result<Self> {
+        let path = out.join(name);
         let before = fs::read_to_string(&path).unwrap_or_default();
         let earlier = |line: &&str| {
             line.split(',').next().and_then(|s| s.parse::<u64>().ok()).is_some_and(|s| s <= step)
         };
         let kept: Vec<&str> = std::iter::once("step,loss").chain(before.lines().filter(earlier)).collect();
-        folder.write(LOSSES, format!("{}\n", kept.join("\n")).as_bytes())?;
-        Ok(Self { path, losses: Vec::new() })
+        folder.write(name, format!("{}\n", kept.join("\n")).as_bytes())?;
+        Ok(Self { path })
     }
 
-    fn add(&mut self, losses: Vec<Loss>) -> Result<()> {
-        let lines: String = losses.iter().map(|l| format!("{},{}\n", l.step + 1, l.mean)).collect();
+    fn add(&mut self, losses: impl IntoIterator<Item = (u64, f32)>) -> Result<()> {
+        let lines: String = losses.into_iter().map(|(step, loss)| format!("{step},{loss}\n")).collect();
         let file = fs::OpenOptions::new().append(true).open(&self.path);
-        file.and_then(|mut f| f.write_all(lines.as_bytes())).map_err(Error::io(&self.path))?;
-        self.losses.extend(losses);
-        Ok(())
+        file.and_then(|mut f| f.write_all(lines.as_bytes())).map_err(Error::io(&self.path))
     }
+}
 
-    /// The mean of the last losses.
-    fn smooth(&self) -> f32 {
-        let last = &self.losses[self.losses.len().saturating_sub(50)..];
-        last.iter().map(|l| l.mean).sum::<f32>() / last.len().max(1) as f32
-    }
+/// The mean of the last losses.
+fn smooth(losses: &[Loss]) -> f32 {
+    let last = &losses[losses.len().saturating_sub(50)..];
+    last.iter().map(|l| l.mean).sum::<f32>() / last.len().max(1) as f32
 }
 
 /// Writes the checkpoint, then the state. Each file is replaced as a whole, and the configuration files are the same at
 /// every save, so that a kill at any moment leaves a checkpoint that opens and a state to go on from.
-fn save(folder: &Folder, trainer: &Trainer, log: &Log, statement: &str) -> Result<()> {
-    let (state, checkpoint) = block_on(trainer.save_with_checkpoint())?;
+fn save(folder: &Folder, training: &mut Loop, losses: &[Loss], statement: &str) -> Result<()> {
+    let (state, checkpoint) = block_on(training.save_with_checkpoint())?;
     for (path, bytes) in checkpoint.files() {
         folder.write(path, &bytes)?;
     }
-    folder.write("README.md", card(trainer, statement, &log.losses).as_bytes())?;
-    folder.write(STATE, &state)?;
-    // The run's state is safe by now: pictures of it are worth a word, not the run.
-    if let Err(error) = sample(checkpoint).and_then(|png| folder.write("samples.png", &png)) {
-        eprintln!("noiseball: no samples at step {}: {error}", trainer.step_number());
-    }
-    Ok(())
-}
-
-/// Draws a grid of samples as a PNG, the same noise at each save.
-fn sample(checkpoint: Checkpoint) -> Result<Vec<u8>> {
-    let classes = checkpoint.labels.as_ref().map(|l| l.null_label.unwrap_or(l.names.len()).max(1));
-    let batch = classes.map_or(16, |c| c.clamp(4, 10) * 4);
-    let labels = classes.map(|c| (0..batch).map(|i| (i / 4 % c) as f32).collect());
-    let model = Model::load_blocking(checkpoint, &Device::cpu())?;
-    let steps = model.info().train_timesteps.min(20);
-    let options = SampleOptions {
-        sampler: Some(SamplerKind::Ddim),
-        steps: Some(steps),
-        batch,
-        labels,
-        ..SampleOptions::default()
-    };
-    let mut run = model.sample(&options)?;
-    let mut pictures = (Vec::new(), [0; 4]);
-    while let Some(step) = run.step_blocking()? {
-        if step.index + 1 == step.total {
-            pictures = (step.x.to_vec(), step.shape);
-        }
-    }
-    output::png(&pictures.0, pictures.1)
+    folder.write("README.md", card(training.trainer(), statement, losses).as_bytes())?;
+    folder.write(STATE, &state)
 }

@@ -11,6 +11,8 @@ mod names;
 mod problem;
 mod reader;
 mod source;
+#[cfg(feature = "burn")]
+mod stored;
 pub mod toy;
 
 pub use builder::{Builder, Class, Options, Picture, Skipped};
@@ -95,6 +97,12 @@ impl Dataset {
         matches!(&self.pixels, Pixels::Floats(floats) if floats.iter().all(|v| v.abs() == 1.0))
     }
 
+    /// Whether items are points or bits, lists of numbers that no `UNet2DModel` takes, and not images.
+    #[must_use]
+    pub fn is_list(&self) -> bool {
+        self.shape[1..] == [1, 1]
+    }
+
     /// Number of classes, 0 where there are none.
     #[must_use]
     pub fn classes(&self) -> usize {
@@ -146,5 +154,25 @@ impl Dataset {
             }
         }
         Ok(())
+    }
+
+    /// Makes one channel of three, by the luma of Rec. 601, as pictures in grey usually are.
+    pub fn make_grey(&mut self) {
+        let [channels, height, width] = self.shape;
+        let Pixels::Bytes(bytes) = &self.pixels else { return };
+        if channels < 3 {
+            return;
+        }
+        let plane = height * width;
+        let mut grey = Vec::with_capacity(self.len() * plane);
+        for image in bytes.chunks_exact(channels * plane) {
+            let value = |p: usize| {
+                let [r, g, b] = [0, 1, 2].map(|c| u32::from(image[c * plane + p]));
+                ((299 * r + 587 * g + 114 * b + 500) / 1000) as u8
+            };
+            grey.extend((0..plane).map(value));
+        }
+        self.shape[0] = 1;
+        self.pixels = Pixels::Bytes(grey);
     }
 }

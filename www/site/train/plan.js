@@ -266,10 +266,10 @@ const FIELDS = {
   'train-steps': number(
     ({ steps }) => steps,
     (recipe, steps, base) => {
-      // Warm-up and average keep their share of another length.
-      recipe.optimiser.warmup = Math.round((base.optimiser.warmup / base.steps) * steps);
+      // Warm-up and average keep their share of another length, to the last digit as Recipe::stretch in Rust has them.
+      recipe.optimiser.warmup = Math.floor((base.optimiser.warmup * steps) / base.steps);
       const average = recipe.average['half-life'];
-      if (average) average.steps = Math.max(1, (base.average['half-life'].steps / base.steps) * steps);
+      if (average) average.steps = Math.max(1, (base.average['half-life'].steps * steps) / base.steps);
       recipe.steps = steps;
     },
   ),

@@ -50,6 +50,7 @@ export class RunPanel {
         },
       );
     });
+    byId('live-steps').addEventListener('change', () => this.#setSteps(Number(byId('live-steps').value)));
   }
 
   get isOpen() {
@@ -68,6 +69,17 @@ export class RunPanel {
     byId('run-panel').hidden = false;
     byId('run-panel').scrollIntoView({ block: 'start' });
     this.#watch(this.#run);
+  }
+
+  /** Makes the run longer, also one that has ended, or shorter down to where it is. */
+  async #setSteps(steps) {
+    try {
+      await this.#run?.setSteps(steps);
+      announceTraining(`The run has ${steps.toLocaleString('en')} steps now.`);
+    } catch (error) {
+      byId('live-steps').value = this.#run.progress.steps;
+      showProblem(error);
+    }
   }
 
   async close() {
@@ -103,6 +115,7 @@ export class RunPanel {
       byId('train-fork-why').hidden = !isList(data);
       byId('run-title').textContent = this.#name;
       byId('live-rate').value = this.#rate = recipe.optimiser.learning_rate;
+      byId('live-steps').value = event.steps;
       this.#kept(
         event.kept
           ? event.saved >= 0
@@ -116,6 +129,11 @@ export class RunPanel {
       this.#chart.changed();
     },
     frame: ({ frame }) => this.#film.add(frame),
+    'frame-failed': ({ step, error }) =>
+      tell(
+        'The filmstrip lacks a frame.',
+        `After step ${step.toLocaleString('en')} there were no samples: ${error.message}. Training goes on`,
+      ),
     'held-out': ({ step, loss, bound }) => {
       this.#bound(bound);
       this.#losses.addHeldOut(step, loss);
