@@ -5,6 +5,8 @@
 //! everything else is refused by its name. No instruction recurses, and each may add one value at most, so that
 //! [`MAX_STEPS`] bounds the memory of a program of any kind.
 
+use std::collections::HashSet;
+
 use super::safetensors::{MAX_RANK, MAX_TENSORS};
 use super::weights::Dtype;
 use crate::text::name as short;
@@ -556,7 +558,7 @@ impl<'a> Machine<'a> {
     }
 
     fn state_dict(&self, dictionary: usize) -> Result<StateDict, String> {
-        let mut tensors: Vec<_> = self.dictionaries[dictionary]
+        let tensors: Vec<_> = self.dictionaries[dictionary]
             .iter()
             .filter_map(|(name, value)| match value {
                 Value::Tensor(tensor) => Some((*name, &self.tensors[*tensor])),
@@ -566,9 +568,9 @@ impl<'a> Machine<'a> {
         if tensors.len() > MAX_TENSORS {
             return Err(format!("it holds more than {MAX_TENSORS} tensors"));
         }
-        tensors.sort_unstable_by_key(|(name, _)| *name);
-        if let Some(pair) = tensors.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(format!("it holds `{}` twice", short(pair[0].0)));
+        let mut names = HashSet::new();
+        if let Some((twice, _)) = tensors.iter().find(|(name, _)| !names.insert(*name)) {
+            return Err(format!("it holds `{}` twice", short(twice)));
         }
         // PyTorch names a storage once for each tensor that views it.
         let mut storages = self.storages.clone();
@@ -604,7 +606,7 @@ impl<'a> Machine<'a> {
         if viewed > stored.saturating_mul(2).saturating_add(SLACK) {
             return Err(format!("its tensors repeat {stored} stored bytes until they are {viewed}"));
         }
-        result.tensors.sort_by_key(|view| view.storage);
+        result.tensors.sort_unstable_by_key(|view| view.storage);
         Ok(result)
     }
 }

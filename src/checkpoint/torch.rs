@@ -6,6 +6,8 @@
 //! straight into its own allocation, and most become a tensor without a copy. What an archive says of itself in its
 //! directory, at the end, has to agree with what was read.
 
+use std::collections::HashSet;
+
 use super::pickle::{self, StateDict, View};
 use super::safetensors::{MAX_RANK, MAX_TENSORS, append, foreign, out_of_memory};
 use super::weights::Tensor;
@@ -189,10 +191,9 @@ impl TorchReader {
             };
             return Err(self.problem(problem));
         };
-        let mut names: Vec<_> = self.records.iter().map(|record| record.name.as_str()).collect();
-        names.sort_unstable();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(self.problem(format!("its record `{}` is there twice", short(pair[0]))));
+        let mut names = HashSet::new();
+        if let Some(twice) = self.records.iter().find(|record| !names.insert(record.name.as_str())) {
+            return Err(self.problem(format!("its record `{}` is there twice", short(&twice.name))));
         }
         let mut tensors = Vec::with_capacity(weights.tensors.len());
         let mut views = weights.tensors.into_iter().peekable();

@@ -25,7 +25,6 @@ pub mod cpu;
 mod fuse;
 #[cfg(feature = "gpu")]
 pub mod gpu;
-pub mod kernels;
 pub mod order;
 pub mod packed;
 pub mod parameters;
@@ -33,4 +32,6 @@ pub mod plan;
 pub mod prelude;
 pub mod trace;
 
+#[doc(inline)]
+pub use noiseball_kernels as kernels;
 pub use plan::Plan;

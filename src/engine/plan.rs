@@ -20,8 +20,7 @@ use super::parameters::{MatrixId, Parameters, VectorId};
 use crate::error::{Error, Result};
 use crate::network::ops::{Activation, Padding};
 
-/// Pixels whose moments are taken together. The last tile of a sample may be smaller; no tile spans two samples.
-pub const TILE_PIXELS: usize = 32;
+pub use noiseball_kernels::{TILE_PIXELS, Window};
 
 /// Where each part of a normalisation's input has at most this many tiles, the operation that applies the normalisation
 /// computes scale and shift itself: each workgroup reads a few kilobytes more, which costs less than another dispatch.
@@ -162,49 +161,6 @@ impl Load {
     #[must_use]
     pub fn is_plain(&self) -> bool {
         *self == Self::default()
-    }
-}
-
-/// The pixels that one output pixel is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Window {
-    /// The same pixel: a linear map.
-    Pointwise,
-    /// 3×3 pixels.
-    Square {
-        /// 1 or 2.
-        stride: usize,
-        /// The zeros around the image.
-        padding: Padding,
-    },
-}
-
-impl Window {
-    /// Pixels in the window.
-    #[must_use]
-    pub fn taps(self) -> usize {
-        match self {
-            Window::Pointwise => 1,
-            Window::Square { .. } => 9,
-        }
-    }
-
-    /// Zeros above and to the left of the image.
-    #[must_use]
-    pub fn before(self) -> usize {
-        match self {
-            Window::Square { padding: Padding::All(p), .. } => p,
-            Window::Square { padding: Padding::RightBottom, .. } | Window::Pointwise => 0,
-        }
-    }
-
-    /// Pixels from one output pixel's window to the next.
-    #[must_use]
-    pub fn stride(self) -> usize {
-        match self {
-            Window::Pointwise => 1,
-            Window::Square { stride, .. } => stride,
-        }
     }
 }
 

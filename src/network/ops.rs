@@ -1,27 +1,7 @@
 //! The operations a network is written in. A forward pass is one function, generic over [`Ops`]; an interpreter
 //! decides what a call does: work out shapes, compute on a device, or record for a plan.
 
-/// An element-wise nonlinearity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// `x · sigmoid(x)`, also called swish.
-    Silu,
-    /// `x · tanh(ln(1 + eˣ))`.
-    Mish,
-    /// `x · Φ(x)` with the exact error function.
-    Gelu,
-    /// `max(x, 0)`.
-    Relu,
-}
-
-/// Where a strided 3×3 convolution puts its zeros.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Padding {
-    /// The same number of rows and columns on all four sides.
-    All(usize),
-    /// One column on the right and one row at the bottom, TensorFlow's "SAME" for stride 2.
-    RightBottom,
-}
+pub use noiseball_kernels::{Activation, Padding};
 
 /// A 3×3 convolution with bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

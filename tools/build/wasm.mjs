@@ -15,8 +15,9 @@ import { lockedVersion, root, SetupError, step, watch } from '../setup/shell.mjs
 const TARGET = 'wasm32-unknown-unknown';
 
 /**
- * The sampling module's crate is compiled for speed, but functions are copied into their callers only where that makes code
- * smaller, and loops written out only where their length is known: what the kernels need copied or written out says so itself.
+ * The kernels are compiled for speed, the rest for size (see Cargo.toml). Functions are copied into their callers only where that
+ * makes code smaller, and loops written out only where their length is known: what the kernels need copied or written out says so
+ * itself.
  */
 const SMALL = ['--', '-C', 'llvm-args=-inline-threshold=3 -unroll-runtime=false -unroll-allow-partial=false'];
 

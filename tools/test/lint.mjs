@@ -13,7 +13,7 @@ export async function lint({ withoutBurn, features }) {
   requireCargo();
   npmPackages();
   const checks = [
-    () => watch('cargo', ['fmt', '--check']),
+    () => watch('cargo', ['fmt', '--all', '--check']),
     () => clippy(['--all-targets', ...features]),
     () => rustdoc(features),
     async () => clippy([...WEB, '--test', 'web'], await wasmEnvironment()),

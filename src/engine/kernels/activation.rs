@@ -4,7 +4,7 @@
 //! NaN: `-∞ · 0` is what the formulas say.
 
 use super::vector::simd;
-use crate::network::ops::Activation;
+use crate::Activation;
 
 /// eˣ to within 2 units in the last place: `2ⁿ · eʳ` with |r| ≤ ln 2 / 2, and a polynomial for eʳ (Cephes' `expf`).
 #[inline(always)]

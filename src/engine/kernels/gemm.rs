@@ -7,13 +7,13 @@
 use super::load::{Loaded, Scale};
 use super::product::{Epilogue, Panels, PixelRuns, Product, multiply};
 use super::{Image, PerSample};
-use crate::engine::plan::Window;
-use crate::network::ops::Activation;
+use crate::Activation;
+use crate::Window;
 
 /// Floats of a band, unless a single output row needs more: half of a common second-level cache.
 const BAND: usize = 1 << 16;
 
-/// A [`Gemm`](crate::engine::plan::Gemm) with slices for ids.
+/// A [`Gemm`](crate::plan::Gemm) with slices for ids.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm<'a> {
     /// The images.

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::Image;
 use super::activation::activate;
-use crate::network::ops::Activation;
+use crate::Activation;
 
 /// Scale and shift of each channel of one sample.
 #[derive(Clone, Copy, Debug)]

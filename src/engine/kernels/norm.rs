@@ -15,7 +15,7 @@
 use std::ops::Range;
 
 use super::PerSample;
-use crate::engine::plan::TILE_PIXELS;
+use crate::TILE_PIXELS;
 
 /// Moments of one sample `[pixels, channels]` to `[tiles, 2, channels]`.
 pub fn moments(image: &[f32], channels: usize, out: &mut [f32]) {

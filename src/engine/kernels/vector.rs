@@ -146,20 +146,20 @@ macro_rules! simd {
         {
             #[target_feature(enable = "avx2,fma")]
             fn wide($($name: $type),*) {
-                $(use $crate::engine::kernels::vector::avx::Avx as $vector;)?
+                $(use $crate::vector::avx::Avx as $vector;)?
                 $f$(::<$vector>)?($($name),*)
             }
             if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
                 // SAFETY: the machine has just been asked for both features.
                 unsafe { wide($($name),*) }
             } else {
-                $(use $crate::engine::kernels::vector::Baseline as $vector;)?
+                $(use $crate::vector::Baseline as $vector;)?
                 $f$(::<$vector>)?($($name),*)
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
-            $(use $crate::engine::kernels::vector::Baseline as $vector;)?
+            $(use $crate::vector::Baseline as $vector;)?
             $f$(::<$vector>)?($($name),*)
         }
     }};

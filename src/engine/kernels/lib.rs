@@ -1,6 +1,9 @@
 //! The plan's operations in Rust: what each of the GPU's shaders must compute, and what the CPU runs.
 //!
 //! Every kernel is a function of slices and allocates nothing. Images are NHWC.
+//!
+//! This is a crate of its own so that it alone is compiled for speed where a page downloads it: the rest of
+//! [noiseball](https://docs.rs/noiseball) is compiled for size.
 
 pub mod activation;
 pub mod attention;
@@ -11,7 +14,75 @@ pub mod pool;
 pub mod product;
 mod vector;
 
-/// The images of a [`Source`](super::plan::Source), for a batch or, after [`Image::sample`], for one sample.
+/// Pixels whose moments are taken together. The last tile of a sample may be smaller; no tile spans two samples.
+pub const TILE_PIXELS: usize = 32;
+
+/// An element-wise nonlinearity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x · sigmoid(x)`, also called swish.
+    Silu,
+    /// `x · tanh(ln(1 + eˣ))`.
+    Mish,
+    /// `x · Φ(x)` with the exact error function.
+    Gelu,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+/// Where a strided 3×3 convolution puts its zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// The same number of rows and columns on all four sides.
+    All(usize),
+    /// One column on the right and one row at the bottom, TensorFlow's "SAME" for stride 2.
+    RightBottom,
+}
+
+/// The pixels that one output pixel is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// The same pixel: a linear map.
+    Pointwise,
+    /// 3×3 pixels.
+    Square {
+        /// 1 or 2.
+        stride: usize,
+        /// The zeros around the image.
+        padding: Padding,
+    },
+}
+
+impl Window {
+    /// Pixels in the window.
+    #[must_use]
+    pub fn taps(self) -> usize {
+        match self {
+            Window::Pointwise => 1,
+            Window::Square { .. } => 9,
+        }
+    }
+
+    /// Zeros above and to the left of the image.
+    #[must_use]
+    pub fn before(self) -> usize {
+        match self {
+            Window::Square { padding: Padding::All(p), .. } => p,
+            Window::Square { padding: Padding::RightBottom, .. } | Window::Pointwise => 0,
+        }
+    }
+
+    /// Pixels from one output pixel's window to the next.
+    #[must_use]
+    pub fn stride(self) -> usize {
+        match self {
+            Window::Pointwise => 1,
+            Window::Square { stride, .. } => stride,
+        }
+    }
+}
+
+/// The images that an operation reads, for a batch or, after [`Image::sample`], for one sample.
 #[derive(Clone, Copy, Debug)]
 pub struct Image<'a> {
     /// The first channels, `[…, height, width, channels.0]`.
