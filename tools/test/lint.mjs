@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { trainingEnvironment } from '../build/wasm.mjs';
 import { npmPackages } from '../setup/npm.mjs';
 import { requireCargo, wasmEnvironment } from '../setup/rust.mjs';
-import { ask, root, SetupError, watch, which } from '../setup/shell.mjs';
+import { ask, lockedVersion, root, SetupError, watch, which } from '../setup/shell.mjs';
 
 /** @param {string[]} features arguments for cargo that choose the native build's features */
 export async function lint({ withoutBurn, features }) {
@@ -50,7 +50,9 @@ async function rustdoc(features) {
   const call = rustdocCall(listed.output);
   if (!call) throw new SetupError('`cargo test --doc --verbose` does not tell any more how it calls rustdoc.');
   const [program, ...args] = call;
-  return watch(program, [...args, '--deny', 'warnings', '--out-dir', join(root, 'target', 'doc')]);
+  // Cargo gives it to the compiler without saying so.
+  const environment = { CARGO_PKG_VERSION: lockedVersion('noiseball') };
+  return watch(program, [...args, '--deny', 'warnings', '--out-dir', join(root, 'target', 'doc')], { environment });
 }
 
 /** How cargo said that it calls rustdoc for a library's tests, without what is for tests only: program and arguments. */

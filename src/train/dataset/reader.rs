@@ -189,7 +189,7 @@ impl Reader {
                 continue;
             }
             let is_alone = self.given.len() == 1;
-            if !names::is_archive(name) && !(is_alone && starts_as_archive(&**source)) {
+            if !(names::is_archive(name) || is_alone && starts_as_archive(&**source)) {
                 items.push(Item { name: name.clone(), file, entry: None });
                 continue;
             }
@@ -385,7 +385,7 @@ impl Reader {
         Ok(())
     }
 
-    fn array<'a>(&self, item: &Item, header: &Header) -> Result<(Array, Held<'_>), Problem> {
+    fn array(&self, item: &Item, header: &Header) -> Result<(Array, Held<'_>), Problem> {
         let (_, mut stream, length) = self.open(item)?;
         let (bytes, held) = self.budget.read(&mut stream, length)?;
         Ok((Array::new(header.clone(), bytes)?, held))
@@ -515,10 +515,13 @@ impl Reader {
     }
 }
 
+/// A list of classes by the name of its file; none where it cannot be read.
+type Labelling = (String, Option<Rc<Vec<Class>>>);
+
 /// The labels that were read, so that none is read twice.
 #[derive(Default)]
 struct Labels {
-    read: RefCell<Vec<(String, Option<Rc<Vec<Class>>>)>>,
+    read: RefCell<Vec<Labelling>>,
     used: Vec<String>,
 }
 
