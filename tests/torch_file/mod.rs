@@ -79,6 +79,9 @@ impl Pickle {
     }
 }
 
+/// Changes the first record's own header and its entry in the directory.
+type Change = fn(&mut [u8], &mut [u8]);
+
 /// A ZIP archive of stored records that is being written; their sizes stand behind them, as PyTorch's do.
 #[derive(Clone, Default)]
 pub(crate) struct Archive {
@@ -86,7 +89,7 @@ pub(crate) struct Archive {
     sizes_first: bool,
     zip64: bool,
     left_out: usize,
-    change: Option<fn(&mut [u8], &mut [u8])>,
+    change: Option<Change>,
 }
 
 impl Archive {
@@ -118,7 +121,7 @@ impl Archive {
     }
 
     /// Changes the first record's head and its entry in the directory.
-    pub(crate) fn change(mut self, change: fn(&mut [u8], &mut [u8])) -> Self {
+    pub(crate) fn change(mut self, change: Change) -> Self {
         self.change = Some(change);
         self
     }
