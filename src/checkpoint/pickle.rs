@@ -588,11 +588,20 @@ impl<'a> Machine<'a> {
             bytes,
             needed: false,
         }));
+        // By storage, and as pairs of numbers, as the arena sorts: one sort in the module then does for both.
+        let mut order: Vec<(u64, u64)> = (0u64..)
+            .zip(&tensors)
+            .map(|(at, (_, tensor))| {
+                let key = self.storages[tensor.storage].key;
+                // Found: each storage is in the list under its key.
+                (storages.partition_point(|storage| storage.key < key) as u64, at)
+            })
+            .collect();
+        order.sort_unstable();
         let (mut stored, mut viewed) = (0usize, 0usize);
-        for (name, &RawTensor { storage, offset, sizes, rank, bytes }) in tensors {
-            let key = self.storages[storage].key;
-            // Found: each storage is in the list under its key.
-            let storage = storages.partition_point(|storage| storage.key < key);
+        for (storage, at) in order {
+            let (name, &RawTensor { offset, sizes, rank, bytes, .. }) = tensors[at as usize];
+            let storage = storage as usize;
             if !std::mem::replace(&mut result.storages[storage].needed, true) {
                 stored = stored.saturating_add(result.storages[storage].bytes);
             }
@@ -606,7 +615,6 @@ impl<'a> Machine<'a> {
         if viewed > stored.saturating_mul(2).saturating_add(SLACK) {
             return Err(format!("its tensors repeat {stored} stored bytes until they are {viewed}"));
         }
-        result.tensors.sort_unstable_by_key(|view| view.storage);
         Ok(result)
     }
 }

@@ -45,13 +45,16 @@ pub fn live_maximum(lifetimes: &[Lifetime]) -> u64 {
 /// "Efficient Memory Management for Deep Neural Net Inference", 2020, algorithm 3).
 #[must_use]
 pub fn place(lifetimes: &[Lifetime]) -> Option<(Vec<usize>, usize)> {
-    let mut order: Vec<usize> = (0..lifetimes.len()).collect();
-    order.sort_unstable_by_key(|i| (std::cmp::Reverse(lifetimes[*i].rounded()), *i));
+    // From largest to smallest.
+    let mut order: Vec<(u64, u64)> =
+        lifetimes.iter().zip(0..).map(|(life, i)| (u64::MAX - life.rounded(), i)).collect();
+    order.sort_unstable();
     let mut offsets = vec![0; lifetimes.len()];
     // (start, end, lifetime) of what is placed, by start.
     let mut placed: Vec<(u64, u64, Lifetime)> = Vec::new();
     let mut total = 0;
-    for i in order {
+    for (_, i) in order {
+        let i = i as usize;
         let life = lifetimes[i];
         let mut start = 0u64;
         for (taken, end, other) in &placed {
