@@ -441,6 +441,10 @@ fn prefixes_before_every_name_are_understood_where_there_is_one_answer() {
         assert!(matches!(settle(names), Err(Error::KeyNames { problem }) if problem.contains(names[0])));
     }
     assert!(matches!(settle(&[]), Err(Error::MissingKey { more: 1, .. })));
+    // A prefix for every name is not looked behind for each.
+    let many: Vec<String> = (0..60_000).map(|i| format!("p{i}.a.weight")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert!(matches!(settle(&many), Err(Error::MissingKey { more: 0, .. })));
 }
 
 /// Dtype, shape and bytes by name.

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use noiseball::store::Folder;
 use noiseball::train::inspect;
@@ -85,11 +85,18 @@ fn a_second_process_is_told_that_the_folder_is_busy() {
 fn two_processes_killed_at_any_moment_lose_nothing() {
     let (data, out) = temporary("kills");
     let kills: u64 = std::env::var("DOUBLE_KILLS").map_or(20, |n| n.parse().unwrap());
-    let (mut last, mut advanced, mut left) = (None, 0, 0);
+    // On any machine, kills are spread from during the start to after a save.
+    let started = Instant::now();
+    let first = start(&data, &out);
+    while saved(&out) < Some(2) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let span = started.elapsed();
+    kill(first);
+    let (mut last, mut advanced, mut left) = (saved(&out), 0, 0);
     for i in 0..kills {
         let children = [start(&data, &out), start(&data, &out)];
-        // From during the start to some saves later, in an order that looks random.
-        std::thread::sleep(Duration::from_millis(i * 7919 % 500));
+        std::thread::sleep(span.mul_f64((i * 7919 % 500) as f64 / 500.0));
         for output in children.map(kill) {
             let told = String::from_utf8(output.stderr).unwrap();
             let expected = ["another process", "holds a run already"];

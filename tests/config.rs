@@ -270,3 +270,28 @@ fn networks_too_large_to_count_are_refused() {
         _ => assert_eq!(4 * plan.unwrap().arena as u64 / 100_000_000, 387),
     }
 }
+
+#[test]
+fn what_a_config_says_reaches_no_terminal_as_it_is_and_no_message_is_endless() {
+    let told = |unet: Value, scheduler: Value| {
+        Architecture::read(&checkpoint(&unet, &scheduler)).unwrap_err().to_string()
+    };
+    let escape = "\u{1b}]0;pwned\u{7}\u{1b}[2J\u{1b}[31mUNet\u{9b}\u{202e}";
+    let many: Vec<u32> = vec![8; 200_000];
+    let long = "x".repeat(3_000_000);
+    for message in [
+        told(json!({"_class_name": escape}), json!({})),
+        told(json!({}), json!({"_class_name": escape})),
+        told(json!({"down_block_types": [escape]}), json!({})),
+        told(json!({"act_fn": escape}), json!({})),
+        told(json!({}), json!({"beta_schedule": escape})),
+        told(json!({"_class_name": long}), json!({})),
+        told(json!({"act_fn": long}), json!({})),
+        told(json!({"block_out_channels": many}), json!({})),
+        told(json!({"sample_size": many}), json!({})),
+        told(json!({}), json!({"trained_betas": long})),
+    ] {
+        assert!(!message.chars().any(|c| c.is_control() || c == '\u{202e}'), "{message:?}");
+        assert!(message.len() < 2500, "{} bytes", message.len());
+    }
+}

@@ -116,7 +116,7 @@ fn options_out_of_range_are_refused_before_any_work() {
     refused(&plain, SampleOptions { steps: Some(0), ..default() }, "steps");
     refused(&plain, SampleOptions { steps: Some(1001), ..default() }, "steps");
     refused(&plain, SampleOptions { batch: 0, ..default() }, "batch");
-    refused(&plain, SampleOptions { batch: 1 << 40, ..default() }, "batch");
+    refused(&plain, SampleOptions { batch: usize::MAX, ..default() }, "batch");
     refused(&plain, SampleOptions { seed: 1 << 53, ..default() }, "seed");
     refused(&plain, SampleOptions { eta: f64::NAN, ..default() }, "eta");
     refused(&plain, SampleOptions { labels: Some(vec![0.0]), ..default() }, "labels");

@@ -322,7 +322,7 @@ fn pictures_become_grey_and_noise_is_shown() {
     let mut pictures = Pictures::new(Some(8), false, true).unwrap();
     pictures.add("a", 8, 8, [255, 0, 0, 255].repeat(64)).unwrap();
     pictures.push("bad.npy".to_owned(), blob(b"\x93NUMPY\x01\x00")).unwrap();
-    while !pictures.next().unwrap().is_undefined() {}
+    while !pictures.read_next().unwrap().is_undefined() {}
     let parts = pictures.finish(true).unwrap();
     let told = parts.get(1);
     assert_eq!((field(&told, "skippedCount"), Array::from(&field(&told, "skipped")).length()), (1.into(), 1));
@@ -347,7 +347,7 @@ fn read(files: &[(String, Vec<u8>)], size: Option<u32>, classes: bool) -> Result
     for (name, bytes) in files {
         pictures.push(name.clone(), blob(bytes)).map_err(message)?;
     }
-    while !pictures.next().map_err(message)?.is_undefined() {}
+    while !pictures.read_next().map_err(message)?.is_undefined() {}
     let reading = pictures.into_reading().map_err(|e| e.to_string())?;
     let Pixels::Bytes(pixels) = reading.data.pixels else { return Err("no bytes".to_owned()) };
     Ok(Outcome {

@@ -11,8 +11,6 @@ const NOT_THE_FILES = new Set(['aborted', 'disposed', 'device-lost', 'limit', 'n
 /** Failures that a file stored before is not to blame for. */
 const NOT_STORED_FILES = new Set(['fetch', 'invalid-option']);
 
-/** How many bytes of a file in memory are pushed at a time. */
-
 /**
  * What the engine builds a model from, with `opening` wanting nothing any more. `forget(error)` drops its files from the cache
  * as far as that error speaks against them.

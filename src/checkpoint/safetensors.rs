@@ -6,7 +6,7 @@
 //! hands the tensors out one by one, so that memory is given back while a network is built. In both directions the
 //! peak stays near the file: 1.0 times while reading, and 2 times plus one tensor for 16-bit weights widened to f32.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::Deserialize;
@@ -508,21 +508,23 @@ impl WeightsReader {
             asked.settle(tensors.iter().map(|(name, ..)| *name))?;
         }
         let mut kept: Vec<Option<String>> = vec![None; tensors.len()];
-        let mut chosen: HashMap<&str, usize> = HashMap::new();
+        // The tensor that was chosen for each parameter.
+        let mut chosen: Vec<Option<usize>> = vec![None; asked.parameters().len()];
         for (i, (stored, dtype, shape)) in tensors.iter().enumerate() {
-            let Some((name, expected)) = asked.find(stored) else { continue };
+            let Some(at) = asked.find(stored) else { continue };
+            let (name, expected) = &asked.parameters()[at];
             check_shape(name, shape, expected)?;
             if let Dtype::Other(dtype) = dtype {
-                return Err(Error::Dtype { key: name.to_owned(), dtype: (*dtype).to_owned() });
+                return Err(Error::Dtype { key: name.clone(), dtype: (*dtype).to_owned() });
             }
             // Where a file holds a tensor under an old name and under the current one, the current one counts.
-            match chosen.get(name) {
+            match chosen[at] {
                 Some(_) if !stored.ends_with(name) => continue,
-                Some(old) => kept[*old] = None,
+                Some(old) => kept[old] = None,
                 None => {}
             }
-            chosen.insert(name, i);
-            kept[i] = Some(name.to_owned());
+            chosen[at] = Some(i);
+            kept[i] = Some(name.clone());
         }
         Ok(kept)
     }

@@ -204,6 +204,9 @@ impl Weights {
     }
 }
 
+/// How many prefixes are looked behind, so that a file of nothing but prefixes is soon refused.
+const MAX_PREFIXES: usize = 16;
+
 /// What a network asks of a checkpoint's weights: with it a reader refuses files that do not suit as soon as it has seen their
 /// names and shapes, and leaves out the tensors that nobody asks for.
 #[derive(Clone, Debug)]
@@ -235,49 +238,51 @@ impl Asked {
     /// [`Error::MissingKey`] with the first of the absent parameters; [`Error::KeyNames`] where the names are another
     /// network's, or several prefixes would do.
     pub fn settle<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> Result<()> {
-        let names: BTreeSet<&str> = names.collect();
-        // Parameters found behind each prefix that stands before the first parameter or the last.
-        let mut found: BTreeMap<&str, HashSet<usize>> = BTreeMap::new();
-        let ends = [self.parameters.first(), self.parameters.last()];
-        for (end, _) in ends.into_iter().flatten() {
-            let prefixes = names.iter().filter_map(|name| name.strip_suffix(end.as_str()));
-            found.extend(
-                prefixes.filter(|p| p.is_empty() || p.ends_with('.')).map(|p| (p, HashSet::default())),
-            );
+        let names: Vec<&str> = names.collect();
+        // What stands before the first parameter or the last: that is before all of them, or one of them is missing.
+        let mut prefixes = vec![""];
+        for (end, _) in [self.parameters.first(), self.parameters.last()].into_iter().flatten() {
+            for prefix in names.iter().filter_map(|name| name.strip_suffix(end.as_str())) {
+                if prefix.ends_with('.') && prefixes.len() < MAX_PREFIXES && !prefixes.contains(&prefix) {
+                    prefixes.push(prefix);
+                }
+            }
         }
-        found.entry("").or_default();
-        for (prefix, found) in &mut found {
-            found.extend(names.iter().filter_map(|name| self.position(name.strip_prefix(prefix)?)));
+        let mut whole = Vec::new();
+        let mut best = ("", Vec::new(), 0);
+        for prefix in prefixes {
+            let mut found = vec![false; self.parameters.len()];
+            for at in names.iter().filter_map(|name| self.position(name.strip_prefix(prefix)?)) {
+                found[at] = true;
+            }
+            let count = found.iter().filter(|found| **found).count();
+            if count == self.parameters.len() {
+                whole.push(prefix);
+            }
+            if count > best.2 {
+                best = (prefix, found, count);
+            }
         }
-        let whole: Vec<&str> =
-            found.iter().filter(|(_, found)| found.len() == self.parameters.len()).map(|(p, _)| *p).collect();
         self.prefix = match whole[..] {
-            [] => return Err(self.incomplete(&found, &names)),
-            // Sorted, so that a whole network without a prefix comes first.
+            [] => return Err(self.incomplete(best.0, &best.1, &names)),
+            // A whole network without a prefix counts before any other.
             ["", ..] => String::new(),
             [one] => one.to_owned(),
             _ => {
                 let list: Vec<String> = whole.iter().map(|p| format!("`{}`", text::name(p))).collect();
-                return Err(Error::KeyNames {
-                    problem: format!(
-                        "they hold {} whole networks, their names behind {}",
-                        whole.len(),
-                        list.join(" and ")
-                    ),
-                });
+                let list = list.join(" and ");
+                let problem = format!("they hold {} whole networks, their names behind {list}", whole.len());
+                return Err(Error::KeyNames { problem });
             }
         };
         Ok(())
     }
 
-    /// The error for files in which no prefix has all parameters behind it.
-    fn incomplete(&self, found: &BTreeMap<&str, HashSet<usize>>, names: &BTreeSet<&str>) -> Error {
-        let none = HashSet::default();
-        let (prefix, best) =
-            found.iter().max_by_key(|(_, found)| found.len()).map_or(("", &none), |(p, best)| (*p, best));
-        if best.is_empty() && !names.is_empty() {
+    /// The error for files in which no prefix has all parameters behind it; `found` are those behind the best one.
+    fn incomplete(&self, prefix: &str, found: &[bool], names: &[&str]) -> Error {
+        if found.is_empty() && !names.is_empty() {
             let examples: Vec<String> =
-                names.iter().take(2).map(|n| format!("`{}`", text::name(n))).collect();
+                names.iter().take(2).map(|name| format!("`{}`", text::name(name))).collect();
             let problem = format!(
                 "none of the {} names that the config asks for is there, but {}",
                 self.parameters.len(),
@@ -285,12 +290,10 @@ impl Asked {
             );
             return Error::KeyNames { problem };
         }
-        let absent: Vec<_> =
-            (0..self.parameters.len()).filter(|i| !best.contains(i)).map(|i| &self.parameters[i]).collect();
-        let (key, expected) = absent
-            .first()
-            .map_or((String::new(), Vec::new()), |(key, shape)| (format!("{prefix}{key}"), shape.clone()));
-        Error::MissingKey { key, expected, more: absent.len().saturating_sub(1) }
+        let missing = |i: &usize| !found.get(*i).is_some_and(|found| *found);
+        let mut absent = (0..self.parameters.len()).filter(missing).map(|i| &self.parameters[i]);
+        let (key, expected) = absent.next().cloned().unwrap_or_default();
+        Error::MissingKey { key: format!("{prefix}{key}"), expected, more: absent.count() }
     }
 
     /// Which parameter a name without the prefix means.
@@ -299,10 +302,9 @@ impl Asked {
         found.copied()
     }
 
-    /// The current name and the shape of the parameter that a name in the files means; `None` where nobody asks for it.
-    pub(super) fn find(&self, name: &str) -> Option<(&str, &[usize])> {
-        let (name, shape) = &self.parameters[self.position(name.strip_prefix(&self.prefix)?)?];
-        Some((name, shape))
+    /// Which of the parameters a name in the files means; `None` where nobody asks for it.
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
+        self.position(name.strip_prefix(&self.prefix)?)
     }
 }
 

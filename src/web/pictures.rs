@@ -45,7 +45,7 @@ impl Pictures {
     ///
     /// # Errors
     /// `dataset` where nothing should be made of all of them.
-    pub fn next(&mut self) -> JsResult<JsValue> {
+    pub fn read_next(&mut self) -> JsResult<JsValue> {
         match self.0.next().map_err(|e| thrown(&e))? {
             dataset::Step::Read { done, total } => serialize(&Done { done, total }),
             dataset::Step::Done => Ok(JsValue::UNDEFINED),

@@ -22,12 +22,18 @@ const RUSTUP_PATIENCE_SECONDS = 10;
 export async function wasmEnvironment() {
   requireCargo();
   let bin = toolchains().find(buildsForWasm);
-  if (!bin && (await rustupTarget())) bin = toolchains().find(buildsForWasm);
+  if (!bin && (await rustupTarget(TARGET))) bin = toolchains().find(buildsForWasm);
   bin ??= debianToolchain();
   const path = bin === toolchains()[0] ? process.env.PATH : [bin, process.env.PATH].join(delimiter);
   const version = ask(join(bin, 'rustc'), ['--version']).stdout.trim();
   step(`Rust for wasm: ${version}`);
   return { PATH: path, CARGO_TARGET_DIR: join(root, 'target', 'wasm') };
+}
+
+/** Whether the first toolchain on PATH has the standard library of `target`, which rustup is asked for if it has not. */
+export async function addTarget(target) {
+  const has = () => existsSync(ask('rustc', ['--print', 'target-libdir', '--target', target]).stdout.trim());
+  return has() || ((await rustupTarget(target)) && has());
 }
 
 /** Fails with advice when there is no cargo at all. */
@@ -67,12 +73,12 @@ export function older(version, than) {
   return major < wantedMajor || (major === wantedMajor && minor < wantedMinor);
 }
 
-/** Adds rustup's target; false when there is no rustup, or nothing has come from its server after a while. */
-async function rustupTarget() {
+/** Adds a target with rustup; false when there is no rustup, or nothing has come from its server after a while. */
+async function rustupTarget(target) {
   if (!which('rustup')) return false;
-  step(`adding rustup's ${TARGET} target`);
-  console.log(`  $ rustup target add ${TARGET}`);
-  const rustup = spawn('rustup', ['target', 'add', TARGET], { cwd: root, stdio: 'ignore' });
+  step(`adding rustup's ${target} target`);
+  console.log(`  $ rustup target add ${target}`);
+  const rustup = spawn('rustup', ['target', 'add', target], { cwd: root, stdio: 'ignore' });
   const downloads = join(process.env.RUSTUP_HOME ?? join(homedir(), '.rustup'), 'downloads');
   const [before, start] = [bytesIn(downloads), Date.now()];
   const watcher = setInterval(() => {

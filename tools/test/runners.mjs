@@ -9,13 +9,13 @@ import { buildTraining, buildWasm, trainingEnvironment } from '../build/wasm.mjs
 import { vulkan, webDrivers } from '../setup/browsers.mjs';
 import { wasmBindgen, wasmPack } from '../setup/cargo-tools.mjs';
 import { npmPackages } from '../setup/npm.mjs';
-import { requireCargo, wasmEnvironment } from '../setup/rust.mjs';
+import { addTarget, requireCargo, wasmEnvironment } from '../setup/rust.mjs';
 import { root, SetupError, watch } from '../setup/shell.mjs';
 import { counts } from './counts.mjs';
 import { fuzz } from './fuzz.mjs';
 import { lint as readCode } from './lint.mjs';
 
-export const runners = { js, rust, lint, fuzz, web, e2e };
+export const runners = { js, rust, overflow, lint, fuzz, web, e2e };
 
 /** JavaScript's unit tests: tests/js/*.test.mjs, one of which runs the engine. */
 async function js() {
@@ -31,6 +31,28 @@ async function rust(options) {
   requireCargo();
   vulkan();
   const run = await watch('cargo', ['test', '--locked', '--release', '--no-fail-fast', ...features(options)]);
+  return verdict(run, counts.cargo);
+}
+
+/**
+ * The library's tests without a GPU and without burn, where sizes have 32 bits as in a page and a sum that leaves them
+ * panics rather than wraps. Where such a program cannot be built or run, the same with the machine's own sizes.
+ */
+async function overflow() {
+  requireCargo();
+  const target = 'i686-unknown-linux-musl';
+  const small = process.platform === 'linux' && process.arch === 'x64' && (await addTarget(target));
+  if (!small) console.log(`  no ${target} here: with this machine's own sizes`);
+  const environment = {
+    CARGO_TARGET_DIR: join(root, 'target', 'overflow'),
+    // It comes with rustc, and needs no C compiler for 32 bits.
+    CARGO_TARGET_I686_UNKNOWN_LINUX_MUSL_LINKER: 'rust-lld',
+    CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS: 'true',
+    CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS: 'true',
+    CARGO_PROFILE_RELEASE_OPT_LEVEL: '1',
+  };
+  const test = ['test', '--locked', '--release', '--no-fail-fast', '--no-default-features', '--lib', '--tests'];
+  const run = await watch('cargo', [...test, ...(small ? ['--target', target] : [])], { environment });
   return verdict(run, counts.cargo);
 }
 

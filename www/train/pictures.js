@@ -86,7 +86,7 @@ async function get(url) {
 async function readFiles(files, pictures, { signal, report }) {
   for (const { path, file } of files) pictures.push(path, file);
   let last = performance.now();
-  for (let step = pictures.next(); step; step = pictures.next()) {
+  for (let step = pictures.read_next(); step; step = pictures.read_next()) {
     if (step.bytes) await readForeign(step, pictures);
     if (performance.now() - last < READING_TIME) continue;
     if (step.total) report(step);
