@@ -18,8 +18,9 @@ test('the page loads from a sub-path without errors', async ({ page, baseURL }) 
 test('the wasm module starts in a page', async ({ page }) => {
   await page.goto('./');
   const exports = await page.evaluate(async () => {
-    const module = await import(new URL('www/pkg/noiseball.js', document.baseURI).href);
-    return Object.keys(await module.default());
+    const at = (name) => new URL(`www/pkg/${name}`, document.baseURI).href;
+    const module = await import(at('noiseball.js'));
+    return Object.keys(await module.default({ module_or_path: at('noiseball_bg.wasm') }));
   });
   expect(exports).toContain('memory');
 });
