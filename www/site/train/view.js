@@ -63,7 +63,7 @@ function checkPictures(source) {
   });
 }
 
-const MODULE = new URL('../../pkg-train/noiseball_train_bg.wasm', import.meta.url);
+const MODULE = new URL('../../pkg-train/noiseball_train_bg.wasm.gz', import.meta.url);
 const LOOK_AGAIN = 5000; // milliseconds
 
 /** `npm start` serves the page while the training module is being built: until it is there, nothing here can work. */
