@@ -661,7 +661,8 @@ test('a sentence says what to make of a loss, and when to stop', () => {
     for (const prediction of [undefined, 'epsilon', 'v_prediction', 'sample']) {
       const said = lossSentence({ objective, scheduler: { prediction_type: prediction } });
       assert.match(said, /Stop when/);
-      assert.equal(/^About 1 means/.test(said), [undefined, 'simple'].includes(objective) && [undefined, 'epsilon'].includes(prediction));
+      assert.equal(/^About 1 means/.test(said), [undefined, 'simple'].includes(objective) && prediction !== 'sample');
+      assert.equal(/0\.24/.test(said), [undefined, 'simple'].includes(objective) && prediction === 'v_prediction');
       assert.equal(/bits/.test(said), objective === 'bound' || objective === 'binomial');
     }
   }

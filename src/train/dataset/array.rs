@@ -1,6 +1,7 @@
 //! Arrays of numbers: NumPy's NPY and MNIST's IDX, and what they hold: pictures, one or a list of them, and labels.
 
 use std::io::{self, Read};
+use std::num::{IntErrorKind, ParseIntError};
 
 use super::builder::{Class, Picture};
 use super::problem::Problem;
@@ -107,9 +108,12 @@ fn npy(source: &mut dyn Read) -> Result<Header, Problem> {
     let (kind, width, is_big_endian) = dtype_of(dtype)?;
     let shape = after("shape").and_then(|rest| rest.strip_prefix('(')).ok_or("its header names no shape")?;
     let shape = shape.split(')').next().unwrap_or_default().split(',').map(str::trim);
-    let shape: Result<_, _> = shape.filter(|s| !s.is_empty()).map(str::parse).collect();
+    let shape: Result<_, ParseIntError> = shape.filter(|s| !s.is_empty()).map(str::parse).collect();
     Ok(Header {
-        shape: shape.map_err(|_| "its shape is not one")?,
+        shape: shape.map_err(|e| match e.kind() {
+            IntErrorKind::PosOverflow => "its sizes overflow",
+            _ => "its shape is not one",
+        })?,
         kind,
         width,
         is_big_endian,

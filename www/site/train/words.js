@@ -96,7 +96,10 @@ export function lossSentence({ objective, scheduler }) {
   const stop =
     'Stop when the smoothed line and the newest samples below no longer change. If “held out” rises while “smoothed” falls, the network is memorising its data: stop, or add more data.';
   if (objective === 'bound' || objective === 'binomial') return `The loss is −K in bits: the lower, the better, also below 0. ${stop}`;
-  if ((objective ?? 'simple') === 'simple' && (scheduler.prediction_type ?? 'epsilon') === 'epsilon')
-    return `About 1 means that nothing is learned yet. A good value depends on the data: the handwritten digits end near 0.24. ${stop}`;
+  const prediction = scheduler.prediction_type ?? 'epsilon';
+  if ((objective ?? 'simple') === 'simple' && prediction !== 'sample') {
+    const example = prediction === 'v_prediction' ? ': the handwritten digits end near 0.24' : '';
+    return `About 1 means that nothing is learned yet. A good value depends on the data${example}. ${stop}`;
+  }
   return `The lower, the better; where it ends depends on the data and the objective. ${stop}`;
 }
