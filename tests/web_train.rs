@@ -8,7 +8,7 @@ mod data_cases;
 mod requests;
 
 use data_cases::{Case, Outcome, cases};
-use js_sys::{Array, Float32Array, Function, JSON, Object, Reflect, Uint8Array, WebAssembly};
+use js_sys::{Array, Float32Array, Function, JSON, Reflect, Uint8Array, WebAssembly};
 use noiseball::train::dataset::Pixels;
 use noiseball::web::pictures::Pictures;
 use noiseball::web::{self, train};
@@ -23,8 +23,9 @@ const COUNT: usize = 40;
 /// Squares of 8×8: a bright one on the left is class 0, on the right class 1.
 fn data() -> train::Data {
     web::start();
-    let image =
-        |i: usize| (0..64).map(move |p| if (p % 8 < 4) == (i % 2 == 0) { 200 + (i % 50) as u8 } else { 20 });
+    let image = |i: usize| {
+        (0..64).map(move |p| if (p % 8 < 4) == i.is_multiple_of(2) { 200 + (i % 50) as u8 } else { 20 })
+    };
     let pixels = (0..COUNT).flat_map(image).collect();
     let labels = (0..COUNT as u32).map(|i| i % 2).collect();
     let names = ["left", "right"].map(str::to_owned).to_vec();
