@@ -1,6 +1,7 @@
 //! How much memory reading a data set takes, counted by the allocator: for any input at most 256 MB and four times the bytes
 //! given. Alone in its binary, and in one test, so that nothing else allocates meanwhile.
 #![cfg(all(feature = "data", not(target_arch = "wasm32")))]
+#![allow(clippy::print_stdout, reason = "tests say how close they came")]
 
 mod bombs;
 
