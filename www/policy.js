@@ -3,6 +3,9 @@
 
 import { NoiseballError } from './errors.js';
 
+/** How long after a failure the browser may still tell what it refused, in milliseconds: Firefox is late when it has much to do. */
+export const PATIENCE = 1000;
+
 const refused = []; // {uri, directive}
 let watching = false;
 
@@ -42,8 +45,9 @@ export function refusal(address, directive) {
   );
 }
 
-/** The refusal that is looked for. The browser may tell of it some time after the failure: in Firefox a worker's page tells it first. */
+/** The refusal that is looked for. Firefox tells of a worker's to its page first, and to the worker some time after the failure. */
 async function told(sought) {
-  for (let waits = watching ? 10 : 0; waits > 0 && !refused.some(sought); waits--) await new Promise((resolve) => setTimeout(resolve, 20));
+  const end = Date.now() + (watching ? PATIENCE : 0);
+  while (Date.now() < end && !refused.some(sought)) await new Promise((resolve) => setTimeout(resolve, 20));
   return refused.find(sought);
 }

@@ -1,7 +1,7 @@
 // How the two workers are started, wherever the page has the package's files from.
 
 import { NoiseballError } from './errors.js';
-import { refusal, watchPolicy, workerPolicyError } from './policy.js';
+import { PATIENCE, refusal, watchPolicy, workerPolicyError } from './policy.js';
 
 /**
  * A kind of worker. Each is told by the entry that uses it, so that the other one's bundle has nothing of it.
@@ -54,14 +54,17 @@ function importing(script) {
 const early = [];
 const keep = ({ data }) => early.push(data);
 addEventListener('message', keep);
-let refused;
-addEventListener('securitypolicyviolation', ({ effectiveDirective }) => (refused ??= effectiveDirective));
+const refused = new Promise((tell) =>
+  addEventListener('securitypolicyviolation', ({ effectiveDirective }) => tell(effectiveDirective)));
 import(${JSON.stringify(script.href)}).then(
   () => {
     removeEventListener('message', keep);
     for (const data of early) dispatchEvent(new MessageEvent('message', { data }));
   },
-  (error) => setTimeout(() => postMessage({ failed: String(error), refused })),
+  async (error) => {
+    const late = new Promise((give) => setTimeout(give, ${PATIENCE}));
+    postMessage({ failed: String(error), refused: await Promise.race([refused, late]) });
+  },
 );`;
   return URL.createObjectURL(new Blob([source], { type: 'text/javascript' }));
 }
