@@ -4,7 +4,7 @@ use std::f64::consts::{LN_2, PI};
 
 use burn::tensor::Tensor;
 
-use super::{Examples, Noised, Question, each, mean, squared_error};
+use super::examples::{Examples, Noised, Question, each, mean, squared_error};
 use crate::schedule::Schedule;
 
 /// What a timestep's reverse kernel is made of.
