@@ -240,6 +240,5 @@ fn pictures_that_do_not_fit() {
     let asked = model.info().activation_bytes as usize;
     let (held, pixels) = peak(|| step(&model));
     assert_eq!(pixels.unwrap(), 512 * 512);
-    println!("{asked} asked, {held} held");
-    assert!(held <= BASE + asked, "{held} bytes held where the network asked for {asked}");
+    assert!(held <= asked * 5 / 4, "{held} bytes held where the network asked for {asked}");
 }

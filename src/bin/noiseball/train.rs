@@ -326,7 +326,7 @@ impl Curve {
     /// Goes on with the file of a run at `step`: what it says of later steps is done again.
     fn open(folder: &Folder, out: &Path, name: &str, step: u64) -> Result<Self> {
         let path = out.join(name);
-        let before = fs::read_to_string(&path).unwrap_or_default();
+        let before = if path.exists() { read_text(&path, u64::MAX)? } else { String::new() };
         let earlier = |line: &&str| {
             line.split(',').next().and_then(|s| s.parse::<u64>().ok()).is_some_and(|s| s <= step)
         };
