@@ -206,6 +206,29 @@ fn a_run_is_neither_overwritten_nor_gone_on_with_as_another() {
     refused(noiseball(&["train", text(&data), "--out", text(&data)]), "the folder of the pictures");
 }
 
+/// Looking for a GPU connects to no display, for burn neither: with none, the libraries that do write about it.
+#[test]
+fn training_on_a_gpu_has_nothing_but_our_own_words_on_stderr() {
+    let folder = temporary("quiet");
+    let (data, out) = (folder.join("drawings"), folder.join("model"));
+    drawings(&data);
+    let mut arguments = vec!["train", text(&data), "--out", text(&out), "--preset", "tiny", "--size", "8"];
+    arguments.extend(["--steps", "1", "--batch", "2", "--device", "gpu"]);
+    let mut train = command(&arguments);
+    let output = train
+        .env_remove("XDG_RUNTIME_DIR")
+        .env_remove("WAYLAND_DISPLAY")
+        .env_remove("DISPLAY")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let says = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        says.lines().all(|line| line.starts_with("10 pictures") || line.starts_with("left out ")),
+        "{says}"
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn pipes_devices_and_folders_are_no_files() {

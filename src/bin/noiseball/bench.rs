@@ -212,9 +212,7 @@ impl Network {
             }
             #[cfg(feature = "burn")]
             Name::Burn => {
-                let device = burn::tensor::Device::wgpu_options()
-                    .init()
-                    .map_err(|e| Error::NoAdapter { problem: e.to_string() })?;
+                let device = block_on(arguments.gpu()?.for_burn())?;
                 let parameters = &case.inventory.parameters;
                 Self::Burn(Box::new(BurnUNet::new(config, parameters, &device, case.weights())?))
             }
