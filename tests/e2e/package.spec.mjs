@@ -63,6 +63,14 @@ for (const bundler of EVERY) {
   });
 }
 
+for (const bundler of ['vite', 'esbuild']) {
+  test(`${bundler}: the app’s element draws when its button is pressed`, async ({ page, site }) => {
+    await open(page, await site(join(apps, `${bundler}-elements`)), `${bundler}-elements`);
+    await page.getByRole('button', { name: 'Run: A face' }).click();
+    await expect(page.getByRole('img', { name: 'A face. Step 2 of 2: finished' })).toBeVisible();
+  });
+}
+
 test('a bundle without the package’s files says what to copy', async ({ page, site }) => {
   await open(page, await site(join(apps, 'forgetful-sample')), 'forgetful-sample');
   const { type, message } = await call(page, 'sample');

@@ -45,7 +45,7 @@ export function check(element, name) {
   const text = element.getAttribute(name);
   if (text === null) return;
   const wrong =
-    row.type === 'list' ? tokens(text).filter((token) => !row.values.includes(token)) : read(row, text) === undefined ? [text] : [];
+    row.type === 'list' ? tokens(text).filter((token) => !row.values?.includes(token)) : read(row, text) === undefined ? [text] : [];
   if (wrong.length === 0) return;
   const instead = row.type === 'list' ? 'it is left out' : `“${row.default}” is used instead`;
   warn(
@@ -67,7 +67,7 @@ export function warn(element, name, value, instead, allowed) {
  * @param {string} text
  * @returns {any} the value that the text stands for, or undefined where it stands for none
  */
-function read({ type, values, min, max }, text) {
+function read({ type, values = [], min = 0, max = 0 }, text) {
   text = text.trim();
   if (type === 'text') return text;
   if (type === 'choice') return values.includes(text) ? text : undefined;
@@ -88,7 +88,10 @@ export function adoptProperties(element) {
   }
 }
 
-/** Fires one of the table's events. Like model-viewer's they do not bubble. */
+/**
+ * Fires one of the table's events. Like model-viewer's they do not bubble.
+ * @param {any} [detail]
+ */
 export function emit(element, type, detail = null) {
   element.dispatchEvent(new CustomEvent(type, { detail }));
 }
@@ -134,7 +137,7 @@ function sheet(css) {
  * @returns {() => void} ends it
  */
 export function whileSeen(element, change) {
-  const observer = new IntersectionObserver((entries) => change(entries.at(-1).isIntersecting));
+  const observer = new IntersectionObserver((entries) => change(entries[entries.length - 1].isIntersecting));
   observer.observe(element);
   return () => observer.disconnect();
 }

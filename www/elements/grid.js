@@ -19,7 +19,7 @@ export function drawGrid(canvas, pixels, { batch, width, height }, wide) {
   /** @type {[number, number]} */
   const size = [columns * (width + GAP) - GAP, rows * (height + GAP) - GAP];
   if (canvas.width !== size[0] || canvas.height !== size[1]) [canvas.width, canvas.height] = size;
-  const context = canvas.getContext('2d');
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
   context.clearRect(0, 0, ...size);
   const bytes = width * height * 4;
   for (let i = 0; i < batch; i++) {
@@ -32,7 +32,7 @@ export function drawGrid(canvas, pixels, { batch, width, height }, wide) {
 export function enlarge(from, to, scale) {
   const [width, height] = [from.width * scale, from.height * scale];
   if (to.width !== width || to.height !== height) [to.width, to.height] = [width, height];
-  const context = to.getContext('2d');
+  const context = /** @type {CanvasRenderingContext2D} */ (to.getContext('2d'));
   context.imageSmoothingEnabled = false;
   context.clearRect(0, 0, width, height);
   context.drawImage(from, 0, 0, width, height);

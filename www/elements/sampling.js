@@ -22,7 +22,7 @@ const OF_MODEL = ['src', 'device', 'variant'];
 const OF_RUN = ['batch', 'seed', 'label', 'sampler', 'steps'];
 
 export class Sampling {
-  /** What the model is, once it is loaded. */
+  /** @type {any} what the model is, once it is loaded */
   info = null;
   /** Whether a run was asked for. */
   begun = false;
@@ -214,6 +214,7 @@ export class Sampling {
     this.#follows = true;
     this.#history = new History();
     this.#say(`Drawing ${batch === 1 ? 'a picture' : `${batch} pictures`} in ${steps} steps.`, true);
+    /** @type {any} */
     let last = null;
     let due = performance.now();
     try {
