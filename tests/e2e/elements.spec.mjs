@@ -187,6 +187,7 @@ test('the keyboard runs, stops, chooses and scrubs; a setting that changes runs 
   expect(label).toBe('1');
   expect(seed).toBeGreaterThan(0);
   expect(last).not.toBe(first);
+  await expect(element.locator('.start')).toBeHidden();
   await expect(element.getByRole('img')).toHaveAttribute('aria-label', /^Pictures of pixel-faces-16\. Step 3 of 3: finished$/);
 });
 
@@ -264,6 +265,8 @@ async function stands(tab) {
 }
 
 test('without its nudge the variance of the process grows; it goes back and forth', async ({ page: tab }) => {
+  const scripts = [];
+  tab.on('request', (request) => request.url().endsWith('.js') && scripts.push(request.url()));
   await blank(tab, '<diffusion-process alt="A spiral"></diffusion-process>');
   const process = tab.locator('diffusion-process');
   const slider = process.getByRole('slider', { name: 'Noise' });
@@ -272,6 +275,9 @@ test('without its nudge the variance of the process grows; it goes back and fort
   const pixels = () => process.evaluate(async (element) => (await element.toBlob()).size);
   await expect(process.getByText(/^Step 0 of 1000/)).toBeVisible();
   const start = await pixels();
+  const bytes = gzipped(scripts, new URL('./www/', tab.url()).href);
+  console.log(`  ${scripts.length} scripts, ${bytes} bytes with gzip, to show the process`);
+  expect(bytes).toBeLessThanOrEqual(18_000);
   await slider.focus();
   await tab.keyboard.press('End');
   await expect(process.getByText(/^Step \d+ of 1000 · noise 100 %/)).toBeVisible();

@@ -163,7 +163,12 @@ export class ProcessView {
     if (this.timestep !== before || this.variance !== variance) {
       emit(this.#element, 'noise-change', { timestep: this.timestep, variance: this.variance });
     }
-    this.#frame ||= requestAnimationFrame(() => this.#draw());
+    this.redraw();
+  }
+
+  /** Draws with the next frame, also where only the page's colours are others. */
+  redraw() {
+    if (this.loaded) this.#frame ||= requestAnimationFrame(() => this.#draw());
   }
 
   #compute() {

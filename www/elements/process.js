@@ -13,7 +13,7 @@ export class DiffusionProcess extends Base {
   #view = null;
   /** @type {any} where it goes */
   #parts = null;
-  #leave = () => {};
+  #life = new AbortController();
   #seen = false;
 
   get loaded() {
@@ -50,15 +50,21 @@ export class DiffusionProcess extends Base {
       this.#parts = { root, error };
       root.append(h('div', { class: 'space' }), error.box);
     }
-    this.#leave = whileSeen(this, (seen) => {
+    this.#life = new AbortController();
+    const { signal } = this.#life;
+    for (const query of ['(prefers-color-scheme: dark)', '(forced-colors: active)']) {
+      matchMedia(query).addEventListener('change', () => this.#view?.redraw(), { signal });
+    }
+    const leave = whileSeen(this, (seen) => {
       this.#seen = seen;
       if (seen) this.#begin();
       else this.pause();
     });
+    signal.addEventListener('abort', leave);
   }
 
   disconnectedCallback() {
-    this.#leave();
+    this.#life.abort();
     this.pause();
   }
 

@@ -125,6 +125,7 @@ export class DiffusionSampler extends Base {
       poster.replaceChildren(address ? h('img', { part: 'poster', src: address, decoding: 'async' }) : noise());
     }
     poster.firstChild.setAttribute(address ? 'alt' : 'aria-label', alt);
+    if (this.#sampling?.begun) return;
     start.hidden = option(this, 'reveal') === 'manual';
     start.setAttribute('aria-label', alt ? `Run: ${alt}` : 'Run the model');
     const host = hostOf(this);

@@ -39,6 +39,8 @@ export class Sampling {
   #interrupted = false;
   #history = new History();
   #native = document.createElement('canvas');
+  /** @type {any} the newest state of this run */
+  #reached = null;
   /** @type {any} the state on show */
   #state = null;
   #follows = true;
@@ -71,7 +73,7 @@ export class Sampling {
     try {
       await this.#model(undefined);
     } catch (error) {
-      this.#fail(error);
+      if (error.type !== 'aborted') this.#fail(error);
     }
   }
 
@@ -126,9 +128,9 @@ export class Sampling {
     const { canvas, controls } = this.#ui;
     canvas.remove();
     controls.remove();
-    const { frame, start, hint, poster, progress } = this.#parts;
+    const { frame, poster, progress } = this.#parts;
     frame.classList.remove('begun');
-    poster.parentElement.hidden = start.hidden = hint.hidden = false;
+    poster.parentElement.hidden = false;
     progress.value = 0;
     progress.hidden = true;
   }
@@ -181,6 +183,7 @@ export class Sampling {
 
   async #perform(signal) {
     this.#interrupted = false;
+    this.#reached = null;
     this.#parts.error.show();
     if (!this.info) this.#say('Loading the model…', true);
     await this.#takeRun(signal).catch((error) => {
@@ -216,26 +219,30 @@ export class Sampling {
     this.#say(`Drawing ${batch === 1 ? 'a picture' : `${batch} pictures`} in ${steps} steps.`, true);
     /** @type {any} */
     let last = null;
-    let due = performance.now();
+    let next = run.next();
     try {
-      for await (const step of run) {
+      for (;;) {
+        const { done, value: step } = await next;
+        if (done) break;
         this.#add({ ...step, pictures: last?.pictures ?? step.start, start: undefined, latents: undefined });
-        const stands = last ? Math.min(STATE, RUN_TIME / step.total) : NOISE;
-        due = Math.max(due, performance.now()) + (this.#calm.matches ? 0 : stands);
+        const stands = this.#calm.matches ? 0 : last ? Math.min(STATE, RUN_TIME / step.total) : NOISE;
         last = step;
         emit(this.#element, 'step', { index: step.index + 1, total: step.total });
-        await this.#untilDue(due, loan, signal);
+        next = run.next(); // is computed while this one stands
+        next.catch(() => {}); // where it matters, it is awaited
+        await this.#whileSeen(stands, loan, signal);
       }
     } finally {
+      await run.return();
       // Where it was stopped, nobody knows how much noise is left: only the next step would say.
       if (last) this.#add({ ...last, index: last.index + 1, noise: null, start: undefined, latents: undefined });
     }
     this.#say(this.#where('Finished'), true);
   }
 
-  /** Holds the run until this time, and as long as nobody can see it. */
-  async #untilDue(due, loan, signal) {
-    await unlessAborted(new Promise((resolve) => setTimeout(resolve, Math.max(0, due - performance.now()))), signal);
+  /** Holds the run for some milliseconds, and as long as nobody can see it. */
+  async #whileSeen(milliseconds, loan, signal) {
+    await unlessAborted(new Promise((resolve) => setTimeout(resolve, milliseconds)), signal);
     while (!this.#seen || document.visibilityState === 'hidden') {
       loan.pause(true);
       try {
@@ -252,13 +259,18 @@ export class Sampling {
     const element = this.#element;
     const [batch, seed] = [option(element, 'batch'), option(element, 'seed')];
     const steps = Math.min(option(element, 'steps'), this.info.trainTimesteps);
-    const named = option(element, 'sampler');
-    const sampler = SAMPLERS.find(({ name }) => name === named) ?? SAMPLERS[0];
+    const [named, sampler] = [option(element, 'sampler'), this.#sampler()];
     if (sampler.name !== named)
       warn(element, 'sampler', named, `“${sampler.name}” is used instead`, SAMPLERS.map(({ name }) => name).join(', '));
     const choice = this.#choice();
     const labels = choice ? labelsOf(this.info, this.#choices, choice.value, batch) : undefined;
     return { sampler: sampler.name, steps, seed, batch, ...(labels && { labels }) };
+  }
+
+  /** The sampler that is chosen: the first where the attribute names none that there is. */
+  #sampler() {
+    const named = option(this.#element, 'sampler');
+    return SAMPLERS.find(({ name }) => name === named) ?? SAMPLERS[0];
   }
 
   /** The class that is chosen: the first choice where none is, or one that this model lacks. */
@@ -285,7 +297,7 @@ export class Sampling {
     const failed = error instanceof NoiseballError ? error : new NoiseballError('device-lost', error.message, { cause: error });
     this.#parts.progress.hidden = true;
     this.#parts.error.show({ sentence: failure(failed, navigator.onLine), message: failed.message });
-    this.#say(this.#state ? this.#where('Failed') : '');
+    this.#say(this.#reached !== null ? this.#where('Failed') : this.#state ? moment(this.#state) : '');
     emit(this.#element, 'error', { type: failed.type, message: failed.message, sourceError: failed });
   }
 
@@ -303,7 +315,8 @@ export class Sampling {
     for (const [name, field] of Object.entries({ seed, label, sampler, steps })) field.addEventListener('change', () => set(name, field));
     scrub.addEventListener('input', () => {
       this.#follows = false;
-      this.#show(this.#history.steps[Number(scrub.value)]);
+      // Of a long run not every state is kept.
+      this.#show(this.#history.steps.findLast(({ index }) => index <= Number(scrub.value)));
     });
     for (const part of [this.#ui.controls, this.#parts.frame]) {
       part.addEventListener('keydown', (event) => event.key === 'Escape' && this.stop());
@@ -326,12 +339,14 @@ export class Sampling {
   }
 
   #add(state) {
+    this.#reached = state;
     this.#history.add(state);
     const { steps } = this.#history;
     const { scrub } = this.#ui;
-    Object.assign(scrub, { max: Math.max(1, this.running ? state.total : steps.length - 1), disabled: steps.length < 2 });
-    const finished = state.index === state.total;
-    if (this.#follows && (!this.#calm.matches || steps.length === 1 || !this.running || finished)) this.#show(state);
+    // A run that was stopped ends where it was.
+    Object.assign(scrub, { max: state.noise === null ? state.index : state.total, disabled: steps.length < 2 });
+    // With reduced motion the pictures change once, from noise to what came of it.
+    if (this.#follows && (!this.#calm.matches || steps.length === 1 || state.noise === null)) this.#show(state);
   }
 
   #show(state) {
@@ -341,7 +356,7 @@ export class Sampling {
     const { canvas, scrub } = this.#ui;
     drawGrid(this.#native, state.pictures, state);
     enlarge(this.#native, canvas, Math.max(1, Math.ceil(SHARP / Math.max(this.#native.width, this.#native.height))));
-    if (this.#follows) scrub.value = this.#history.steps.indexOf(state);
+    if (this.#follows) scrub.value = state.index;
     this.#describe();
     if (!first) return;
     this.#parts.poster.parentElement.hidden = true;
@@ -356,8 +371,9 @@ export class Sampling {
     this.#ui.canvas.setAttribute('aria-label', `${option(this.#element, 'alt') || `Pictures of ${this.info?.name}`}. ${text}`);
   }
 
+  /** What became of a run, and when. */
   #where(what) {
-    return this.#state ? `${what} at step ${this.#history.steps.at(-1)?.index} of ${this.#state.total}.` : `${what}.`;
+    return this.#reached === null ? `${what}.` : `${what} at step ${this.#reached.index} of ${this.#reached.total}.`;
   }
 
   /** The line below the pictures; aloud also to screen readers. */
@@ -389,7 +405,7 @@ export class Sampling {
     }
     label.value = (choiceOf(this.#choices, option(element, 'label')) ?? this.#choices[0])?.value ?? '';
     seed.value = option(element, 'seed');
-    sampler.value = option(element, 'sampler');
+    sampler.value = this.#sampler().name;
     Object.assign(steps, { max: Math.min(1000, this.info.trainTimesteps), value: option(element, 'steps') });
     this.#showDevice();
   }

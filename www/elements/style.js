@@ -45,6 +45,6 @@ p { margin: 0; }
 [part=error] details { margin-top: .25rem; font-size: .875rem; }
 .fallback { display: none; }
 @media print {
-  button, input, select, .hint, [part=error], [part=progress-bar] { display: none !important; }
+  button, input, select, .row, .switch, .hint, [part=error], [part=progress-bar] { display: none !important; }
 }
 `;
