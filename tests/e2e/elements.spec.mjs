@@ -118,11 +118,16 @@ test('ten elements share a worker and a model; put in and taken out 20 times, no
       return element;
     };
     let made = 0;
+    const told = {};
     const { Worker } = globalThis;
     globalThis.Worker = class extends Worker {
       constructor(...given) {
         super(...given);
         made++;
+      }
+      postMessage(message, ...others) {
+        told[message.op] = (told[message.op] ?? 0) + 1;
+        super.postMessage(message, ...others);
       }
     };
     // All in one row, as a run waits while it is off the screen.
@@ -131,6 +136,8 @@ test('ten elements share a worker and a model; put in and taken out 20 times, no
     const ended = await Promise.all(ten.map((element) => element.run()));
     const pictures = new Set(ten.map((element) => element.toDataURL())).size;
     for (const element of ten) element.remove();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const { load: loads, dispose: disposals } = told;
     for (let i = 0; i < 20; i++) {
       const element = make({ steps: 50 });
       const step = new Promise((resolve) => element.addEventListener('step', resolve, { once: true }));
@@ -143,10 +150,34 @@ test('ten elements share a worker and a model; put in and taken out 20 times, no
     const moved = make({ steps: 2 });
     const run = moved.run();
     document.body.prepend(moved);
-    return { ended, pictures, made, moved: await run };
+    return { ended, pictures, made, loads, disposals, moved: await run };
   });
-  expect(seen).toEqual({ ended: Array(10).fill(true), pictures: 10, made: 1, moved: true });
+  expect(seen).toEqual({ ended: Array(10).fill(true), pictures: 10, made: 1, loads: 1, disposals: 1, moved: true });
   expect(tab.workers().length).toBeLessThanOrEqual(1);
+});
+
+test('a worker that dies in the middle of a run is replaced, once', async ({ page: tab }) => {
+  await calm(tab);
+  await blank(tab, '<diffusion-sampler src="./www/models/pixel-faces-16/" device="cpu" steps="4" batch="1"></diffusion-sampler>');
+  const seen = await sampler(tab).evaluate(async (element) => {
+    const workers = [];
+    const { Worker } = globalThis;
+    globalThis.Worker = class extends Worker {
+      constructor(...given) {
+        super(...given);
+        workers.push(this);
+      }
+    };
+    const kill = () => workers.at(-1).dispatchEvent(new ErrorEvent('error', { message: 'gone' }));
+    const errors = [];
+    element.addEventListener('error', ({ detail }) => errors.push(detail.type));
+    element.addEventListener('step', kill, { once: true });
+    const replaced = await element.run();
+    element.addEventListener('step', kill);
+    const again = await element.run();
+    return { replaced, again, errors, workers: workers.length };
+  });
+  expect(seen).toEqual({ replaced: true, again: false, errors: ['device-lost'], workers: 3 });
 });
 
 test('the keyboard runs, stops, chooses and scrubs; a setting that changes runs again', async ({ page: tab }) => {
@@ -225,6 +256,10 @@ test('failures are told in the element and by an event, and the next try may suc
   await finished(element);
   await expect(error).toBeHidden();
   expect(await tab.evaluate(() => window.errors)).toEqual(['fetch', 'fetch', 'checkpoint']);
+
+  await element.evaluate((sampler) => sampler.setAttribute('src', 'http://'));
+  await error.locator('summary').click();
+  await expect(error.getByText('src="http://" is no address')).toBeVisible();
 
   // An attribute that is set again is another way to try.
   await element.evaluate((sampler) => sampler.removeAttribute('src'));

@@ -3,7 +3,7 @@
 
 import { emit, h, option, s } from './element.js';
 import { cloud, factors, histogram, moments, noised, normals, scheduleOf, shareAt, STEPS, timestepAt } from './forward.js';
-import { percent } from './words.js';
+import { percent } from './percent.js';
 
 const POINTS = 1500;
 const LIMIT = 3; // of both axes, in the values' own unit: nearly all of a normal distribution

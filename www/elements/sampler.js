@@ -138,8 +138,12 @@ export class DiffusionSampler extends Base {
 function hostOf(element) {
   const src = option(element, 'src');
   if (src.startsWith('hf:')) return 'huggingface.co';
-  const url = URL.parse?.(src, element.baseURI);
-  return url && url.origin !== location.origin ? url.host : '';
+  try {
+    const url = new URL(src, element.baseURI);
+    return url.origin === location.origin ? '' : url.host;
+  } catch {
+    return ''; // no address: the run will say so
+  }
 }
 
 /** A poster where the author gave none: what every run begins with. */

@@ -96,6 +96,7 @@ export class Sampling {
         return false;
       } finally {
         if (this.#run === controller) this.#run = null;
+        if (!this.#loan) this.#parts.progress.hidden = true; // stopped while it loaded
         this.#showRunning();
       }
     })();
@@ -455,7 +456,12 @@ function sourceOf(element) {
   const src = option(element, 'src');
   if (!src) throw new NoiseballError('invalid-option', `<${element.localName}> has no src: give it the address of a model's folder`);
   if (src.startsWith('hf:')) return src;
-  const url = new URL(src, element.baseURI);
+  let url;
+  try {
+    url = new URL(src, element.baseURI);
+  } catch (cause) {
+    throw new NoiseballError('invalid-option', `src="${src}" is no address`, { cause });
+  }
   if (url.protocol === 'file:') {
     throw new NoiseballError(
       'fetch',

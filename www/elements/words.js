@@ -1,5 +1,7 @@
 // What the elements, and the site, say of runs, devices and failures.
 
+import { percent } from './percent.js';
+
 // Why it is not the GPU: in short, and what may help.
 const REASONS = {
   'insecure-context': [
@@ -33,12 +35,6 @@ export function moment({ index, total, noise }) {
   if (index === total) return `${step}: finished`;
   if (index === 0) return `${step}: pure noise`;
   return noise === null ? `${step}: stopped here` : `${step} · noise left: ${percent(noise)}`;
-}
-
-/** 0.004 → '0.4 %', so that little is not none. */
-export function percent(share) {
-  const hundredths = share * 100;
-  return `${hundredths > 0 && hundredths < 1 ? hundredths.toFixed(1) : Math.round(hundredths)} %`;
 }
 
 // What a reader of a page is told of a failure; the error's own message is for whoever can mend it.

@@ -1,6 +1,7 @@
 // What the page says: sizes, times, errors and devices in plain words.
 
-export { deviceSentence, moment, percent } from '../elements/words.js';
+export { percent } from '../elements/percent.js';
+export { deviceSentence, moment } from '../elements/words.js';
 
 /** What happened, for each type of error; the error's own message says what to do. */
 export const TITLES = {
