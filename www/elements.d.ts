@@ -41,7 +41,7 @@ export class DiffusionSampler extends HTMLElement {
   set seed(value: number | string);
   /** Which class, where the model has classes: its name or number, `any`, or `each` for one of each in turn. Left out, `any` or else `each`. */
   label: string;
-  /** How the noise is taken away: a sampler’s name. */
+  /** How the noise is taken away: `ddim`, `ddpm`. */
   sampler: string;
   /** In how many steps. No more than the model was trained with. */
   get steps(): number;

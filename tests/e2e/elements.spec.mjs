@@ -4,6 +4,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { root } from '../../tools/setup/shell.mjs';
 import { serve } from '../../tools/build/serve.mjs';
@@ -268,6 +269,46 @@ test('failures are told in the element and by an event, and the next try may suc
   await finished(element);
   await expect(error).toBeHidden();
   await new Promise((done) => server.close(done) && server.closeAllConnections());
+});
+
+test('loading and reveal say when a model is loaded and run; the bar goes once from 0 to 1', async ({ page: tab }) => {
+  await calm(tab);
+  const element = (id, more) =>
+    `<diffusion-sampler id="${id}" src="./www/models/pixel-faces-16/" steps="1" batch="1" ${more}></diffusion-sampler>`;
+  const eager = element('eager', 'loading="eager" reveal="manual" device="cpu"');
+  await tab.addInitScript(() => {
+    window.progress = [];
+    const note = ({ target, detail }) => target.id === 'eager' && window.progress.push(detail.totalProgress);
+    window.addEventListener('progress', note, { capture: true });
+  });
+  // Another device is another model, so that each is loaded for itself.
+  await blank(tab, `${eager}<p style="height: 300vh"></p>${element('auto', 'reveal="auto"')}`);
+  const [first, second] = [tab.locator('#eager'), tab.locator('#auto')];
+  const state = (locator) => locator.evaluate((sampler) => [sampler.loaded, sampler.running, sampler.toDataURL() !== null]);
+  await expect.poll(() => state(first)).toEqual([true, false, false]);
+  await expect(first.getByRole('button')).toHaveCount(0);
+  expect(await state(second)).toEqual([false, false, false]);
+  await second.scrollIntoViewIfNeeded();
+  await expect.poll(() => state(second)).toEqual([true, false, true]);
+  await first.evaluate((sampler) => sampler.dismissPoster());
+  await first.scrollIntoViewIfNeeded();
+  await expect.poll(() => state(first)).toEqual([true, false, true]);
+  const progress = await tab.evaluate(() => window.progress);
+  expect([progress[0], progress.at(-1)]).toEqual([0, 1]);
+  expect(progress).toEqual(progress.toSorted((a, b) => a - b));
+  expect(progress.filter((fraction) => fraction === 1).length).toBe(1);
+  await expect(first.getByRole('progressbar')).toBeHidden();
+});
+
+test('a page that was opened as a file says so', async ({ page: tab, cdn }) => {
+  const folder = mkdtempSync(join(tmpdir(), 'noiseball-file-'));
+  writeFileSync(join(folder, 'index.html'), page(`${cdn}elements.js`, SAMPLER));
+  await tab.goto(pathToFileURL(join(folder, 'index.html')).href);
+  await runButton(tab).click();
+  const error = sampler(tab).locator('[part=error]');
+  await error.locator('summary').click();
+  await expect(error.getByText(/This page was opened as a file.*Serve its folder/i)).toBeVisible();
+  rmSync(folder, { recursive: true });
 });
 
 test('off the screen a run waits, and gives its model to one that is seen', async ({ page: tab }) => {
