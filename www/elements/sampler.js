@@ -124,7 +124,7 @@ export class DiffusionSampler extends Base {
       poster.dataset.shows = address;
       poster.replaceChildren(address ? h('img', { part: 'poster', src: address, decoding: 'async' }) : noise());
     }
-    poster.firstChild.setAttribute(address ? 'alt' : 'aria-label', alt);
+    if (address) poster.firstChild.setAttribute('alt', alt);
     if (this.#sampling?.begun) return;
     start.hidden = option(this, 'reveal') === 'manual';
     start.setAttribute('aria-label', alt ? `Run: ${alt}` : 'Run the model');
@@ -149,7 +149,7 @@ function hostOf(element) {
 /** A poster where the author gave none: what every run begins with. */
 function noise() {
   const side = 40;
-  const canvas = h('canvas', { part: 'poster', role: 'img', width: side, height: side });
+  const canvas = h('canvas', { part: 'poster', role: 'img', 'aria-label': 'Noise', width: side, height: side });
   const picture = new ImageData(side, side);
   let state = 1;
   for (let i = 0; i < picture.data.length; i++) {

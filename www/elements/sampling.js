@@ -14,6 +14,7 @@ import { deviceSentence, failure, moment } from './words.js';
 const NOISE = 500; // the pure noise
 const STATE = 250; // any other, at most
 const RUN_TIME = 3000; // all of them together, at most
+const KEPT = 32 * 2 ** 20; // bytes of a run's states; a page may have many elements
 const SHARP = 1024; // pixels of the canvas at least, so that the pictures' own stay sharp when it is shrunk
 const MENU = 1000; // classes; nobody reads a longer menu
 
@@ -37,7 +38,7 @@ export class Sampling {
   #run = null;
   #ended = Promise.resolve();
   #interrupted = false;
-  #history = new History();
+  #history = new History(KEPT);
   #native = document.createElement('canvas');
   /** @type {any} the newest state of this run */
   #reached = null;
@@ -216,7 +217,7 @@ export class Sampling {
 
   async #play(run, loan, { batch, steps }, signal) {
     this.#follows = true;
-    this.#history = new History();
+    this.#history = new History(KEPT);
     this.#say(`Drawing ${batch === 1 ? 'a picture' : `${batch} pictures`} in ${steps} steps.`, true);
     /** @type {any} */
     let last = null;
@@ -225,7 +226,7 @@ export class Sampling {
       for (;;) {
         const { done, value: step } = await next;
         if (done) break;
-        this.#add({ ...step, pictures: last?.pictures ?? step.start, start: undefined, latents: undefined });
+        this.#add(stateOf(step, step.index, step.noise, last?.pictures ?? step.start));
         const stands = this.#calm.matches ? 0 : last ? Math.min(STATE, RUN_TIME / step.total) : NOISE;
         last = step;
         emit(this.#element, 'step', { index: step.index + 1, total: step.total });
@@ -236,7 +237,7 @@ export class Sampling {
     } finally {
       await run.return();
       // Where it was stopped, nobody knows how much noise is left: only the next step would say.
-      if (last) this.#add({ ...last, index: last.index + 1, noise: null, start: undefined, latents: undefined });
+      if (last) this.#add(stateOf(last, last.index + 1, null, last.pictures));
     }
     this.#say(this.#where('Finished'), true);
   }
@@ -449,6 +450,11 @@ function build() {
   const controls = h('div', { part: 'controls' }, scrub, moment, h('div', { class: 'row' }, toggle, ...Object.values(fields)), device);
   const canvas = h('canvas', { part: 'canvas', role: 'img' });
   return { toggle, label, seed, dice, sampler, steps, fields, scrub, moment, device, controls, canvas };
+}
+
+/** A moment between two steps: the pictures then, and how much of them is noise. */
+function stateOf({ total, batch, width, height }, index, noise, pictures) {
+  return { index, total, noise, batch, width, height, pictures };
 }
 
 /** The model's address for `Noiseball.load`. The hub is meant only where `hf:` says so: `faces/v2` is a folder. */
