@@ -18,7 +18,7 @@ use crate::network::unet::{ClassEmbedding, UNet2DConfig};
 use crate::rng::Generator;
 use crate::sampler::{self, Options, SamplerKind};
 use crate::sampling::Sampling;
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Variance};
 
 /// The name that errors give to the network's configuration.
 pub(crate) const UNET_CONFIG: &str = "unet/config.json";
@@ -63,14 +63,16 @@ impl Architecture {
         let Some(size) = unet.sample_size else {
             return Err(error("sample_size", &"null", "the height and width of the pictures"));
         };
-        let empty = serde_json::Map::new();
-        let scheduler = checkpoint.scheduler_config.as_ref().unwrap_or(&empty);
-        let schedule = Schedule::from_fields(&Fields::new(SCHEDULER_CONFIG, scheduler))?;
+        let (scheduler, mut notes) = checkpoint.scheduler();
+        let schedule = Schedule::from_fields(&Fields::new(SCHEDULER_CONFIG, &scheduler))?;
         let (sampler, note) = SamplerKind::default_for(&schedule.class_name);
-        let mut notes: Vec<String> = note.into_iter().collect();
-        if checkpoint.scheduler_config.is_none() {
+        notes.extend(note);
+        let fixed = matches!(schedule.variance, Variance::FixedSmall | Variance::FixedLarge);
+        if unet.learns_variance() && fixed {
             notes.push(
-                "no scheduler_config.json: the defaults of diffusers' DDPMScheduler are used".to_owned(),
+                "the network has twice as many output channels as diffusers takes with this scheduler: the second half, a \
+                 variance, is not used"
+                    .to_owned(),
             );
         }
         unknown_keys.extend(schedule.ignored.iter().cloned());

@@ -177,11 +177,12 @@ impl Schedule {
                     .to_owned(),
             });
         };
+        let variance = read_variance(fields, &class_name)?;
         let schedule = Self {
             class_name,
             prediction: fields.choice("prediction_type", Prediction::Epsilon, &Prediction::NAMES)?,
             clip: read_clip(fields)?,
-            variance: read_variance(fields)?,
+            variance,
             spacing: fields.choice(
                 "timestep_spacing",
                 Spacing::Leading,
@@ -267,10 +268,10 @@ fn read_clip(fields: &Fields<'_>) -> Result<Clip> {
     // Python's clamp takes null as no limit.
     let max = match fields.get("sample_max_value") {
         Some(Value::Null) => f64::INFINITY,
-        _ => fields.f64("sample_max_value", 1.0)?,
+        _ => fields.f64_or_infinite("sample_max_value", 1.0)?,
     };
     let clip = fields.bool("clip_sample", true)?;
-    let range = fields.f64("clip_sample_range", 1.0)?;
+    let range = fields.f64_or_infinite("clip_sample_range", 1.0)?;
     // As f32, which is what images are divided by.
     let positive = |field, value: f64| {
         if value as f32 > 0.0 { Ok(value) } else { Err(fields.error(field, value, "greater than 0")) }
@@ -280,19 +281,19 @@ fn read_clip(fields: &Fields<'_>) -> Result<Clip> {
             return Err(fields.error("dynamic_thresholding_ratio", ratio, "from 0 to 1"));
         }
         Ok(Clip::Dynamic { ratio, max: positive("sample_max_value", max)? })
-    } else if clip {
+    } else if clip && range < f64::INFINITY {
         positive("clip_sample_range", range).map(Clip::Range)
     } else {
         Ok(Clip::None)
     }
 }
 
-fn read_variance(fields: &Fields<'_>) -> Result<Variance> {
+fn read_variance(fields: &Fields<'_>, class: &str) -> Result<Variance> {
     // DPMSolverMultistepScheduler has a field of that name too, and writes null.
     if fields.get("variance_type").is_some_and(Value::is_null) {
         return Ok(Variance::FixedSmall);
     }
-    fields.choice(
+    let variance = fields.choice(
         "variance_type",
         Variance::FixedSmall,
         &[
@@ -303,7 +304,9 @@ fn read_variance(fields: &Fields<'_>) -> Result<Variance> {
             ("learned", Variance::Learned),
             ("learned_range", Variance::LearnedRange),
         ],
-    )
+    );
+    // Python's DDIM has no such field, and looks at none that it has not.
+    if class.starts_with("DDPM") { variance } else { Ok(variance.unwrap_or(Variance::FixedSmall)) }
 }
 
 fn read_alpha_bar(fields: &Fields<'_>, defaults: (f64, f64, Betas)) -> Result<Vec<f64>> {
@@ -312,9 +315,11 @@ fn read_alpha_bar(fields: &Fields<'_>, defaults: (f64, f64, Betas)) -> Result<Ve
         return Err(fields.error("num_train_timesteps", total, format!("from 1 to {MOST_TIMESTEPS}")));
     }
     let (betas, culprit) = match fields.optional_f64s("trained_betas")? {
-        Some(betas) if betas.len() != total => {
+        Some(betas) if !(total..=MOST_TIMESTEPS).contains(&betas.len()) => {
             let found = format!("a list of {}", betas.len());
-            let expected = format!("a list of `num_train_timesteps` = {total} numbers");
+            let expected = format!(
+                "a list of at least `num_train_timesteps` = {total} numbers, and at most {MOST_TIMESTEPS}"
+            );
             return Err(fields.error("trained_betas", found, expected));
         }
         Some(betas) => {
@@ -326,8 +331,13 @@ fn read_alpha_bar(fields: &Fields<'_>, defaults: (f64, f64, Betas)) -> Result<Ve
         }
         None => betas_by_rule(fields, defaults, total)?,
     };
-    let alpha_bar = accumulated(fields, culprit, &betas)?;
-    if fields.bool("rescale_betas_zero_snr", false)? { to_zero_snr(fields, alpha_bar) } else { Ok(alpha_bar) }
+    let mut alpha_bar = accumulated(fields, culprit, &betas)?;
+    if fields.bool("rescale_betas_zero_snr", false)? {
+        alpha_bar = to_zero_snr(fields, alpha_bar)?;
+    }
+    // Of a longer table, Python uses the first timesteps; it is rescaled as a whole.
+    alpha_bar.truncate(total);
+    Ok(alpha_bar)
 }
 
 /// The β that `beta_schedule` stands for, and the field to blame where they are no β.

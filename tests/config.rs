@@ -295,3 +295,38 @@ fn what_a_config_says_reaches_no_terminal_as_it_is_and_no_message_is_endless() {
         assert!(message.len() < 2500, "{} bytes", message.len());
     }
 }
+
+#[test]
+fn what_python_does_not_look_at_or_bound_is_taken() {
+    let two = |more: Value| {
+        let mut scheduler = json!({"num_train_timesteps": 2});
+        scheduler.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        sample(&json!({}), &scheduler, &SampleOptions::default())
+    };
+    let same = |a: Value, b: Value| assert_eq!(two(a.clone()).unwrap(), two(b).unwrap(), "{a}");
+    same(json!({"clip_sample_range": "Infinity"}), json!({"clip_sample": false}));
+    same(
+        json!({"thresholding": true, "sample_max_value": "Infinity"}),
+        json!({"thresholding": true, "sample_max_value": null}),
+    );
+    for range in [json!(0), json!(-1), json!("-Infinity")] {
+        assert_eq!(field(two(json!({"clip_sample_range": range})).unwrap_err()), "clip_sample_range");
+    }
+    // A table longer than the training was: only its first levels are used.
+    same(json!({"trained_betas": [0.1, 0.2, 0.3]}), json!({"trained_betas": [0.1, 0.2]}));
+    assert_eq!(field(two(json!({"trained_betas": [0.1]})).unwrap_err()), "trained_betas");
+    // DDIM has no variance_type.
+    let of = |class: &str, kind: &str| json!({"_class_name": class, "variance_type": kind});
+    same(of("DDIMScheduler", "odd"), of("DDIMScheduler", "fixed_small"));
+    assert_eq!(field(two(of("DDPMScheduler", "odd")).unwrap_err()), "variance_type");
+    // Any name builds the one middle block.
+    let unet = small(&json!({"mid_block_type": "UNetMidBlock2DSimpleCrossAttn"}));
+    assert_eq!(
+        UNet2DConfig::parse("c", &unet).unwrap().0,
+        UNet2DConfig::parse("c", &small(&json!({}))).unwrap().0
+    );
+    // A variance that the scheduler does not ask for is not used, and that is said.
+    let twice = checkpoint(&json!({"out_channels": 2}), &json!({}));
+    let notes = Architecture::read(&twice).unwrap().notes;
+    assert!(notes.iter().any(|note| note.contains("is not used")), "{notes:?}");
+}

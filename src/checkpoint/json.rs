@@ -15,10 +15,18 @@ use crate::text::shown;
 /// [`Error::Json`] where the text does not parse or is not an object.
 pub fn parse_object(file: &str, bytes: &[u8]) -> Result<Map<String, Value>> {
     let json = |problem: String| Error::Json { file: file.to_owned(), problem };
+    // Some editors begin a file with it.
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
+        return Err(json("it is saved as UTF-16. Save it as UTF-8".to_owned()));
+    }
     let text = std::str::from_utf8(bytes).map_err(|e| json(format!("it is not UTF-8 text ({e})")))?;
     match serde_json::from_str(&quote_non_finite(text)) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(json(format!("expected an object, found {}", shorten(&other)))),
+        Err(_) if text.trim_start().starts_with('<') => {
+            Err(json("it is a web page (HTML). Download the file itself".to_owned()))
+        }
         Err(e) => Err(json(e.to_string())),
     }
 }
@@ -129,6 +137,15 @@ impl<'a> Fields<'a> {
         self.typed(field, default, "a finite number", Value::as_f64)
     }
 
+    /// A number that may be infinite.
+    pub fn f64_or_infinite(&self, field: &str, default: f64) -> Result<f64> {
+        self.typed(field, default, "a number", |v| match v.as_str() {
+            Some("Infinity") => Some(f64::INFINITY),
+            Some("-Infinity") => Some(f64::NEG_INFINITY),
+            _ => v.as_f64(),
+        })
+    }
+
     /// A list of finite numbers, or null.
     pub fn optional_f64s(&self, field: &str) -> Result<Option<Vec<f64>>> {
         self.typed(field, None, "a list of numbers or null", |v| {
@@ -215,6 +232,19 @@ mod tests {
     fn what_is_not_an_object_is_refused() {
         for bytes in [&b"[1]"[..], b"", b"{", b"\xff\xfe", b"3", b"{\"a\": \"\\"] {
             assert_eq!(parse_object("s.json", bytes).unwrap_err().kind(), "checkpoint");
+        }
+    }
+
+    #[test]
+    fn what_editors_and_browsers_save_is_read_or_named() {
+        assert_eq!(parse_object("c.json", b"\xEF\xBB\xBF{\"a\": 1}").unwrap()["a"], 1);
+        for (bytes, says) in [
+            (&b"\xFF\xFE{\0}\0"[..], "UTF-16"),
+            (b"\xFE\xFF\0{\0}", "UTF-16"),
+            (b"\n<!DOCTYPE html><html>", "web page"),
+        ] {
+            let told = parse_object("c.json", bytes).unwrap_err().to_string();
+            assert!(told.contains(says), "{told}");
         }
     }
 

@@ -471,9 +471,9 @@ impl Opening {
         let Found { config, scheduler, labels, .. } = &self.found;
         let name = |found: &Option<String>| found.clone().unwrap_or_default();
         let (unet, _) = UNet2DConfig::parse(&name(config), &self.checkpoint.unet_config)?;
-        if let Some(object) = &self.checkpoint.scheduler_config {
-            Schedule::from_fields(&Fields::new(&name(scheduler), object))?;
-        }
+        let (object, _) = self.checkpoint.scheduler();
+        let file = scheduler.as_deref().unwrap_or(MODEL_INDEX);
+        Schedule::from_fields(&Fields::new(file, &object))?;
         if let Some(found) = &self.checkpoint.labels {
             found.check(&name(labels), &unet)?;
         }

@@ -1,9 +1,11 @@
-//! What a checkpoint says that it is: the parts of its pipeline, and the class of its network.
+//! What a checkpoint says that it is: the parts of its pipeline, the class of its scheduler, and that of its network.
 
 use serde_json::{Map, Value};
 
+use super::Checkpoint;
 use super::folder::list;
 use crate::error::{Error, Result};
+use crate::network::unet::CLASSES;
 use crate::text;
 
 /// The only network that can be run.
@@ -19,7 +21,7 @@ pub(super) fn check_parts(index: &Map<String, Value>) -> Result<()> {
     for (name, value) in index.iter().filter(|(name, _)| !name.starts_with('_')) {
         // A part is `[library, class]`, or `[null, null]` where it was left out; anything else is a setting.
         let Some([_, Value::String(class)]) = value.as_array().map(Vec::as_slice) else { continue };
-        if name != "scheduler" && !(name == "unet" && class == NETWORK) {
+        if name != "scheduler" && !(name == "unet" && CLASSES.contains(&class.as_str())) {
             others.push(format!("`{}` ({})", text::name(name), text::name(class)));
         }
     }
@@ -36,6 +38,52 @@ pub(super) fn check_parts(index: &Map<String, Value>) -> Result<()> {
     })
 }
 
+/// Pipelines that make a scheduler of their own from whatever one they are given.
+const CONVERTING: [(&str, &str); 2] = [("DDIMPipeline", "DDIMScheduler"), ("PNDMPipeline", "PNDMScheduler")];
+
+impl Checkpoint {
+    /// The scheduler's config as diffusers reads it, and what a reader should know of it. The class is that of the
+    /// pipeline, where it makes its own scheduler, or else the one that `model_index.json` names; only then counts what
+    /// `scheduler_config.json` calls itself. Empty where none of the files says anything.
+    #[must_use]
+    pub fn scheduler(&self) -> (Map<String, Value>, Vec<String>) {
+        let mut config = self.scheduler_config.clone().unwrap_or_default();
+        let string = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+        let index = |key: &str| self.model_index.as_ref().and_then(|index| index.get(key));
+        let of_file = string(config.get("_class_name"));
+        let of_index = index("scheduler").and_then(|part| string(part.get(1)));
+        let of_pipeline = string(index("_class_name")).and_then(|name| {
+            CONVERTING.iter().find(|(pipeline, _)| *pipeline == name).map(|(_, class)| (*class).to_owned())
+        });
+        let class = of_pipeline.clone().or_else(|| of_index.clone()).or_else(|| of_file.clone());
+        let mut notes = Vec::new();
+        if let Some(class) = &class {
+            let told: Vec<String> = [("model_index.json", &of_index), ("scheduler_config.json", &of_file)]
+                .iter()
+                .filter_map(|(file, told)| {
+                    told.as_ref().map(|told| format!("{file} names {}", text::name(told)))
+                })
+                .collect();
+            if [&of_index, &of_file].into_iter().flatten().any(|other| other != class) {
+                let why = match &of_pipeline {
+                    Some(_) => format!("the pipeline makes a {} of it", text::name(class)),
+                    None => format!("{} is used", text::name(class)),
+                };
+                notes.push(format!("{}: {why}, as in diffusers", told.join(" and ")));
+            }
+            config.insert("_class_name".to_owned(), Value::from(class.as_str()));
+        }
+        if self.scheduler_config.is_none() {
+            let class = class.as_deref().unwrap_or("DDPMScheduler");
+            notes.push(format!(
+                "no scheduler_config.json: the defaults of diffusers' {} are used",
+                text::name(class)
+            ));
+        }
+        (config, notes)
+    }
+}
+
 /// Looks at the network's `config.json`, `file`, for what else it may be the config of.
 ///
 /// # Errors
@@ -49,7 +97,7 @@ pub(super) fn check_network(file: &str, config: &Map<String, Value>) -> Result<(
         })
     };
     match field("_class_name") {
-        Some(NETWORK) => return Ok(()),
+        Some(class) if CLASSES.contains(&class) => return Ok(()),
         Some(other) => return refuse(other, &format!("{file} is another network's")),
         None => {}
     }

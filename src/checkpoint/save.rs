@@ -20,8 +20,13 @@ impl Checkpoint {
     #[must_use]
     pub fn files(&self) -> Vec<File> {
         // Its defaults are what a checkpoint without this file is sampled with.
-        let default = Map::from_iter([("_class_name".to_owned(), json!("DDPMScheduler"))]);
-        let scheduler = self.scheduler_config.as_ref().unwrap_or(&default);
+        let default = || match self.scheduler().0 {
+            config if config.is_empty() => {
+                Map::from_iter([("_class_name".to_owned(), json!("DDPMScheduler"))])
+            }
+            config => config,
+        };
+        let scheduler = &self.scheduler_config.clone().unwrap_or_else(default);
         let class = |object: &Map<String, Value>, default: &str| {
             object.get("_class_name").and_then(Value::as_str).unwrap_or(default).to_owned()
         };

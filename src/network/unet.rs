@@ -111,6 +111,8 @@ pub struct UNet2DConfig {
     pub class_embedding: ClassEmbedding,
 }
 
+/// The class in diffusers, now and in its first versions.
+pub(crate) const CLASSES: [&str; 2] = ["UNet2DModel", "UNetUnconditionalModel"];
 const MAX_CHANNELS: usize = 1 << 14;
 const MAX_SIZE: usize = 1 << 13;
 
@@ -123,7 +125,7 @@ impl UNet2DConfig {
     pub fn parse(file: &str, object: &Map<String, Value>) -> Result<(Self, Vec<String>)> {
         let f = Fields::new(file, object);
         let class_name = object.get("_class_name").and_then(Value::as_str).unwrap_or("UNet2DModel");
-        if class_name != "UNet2DModel" {
+        if !CLASSES.contains(&class_name) {
             return Err(Error::Unsupported {
                 what: class_name.to_owned(),
                 why: "only the unconditional or class-conditional UNet2DModel can be run".to_owned(),
@@ -147,16 +149,8 @@ impl UNet2DConfig {
         let down_blocks =
             blocks(&f, "down_block_types", &down, levels, "Down", resampling(&f, "downsample_type")?)?;
         let up_blocks = blocks(&f, "up_block_types", &up, levels, "Up", resampling(&f, "upsample_type")?)?;
-        let mid_block = match f.optional_string("mid_block_type", Some("UNetMidBlock2D"))?.as_deref() {
-            None => false,
-            Some("UNetMidBlock2D") => true,
-            Some(other) => {
-                return Err(Error::Unsupported {
-                    what: other.to_owned(),
-                    why: "the only middle block of UNet2DModel is UNetMidBlock2D".to_owned(),
-                });
-            }
-        };
+        // Whatever its name, Python builds the one that there is.
+        let mid_block = f.optional_string("mid_block_type", Some("UNetMidBlock2D"))?.is_some();
         let time_embedding_type = f.choice(
             "time_embedding_type",
             TimeEmbedding::Positional,
