@@ -41,6 +41,14 @@ pub enum Error {
         /// What the parser found and where.
         problem: String,
     },
+    /// A recipe in TOML does not parse, or is no recipe.
+    #[error("{} is not a recipe: {}. See docs/training.md", prose(.file), prose(.problem))]
+    Recipe {
+        /// The file's name.
+        file: String,
+        /// What is wrong and where.
+        problem: String,
+    },
     /// A configuration field has the wrong type or a value no network or schedule can have.
     #[error("{}: `{}` is {}, but it must be {}", prose(.file), name(.field), name(.found), prose(.expected))]
     Config {
@@ -268,7 +276,7 @@ impl Error {
             | Error::NotFiniteWeight { .. }
             | Error::NotFiniteOutput { .. } => "checkpoint",
             Error::Unsupported { .. } => "unsupported-architecture",
-            Error::Option { .. } => "invalid-option",
+            Error::Option { .. } | Error::Recipe { .. } => "invalid-option",
             Error::Busy | Error::InUse { .. } => "busy",
             Error::Disposed => "disposed",
             Error::Aborted => "aborted",

@@ -32,7 +32,7 @@ pub fn open_regular(path: &Path) -> Result<(File, u64)> {
 /// As [`open_regular`], and [`Error::Io`] where the file is larger.
 pub fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let (file, length) = open_regular(path)?;
-    let too_large = || Error::io(path)(io::Error::new(ErrorKind::FileTooLarge, larger(limit)));
+    let too_large = || Error::io(path)(io::Error::new(ErrorKind::InvalidData, larger(limit)));
     if length > limit {
         return Err(too_large());
     }

@@ -58,6 +58,12 @@ impl Folder {
     }
 }
 
+/// Whether a folder was ever one that [`Folder::lock`] took.
+#[must_use]
+pub fn was_locked(folder: &Path) -> bool {
+    folder.join(LOCK).is_file()
+}
+
 /// Makes a folder that is there as a whole in the end or not at all: `fill` writes into one beside it, which then takes its
 /// name.
 ///
@@ -70,6 +76,10 @@ pub fn make_whole(path: &Path, fill: impl FnOnce(&Folder) -> Result<()>) -> Resu
         found: path.display().to_string(),
         expected: "a folder that does not exist yet, or is empty".to_owned(),
     };
+    // What takes a name but cannot be read is a link that leads nowhere.
+    if fs::symlink_metadata(path).is_ok() && !path.exists() {
+        return Err(taken());
+    }
     let is_there = match fs::read_dir(path) {
         Ok(mut entries) => entries.next().is_none().then_some(true).ok_or_else(taken)?,
         Err(e) if e.kind() == ErrorKind::NotFound => false,

@@ -30,6 +30,13 @@ pub fn shown<T: fmt::Display>(text: T, limit: usize) -> Shown<T> {
     Shown { text, limit }
 }
 
+/// A number as it may be shown: one that would take a line of zeros has an exponent instead.
+#[must_use]
+pub fn number(value: f64) -> String {
+    let digits = value.to_string();
+    if digits.len() > 24 { format!("{value:e}") } else { digits }
+}
+
 /// A text that is escaped, and cut to a length, when it is displayed.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<T> {
@@ -135,6 +142,16 @@ mod tests {
         // A list of a million numbers stops being written out where it stops being shown.
         let endless = fmt::from_fn(|f| (0..u64::MAX).try_for_each(|n| write!(f, "{n}, ")));
         assert_eq!(shown(endless, 9).to_string(), "0, 1, 2, …");
+    }
+
+    #[test]
+    fn numbers_take_no_line_of_zeros() {
+        for (value, seen) in
+            [(1e300, "1e300"), (-1e-30, "-1e-30"), (0.1, "0.1"), (2.0, "2"), (1e9, "1000000000")]
+        {
+            assert_eq!(number(value), seen);
+        }
+        assert_eq!([f64::NAN, f64::INFINITY].map(number), ["NaN", "inf"]);
     }
 
     #[test]

@@ -361,3 +361,95 @@ fn convert_writes_what_sample_and_python_read() {
     let output = noiseball(&["convert", "no-such-folder", "--out", none.to_str().unwrap()]);
     assert!(!output.status.success() && !none.exists(), "{output:?}");
 }
+
+/// Words for a reader who is not there are no reason to lose the work.
+#[cfg(unix)]
+#[test]
+fn a_stderr_that_takes_nothing_costs_no_picture() {
+    use std::process::Stdio;
+    let run = |name: &str, arguments: &[&str], stderr: Option<Stdio>| {
+        let png = temporary(name);
+        let _ = fs::remove_file(&png);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_noiseball"));
+        command.args([
+            "sample",
+            "layout-a",
+            "--steps",
+            "1",
+            "--device",
+            "cpu",
+            "--out",
+            png.to_str().unwrap(),
+        ]);
+        command.args(arguments);
+        command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/checkpoints"));
+        let piped = stderr.is_none();
+        let mut child = command.stderr(stderr.unwrap_or_else(Stdio::piped)).spawn().unwrap();
+        if piped {
+            drop(child.stderr.take());
+        }
+        (child.wait().unwrap().code(), png.exists())
+    };
+    assert_eq!(run("closed.png", &[], None), (Some(0), true));
+    assert_eq!(run("closed-bad.png", &["--steps", "2000"], None).0, Some(2));
+    if Path::new("/dev/full").exists() {
+        let full = || Some(Stdio::from(fs::OpenOptions::new().write(true).open("/dev/full").unwrap()));
+        assert_eq!(run("full.png", &[], full()), (Some(0), true));
+        assert_eq!(run("full-bad.png", &["--eta", "-1"], full()).0, Some(2));
+    }
+}
+
+#[test]
+fn a_strangers_list_is_not_shown_without_end() {
+    let folder = temporary("keys");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(folder.join("unet")).unwrap();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints/layout-a/unet");
+    let mut config: Value = serde_json::from_slice(&fs::read(fixtures.join("config.json")).unwrap()).unwrap();
+    for i in 0..5000 {
+        config[format!("k{i:04}")] = i.into();
+    }
+    fs::write(folder.join("unet/config.json"), config.to_string()).unwrap();
+    let weights = "diffusion_pytorch_model.safetensors";
+    fs::copy(fixtures.join(weights), folder.join("unet").join(weights)).unwrap();
+    let output = noiseball(&["inspect", folder.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().filter(|line| line.starts_with("not used ")).count(), 11, "{text}");
+    assert!(text.contains("k0009\n") && text.ends_with(" and 4990 more\n"), "{text}");
+}
+
+#[test]
+fn paths_and_numbers_that_cannot_be_meant_say_what_can() {
+    let refused = |arguments: &[&str], says: &str| {
+        let output = noiseball(arguments);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(told.contains(says), "{arguments:?}: {says} is not in {told}");
+    };
+    let sample = |more: &[&str], says: &str| {
+        let base = ["sample", "layout-a", "--steps", "1", "--device", "cpu"];
+        refused(&[&base[..], more].concat(), says);
+    };
+    let both = temporary("both.png");
+    let both = both.to_str().unwrap();
+    sample(&["--npy", both, "--out", both], "another file than that of --npy");
+    for name in ["x.jpg", "x.JPEG", "x.webp", "x.npy"] {
+        let path = temporary(name);
+        sample(&["--out", path.to_str().unwrap()], "ends in .png");
+        assert!(!path.exists());
+    }
+    sample(&["--seed", "-1"], "from 0 to 9007199254740991");
+    sample(&["--seed", "9007199254740992"], "from 0 to 9007199254740991");
+    sample(&["--eta", "-1"], "`eta`");
+    refused(&["sample", "class-conditional", "--device", "cpu", "--labels", "-1"], "`labels`");
+    refused(&["bench", "layout-a"], "unet/config.json");
+    #[cfg(unix)]
+    {
+        let link = temporary("dead-link");
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink("no-such-place", &link).unwrap();
+        refused(&["convert", "layout-a", "--out", link.to_str().unwrap()], "does not exist yet");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+}

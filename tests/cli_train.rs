@@ -458,3 +458,144 @@ fn archives_and_arrays_are_data_sets_too() {
     assert_eq!(digits.names, ["0", "2"]);
     assert_eq!(digits.pixels, Pixels::Bytes(vec![9; 192]));
 }
+
+/// Refused with 2 and these words.
+fn refused(output: Output, says: &str) -> String {
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{says}: {told}");
+    assert!(told.contains(says), "{says} is not in {told}");
+    told
+}
+
+/// Otherwise it fails at a random step, once such a timestep is drawn, or trains on NaN.
+#[test]
+fn a_network_that_cannot_be_told_every_timestep_is_not_trained() {
+    let folder = temporary("told");
+    let (data, out) = (folder.join("drawings"), folder.join("model"));
+    drawings(&data);
+    let toml = folder.join("recipe.toml");
+    for to in ["--out", "--to-accelerate"] {
+        let run = |lines: &str| {
+            fs::write(&toml, lines).unwrap();
+            let options = [to, text(&out), "--steps", "1", "--batch", "2", "--config", text(&toml)];
+            train(&data, &options).output().unwrap()
+        };
+        let learned = "[unet]\ntime_embedding_type = \"learned\"\nnum_train_timesteps = 990\n";
+        refused(run(learned), "`num_train_timesteps` is 990, but it must be at least 1000");
+        let fourier = "[unet]\ntime_embedding_type = \"fourier\"\n";
+        let told = refused(run(fourier), "`time_embedding_type` is fourier");
+        assert!(told.contains("told the time 0, which must be above 0"), "{told}");
+        assert!(!out.exists());
+        let enough = "[unet]\ntime_embedding_type = \"learned\"\nnum_train_timesteps = 990\n\
+                      [scheduler]\nnum_train_timesteps = 990\n";
+        let output = run(enough);
+        assert!(output.status.success(), "{output:?}");
+        fs::remove_dir_all(&out).unwrap();
+    }
+}
+
+#[test]
+fn what_lies_in_a_folder_that_is_no_run_is_not_written_over() {
+    let folder = temporary("strangers");
+    let data = folder.join("drawings");
+    drawings(&data);
+    let run = |to: &str, out: &Path| {
+        train(&data, &[to, text(out), "--steps", "1", "--batch", "2"]).output().unwrap()
+    };
+    for (to, names) in [
+        ("--out", &["README.md", "samples.png", "unet/config.json", "losses.csv", "model_index.json"][..]),
+        ("--to-accelerate", &["data.npz", "requirements.txt", "train.py", "model/unet/config.json"]),
+    ] {
+        for name in names {
+            let out = folder.join("own").join(to).join(name.replace('/', "-"));
+            let file = out.join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, "mine").unwrap();
+            let told = refused(run(to, &out), name);
+            assert!(told.contains(&format!("`{}` is", &to[2..])), "{told}");
+            assert_eq!(fs::read(&file).unwrap(), b"mine");
+            assert!(!out.join(".noiseball.lock").exists(), "{name}");
+        }
+        // What is not written over is in nobody's way.
+        let out = folder.join("beside").join(to);
+        fs::create_dir_all(&out).unwrap();
+        fs::write(out.join("notes.txt"), "mine").unwrap();
+        assert!(run(to, &out).status.success());
+        assert_eq!(fs::read(out.join("notes.txt")).unwrap(), b"mine");
+        let file = out.join("notes.txt");
+        refused(run(to, &file), "which is a file");
+        #[cfg(unix)]
+        {
+            let link = out.join("link");
+            std::os::unix::fs::symlink("no-such-place", &link).unwrap();
+            refused(run(to, &link), "a link that leads nowhere");
+        }
+    }
+    // A run that was killed before its first save is begun again.
+    let begun = folder.join("begun");
+    fs::create_dir_all(&begun).unwrap();
+    for name in [".noiseball.lock", "losses.csv", "samples.png"] {
+        fs::write(begun.join(name), "").unwrap();
+    }
+    assert!(run("--out", &begun).status.success());
+    // Refused for another reason, a run makes no folder either.
+    let none = folder.join("none");
+    let options = ["--out", text(&none), "--learning-rate", "1e300"];
+    let told = refused(train(&data, &options).output().unwrap(), "`learning_rate` is 1e300");
+    assert!(told.len() < 400 && !none.exists(), "{told}");
+    refused(
+        train(&data, &["--out", text(&none), "--seed", "-1"]).output().unwrap(),
+        "from 0 to 9007199254740991",
+    );
+    let rate = ["--out", text(&none), "--learning-rate", "-1"];
+    refused(train(&data, &rate).output().unwrap(), "`learning_rate` is -1");
+}
+
+#[test]
+fn a_recipe_is_wrong_at_a_place_in_its_file() {
+    let folder = temporary("places");
+    let (data, out) = (folder.join("drawings"), folder.join("model"));
+    drawings(&data);
+    let toml = folder.join("recipe.toml");
+    for (lines, says) in [
+        ("steps = ", "recipe.toml is not a recipe: "),
+        ("batch = 2\nspeed = 9\n", "unknown field `speed`"),
+        ("batch = 2\nspeed = 9\n", "at line 2 column 1"),
+        ("batch = 2\n[optimiser]\nlearning_rate = \"fast\"\n", "at line 3 column 1"),
+        (
+            "objective = { min-snr = { gamma = nan } }\n",
+            "`objective.min-snr.gamma` must be a finite number at line 1",
+        ),
+        ("[unet]\nin_channels = 4\n", "`data's channels` is 3, but it must be 4"),
+        ("[unet]\nout_channels = 4\n", "`out_channels` is 4, but it must be 3"),
+        ("[unet]\nout_channels = 6\n", "learns a variance"),
+    ] {
+        fs::write(&toml, lines).unwrap();
+        let output = train(&data, &["--out", text(&out), "--config", text(&toml)]).output().unwrap();
+        let told = refused(output, says);
+        assert!(!told.contains("JSON"), "{told}");
+    }
+    assert!(!out.exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stderr_that_takes_nothing_costs_no_run() {
+    let folder = temporary("unheard");
+    let data = folder.join("drawings");
+    drawings(&data);
+    let run = |name: &str, stderr: Option<Stdio>| {
+        let out = folder.join(name);
+        let mut command = train(&data, &["--out", text(&out), "--steps", "1", "--batch", "2"]);
+        let piped = stderr.is_none();
+        let mut child = command.stderr(stderr.unwrap_or_else(Stdio::piped)).spawn().unwrap();
+        if piped {
+            drop(child.stderr.take());
+        }
+        (child.wait().unwrap().code(), out.join("training-state.safetensors").exists())
+    };
+    assert_eq!(run("closed", None), (Some(0), true));
+    if let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") {
+        assert_eq!(run("full", Some(full.into())), (Some(0), true));
+    }
+}

@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::model::UNET_CONFIG;
 use crate::network::describe::{Inventory, describe, describe_mlp};
 use crate::network::mlp::MlpConfig;
 use crate::network::on_burn::{Parameters, forward, forward_mlp};
@@ -72,6 +73,37 @@ impl Network {
                 expected: "1×1, as an MLP takes points, whose numbers are channels".to_owned(),
             }),
         }
+    }
+
+    /// Whether it can be told this number for a timestep.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a row that a learned table lacks, and for a logarithm that there is not.
+    pub(super) fn check_told(&self, told: f32, timesteps: usize) -> Result<()> {
+        let Self::UNet(config) = self else { return Ok(()) };
+        let Err(Error::Option { expected, .. }) = config.check_timestep(told) else { return Ok(()) };
+        let wrong = |field: &str, found: String, expected: String| Error::Config {
+            file: UNET_CONFIG.to_owned(),
+            field: field.to_owned(),
+            found,
+            expected,
+        };
+        Err(match (config.time_embedding_type, config.num_train_timesteps) {
+            (TimeEmbedding::Learned, Some(rows)) if told.fract() == 0.0 && rows < timesteps => wrong(
+                "num_train_timesteps",
+                rows.to_string(),
+                format!(
+                    "at least {timesteps}, a row for each of the scheduler's timesteps, where time_embedding_type is learned"
+                ),
+            ),
+            (kind, _) => wrong(
+                "time_embedding_type",
+                format!("{kind:?}").to_lowercase(),
+                format!(
+                    "positional, as in training the network is told the time {told}, which must be {expected}"
+                ),
+            ),
+        })
     }
 
     /// What one evaluation for one image of this size needs.

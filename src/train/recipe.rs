@@ -15,11 +15,11 @@ use crate::checkpoint::save::VERSION;
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
 use crate::model::UNET_CONFIG;
-use crate::network::unet::ClassEmbedding;
+use crate::network::unet::{CLASSES, ClassEmbedding};
 use crate::prediction::Level;
 use crate::rng::{Torch, check_seed};
 use crate::schedule::Schedule;
-use crate::text::shown;
+use crate::text::{number, shown};
 
 /// A training run but for its data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -182,8 +182,8 @@ impl Recipe {
     /// Those of [`Network::parse`].
     pub fn go_on_from(&mut self, checkpoint: &Checkpoint, data: &Dataset) -> Result<()> {
         self.unet.clone_from(&checkpoint.unet_config);
-        if let Some(scheduler) = &checkpoint.scheduler_config {
-            self.scheduler.clone_from(scheduler);
+        if checkpoint.scheduler_config.is_some() {
+            self.scheduler = checkpoint.scheduler().0;
         }
         if null_label(&Network::parse(UNET_CONFIG, &self.unet)?, data).is_none() {
             self.label_dropout = 0.0;
@@ -407,7 +407,7 @@ impl Recipe {
     /// [`Error::Unsupported`] for a network or an objective that diffusers has not.
     pub fn check_export(&self) -> Result<()> {
         let class = self.unet.get("_class_name").and_then(Value::as_str).unwrap_or("UNet2DModel");
-        if class == "UNet2DModel" && self.objective.is_of_diffusers() {
+        if CLASSES.contains(&class) && self.objective.is_of_diffusers() {
             return Ok(());
         }
         Err(Error::Unsupported {
@@ -429,7 +429,6 @@ impl Recipe {
         let network = Network::parse(UNET_CONFIG, &self.unet)?;
         let schedule =
             Schedule::from_fields(&Fields::new("scheduler/scheduler_config.json", &self.scheduler))?;
-        self.objective.check(&network, &schedule)?;
         let refuse = |option, found: String, expected: String| Err(Error::Option { option, found, expected });
         let [channels, height, width] = data.shape;
         network.check_size(height, width)?;
@@ -437,6 +436,11 @@ impl Recipe {
             let expected = format!("{}, the network's in_channels", network.in_channels());
             return refuse("data's channels", channels.to_string(), expected);
         }
+        self.objective.check(&network, &schedule)?;
+        let total = schedule.train_timesteps();
+        self.objective
+            .timesteps(&schedule)
+            .try_for_each(|t| network.check_told(self.objective.told(&schedule, t), total))?;
         if self.objective == Objective::Binomial && !data.is_bits() {
             return refuse(
                 "objective",
@@ -460,11 +464,11 @@ impl Recipe {
             }
         }
         if !(0.0..=1.0).contains(&self.label_dropout) {
-            return refuse("label_dropout", self.label_dropout.to_string(), "0 to 1".to_owned());
+            return refuse("label_dropout", number(self.label_dropout), "0 to 1".to_owned());
         }
         if self.label_dropout > 0.0 && null_label(&network, data).is_none() {
             let expected = "0, as the network has no row for the null label beside the data's classes";
-            return refuse("label_dropout", self.label_dropout.to_string(), expected.to_owned());
+            return refuse("label_dropout", number(self.label_dropout), expected.to_owned());
         }
         if !(1..=1 << 16).contains(&self.batch) {
             return refuse("batch", self.batch.to_string(), "1 to 65536".to_owned());
@@ -478,7 +482,7 @@ impl Recipe {
         }
         let o = &self.optimiser;
         if !(o.learning_rate > 0.0 && o.learning_rate <= 1.0) {
-            return refuse("learning_rate", o.learning_rate.to_string(), "above 0, at most 1".to_owned());
+            return refuse("learning_rate", number(o.learning_rate), "above 0, at most 1".to_owned());
         }
         let numbers = [
             ("betas", o.betas[0], 0.0, 0.999_999),
@@ -489,19 +493,19 @@ impl Recipe {
         ];
         for (name, value, least, most) in numbers {
             if !(least..=most).contains(&value) {
-                return refuse(name, value.to_string(), format!("{least} to {most}"));
+                return refuse(name, number(value), format!("{least} to {most}"));
             }
         }
         match self.average {
             Average::HalfLife { steps } if !(steps > 0.0 && steps.is_finite()) => {
-                refuse("average", format!("a half-life of {steps} steps"), "above 0".to_owned())
+                refuse("average", format!("a half-life of {} steps", number(steps)), "above 0".to_owned())
             }
             Average::Diffusers { power, max_decay }
                 if !(power > 0.0 && power <= 10.0 && (0.0..1.0).contains(&max_decay)) =>
             {
                 refuse(
                     "average",
-                    format!("power {power}, max_decay {max_decay}"),
+                    format!("power {}, max_decay {}", number(power), number(max_decay)),
                     "a power from 0 to 10 and a decay in [0, 1)".to_owned(),
                 )
             }

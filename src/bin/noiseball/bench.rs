@@ -133,6 +133,13 @@ enum Name {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let path = arguments.config.display().to_string();
+    if arguments.config.is_dir() {
+        let source = std::io::Error::new(
+            std::io::ErrorKind::IsADirectory,
+            "it is a folder. Give the config.json of a network in it, such as unet/config.json",
+        );
+        return Err(Error::io(&arguments.config)(source));
+    }
     let bytes = read_regular(&arguments.config, MAX_JSON as u64)?;
     let (config, _) = UNet2DConfig::parse(&path, &parse_object(&path, &bytes)?)?;
     let [height, width] = config.sample_size.unwrap_or([32, 32]);

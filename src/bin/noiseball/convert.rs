@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use noiseball::checkpoint::weights::Dtype;
 use noiseball::model::Architecture;
-use noiseball::{Checkpoint, Result, text};
+use noiseball::{Checkpoint, Result};
 
 use crate::output;
 
@@ -47,8 +47,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (count, out) = (checkpoint.weights.len(), arguments.out.display());
     let mut report =
         format!("{out}: {count} tensors, {} parameters\n", architecture.inventory.parameter_count());
-    for name in &unused {
-        report += &format!("left out: {}\n", text::name(name));
+    for name in output::first(unused.iter()) {
+        report += &format!("left out: {name}\n");
     }
     output::print(&report)
 }

@@ -59,7 +59,8 @@ fn report(a: &Architecture, unknown_weights: &[String]) -> String {
     for note in &a.notes {
         line(format!("note             {note}"));
     }
-    for key in a.unknown_keys.iter().chain(unknown_weights) {
+    let unused: Vec<&String> = a.unknown_keys.iter().chain(unknown_weights).collect();
+    for key in output::first(unused.iter()) {
         line(format!("not used         {key}"));
     }
     out

@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("noiseball: {error}");
+            output::say(&format!("noiseball: {error}\n"));
             ExitCode::from(exit_code(&error))
         }
     }
@@ -63,8 +63,10 @@ fn main() -> ExitCode {
 
 /// Whether an error means that another path should have been given.
 fn is_of_the_path(kind: ErrorKind) -> bool {
-    use ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound};
-    matches!(kind, NotFound | IsADirectory | NotADirectory | InvalidInput | InvalidData)
+    use ErrorKind::{InvalidData, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound};
+    use ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(kind, NotFound | IsADirectory | NotADirectory | InvalidInput | InvalidData | InvalidFilename)
+        || matches!(kind, PermissionDenied | ReadOnlyFilesystem)
 }
 
 fn exit_code(error: &Error) -> u8 {

@@ -1,10 +1,11 @@
 //! What a command leaves: a report, a PNG of all pictures side by side, and NumPy's format for the numbers.
 
+use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use noiseball::picture::to_rgba;
-use noiseball::{Error, Result, npy, store};
+use noiseball::{Error, Result, npy, store, text};
 
 /// Writes a report to standard output.
 pub(crate) fn print(report: &str) -> Result<()> {
@@ -13,6 +14,53 @@ pub(crate) fn print(report: &str) -> Result<()> {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
         done => done.map_err(Error::io(Path::new("standard output"))),
     }
+}
+
+/// Writes to standard error, if anybody listens: what is said there is worth less than the work.
+pub(crate) fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Most of a stranger's list that is shown.
+const SHOWN: usize = 10;
+
+/// The first of a list, and how many more there are.
+pub(crate) fn first<T: Display>(list: impl ExactSizeIterator<Item = T>) -> Vec<String> {
+    let more = list.len().saturating_sub(SHOWN);
+    let mut shown: Vec<String> = list.take(SHOWN).map(|item| text::name(item).to_string()).collect();
+    if more > 0 {
+        shown.push(format!("and {more} more"));
+    }
+    shown
+}
+
+/// A seed: whole, and exact in a page's numbers.
+pub(crate) fn seed(text: &str) -> std::result::Result<u64, String> {
+    const LAST: u64 = (1 << 53) - 1;
+    let seed = text.parse().ok().filter(|seed| *seed <= LAST);
+    seed.ok_or_else(|| format!("it must be a whole number from 0 to {LAST}"))
+}
+
+/// Refuses to write pictures where the numbers go, or under a name of another format, before any work is done.
+pub(crate) fn check_paths(out: Option<&Path>, npy: Option<&Path>) -> Result<()> {
+    let refuse = |found: String, expected: &str| {
+        Err(Error::Option { option: "out", found, expected: expected.to_owned() })
+    };
+    let Some(out) = out else { return Ok(()) };
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if npy.is_some_and(|npy| real(npy) == real(out)) {
+        return refuse(out.display().to_string(), "another file than that of --npy");
+    }
+    const OTHERS: [&str; 12] =
+        ["jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "jxl", "svg", "npy", "npz"];
+    let extension = out.extension().map(|e| e.to_string_lossy().to_lowercase());
+    if extension.is_some_and(|e| OTHERS.contains(&e.as_str())) {
+        return refuse(
+            out.display().to_string(),
+            "a file whose name ends in .png, the only format of pictures; --npy writes the numbers",
+        );
+    }
+    Ok(())
 }
 
 /// Writes what [`png`] makes.

@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
     /// 0 to 2^53 - 1
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = output::seed, allow_negative_numbers = true)]
     seed: u64,
     /// Whose random numbers: philox (the page's), or torch for a seed from Python
     #[arg(long, default_value = "philox", value_name = "NAME")]
@@ -33,10 +33,10 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 1, value_name = "B")]
     batch: usize,
     /// Fresh noise in each step of ddim, 0 to 1
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     eta: f64,
     /// Class labels, one for all pictures or one each: 3,8
-    #[arg(long, value_delimiter = ',', value_name = "L,L,...")]
+    #[arg(long, value_delimiter = ',', value_name = "L,L,...", allow_negative_numbers = true)]
     labels: Option<Vec<f32>>,
     /// Where the pictures go, as one PNG [default: samples.png, unless --npy is given]
     #[arg(long, value_name = "FILE")]
@@ -56,6 +56,7 @@ pub(crate) enum DeviceName {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    output::check_paths(arguments.out.as_deref(), arguments.npy.as_deref())?;
     let bar = progress_bar();
     bar.set_message("reading");
     let variant = arguments.variant.as_deref();
@@ -83,7 +84,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         ..SampleOptions::default()
     };
     let mut run = model.sample(&options)?;
-    bar.suspend(|| eprint!("{}", report(arguments, &model, &options)));
+    bar.suspend(|| output::say(&report(arguments, &model, &options)));
     bar.set_message(format!("sampling on {}", device.name()));
     let mut pictures = (Vec::new(), [0; 4]);
     while let Some(step) = run.step_blocking()? {
@@ -102,7 +103,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(path) = arguments.out.clone().or(default) {
         output::write_png(&path, &x, shape)?;
         if std::io::stderr().is_terminal() {
-            eprintln!("{}", path.display());
+            output::say(&format!("{}\n", path.display()));
         }
     }
     Ok(())
@@ -111,7 +112,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// The command that does the same again, with all that was left to its default, and what is used instead of what the
 /// checkpoint asks for.
 fn report(arguments: &Arguments, model: &Model, options: &SampleOptions) -> String {
-    const SHOWN: usize = 10;
     let info = model.info();
     let (sampler, steps) = model.steps_of(options);
     let mut out = format!("noiseball sample {}", text::prose(&arguments.checkpoint));
@@ -141,12 +141,7 @@ fn report(arguments: &Arguments, model: &Model, options: &SampleOptions) -> Stri
         out += &format!("note: {}\n", text::prose(note));
     }
     if !info.unknown_keys.is_empty() {
-        let shown = info.unknown_keys.iter().take(SHOWN).map(|key| text::name(key).to_string());
-        let mut shown: Vec<String> = shown.collect();
-        if info.unknown_keys.len() > SHOWN {
-            shown.push(format!("and {} more", info.unknown_keys.len() - SHOWN));
-        }
-        out += &format!("not used: {}\n", shown.join(", "));
+        out += &format!("not used: {}\n", output::first(info.unknown_keys.iter()).join(", "));
     }
     out
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 use noiseball::read::{read_regular, read_text};
-use noiseball::store::Folder;
+use noiseball::store::{self, Folder};
 use noiseball::train::dataset::{Options, Reading, Skipped, open};
 use noiseball::train::{
     Changes, Dataset, Event, Loop, Loss, Places, Preset, Recipe, SavedRun, Trainer, card,
@@ -42,10 +42,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "B")]
     batch: Option<usize>,
     /// The peak learning rate; may be changed when resuming
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
     learning_rate: Option<f64>,
     /// 0 to 2^53 - 1
-    #[arg(long)]
+    #[arg(long, value_parser = output::seed, allow_negative_numbers = true)]
     seed: Option<u64>,
     /// Steps between two saves
     #[arg(long, default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -126,7 +126,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// Pictures of a run are worth a word, not the run.
 fn no_samples(bar: &ProgressBar, step: u64, error: &Error) {
-    bar.suspend(|| eprintln!("noiseball: no samples at step {step}: {error}. The run goes on"));
+    let text = format!("noiseball: no samples at step {step}: {error}. The run goes on\n");
+    bar.suspend(|| output::say(&text));
 }
 
 fn read(arguments: &Arguments, size: Option<usize>) -> Result<Arc<Dataset>> {
@@ -142,6 +143,14 @@ fn check_folders(arguments: &Arguments) -> Result<()> {
         (None, Some(folder)) => ("to-accelerate", folder),
         (None, None) => return Ok(()),
     };
+    if fs::symlink_metadata(folder).is_ok() && !folder.is_dir() {
+        let kind = if folder.exists() { "a file" } else { "a link that leads nowhere" };
+        return Err(Error::Option {
+            option,
+            found: format!("{}, which is {kind}", folder.display()),
+            expected: "a folder, which is made where there is none".to_owned(),
+        });
+    }
     let real = |path: &Path| fs::canonicalize(path).ok();
     if real(folder).is_some_and(|out| real(&arguments.data) == Some(out)) {
         return Err(Error::Option {
@@ -150,7 +159,54 @@ fn check_folders(arguments: &Arguments) -> Result<()> {
             expected: "another one, also one within it".to_owned(),
         });
     }
-    Ok(())
+    if arguments.resume { Ok(()) } else { check_new(option, folder) }
+}
+
+/// Refuses to begin a run where there is one already, or somebody's files that it would write over. A run that was killed
+/// before its first save may be begun again: the lock tells its folder, and it had no more than its curves and samples.
+fn check_new(option: &'static str, folder: &Path) -> Result<()> {
+    let refuse = |holds: &str, expected: &str| {
+        Err(Error::Option {
+            option,
+            found: format!("{}, which holds {holds}", folder.display()),
+            expected: expected.to_owned(),
+        })
+    };
+    let is_there = |name: &&str| fs::symlink_metadata(folder.join(name)).is_ok_and(|m| !m.is_dir());
+    if folder.join(STATE).exists() {
+        return refuse("a run already", "another folder, or given with --resume to go on with that run");
+    }
+    if let Some(name) = ["model_index.json", "train.py"].iter().find(|name| is_there(name)) {
+        return refuse(&format!("a run already, or another's {name}"), "another folder");
+    }
+    let files: &[&str] = match option {
+        "out" => &[
+            "unet/config.json",
+            "unet/diffusion_pytorch_model.safetensors",
+            "scheduler/scheduler_config.json",
+            "labels.json",
+            "README.md",
+        ],
+        _ => &[
+            "requirements.txt",
+            "recipe.json",
+            "data.npz",
+            "model/model_index.json",
+            "model/unet/config.json",
+            "model/unet/diffusion_pytorch_model.safetensors",
+            "model/scheduler/scheduler_config.json",
+            "model/labels.json",
+        ],
+    };
+    let of_begun = ["losses.csv", "held-out.csv", "samples.png"];
+    let of_begun = if option == "out" && !store::was_locked(folder) { &of_begun[..] } else { &[] };
+    match files.iter().chain(of_begun).find(|name| is_there(name)) {
+        Some(name) => refuse(
+            &format!("{name}, which is of no run and would be written over"),
+            "another folder, best one that does not exist yet",
+        ),
+        None => Ok(()),
+    }
 }
 
 /// Says what was made of the files, also where nobody watches: it decides what is trained.
@@ -162,17 +218,18 @@ fn report(reading: &Reading) {
         0 => "no classes".to_owned(),
         count => format!("{count} classes: {}", text::prose(data.names.join(", "))),
     };
-    eprintln!("{} pictures, {width}×{height}, {colour}, {classes}", data.len());
+    let mut told = format!("{} pictures, {width}×{height}, {colour}, {classes}\n", data.len());
     const SHOWN: usize = 10;
     for note in notes.iter().take(SHOWN) {
-        eprintln!("{}", text::prose(note));
+        told += &format!("{}\n", text::prose(note));
     }
     for Skipped { name, why } in skipped.iter().take(SHOWN) {
-        eprintln!("left out {}: {}", text::name(name), text::prose(why));
+        told += &format!("left out {}: {}\n", text::name(name), text::prose(why));
     }
     if *skipped_count > SHOWN {
-        eprintln!("left out {} more", skipped_count - SHOWN);
+        told += &format!("left out {} more\n", skipped_count - SHOWN);
     }
+    output::say(&told);
 }
 
 /// Where it is trained and sampled.
@@ -190,40 +247,39 @@ fn places(name: Option<DeviceName>) -> Result<Places> {
 /// Writes the run as a script for accelerate.
 fn write_script(arguments: &Arguments, folder: &Path, places: &Places) -> Result<()> {
     let data = read(arguments, arguments.size)?;
-    let locked = Folder::lock(folder)?;
-    let (recipe, checkpoint) = new_recipe(arguments, folder, &data)?;
+    let (recipe, checkpoint) = new_recipe(arguments, &data)?;
     let trainer = match checkpoint {
         None => Trainer::new(recipe, data, &places.training),
         Some(checkpoint) => Trainer::fine_tune(checkpoint, recipe, data, &places.training),
     };
-    for (path, bytes) in block_on(trainer?.accelerate())? {
-        locked.write(path, &bytes)?;
-    }
-    Ok(())
+    let files = block_on(trainer?.accelerate())?;
+    let locked = lock_new("to-accelerate", folder)?;
+    files.iter().try_for_each(|(path, bytes)| locked.write(path, bytes))
+}
+
+/// The lock of a new run's folder, which nothing but the run itself is reason to make. Another may have begun one there in
+/// the meantime.
+fn lock_new(option: &'static str, folder: &Path) -> Result<Folder> {
+    let locked = Folder::lock(folder)?;
+    check_new(option, folder)?;
+    Ok(locked)
 }
 
 /// A new run in the folder `out`.
 fn start(arguments: &Arguments, out: &Path, places: Places) -> Result<(Folder, Loop)> {
     let data = read(arguments, arguments.size)?;
-    let folder = Folder::lock(out)?;
-    let (recipe, checkpoint) = new_recipe(arguments, out, &data)?;
+    let (recipe, checkpoint) = new_recipe(arguments, &data)?;
     let hold_out = !arguments.no_held_out;
     let training = match checkpoint {
         None => Loop::new(recipe, &data, hold_out, places),
         Some(checkpoint) => Loop::fine_tune(checkpoint, recipe, &data, hold_out, places),
     };
-    Ok((folder, training?.saving_every(arguments.save_every)))
+    let training = training?.saving_every(arguments.save_every);
+    Ok((lock_new("out", out)?, training))
 }
 
 /// The recipe that the options make, and the checkpoint to start from.
-fn new_recipe(arguments: &Arguments, out: &Path, data: &Dataset) -> Result<(Recipe, Option<Checkpoint>)> {
-    if [STATE, "model_index.json", "train.py"].iter().any(|file| out.join(file).exists()) {
-        return Err(Error::Option {
-            option: "out",
-            found: format!("{}, which holds a run already", out.display()),
-            expected: "another folder, or given with --resume to go on with that run".to_owned(),
-        });
-    }
+fn new_recipe(arguments: &Arguments, data: &Dataset) -> Result<(Recipe, Option<Checkpoint>)> {
     let mut base = Recipe::preset(arguments.preset.unwrap_or_else(|| Preset::suited_to(data)), data)?;
     let open = |from: &str| Checkpoint::open_with(from, arguments.variant.as_deref(), &mut |_| Ok(()));
     let checkpoint = arguments.from.as_deref().map(open).transpose()?;
@@ -270,14 +326,22 @@ fn recipe(arguments: &Arguments, base: Recipe, data: &Dataset) -> Result<Recipe>
     if let Some(path) = &arguments.config {
         let file = path.display().to_string();
         let text = read_text(path, MAX_CONFIG)?;
-        let wrong = |problem: String| Error::Json { file: file.clone(), problem };
-        let changes: Value = toml::from_str(&text).map_err(|e| wrong(located(&text, &e)))?;
+        let wrong = |problem: String| Error::Recipe { file: file.clone(), problem };
+        let changes: Value = toml::from_str(&text).map_err(|e| {
+            wrong(format!("{} {}", e.message(), place(&text, e.span().map_or(0, |s| s.start))))
+        })?;
+        if let Some(path) = null(&changes) {
+            let at = place(&text, position(&text, &path));
+            return Err(wrong(format!("`{}` must be a finite number {at}", path.join("."))));
+        }
         if let Some(steps) = changes.get("steps").and_then(Value::as_u64) {
             recipe.stretch(steps);
         }
-        let mut value = serde_json::to_value(&recipe).map_err(|e| wrong(e.to_string()))?;
-        merge(&mut value, changes);
-        recipe = serde_json::from_value(value).map_err(|e| wrong(e.to_string()))?;
+        let value = serde_json::to_value(&recipe).map_err(|e| wrong(e.to_string()))?;
+        recipe = merged(&value, &changes).map_err(|problem| {
+            let path = culprit(&value, &changes, &problem);
+            wrong(format!("{problem} {}", place(&text, position(&text, &path))))
+        })?;
     }
     recipe.change(&Changes {
         steps: arguments.steps,
@@ -291,12 +355,73 @@ fn recipe(arguments: &Arguments, base: Recipe, data: &Dataset) -> Result<Recipe>
     Ok(recipe)
 }
 
-/// What is wrong with a TOML file and where, in one line.
-fn located(text: &str, error: &toml::de::Error) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+/// A position in a text, for people.
+fn place(text: &str, byte: usize) -> String {
+    let before = text.get(..byte).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-    format!("{} at line {line} column {column}", error.message())
+    format!("at line {line} column {column}")
+}
+
+/// Where a TOML file speaks of a key, in bytes: of as much of the path as can be found.
+fn position(text: &str, path: &[String]) -> usize {
+    let Ok(root) = toml::de::DeTable::parse(text) else { return 0 };
+    let (mut table, mut at) = (Some(root.get_ref()), 0);
+    for name in path {
+        let found = table.and_then(|table| table.iter().find(|(key, _)| key.get_ref() == name));
+        let Some((key, value)) = found else { break };
+        at = key.span().start;
+        table = match value.get_ref() {
+            toml::de::DeValue::Table(table) => Some(table),
+            _ => None,
+        };
+    }
+    at
+}
+
+/// The path of a null, which TOML has not: it is a number that JSON has not.
+fn null(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::Null => Some(Vec::new()),
+        Value::Object(map) => map.iter().find_map(|(key, value)| {
+            null(value).map(|path| std::iter::once(key.clone()).chain(path).collect())
+        }),
+        Value::Array(list) => list.iter().find_map(null),
+        _ => None,
+    }
+}
+
+/// The recipe with the changes in it, or what is wrong with them.
+fn merged(base: &Value, changes: &Value) -> std::result::Result<Recipe, String> {
+    let mut value = base.clone();
+    merge(&mut value, changes.clone());
+    serde_json::from_value(value).map_err(|e| e.to_string())
+}
+
+/// The path of the change without which this would not be the problem.
+fn culprit(base: &Value, changes: &Value, problem: &str) -> Vec<String> {
+    fn without(changes: &Value, path: &[String]) -> Value {
+        let (mut rest, Some((last, above))) = (changes.clone(), path.split_last()) else {
+            return changes.clone();
+        };
+        let inner = above.iter().try_fold(&mut rest, |value, key| value.get_mut(key));
+        if let Some(map) = inner.and_then(Value::as_object_mut) {
+            map.remove(last);
+        }
+        rest
+    }
+    let mut path = Vec::new();
+    loop {
+        let within = path.iter().try_fold(changes, |value, key: &String| value.get(key));
+        let keys = within.and_then(Value::as_object).into_iter().flat_map(|map| map.keys());
+        let next = keys
+            .map(|key| [&path[..], std::slice::from_ref(key)].concat())
+            .find(|path| merged(base, &without(changes, path)).err().as_deref() != Some(problem));
+        match next {
+            Some(next) => path = next,
+            None => return path,
+        }
+    }
 }
 
 /// Replaces what `changes` names, within objects that both have part by part.

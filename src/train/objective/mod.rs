@@ -19,9 +19,11 @@ use examples::{Denoised, Noised, Question, squared_error};
 
 use super::network::Network;
 use crate::error::{Error, Result};
+use crate::model::UNET_CONFIG;
 use crate::network::on_burn::Parameters;
 use crate::prediction::Level;
 use crate::schedule::{Schedule, Variance};
+use crate::text::number;
 
 /// A training objective.
 ///
@@ -91,9 +93,18 @@ impl Objective {
                 refuse("a bound with 1 timestep", "one with at least 2")
             }
             Self::Hybrid | Self::Bound => Ok(()),
-            _ if output != input => refuse("simple", "hybrid or bound, as this network learns a variance"),
+            _ if output == 2 * input => {
+                refuse(self.name(), "hybrid or bound, as this network learns a variance")
+            }
+            _ if output != input => Err(Error::Config {
+                file: UNET_CONFIG.to_owned(),
+                field: "out_channels".to_owned(),
+                found: output.to_string(),
+                expected: format!("{input}, as many as in_channels"),
+            }),
             Self::MinSnr { gamma } if !(gamma > 0.0 && gamma.is_finite()) => {
-                refuse(&format!("min-SNR with gamma {gamma}"), "min-SNR with gamma above 0")
+                let found = format!("min-SNR with gamma {}", number(gamma));
+                refuse(&found, "min-SNR with gamma above 0")
             }
             Self::ScoreMatching { sigma_min, sigma_max }
                 if !(sigma_min > 0.0 && sigma_min < sigma_max && sigma_max.is_finite()) =>
@@ -115,6 +126,20 @@ impl Objective {
         }
     }
 
+    /// Its name in a recipe.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::MinSnr { .. } => "min-snr",
+            Self::Hybrid => "hybrid",
+            Self::Bound => "bound",
+            Self::Binomial => "binomial",
+            Self::ScoreMatching { .. } => "score-matching",
+            Self::Edm { .. } => "edm",
+            Self::Flow => "flow",
+        }
+    }
+
     /// Whether diffusers' schedulers, and this crate's samplers of them, can run what it trains.
     pub(super) fn is_of_diffusers(self) -> bool {
         matches!(self, Self::Simple | Self::MinSnr { .. } | Self::Hybrid)
@@ -124,6 +149,14 @@ impl Objective {
     pub(super) fn timesteps(self, schedule: &Schedule) -> Range<usize> {
         // The bound's first reverse step is fixed.
         usize::from(self == Self::Bound)..schedule.train_timesteps()
+    }
+
+    /// The number that the network is told at a timestep.
+    pub(super) fn told(self, schedule: &Schedule, timestep: usize) -> f32 {
+        match self {
+            Self::Bound | Self::Binomial => timestep as f32,
+            _ => self.question(schedule, timestep).c_noise as f32,
+        }
     }
 
     /// What it trains beside the network: keys and shapes. All are 0 at first.
