@@ -42,7 +42,7 @@ pub enum Error {
         problem: String,
     },
     /// A recipe in TOML does not parse, or is no recipe.
-    #[error("{} is not a recipe: {}. See docs/training.md", prose(.file), prose(.problem))]
+    #[error("{} is not a recipe in TOML: {}. See docs/training.md", prose(.file), prose(.problem))]
     Recipe {
         /// The file's name.
         file: String,

@@ -547,6 +547,8 @@ fn what_lies_in_a_folder_that_is_no_run_is_not_written_over() {
         train(&data, &["--out", text(&none), "--seed", "-1"]).output().unwrap(),
         "from 0 to 9007199254740991",
     );
+    let steps = ["--out", text(&none), "--steps", "-1"];
+    refused(train(&data, &steps).output().unwrap(), "a whole number, 1 or more");
     let rate = ["--out", text(&none), "--learning-rate", "-1"];
     refused(train(&data, &rate).output().unwrap(), "`learning_rate` is -1");
 }
@@ -558,7 +560,7 @@ fn a_recipe_is_wrong_at_a_place_in_its_file() {
     drawings(&data);
     let toml = folder.join("recipe.toml");
     for (lines, says) in [
-        ("steps = ", "recipe.toml is not a recipe: "),
+        ("steps = ", "recipe.toml is not a recipe in TOML: "),
         ("batch = 2\nspeed = 9\n", "unknown field `speed`"),
         ("batch = 2\nspeed = 9\n", "at line 2 column 1"),
         ("batch = 2\n[optimiser]\nlearning_rate = \"fast\"\n", "at line 3 column 1"),

@@ -52,10 +52,10 @@ impl Checkpoint {
         let index = |key: &str| self.model_index.as_ref().and_then(|index| index.get(key));
         let of_file = string(config.get("_class_name"));
         let of_index = index("scheduler").and_then(|part| string(part.get(1)));
-        let of_pipeline = string(index("_class_name")).and_then(|name| {
-            CONVERTING.iter().find(|(pipeline, _)| *pipeline == name).map(|(_, class)| (*class).to_owned())
-        });
-        let class = of_pipeline.clone().or_else(|| of_index.clone()).or_else(|| of_file.clone());
+        let of_pipeline = string(index("_class_name"))
+            .and_then(|name| CONVERTING.iter().find(|(pipeline, _)| *pipeline == name));
+        let class = of_pipeline.map(|(_, class)| (*class).to_owned());
+        let class = class.or_else(|| of_index.clone()).or_else(|| of_file.clone());
         let mut notes = Vec::new();
         if let Some(class) = &class {
             let told: Vec<String> = [("model_index.json", &of_index), ("scheduler_config.json", &of_file)]
@@ -66,7 +66,7 @@ impl Checkpoint {
                 .collect();
             if [&of_index, &of_file].into_iter().flatten().any(|other| other != class) {
                 let why = match &of_pipeline {
-                    Some(_) => format!("the pipeline makes a {} of it", text::name(class)),
+                    Some((pipeline, class)) => format!("{pipeline} makes a {class} of it"),
                     None => format!("{} is used", text::name(class)),
                 };
                 notes.push(format!("{}: {why}, as in diffusers", told.join(" and ")));

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
+use std::str::FromStr;
 
 use noiseball::picture::to_rgba;
 use noiseball::{Error, Result, npy, store, text};
@@ -34,6 +35,11 @@ pub(crate) fn first<T: Display>(list: impl ExactSizeIterator<Item = T>) -> Vec<S
     shown
 }
 
+/// A number of things, for options that have a smallest and a largest elsewhere.
+pub(crate) fn count<T: FromStr>(text: &str) -> std::result::Result<T, String> {
+    text.parse().map_err(|_| "it must be a whole number, 1 or more".to_owned())
+}
+
 /// A seed: whole, and exact in a page's numbers.
 pub(crate) fn seed(text: &str) -> std::result::Result<u64, String> {
     const LAST: u64 = (1 << 53) - 1;
@@ -46,6 +52,12 @@ pub(crate) fn check_paths(out: Option<&Path>, npy: Option<&Path>) -> Result<()> 
     let refuse = |found: String, expected: &str| {
         Err(Error::Option { option: "out", found, expected: expected.to_owned() })
     };
+    for (option, path) in [("npy", npy), ("out", out)] {
+        if let Some(path) = path.filter(|path| path.is_dir()) {
+            let found = format!("{}, which is a folder", path.display());
+            return Err(Error::Option { option, found, expected: "the file to write".to_owned() });
+        }
+    }
     let Some(out) = out else { return Ok(()) };
     let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if npy.is_some_and(|npy| real(npy) == real(out)) {

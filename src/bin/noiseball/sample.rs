@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     sampler: Option<SamplerKind>,
     /// Number of steps [default: 50 for ddim, all for ddpm]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = output::count::<usize>, allow_negative_numbers = true)]
     steps: Option<usize>,
     /// 0 to 2^53 - 1
     #[arg(long, default_value_t = 0, value_parser = output::seed, allow_negative_numbers = true)]
@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "philox", value_name = "NAME")]
     rng: Rng,
     /// Number of pictures
-    #[arg(long, default_value_t = 1, value_name = "B")]
+    #[arg(long, default_value_t = 1, value_name = "B", value_parser = output::count::<usize>, allow_negative_numbers = true)]
     batch: usize,
     /// Fresh noise in each step of ddim, 0 to 1
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]

@@ -33,13 +33,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     preset: Option<Preset>,
     /// Height and width in pixels [default: the first picture's, at most 32; the run's when resuming]
-    #[arg(long, value_name = "PX")]
+    #[arg(long, value_name = "PX", value_parser = output::count::<usize>, allow_negative_numbers = true)]
     size: Option<usize>,
     /// Number of optimiser steps; when resuming, a run may be made longer
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = output::count::<u64>, allow_negative_numbers = true)]
     steps: Option<u64>,
     /// Pictures a step
-    #[arg(long, value_name = "B")]
+    #[arg(long, value_name = "B", value_parser = output::count::<usize>, allow_negative_numbers = true)]
     batch: Option<usize>,
     /// The peak learning rate; may be changed when resuming
     #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
