@@ -68,7 +68,7 @@ impl Architecture {
         let (sampler, note) = SamplerKind::default_for(&schedule.class_name);
         notes.extend(note);
         let fixed = matches!(schedule.variance, Variance::FixedSmall | Variance::FixedLarge);
-        if unet.learns_variance() && fixed {
+        if unet.learns_variance() && (fixed || !schedule.class_name.starts_with("DDPM")) {
             notes.push(
                 "the network has twice as many output channels as diffusers takes with this scheduler: the second half, a \
                  variance, is not used"

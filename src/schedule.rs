@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::checkpoint::json::{Fields, parse_object};
 use crate::error::{Error, Result};
 use crate::prediction::{Level, Prediction};
+use crate::text::number;
 
 /// More training timesteps than any model has; a longer table would be a mistake in the file.
 const MOST_TIMESTEPS: usize = 100_000;
@@ -387,7 +388,11 @@ fn accumulated(fields: &Fields<'_>, culprit: &str, betas: &[f64]) -> Result<Vec<
         product *= 1.0 - beta;
         // A NaN is in no range.
         if !(LEAST_BETA..1.0).contains(&beta) || product <= 0.0 {
-            let found = format!("such that beta is {beta} at timestep {i} (and alpha_bar {product})");
+            let found = format!(
+                "such that beta is {} at timestep {i} (and alpha_bar {})",
+                number(beta),
+                number(product)
+            );
             let expected = format!("such that {LEAST_BETA} <= beta < 1 and some signal is left");
             return Err(fields.error(culprit, found, expected));
         }

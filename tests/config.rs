@@ -326,7 +326,12 @@ fn what_python_does_not_look_at_or_bound_is_taken() {
         UNet2DConfig::parse("c", &small(&json!({}))).unwrap().0
     );
     // A variance that the scheduler does not ask for is not used, and that is said.
-    let twice = checkpoint(&json!({"out_channels": 2}), &json!({}));
-    let notes = Architecture::read(&twice).unwrap().notes;
-    assert!(notes.iter().any(|note| note.contains("is not used")), "{notes:?}");
+    for (scheduler, told) in [
+        (json!({}), true),
+        (of("DDIMScheduler", "learned_range"), true),
+        (of("DDPMScheduler", "learned_range"), false),
+    ] {
+        let notes = Architecture::read(&checkpoint(&json!({"out_channels": 2}), &scheduler)).unwrap().notes;
+        assert_eq!(notes.iter().any(|note| note.contains("is not used")), told, "{scheduler}: {notes:?}");
+    }
 }

@@ -3,6 +3,8 @@
 //! Exit codes: 0 done, 1 the device, the network or the disk failed, or another process has the folder, 2 the input was
 //! bad.
 
+#![warn(clippy::print_stderr, reason = "it panics where nobody listens: see output::say")]
+
 mod bench;
 mod convert;
 mod inspect;
