@@ -7,7 +7,7 @@ mod golden;
 
 use golden::floats;
 use noiseball::{Checkpoint, Device, DeviceKind, Error, Model, Rng, SampleOptions};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const PIPELINE: &str = include_str!("fixtures/pipeline.json");
 
@@ -150,4 +150,30 @@ fn the_model_says_what_it_is() {
     assert_eq!(info.labels.as_ref().unwrap()[0], "zero");
     assert_eq!(info.scheduler, "DDPMScheduler");
     assert_eq!(info.device.kind, DeviceKind::Cpu);
+}
+
+/// Python's pictures with ddim, of a checkpoint whose scheduler's file is ddpm's.
+#[test]
+fn the_pipeline_names_the_sampler_that_nobody_asks_for() {
+    let (mut compared, folder) = (0, format!("{}/tests/fixtures/checkpoints", env!("CARGO_MANIFEST_DIR")));
+    for (name, checkpoint, options, expected) in cases() {
+        if options.sampler != Some("ddim".parse().unwrap()) {
+            continue;
+        }
+        let mut checkpoint = Checkpoint::open(&format!("{folder}/{checkpoint}")).unwrap();
+        assert_eq!(checkpoint.scheduler_config.as_ref().unwrap()["_class_name"], "DDPMScheduler", "{name}");
+        for index in [
+            json!({ "_class_name": "DDIMPipeline", "scheduler": ["diffusers", "DDPMScheduler"] }),
+            json!({ "_class_name": "DDPMPipeline", "scheduler": ["diffusers", "DDIMScheduler"] }),
+        ] {
+            checkpoint.model_index = index.as_object().cloned();
+            let model = Model::load_blocking(checkpoint.clone(), &Device::cpu()).unwrap();
+            assert_eq!((model.info().sampler, model.info().notes.len()), ("ddim", 1), "{name}");
+            let found = pictures(&model, &SampleOptions { sampler: None, ..options.clone() });
+            let error = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(error <= 1e-3, "{name}: {error:e}");
+        }
+        compared += 1;
+    }
+    assert!(compared >= 3, "{compared}");
 }
