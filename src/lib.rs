@@ -2,14 +2,15 @@
 
 pub mod budget;
 pub mod checkpoint;
+pub mod denoiser;
 pub mod device;
 pub mod engine;
 pub mod error;
+pub mod levels;
 pub mod model;
 pub mod network;
 pub mod npy;
 pub mod picture;
-pub mod prediction;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod read;
 pub mod rng;

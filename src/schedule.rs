@@ -5,8 +5,9 @@ use std::f64::consts::FRAC_PI_2;
 use serde_json::Value;
 
 use crate::checkpoint::json::{Fields, parse_object};
+use crate::denoiser::{Level, Point, Prediction};
 use crate::error::{Error, Result};
-use crate::prediction::{Level, Prediction};
+use crate::levels::{self, Spacing};
 
 /// More training timesteps than any model has; a longer table would be a mistake in the file.
 const MOST_TIMESTEPS: usize = 100_000;
@@ -80,17 +81,6 @@ pub enum Variance {
     /// Between β̃ (where the second half of the network's channels says -1) and β (where it says 1), on a
     /// logarithmic scale (Nichol and Dhariwal 2021, equation 15).
     LearnedRange,
-}
-
-/// How the timesteps of a run are spread over those of the training (`timestep_spacing`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spacing {
-    /// Multiples of `T div N`, from 0 upwards, plus `steps_offset`.
-    Leading,
-    /// N points from 0 to T - 1, both included.
-    Linspace,
-    /// From T - 1 downwards in steps of `T / N`.
-    Trailing,
 }
 
 /// The rule that a table of β follows (`beta_schedule`).
@@ -218,46 +208,18 @@ impl Schedule {
         Level::from_alpha_bar(self.alpha_bar[timestep.min(self.alpha_bar.len() - 1)])
     }
 
-    /// The timesteps that a run of `steps` steps visits, from the most noise to the least: exactly `steps` of them.
-    ///
-    /// They are diffusers' own, except that for some counts with `trailing` spacing (62 of the first 1000 for
-    /// T = 1000, such as 61 and 103) `numpy.arange` rounds its length up and diffusers appends a timestep of -1,
-    /// which it then reads as the last entry of its table; that step is left out here.
+    /// The point of a timestep of the table; beyond its end, the last one's level.
+    #[must_use]
+    pub fn point(&self, timestep: usize) -> Point {
+        Point { level: self.level(timestep), timestep: timestep as f64 }
+    }
+
+    /// The timesteps that a run of `steps` steps visits, from the most noise to the least: see [`levels::timesteps`].
     ///
     /// # Errors
-    /// [`Error::Option`] unless `steps` is at least 1 and the timesteps fit in the table.
+    /// As there.
     pub fn timesteps(&self, steps: usize) -> Result<Vec<usize>> {
-        let total = self.train_timesteps();
-        let refuse = |expected: String| Error::Option { option: "steps", found: steps.to_string(), expected };
-        if steps == 0 || steps > total {
-            return Err(refuse(format!(
-                "from 1 to {total}, the timesteps that the network was trained with"
-            )));
-        }
-        let last = (total - 1) as f64;
-        let (n, t) = (steps as f64, total as f64);
-        // numpy rounds halves to even, and multiplies by the steps below as they come out in floating point.
-        let timesteps: Vec<usize> = match self.spacing {
-            Spacing::Leading => {
-                (0..steps).rev().map(|i| (i * (total / steps)).saturating_add(self.steps_offset)).collect()
-            }
-            Spacing::Linspace => {
-                let step = if steps == 1 { 0.0 } else { last / (n - 1.0) };
-                (0..steps).rev().map(|i| (i as f64 * step).round_ties_even() as usize).collect()
-            }
-            Spacing::Trailing => {
-                let step = (t - t / n) - t;
-                (0..steps).map(|i| ((t + i as f64 * step).round_ties_even() - 1.0) as usize).collect()
-            }
-        };
-        match timesteps.iter().max() {
-            Some(&first) if first >= total => Err(refuse(format!(
-                "fewer: with `steps_offset` {} the first timestep would be {first}, but the last of the table is {}",
-                self.steps_offset,
-                total - 1
-            ))),
-            _ => Ok(timesteps),
-        }
+        levels::timesteps(self.spacing, self.train_timesteps(), steps, self.steps_offset)
     }
 }
 

@@ -6,6 +6,7 @@
 mod golden;
 
 use golden::{Case, cases, floats, relative_error, weight};
+use noiseball::denoiser::{Level, Point, Prediction};
 use noiseball::engine::cpu::{Memory, step};
 use noiseball::engine::gpu::{Counters, Gpu, GpuNetwork, Replay, Tuning, Weights};
 use noiseball::engine::packed::Packed;
@@ -19,7 +20,6 @@ use noiseball::engine::plan::{
 use noiseball::engine::prelude::Rows;
 use noiseball::network::ops::{Activation, Padding};
 use noiseball::network::unet::UNet2DConfig;
-use noiseball::prediction::{Level, Prediction};
 use noiseball::rng::{Generator, Normals};
 use noiseball::sampler::{Evaluate, HostRun, Options, Recorder, SamplerKind};
 use noiseball::schedule::{Clip, Schedule};
@@ -533,7 +533,7 @@ fn noise_is_the_hosts() {
     let case = case("base");
     let mut network = network(&gpu(), &case, Storage::F32);
     let shape = [3, 3, 48, 40];
-    let mut recorder = Recorder::new(Prediction::Epsilon);
+    let mut recorder = Recorder::new(&Prediction::Epsilon);
     let x = recorder.start(1.0);
     recorder.end_step(0.0, x, x);
     let program = recorder.finish().unwrap();
@@ -626,9 +626,9 @@ fn what_is_not_finite_is_found_at_its_timestep() {
 fn what_needs_a_whole_image_is_left_to_the_host() {
     let case = case("base");
     let mut network = network(&gpu(), &case, Storage::F32);
-    let mut recorder = Recorder::new(Prediction::Epsilon);
+    let mut recorder = Recorder::new(&Prediction::Epsilon);
     let x = recorder.start(1.0);
-    let d = recorder.denoise(x, Level { alpha: 0.6, sigma: 0.8 }, 10.0);
+    let d = recorder.denoise(x, Point { level: Level { alpha: 0.6, sigma: 0.8 }, timestep: 10.0 });
     let x0 = recorder.clip(d.x0, Clip::Dynamic { ratio: 0.9, max: 2.0 });
     recorder.end_step(10.0, x, x0);
     let program = recorder.finish().unwrap();

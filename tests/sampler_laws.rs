@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use noiseball::prediction::{Level, Prediction};
+use noiseball::denoiser::{Denoiser, Level, Prediction};
 use noiseball::rng::{Generator, Normals};
 use noiseball::sampler::{Evaluate, HostRun, Instruction, Options, SamplerKind};
 use noiseball::schedule::Schedule;
@@ -37,6 +37,7 @@ impl Gaussian {
             Prediction::Epsilon => epsilon,
             Prediction::Sample => x0,
             Prediction::VPrediction => alpha * epsilon - sigma * x0,
+            other => panic!("no scheduler_config.json says {other:?}"),
         }
     }
 }
@@ -168,7 +169,8 @@ fn an_image_survives_being_noised_and_predicted_back() {
         let schedule = schedule(json);
         // 999 is left out: at zero terminal SNR the noise says nothing about the image.
         for t in (0..999).step_by(37) {
-            let level = schedule.level(t);
+            let at = schedule.point(t);
+            let level = at.level;
             for (x0, epsilon) in [(0.7, -1.1), (-1.0, 0.4)] {
                 let x = level.alpha * x0 + level.sigma * epsilon;
                 for (prediction, m) in [
@@ -176,7 +178,8 @@ fn an_image_survives_being_noised_and_predicted_back() {
                     (Prediction::Sample, x0),
                     (Prediction::VPrediction, level.alpha * epsilon - level.sigma * x0),
                 ] {
-                    let ((a, b), (c, d)) = (prediction.x0(level), prediction.epsilon(level));
+                    let question = prediction.ask(at);
+                    let ((a, b), (c, d)) = (question.x0(level), question.epsilon(level));
                     assert!((a * x + b * m - x0).abs() < 1e-9, "{prediction:?} at {t}");
                     assert!((c * x + d * m - epsilon).abs() < 1e-9, "{prediction:?} at {t}");
                 }

@@ -2,22 +2,23 @@
 
 use super::options::Options;
 use super::record::Recorder;
+use crate::denoiser::Level;
 use crate::error::Result;
-use crate::prediction::Level;
 use crate::schedule::Schedule;
 
 /// Equation 12, as diffusers' `DDIMScheduler` does it: deterministic at `eta` 0, as noisy as DDPM at 1. Each step goes
 /// to `t - T div N` even where the list's next timestep is another one (`linspace`).
-pub(super) fn ddim(run: &mut Recorder, schedule: &Schedule, options: &Options) -> Result<()> {
+pub(super) fn ddim(run: &mut Recorder<'_>, schedule: &Schedule, options: &Options) -> Result<()> {
     let timesteps = schedule.timesteps(options.steps)?;
     let stride = schedule.train_timesteps() / options.steps;
     let end = if schedule.set_alpha_to_one { Level::CLEAN } else { schedule.level(0) };
     let mut x = run.start(1.0);
     for t in timesteps {
-        let now = schedule.level(t);
+        let at = schedule.point(t);
+        let now = at.level;
         let next = if t >= stride { schedule.level(t - stride) } else { end };
 
-        let denoised = run.denoise(x, now, t as f64);
+        let denoised = run.denoise(x, at);
         let x0 = run.clip(denoised.x0, schedule.clip);
         let epsilon = if options.use_clipped_model_output {
             (x - now.alpha * x0) / now.sigma

@@ -45,7 +45,7 @@ macro_rules! menu {
                 match self { $(Self::$kind => &$classes,)* }
             }
 
-            fn function(self) -> fn(&mut Recorder, &Schedule, &Options) -> Result<()> {
+            fn function(self) -> fn(&mut Recorder<'_>, &Schedule, &Options) -> Result<()> {
                 match self { $(Self::$kind => $describe,)* }
             }
         }
@@ -102,7 +102,7 @@ impl SamplerKind {
                 expected: "from 0 (deterministic) to 1 (as noisy as DDPM)".to_owned(),
             });
         }
-        let mut recorder = Recorder::new(schedule.prediction);
+        let mut recorder = Recorder::new(&schedule.prediction);
         self.function()(&mut recorder, schedule, options)?;
         recorder.finish()
     }

@@ -1,8 +1,8 @@
 //! Records what a sampler does as a [`Program`].
 
 use super::program::{Expr, Instruction, Noise, NoiseScale, Program, Slot, SlotKind, for_each_slot};
+use crate::denoiser::{Denoiser, Point};
 use crate::error::{Error, Result};
-use crate::prediction::{Level, Prediction};
 use crate::schedule::Clip;
 
 /// A denoiser's answer for an image.
@@ -17,20 +17,19 @@ pub struct Denoised {
 }
 
 /// Records what a sampler does.
-#[derive(Debug)]
-pub struct Recorder {
-    prediction: Prediction,
+pub struct Recorder<'a> {
+    denoiser: &'a dyn Denoiser,
     instructions: Vec<Instruction>,
     slots: Vec<SlotKind>,
     draws: u32,
     steps: usize,
 }
 
-impl Recorder {
-    /// An empty record of a run with a network that predicts `prediction`.
+impl<'a> Recorder<'a> {
+    /// An empty record of a run with a network that answers what `denoiser` asks.
     #[must_use]
-    pub fn new(prediction: Prediction) -> Self {
-        Self { prediction, instructions: Vec::new(), slots: Vec::new(), draws: 0, steps: 0 }
+    pub fn new(denoiser: &'a dyn Denoiser) -> Self {
+        Self { denoiser, instructions: Vec::new(), slots: Vec::new(), draws: 0, steps: 0 }
     }
 
     /// The initial image: nothing but noise of standard deviation `sigma`.
@@ -38,12 +37,13 @@ impl Recorder {
         self.add_noise(Expr::default(), sigma)
     }
 
-    /// Asks the network about `x`, which is at `level`; `timestep` is how the network knows that level.
-    pub fn denoise(&mut self, x: Slot, level: Level, timestep: f64) -> Denoised {
+    /// Asks the network about `x`, which is at the level of that point.
+    pub fn denoise(&mut self, x: Slot, at: Point) -> Denoised {
         let output = self.slot(SlotKind::Output);
-        let scale = self.prediction.input_scale(level);
+        let question = self.denoiser.ask(at);
+        let (scale, timestep) = (question.input, question.c_noise);
         self.instructions.push(Instruction::Evaluate { input: x, scale, timestep, output });
-        let ((a, b), (c, d)) = (self.prediction.x0(level), self.prediction.epsilon(level));
+        let ((a, b), (c, d)) = (question.x0(at.level), question.epsilon(at.level));
         Denoised { x0: a * x + b * output, epsilon: c * x + d * output, output }
     }
 
@@ -144,13 +144,18 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::denoiser::{Level, Prediction};
+
+    fn at(alpha: f64, sigma: f64, timestep: f64) -> Point {
+        Point { level: Level { alpha, sigma }, timestep }
+    }
 
     #[test]
     fn slots_are_taken_again_and_no_output_is_an_input() {
-        let mut run = Recorder::new(Prediction::Epsilon);
+        let mut run = Recorder::new(&Prediction::Epsilon);
         let mut x = run.start(1.0);
         for t in (0..50).rev() {
-            let d = run.denoise(x, Level { alpha: 0.6, sigma: 0.8 }, f64::from(t));
+            let d = run.denoise(x, at(0.6, 0.8, f64::from(t)));
             let x0 = run.clip(d.x0, Clip::Range(1.0));
             x = run.add_noise(0.5 * x + 0.5 * x0, NoiseScale::Learned { output: d.output });
             run.end_step(f64::from(t), x, x0);
@@ -171,9 +176,9 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_is_not_read() {
-        let mut run = Recorder::new(Prediction::Sample);
+        let mut run = Recorder::new(&Prediction::Sample);
         let x = run.start(1.0);
-        let d = run.denoise(x, Level { alpha: 0.6, sigma: 0.8 }, 9.0);
+        let d = run.denoise(x, at(0.6, 0.8, 9.0));
         let x0 = run.combine(d.x0);
         run.end_step(9.0, x, x0);
         let program = run.finish().unwrap();
@@ -183,7 +188,7 @@ mod tests {
 
     #[test]
     fn what_nothing_reads_does_not_take_the_place_of_what_something_reads() {
-        let mut run = Recorder::new(Prediction::Epsilon);
+        let mut run = Recorder::new(&Prediction::Epsilon);
         let x = run.start(1.0);
         let unread = run.combine(2.0 * x);
         let y = run.combine(3.0 * x);
@@ -197,9 +202,9 @@ mod tests {
     #[test]
     fn infinite_images_are_refused_unless_clipped() {
         let record = |clip| {
-            let mut run = Recorder::new(Prediction::Epsilon);
+            let mut run = Recorder::new(&Prediction::Epsilon);
             let x = run.start(1.0);
-            let d = run.denoise(x, Level { alpha: 0.0, sigma: 1.0 }, 9.0);
+            let d = run.denoise(x, at(0.0, 1.0, 9.0));
             let x0 = run.clip(d.x0, clip);
             run.end_step(9.0, x, x0);
             run.finish()

@@ -14,9 +14,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::network::Network;
+use crate::denoiser::{Denoiser, Level, Point, Prediction, Question};
 use crate::error::{Error, Result};
 use crate::network::on_burn::Parameters;
-use crate::prediction::Level;
 use crate::schedule::{Schedule, Variance};
 
 /// A training objective.
@@ -74,23 +74,17 @@ pub(super) struct Examples {
     pub(super) timesteps: Vec<usize>,
 }
 
-/// What a network is asked at a level: given `input · x` and `c_noise`, it should answer `of_x0 x₀ + of_epsilon ε`, and
-/// the squared error of its answer counts `weight` times.
-struct Question {
-    level: Level,
-    input: f64,
-    c_noise: f64,
-    of_x0: f64,
-    of_epsilon: f64,
+/// What an example of a timestep trains: the level that it is noised to, what the network is asked there, and how often the
+/// squared error of its answer counts.
+struct Task {
+    at: Point,
+    question: Question,
     weight: f64,
 }
 
-impl Question {
-    /// `(a, b)` of `x̂₀ = a x + b F` for the network's answer F.
-    fn x0(&self) -> (f64, f64) {
-        let Level { alpha, sigma } = self.level;
-        let determinant = self.of_x0 * sigma - self.of_epsilon * alpha;
-        (-self.of_epsilon / determinant, sigma / determinant)
+impl Task {
+    fn new(prediction: Prediction, at: Point, weight: f64) -> Self {
+        Self { at, question: prediction.ask(at), weight }
     }
 }
 
@@ -168,19 +162,34 @@ impl Objective {
         }
     }
 
-    /// What a network is asked at a timestep, where that is a regression.
-    fn question(self, schedule: &Schedule, timestep: usize) -> Question {
+    /// What the network says, where it is trained by regression.
+    pub(super) fn prediction(self, schedule: &Schedule) -> Prediction {
+        match self {
+            Self::ScoreMatching { .. } => Prediction::Score,
+            Self::Edm { sigma_data, .. } => Prediction::Edm { sigma_data },
+            Self::Flow => Prediction::Flow,
+            _ => schedule.prediction,
+        }
+    }
+
+    /// The level of a timestep, and the number by which the network knows it, where it is trained by regression.
+    pub(super) fn point(self, schedule: &Schedule, timestep: usize) -> Point {
+        self.task(schedule, timestep).at
+    }
+
+    /// What a timestep trains, where that is a regression.
+    fn task(self, schedule: &Schedule, timestep: usize) -> Task {
         let total = schedule.train_timesteps();
         match self {
             Self::ScoreMatching { sigma_min, sigma_max } => {
-                score::question(timestep, total, sigma_min, sigma_max)
+                score::task(timestep, total, sigma_min, sigma_max)
             }
             Self::Edm { sigma_data, mean, deviation } => {
-                edm::question(timestep, total, sigma_data, mean, deviation)
+                edm::task(timestep, total, sigma_data, mean, deviation)
             }
-            Self::Flow => flow::question(timestep, total),
-            Self::MinSnr { gamma } => simple::question(schedule, timestep, Some(gamma)),
-            _ => simple::question(schedule, timestep, None),
+            Self::Flow => flow::task(timestep, total),
+            Self::MinSnr { gamma } => simple::task(schedule, timestep, Some(gamma)),
+            _ => simple::task(schedule, timestep, None),
         }
     }
 
@@ -197,14 +206,13 @@ impl Objective {
             Self::Bound => bound::losses(schedule, learned, examples, network),
             Self::Binomial => binomial::losses(schedule.train_timesteps(), examples, network),
             _ => {
-                let questions: Vec<Question> =
-                    examples.timesteps.iter().map(|t| self.question(schedule, *t)).collect();
-                let noised = Noised::new(&questions, examples);
-                let c_noise: Vec<f32> = questions.iter().map(|q| q.c_noise as f32).collect();
+                let tasks: Vec<Task> = examples.timesteps.iter().map(|t| self.task(schedule, *t)).collect();
+                let noised = Noised::new(&tasks, examples);
+                let c_noise: Vec<f32> = tasks.iter().map(|t| t.question.c_noise as f32).collect();
                 let output = network(noised.input.clone(), &c_noise)?;
                 Ok(match self {
-                    Self::Hybrid => hybrid::loss(schedule, output, &noised, &questions, examples),
-                    _ => squared_error(output, &questions, examples),
+                    Self::Hybrid => hybrid::loss(schedule, output, &noised, &tasks, examples),
+                    _ => squared_error(output, &tasks, examples),
                 })
             }
         }
@@ -231,7 +239,7 @@ impl Objective {
         match self {
             Self::Bound => bound::level(schedule, learned, timestep),
             Self::Binomial => binomial::level(schedule.train_timesteps(), timestep),
-            _ => self.question(schedule, timestep).level,
+            _ => self.task(schedule, timestep).at.level,
         }
     }
 
@@ -252,10 +260,10 @@ impl Objective {
                 Ok(Denoised { x0, log_variance: None })
             }
             _ => {
-                let question = self.question(schedule, timestep);
+                let Task { at, question, .. } = self.task(schedule, timestep);
                 let output = network(x.clone() * question.input, question.c_noise as f32)?;
                 let m = output.narrow(1, 0, x.dims()[1]);
-                let (a, b) = question.x0();
+                let (a, b) = question.x0(at.level);
                 Ok(Denoised { x0: x * a + m * b, log_variance: None })
             }
         }
@@ -271,21 +279,25 @@ struct Noised {
 }
 
 impl Noised {
-    fn new(questions: &[Question], examples: &Examples) -> Self {
-        let of = |number: fn(&Question) -> f64| each(questions, number, &examples.x0.device());
-        let x =
-            examples.x0.clone() * of(|q| q.level.alpha) + examples.epsilon.clone() * of(|q| q.level.sigma);
-        let input =
-            if questions.iter().all(|q| q.input == 1.0) { x.clone() } else { x.clone() * of(|q| q.input) };
+    fn new(tasks: &[Task], examples: &Examples) -> Self {
+        let of = |number: fn(&Task) -> f64| each(tasks, number, &examples.x0.device());
+        let x = examples.x0.clone() * of(|t| t.at.level.alpha)
+            + examples.epsilon.clone() * of(|t| t.at.level.sigma);
+        let input = if tasks.iter().all(|t| t.question.input == 1.0) {
+            x.clone()
+        } else {
+            x.clone() * of(|t| t.question.input)
+        };
         Self { x, input }
     }
 }
 
 /// `weight ‖F - (of_x0 x₀ + of_epsilon ε)‖²` a number, for each image.
-fn squared_error(output: Tensor<4>, questions: &[Question], examples: &Examples) -> Tensor<1> {
-    let of = |number: fn(&Question) -> f64| each(questions, number, &examples.x0.device());
-    let target = examples.x0.clone() * of(|q| q.of_x0) + examples.epsilon.clone() * of(|q| q.of_epsilon);
-    mean((output - target).square()) * of(|q| q.weight).flatten(0, 3)
+fn squared_error(output: Tensor<4>, tasks: &[Task], examples: &Examples) -> Tensor<1> {
+    let of = |number: fn(&Task) -> f64| each(tasks, number, &examples.x0.device());
+    let target = examples.x0.clone() * of(|t| t.question.of_x0)
+        + examples.epsilon.clone() * of(|t| t.question.of_epsilon);
+    mean((output - target).square()) * of(|t| t.weight).flatten(0, 3)
 }
 
 /// One number for each image, to be broadcast over it.
