@@ -14,6 +14,11 @@ pub enum Spacing {
     Trailing,
 }
 
+impl Spacing {
+    /// All, in the order of the option's names.
+    pub(crate) const ALL: [Self; 3] = [Self::Leading, Self::Linspace, Self::Trailing];
+}
+
 /// The timesteps that a run of `steps` steps visits among `total`, from the most noise to the least: exactly `steps` of
 /// them.
 ///

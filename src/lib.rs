@@ -29,5 +29,5 @@ pub use checkpoint::Checkpoint;
 pub use device::{Device, DeviceKind};
 pub use error::{Error, Result};
 pub use model::{Model, Rng, SampleOptions};
-pub use sampler::SamplerKind;
+pub use sampler::{SamplerKind, Settings};
 pub use sampling::Sampling;

@@ -2,12 +2,13 @@
 
 use std::f64::consts::FRAC_PI_2;
 
-use serde_json::Value;
+use serde_json::Value as Json;
 
 use crate::checkpoint::json::{Fields, parse_object};
 use crate::denoiser::{Level, Point, Prediction};
 use crate::error::{Error, Result};
 use crate::levels::{self, Spacing};
+use crate::sampler::options::{self, Kind, SPACING, Settings, Value};
 
 /// More training timesteps than any model has; a longer table would be a mistake in the file.
 const MOST_TIMESTEPS: usize = 100_000;
@@ -40,12 +41,10 @@ pub struct Schedule {
     pub clip: Clip,
     /// How much noise DDPM adds.
     pub variance: Variance,
-    /// How a run's timesteps are spread.
-    pub spacing: Spacing,
     /// Added to the timesteps of [`Spacing::Leading`].
     pub steps_offset: usize,
-    /// Where DDIM goes after its last timestep: to the clean image (`set_alpha_to_one`, the default) or to ᾱ₀.
-    pub set_alpha_to_one: bool,
+    /// What the file says of samplers' options, by name.
+    pub options: Settings,
     /// Keys of the file that nothing here reads, such as those of another class.
     pub ignored: Vec<String>,
     alpha_bar: Vec<f64>,
@@ -172,17 +171,8 @@ impl Schedule {
             prediction: fields.choice("prediction_type", Prediction::Epsilon, &Prediction::NAMES)?,
             clip: read_clip(fields)?,
             variance: read_variance(fields)?,
-            spacing: fields.choice(
-                "timestep_spacing",
-                Spacing::Leading,
-                &[
-                    ("leading", Spacing::Leading),
-                    ("linspace", Spacing::Linspace),
-                    ("trailing", Spacing::Trailing),
-                ],
-            )?,
             steps_offset: fields.usize("steps_offset", 0)?,
-            set_alpha_to_one: fields.bool("set_alpha_to_one", true)?,
+            options: read_options(fields)?,
             alpha_bar: read_alpha_bar(fields, betas)?,
             ignored: Vec::new(),
         };
@@ -202,6 +192,17 @@ impl Schedule {
         &self.alpha_bar
     }
 
+    /// The timesteps that a run of `steps` steps visits, from the most noise to the least, by the file's spacing or that of
+    /// DDPM: see [`levels::timesteps`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn timesteps(&self, steps: usize) -> Result<Vec<usize>> {
+        let spacing = self.options.get(SPACING.name).and_then(|value| SPACING.number(value));
+        let spacing = Spacing::ALL[spacing.unwrap_or(SPACING.default) as usize];
+        levels::timesteps(spacing, self.train_timesteps(), steps, self.steps_offset)
+    }
+
     /// The level at a timestep; beyond the table's end, that of its last one.
     #[must_use]
     pub fn level(&self, timestep: usize) -> Level {
@@ -213,14 +214,33 @@ impl Schedule {
     pub fn point(&self, timestep: usize) -> Point {
         Point { level: self.level(timestep), timestep: timestep as f64 }
     }
+}
 
-    /// The timesteps that a run of `steps` steps visits, from the most noise to the least: see [`levels::timesteps`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn timesteps(&self, steps: usize) -> Result<Vec<usize>> {
-        levels::timesteps(self.spacing, self.train_timesteps(), steps, self.steps_offset)
+/// What the file says of samplers' options.
+fn read_options(fields: &Fields<'_>) -> Result<Settings> {
+    let mut settings = Settings::default();
+    for row in options::ALL.iter().filter(|row| row.configured) {
+        let value = match row.kind {
+            Kind::Flag => fields.get(row.name).map(|_| fields.bool(row.name, false).map(Value::from)),
+            _ => match fields.get(row.name) {
+                None => None,
+                Some(Json::String(text)) => Some(Ok(Value::Text(text.clone()))),
+                Some(value) => Some(
+                    value
+                        .as_f64()
+                        .map(Value::from)
+                        .ok_or_else(|| fields.error(row.name, value, row.expected())),
+                ),
+            },
+        };
+        let Some(value) = value.transpose()? else { continue };
+        if row.number(&value).is_none() {
+            let found = fields.get(row.name).unwrap_or(&Json::Null);
+            return Err(fields.error(row.name, found, row.expected()));
+        }
+        settings.set(row.name, value);
     }
+    Ok(settings)
 }
 
 fn read_clip(fields: &Fields<'_>) -> Result<Clip> {
@@ -228,7 +248,7 @@ fn read_clip(fields: &Fields<'_>) -> Result<Clip> {
     let ratio = fields.f64("dynamic_thresholding_ratio", 0.995)?;
     // Python's clamp takes null as no limit.
     let max = match fields.get("sample_max_value") {
-        Some(Value::Null) => f64::INFINITY,
+        Some(Json::Null) => f64::INFINITY,
         _ => fields.f64("sample_max_value", 1.0)?,
     };
     let clip = fields.bool("clip_sample", true)?;
@@ -251,7 +271,7 @@ fn read_clip(fields: &Fields<'_>) -> Result<Clip> {
 
 fn read_variance(fields: &Fields<'_>) -> Result<Variance> {
     // DPMSolverMultistepScheduler has a field of that name too, and writes null.
-    if fields.get("variance_type").is_some_and(Value::is_null) {
+    if fields.get("variance_type").is_some_and(Json::is_null) {
         return Ok(Variance::FixedSmall);
     }
     fields.choice(
@@ -464,7 +484,8 @@ mod tests {
     #[test]
     fn truth_is_pythons() {
         let s = read(r#"{"clip_sample": null, "thresholding": 0, "set_alpha_to_one": null}"#).unwrap();
-        assert!(s.clip == Clip::None && !s.set_alpha_to_one);
+        assert!(s.clip == Clip::None);
+        assert_eq!(s.options.get("set_alpha_to_one"), Some(&false.into()));
         let s = read(r#"{"thresholding": 1, "sample_max_value": null, "dynamic_thresholding_ratio": 0}"#)
             .unwrap();
         assert_eq!(s.clip, Clip::Dynamic { ratio: 0.0, max: f64::INFINITY });
@@ -475,8 +496,8 @@ mod tests {
         let s = read("{}").unwrap();
         assert_eq!((s.class_name.as_str(), s.train_timesteps()), ("DDPMScheduler", 1000));
         assert_eq!((s.prediction, s.clip), (Prediction::Epsilon, Clip::Range(1.0)));
-        assert_eq!((s.variance, s.spacing), (Variance::FixedSmall, Spacing::Leading));
-        assert!(s.set_alpha_to_one && s.steps_offset == 0 && s.ignored.is_empty());
+        assert_eq!((s.variance, s.options.get("timestep_spacing")), (Variance::FixedSmall, None));
+        assert!(s.steps_offset == 0 && s.ignored.is_empty());
         assert!((s.alpha_bar()[999] - 4.0358e-5).abs() < 1e-9);
         let heun = read(r#"{"_class_name": "HeunDiscreteScheduler"}"#).unwrap();
         assert!((heun.alpha_bar()[0] - (1.0 - 0.00085)).abs() < 1e-12);
@@ -490,7 +511,8 @@ mod tests {
         )
         .unwrap();
         assert_eq!(s.ignored, ["lambda_min_clipped", "solver_order"]);
-        assert_eq!((s.spacing, s.variance), (Spacing::Linspace, Variance::FixedSmall));
+        assert_eq!(s.options.get("timestep_spacing"), Some(&"linspace".into()));
+        assert_eq!(s.variance, Variance::FixedSmall);
         let refused = read(r#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#).unwrap_err();
         assert_eq!(refused.kind(), "unsupported-architecture");
     }

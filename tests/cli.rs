@@ -57,10 +57,9 @@ fn a_pytorch_seed_gives_pythons_numbers() {
     assert!(output.status.success(), "{output:?}");
     assert!(output.stdout.is_empty(), "{output:?}");
     // What repeats the run, and nothing else.
-    let eta = &case["eta"];
-    let eta = if eta.as_f64() == Some(0.0) { String::new() } else { format!(" --eta {eta}") };
+    let eta = text("eta");
     let expected = format!(
-        "noiseball sample layout-b --sampler ddim --steps {} --seed {} --rng torch --batch 3{eta} --device cpu\n",
+        "noiseball sample layout-b --sampler ddim --steps {} --seed {} --rng torch --batch 3 --eta {eta} --device cpu\n",
         case["steps"], case["seed"]
     );
     assert_eq!(String::from_utf8(output.stderr).unwrap(), expected);
@@ -324,4 +323,14 @@ fn convert_writes_what_sample_and_python_read() {
     let none = temporary("converted-none");
     let output = noiseball(&["convert", "no-such-folder", "--out", none.to_str().unwrap()]);
     assert!(!output.status.success() && !none.exists(), "{output:?}");
+}
+
+#[test]
+fn the_table_of_samplers_is_the_packages() {
+    let printed = |arguments: &[&str]| String::from_utf8(noiseball(arguments).stdout).unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/www/samplers.js");
+    let made = printed(&["samplers", "--js"]);
+    assert!(made == fs::read_to_string(path).unwrap(), "run `noiseball samplers --js > www/samplers.js`");
+    let table = printed(&["samplers"]);
+    assert!(table.contains("ddim (50 steps)") && table.contains("--eta: Fresh noise"), "{table}");
 }

@@ -567,7 +567,8 @@ fn runs_are_the_hosts() {
         let case = case(name);
         let mut network = network(&gpu(), &case, Storage::F32);
         let schedule = Schedule::from_json("scheduler_config.json", schedule.as_bytes()).unwrap();
-        let options = Options { steps: 4, eta, ..Options::default() };
+        let options = Options::steps(4);
+        let options = if eta > 0.0 { options.with("eta", eta) } else { options };
         let program = sampler.program(&schedule, &options).unwrap();
         let shape = [2, case.shape[1], case.shape[2], case.shape[3]];
         for noise in [Generator::philox(5).unwrap(), Generator::torch(5).unwrap()] {
@@ -585,7 +586,7 @@ fn runs_are_the_hosts() {
                 let mut last = Vec::new();
                 while let Some(step) = run.step().await? {
                     let (x, x0) = (run.read(step.x).await?, run.read(step.x0).await?);
-                    last.push((step.index, step.timestep, x.images().await?, x0.images().await?));
+                    last.push((step.index, step.from.timestep, x.images().await?, x0.images().await?));
                 }
                 noiseball::Result::<Vec<_>>::Ok(last)
             });
@@ -612,13 +613,13 @@ fn what_is_not_finite_is_found_at_its_timestep() {
     };
     let mut network = block_on(GpuNetwork::new(&gpu(), case.config.clone(), Storage::F32, take)).unwrap();
     let schedule = Schedule::from_json("scheduler_config.json", b"{}").unwrap();
-    let program = SamplerKind::Ddim.program(&schedule, &Options { steps: 3, ..Options::default() }).unwrap();
+    let program = SamplerKind::Ddim.program(&schedule, &Options::steps(3)).unwrap();
     let shape = [1, case.shape[1], case.shape[2], case.shape[3]];
     let mut run = block_on(network.sample(&program, shape, Generator::philox(0).unwrap(), None)).unwrap();
     let first = block_on(run.step()).unwrap().unwrap();
     let last = block_on(run.step()).unwrap().unwrap();
     let error = block_on(async { run.read(last.x).await?.images().await }).unwrap_err();
-    let expected = noiseball::Error::NotFiniteOutput { timestep: first.timestep };
+    let expected = noiseball::Error::NotFiniteOutput { timestep: first.from.timestep };
     assert_eq!(error.to_string(), expected.to_string());
 }
 
@@ -678,7 +679,7 @@ fn a_step_is_one_submit_and_makes_nothing() {
     let case = case("base");
     let mut network = network(&gpu, &case, Storage::F32);
     let schedule = Schedule::from_json("scheduler_config.json", b"{}").unwrap();
-    let program = SamplerKind::Ddpm.program(&schedule, &Options { steps: 5, ..Options::default() }).unwrap();
+    let program = SamplerKind::Ddpm.program(&schedule, &Options::steps(5)).unwrap();
     let shape = case.shape;
     let dispatches = block_on(network.plan(shape[0], shape[2], shape[3])).unwrap().dispatches() as u64;
     let mut compiled = 0;

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use noiseball::denoiser::{Denoiser, Level, Prediction};
 use noiseball::rng::{Generator, Normals};
+use noiseball::sampler::options::Value;
 use noiseball::sampler::{Evaluate, HostRun, Instruction, Options, SamplerKind};
 use noiseball::schedule::Schedule;
 use noiseball::{Error, Result};
@@ -87,7 +88,13 @@ fn sample(
 }
 
 fn steps(steps: usize) -> Options {
-    Options { steps, ..Options::default() }
+    Options::steps(steps)
+}
+
+/// The same with an option, for samplers that have it.
+fn given(kind: SamplerKind, options: Options, name: &str, value: impl Into<Value>) -> Options {
+    let has = kind.entry().options.iter().any(|row| row.name == name);
+    if has { options.with(name, value) } else { options }
 }
 
 /// Noise that is 1 in draw d of image d and 0 elsewhere.
@@ -153,7 +160,7 @@ fn random_samplers_tend_to_the_datas_mean_and_variance_at_first_order() {
     for variance in ["fixed_small", "fixed_large"] {
         let schedule = schedule(&format!(r#"{{{FINE}, "variance_type": "{variance}"}}"#));
         for kind in SamplerKind::ALL {
-            let options = |n| Options { eta: 1.0, ..steps(n) };
+            let options = |n| given(*kind, steps(n), "eta", 1.0);
             assert_first_order(&format!("{kind} {variance}"), [100, 200, 400], |n| {
                 let (mean, variance) = mean_and_variance(*kind, &schedule, &options(n));
                 assert!((mean - MEAN).abs() < 0.5 / n as f64, "{kind}: mean {mean} in {n} steps");
@@ -192,7 +199,7 @@ const SHAPE: [usize; 4] = [3, 2, 3, 5];
 
 /// Every sampler with options that make it draw noise.
 fn noisy_runs() -> impl Iterator<Item = (SamplerKind, Options)> {
-    SamplerKind::ALL.iter().map(|kind| (*kind, Options { eta: 0.7, ..steps(12) }))
+    SamplerKind::ALL.iter().map(|kind| (*kind, given(*kind, steps(12), "eta", 0.7)))
 }
 
 #[test]
@@ -313,7 +320,7 @@ fn noise_is_drawn_when_diffusers_draws_it() {
     assert_eq!(draws(SamplerKind::Ddpm, trailing, &steps(10)), 1 + 10);
     assert_eq!(draws(SamplerKind::Ddim, leading, &steps(10)), 1);
     // Drawn on DDIM's last step too, although nothing of it is added.
-    assert_eq!(draws(SamplerKind::Ddim, leading, &Options { eta: 0.5, ..steps(10) }), 1 + 10);
+    assert_eq!(draws(SamplerKind::Ddim, leading, &steps(10).with("eta", 0.5)), 1 + 10);
 }
 
 #[test]
@@ -332,7 +339,9 @@ fn zero_terminal_snr_stays_finite() {
                 for (eta, use_clipped_model_output) in [(0.0, false), (0.0, true), (1.0, false), (1.0, true)]
                 {
                     for n in [1, 7, 100] {
-                        let options = Options { steps: n, eta, use_clipped_model_output };
+                        let options = given(*kind, steps(n), "eta", eta);
+                        let options =
+                            given(*kind, options, "use_clipped_model_output", use_clipped_model_output);
                         let program = kind.program(&schedule, &options);
                         if prediction == "epsilon" && clip.contains("false") {
                             assert_eq!(program.unwrap_err().kind(), "unsupported-architecture");
@@ -403,7 +412,8 @@ proptest! {
     ) {
         let Ok(schedule) = Schedule::from_json("scheduler_config.json", config.as_bytes()) else { return Ok(()) };
         for kind in SamplerKind::ALL {
-            let options = Options { steps, eta, use_clipped_model_output };
+            let options = given(*kind, Options::steps(steps), "eta", eta);
+            let options = given(*kind, options, "use_clipped_model_output", use_clipped_model_output);
             let Ok(program) = kind.program(&schedule, &options) else { continue };
             let mut run = HostRun::new(program, [2, 1, 1, 3], Generator::philox(0).unwrap()).unwrap();
             loop {

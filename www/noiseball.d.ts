@@ -43,19 +43,37 @@ export interface LoadOptions {
   device?: Device | undefined;
 }
 
-export interface SampleOptions {
-  /** The sampler's name; by default the one that the checkpoint's scheduler names. */
+/** An option of a sampler. `default` holds where neither the caller nor the checkpoint's scheduler_config.json says. */
+export type SamplerOption = { readonly name: string; readonly doc: string } & (
+  | { readonly type: 'flag'; readonly default: boolean }
+  | { readonly type: 'whole' | 'real'; readonly min: number; readonly max: number; readonly default: number }
+  | { readonly type: 'choice'; readonly choices: readonly string[]; readonly default: string }
+);
+
+export interface SamplerInfo {
+  readonly name: string;
+  /** Who described it, and what it is good for. */
+  readonly paper: string;
+  /** The scheduler classes of diffusers that it stands for. */
+  readonly classes: readonly string[];
+  /** The steps of a run that names none; null for all of the model's timesteps. */
+  readonly defaultSteps: number | null;
+  readonly options: readonly SamplerOption[];
+}
+
+/** Every sampler with the options that it has; docs/solvers.md shows the same table. */
+export function samplers(): SamplerInfo[];
+
+/** What a run may be given. An option that the sampler has no use for is refused: `samplers()` tells which it has. */
+export interface SampleOptions extends SamplerOptions {
+  /** The sampler's name, one of `samplers()`; by default the one that the checkpoint's scheduler names. */
   sampler?: string | undefined;
-  /** Network evaluations, 1 to `info.trainTimesteps`; by default diffusers' number: 50 for DDIM, all for DDPM. */
+  /** Steps of the sampler, 1 to `info.trainTimesteps`; by default the sampler's number. */
   steps?: number | undefined;
   /** A whole number from 0 (the default) to 2^53 − 1. The same seed gives the same pictures. */
   seed?: number | undefined;
   /** How many pictures, 1 (the default) to 1024. */
   batch?: number | undefined;
-  /** How much of the removed noise DDIM puts back: 0 (none, the default) to 1 (as much as DDPM). */
-  eta?: number | undefined;
-  /** DDIM: derive the predicted noise from the clipped prediction, as diffusers' option of that name does. */
-  useClippedModelOutput?: boolean | undefined;
   /** Class numbers, one for all pictures or one a picture. Left out, `info.nullLabel`, which stands for any class; needed where `info.classes` is a number and there is none. */
   labels?: number[] | undefined;
   /** 'philox' (the default, the same on every device) or 'torch' (what PyTorch's CPU generator gives). */
@@ -64,6 +82,18 @@ export interface SampleOptions {
   signal?: AbortSignal | undefined;
   /** Pause between two steps while the page cannot be seen, as in a tab behind others; false by default. */
   pauseWhenHidden?: boolean | undefined;
+}
+
+/** The samplers' own options. Left out, the checkpoint's scheduler_config.json says, or the sampler's default holds. */
+export interface SamplerOptions {
+  /** Fresh noise in each step: 0 adds none, 1 as much as DDPM. */
+  eta?: number | undefined;
+  /** Derive the predicted noise from the clipped prediction. */
+  useClippedModelOutput?: boolean | undefined;
+  /** How the steps are spread over the training's timesteps. */
+  timestepSpacing?: 'leading' | 'linspace' | 'trailing' | undefined;
+  /** End at the clean image, not at the level of timestep 0. */
+  setAlphaToOne?: boolean | undefined;
 }
 
 export interface Step {

@@ -1,16 +1,17 @@
 //! Denoising diffusion probabilistic models: Ho, Jain and Abbeel 2020.
 
-use super::options::Options;
 use super::program::NoiseScale;
 use super::record::Recorder;
+use super::setup::Setup;
 use crate::denoiser::Level;
 use crate::error::Result;
-use crate::schedule::{Schedule, Variance};
+use crate::schedule::Variance;
 
 /// Ancestral sampling (algorithm 2) as diffusers' `DDPMScheduler` does it: a run that skips timesteps takes β of the
 /// whole stride, from each timestep of its list to the next.
-pub(super) fn ddpm(run: &mut Recorder<'_>, schedule: &Schedule, options: &Options) -> Result<()> {
-    let timesteps = schedule.timesteps(options.steps)?;
+pub(super) fn ddpm(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
+    let schedule = setup.schedule;
+    let timesteps = setup.timesteps()?;
     let mut x = run.start(1.0);
     for (i, &t) in timesteps.iter().enumerate() {
         let at = schedule.point(t);
@@ -36,7 +37,7 @@ pub(super) fn ddpm(run: &mut Recorder<'_>, schedule: &Schedule, options: &Option
         };
         // As in diffusers, only timestep 0 adds no noise: a list that ends above 0 ends with noise.
         x = if t > 0 { run.add_noise(mean, deviation) } else { run.combine(mean) };
-        run.end_step(t as f64, x, x0);
+        run.end_step(at, next, x, x0);
     }
     Ok(())
 }

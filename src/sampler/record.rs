@@ -1,7 +1,7 @@
 //! Records what a sampler does as a [`Program`].
 
 use super::program::{Expr, Instruction, Noise, NoiseScale, Program, Slot, SlotKind, for_each_slot};
-use crate::denoiser::{Denoiser, Point};
+use crate::denoiser::{Denoiser, Level, Point};
 use crate::error::{Error, Result};
 use crate::schedule::Clip;
 
@@ -64,9 +64,10 @@ impl<'a> Recorder<'a> {
         self.push(expr, Clip::None, Some(noise))
     }
 
-    /// Ends a step that started from `timestep`, with `x` as the noisy image and `x0` as the estimate of the clean one.
-    pub fn end_step(&mut self, timestep: f64, x: Slot, x0: Slot) {
-        self.instructions.push(Instruction::EndStep { timestep, x, x0 });
+    /// Ends a step that started at `from`, with `x` as the noisy image, which is at the level `to`, and `x0` as the estimate of
+    /// the clean one.
+    pub fn end_step(&mut self, from: Point, to: Level, x: Slot, x0: Slot) {
+        self.instructions.push(Instruction::EndStep { from, to, x, x0 });
         self.steps += 1;
     }
 
@@ -144,7 +145,7 @@ impl<'a> Recorder<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::denoiser::{Level, Prediction};
+    use crate::denoiser::Prediction;
 
     fn at(alpha: f64, sigma: f64, timestep: f64) -> Point {
         Point { level: Level { alpha, sigma }, timestep }
@@ -158,7 +159,7 @@ mod tests {
             let d = run.denoise(x, at(0.6, 0.8, f64::from(t)));
             let x0 = run.clip(d.x0, Clip::Range(1.0));
             x = run.add_noise(0.5 * x + 0.5 * x0, NoiseScale::Learned { output: d.output });
-            run.end_step(f64::from(t), x, x0);
+            run.end_step(at(0.6, 0.8, f64::from(t)), Level::CLEAN, x, x0);
         }
         let program = run.finish().unwrap();
         assert_eq!(program.steps(), 50);
@@ -180,7 +181,7 @@ mod tests {
         let x = run.start(1.0);
         let d = run.denoise(x, at(0.6, 0.8, 9.0));
         let x0 = run.combine(d.x0);
-        run.end_step(9.0, x, x0);
+        run.end_step(at(0.6, 0.8, 9.0), Level::CLEAN, x, x0);
         let program = run.finish().unwrap();
         let Instruction::Combine { terms, .. } = &program.instructions()[2] else { panic!() };
         assert_eq!(terms[..], [(d.output, 1.0)]);
@@ -192,7 +193,7 @@ mod tests {
         let x = run.start(1.0);
         let unread = run.combine(2.0 * x);
         let y = run.combine(3.0 * x);
-        run.end_step(0.0, y, x);
+        run.end_step(at(0.6, 0.8, 0.0), Level::CLEAN, y, x);
         let program = run.finish().unwrap();
         assert_ne!(unread, x);
         let Some(Instruction::EndStep { x, x0, .. }) = program.instructions().last() else { panic!() };
@@ -206,7 +207,7 @@ mod tests {
             let x = run.start(1.0);
             let d = run.denoise(x, at(0.0, 1.0, 9.0));
             let x0 = run.clip(d.x0, clip);
-            run.end_step(9.0, x, x0);
+            run.end_step(at(0.6, 0.8, 9.0), Level::CLEAN, x, x0);
             run.finish()
         };
         assert!(record(Clip::Range(1.0)).is_ok());

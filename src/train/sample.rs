@@ -116,7 +116,7 @@ async fn reverse_bits(
 
 fn ddpm(network: &Averaged) -> Result<Program> {
     let steps = DDPM_STEPS.min(network.schedule().train_timesteps());
-    SamplerKind::Ddpm.program(network.schedule(), &Options { steps, ..Options::default() })
+    SamplerKind::Ddpm.program(network.schedule(), &Options::steps(steps))
 }
 
 /// Euler's steps of the probability-flow ODE: `dx = ε̂ dσ + x̂₀ dα`.
@@ -134,7 +134,7 @@ fn euler(network: &Averaged) -> Result<Program> {
         let denoised = run.denoise(x, at);
         let x0 = run.combine(denoised.x0);
         x = run.combine(next.alpha * x0 + next.sigma * denoised.epsilon);
-        run.end_step(at.timestep, x, x0);
+        run.end_step(at, next, x, x0);
     }
     run.finish()
 }

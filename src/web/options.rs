@@ -1,6 +1,6 @@
 //! The options of a run as JavaScript gives them: every number is a float there, and may be anything.
 
-use js_sys::Object;
+use js_sys::{Object, Reflect};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use wasm_bindgen::{JsCast, JsValue};
@@ -8,42 +8,39 @@ use wasm_bindgen::{JsCast, JsValue};
 use crate::error::{Error, Result};
 use crate::model::SampleOptions;
 use crate::rng::MAX_SEED;
+use crate::sampler::{Settings, options};
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Deserialize, Default)]
+#[serde(default)]
 struct Options {
     sampler: Option<String>,
     steps: Option<f64>,
     seed: f64,
     rng: Option<String>,
-    batch: f64,
-    eta: f64,
-    use_clipped_model_output: bool,
+    batch: Option<f64>,
     labels: Option<Vec<f64>>,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            sampler: None,
-            steps: None,
-            seed: 0.0,
-            rng: None,
-            batch: 1.0,
-            eta: 0.0,
-            use_clipped_model_output: false,
-            labels: None,
-        }
-    }
-}
+/// Those that every sampler has.
+const COMMON: [&str; 6] = ["sampler", "steps", "seed", "rng", "batch", "labels"];
 
 /// # Errors
 /// [`Error::Option`] that names the option.
 pub(super) fn read(value: JsValue) -> Result<SampleOptions> {
-    refuse_unknown(
-        &value,
-        &["sampler", "steps", "seed", "rng", "batch", "eta", "useClippedModelOutput", "labels"],
-    )?;
+    let names: Vec<String> = options::ALL.iter().map(|row| camel_case(row.name)).collect();
+    let known: Vec<&str> = COMMON.into_iter().chain(names.iter().map(String::as_str)).collect();
+    refuse_unknown(&value, &known)?;
+    let mut settings = Settings::default();
+    for (row, name) in options::ALL.iter().zip(&names) {
+        let given = Reflect::get(&value, &name.into()).unwrap_or_default();
+        let found = match (given.as_f64(), given.as_bool(), given.as_string()) {
+            _ if given.is_undefined() => continue,
+            (Some(number), ..) => number.into(),
+            (_, Some(flag), _) => flag.into(),
+            (.., text) => text.unwrap_or_default().as_str().into(),
+        };
+        settings.set(row.name, found);
+    }
     let options: Options =
         if value.is_undefined() || value.is_null() { Options::default() } else { parse(value)? };
     Ok(SampleOptions {
@@ -51,11 +48,23 @@ pub(super) fn read(value: JsValue) -> Result<SampleOptions> {
         steps: options.steps.map(|n| whole("steps", n, u64::from(u32::MAX))).transpose()?.map(|n| n as usize),
         seed: whole("seed", options.seed, MAX_SEED)?,
         rng: options.rng.map(|name| name.parse()).transpose()?.unwrap_or_default(),
-        batch: whole("batch", options.batch, u64::from(u32::MAX))? as usize,
-        eta: options.eta,
-        use_clipped_model_output: options.use_clipped_model_output,
+        batch: whole("batch", options.batch.unwrap_or(1.0), u64::from(u32::MAX))? as usize,
+        settings,
         labels: options.labels.map(|labels| labels.into_iter().map(|l| l as f32).collect()),
     })
+}
+
+/// `solver_order` is `solverOrder` in JavaScript.
+fn camel_case(name: &str) -> String {
+    let mut upper = false;
+    let mut out = String::new();
+    for c in name.chars() {
+        if c != '_' {
+            out.push(if upper { c.to_ascii_uppercase() } else { c });
+        }
+        upper = c == '_';
+    }
+    out
 }
 
 pub(super) fn parse<T: DeserializeOwned>(value: JsValue) -> Result<T> {

@@ -2,7 +2,7 @@
 
 import { name as shown } from '../text.js';
 import { byId, fillSelect } from './page.js';
-import { readValue, ROWS, rowOf } from './state.js';
+import { hasOption, readValue, ROWS, rowOf } from './state.js';
 
 const ANY = { value: 'any', text: 'Any' };
 const EACH = { value: 'each', text: 'One of each' };
@@ -37,7 +37,7 @@ export class Controls {
     const label = this.#label();
     byId('label').value = label;
     byId('label-number').value = this.#common().some(({ value }) => value === label) ? '' : label;
-    byId('eta-field').hidden = state.sampler !== 'ddim';
+    byId('eta-field').hidden = !hasOption(state.sampler, 'eta');
     byId('lock').setAttribute('aria-pressed', String(state.lock));
     byId('seed-hint').textContent = state.lock
       ? 'Locked: every run starts from the same noise, so that settings can be compared.'
@@ -78,7 +78,7 @@ export class Controls {
   sampleOptions() {
     const { batch, sampler, steps, eta, rng } = this.#state;
     const options = { sampler, steps: Math.min(steps, this.#info.trainTimesteps), seed: this.nextSeed(), batch, rng };
-    if (sampler === 'ddim') options.eta = eta;
+    if (hasOption(sampler, 'eta')) options.eta = eta;
     if (this.#info.classes !== null) options.labels = this.#labels(batch);
     return options;
   }
