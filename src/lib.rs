@@ -17,6 +17,7 @@ pub mod rng;
 pub mod sampler;
 pub mod sampling;
 pub mod schedule;
+mod sort;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod store;
 pub mod text;

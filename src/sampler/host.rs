@@ -285,13 +285,25 @@ fn clamp(value: f32, range: f32) -> f32 {
 
 /// `torch.quantile(values.abs(), ratio)`: with linear interpolation, and the rank in f32 as there.
 fn magnitude_quantile(values: &[f32], ratio: f32) -> f32 {
-    let mut magnitudes: Vec<f32> = values.iter().map(|v| v.abs()).collect();
-    let last = magnitudes.len() - 1;
+    let magnitudes = || values.iter().map(|v| v.abs().to_bits());
+    let last = values.len() - 1;
     let rank = (ratio * last as f32).clamp(0.0, last as f32);
     let below = (rank as usize).min(last);
-    let (_, low, above) = magnitudes.select_nth_unstable_by(below, f32::total_cmp);
-    let low = *low;
-    let high = above.iter().copied().min_by(f32::total_cmp).unwrap_or(low);
+    // The least number that is not below `below` others: bit by bit, as the bits of magnitudes are in their order. The
+    // library's selection would take two kilobytes of a page.
+    let mut low = 0u32;
+    for bit in (0..31).rev() {
+        let above = low | 1 << bit;
+        if magnitudes().filter(|m| *m < above).count() <= below {
+            low = above;
+        }
+    }
+    let others = magnitudes().filter(|m| *m > low).min();
+    let high = match others {
+        Some(next) if magnitudes().filter(|m| *m <= low).count() == below + 1 => next,
+        _ => low,
+    };
+    let (low, high) = (f32::from_bits(low), f32::from_bits(high));
     low + (rank - below as f32) * (high - low)
 }
 
