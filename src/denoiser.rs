@@ -117,8 +117,12 @@ pub enum Prediction {
 
 impl Prediction {
     /// The names that `prediction_type` takes in a `scheduler_config.json`.
-    pub const NAMES: [(&'static str, Self); 3] =
-        [("epsilon", Self::Epsilon), ("sample", Self::Sample), ("v_prediction", Self::VPrediction)];
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("epsilon", Self::Epsilon),
+        ("sample", Self::Sample),
+        ("v_prediction", Self::VPrediction),
+        ("flow_prediction", Self::Flow),
+    ];
 }
 
 impl Denoiser for Prediction {

@@ -8,7 +8,7 @@ use crate::checkpoint::json::{Fields, parse_object};
 use crate::denoiser::{Level, Point, Prediction};
 use crate::error::{Error, Result};
 use crate::levels::{self, Spacing};
-use crate::sampler::options::{self, Kind, SPACING, Settings, Value};
+use crate::sampler::options::{self, GRID, Kind, SPACING, Settings, Value};
 
 /// More training timesteps than any model has; a longer table would be a mistake in the file.
 const MOST_TIMESTEPS: usize = 100_000;
@@ -39,10 +39,16 @@ pub struct Schedule {
     pub prediction: Prediction,
     /// What a sampler does to x̂₀ before it uses it.
     pub clip: Clip,
+    /// What samplers do to x̂₀ that leave it as it is unless the file asks.
+    pub asked_clip: Clip,
     /// How much noise DDPM adds.
     pub variance: Variance,
     /// Added to the timesteps of [`Spacing::Leading`].
     pub steps_offset: usize,
+    /// Whether β follow a squared cosine, whose fractional timesteps some samplers of diffusers do not round.
+    pub is_cosine: bool,
+    /// The steps after which UniPC does not correct.
+    pub disable_corrector: Vec<usize>,
     /// What the file says of samplers' options, by name.
     pub options: Settings,
     /// Keys of the file that nothing here reads, such as those of another class.
@@ -170,6 +176,12 @@ impl Schedule {
             class_name,
             prediction: fields.choice("prediction_type", Prediction::Epsilon, &Prediction::NAMES)?,
             clip: read_clip(fields)?,
+            asked_clip: match fields.bool("clip_sample", false)? {
+                true => Clip::Range(fields.f64("clip_sample_range", 1.0)?),
+                false => Clip::None,
+            },
+            is_cosine: fields.get("beta_schedule").is_some_and(|name| name == "squaredcos_cap_v2"),
+            disable_corrector: fields.usizes("disable_corrector", &[])?,
             variance: read_variance(fields)?,
             steps_offset: fields.usize("steps_offset", 0)?,
             options: read_options(fields)?,
@@ -200,7 +212,14 @@ impl Schedule {
     pub fn timesteps(&self, steps: usize) -> Result<Vec<usize>> {
         let spacing = self.options.get(SPACING.name).and_then(|value| SPACING.number(value));
         let spacing = Spacing::ALL[spacing.unwrap_or(SPACING.default) as usize];
-        levels::timesteps(spacing, self.train_timesteps(), steps, self.steps_offset)
+        let timesteps = levels::timesteps(spacing, self.train_timesteps(), steps, self.steps_offset)?;
+        Ok(timesteps.into_iter().map(|t| t as usize).collect())
+    }
+
+    /// What samplers do to x̂₀ that know dynamic thresholding but no clipping.
+    #[must_use]
+    pub fn threshold(&self) -> Clip {
+        if matches!(self.clip, Clip::Dynamic { .. }) { self.clip } else { Clip::None }
     }
 
     /// The level at a timestep; beyond the table's end, that of its last one.
@@ -216,14 +235,28 @@ impl Schedule {
     }
 }
 
+/// The flags that choose a grid of levels, in the order of the option's names.
+const GRID_FLAGS: [&str; 5] =
+    ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_flow_sigmas", "use_lu_lambdas"];
+
 /// What the file says of samplers' options.
 fn read_options(fields: &Fields<'_>) -> Result<Settings> {
     let mut settings = Settings::default();
-    for row in options::ALL.iter().filter(|row| row.configured) {
+    for (i, name) in GRID_FLAGS.iter().enumerate() {
+        if fields.bool(name, false)? {
+            if settings.get(GRID.name).is_some() {
+                return Err(fields.error(name, true, "false where another grid is chosen"));
+            }
+            let names = ["karras", "exponential", "beta", "flow", "lu"];
+            settings.set(GRID.name, names[i].into());
+        }
+    }
+    for row in options::ALL.iter().filter(|row| row.configured && row.name != GRID.name) {
         let value = match row.kind {
             Kind::Flag => fields.get(row.name).map(|_| fields.bool(row.name, false).map(Value::from)),
             _ => match fields.get(row.name) {
-                None => None,
+                None | Some(Json::Null) => None,
+                Some(Json::String(text)) if text == "-Infinity" => Some(Ok(f64::NEG_INFINITY.into())),
                 Some(Json::String(text)) => Some(Ok(Value::Text(text.clone()))),
                 Some(value) => Some(
                     value
@@ -504,13 +537,19 @@ mod tests {
     }
 
     #[test]
-    fn another_class_parses_and_its_own_keys_are_reported() {
+    fn another_class_parses_and_what_means_nothing_is_reported() {
         let s = read(
             r#"{"_class_name": "DPMSolverMultistepScheduler", "_diffusers_version": "0.42.1", "variance_type": null,
-                "lambda_min_clipped": -Infinity, "solver_order": 2, "timestep_spacing": "linspace"}"#,
+                "lambda_min_clipped": -Infinity, "solver_order": 2, "timestep_spacing": "linspace", "use_karras_sigmas": true,
+                "use_lu_lambdas": false, "prediction_tipe": "sample"}"#,
         )
         .unwrap();
-        assert_eq!(s.ignored, ["lambda_min_clipped", "solver_order"]);
+        assert_eq!(s.ignored, ["prediction_tipe"]);
+        assert_eq!(s.options.get("lambda_min_clipped"), Some(&f64::NEG_INFINITY.into()));
+        assert_eq!(s.options.get("solver_order"), Some(&2.0.into()));
+        assert_eq!(s.options.get("grid"), Some(&"karras".into()));
+        let two = r#"{"use_karras_sigmas": true, "use_flow_sigmas": true}"#;
+        assert!(matches!(read(two), Err(Error::Config { field, .. }) if field == "use_flow_sigmas"));
         assert_eq!(s.options.get("timestep_spacing"), Some(&"linspace".into()));
         assert_eq!(s.variance, Variance::FixedSmall);
         let refused = read(r#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#).unwrap_err();

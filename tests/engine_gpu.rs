@@ -535,7 +535,8 @@ fn noise_is_the_hosts() {
     let shape = [3, 3, 48, 40];
     let mut recorder = Recorder::new(&Prediction::Epsilon);
     let x = recorder.start(1.0);
-    recorder.end_step(0.0, x, x);
+    let from = Point { level: Level::CLEAN, timestep: 0.0 };
+    recorder.end_step(from, Level::CLEAN, x, x);
     let program = recorder.finish().unwrap();
     let mut worst = 0.0f32;
     for seed in [0, 42, (1 << 53) - 1] {
@@ -629,9 +630,10 @@ fn what_needs_a_whole_image_is_left_to_the_host() {
     let mut network = network(&gpu(), &case, Storage::F32);
     let mut recorder = Recorder::new(&Prediction::Epsilon);
     let x = recorder.start(1.0);
-    let d = recorder.denoise(x, Point { level: Level { alpha: 0.6, sigma: 0.8 }, timestep: 10.0 });
+    let from = Point { level: Level { alpha: 0.6, sigma: 0.8 }, timestep: 10.0 };
+    let d = recorder.denoise(x, from);
     let x0 = recorder.clip(d.x0, Clip::Dynamic { ratio: 0.9, max: 2.0 });
-    recorder.end_step(10.0, x, x0);
+    recorder.end_step(from, Level::CLEAN, x, x0);
     let program = recorder.finish().unwrap();
     let run = block_on(network.sample(&program, [1, 3, 8, 8], Generator::philox(0).unwrap(), None));
     assert_eq!(run.unwrap_err().kind(), "unsupported-architecture");

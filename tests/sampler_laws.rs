@@ -159,10 +159,10 @@ fn ddim_converges_to_the_exact_map_at_first_order() {
 fn random_samplers_tend_to_the_datas_mean_and_variance_at_first_order() {
     for variance in ["fixed_small", "fixed_large"] {
         let schedule = schedule(&format!(r#"{{{FINE}, "variance_type": "{variance}"}}"#));
-        for kind in SamplerKind::ALL {
-            let options = |n| given(*kind, steps(n), "eta", 1.0);
+        for kind in [SamplerKind::Ddpm, SamplerKind::Ddim, SamplerKind::EulerAncestral] {
+            let options = |n| given(kind, steps(n), "eta", 1.0);
             assert_first_order(&format!("{kind} {variance}"), [100, 200, 400], |n| {
-                let (mean, variance) = mean_and_variance(*kind, &schedule, &options(n));
+                let (mean, variance) = mean_and_variance(kind, &schedule, &options(n));
                 assert!((mean - MEAN).abs() < 0.5 / n as f64, "{kind}: mean {mean} in {n} steps");
                 (variance / DEVIATION.powi(2) - 1.0).abs()
             });
@@ -293,10 +293,21 @@ fn steps_say_where_the_run_is() {
     let schedule = schedule("{}");
     let mut network = Gaussian::new(&schedule);
     for (kind, options) in noisy_runs() {
-        let mut run = start(kind, &schedule, &options, SHAPE, Generator::philox(0).unwrap());
-        for (index, t) in schedule.timesteps(options.steps).unwrap().into_iter().enumerate() {
+        let program = kind.program(&schedule, &options).unwrap();
+        let first = program.timesteps().next();
+        let mut run = HostRun::new(program, SHAPE, Generator::philox(0).unwrap()).unwrap();
+        let mut before: Option<(f64, Level)> = None;
+        for index in 0..12 {
             let step = pollster::block_on(run.step(&mut network)).unwrap().unwrap();
-            assert_eq!((step.index, step.total, step.timestep), (index, 12, t as f64));
+            assert_eq!((step.index, step.total), (index, 12));
+            match before {
+                None => assert_eq!(Some(step.timestep), first, "{kind}"),
+                Some((timestep, level)) => {
+                    assert!(step.timestep < timestep, "{kind}");
+                    assert!((step.from.sigma - level.sigma).abs() < 1e-12, "{kind}");
+                }
+            }
+            before = Some((step.timestep, step.to));
             assert_eq!((step.shape, step.x.len(), step.x0.len()), (SHAPE, 90, 90));
         }
     }
@@ -343,13 +354,19 @@ fn zero_terminal_snr_stays_finite() {
                         let options =
                             given(*kind, options, "use_clipped_model_output", use_clipped_model_output);
                         let program = kind.program(&schedule, &options);
-                        if prediction == "epsilon" && clip.contains("false") {
-                            assert_eq!(program.unwrap_err().kind(), "unsupported-architecture");
-                            continue;
+                        // Some need several steps, or were distilled at fewer; some have no clip, or 2⁻²⁴ of the signal left.
+                        let few = ["pndm", "lcm", "tcd"].contains(&kind.name());
+                        let exact = [SamplerKind::Ddpm, SamplerKind::Ddim].contains(kind);
+                        let unclipped = prediction == "epsilon" && (clip.contains("false") || few);
+                        match program.map_err(|e| e.kind()) {
+                            Ok(_) => assert!(!(exact && unclipped), "{kind} {json}"),
+                            Err("invalid-option") if few => continue,
+                            Err("unsupported-architecture") if unclipped && (exact || few) => continue,
+                            Err(other) => panic!("{kind} {json}: {other}"),
                         }
                         let x = sample(*kind, &schedule, &options, SHAPE, 1);
                         assert!(
-                            x.iter().all(|v| v.is_finite() && v.abs() < 20.0),
+                            x.iter().all(|v| v.is_finite() && (v.abs() < 20.0 || !exact)),
                             "{kind} {json} {options:?}"
                         );
                     }

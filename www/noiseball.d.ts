@@ -43,10 +43,10 @@ export interface LoadOptions {
   device?: Device | undefined;
 }
 
-/** An option of a sampler. `default` holds where neither the caller nor the checkpoint's scheduler_config.json says. */
+/** An option of a sampler. `default` holds where neither the caller nor the checkpoint's scheduler_config.json says; null is −∞. */
 export type SamplerOption = { readonly name: string; readonly doc: string } & (
   | { readonly type: 'flag'; readonly default: boolean }
-  | { readonly type: 'whole' | 'real'; readonly min: number; readonly max: number; readonly default: number }
+  | { readonly type: 'whole' | 'real'; readonly min: number | null; readonly max: number; readonly default: number | null }
   | { readonly type: 'choice'; readonly choices: readonly string[]; readonly default: string }
 );
 
@@ -94,6 +94,44 @@ export interface SamplerOptions {
   timestepSpacing?: 'leading' | 'linspace' | 'trailing' | undefined;
   /** End at the clean image, not at the level of timestep 0. */
   setAlphaToOne?: boolean | undefined;
+  /** How the noise levels lie between the greatest and the least. */
+  grid?: 'timesteps' | 'karras' | 'exponential' | 'beta' | 'flow' | 'lu' | undefined;
+  /** Whether the last step arrives at no noise or at the least level. */
+  finalSigmasType?: 'zero' | 'sigma_min' | undefined;
+  /** Levels of the timesteps, or evenly spread logarithms from the greatest to the least. */
+  interpolationType?: 'linear' | 'log_linear' | undefined;
+  /** What a network for v is told: the timestep, or a quarter of the logarithm of sigma. */
+  timestepType?: 'discrete' | 'continuous' | undefined;
+  /** The grid's least level; 0 for the schedule's. */
+  sigmaMin?: number | undefined;
+  /** The grid's greatest level; 0 for the schedule's. */
+  sigmaMax?: number | undefined;
+  /** Shifts the times of the flow grid: above 1 toward noise, below toward data. */
+  flowShift?: number | undefined;
+  /** Timesteps of a lower log-ratio of signal to noise are left out. */
+  lambdaMinClipped?: number | undefined;
+  /** Solves for the data (++) or the noise; sde adds fresh noise. */
+  algorithmType?: 'dpmsolver++' | 'dpmsolver' | 'sde-dpmsolver++' | 'sde-dpmsolver' | undefined;
+  /** The solver's order. */
+  solverOrder?: number | undefined;
+  /** The solver's variant. */
+  solverType?: 'midpoint' | 'heun' | 'bh1' | 'bh2' | undefined;
+  /** Lower the order in the last steps of a run of fewer than 15. */
+  lowerOrderFinal?: boolean | undefined;
+  /** Make the last step one of order 1. */
+  eulerAtFinal?: boolean | undefined;
+  /** Solve for the data, not for the noise. */
+  predictX0?: boolean | undefined;
+  /** How many evaluations a step looks back on. */
+  order?: number | undefined;
+  /** How much noise is put back, over all steps. */
+  sChurn?: number | undefined;
+  /** The least sigma that noise is put back at. */
+  sTmin?: number | undefined;
+  /** The greatest sigma that noise is put back at. */
+  sTmax?: number | undefined;
+  /** The deviation of the noise that is put back. */
+  sNoise?: number | undefined;
 }
 
 export interface Step {

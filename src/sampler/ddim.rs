@@ -15,6 +15,7 @@ pub(super) fn ddim(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
     let end = if setup.is(&ALPHA_TO_ONE) { Level::CLEAN } else { schedule.level(0) };
     let mut x = run.start(1.0);
     for t in timesteps {
+        let t = t as usize;
         let at = schedule.point(t);
         let now = at.level;
         let next = if t >= stride { schedule.level(t - stride) } else { end };

@@ -14,9 +14,9 @@ pub(super) fn ddpm(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
     let timesteps = setup.timesteps()?;
     let mut x = run.start(1.0);
     for (i, &t) in timesteps.iter().enumerate() {
-        let at = schedule.point(t);
+        let at = schedule.point(t as usize);
         let now = at.level;
-        let next = timesteps.get(i + 1).map_or(Level::CLEAN, |&p| schedule.level(p));
+        let next = timesteps.get(i + 1).map_or(Level::CLEAN, |&p| schedule.level(p as usize));
         let alpha = (now.alpha / next.alpha).powi(2);
         let beta = 1.0 - alpha;
 
@@ -36,7 +36,7 @@ pub(super) fn ddpm(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
             }
         };
         // As in diffusers, only timestep 0 adds no noise: a list that ends above 0 ends with noise.
-        x = if t > 0 { run.add_noise(mean, deviation) } else { run.combine(mean) };
+        x = if t > 0.0 { run.add_noise(mean, deviation) } else { run.combine(mean) };
         run.end_step(at, next, x, x0);
     }
     Ok(())

@@ -7,11 +7,17 @@
 
 mod ddim;
 mod ddpm;
+mod deis;
+mod dpm;
+mod euler;
+mod heun;
 mod host;
+mod lms;
 pub mod options;
 mod program;
 mod record;
 mod setup;
+mod unipc;
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,7 +29,12 @@ pub use record::{Denoised, Recorder};
 
 use crate::error::{Error, Result};
 use crate::schedule::Schedule;
-use options::{ALPHA_TO_ONE, ETA, OptionSpec, SPACING, USE_CLIPPED, native};
+use options::{
+    ALGORITHM, ALPHA_TO_ONE, COMMON_GRIDS, DPM_ALGORITHMS, ETA, EULER_AT_FINAL, FINAL, FLOW_SHIFT, GRID,
+    INTERPOLATION, LAMBDA_MIN, LOWER_ORDER_FINAL, ORDER, OptionSpec, PREDICT_X0, RATIO_GRIDS, S_CHURN,
+    S_NOISE, S_TMAX, S_TMIN, SIGMA_MAX, SIGMA_MIN, SOLVER_ORDER, SOLVER_TYPE, SPACING, TIMESTEP_TYPE,
+    USE_CLIPPED, native,
+};
 use setup::Setup;
 
 /// What is known of a sampler beside its steps.
@@ -74,6 +85,39 @@ table! {
     Ddim: "ddim", "Song, Meng and Ermon 2021: deterministic unless eta is above 0, good with some 50 steps",
         ["DDIMScheduler", "DDIMParallelScheduler"],
         [ETA, USE_CLIPPED, SPACING, ALPHA_TO_ONE], Some(50), ddim::ddim;
+    Euler: "euler", "Karras et al. 2022: first order, deterministic unless s_churn is above 0",
+        ["EulerDiscreteScheduler"],
+        [
+            SPACING.or(1.0), GRID.among(RATIO_GRIDS), FINAL, INTERPOLATION, TIMESTEP_TYPE, SIGMA_MIN, SIGMA_MAX,
+            S_CHURN, S_TMIN, S_TMAX, S_NOISE
+        ],
+        Some(50), euler::euler;
+    EulerAncestral: "euler-ancestral", "Song et al. 2021: Euler's steps, with fresh noise in each",
+        ["EulerAncestralDiscreteScheduler"],
+        [SPACING.or(1.0)], Some(50), euler::euler_ancestral;
+    Heun: "heun", "Karras et al. 2022: second order, two evaluations a step",
+        ["HeunDiscreteScheduler"],
+        [SPACING.or(1.0), GRID.among(RATIO_GRIDS)], Some(25), heun::heun;
+    Lms: "lms", "The linear multistep method of Adams and Bashforth in sigma, order 4",
+        ["LMSDiscreteScheduler"],
+        [SPACING.or(1.0), GRID.among(RATIO_GRIDS), ORDER], Some(50), lms::lms;
+    DpmMultistep: "dpm-multistep", "Lu et al. 2022: DPM-Solver and DPM-Solver++, good with 20 steps",
+        ["DPMSolverMultistepScheduler"],
+        [
+            ALGORITHM.among(DPM_ALGORITHMS), SOLVER_ORDER, SOLVER_TYPE.among(&["midpoint", "heun"]), SPACING.or(1.0), GRID,
+            FINAL, FLOW_SHIFT, LAMBDA_MIN, LOWER_ORDER_FINAL, EULER_AT_FINAL
+        ],
+        Some(20), dpm::dpm_multistep;
+    UniPc: "unipc", "Zhao et al. 2023: a predictor and a corrector that costs nothing, good with 10 steps",
+        ["UniPCMultistepScheduler"],
+        [
+            SOLVER_ORDER, SOLVER_TYPE.among(&["bh1", "bh2"]).or(1.0), PREDICT_X0, SPACING.or(1.0),
+            GRID.among(COMMON_GRIDS), FINAL, SIGMA_MIN, SIGMA_MAX, FLOW_SHIFT, LOWER_ORDER_FINAL
+        ],
+        Some(20), unipc::unipc;
+    Deis: "deis", "Zhang and Chen 2023: an exponential integrator that extrapolates the noise",
+        ["DEISMultistepScheduler"],
+        [SOLVER_ORDER, SPACING.or(1.0), GRID.among(COMMON_GRIDS), FLOW_SHIFT, LOWER_ORDER_FINAL], Some(20), deis::deis;
 }
 
 impl SamplerKind {
@@ -164,9 +208,9 @@ mod tests {
     fn the_class_chooses_the_sampler() {
         assert_eq!(SamplerKind::default_for("DDPMScheduler"), (SamplerKind::Ddpm, None));
         assert_eq!(SamplerKind::default_for("DDIMScheduler"), (SamplerKind::Ddim, None));
-        let (kind, note) = SamplerKind::default_for("UniPCMultistepScheduler");
+        let (kind, note) = SamplerKind::default_for("SASolverScheduler");
         assert_eq!(kind, SamplerKind::Ddim);
-        assert!(note.unwrap().contains("UniPCMultistepScheduler"));
+        assert!(note.unwrap().contains("SASolverScheduler"));
     }
 
     #[test]
@@ -179,10 +223,11 @@ mod tests {
         for kind in SamplerKind::ALL {
             refused(*kind, &Options::steps(0), "steps");
             refused(*kind, &Options::steps(10).with("smapler", 1.0), "smapler");
-            for row in options::ALL {
-                let value = if matches!(row.kind, options::Kind::Choice(_)) { "no such" } else { "-7e9" };
-                refused(*kind, &Options::steps(10).with(row.name, value), row.name);
-                refused(*kind, &Options::steps(10).with(row.name, f64::NAN), row.name);
+            let never = [f64::NAN, -7e9];
+            for row in options::ALL.iter().filter(|row| row.number(&never[1].into()).is_none()) {
+                refused(*kind, &Options::steps(10).with(row.name, "no such"), row.name);
+                refused(*kind, &Options::steps(10).with(row.name, never[1]), row.name);
+                refused(*kind, &Options::steps(10).with(row.name, never[0]), row.name);
             }
         }
         refused(SamplerKind::Ddpm, &Options::steps(10).with("eta", 0.5), "ddpm has: timestep_spacing");
@@ -195,7 +240,10 @@ mod tests {
             for row in kind.entry().options {
                 let of_all = options::ALL.iter().find(|other| other.name == row.name);
                 let of_all = of_all.unwrap_or_else(|| panic!("{} is not in options::ALL", row.name));
-                let default = options::Value::Text(row.default_text());
+                let default = match row.kind {
+                    options::Kind::Choice(_) => options::Value::Text(row.default_text()),
+                    _ => options::Value::Number(row.default),
+                };
                 assert_eq!(row.number(&default), Some(row.default), "{kind} {}", row.name);
                 assert!(of_all.number(&default).is_some(), "{kind} {}", row.name);
                 assert!(!row.doc.is_empty() && !kind.entry().paper.is_empty());

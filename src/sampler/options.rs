@@ -36,28 +36,38 @@ impl OptionSpec {
         Self { name, kind, default, doc: native(doc), configured: true }
     }
 
+    /// The same for a sampler with another default.
+    pub(super) const fn or(self, default: f64) -> Self {
+        Self { default, ..self }
+    }
+
+    /// The same for a sampler that knows other names, or not all.
+    pub(super) const fn among(self, names: &'static [&'static str]) -> Self {
+        Self { kind: Kind::Choice(names), ..self }
+    }
+
     /// What is set for each run and stands in no file.
     const fn of_a_run(self) -> Self {
         Self { configured: false, ..self }
     }
 
+    /// The names of a choice.
+    pub(super) fn names(&self) -> &'static [&'static str] {
+        if let Kind::Choice(names) = self.kind { names } else { &[] }
+    }
+
     /// The number that stands for a value; `None` where the option cannot have it.
     pub(crate) fn number(&self, value: &Value) -> Option<f64> {
-        let number = match (&self.kind, value) {
-            (_, Value::Number(number)) => *number,
-            (Kind::Choice(names), Value::Text(text)) => names.iter().position(|name| name == text)? as f64,
-            (_, Value::Text(text)) if text == "true" => 1.0,
-            (_, Value::Text(text)) if text == "false" => 0.0,
-            (_, Value::Text(text)) => text.parse().ok()?,
+        let (least, most, whole) = match self.kind {
+            Kind::Flag => (0.0, 1.0, true),
+            Kind::Whole(least, most) => (least, most, true),
+            Kind::Real(least, most) => (least, most, false),
+            Kind::Choice(_) => (0.0, -1.0, true),
         };
-        let whole = number.fract() == 0.0;
-        let fits = match (self.kind, value) {
-            (Kind::Flag, _) => number == 0.0 || number == 1.0,
-            (Kind::Whole(least, most), _) => whole && (least..=most).contains(&number),
-            (Kind::Real(least, most), _) => (least..=most).contains(&number),
-            (Kind::Choice(_), value) => matches!(value, Value::Text(_)),
-        };
-        fits.then_some(number)
+        match value {
+            Value::Text(text) => self.names().iter().position(|name| name == text).map(|i| i as f64),
+            Value::Number(n) => ((least..=most).contains(n) && !(whole && n.fract() != 0.0)).then_some(*n),
+        }
     }
 
     /// What its values are, for errors and help.
@@ -92,7 +102,7 @@ pub(super) const fn native(text: &'static str) -> &'static str {
 pub enum Value {
     /// A number, or 0 for false and 1 for true.
     Number(f64),
-    /// A name; also `true`, `false` or a number in words, as on a terminal.
+    /// A name.
     Text(String),
 }
 
@@ -234,5 +244,119 @@ pub(crate) const ALPHA_TO_ONE: OptionSpec = OptionSpec::new(
     "End at the clean image, not at the level of timestep 0",
 );
 
+pub(crate) const GRID: OptionSpec = OptionSpec::new(
+    "grid",
+    Kind::Choice(&["timesteps", "karras", "exponential", "beta", "flow", "lu"]),
+    0.0,
+    "How the noise levels lie between the greatest and the least",
+);
+/// Those of [`GRID`] that samplers in `x = x₀ + σ ε` know.
+pub(super) const RATIO_GRIDS: &[&str] = &["timesteps", "karras", "exponential", "beta"];
+/// Those of [`GRID`] but Lu's.
+pub(super) const COMMON_GRIDS: &[&str] = &["timesteps", "karras", "exponential", "beta", "flow"];
+pub(crate) const FINAL: OptionSpec = OptionSpec::new(
+    "final_sigmas_type",
+    Kind::Choice(&["zero", "sigma_min"]),
+    0.0,
+    "Whether the last step arrives at no noise or at the least level",
+);
+pub(crate) const INTERPOLATION: OptionSpec = OptionSpec::new(
+    "interpolation_type",
+    Kind::Choice(&["linear", "log_linear"]),
+    0.0,
+    "Levels of the timesteps, or evenly spread logarithms from the greatest to the least",
+);
+pub(crate) const TIMESTEP_TYPE: OptionSpec = OptionSpec::new(
+    "timestep_type",
+    Kind::Choice(&["discrete", "continuous"]),
+    0.0,
+    "What a network for v is told: the timestep, or a quarter of the logarithm of sigma",
+);
+pub(crate) const SIGMA_MIN: OptionSpec =
+    OptionSpec::new("sigma_min", Kind::Real(0.0, 1e6), 0.0, "The grid's least level; 0 for the schedule's");
+pub(crate) const SIGMA_MAX: OptionSpec = OptionSpec::new(
+    "sigma_max",
+    Kind::Real(0.0, 1e6),
+    0.0,
+    "The grid's greatest level; 0 for the schedule's",
+);
+pub(crate) const FLOW_SHIFT: OptionSpec = OptionSpec::new(
+    "flow_shift",
+    Kind::Real(1e-3, 1e3),
+    1.0,
+    "Shifts the times of the flow grid: above 1 toward noise, below toward data",
+);
+pub(crate) const LAMBDA_MIN: OptionSpec = OptionSpec::new(
+    "lambda_min_clipped",
+    Kind::Real(f64::NEG_INFINITY, 100.0),
+    f64::NEG_INFINITY,
+    "Timesteps of a lower log-ratio of signal to noise are left out",
+);
+pub(crate) const ALGORITHM: OptionSpec = OptionSpec::new(
+    "algorithm_type",
+    Kind::Choice(&["dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver", "deis"]),
+    0.0,
+    "Solves for the data (++) or the noise; sde adds fresh noise",
+);
+/// Those of [`ALGORITHM`] that DPM-Solver knows.
+pub(super) const DPM_ALGORITHMS: &[&str] = &["dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver"];
+pub(crate) const SOLVER_ORDER: OptionSpec =
+    OptionSpec::new("solver_order", Kind::Whole(1.0, 3.0), 2.0, "The solver's order");
+pub(crate) const SOLVER_TYPE: OptionSpec = OptionSpec::new(
+    "solver_type",
+    Kind::Choice(&["midpoint", "heun", "bh1", "bh2", "logrho"]),
+    0.0,
+    "The solver's variant",
+);
+pub(crate) const LOWER_ORDER_FINAL: OptionSpec = OptionSpec::new(
+    "lower_order_final",
+    Kind::Flag,
+    1.0,
+    "Lower the order in the last steps of a run of fewer than 15",
+);
+pub(crate) const EULER_AT_FINAL: OptionSpec =
+    OptionSpec::new("euler_at_final", Kind::Flag, 0.0, "Make the last step one of order 1");
+pub(crate) const PREDICT_X0: OptionSpec =
+    OptionSpec::new("predict_x0", Kind::Flag, 1.0, "Solve for the data, not for the noise");
+pub(crate) const ORDER: OptionSpec =
+    OptionSpec::new("order", Kind::Whole(1.0, 4.0), 4.0, "How many evaluations a step looks back on")
+        .of_a_run();
+pub(crate) const S_CHURN: OptionSpec =
+    OptionSpec::new("s_churn", Kind::Real(0.0, 1e4), 0.0, "How much noise is put back, over all steps")
+        .of_a_run();
+pub(crate) const S_TMIN: OptionSpec =
+    OptionSpec::new("s_tmin", Kind::Real(0.0, 1e6), 0.0, "The least sigma that noise is put back at")
+        .of_a_run();
+pub(crate) const S_TMAX: OptionSpec =
+    OptionSpec::new("s_tmax", Kind::Real(0.0, 1e6), 1e6, "The greatest sigma that noise is put back at")
+        .of_a_run();
+pub(crate) const S_NOISE: OptionSpec =
+    OptionSpec::new("s_noise", Kind::Real(0.0, 2.0), 1.0, "The deviation of the noise that is put back")
+        .of_a_run();
+
 /// Every option that there is, with all the values that a file may give.
-pub const ALL: &[OptionSpec] = &[ETA, USE_CLIPPED, SPACING, ALPHA_TO_ONE];
+pub const ALL: &[OptionSpec] = &[
+    ETA,
+    USE_CLIPPED,
+    SPACING,
+    ALPHA_TO_ONE,
+    GRID,
+    FINAL,
+    INTERPOLATION,
+    TIMESTEP_TYPE,
+    SIGMA_MIN,
+    SIGMA_MAX,
+    FLOW_SHIFT,
+    LAMBDA_MIN,
+    ALGORITHM,
+    SOLVER_ORDER,
+    SOLVER_TYPE,
+    LOWER_ORDER_FINAL,
+    EULER_AT_FINAL,
+    PREDICT_X0,
+    ORDER,
+    S_CHURN,
+    S_TMIN,
+    S_TMAX,
+    S_NOISE,
+];

@@ -96,7 +96,14 @@ impl<'a> Recorder<'a> {
         for instruction in &self.instructions {
             let Instruction::Combine { terms, clip, .. } = instruction else { continue };
             let limit = if *clip == Clip::None { 1e12 } else { f64::from(f32::MAX) };
-            if terms.iter().any(|(_, c)| c.is_nan() || c.abs() > limit) {
+            if terms.iter().any(|(_, c)| c.is_nan()) {
+                return Err(Error::Option {
+                    option: "steps",
+                    found: self.steps.to_string(),
+                    expected: "fewer, as two of the run's levels cannot be told apart".to_owned(),
+                });
+            }
+            if terms.iter().any(|(_, c)| c.abs() > limit) {
                 return Err(Error::Unsupported {
                     what: "predicting the noise where no signal is left (zero terminal SNR) without clipping".to_owned(),
                     why: "the image would be infinite there. Set `clip_sample` to true, or use a network that predicts v"

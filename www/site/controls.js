@@ -2,6 +2,7 @@
 
 import { name as shown } from '../text.js';
 import { byId, fillSelect } from './page.js';
+import { readOptions, showOptions } from './sampler-options.js';
 import { hasOption, readValue, ROWS, rowOf } from './state.js';
 
 const ANY = { value: 'any', text: 'Any' };
@@ -13,6 +14,8 @@ export class Controls {
   #changed;
   #info = null;
   #seedUsed = false;
+  /** The sampler whose options are shown. */
+  #optionsOf = '';
 
   /** `changed(name)` is called after the reader changed a setting. */
   constructor(state, changed) {
@@ -38,6 +41,10 @@ export class Controls {
     byId('label').value = label;
     byId('label-number').value = this.#common().some(({ value }) => value === label) ? '' : label;
     byId('eta-field').hidden = !hasOption(state.sampler, 'eta');
+    if (this.#optionsOf !== state.sampler) {
+      this.#optionsOf = state.sampler;
+      showOptions(state.sampler, state.options, (text) => this.#set('options', text));
+    }
     byId('lock').setAttribute('aria-pressed', String(state.lock));
     byId('seed-hint').textContent = state.lock
       ? 'Locked: every run starts from the same noise, so that settings can be compared.'
@@ -77,7 +84,8 @@ export class Controls {
   /** What `model.sample` takes. */
   sampleOptions() {
     const { batch, sampler, steps, eta, rng } = this.#state;
-    const options = { sampler, steps: Math.min(steps, this.#info.trainTimesteps), seed: this.nextSeed(), batch, rng };
+    const own = readOptions(sampler, this.#state.options);
+    const options = { sampler, steps: Math.min(steps, this.#info.trainTimesteps), seed: this.nextSeed(), batch, rng, ...own };
     if (hasOption(sampler, 'eta')) options.eta = eta;
     if (this.#info.classes !== null) options.labels = this.#labels(batch);
     return options;

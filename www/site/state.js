@@ -30,6 +30,8 @@ export const ROWS = [
   { name: 'sampler', type: 'choice', default: 'ddim', choices: MENU },
   { name: 'steps', type: 'whole', default: 20, min: 1, max: 1000 },
   { name: 'eta', type: 'real', default: 0, min: 0, max: 1 },
+  // The sampler's other options, as sampler-options.js writes them.
+  { name: 'options', type: 'text', default: '' },
   {
     name: 'rng',
     type: 'choice',

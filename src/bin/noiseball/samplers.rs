@@ -105,7 +105,7 @@ impl clap::FromArgMatches for Chosen {
         let mut settings = Settings::default();
         for row in options::ALL {
             if let Some(text) = matches.get_one::<String>(row.name) {
-                settings.set(row.name, Value::Text(text.clone()));
+                settings.set(row.name, read(text));
             }
         }
         Ok(Self(settings))
@@ -114,5 +114,14 @@ impl clap::FromArgMatches for Chosen {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
+    }
+}
+
+/// A value as it is written on a terminal.
+fn read(text: &str) -> Value {
+    match (text, text.parse::<f64>()) {
+        ("true" | "false", _) => (text == "true").into(),
+        (_, Ok(number)) => number.into(),
+        (_, Err(_)) => text.into(),
     }
 }
