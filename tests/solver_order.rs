@@ -115,6 +115,7 @@ fn solvers_converge_at_their_order() {
         ("euler", r#""use_karras_sigmas": true"#.to_owned(), 1.0, many),
         ("heun", linspace.to_owned(), 2.0, few),
         ("lms", linspace.to_owned(), 4.0, many),
+        ("kdpm2", even.to_owned(), 2.0, few),
         ("dpm-multistep", order(even, 1), 1.0, many),
         ("dpm-multistep", order(even, 2), 2.0, few),
         ("dpm-multistep", kind(&order(even, 2), "heun"), 2.0, few),

@@ -12,6 +12,7 @@ mod dpm;
 mod euler;
 mod heun;
 mod host;
+mod kdpm2;
 mod lms;
 pub mod options;
 mod program;
@@ -118,6 +119,12 @@ table! {
     Deis: "deis", "Zhang and Chen 2023: an exponential integrator that extrapolates the noise",
         ["DEISMultistepScheduler"],
         [SOLVER_ORDER, SPACING.or(1.0), GRID.among(COMMON_GRIDS), FLOW_SHIFT, LOWER_ORDER_FINAL], Some(20), deis::deis;
+    Kdpm2: "kdpm2", "Karras et al. 2022: second order by a midpoint in ln sigma, two evaluations a step",
+        ["KDPM2DiscreteScheduler"],
+        [SPACING.or(1.0), GRID.among(RATIO_GRIDS)], Some(25), kdpm2::kdpm2;
+    Kdpm2Ancestral: "kdpm2-ancestral", "The same, with fresh noise in each step",
+        ["KDPM2AncestralDiscreteScheduler"],
+        [SPACING.or(1.0), GRID.among(RATIO_GRIDS)], Some(25), kdpm2::kdpm2_ancestral;
 }
 
 impl SamplerKind {

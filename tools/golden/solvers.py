@@ -195,6 +195,18 @@ DEIS = [
     ("cosine", 10, {}, COSINE),
 ]
 
+KDPM2 = [
+    ("defaults", 10, {}, {}),
+    ("one_step", 1, {}, TRAILING),
+    ("leading", 10, {}, OFFSET),
+    ("trailing_13", 13, {}, TRAILING),
+    ("long", 30, {}, LATENT),
+    ("v", 8, {}, V),
+    ("karras", 10, {}, KARRAS),
+    ("exponential", 10, {}, EXPONENTIAL),
+    ("beta", 10, {}, BETA),
+    ("cosine", 10, {}, COSINE),
+]
 
 SAMPLERS = {
     "euler": ("EulerDiscreteScheduler", EULER),
@@ -204,6 +216,8 @@ SAMPLERS = {
     "dpm-multistep": ("DPMSolverMultistepScheduler", DPM_MULTISTEP),
     "unipc": ("UniPCMultistepScheduler", UNIPC),
     "deis": ("DEISMultistepScheduler", DEIS),
+    "kdpm2": ("KDPM2DiscreteScheduler", KDPM2),
+    "kdpm2-ancestral": ("KDPM2AncestralDiscreteScheduler", KDPM2),
 }
 
 
