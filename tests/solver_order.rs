@@ -116,6 +116,8 @@ fn solvers_converge_at_their_order() {
         ("heun", linspace.to_owned(), 2.0, few),
         ("lms", linspace.to_owned(), 4.0, many),
         ("kdpm2", even.to_owned(), 2.0, few),
+        // Of order 2, as its paper says: it averages over even steps what weighs unevenly.
+        ("pndm", r#""timestep_spacing": "leading""#.to_owned(), 2.0, few),
         ("dpm-multistep", order(even, 1), 1.0, many),
         ("dpm-multistep", order(even, 2), 2.0, few),
         ("dpm-multistep", kind(&order(even, 2), "heun"), 2.0, few),

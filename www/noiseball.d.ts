@@ -132,6 +132,8 @@ export interface SamplerOptions {
   sTmax?: number | undefined;
   /** The deviation of the noise that is put back. */
   sNoise?: number | undefined;
+  /** Begin without the three steps of four evaluations each. */
+  skipPrkSteps?: boolean | undefined;
 }
 
 export interface Step {

@@ -15,6 +15,7 @@ mod host;
 mod kdpm2;
 mod lms;
 pub mod options;
+mod pndm;
 mod program;
 mod record;
 mod setup;
@@ -33,8 +34,8 @@ use crate::schedule::Schedule;
 use options::{
     ALGORITHM, ALPHA_TO_ONE, COMMON_GRIDS, DPM_ALGORITHMS, ETA, EULER_AT_FINAL, FINAL, FLOW_SHIFT, GRID,
     INTERPOLATION, LAMBDA_MIN, LOWER_ORDER_FINAL, ORDER, OptionSpec, PREDICT_X0, RATIO_GRIDS, S_CHURN,
-    S_NOISE, S_TMAX, S_TMIN, SIGMA_MAX, SIGMA_MIN, SOLVER_ORDER, SOLVER_TYPE, SPACING, TIMESTEP_TYPE,
-    USE_CLIPPED, native,
+    S_NOISE, S_TMAX, S_TMIN, SIGMA_MAX, SIGMA_MIN, SKIP_PRK, SOLVER_ORDER, SOLVER_TYPE, SPACING,
+    TIMESTEP_TYPE, USE_CLIPPED, native,
 };
 use setup::Setup;
 
@@ -125,6 +126,9 @@ table! {
     Kdpm2Ancestral: "kdpm2-ancestral", "The same, with fresh noise in each step",
         ["KDPM2AncestralDiscreteScheduler"],
         [SPACING.or(1.0), GRID.among(RATIO_GRIDS)], Some(25), kdpm2::kdpm2_ancestral;
+    Pndm: "pndm", "Liu et al. 2022: a multistep method of order 4 on DDIM's steps",
+        ["PNDMScheduler"],
+        [SKIP_PRK, SPACING, ALPHA_TO_ONE.or(0.0)], Some(50), pndm::pndm;
 }
 
 impl SamplerKind {

@@ -334,6 +334,13 @@ pub(crate) const S_NOISE: OptionSpec =
     OptionSpec::new("s_noise", Kind::Real(0.0, 2.0), 1.0, "The deviation of the noise that is put back")
         .of_a_run();
 
+pub(crate) const SKIP_PRK: OptionSpec = OptionSpec::new(
+    "skip_prk_steps",
+    Kind::Flag,
+    0.0,
+    "Begin without the three steps of four evaluations each",
+);
+
 /// Every option that there is, with all the values that a file may give.
 pub const ALL: &[OptionSpec] = &[
     ETA,
@@ -359,4 +366,5 @@ pub const ALL: &[OptionSpec] = &[
     S_TMIN,
     S_TMAX,
     S_NOISE,
+    SKIP_PRK,
 ];

@@ -207,6 +207,24 @@ KDPM2 = [
     ("beta", 10, {}, BETA),
     ("cosine", 10, {}, COSINE),
 ]
+SKIP = dict(skip_prk_steps=True)
+PNDM = [
+    ("defaults", 10, {}, {}),
+    ("four_steps", 4, {}, {}),
+    ("odd_stride", 9, {}, {}),
+    ("long", 50, {}, {}),
+    ("v", 10, {}, V),
+    ("linspace", 10, {}, dict(timestep_spacing="linspace")),
+    ("to_one", 10, {}, dict(set_alpha_to_one=True)),
+    ("skip", 10, {}, SKIP),
+    ("skip_one_step", 1, {}, SKIP),
+    ("skip_two_steps", 2, {}, SKIP),
+    ("skip_long", 50, {}, dict(**SKIP, **LATENT)),
+    ("skip_v", 10, {}, dict(**SKIP, **V)),
+    ("skip_offset", 10, {}, dict(steps_offset=1, **SKIP, **LATENT)),
+    ("skip_trailing", 10, {}, dict(**SKIP, **TRAILING)),
+    ("skip_cosine", 10, {}, dict(**SKIP, **COSINE)),
+]
 
 SAMPLERS = {
     "euler": ("EulerDiscreteScheduler", EULER),
@@ -218,6 +236,7 @@ SAMPLERS = {
     "deis": ("DEISMultistepScheduler", DEIS),
     "kdpm2": ("KDPM2DiscreteScheduler", KDPM2),
     "kdpm2-ancestral": ("KDPM2AncestralDiscreteScheduler", KDPM2),
+    "pndm": ("PNDMScheduler", PNDM),
 }
 
 
