@@ -134,6 +134,10 @@ export interface SamplerOptions {
   sNoise?: number | undefined;
   /** Begin without the three steps of four evaluations each. */
   skipPrkSteps?: boolean | undefined;
+  /** How many timesteps the model was distilled at. */
+  originalInferenceSteps?: number | undefined;
+  /** How fast the model's answer takes over from its input as noise grows. */
+  timestepScaling?: number | undefined;
 }
 
 export interface Step {

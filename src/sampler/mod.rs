@@ -13,12 +13,14 @@ mod euler;
 mod heun;
 mod host;
 mod kdpm2;
+mod lcm;
 mod lms;
 pub mod options;
 mod pndm;
 mod program;
 mod record;
 mod setup;
+mod tcd;
 mod unipc;
 
 use std::fmt;
@@ -33,9 +35,9 @@ use crate::error::{Error, Result};
 use crate::schedule::Schedule;
 use options::{
     ALGORITHM, ALPHA_TO_ONE, COMMON_GRIDS, DPM_ALGORITHMS, ETA, EULER_AT_FINAL, FINAL, FLOW_SHIFT, GRID,
-    INTERPOLATION, LAMBDA_MIN, LOWER_ORDER_FINAL, ORDER, OptionSpec, PREDICT_X0, RATIO_GRIDS, S_CHURN,
-    S_NOISE, S_TMAX, S_TMIN, SIGMA_MAX, SIGMA_MIN, SKIP_PRK, SOLVER_ORDER, SOLVER_TYPE, SPACING,
-    TIMESTEP_TYPE, USE_CLIPPED, native,
+    INTERPOLATION, LAMBDA_MIN, LOWER_ORDER_FINAL, ORDER, ORIGINAL_STEPS, OptionSpec, PREDICT_X0, RATIO_GRIDS,
+    S_CHURN, S_NOISE, S_TMAX, S_TMIN, SIGMA_MAX, SIGMA_MIN, SKIP_PRK, SOLVER_ORDER, SOLVER_TYPE, SPACING,
+    TIMESTEP_SCALING, TIMESTEP_TYPE, USE_CLIPPED, native,
 };
 use setup::Setup;
 
@@ -129,6 +131,12 @@ table! {
     Pndm: "pndm", "Liu et al. 2022: a multistep method of order 4 on DDIM's steps",
         ["PNDMScheduler"],
         [SKIP_PRK, SPACING, ALPHA_TO_ONE.or(0.0)], Some(50), pndm::pndm;
+    Lcm: "lcm", "Luo et al. 2023: one to eight steps, for models distilled for it",
+        ["LCMScheduler"],
+        [ORIGINAL_STEPS, TIMESTEP_SCALING], Some(4), lcm::lcm;
+    Tcd: "tcd", "Zheng et al. 2024: one to eight steps, for models distilled for it",
+        ["TCDScheduler"],
+        [ETA.or(0.3), ORIGINAL_STEPS], Some(4), tcd::tcd;
 }
 
 impl SamplerKind {

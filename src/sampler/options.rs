@@ -340,6 +340,18 @@ pub(crate) const SKIP_PRK: OptionSpec = OptionSpec::new(
     0.0,
     "Begin without the three steps of four evaluations each",
 );
+pub(crate) const ORIGINAL_STEPS: OptionSpec = OptionSpec::new(
+    "original_inference_steps",
+    Kind::Whole(1.0, 1e5),
+    50.0,
+    "How many timesteps the model was distilled at",
+);
+pub(crate) const TIMESTEP_SCALING: OptionSpec = OptionSpec::new(
+    "timestep_scaling",
+    Kind::Real(0.0, 1e6),
+    10.0,
+    "How fast the model's answer takes over from its input as noise grows",
+);
 
 /// Every option that there is, with all the values that a file may give.
 pub const ALL: &[OptionSpec] = &[
@@ -367,4 +379,6 @@ pub const ALL: &[OptionSpec] = &[
     S_TMAX,
     S_NOISE,
     SKIP_PRK,
+    ORIGINAL_STEPS,
+    TIMESTEP_SCALING,
 ];

@@ -225,6 +225,27 @@ PNDM = [
     ("skip_trailing", 10, {}, dict(**SKIP, **TRAILING)),
     ("skip_cosine", 10, {}, dict(**SKIP, **COSINE)),
 ]
+LCM = [
+    ("defaults", 4, {}, {}),
+    ("one_step", 1, {}, {}),
+    ("eight", 8, {}, {}),
+    ("seven_of_30", 7, {}, dict(original_inference_steps=30)),
+    ("v", 4, {}, V),
+    ("sample", 4, {}, X0),
+    ("clip", 4, {}, dict(clip_sample=True, clip_sample_range=1.2)),
+    ("threshold", 4, {}, THRESHOLD),
+    ("scaling", 4, {}, dict(timestep_scaling=0.001)),
+]
+TCD = [
+    ("defaults", 4, {}, {}),
+    ("one_step", 1, {}, {}),
+    ("eta_0", 4, dict(eta=0.0), {}),
+    ("eta_1", 4, dict(eta=1.0), {}),
+    ("eight", 8, dict(eta=0.7), {}),
+    ("seven_of_30", 7, {}, dict(original_inference_steps=30)),
+    ("v", 4, {}, V),
+    ("sample", 4, {}, X0),
+]
 
 SAMPLERS = {
     "euler": ("EulerDiscreteScheduler", EULER),
@@ -237,6 +258,8 @@ SAMPLERS = {
     "kdpm2": ("KDPM2DiscreteScheduler", KDPM2),
     "kdpm2-ancestral": ("KDPM2AncestralDiscreteScheduler", KDPM2),
     "pndm": ("PNDMScheduler", PNDM),
+    "lcm": ("LCMScheduler", LCM),
+    "tcd": ("TCDScheduler", TCD),
 }
 
 
