@@ -106,7 +106,8 @@ pub enum Prediction {
     VPrediction,
     /// F of `D(x; σ) = c_skip x + c_out F(c_in x; ln σ / 4)` at `alpha = 1` (Karras et al. 2022, table 1).
     Edm {
-        /// The data's deviation; 0.5 in the paper.
+        /// The data's deviation; 0.5 in the paper. A negative one means that F has the other sign, as diffusers has it for
+        /// EDM's networks for v.
         sigma_data: f64,
     },
     /// The velocity `dx/dt = ε - x₀` of `x = (1 - t) x₀ + t ε` (Lipman et al. 2023; Liu et al. 2023).
@@ -126,7 +127,8 @@ impl Prediction {
 }
 
 impl Denoiser for Prediction {
-    /// ε, x₀ and v know variance-preserving levels only, so that other images are scaled for them. EDM's number is its own.
+    /// ε, x₀ and v know variance-preserving levels only, EDM those of α = 1 and flows those of α + σ = 1, so that other images are
+    /// scaled for them. EDM's number is its own.
     fn ask(&self, Point { level, timestep }: Point) -> Question {
         let Level { alpha, sigma } = level;
         let norm = level.norm();
@@ -136,13 +138,16 @@ impl Denoiser for Prediction {
             Self::Sample => ask(1.0 / norm, 1.0, 0.0),
             Self::VPrediction => ask(1.0 / norm, -sigma / norm, alpha / norm),
             Self::Edm { sigma_data } => {
-                let norm = sigma.hypot(sigma_data);
+                // At other levels, of x/α.
+                let ratio = sigma / alpha;
+                let norm = ratio.hypot(sigma_data);
                 let skip = (sigma_data / norm).powi(2);
-                let out = sigma * sigma_data / norm;
-                let question = ask(1.0 / norm, (1.0 - skip) / out, -skip * sigma / out);
-                Question { c_noise: sigma.ln() / 4.0, ..question }
+                let out = ratio * sigma_data / norm;
+                let question = ask(1.0 / norm / alpha, (1.0 - skip) / out, -skip * ratio / out);
+                Question { c_noise: ratio.ln() / 4.0, ..question }
             }
-            Self::Flow => ask(1.0, -1.0, 1.0),
+            // On the path α + σ = 1.
+            Self::Flow => ask(1.0 / (alpha + sigma), -1.0, 1.0),
             Self::Score => ask(1.0, 0.0, -1.0),
         }
     }
@@ -159,9 +164,10 @@ mod tests {
             Prediction::Sample => x0,
             Prediction::VPrediction => (alpha * epsilon - sigma * x0) / alpha.hypot(sigma),
             Prediction::Edm { sigma_data } => {
-                let square = sigma * sigma + sigma_data * sigma_data;
+                let ratio = sigma / alpha;
+                let square = ratio * ratio + sigma_data * sigma_data;
                 let skip = sigma_data * sigma_data / square;
-                (x0 - skip * (x0 + sigma * epsilon)) / (sigma * sigma_data / square.sqrt())
+                (x0 - skip * (x0 + ratio * epsilon)) / (ratio * sigma_data / square.sqrt())
             }
             Prediction::Flow => epsilon - x0,
             Prediction::Score => -epsilon,
@@ -173,10 +179,16 @@ mod tests {
 
     #[test]
     fn a_perfect_network_gives_back_image_and_noise() {
-        let free = [Prediction::Epsilon, Prediction::Sample, Prediction::VPrediction, Prediction::Flow];
-        let exploding = [Prediction::Edm { sigma_data: 0.5 }, Prediction::Score];
-        let pairs = free.iter().flat_map(|p| LEVELS.map(|l| (*p, l)));
-        let pairs = pairs.chain(exploding.iter().flat_map(|p| LEVELS.map(|(_, sigma)| (*p, (1.0, sigma)))));
+        let all = [
+            Prediction::Epsilon,
+            Prediction::Sample,
+            Prediction::VPrediction,
+            Prediction::Edm { sigma_data: 0.5 },
+            Prediction::Edm { sigma_data: -0.7 },
+            Prediction::Flow,
+            Prediction::Score,
+        ];
+        let pairs = all.iter().flat_map(|p| LEVELS.map(|l| (*p, l)));
         for (prediction, (alpha, sigma)) in pairs {
             let level = Level { alpha, sigma };
             for (x0, epsilon) in [(0.5, -1.2), (-1.0, 0.3), (0.0, 2.0)] {

@@ -7,8 +7,8 @@ use serde_json::Value as Json;
 use crate::checkpoint::json::{Fields, parse_object};
 use crate::denoiser::{Level, Point, Prediction};
 use crate::error::{Error, Result};
-use crate::levels::{self, Spacing};
-use crate::sampler::options::{self, GRID, Kind, SPACING, Settings, Value};
+use crate::levels::{self, Grid, Spacing, list};
+use crate::sampler::options::{self, GRID, Kind, SIGMA_MAX, SIGMA_MIN, SPACING, Settings, Value};
 
 /// More training timesteps than any model has; a longer table would be a mistake in the file.
 const MOST_TIMESTEPS: usize = 100_000;
@@ -49,6 +49,8 @@ pub struct Schedule {
     pub is_cosine: bool,
     /// The steps after which UniPC does not correct.
     pub disable_corrector: Vec<usize>,
+    /// How far the times of a flow are shifted toward noise: 1 for not at all.
+    pub flow_shift: f64,
     /// What the file says of samplers' options, by name.
     pub options: Settings,
     /// Keys of the file that nothing here reads, such as those of another class.
@@ -164,6 +166,14 @@ impl Schedule {
     /// whose levels are not a table of β.
     pub fn from_fields(fields: &Fields<'_>) -> Result<Self> {
         let class_name = fields.string("_class_name", "DDPMScheduler")?;
+        if ["EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"].contains(&class_name.as_str()) {
+            return Self::edm(class_name, fields);
+        }
+        if ["FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"]
+            .contains(&class_name.as_str())
+        {
+            return Self::flow(class_name, fields);
+        }
         let Some(betas) = default_betas(&class_name) else {
             return Err(Error::Unsupported {
                 what: format!("the scheduler {class_name}"),
@@ -172,20 +182,87 @@ impl Schedule {
                     .to_owned(),
             });
         };
+        let prediction = fields.choice("prediction_type", Prediction::Epsilon, &Prediction::NAMES)?;
+        let alpha_bar = read_alpha_bar(fields, betas)?;
+        Self::read(class_name, prediction, alpha_bar, fields)
+    }
+
+    /// A schedule of EDM, which has no β: its table is that of its σ, and its samplers take levels between the same ends.
+    fn edm(class_name: String, fields: &Fields<'_>) -> Result<Self> {
+        let positive = |field: &str, default: f64| match fields.f64(field, default)? {
+            value if value > 0.0 => Ok(value),
+            value => Err(fields.error(field, value, "greater than 0")),
+        };
+        let (least, greatest) = (positive("sigma_min", 0.002)?, positive("sigma_max", 80.0)?);
+        if least >= greatest {
+            return Err(fields.error("sigma_min", least, "below sigma_max"));
+        }
+        if positive("rho", 7.0)? != 7.0 {
+            return Err(fields.error("rho", "another", "7"));
+        }
+        let sign = fields.choice("prediction_type", 1.0, &[("epsilon", 1.0), ("v_prediction", -1.0)])?;
+        let prediction = Prediction::Edm { sigma_data: sign * positive("sigma_data", 0.5)? };
+        let grid = fields.choice(
+            "sigma_schedule",
+            "karras",
+            &[("karras", "karras"), ("exponential", "exponential")],
+        )?;
+        let total = timesteps(fields)?;
+        let mut alpha_bar = Grid::Karras.between(greatest, least, total);
+        alpha_bar.reverse();
+        alpha_bar.iter_mut().for_each(|sigma| *sigma = 1.0 / (1.0 + *sigma * *sigma));
+        let mut schedule = Self::read(class_name, prediction, alpha_bar, fields)?;
+        for (option, value) in [(GRID, grid.into()), (SPACING, "leading".into())] {
+            schedule.options.set(option.name, value);
+        }
+        schedule.options.set(SIGMA_MIN.name, least.into());
+        schedule.options.set(SIGMA_MAX.name, greatest.into());
+        Ok(schedule)
+    }
+
+    /// A schedule of flow matching, whose table is that of its shifted times.
+    fn flow(class_name: String, fields: &Fields<'_>) -> Result<Self> {
+        for flag in ["use_dynamic_shifting", "invert_sigmas"] {
+            if fields.bool(flag, false)? {
+                let expected = "false: flows whose times depend on the picture, or run to the noise, are not sampled here";
+                return Err(fields.error(flag, "true", expected));
+            }
+        }
+        let (total, shift) = (timesteps(fields)?, fields.f64("shift", 1.0)?);
+        if shift <= 0.0 {
+            return Err(fields.error("shift", shift, "greater than 0"));
+        }
+        let alpha_bar = list(total, &|i| {
+            let time = (i + 1) as f64 / total as f64;
+            let sigma = shift * time / (1.0 + (shift - 1.0) * time);
+            let signal = (1.0 - sigma).powi(2);
+            signal / (signal + sigma * sigma)
+        });
+        let schedule = Self::read(class_name, Prediction::Flow, alpha_bar, fields)?;
+        Ok(Self { flow_shift: shift, ..schedule })
+    }
+
+    fn read(
+        class_name: String,
+        prediction: Prediction,
+        alpha_bar: Vec<f64>,
+        fields: &Fields<'_>,
+    ) -> Result<Self> {
         let schedule = Self {
             class_name,
-            prediction: fields.choice("prediction_type", Prediction::Epsilon, &Prediction::NAMES)?,
+            prediction,
             clip: read_clip(fields)?,
             asked_clip: match fields.bool("clip_sample", false)? {
                 true => Clip::Range(fields.f64("clip_sample_range", 1.0)?),
                 false => Clip::None,
             },
             is_cosine: fields.get("beta_schedule").is_some_and(|name| name == "squaredcos_cap_v2"),
+            flow_shift: 1.0,
             disable_corrector: fields.usizes("disable_corrector", &[])?,
             variance: read_variance(fields)?,
             steps_offset: fields.usize("steps_offset", 0)?,
             options: read_options(fields)?,
-            alpha_bar: read_alpha_bar(fields, betas)?,
+            alpha_bar,
             ignored: Vec::new(),
         };
         Ok(Self { ignored: fields.unknown(), ..schedule })
@@ -321,11 +398,17 @@ fn read_variance(fields: &Fields<'_>) -> Result<Variance> {
     )
 }
 
-fn read_alpha_bar(fields: &Fields<'_>, defaults: (f64, f64, Betas)) -> Result<Vec<f64>> {
+/// T, `num_train_timesteps`.
+fn timesteps(fields: &Fields<'_>) -> Result<usize> {
     let total = fields.usize("num_train_timesteps", 1000)?;
-    if total == 0 || total > MOST_TIMESTEPS {
-        return Err(fields.error("num_train_timesteps", total, format!("from 1 to {MOST_TIMESTEPS}")));
+    if (1..=MOST_TIMESTEPS).contains(&total) {
+        return Ok(total);
     }
+    Err(fields.error("num_train_timesteps", total, format!("from 1 to {MOST_TIMESTEPS}")))
+}
+
+fn read_alpha_bar(fields: &Fields<'_>, defaults: (f64, f64, Betas)) -> Result<Vec<f64>> {
+    let total = timesteps(fields)?;
     let (betas, culprit) = match fields.optional_f64s("trained_betas")? {
         Some(betas) if betas.len() != total => {
             let found = format!("a list of {}", betas.len());
@@ -552,7 +635,7 @@ mod tests {
         assert!(matches!(read(two), Err(Error::Config { field, .. }) if field == "use_flow_sigmas"));
         assert_eq!(s.options.get("timestep_spacing"), Some(&"linspace".into()));
         assert_eq!(s.variance, Variance::FixedSmall);
-        let refused = read(r#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#).unwrap_err();
+        let refused = read(r#"{"_class_name": "ScoreSdeVeScheduler"}"#).unwrap_err();
         assert_eq!(refused.kind(), "unsupported-architecture");
     }
 

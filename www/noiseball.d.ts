@@ -138,6 +138,10 @@ export interface SamplerOptions {
   originalInferenceSteps?: number | undefined;
   /** How fast the model's answer takes over from its input as noise grows. */
   timestepScaling?: number | undefined;
+  /** Go to the data in each step, and back with fresh noise. */
+  stochasticSampling?: boolean | undefined;
+  /** The last time before the data, which the others are stretched for; 0 for as it comes. */
+  shiftTerminal?: number | undefined;
 }
 
 export interface Step {

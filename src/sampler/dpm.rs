@@ -47,7 +47,7 @@ pub(super) fn dpm_multistep(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result
     let (last, few) = (points.len() - 2, setup.is(&LOWER_ORDER_FINAL) && points.len() < 16);
     // λ and x̂₀ or ε̂ of the points visited.
     let mut known: Vec<(f64, Slot)> = Vec::new();
-    let mut x = run.start(1.0);
+    let mut x = run.start(setup.start(&points));
     for (i, pair) in points.windows(2).enumerate() {
         let (at, next) = (pair[0], pair[1].level);
         let denoised = run.denoise(x, at);

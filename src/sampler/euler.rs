@@ -6,8 +6,8 @@ use super::setup::Setup;
 use crate::denoiser::{Denoiser, Point, Prediction};
 use crate::error::Result;
 
-/// Euler's method (Karras et al. 2022, algorithm 2 without its lines 6 to 8), as diffusers' `EulerDiscreteScheduler` does it:
-/// with churn it adds the noise after the network has looked, so that ε̂ is of the level before.
+/// Euler's method (Karras et al. 2022, algorithm 2 without its lines 6 to 8), as diffusers' `EulerDiscreteScheduler` and `EDMEulerScheduler` do it:
+/// with churn it adds the noise after the network has looked, and takes a network for v at the level before.
 pub(super) fn euler(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
     let points = setup.exploding()?;
     let prediction = setup.schedule.prediction;
@@ -25,7 +25,7 @@ pub(super) fn euler(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
             hat = sigma * (1.0 + gamma);
             x = run.add_noise(x.into(), setup.get(&S_NOISE) * (hat * hat - sigma * sigma).sqrt());
             let level = crate::denoiser::Level { sigma: hat, ..at.level };
-            let asked = if prediction == Prediction::Epsilon { Point { level, ..at } } else { at };
+            let asked = if prediction == Prediction::VPrediction { at } else { Point { level, ..at } };
             let (a, b) = prediction.ask(asked).x0(asked.level);
             x0 = a * x + b * denoised.output;
             epsilon = (x - x0.clone()) / hat;

@@ -39,6 +39,7 @@ pub(super) fn lcm(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
 /// The timesteps of a run, among those that the model was distilled at: the last of each of `original_inference_steps` equal
 /// parts of all.
 pub(super) fn distilled(setup: &Setup<'_>) -> Result<Vec<f64>> {
+    setup.refuse_flow()?;
     let (original, steps) = (setup.get(&ORIGINAL_STEPS), setup.steps as f64);
     let total = setup.schedule.train_timesteps() as f64;
     if steps < 1.0 || steps > original.min(total) {

@@ -9,7 +9,9 @@ mod ddim;
 mod ddpm;
 mod deis;
 mod dpm;
+mod dpm_singlestep;
 mod euler;
+mod flow;
 mod heun;
 mod host;
 mod kdpm2;
@@ -36,8 +38,8 @@ use crate::schedule::Schedule;
 use options::{
     ALGORITHM, ALPHA_TO_ONE, COMMON_GRIDS, DPM_ALGORITHMS, ETA, EULER_AT_FINAL, FINAL, FLOW_SHIFT, GRID,
     INTERPOLATION, LAMBDA_MIN, LOWER_ORDER_FINAL, ORDER, ORIGINAL_STEPS, OptionSpec, PREDICT_X0, RATIO_GRIDS,
-    S_CHURN, S_NOISE, S_TMAX, S_TMIN, SIGMA_MAX, SIGMA_MIN, SKIP_PRK, SOLVER_ORDER, SOLVER_TYPE, SPACING,
-    TIMESTEP_SCALING, TIMESTEP_TYPE, USE_CLIPPED, native,
+    S_CHURN, S_NOISE, S_TMAX, S_TMIN, SHIFT_TERMINAL, SIGMA_MAX, SIGMA_MIN, SINGLESTEP_ALGORITHMS, SKIP_PRK,
+    SOLVER_ORDER, SOLVER_TYPE, SPACING, STOCHASTIC, TIMESTEP_SCALING, TIMESTEP_TYPE, USE_CLIPPED, native,
 };
 use setup::Setup;
 
@@ -90,7 +92,7 @@ table! {
         ["DDIMScheduler", "DDIMParallelScheduler"],
         [ETA, USE_CLIPPED, SPACING, ALPHA_TO_ONE], Some(50), ddim::ddim;
     Euler: "euler", "Karras et al. 2022: first order, deterministic unless s_churn is above 0",
-        ["EulerDiscreteScheduler"],
+        ["EulerDiscreteScheduler", "EDMEulerScheduler"],
         [
             SPACING.or(1.0), GRID.among(RATIO_GRIDS), FINAL, INTERPOLATION, TIMESTEP_TYPE, SIGMA_MIN, SIGMA_MAX,
             S_CHURN, S_TMIN, S_TMAX, S_NOISE
@@ -106,12 +108,19 @@ table! {
         ["LMSDiscreteScheduler"],
         [SPACING.or(1.0), GRID.among(RATIO_GRIDS), ORDER], Some(50), lms::lms;
     DpmMultistep: "dpm-multistep", "Lu et al. 2022: DPM-Solver and DPM-Solver++, good with 20 steps",
-        ["DPMSolverMultistepScheduler"],
+        ["DPMSolverMultistepScheduler", "EDMDPMSolverMultistepScheduler"],
         [
             ALGORITHM.among(DPM_ALGORITHMS), SOLVER_ORDER, SOLVER_TYPE.among(&["midpoint", "heun"]), SPACING.or(1.0), GRID,
-            FINAL, FLOW_SHIFT, LAMBDA_MIN, LOWER_ORDER_FINAL, EULER_AT_FINAL
+            FINAL, SIGMA_MIN, SIGMA_MAX, FLOW_SHIFT, LAMBDA_MIN, LOWER_ORDER_FINAL, EULER_AT_FINAL
         ],
         Some(20), dpm::dpm_multistep;
+    DpmSinglestep: "dpm-singlestep", "Lu et al. 2022: the same in turns of steps of rising order",
+        ["DPMSolverSinglestepScheduler"],
+        [
+            ALGORITHM.among(SINGLESTEP_ALGORITHMS), SOLVER_ORDER, SOLVER_TYPE.among(&["midpoint", "heun"]),
+            GRID.among(COMMON_GRIDS), FINAL, FLOW_SHIFT, LAMBDA_MIN, LOWER_ORDER_FINAL.or(0.0)
+        ],
+        Some(20), dpm_singlestep::dpm_singlestep;
     UniPc: "unipc", "Zhao et al. 2023: a predictor and a corrector that costs nothing, good with 10 steps",
         ["UniPCMultistepScheduler"],
         [
@@ -137,6 +146,12 @@ table! {
     Tcd: "tcd", "Zheng et al. 2024: one to eight steps, for models distilled for it",
         ["TCDScheduler"],
         [ETA.or(0.3), ORIGINAL_STEPS], Some(4), tcd::tcd;
+    FlowEuler: "flow-euler", "Lipman et al. 2023, Esser et al. 2024: first order along straight paths, for networks that predict the flow",
+        ["FlowMatchEulerDiscreteScheduler"],
+        [GRID.among(RATIO_GRIDS), SHIFT_TERMINAL, STOCHASTIC], Some(50), flow::flow_euler;
+    FlowHeun: "flow-heun", "The same at second order, two evaluations a step",
+        ["FlowMatchHeunDiscreteScheduler"],
+        [], Some(25), flow::flow_heun;
 }
 
 impl SamplerKind {
@@ -234,9 +249,19 @@ mod tests {
 
     #[test]
     fn options_out_of_range_or_without_use_are_refused() {
-        let schedule = Schedule::from_json("s.json", b"{}").unwrap();
+        let noise = Schedule::from_json("s.json", b"{}").unwrap();
+        let flow = br#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#;
+        let flow = Schedule::from_json("s.json", flow).unwrap();
         let refused = |kind: SamplerKind, options: &Options, named: &str| {
-            let error = kind.program(&schedule, options).unwrap_err();
+            let is_of_flows = kind.name().starts_with("flow-");
+            let (schedule, other) = if is_of_flows { (&flow, &noise) } else { (&noise, &flow) };
+            // The networks that it is not for. The multistep solvers have a grid for flows.
+            assert_eq!(
+                kind.program(other, &Options::steps(10)).unwrap_err().kind(),
+                "invalid-option",
+                "{kind}"
+            );
+            let error = kind.program(schedule, options).unwrap_err();
             assert!(error.kind() == "invalid-option" && error.to_string().contains(named), "{kind}: {error}");
         };
         for kind in SamplerKind::ALL {

@@ -300,6 +300,8 @@ pub(crate) const ALGORITHM: OptionSpec = OptionSpec::new(
 );
 /// Those of [`ALGORITHM`] that DPM-Solver knows.
 pub(super) const DPM_ALGORITHMS: &[&str] = &["dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver"];
+/// Those of [`ALGORITHM`] that its singlestep form knows.
+pub(super) const SINGLESTEP_ALGORITHMS: &[&str] = &["dpmsolver++", "dpmsolver", "sde-dpmsolver++"];
 pub(crate) const SOLVER_ORDER: OptionSpec =
     OptionSpec::new("solver_order", Kind::Whole(1.0, 3.0), 2.0, "The solver's order");
 pub(crate) const SOLVER_TYPE: OptionSpec = OptionSpec::new(
@@ -353,6 +355,19 @@ pub(crate) const TIMESTEP_SCALING: OptionSpec = OptionSpec::new(
     "How fast the model's answer takes over from its input as noise grows",
 );
 
+pub(crate) const STOCHASTIC: OptionSpec = OptionSpec::new(
+    "stochastic_sampling",
+    Kind::Flag,
+    0.0,
+    "Go to the data in each step, and back with fresh noise",
+);
+pub(crate) const SHIFT_TERMINAL: OptionSpec = OptionSpec::new(
+    "shift_terminal",
+    Kind::Real(0.0, 0.99),
+    0.0,
+    "The last time before the data, which the others are stretched for; 0 for as it comes",
+);
+
 /// Every option that there is, with all the values that a file may give.
 pub const ALL: &[OptionSpec] = &[
     ETA,
@@ -381,4 +396,6 @@ pub const ALL: &[OptionSpec] = &[
     SKIP_PRK,
     ORIGINAL_STEPS,
     TIMESTEP_SCALING,
+    STOCHASTIC,
+    SHIFT_TERMINAL,
 ];

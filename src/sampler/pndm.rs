@@ -7,6 +7,9 @@ use super::setup::Setup;
 use crate::denoiser::{Denoiser, Level};
 use crate::error::{Error, Result};
 
+/// Adams and Bashforth's weights of the last evaluations, in 24ths.
+const WEIGHTS: [&[f64]; 4] = [&[24.0], &[36.0, -12.0], &[46.0, -32.0, 10.0], &[55.0, -59.0, 37.0, -9.0]];
+
 /// Adams and Bashforth's method of order 4 (PLMS) after three steps of Runge and Kutta's (PRK), or after a step of Heun's
 /// where those are skipped, as diffusers' `PNDMScheduler` does it. What it averages is what the network says, ε or v.
 pub(super) fn pndm(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
@@ -34,7 +37,6 @@ pub(super) fn pndm(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
         let first = run.denoise(x, at);
         let (mut x0, mut to) = (first.x0, t - stride);
         known.push(first.output);
-        let back = |k: usize| known[known.len() - k];
         if !skip && i < 3 {
             // Equation 13: slopes at t, twice halfway, and at the end.
             let (half, end) = ((stride / 2.0).floor(), timesteps[i + 1]);
@@ -58,12 +60,10 @@ pub(super) fn pndm(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
             x = run.combine(transfer(x, to + stride, to, (first.output + denoised.output) / 2.0));
         } else {
             // Equation 12, and its forms of lower order.
-            let m = match known.len() {
-                1 => back(1).into(),
-                2 => (3.0 * back(1) - back(2)) / 2.0,
-                3 => (23.0 * back(1) - 16.0 * back(2) + 5.0 * back(3)) / 12.0,
-                _ => (55.0 * back(1) - 59.0 * back(2) + 37.0 * back(3) - 9.0 * back(4)) / 24.0,
-            };
+            let mut m = Expr::default();
+            for (k, weight) in WEIGHTS[known.len().min(4) - 1].iter().enumerate() {
+                m = m + *weight / 24.0 * known[known.len() - 1 - k];
+            }
             x = run.combine(transfer(x, t, to, m));
         }
         let x0 = run.combine(x0);

@@ -23,8 +23,10 @@ pub(super) struct Setup<'a> {
 /// Where a run of [`Setup::preserving`] ends unless it ends at σ = 0.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// At the table's least level.
+    /// At the table's least level; timesteps of a cosine's levels are not rounded.
     OfTable,
+    /// At the table's least level.
+    Rounded,
     /// At the grid's last level, once more, or at the table's least where the grid is that of the timesteps.
     LastOfGrid,
     /// As before, and never at 0.
@@ -66,12 +68,27 @@ impl Setup<'_> {
         Grid::ALL[self.get(&GRID) as usize]
     }
 
+    /// `linspace` for a sampler that has no choice.
     fn spacing(&self) -> Spacing {
-        Spacing::ALL[self.get(&SPACING) as usize]
+        let listed = self.rows.iter().any(|row| row.name == SPACING.name);
+        if listed { Spacing::ALL[self.get(&SPACING) as usize] } else { Spacing::Linspace }
+    }
+
+    /// Levels of a flow are not those of a noise that is added.
+    pub(super) fn refuse_flow(&self) -> Result<()> {
+        if self.schedule.prediction != Prediction::Flow {
+            return Ok(());
+        }
+        Err(Error::Option {
+            option: "sampler",
+            found: "one for networks that predict the noise, the data or v".to_owned(),
+            expected: "flow-euler or flow-heun for a network that predicts the flow".to_owned(),
+        })
     }
 
     /// The timesteps of a run that visits whole ones.
     pub(super) fn timesteps(&self) -> Result<Vec<f64>> {
+        self.refuse_flow()?;
         levels::timesteps(self.spacing(), self.total(), self.steps, self.schedule.steps_offset)
     }
 
@@ -94,6 +111,7 @@ impl Setup<'_> {
 
     /// The points of samplers in `x = x₀ + σ ε`, from the most noise to the end; the last one's timestep is never asked for.
     pub(super) fn exploding(&self) -> Result<Vec<Point>> {
+        self.refuse_flow()?;
         let sigmas = Sigmas::new(self.schedule.alpha_bar());
         let (least, greatest) = sigmas.ends();
         let offset = self.schedule.steps_offset;
@@ -121,14 +139,18 @@ impl Setup<'_> {
         Ok(points(&ratios, &timesteps, end, &|sigma| Level { alpha: 1.0, sigma }))
     }
 
-    /// The deviation of the noise that such a run starts from. With `leading` spacing, which begins below the most noise, it is
+    /// The deviation of the noise that a run starts from: 1 but for `x = x₀ + σ ε`. With `leading` spacing, which begins below the most noise, it is
     /// that of pure noise and of an image.
     pub(super) fn start(&self, points: &[Point]) -> f64 {
-        let most = points[0].level.sigma;
+        let Level { alpha, sigma: most } = points[0].level;
+        if alpha != 1.0 {
+            return 1.0;
+        }
         if self.spacing() == Spacing::Leading { most.hypot(1.0) } else { most }
     }
 
-    /// The points of samplers in a variance-preserving `x`, or on a straight path for the grid `flow`, from the most noise to
+    /// The points of samplers in a variance-preserving `x`, on a straight path for the grid `flow`, or in `x = x₀ + σ ε` for
+    /// EDM's networks, from the most noise to
     /// the end; the last one's timestep is never asked for.
     pub(super) fn preserving(&self, ends: End) -> Result<Vec<Point>> {
         let sigmas = Sigmas::new(self.schedule.alpha_bar());
@@ -164,7 +186,7 @@ impl Setup<'_> {
             });
         }
         let end = match ends {
-            End::OfTable | End::LastOfGrid if self.get(&FINAL) == 0.0 => 0.0,
+            End::OfTable | End::Rounded | End::LastOfGrid if self.get(&FINAL) == 0.0 => 0.0,
             End::LastOfGrid | End::Least if grid != Grid::Timesteps => ratios[ratios.len() - 1],
             _ => least,
         };
@@ -172,6 +194,7 @@ impl Setup<'_> {
         let timesteps = list(timesteps.len(), &|i| (timesteps[i] + 1e-4).floor());
         Ok(points(&ratios, &timesteps, end, &|sigma| match grid {
             Grid::Flow => Level { alpha: 1.0 - sigma, sigma },
+            _ if matches!(self.schedule.prediction, Prediction::Edm { .. }) => Level { alpha: 1.0, sigma },
             _ => {
                 let alpha = 1.0 / sigma.hypot(1.0);
                 Level { alpha, sigma: sigma * alpha }

@@ -18,7 +18,7 @@ pub(super) fn unipc(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
     let mut known: Vec<(Level, Slot)> = Vec::new();
     // Where the last prediction came from, and its order.
     let mut before = None;
-    let mut x = run.start(1.0);
+    let mut x = run.start(setup.start(&points));
     for (i, pair) in points.windows(2).enumerate() {
         let (at, next) = (pair[0], pair[1].level);
         let denoised = run.denoise(x, at);

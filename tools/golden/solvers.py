@@ -247,14 +247,89 @@ TCD = [
     ("sample", 4, {}, X0),
 ]
 
+EDM_EULER = [
+    ("defaults", 10, {}, {}),
+    ("one_step", 1, {}, {}),
+    ("exponential", 10, {}, dict(sigma_schedule="exponential")),
+    ("ends", 10, {}, dict(sigma_min=0.01, sigma_max=30.0, sigma_data=1.0)),
+    ("v", 10, {}, V),
+    ("sigma_min", 10, {}, SIGMA_MIN),
+    ("churn", 10, dict(s_churn=4.0, s_noise=1.003), {}),
+]
+EDM_DPM = [
+    ("defaults", 10, {}, {}),
+    ("order_3", 10, {}, dict(solver_order=3)),
+    ("order_3_long", 20, {}, dict(solver_order=3)),
+    ("heun", 10, {}, dict(solver_type="heun")),
+    ("sde", 10, {}, dict(algorithm_type="sde-dpmsolver++")),
+    ("exponential", 10, {}, dict(sigma_schedule="exponential")),
+    ("ends", 10, {}, dict(sigma_min=0.01, sigma_max=30.0, sigma_data=1.0)),
+    ("v", 10, {}, V),
+    ("sigma_min", 10, {}, SIGMA_MIN),
+]
+
+FLOW_EULER = [
+    ("defaults", 10, {}, {}),
+    ("one_step", 1, {}, {}),
+    ("shift", 10, {}, dict(shift=3.0)),
+    ("shift_below", 10, {}, dict(shift=0.5, num_train_timesteps=100)),
+    ("long", 50, {}, dict(shift=3.0)),
+    ("karras", 10, {}, KARRAS),
+    ("exponential", 10, {}, EXPONENTIAL),
+    ("beta", 10, {}, BETA),
+    ("terminal", 10, {}, dict(shift_terminal=0.1)),
+    ("stochastic", 10, {}, dict(stochastic_sampling=True, shift=2.0)),
+]
+FLOW_HEUN = [
+    ("defaults", 10, {}, {}),
+    ("one_step", 1, {}, {}),
+    ("shift", 10, {}, dict(shift=3.0)),
+    ("long", 30, {}, {}),
+]
+
+DPM_SINGLESTEP = [
+    ("defaults", 10, {}, {}),
+    ("one_step", 1, {}, {}),
+    ("two_steps", 2, {}, dpm(3)),
+    ("odd", 9, {}, {}),
+    ("order_1", 10, {}, dpm(1)),
+    ("order_2_heun", 10, {}, dpm(2, kind="heun")),
+    ("order_3", 10, {}, dpm(3)),
+    ("order_3_of_9", 9, {}, dpm(3)),
+    ("order_3_of_11", 11, {}, dpm(3)),
+    ("order_3_heun", 12, {}, dpm(3, kind="heun")),
+    ("order_3_whole_turns", 12, {}, dpm(3, **SIGMA_MIN)),
+    ("order_2_whole_turns", 10, {}, dpm(2, **SIGMA_MIN)),
+    ("order_3_lowered", 12, {}, dpm(3, lower_order_final=True, **SIGMA_MIN)),
+    ("noise_2", 10, {}, dpm(2, "dpmsolver", **SIGMA_MIN)),
+    ("noise_3", 12, {}, dpm(3, "dpmsolver", **SIGMA_MIN)),
+    ("noise_3_heun", 12, {}, dpm(3, "dpmsolver", "heun", **SIGMA_MIN)),
+    ("sde_2", 10, {}, dpm(2, "sde-dpmsolver++")),
+    ("sde_3", 10, {}, dpm(3, "sde-dpmsolver++")),
+    ("sde_3_heun", 10, {}, dpm(3, "sde-dpmsolver++", "heun")),
+    ("karras", 10, {}, dpm(2, **KARRAS)),
+    ("karras_cosine", 10, {}, dpm(2, **KARRAS, **COSINE)),
+    ("exponential", 10, {}, dpm(2, **EXPONENTIAL)),
+    ("flow", 10, {}, dpm(2, flow_shift=2.0, **FLOW)),
+    ("lambda_min", 10, {}, dpm(2, lambda_min_clipped=-3.0)),
+    ("v", 10, {}, dpm(2, **V)),
+    ("sample", 10, {}, dpm(2, **X0)),
+    ("threshold", 10, {}, dpm(2, **THRESHOLD)),
+]
+
 SAMPLERS = {
     "euler": ("EulerDiscreteScheduler", EULER),
     "euler-ancestral": ("EulerAncestralDiscreteScheduler", EULER_ANCESTRAL),
     "heun": ("HeunDiscreteScheduler", HEUN),
     "lms": ("LMSDiscreteScheduler", LMS),
     "dpm-multistep": ("DPMSolverMultistepScheduler", DPM_MULTISTEP),
+    "dpm-singlestep": ("DPMSolverSinglestepScheduler", DPM_SINGLESTEP),
     "unipc": ("UniPCMultistepScheduler", UNIPC),
     "deis": ("DEISMultistepScheduler", DEIS),
+    "edm-euler": ("EDMEulerScheduler", EDM_EULER),
+    "edm-dpm-multistep": ("EDMDPMSolverMultistepScheduler", EDM_DPM),
+    "flow-euler": ("FlowMatchEulerDiscreteScheduler", FLOW_EULER),
+    "flow-heun": ("FlowMatchHeunDiscreteScheduler", FLOW_HEUN),
     "kdpm2": ("KDPM2DiscreteScheduler", KDPM2),
     "kdpm2-ancestral": ("KDPM2AncestralDiscreteScheduler", KDPM2),
     "pndm": ("PNDMScheduler", PNDM),
@@ -293,10 +368,10 @@ def replay(key: str, class_name: str, steps: int, options: dict, config: dict, d
         scheduler.set_timesteps(steps)
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(0)  # by itself it would begin at the second of two equal timesteps
-        x = made("x:#", 1.7) * scheduler.init_noise_sigma
+        x = made("x:#", 1.7) * getattr(scheduler, "init_noise_sigma", 1.0)
         ends = []
         for index, t in enumerate(scheduler.timesteps):
-            given = scheduler.scale_model_input(x, t)
+            given = scheduler.scale_model_input(x, t) if hasattr(scheduler, "scale_model_input") else x
             result = scheduler.step(made(f"model:#:{index}") + 0.25 * given, t, x, **options)
             x = result.prev_sample
             if ends_step(scheduler, index):
