@@ -121,6 +121,20 @@ impl Device {
         }
     }
 
+    /// Where burn computes, to train beside this device: on the processor, or on the same adapter.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] where the adapter does not make a device that burn can use.
+    #[cfg(all(feature = "burn", not(target_arch = "wasm32")))]
+    #[cfg_attr(not(feature = "gpu"), allow(clippy::unused_async, reason = "a GPU's concern"))]
+    pub async fn for_burn(&self) -> Result<burn::tensor::Device> {
+        match &self.0 {
+            Backend::Cpu => Ok(burn::tensor::Device::flex()),
+            #[cfg(feature = "gpu")]
+            Backend::Gpu(gpu) => gpu.for_burn().await,
+        }
+    }
+
     /// Loads a network: `take` gives its parameters, one after the other. The CPU keeps them in f32.
     #[cfg_attr(
         not(feature = "gpu"),

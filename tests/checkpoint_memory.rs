@@ -3,47 +3,18 @@
 // Files claim more here than 32 bits can say; such claims are refused there before any memory is asked for.
 #![cfg(all(target_pointer_width = "64", not(target_arch = "wasm32")))]
 
+mod counting;
 mod torch_file;
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use counting::{peak, peak_within};
 use noiseball::checkpoint::WeightsReader;
-use noiseball::checkpoint::weights::Weights;
+use noiseball::checkpoint::weights::{Dtype, Tensor, Weights};
+use noiseball::model::{Architecture, SampleOptions};
+use noiseball::{Checkpoint, Device, Error, Model};
+use serde_json::json;
 use torch_file::{Archive, LINEAR, Pickle, bytes};
-
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged. (`realloc` is the trait's own: allocate, copy, free.)
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Relaxed) + layout.size();
-        PEAK.fetch_max(now, Relaxed);
-        // SAFETY: the caller keeps to the trait's contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller keeps to the trait's contract.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// The largest number of bytes that `work` holds at a time.
-fn peak<T>(work: impl FnOnce() -> T) -> (usize, T) {
-    let before = NOW.load(Relaxed);
-    PEAK.store(before, Relaxed);
-    let result = work();
-    (PEAK.load(Relaxed) - before, result)
-}
 
 const MIB: usize = 1 << 20;
 /// f16 elements a tensor: 2 % of the file, as the largest of a diffusers UNet (5 % of it) is near.
@@ -156,6 +127,8 @@ fn memory_stays_near_the_file() {
     }
 
     pytorchs_files();
+    values_that_do_not_fit();
+    pictures_that_do_not_fit();
 }
 
 /// What any input may take: 256 MB and four times its bytes.
@@ -210,4 +183,62 @@ fn pytorchs_files() {
         assert!(result.is_err());
         assert!(held <= BASE + 4 * file.len(), "{held} bytes held for {} bytes", file.len());
     }
+}
+
+/// Where the room for a tensor's values is lacking, that is an error and not the end of the process.
+fn values_that_do_not_fit() {
+    for (dtype, width) in [(Dtype::F64, 8), (Dtype::F32, 4), (Dtype::F16, 2), (Dtype::Bf16, 2)] {
+        let tensor = Tensor { dtype, shape: vec![4 * MIB], bytes: vec![0; 4 * MIB * width] };
+        let (held, values) = peak_within(16 * MIB - 1, || tensor.to_f32("conv_in.weight"));
+        let told = values.unwrap_err();
+        assert!(
+            matches!(told, Error::OutOfMemory { .. }) && told.to_string().contains("conv_in.weight"),
+            "{told}"
+        );
+        assert!(held < MIB, "{held} bytes held");
+        assert_eq!(tensor.to_f32("conv_in.weight").unwrap().len(), 4 * MIB);
+    }
+}
+
+/// A network of a few kilobytes for pictures of this height and width.
+fn small_network(size: usize) -> Model {
+    let config = json!({
+        "sample_size": size, "in_channels": 1, "out_channels": 1, "block_out_channels": [8], "layers_per_block": 1,
+        "down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"], "norm_num_groups": 4,
+        "add_attention": false,
+    });
+    let mut checkpoint = Checkpoint {
+        model_index: None,
+        unet_config: config.as_object().unwrap().clone(),
+        scheduler_config: None,
+        labels: None,
+        weights: Weights::default(),
+    };
+    for (key, shape) in Architecture::read(&checkpoint).unwrap().inventory.parameters {
+        checkpoint.weights.insert(&key, Tensor::from_f32(&shape, &vec![0.01; shape.iter().product()]));
+    }
+    Model::load_blocking(checkpoint, &Device::cpu()).unwrap()
+}
+
+/// What a config asks for is made sure of before the first number of noise is drawn.
+fn pictures_that_do_not_fit() {
+    let options = SampleOptions { steps: Some(1), ..SampleOptions::default() };
+    let step = |model: &Model| {
+        let mut run = model.sample(&options)?;
+        run.step_blocking().map(|step| step.unwrap().x.len())
+    };
+    // The noise alone would be 67 MB, and the activations are some gigabytes.
+    let (loading, model) = peak(|| small_network(4096));
+    assert!(loading < MIB, "{loading} bytes held to load it");
+    assert!(model.info().activation_bytes > 2 << 30);
+    let (held, refused) = peak_within(BASE, || step(&model));
+    assert!(matches!(refused, Err(Error::OutOfMemory { .. })), "{refused:?}");
+    assert!(held < MIB, "{held} bytes held by a run that cannot be");
+
+    // Where there is room, a run takes what the network asks for and little more.
+    let model = small_network(512);
+    let asked = model.info().activation_bytes as usize;
+    let (held, pixels) = peak(|| step(&model));
+    assert_eq!(pixels.unwrap(), 512 * 512);
+    assert!(held <= asked * 5 / 4, "{held} bytes held where the network asked for {asked}");
 }

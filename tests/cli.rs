@@ -3,6 +3,8 @@
 #![cfg(all(feature = "cli", not(target_arch = "wasm32")))]
 
 mod golden;
+#[cfg(unix)]
+mod pipes;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -206,6 +208,40 @@ fn bad_input_ends_with_2_and_says_what_to_do() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
         assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{arguments:?}: {output:?}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_devices_and_folders_are_no_files() {
+    let pipe = temporary("pipe");
+    pipes::make(&pipe);
+    let folder = temporary("with-pipes");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    let out = temporary("of-pipes");
+    let (pipe, folder, out) = (pipe.to_str().unwrap(), folder.to_str().unwrap(), out.to_str().unwrap());
+    let refused = |arguments: &[&str], says: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_noiseball"));
+        command.args(arguments);
+        pipes::refused(command, says);
+    };
+    refused(&["bench", pipe], "no regular file");
+    refused(&["bench", "/dev/zero"], "no regular file");
+    refused(&["bench", folder], "it is a folder");
+    for path in [pipe, "/dev/zero"] {
+        for command in [&["sample"][..], &["inspect"], &["convert", "--out", out]] {
+            refused(&[command, &[path]].concat(), path);
+        }
+    }
+    // A checkpoint's files that are none are not there.
+    let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/checkpoints/layout-b/config.json");
+    let place = |name: &str| Path::new(folder).join(name);
+    pipes::make(&place("config.json"));
+    refused(&["sample", folder], "here (found: ");
+    fs::remove_file(place("config.json")).unwrap();
+    fs::copy(fixture, place("config.json")).unwrap();
+    pipes::make(&place("diffusion_pytorch_model.safetensors"));
+    refused(&["sample", folder], "here (found: config.json)");
 }
 
 #[test]

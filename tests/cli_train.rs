@@ -2,6 +2,8 @@
 
 #![cfg(all(feature = "cli", feature = "burn", not(target_arch = "wasm32")))]
 
+#[cfg(unix)]
+mod pipes;
 mod requests;
 
 use std::fs;
@@ -202,6 +204,55 @@ fn a_run_is_neither_overwritten_nor_gone_on_with_as_another() {
     refused(noiseball(&["train", text(&toml), "--out", elsewhere]), "there are no pictures");
     refused(noiseball(&["train", text(&data), "--out", elsewhere, "--size", "7"]), "size");
     refused(noiseball(&["train", text(&data), "--out", text(&data)]), "the folder of the pictures");
+}
+
+/// Looking for a GPU connects to no display, for burn neither: with none, the libraries that do write about it.
+#[test]
+fn training_on_a_gpu_has_nothing_but_our_own_words_on_stderr() {
+    let folder = temporary("quiet");
+    let (data, out) = (folder.join("drawings"), folder.join("model"));
+    drawings(&data);
+    let mut arguments = vec!["train", text(&data), "--out", text(&out), "--preset", "tiny", "--size", "8"];
+    arguments.extend(["--steps", "1", "--batch", "2", "--device", "gpu"]);
+    let mut train = command(&arguments);
+    let output = train
+        .env_remove("XDG_RUNTIME_DIR")
+        .env_remove("WAYLAND_DISPLAY")
+        .env_remove("DISPLAY")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let says = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        says.lines().all(|line| line.starts_with("10 pictures") || line.starts_with("left out ")),
+        "{says}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_devices_and_folders_are_no_files() {
+    let folder = temporary("pipes");
+    let (data, out, elsewhere) = (folder.join("drawings"), folder.join("model"), folder.join("elsewhere"));
+    drawings(&data);
+    let base = ["--out", text(&out), "--batch", "4", "--steps", "1"];
+    assert!(train(&data, &base).output().unwrap().status.success());
+    let pipe = folder.join("pipe");
+    pipes::make(&pipe);
+    let new = ["--out", text(&elsewhere)];
+    for path in [&pipe, Path::new("/dev/zero")] {
+        pipes::refused(train(path, &new), "no regular file");
+        pipes::refused(train(&data, &[&new[..], &["--config", text(path)]].concat()), "no regular file");
+        let from = ["train", text(&data), "--out", text(&elsewhere), "--from", text(path), "--device", "cpu"];
+        pipes::refused(command(&from), text(path));
+    }
+    pipes::refused(train(&data, &[&new[..], &["--config", text(&data)]].concat()), "it is a folder");
+    let resume = ["--out", text(&out), "--resume", "--steps", "2"];
+    pipes::make(&out.join("losses.csv"));
+    pipes::refused(train(&data, &resume), "no regular file");
+    fs::remove_file(out.join("losses.csv")).unwrap();
+    pipes::make(&out.join("training-state.safetensors"));
+    pipes::refused(train(&data, &resume), "no regular file");
 }
 
 /// What a run writes is no data of its own, and no folder above it has to be there.

@@ -4,52 +4,24 @@
 #![allow(clippy::print_stdout, reason = "tests say how close they came")]
 
 mod bombs;
+mod counting;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
+use counting::peak;
 use noiseball::Result;
 use noiseball::train::dataset::{Options, Reader, Reading, Step};
 
-struct Counting;
-
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged. (`realloc` is the trait's own: allocate, copy, free.)
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = NOW.fetch_add(layout.size(), Relaxed) + layout.size();
-        PEAK.fetch_max(now, Relaxed);
-        // SAFETY: the caller keeps to the trait's contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        NOW.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller keeps to the trait's contract.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
 /// What reading files makes, how many bytes it holds at most, and how long it takes.
 fn measured(files: &[(&str, &[u8])], size: Option<usize>) -> (Result<Reading>, usize, f64) {
-    let before = NOW.load(Relaxed);
-    PEAK.store(before, Relaxed);
     let began = std::time::Instant::now();
-    let read = || {
+    let (held, result) = peak(|| {
         let mut reader = Reader::new(Options { size, ..Options::default() }, false)?;
         for (name, bytes) in files {
             reader.push((*name).to_owned(), Box::new(bytes.to_vec()))?;
         }
         while !matches!(reader.next()?, Step::Done) {}
         reader.finish()
-    };
-    let result = read();
-    (result, PEAK.load(Relaxed) - before, began.elapsed().as_secs_f64())
+    });
+    (result, held, began.elapsed().as_secs_f64())
 }
 
 #[test]

@@ -7,7 +7,10 @@ export interface CheckpointFiles {
   readonly files: readonly { readonly path: string; readonly file: File }[];
 }
 
-/** A folder's address, an `org/name` hub id, or the files of a diffusers folder. */
+/**
+ * A folder's address; a model on the Hugging Face hub, `org/name` or `hf:org/name[@revision][/subfolder]`; or the files of a diffusers
+ * folder.
+ */
 export type Source =
   | string
   | URL

@@ -42,6 +42,7 @@ export async function resolveSource(source, base = globalThis.document?.baseURI 
 
 /** @returns {Source} */
 function resolveAddress(text, base) {
+  if (text.startsWith('hf:')) return resolveHub(text);
   if (HUB_ID.test(text)) return { kind: 'url', url: `${HUB}${text}/resolve/main/`, name: text };
   let url;
   try {
@@ -52,6 +53,19 @@ function resolveAddress(text, base) {
   }
   const folder = folderOf(hubFiles(url) ?? url);
   return { kind: 'url', url: folder.href, name: nameOf(folder) };
+}
+
+/**
+ * A model on the hub by `hf:org/name[@revision][/subfolder]`. A revision is a branch, a tag or a commit, or one of the hub's own
+ * branches, `refs/pr/1`, which have slashes in their names.
+ * @returns {Source}
+ */
+function resolveHub(text) {
+  const [, id, revision = 'main', below = ''] =
+    /^hf:(\w[\w.-]*\/\w[\w.-]*)(?:@(refs\/(?:pr|convert)\/[\w.-]+|\w[\w.-]*))?((?:\/\w[\w.-]*)*)\/?$/.exec(text) ?? [];
+  if (!id) throw new NoiseballError('invalid-option', `'${text}' is not hf:org/name, hf:org/name@revision or hf:org/name/subfolder`);
+  const url = folderOf(new URL(`${HUB}${id}/resolve/${revision.replaceAll('/', '%2F')}${below}`)).href;
+  return { kind: 'url', url, name: id };
 }
 
 /**

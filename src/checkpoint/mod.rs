@@ -23,6 +23,7 @@ mod safetensors;
 pub mod save;
 mod torch;
 pub mod weights;
+mod weights_file;
 
 use serde_json::{Map, Value};
 

@@ -5,11 +5,13 @@
 //! everything else is refused by its name. No instruction recurses, and each may add one value at most, so that
 //! [`MAX_STEPS`] bounds the memory of a program of any kind.
 
-use super::safetensors::{MAX_RANK, MAX_TENSORS};
 use super::weights::Dtype;
+use super::weights_file::{MAX_RANK, MAX_TENSORS};
 use crate::sort::{sort, twice};
 use crate::text::name as short;
 
+pub(super) const TORCH_SCRIPT: &str =
+    "it is a TorchScript archive, which holds a program. Load it in Python with `torch.jit.load(file)`";
 /// More instructions than the pickles of the largest networks have, by a factor of ten.
 const MAX_STEPS: usize = 1 << 20;
 /// How far below the pickle's own dictionary the weights may be: `{"state_dict": {…}}` is one level.
@@ -116,7 +118,7 @@ impl Global {
             ("torch", _) if let Some((dtype, bits)) = storage() => {
                 Ok(Self::Storage(dtype, bits as usize / 8))
             }
-            _ if module.starts_with("__torch__") => Err(super::torch::TORCH_SCRIPT.to_owned()),
+            _ if module.starts_with("__torch__") => Err(TORCH_SCRIPT.to_owned()),
             _ => {
                 Err(format!("its pickle asks for `{}.{}`, which no weights need", short(module), short(name)))
             }

@@ -33,6 +33,7 @@ pub(super) enum Got<T> {
     Here(T),
     Absent,
     /// The server forbids to read it.
+    #[cfg_attr(not(feature = "fetch"), expect(dead_code, reason = "no server is asked"))]
     Refused,
 }
 

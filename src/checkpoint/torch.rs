@@ -8,14 +8,12 @@
 
 use crate::sort::twice;
 
-use super::pickle::{self, StateDict, View};
-use super::safetensors::{MAX_RANK, MAX_TENSORS, append, foreign, out_of_memory};
+use super::pickle::{self, StateDict, TORCH_SCRIPT, View};
 use super::weights::Tensor;
+use super::weights_file::{MAX_RANK, MAX_TENSORS, append, foreign, out_of_memory};
 use crate::error::{Error, Result};
 use crate::text::name as short;
 
-pub(super) const TORCH_SCRIPT: &str =
-    "it is a TorchScript archive, which holds a program. Load it in Python with `torch.jit.load(file)`";
 const LEGACY: &str = "it is in the format that PyTorch wrote before version 1.6. In Python, \
     `torch.save(torch.load(file, weights_only=True), file)` writes today's";
 

@@ -1,6 +1,7 @@
 /**
  * Packs the package as npm does and builds small apps with it, each into a folder of target/bundlers/apps/: with every bundler, and
- * without one. `node tests/bundlers/build.mjs` builds those that sample; `--train` adds those that train.
+ * without one. `node tests/bundlers/build.mjs` builds those that sample, also through an
+ * element; `--train` adds those that train.
  */
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,7 +17,9 @@ const root = join(here, '..', '..');
 const target = join(root, 'target', 'bundlers');
 const source = join(target, 'source'); // the apps, with the package installed
 const noiseball = join(source, 'node_modules', 'noiseball');
-const names = process.argv.includes('--train') ? ['sample', 'train'] : ['sample'];
+const names = ['sample', 'elements', ...(process.argv.includes('--train') ? ['train'] : [])];
+/** Elements are the same modules and one dynamic import: one bundler that follows the worker and one that does not are enough. */
+const WITH_ELEMENTS = ['vite', 'esbuild'];
 
 /** How each builds the app of an entry into a folder. */
 const BUNDLERS = {
@@ -98,6 +101,7 @@ const BUNDLERS = {
 install();
 for (const [bundler, build] of Object.entries(BUNDLERS)) {
   for (const name of names) {
+    if (name === 'elements' && !WITH_ELEMENTS.includes(bundler)) continue;
     const began = Date.now();
     const out = join(target, 'apps', `${bundler}-${name}`);
     mkdirSync(out, { recursive: true });

@@ -18,6 +18,29 @@ for (const name of ['layout-a', 'layout-b', 'f16-variant', 'bf16', 'class-condit
   });
 }
 
+for (const [pickled, same] of [
+  ['pickle', 'layout-a'],
+  ['pickle-shards', 'class-conditional'],
+]) {
+  test(`the weights of PyTorch’s own format in '${pickled}' give the picture of '${same}'`, async ({ page }) => {
+    await openPage(page);
+    const pictures = [];
+    for (const name of [same, pickled]) {
+      const before = await picture(page);
+      await dropFiles(page, read(name));
+      await expect(page.locator('#facts')).toContainText('your files');
+      await finished(page);
+      await expect(notice(page)).toBeHidden();
+      pictures.push(await picture(page));
+      expect(pictures.at(-1)).not.toBe(before);
+      await page.locator('#reset').click();
+      await expect(page.locator('#facts')).toContainText('pixel-faces-16');
+      await finished(page);
+    }
+    expect(pictures[1]).toBe(pictures[0]);
+  });
+}
+
 test('a chosen folder runs under its name, and the first model comes back', async ({ page, browserName }) => {
   test.skip(browserName === 'firefox', 'WebDriver cannot choose a folder there');
   await openPage(page);

@@ -63,6 +63,14 @@ for (const bundler of EVERY) {
   });
 }
 
+for (const bundler of ['vite', 'esbuild']) {
+  test(`${bundler}: the app’s element draws when its button is pressed`, async ({ page, site }) => {
+    await open(page, await site(join(apps, `${bundler}-elements`)), `${bundler}-elements`);
+    await page.getByRole('button', { name: 'Run: A face' }).click();
+    await expect(page.getByRole('img', { name: 'A face. Step 2 of 2: finished' })).toBeVisible();
+  });
+}
+
 test('a bundle without the package’s files says what to copy', async ({ page, site }) => {
   await open(page, await site(join(apps, 'forgetful-sample')), 'forgetful-sample');
   const { type, message } = await call(page, 'sample');
@@ -95,8 +103,7 @@ test.describe('Content-Security-Policy, same origin', () => {
     ['worker-src', SAME.replace("worker-src 'self'", "worker-src 'none'"), /Add 'self' to its worker-src/],
     ['connect-src', SAME.replace("connect-src 'self'", "connect-src 'none'"), /Add 'self' to its connect-src/],
   ]) {
-    test(`without ${part} the error says so`, async ({ page, site, browserName }) => {
-      test.skip(browserName === 'firefox' && part === 'connect-src', 'its workers are told too late, or not at all');
+    test(`without ${part} the error says so`, async ({ page, site }) => {
       const { type, message } = await sampled({ page, site }, without);
       expect(message).toMatch(says);
       expect(type).toBe('content-security-policy');
@@ -154,7 +161,6 @@ test.describe('from another origin', () => {
   ]) {
     test(`without ${part} the error says so`, async ({ page, site, browserName }) => {
       test.skip(browserName === needless, 'this browser does without');
-      test.skip(browserName === 'firefox' && part === 'its origin to connect to', 'its workers are told too late, or not at all');
       const { origin, type, message } = await sampled({ page, site }, (origin) => without(other(origin), origin));
       expect(message).toContain(says(origin));
       expect(type).toBe('content-security-policy');

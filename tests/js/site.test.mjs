@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { ERROR_TYPES } from '../../www/errors.js';
-import { History } from '../../www/site/history.js';
+import { History } from '../../www/elements/history.js';
 import { isModel, isPictures } from '../../www/site/dropped.js';
 import { amount, bytes, deviceSentence, duration, LoadingBar, loading, moment, roughly, TITLES } from '../../www/site/words.js';
 

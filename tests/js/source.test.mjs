@@ -22,6 +22,10 @@ const addresses = {
   'https://huggingface.co/a/b/tree/v2': ['https://huggingface.co/a/b/resolve/v2/', 'a/b'],
   'https://huggingface.co/a/b/resolve/main/': ['https://huggingface.co/a/b/resolve/main/', 'a/b'],
   'models/faces/': ['https://blog.example/posts/models/faces/', 'faces'],
+  'hf:google/ddpm-cifar10-32': ['https://huggingface.co/google/ddpm-cifar10-32/resolve/main/', 'google/ddpm-cifar10-32'],
+  'hf:a/b@v2.1': ['https://huggingface.co/a/b/resolve/v2.1/', 'a/b'],
+  'hf:a/b/small/unet': ['https://huggingface.co/a/b/resolve/main/small/', 'a/b'],
+  'hf:a/b@refs/pr/1/small/': ['https://huggingface.co/a/b/resolve/refs%2Fpr%2F1/small/', 'a/b'],
   'a/b/c': ['https://blog.example/posts/a/b/c/', 'c'],
 };
 
@@ -33,7 +37,23 @@ for (const { text, folder } of JSON.parse(readFileSync(new URL('../fixtures/addr
   test(`'${text}' is the folder that the terminal makes of it`, async () => assert.equal((await resolveSource(text, BASE)).url, folder));
 }
 
-for (const bad of ['', 'javascript:alert(1)', 'file:///etc/passwd', 'http://', 7, null, undefined, {}, [1]]) {
+for (const bad of [
+  '',
+  'hf:',
+  'hf:a',
+  'hf:a/b@',
+  'hf:../b',
+  'hf:a/b/../../c',
+  'hf:a/b?x=1',
+  'javascript:alert(1)',
+  'file:///etc/passwd',
+  'http://',
+  7,
+  null,
+  undefined,
+  {},
+  [1],
+]) {
   test(`${JSON.stringify(bad)} is refused as an option`, async () => {
     await assert.rejects(resolveSource(bad, BASE), { name: 'NoiseballError', type: 'invalid-option' });
   });

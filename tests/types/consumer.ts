@@ -10,6 +10,7 @@ import {
   type Source,
   type Step,
 } from 'noiseball';
+import type { DiffusionProcess, DiffusionSampler } from 'noiseball/elements';
 import {
   BUNDLED,
   type Bound,
@@ -201,3 +202,25 @@ export async function kept(): Promise<Training | undefined> {
 
 /** The bundled sets are known by name. */
 export const everySet: readonly BundledData[] = BUNDLED;
+
+/** Elements are known by their tags, with their own properties, methods and events. */
+export async function elements(): Promise<Blob | null> {
+  const sampler: DiffusionSampler = document.createElement('diffusion-sampler');
+  Object.assign(sampler, { src: 'hf:org/name', alt: 'Faces' });
+  sampler.loading = 'eager';
+  sampler.controls = ['seed', 'scrub'];
+  sampler.seed += 1;
+  sampler.steps = input.value;
+  sampler.addEventListener('progress', ({ detail }) => say(`${detail.totalProgress}`));
+  sampler.addEventListener('load', (event) => say(event.detail.info.device.name));
+  sampler.addEventListener('error', ({ detail: { type, message, sourceError } }) => say(`${title(type)}: ${message} ${sourceError.stack}`));
+  sampler.addEventListener('click', ({ clientX }) => say(`${clientX}`));
+  // @ts-expect-error there is no such value
+  sampler.reveal = 'soon';
+  // @ts-expect-error only the element says so
+  sampler.running = true;
+  const process: DiffusionProcess | null = document.querySelector('diffusion-process');
+  process?.addEventListener('noise-change', ({ detail }) => say(`${detail.timestep} ${detail.variance}`));
+  await process?.play();
+  return (await sampler.run()) ? sampler.toBlob({ mimeType: 'image/webp', qualityArgument: 0.9 }) : null;
+}

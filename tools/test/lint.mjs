@@ -28,8 +28,10 @@ export async function lint({ withoutBurn, features }) {
   return total;
 }
 
-/** For browsers, where only the crate itself is compiled without optimisation: what it uses is shared with the tests' build. */
-const WEB = ['--target', 'wasm32-unknown-unknown', '--lib', '--config', 'profile.release.package.noiseball.opt-level=0'];
+/** The crate itself is compiled without optimisation; what it uses is shared with the tests' build. */
+const UNOPTIMISED = ['noiseball', 'noiseball-kernels'].flatMap((name) => ['--config', `profile.release.package.${name}.opt-level=0`]);
+
+const WEB = ['--target', 'wasm32-unknown-unknown', '--lib'];
 
 /** What `cargo clippy` does, but building rather than checking: so burn is compiled once, for the tests too. */
 function clippy(args, environment = {}) {
@@ -37,7 +39,7 @@ function clippy(args, environment = {}) {
   if (!driver || !ask(driver, ['--version']).ok)
     throw new SetupError("clippy is missing: `rustup component add clippy rustfmt`, or your distribution's package.");
   const wrapper = { RUSTC_WORKSPACE_WRAPPER: driver, CLIPPY_ARGS: '-Dwarnings__CLIPPY_HACKERY__' };
-  return watch('cargo', ['build', '--locked', '--release', ...args], { environment: { ...environment, ...wrapper } });
+  return watch('cargo', ['build', '--locked', '--release', ...UNOPTIMISED, ...args], { environment: { ...environment, ...wrapper } });
 }
 
 /**

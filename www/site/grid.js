@@ -1,12 +1,8 @@
 // A batch of pictures on a canvas, in a near-square grid, each pixel a crisp square.
 
-const FILLED = 0.9; // of a frame's side, at least
-const GAP = 1; // in the pictures' own pixels
+import { drawGrid, enlarge } from '../elements/grid.js';
 
-/** Columns and rows of a batch's grid; near a square unless the columns are given. */
-export function layout(batch, columns = Math.ceil(Math.sqrt(batch))) {
-  return { columns, rows: Math.ceil(batch / columns) };
-}
+const FILLED = 0.9; // of a frame's side, at least
 
 export class Grid {
   #canvas;
@@ -24,19 +20,8 @@ export class Grid {
    * @param {{batch: number, width: number, height: number}} shape
    * @param {number} [wide] columns
    */
-  show(pixels, { batch, width, height }, wide) {
-    const { columns, rows } = layout(batch, wide);
-    /** @type {[number, number]} */
-    const size = [columns * (width + GAP) - GAP, rows * (height + GAP) - GAP];
-    const native = this.#native;
-    if (native.width !== size[0] || native.height !== size[1]) [native.width, native.height] = size;
-    const context = native.getContext('2d');
-    context.clearRect(0, 0, ...size);
-    const bytes = width * height * 4;
-    for (let i = 0; i < batch; i++) {
-      const tile = new ImageData(pixels.slice(i * bytes, (i + 1) * bytes), width, height);
-      context.putImageData(tile, (i % columns) * (width + GAP), Math.floor(i / columns) * (height + GAP));
-    }
+  show(pixels, shape, wide) {
+    drawGrid(this.#native, pixels, shape, wide);
     this.#shown = true;
     this.#fit();
   }
@@ -66,13 +51,4 @@ export class Grid {
     enlarge(this.#native, this.#canvas, crisp ? Math.floor(fit) : Math.ceil(fit));
     this.#canvas.style.width = `${(crisp ? this.#canvas.width : fit * this.#native.width) / density}px`;
   }
-}
-
-function enlarge(from, to, scale) {
-  const [width, height] = [from.width * scale, from.height * scale];
-  if (to.width !== width || to.height !== height) [to.width, to.height] = [width, height];
-  const context = to.getContext('2d');
-  context.imageSmoothingEnabled = false;
-  context.clearRect(0, 0, width, height);
-  context.drawImage(from, 0, 0, width, height);
 }

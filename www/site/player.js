@@ -1,7 +1,7 @@
 // A run on the stage: the two grids, the progress with the time left, and the scrubber over its states.
 
 import { Grid } from './grid.js';
-import { History } from './history.js';
+import { History } from '../elements/history.js';
 import { announce, byId } from './page.js';
 import { duration, moment, pictures } from './words.js';
 

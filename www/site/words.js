@@ -1,5 +1,8 @@
 // What the page says: sizes, times, errors and devices in plain words.
 
+export { percent } from '../elements/percent.js';
+export { deviceSentence, moment } from '../elements/words.js';
+
 /** What happened, for each type of error; the error's own message says what to do. */
 export const TITLES = {
   'insecure-context': 'WebGPU is hidden from this page.',
@@ -20,33 +23,6 @@ export const TITLES = {
   'content-security-policy': 'This page’s rules forbid it.',
   'no-browser': 'There is no browser here.',
 };
-
-// Why it is not the GPU: in short, and what may help.
-const REASONS = {
-  'insecure-context': [
-    'this page came over plain http, where browsers hide the GPU',
-    'Browsers offer WebGPU to secure pages only. Open the page over https or from localhost to use the GPU.',
-  ],
-  'no-webgpu': ['this browser has no WebGPU', 'A current Chrome, Edge, Firefox or Safari may have it.'],
-  'no-adapter': [
-    'your browser found no usable GPU',
-    'The browser has WebGPU, but no graphics adapter that it may use. Graphics drivers or a setting may block it.',
-  ],
-  'software-adapter': [
-    'this computer has only a software GPU',
-    'Its only graphics adapter is a program on the CPU, which would be slower.',
-  ],
-  limit: ['the model is too large for this GPU', 'A smaller batch or model may fit.'],
-  'out-of-memory': ['the GPU has too little free memory', 'Closing other tabs and programs may help. So may a smaller batch.'],
-};
-
-/** Which device runs, and why not the GPU: a sentence, and what more there is to say of it. */
-export function deviceSentence({ kind, name, reason }) {
-  if (kind === 'gpu') return { sentence: `Running on the GPU: ${name}.`, more: '' };
-  if (!reason) return { sentence: 'Running on the CPU.', more: '' };
-  const [why, more] = REASONS[reason] ?? [reason, ''];
-  return { sentence: `Running on the CPU: ${why}.`, more };
-}
 
 /** 4194304 → '4.2 MB' */
 export function bytes(count) {
@@ -86,20 +62,6 @@ export function roughly(milliseconds) {
   if (hours < 24) return rest > 0 ? `${hours} h ${rest} min` : `${hours} h`;
   const days = Math.round(hours / 24);
   return days === 1 ? '1 day' : `${days} days`;
-}
-
-/** Which state of a run is shown. `noise` is what is left in it; null where nobody knows, after a run that was stopped. */
-export function moment({ index, total, noise }) {
-  const step = `Step ${index} of ${total}`;
-  if (index === total) return `${step}: finished`;
-  if (index === 0) return `${step}: pure noise`;
-  return noise === null ? `${step}: stopped here` : `${step} · noise left: ${percent(noise)}`;
-}
-
-/** 0.004 → '0.4 %', so that little is not none. */
-export function percent(share) {
-  const hundredths = share * 100;
-  return `${hundredths > 0 && hundredths < 1 ? hundredths.toFixed(1) : Math.round(hundredths)} %`;
 }
 
 /** What the progress of a load is. */

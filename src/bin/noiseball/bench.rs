@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use noiseball::checkpoint::MAX_JSON;
 use noiseball::checkpoint::json::parse_object;
 use noiseball::engine::Plan;
 use noiseball::engine::cpu::CpuNetwork;
@@ -12,6 +13,7 @@ use noiseball::network::describe::{Inventory, describe};
 #[cfg(feature = "burn")]
 use noiseball::network::on_burn::BurnUNet;
 use noiseball::network::unet::{ClassEmbedding, UNet2DConfig};
+use noiseball::read::read_regular;
 use noiseball::rng::{Generator, Normals as _};
 use noiseball::{Error, Result};
 use pollster::block_on;
@@ -131,7 +133,7 @@ enum Name {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let path = arguments.config.display().to_string();
-    let bytes = std::fs::read(&arguments.config).map_err(Error::io(&arguments.config))?;
+    let bytes = read_regular(&arguments.config, MAX_JSON as u64)?;
     let (config, _) = UNet2DConfig::parse(&path, &parse_object(&path, &bytes)?)?;
     let [height, width] = config.sample_size.unwrap_or([32, 32]);
     let case = Case {
@@ -210,9 +212,7 @@ impl Network {
             }
             #[cfg(feature = "burn")]
             Name::Burn => {
-                let device = burn::tensor::Device::wgpu_options()
-                    .init()
-                    .map_err(|e| Error::NoAdapter { problem: e.to_string() })?;
+                let device = block_on(arguments.gpu()?.for_burn())?;
                 let parameters = &case.inventory.parameters;
                 Self::Burn(Box::new(BurnUNet::new(config, parameters, &device, case.weights())?))
             }

@@ -12,6 +12,7 @@ mod samplers;
 #[cfg(feature = "burn")]
 mod train;
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -64,13 +65,17 @@ fn main() -> ExitCode {
     }
 }
 
+/// Whether an error means that another path should have been given.
+fn is_of_the_path(kind: ErrorKind) -> bool {
+    use ErrorKind::{InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound};
+    matches!(kind, NotFound | IsADirectory | NotADirectory | InvalidInput | InvalidData)
+}
+
 fn exit_code(error: &Error) -> u8 {
     match error.kind() {
         "busy" | "diverged" | "no-adapter" | "device-lost" | "limit" | "out-of-memory" => 1,
         // A reader that stopped listening, a full disk, or a server that is down is nobody's bad input.
-        "fetch" if !matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound) => {
-            1
-        }
+        "fetch" if !matches!(error, Error::Io { source, .. } if is_of_the_path(source.kind())) => 1,
         _ => 2,
     }
 }

@@ -5,7 +5,6 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::Device as BurnDevice;
 use indicatif::ProgressBar;
 use noiseball::read::{read_regular, read_text};
 use noiseball::store::Folder;
@@ -13,7 +12,7 @@ use noiseball::train::dataset::{Options, Reading, Skipped, open};
 use noiseball::train::{
     Changes, Dataset, Event, Loop, Loss, Places, Preset, Recipe, SavedRun, Trainer, card,
 };
-use noiseball::{Checkpoint, Device, DeviceKind, Error, Result, text};
+use noiseball::{Checkpoint, Device, Error, Result, text};
 use pollster::block_on;
 use serde_json::Value;
 
@@ -184,12 +183,7 @@ fn places(name: Option<DeviceName>) -> Result<Places> {
         Some(DeviceName::Gpu) => block_on(Device::gpu())?,
         None => block_on(Device::best()),
     };
-    let training = match engine.kind() {
-        DeviceKind::Cpu => BurnDevice::flex(),
-        DeviceKind::Gpu => {
-            BurnDevice::wgpu_options().init().map_err(|e| Error::NoAdapter { problem: e.to_string() })?
-        }
-    };
+    let training = block_on(engine.for_burn())?;
     Ok(Places { training, engine })
 }
 
@@ -326,7 +320,7 @@ impl Curve {
     /// Goes on with the file of a run at `step`: what it says of later steps is done again.
     fn open(folder: &Folder, out: &Path, name: &str, step: u64) -> Result<Self> {
         let path = out.join(name);
-        let before = fs::read_to_string(&path).unwrap_or_default();
+        let before = if path.exists() { read_text(&path, u64::MAX)? } else { String::new() };
         let earlier = |line: &&str| {
             line.split(',').next().and_then(|s| s.parse::<u64>().ok()).is_some_and(|s| s <= step)
         };

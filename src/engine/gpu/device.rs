@@ -34,6 +34,8 @@ struct Shared {
     /// A few dozen, so that a list does.
     pipelines: Mutex<Vec<(Kernel, wgpu::ComputePipeline)>>,
     combine: OnceLock<Combine>,
+    #[cfg(all(feature = "burn", not(target_arch = "wasm32")))]
+    origin: (wgpu::Instance, wgpu::Adapter),
 }
 
 /// What kernels are given: first the arena, vectors, prelude's rows, and two uniforms, the operation's and the step's; then
@@ -233,8 +235,37 @@ impl Gpu {
                 trouble,
                 pipelines: Mutex::default(),
                 combine: OnceLock::new(),
+                #[cfg(all(feature = "burn", not(target_arch = "wasm32")))]
+                origin: (instance, adapter),
             }),
         })
+    }
+
+    /// A device of burn's on the same adapter, for training beside this one. burn would look for an adapter by itself, but
+    /// asks Vulkan for windows then, which writes on stderr where there is no display; and it might choose another.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] where the adapter does not make a device that burn can use.
+    #[cfg(all(feature = "burn", not(target_arch = "wasm32")))]
+    pub async fn for_burn(&self) -> Result<burn::tensor::Device> {
+        let (instance, adapter) = self.shared.origin.clone();
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("burn"),
+                // As burn asks for them: it takes for granted that its device has all that the adapter has.
+                required_features: adapter.features() - wgpu::Features::MAPPABLE_PRIMARY_BUFFERS,
+                required_limits: adapter.limits(),
+                memory_hints: wgpu::MemoryHints::MemoryUsage,
+                // SAFETY: they are among the adapter's features, and are left to burn, which makes its own devices so.
+                experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
+                ..wgpu::DeviceDescriptor::default()
+            })
+            .await
+            .map_err(|e| Error::NoAdapter { problem: e.to_string() })?;
+        let backend = adapter.get_info().backend;
+        let setup = burn::tensor::wgpu::WgpuSetup { instance, adapter, device, queue, backend };
+        let device = burn::tensor::Device::wgpu_options().setup(setup).init();
+        device.map_err(|e| Error::NoAdapter { problem: e.to_string() })
     }
 
     /// The adapter's name.

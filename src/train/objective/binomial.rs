@@ -5,7 +5,7 @@ use std::f64::consts::LN_2;
 use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;
 
-use super::{Examples, each, mean};
+use super::examples::{Examples, each, mean};
 use crate::denoiser::Level;
 use crate::error::Result;
 use crate::train::draws::normal_quantile;

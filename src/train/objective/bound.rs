@@ -5,7 +5,7 @@ use std::f64::consts::{LN_2, TAU};
 use burn::tensor::activation::{log_sigmoid, sigmoid};
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{Denoised, Examples, mean};
+use super::examples::{Denoised, Examples, mean};
 use crate::denoiser::Level;
 use crate::error::Result;
 use crate::network::on_burn::{Parameter, Parameters};
@@ -134,6 +134,7 @@ pub(super) fn denoise(
 
 #[cfg(test)]
 mod tests {
+    use super::super::examples::each as per_image;
     use super::*;
     use crate::train::draws::Draws;
 
@@ -198,8 +199,8 @@ mod tests {
                     let left = (deviation * now.sigma).powi(2) / variance(now);
                     2.0 * (1.0 + of_x0 * of_x0 * left / (ratio * beta)).ln() / -ratio.ln() - 1.0
                 };
-                let f = x.zeros_like() + super::super::each(&timesteps, fraction, &device);
-                Ok(Tensor::cat(vec![x * super::super::each(&timesteps, gain, &device), f], 1))
+                let f = x.zeros_like() + per_image(&timesteps, fraction, &device);
+                Ok(Tensor::cat(vec![x * per_image(&timesteps, gain, &device), f], 1))
             };
             let found = mean(values(losses(&schedule, &zeros(), &examples, exact).unwrap()));
             let square = 2.0 * mean(values(examples.x0.square())) / deviation.powi(2);

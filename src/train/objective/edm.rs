@@ -1,6 +1,6 @@
 //! EDM's preconditioning and weighting (Karras et al. 2022, table 1 and equations 7 and 8).
 
-use super::Task;
+use super::examples::Task;
 use crate::denoiser::{Level, Point, Prediction};
 use crate::train::draws::normal_quantile;
 

@@ -1,6 +1,6 @@
 //! Flow matching along straight lines, also called rectified flow (Lipman et al. 2023; Liu et al. 2023).
 
-use super::Task;
+use super::examples::Task;
 use crate::denoiser::{Level, Point, Prediction};
 
 /// The network is the velocity `dx/dt = ε - x₀` of `x = (1 - t) x₀ + t ε`, from data at 0 to noise at 1 as diffusers has

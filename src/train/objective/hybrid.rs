@@ -4,7 +4,7 @@ use std::f64::consts::{LN_2, PI};
 
 use burn::tensor::Tensor;
 
-use super::{Examples, Noised, Task, each, mean, squared_error};
+use super::examples::{Examples, Noised, Task, each, mean, squared_error};
 use crate::denoiser::Denoiser;
 use crate::schedule::Schedule;
 

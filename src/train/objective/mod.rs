@@ -3,6 +3,7 @@
 pub(super) mod binomial;
 mod bound;
 mod edm;
+mod examples;
 mod flow;
 mod hybrid;
 mod score;
@@ -10,11 +11,14 @@ mod simple;
 
 use std::ops::Range;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+pub(super) use examples::Examples;
+use examples::{Denoised, Noised, Task, squared_error};
+
 use super::network::Network;
-use crate::denoiser::{Denoiser, Level, Point, Prediction, Question};
+use crate::denoiser::{Level, Point, Prediction};
 use crate::error::{Error, Result};
 use crate::network::on_burn::Parameters;
 use crate::schedule::{Schedule, Variance};
@@ -62,38 +66,6 @@ pub enum Objective {
     /// Flow matching along straight lines from noise (time 1) to data (time 0) (Lipman et al. 2023, equation 23; Liu et
     /// al. 2023, equation 1).
     Flow,
-}
-
-/// A batch on the device: images are `[batch, channels, height, width]`.
-pub(super) struct Examples {
-    /// The clean images.
-    pub(super) x0: Tensor<4>,
-    /// The noise, of unit variance.
-    pub(super) epsilon: Tensor<4>,
-    /// Each image's timestep.
-    pub(super) timesteps: Vec<usize>,
-}
-
-/// What an example of a timestep trains: the level that it is noised to, what the network is asked there, and how often the
-/// squared error of its answer counts.
-struct Task {
-    at: Point,
-    question: Question,
-    weight: f64,
-}
-
-impl Task {
-    fn new(prediction: Prediction, at: Point, weight: f64) -> Self {
-        Self { at, question: prediction.ask(at), weight }
-    }
-}
-
-/// What a trained network says about the clean image.
-#[derive(Clone, Debug)]
-pub(super) struct Denoised {
-    pub(super) x0: Tensor<4>,
-    /// ln of the variance of the reverse kernel, where the network learned one.
-    pub(super) log_variance: Option<Tensor<4>>,
 }
 
 impl Objective {
@@ -268,46 +240,4 @@ impl Objective {
             }
         }
     }
-}
-
-/// A batch's noisy images.
-struct Noised {
-    /// `alpha x0 + sigma epsilon`.
-    x: Tensor<4>,
-    /// What the network is shown of them.
-    input: Tensor<4>,
-}
-
-impl Noised {
-    fn new(tasks: &[Task], examples: &Examples) -> Self {
-        let of = |number: fn(&Task) -> f64| each(tasks, number, &examples.x0.device());
-        let x = examples.x0.clone() * of(|t| t.at.level.alpha)
-            + examples.epsilon.clone() * of(|t| t.at.level.sigma);
-        let input = if tasks.iter().all(|t| t.question.input == 1.0) {
-            x.clone()
-        } else {
-            x.clone() * of(|t| t.question.input)
-        };
-        Self { x, input }
-    }
-}
-
-/// `weight ‖F - (of_x0 x₀ + of_epsilon ε)‖²` a number, for each image.
-fn squared_error(output: Tensor<4>, tasks: &[Task], examples: &Examples) -> Tensor<1> {
-    let of = |number: fn(&Task) -> f64| each(tasks, number, &examples.x0.device());
-    let target = examples.x0.clone() * of(|t| t.question.of_x0)
-        + examples.epsilon.clone() * of(|t| t.question.of_epsilon);
-    mean((output - target).square()) * of(|t| t.weight).flatten(0, 3)
-}
-
-/// One number for each image, to be broadcast over it.
-fn each<T>(items: &[T], number: impl Fn(&T) -> f64, device: &Device) -> Tensor<4> {
-    let numbers: Vec<f32> = items.iter().map(|item| number(item) as f32).collect();
-    Tensor::from_data(TensorData::new(numbers, [items.len(), 1, 1, 1]), device)
-}
-
-/// The mean over each image, `[batch]`.
-fn mean(x: Tensor<4>) -> Tensor<1> {
-    let batch = x.dims()[0];
-    x.reshape([batch as i32, -1]).mean_dim(1).flatten(0, 1)
 }

@@ -1,6 +1,6 @@
 //! Denoising score matching over a ladder of noise levels (Song and Ermon 2019).
 
-use super::Task;
+use super::examples::Task;
 use crate::denoiser::{Level, Point, Prediction};
 
 /// The network F gives the score as `s(x, σ) = ∇ ln p_σ(x) = F/σ` (Song and Ermon 2020, technique 3), which should be

@@ -1,6 +1,6 @@
 //! The squared error of the prediction (Ho et al. 2020, equation 14), with diffusers' weights.
 
-use super::Task;
+use super::examples::Task;
 use crate::denoiser::{Denoiser, Prediction};
 use crate::schedule::Schedule;
 

@@ -24,19 +24,19 @@ export class PlanPanel {
   #name = null; // of the data
   #presets = []; // what there is to choose from
   #preset = null; // {name, recipe}: the preset chosen last
-  // {recipe, base} asked for last, whether or not it has been accepted yet; `base` is the recipe before fields changed it
+  // {recipe, changes} asked for last, whether or not it has been accepted yet: a whole recipe as text, and what fields change of it
   #wanted = Promise.resolve(null);
   #asked = 0; // how many were asked for
   #settling = Promise.resolve(); // ends when the newest is accepted or refused
-  #recipe = null; // accepted, and what the form shows; null where the newest was refused
-  #plan = null;
+  #plan = null; // of what was accepted, its `recipe` as text; null where the newest was refused
+  #recipe = null; // the same recipe, which the form shows
   #typed = new Set(); // fields in which the reader is typing
   #typing = 0; // a timer: the text was changed and is not yet read
   #measuring = new AbortController();
   #starting = false;
 
   /**
-   * `planned({recipe, trainTimesteps})` is called with every recipe that Rust accepts; `dataThere()` waits until the data chosen
+   * `planned(plan)` is called with the plan of every recipe that Rust accepts; `dataThere()` waits until the data chosen
    * last are there, and says whether they are.
    */
   constructor({ sampledSource, start, planned, dataThere }) {
@@ -64,12 +64,11 @@ export class PlanPanel {
       this.#typed.delete(field.id);
       if (!field.checkValidity()) return field.reportValidity();
       this.#readText();
-      const value = FIELDS[field.id].read(field);
+      const { change, read } = FIELDS[field.id];
+      const value = read(field);
       this.#want('field', async (before) => {
-        const { recipe: last, base } = await before;
-        const recipe = structuredClone(last);
-        FIELDS[field.id].write(recipe, value, base);
-        return { recipe, base };
+        const { recipe, changes } = await before;
+        return { recipe, changes: { ...changes, [change]: value } };
       });
     });
     field.addEventListener('blur', () => {
@@ -103,18 +102,19 @@ export class PlanPanel {
     this.#forgetText();
     const preset = (this.#preset = { name, recipe: null });
     this.#want('preset', async () => {
-      const recipe = (preset.recipe = JSON.parse((await data.plan({ preset: name })).recipe));
-      return { recipe, base: recipe };
+      const { recipe } = await data.plan({ preset: name });
+      preset.recipe = JSON.parse(recipe);
+      return { recipe };
     });
   }
 
   /** Takes the text that was typed since it was last looked at. */
   #readText() {
     if (!this.#forgetText()) return;
-    const text = byId('recipe').value;
+    const recipe = byId('recipe').value;
     this.#want('text', async () => {
-      const recipe = parse(text);
-      return { recipe, base: recipe };
+      checkText(recipe);
+      return { recipe };
     });
   }
 
@@ -138,22 +138,22 @@ export class PlanPanel {
     this.#measuring.abort();
     this.#settling = (async () => {
       try {
-        const { recipe } = await wanted;
-        const plan = await data.plan({ recipe });
-        if (asked === this.#asked) this.#accept(recipe, plan, from);
+        const { recipe, changes } = await wanted;
+        const plan = await data.plan({ recipe, ...changes });
+        if (asked === this.#asked) this.#accept(plan, from);
       } catch (error) {
         if (asked === this.#asked) this.#refuse(error, from);
       }
     })();
   }
 
-  #accept(recipe, plan, from) {
-    this.#recipe = recipe;
+  #accept(plan, from) {
     this.#plan = plan;
-    this.#planned({ recipe, trainTimesteps: plan.trainTimesteps });
+    this.#recipe = JSON.parse(plan.recipe);
+    this.#planned(plan);
     byId('recipe-problem').textContent = '';
     byId('recipe').removeAttribute('aria-invalid');
-    if (from !== 'text') byId('recipe').value = JSON.stringify(recipe, null, 2);
+    if (from !== 'text') byId('recipe').value = plan.recipe;
     this.#showPreset();
     for (const field of Object.keys(FIELDS).map(byId)) {
       field.disabled = false;
@@ -167,7 +167,7 @@ export class PlanPanel {
 
   /** Fields stay as the reader left them, to be changed again. Where the text is at fault, they wait until it is mended. */
   #refuse(error, from) {
-    this.#recipe = null;
+    this.#plan = this.#recipe = null;
     byId('recipe-problem').textContent = error.message;
     byId('recipe').setAttribute('aria-invalid', 'true');
     byId('plan-facts').textContent = error.message;
@@ -191,15 +191,16 @@ export class PlanPanel {
   /** Times some steps, a moment after the last change. */
   measureAgain() {
     this.#measuring.abort();
-    if (!this.#recipe || this.#starting) return;
-    const [data, recipe, plan] = [this.#data, this.#recipe, this.#plan];
+    if (!this.#plan || this.#starting) return;
+    const [data, plan, { steps }] = [this.#data, this.#plan, this.#recipe];
     const { signal } = (this.#measuring = new AbortController());
     const say = (text) => signal.aborted || (byId('plan-facts').textContent = text);
-    say(planSentence(plan, recipe.steps, null));
+    say(planSentence(plan, steps, null));
     setTimeout(async () => {
       if (signal.aborted) return;
       try {
-        say(planSentence(plan, recipe.steps, await data.measure({ recipe, device: byId('train-device').value, signal })));
+        const speed = await data.measure({ recipe: plan.recipe, device: byId('train-device').value, signal });
+        say(planSentence(plan, steps, speed));
       } catch (error) {
         if (!['aborted', 'busy', 'disposed'].includes(error.type)) say(error.message);
       }
@@ -215,7 +216,7 @@ export class PlanPanel {
       if (!(await this.#dataThere())) return; // which was said where they were chosen
       this.#readText();
       for (let seen; seen !== this.#settling; ) await (seen = this.#settling);
-      if (!this.#recipe) return showProblem({ type: 'invalid-option', message: byId('recipe-problem').textContent });
+      if (!this.#plan) return showProblem({ type: 'invalid-option', message: byId('recipe-problem').textContent });
       const sampled = byId('train-from').value === 'sampled' && !isList(this.#data.info) ? this.#sampledSource() : undefined;
       if (sampled === null) return tell('There is no model to start from.', 'Open one under Sample, or start from scratch');
       this.#measuring.abort();
@@ -223,7 +224,7 @@ export class PlanPanel {
       byId('setup').inert = true; // what is changed from here on would not be trained
       await this.#start({
         data: this.#data,
-        recipe: this.#recipe,
+        recipe: this.#plan.recipe,
         device: byId('train-device').value,
         name: byId('train-name').value.trim() || 'my model',
         from: sampled,
@@ -231,13 +232,14 @@ export class PlanPanel {
     } finally {
       this.#starting = false;
       byId('setup').inert = false;
-      setEnabled(byId('train-start'), this.#recipe !== null);
+      setEnabled(byId('train-start'), this.#plan !== null);
       if (!byId('setup').hidden) byId('train-start').focus(); // which lost it
     }
   }
 }
 
-function parse(text) {
+/** Throws where a text is no recipe that the form can show. */
+function checkText(text) {
   let recipe;
   try {
     recipe = JSON.parse(text);
@@ -247,47 +249,28 @@ function parse(text) {
   // Rust has defaults for some of these, but the form shows them and changes them.
   const missing = SHOWN.find((path) => path.split('.').reduce((value, key) => value?.[key], recipe) === undefined);
   if (missing) throw new Error(`\`${missing}\` is missing`);
-  return recipe;
 }
 
 /** A field for a number of the recipe. */
-function number(get, write) {
+function number(change, get) {
   return {
+    change,
     read: ({ value }) => Number(value),
-    write,
     show: (field, recipe) => {
       if (field.value === '' || Number(field.value) !== get(recipe)) field.value = get(recipe);
     },
   };
 }
 
-/** How each field shows a recipe and changes it. */
+/** What each field changes, as `TrainingData.plan` names it, and how it shows a recipe. */
 const FIELDS = {
-  'train-steps': number(
-    ({ steps }) => steps,
-    (recipe, steps, base) => {
-      // Warm-up and average keep their share of another length, to the last digit as Recipe::stretch in Rust has them.
-      recipe.optimiser.warmup = Math.floor((base.optimiser.warmup * steps) / base.steps);
-      const average = recipe.average['half-life'];
-      if (average) average.steps = Math.max(1, (base.average['half-life'].steps * steps) / base.steps);
-      recipe.steps = steps;
-    },
-  ),
-  'train-batch': number(
-    ({ batch }) => batch,
-    (recipe, batch) => (recipe.batch = batch),
-  ),
-  'train-rate': number(
-    ({ optimiser }) => optimiser.learning_rate,
-    (recipe, rate) => (recipe.optimiser.learning_rate = rate),
-  ),
-  'train-seed': number(
-    ({ seed }) => seed,
-    (recipe, seed) => (recipe.seed = seed),
-  ),
+  'train-steps': number('steps', ({ steps }) => steps),
+  'train-batch': number('batch', ({ batch }) => batch),
+  'train-rate': number('learningRate', ({ optimiser }) => optimiser.learning_rate),
+  'train-seed': number('seed', ({ seed }) => seed),
   'train-flip': {
+    change: 'flip',
     read: ({ checked }) => checked,
-    write: (recipe, flip) => (recipe.flip = flip),
     show: (field, { flip }) => (field.checked = flip),
   },
 };

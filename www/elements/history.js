@@ -24,6 +24,6 @@ export class History {
   }
 
   get bytes() {
-    return this.steps.reduce((sum, step) => sum + step.pictures.byteLength + step.predicted.byteLength, 0);
+    return this.steps.reduce((sum, step) => sum + step.pictures.byteLength + (step.predicted?.byteLength ?? 0), 0);
   }
 }

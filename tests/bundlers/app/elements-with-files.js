@@ -1,0 +1,2 @@
+import './files.js';
+import './elements.js';

@@ -1,0 +1,144 @@
+// Types of the package's entry `noiseball/elements`, made of elements/api.js by tools/build/elements.mjs. Importing it registers the elements.
+
+import type { ErrorType, ModelInfo } from './noiseball.js';
+
+export interface DiffusionSamplerEventMap
+  extends Omit<HTMLElementEventMap, 'progress' | 'load' | 'poster-dismissed' | 'step' | 'finish' | 'error'> {
+  /** Loading: download and preparation together, from 0 once up to 1. */
+  progress: CustomEvent<{ totalProgress: number }>;
+  /** The model is ready. */
+  load: CustomEvent<{ info: ModelInfo }>;
+  /** The poster gave way to the model’s pictures. */
+  'poster-dismissed': CustomEvent<null>;
+  /** A step was taken: `index` of `total`, from 1. It may not be on show yet. */
+  step: CustomEvent<{ index: number; total: number }>;
+  /** A run came to its end. */
+  finish: CustomEvent<{ seed: number }>;
+  /** Loading or a run failed. The element says so, too, and offers to try again. */
+  error: CustomEvent<{ type: ErrorType; message: string; sourceError: Error }>;
+}
+
+/** `<diffusion-sampler>`. A model that turns noise into pictures where the reader asks for it. */
+export class DiffusionSampler extends HTMLElement {
+  /** The model: the address of a folder, relative to the page or absolute, or `hf:org/name[@revision][/subfolder]` on the Hugging Face hub. */
+  src: string;
+  /** What the pictures show, for those who do not see them. */
+  alt: string;
+  /** Address of a picture to show until the model runs. */
+  poster: string;
+  /** `lazy`: the model is downloaded when it is first needed. `eager`: at once. `auto` is `lazy`. */
+  loading: 'auto' | 'lazy' | 'eager';
+  /** When the first run begins: when the reader presses Run; `auto`: when the element comes into view; `manual`: when `run()` or `dismissPoster()` is called. */
+  reveal: 'auto' | 'interaction' | 'manual';
+  /** What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone. */
+  get controls(): string[];
+  set controls(value: readonly string[] | string);
+  /** How many pictures at a time. */
+  get batch(): number;
+  set batch(value: number | string);
+  /** Which noise a run starts from. The same seed, the same pictures. */
+  get seed(): number;
+  set seed(value: number | string);
+  /** Which class, where the model has classes: its name or number, `any`, or `each` for one of each in turn. Left out, `any` or else `each`. */
+  label: string;
+  /** How the noise is taken away: `ddim`, `ddpm`. */
+  sampler: string;
+  /** In how many steps. No more than the model was trained with. */
+  get steps(): number;
+  set steps(value: number | string);
+  /** `auto`: the GPU, or the CPU where there is none; the element says why. */
+  device: 'auto' | 'gpu' | 'cpu';
+  /** Which of several weights, as in Python: `fp16`. */
+  variant: string;
+  /** Whether the model is ready to run. */
+  readonly loaded: boolean;
+  /** Whether a run is going on, or waits to be seen. */
+  readonly running: boolean;
+  /** What the model is and where it runs; null until it is loaded. */
+  readonly info: ModelInfo | null;
+  /** Starts a run in place of the one in progress, and loads the model first where that is needed. Resolves at its end: true if it finished, false if it was stopped or failed. It does not reject; failures are `error` events. */
+  run(): Promise<boolean>;
+  /** Stops the load or run in progress, within one evaluation of the network. */
+  stop(): void;
+  /** As if the reader had pressed Run. */
+  dismissPoster(): void;
+  /** The pictures on show as a file, PNG unless told; null while there are none. */
+  toBlob(options?: { mimeType?: string; qualityArgument?: number }): Promise<Blob | null>;
+  /** The same as a `data:` address. */
+  toDataURL(type?: string, encoderOptions?: number): string | null;
+  addEventListener<K extends keyof DiffusionSamplerEventMap>(
+    type: K,
+    listener: (this: DiffusionSampler, event: DiffusionSamplerEventMap[K]) => unknown,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(type: string, listener: EventListenerOrEventListenerObject, options?: boolean | AddEventListenerOptions): void;
+  removeEventListener<K extends keyof DiffusionSamplerEventMap>(
+    type: K,
+    listener: (this: DiffusionSampler, event: DiffusionSamplerEventMap[K]) => unknown,
+    options?: boolean | EventListenerOptions,
+  ): void;
+  removeEventListener(type: string, listener: EventListenerOrEventListenerObject, options?: boolean | EventListenerOptions): void;
+}
+
+export interface DiffusionProcessEventMap extends Omit<HTMLElementEventMap, 'load' | 'noise-change' | 'error'> {
+  /** It is drawn. */
+  load: CustomEvent<null>;
+  /** The amount of noise, or the nudge, changed. */
+  'noise-change': CustomEvent<{ timestep: number; variance: number }>;
+  /** The picture could not be had. The element says so, too, and offers to try again. */
+  error: CustomEvent<{ type: ErrorType; message: string; sourceError: Error }>;
+}
+
+/** `<diffusion-process>`. The forward process: what noise does to a picture or a cloud of points, step by step, and the nudge to the origin that keeps its variance. */
+export class DiffusionProcess extends HTMLElement {
+  /** Address of a picture. Left out, points. */
+  src: string;
+  /** What the pictures show, for those who do not see them. */
+  alt: string;
+  /** Which cloud of points, where there is no `src`. Its variance is 1. */
+  data: 'swiss-roll' | 'moons' | 'ring' | 'grid';
+  /** How much noise each of the 1000 steps adds, by diffusers’ names: DDPM’s, or the cosine of Nichol and Dhariwal. */
+  schedule: 'linear' | 'squaredcos_cap_v2';
+  /** Whether each step also shrinks what is there, by √(1 − β), towards the origin. Without it the variance grows with every step. */
+  nudge: 'on' | 'off';
+  /** How far the process is, by the variance of the noise: 0 none, 1 that of the last step. */
+  get noise(): number;
+  set noise(value: number | string);
+  /** Which noise. */
+  get seed(): number;
+  set seed(value: number | string);
+  /** What there is beside the picture or the points: names with spaces between them. */
+  get controls(): string[];
+  set controls(value: readonly string[] | string);
+  /** Whether it is drawn. */
+  readonly loaded: boolean;
+  /** How many of the 1000 steps are taken. */
+  readonly timestep: number;
+  /** Variance of the values on show, measured. */
+  readonly variance: number;
+  /** Adds noise to the end, from the start where it is there already, in some five seconds. Resolves when that is done or paused. */
+  play(): Promise<void>;
+  /** Holds it. */
+  pause(): void;
+  /** The picture or the points on show as a file, PNG unless told; null before they are drawn. */
+  toBlob(options?: { mimeType?: string; qualityArgument?: number }): Promise<Blob | null>;
+  addEventListener<K extends keyof DiffusionProcessEventMap>(
+    type: K,
+    listener: (this: DiffusionProcess, event: DiffusionProcessEventMap[K]) => unknown,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(type: string, listener: EventListenerOrEventListenerObject, options?: boolean | AddEventListenerOptions): void;
+  removeEventListener<K extends keyof DiffusionProcessEventMap>(
+    type: K,
+    listener: (this: DiffusionProcess, event: DiffusionProcessEventMap[K]) => unknown,
+    options?: boolean | EventListenerOptions,
+  ): void;
+  removeEventListener(type: string, listener: EventListenerOrEventListenerObject, options?: boolean | EventListenerOptions): void;
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    'diffusion-sampler': DiffusionSampler;
+    'diffusion-process': DiffusionProcess;
+  }
+}

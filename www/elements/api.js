@@ -1,0 +1,147 @@
+// The elements as page authors meet them: one table. It makes the types (www/elements.d.ts) and the tables of docs/embedding.md
+// (tools/build/elements.mjs), and tests hold the implementation to it. What attributes may be is in attributes.js, so that pages need not
+// load the descriptions. Names and meanings follow google/model-viewer's wherever it has the thing.
+
+import { ATTRIBUTES } from './attributes.js';
+import { SAMPLERS } from './samplers.js';
+
+/** Attributes with what they mean. */
+function described(tag, meanings) {
+  return Object.fromEntries(Object.entries(ATTRIBUTES[tag]).map(([name, row]) => [name, { ...row, about: meanings[name] }]));
+}
+
+export const ELEMENTS = {
+  'diffusion-sampler': {
+    name: 'DiffusionSampler',
+    about: 'A model that turns noise into pictures where the reader asks for it.',
+    attributes: described('diffusion-sampler', {
+      src: 'The model: the address of a folder, relative to the page or absolute, or `hf:org/name[@revision][/subfolder]` on the Hugging Face hub.',
+      alt: 'What the pictures show, for those who do not see them.',
+      poster: 'Address of a picture to show until the model runs.',
+      loading: '`lazy`: the model is downloaded when it is first needed. `eager`: at once. `auto` is `lazy`.',
+      reveal:
+        'When the first run begins: when the reader presses Run; `auto`: when the element comes into view; `manual`: when `run()` or `dismissPoster()` is called.',
+      controls: 'What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone.',
+      batch: 'How many pictures at a time.',
+      seed: 'Which noise a run starts from. The same seed, the same pictures.',
+      label:
+        'Which class, where the model has classes: its name or number, `any`, or `each` for one of each in turn. Left out, `any` or else `each`.',
+      sampler: `How the noise is taken away: ${SAMPLERS.map(({ name }) => `\`${name}\``).join(', ')}.`,
+      steps: 'In how many steps. No more than the model was trained with.',
+      device: '`auto`: the GPU, or the CPU where there is none; the element says why.',
+      variant: 'Which of several weights, as in Python: `fp16`.',
+    }),
+    /** Read-only. */
+    properties: {
+      loaded: { type: 'boolean', about: 'Whether the model is ready to run.' },
+      running: { type: 'boolean', about: 'Whether a run is going on, or waits to be seen.' },
+      info: { type: 'ModelInfo | null', about: 'What the model is and where it runs; null until it is loaded.' },
+    },
+    methods: {
+      run: {
+        type: '(): Promise<boolean>',
+        about:
+          'Starts a run in place of the one in progress, and loads the model first where that is needed. Resolves at its end: true if it finished, false if it was stopped or failed. It does not reject; failures are `error` events.',
+      },
+      stop: { type: '(): void', about: 'Stops the load or run in progress, within one evaluation of the network.' },
+      dismissPoster: { type: '(): void', about: 'As if the reader had pressed Run.' },
+      toBlob: {
+        type: '(options?: { mimeType?: string; qualityArgument?: number }): Promise<Blob | null>',
+        about: 'The pictures on show as a file, PNG unless told; null while there are none.',
+      },
+      toDataURL: { type: '(type?: string, encoderOptions?: number): string | null', about: 'The same as a `data:` address.' },
+    },
+    events: {
+      progress: {
+        detail: '{ totalProgress: number }',
+        about: 'Loading: download and preparation together, from 0 once up to 1.',
+      },
+      load: { detail: '{ info: ModelInfo }', about: 'The model is ready.' },
+      'poster-dismissed': { detail: 'null', about: 'The poster gave way to the model’s pictures.' },
+      step: {
+        detail: '{ index: number; total: number }',
+        about: 'A step was taken: `index` of `total`, from 1. It may not be on show yet.',
+      },
+      finish: { detail: '{ seed: number }', about: 'A run came to its end.' },
+      error: {
+        detail: '{ type: ErrorType; message: string; sourceError: Error }',
+        about: 'Loading or a run failed. The element says so, too, and offers to try again.',
+      },
+    },
+    slots: {
+      '': 'What there is to see without JavaScript, in feeds, and in print before the first run.',
+      poster: 'In place of `poster`: any element.',
+      'progress-bar': 'In place of the bar, for your own on `progress` events.',
+    },
+    parts: {
+      frame: 'Around the pictures',
+      canvas: 'The pictures',
+      poster: 'The poster',
+      'run-button': 'Run over the poster, and Run or Stop below the pictures',
+      'progress-bar': 'The bar',
+      controls: 'Everything below the pictures',
+      error: 'What is said when something failed',
+    },
+    customProperties: {
+      '--noiseball-accent': 'Colour of the main button, of sliders and of the bar',
+      '--noiseball-on-accent': 'Colour of the main button’s text',
+      '--noiseball-radius': 'Corners of the frame, a length',
+      '--noiseball-poster-color': 'Colour behind the poster and the pictures',
+    },
+  },
+
+  'diffusion-process': {
+    name: 'DiffusionProcess',
+    about:
+      'The forward process: what noise does to a picture or a cloud of points, step by step, and the nudge to the origin that keeps its variance.',
+    attributes: described('diffusion-process', {
+      src: 'Address of a picture. Left out, points.',
+      alt: 'What the pictures show, for those who do not see them.',
+      data: 'Which cloud of points, where there is no `src`. Its variance is 1.',
+      schedule: 'How much noise each of the 1000 steps adds, by diffusers’ names: DDPM’s, or the cosine of Nichol and Dhariwal.',
+      nudge:
+        'Whether each step also shrinks what is there, by √(1 − β), towards the origin. Without it the variance grows with every step.',
+      noise: 'How far the process is, by the variance of the noise: 0 none, 1 that of the last step.',
+      seed: 'Which noise.',
+      controls: 'What there is beside the picture or the points: names with spaces between them.',
+    }),
+    properties: {
+      loaded: { type: 'boolean', about: 'Whether it is drawn.' },
+      timestep: { type: 'number', about: 'How many of the 1000 steps are taken.' },
+      variance: { type: 'number', about: 'Variance of the values on show, measured.' },
+    },
+    methods: {
+      play: {
+        type: '(): Promise<void>',
+        about:
+          'Adds noise to the end, from the start where it is there already, in some five seconds. Resolves when that is done or paused.',
+      },
+      pause: { type: '(): void', about: 'Holds it.' },
+      toBlob: {
+        type: '(options?: { mimeType?: string; qualityArgument?: number }): Promise<Blob | null>',
+        about: 'The picture or the points on show as a file, PNG unless told; null before they are drawn.',
+      },
+    },
+    events: {
+      load: { detail: 'null', about: 'It is drawn.' },
+      'noise-change': { detail: '{ timestep: number; variance: number }', about: 'The amount of noise, or the nudge, changed.' },
+      error: {
+        detail: '{ type: ErrorType; message: string; sourceError: Error }',
+        about: 'The picture could not be had. The element says so, too, and offers to try again.',
+      },
+    },
+    slots: { '': 'What there is to see without JavaScript and in feeds.' },
+    parts: {
+      canvas: 'The picture or the points',
+      histogram: 'The histogram',
+      controls: 'Everything below them',
+      error: 'What is said when something failed',
+    },
+    customProperties: {
+      '--noiseball-accent': 'Colour of the points, the bars, the main button and the slider',
+      '--noiseball-on-accent': 'Colour of the main button’s text',
+      '--noiseball-radius': 'Corners of the frames, a length',
+      '--noiseball-poster-color': 'Colour behind the points',
+    },
+  },
+};

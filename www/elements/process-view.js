@@ -1,0 +1,304 @@
+// What <diffusion-process> shows: the points or the picture with its noise, the histogram of the values beside the normal
+// distribution, the slider, and the switch that takes the nudge away.
+
+import { emit, h, option, s } from './element.js';
+import { cloud, factors, histogram, moments, noised, normals, scheduleOf, shareAt, STEPS, timestepAt } from './forward.js';
+import { percent } from './percent.js';
+
+const POINTS = 1500;
+const LIMIT = 3; // of both axes, in the values' own unit: nearly all of a normal distribution
+const SIDE = 640; // pixels of the points' canvas
+const PICTURE = 128; // pixels of a picture's longer side
+const BINS = 48;
+const PLAYING = 5000; // milliseconds from no noise to all of it
+const [WIDE, HIGH, FLOOR, TALLEST] = [320, 320, 290, 0.7]; // of the histogram; the density that reaches its top
+
+const CAPTIONS = { points: 'The points, each moved by its own noise', picture: 'The picture, with noise on every pixel' };
+
+export class ProcessView {
+  loaded = false;
+  timestep = 0;
+  variance = Number.NaN;
+
+  #element;
+  #error;
+  #parts;
+  #schedule;
+  #start = new Float32Array();
+  #epsilon = new Float32Array();
+  #values = new Float32Array();
+  #startVariance = 1;
+  /** @type {ImageData | null} of a picture; points have none */
+  #picture = null;
+  /** @type {(() => void) | null} ends what is played */
+  #endPlay = null;
+  #loads = 0;
+  #frame = 0;
+
+  constructor(element, { root, error }) {
+    this.#element = element;
+    this.#error = error;
+    this.#schedule = scheduleOf(option(element, 'schedule'));
+    this.#parts = build(root, error.box);
+    root.querySelector('.space').remove();
+    const { slider, nudge, play } = this.#parts;
+    slider.addEventListener('input', () => {
+      this.pause();
+      element.noise = slider.value;
+    });
+    nudge.addEventListener('change', () => (element.nudge = nudge.checked ? 'on' : 'off'));
+    play.addEventListener('click', () => (this.#endPlay ? this.pause() : this.play()));
+    this.#showControls();
+    this.#move();
+  }
+
+  get canvas() {
+    return this.#parts.canvas;
+  }
+
+  /** Gets the picture or makes the points, and draws. Of several calls the last one counts. */
+  async load() {
+    const mine = ++this.#loads;
+    const src = option(this.#element, 'src');
+    this.#error.show();
+    try {
+      const picture = src ? await pictureAt(new URL(src, this.#element.baseURI)) : null;
+      if (mine !== this.#loads) return;
+      this.#take(picture);
+    } catch (sourceError) {
+      if (mine === this.#loads) this.#fail(`could not read the picture ${src}: ${sourceError.message}`, sourceError);
+    }
+  }
+
+  /** Adds noise until there is no more to add; resolves when that is done, or held. */
+  play() {
+    this.pause();
+    if (!this.loaded) return Promise.resolve();
+    const from = this.timestep >= STEPS ? 0 : option(this.#element, 'noise');
+    const began = performance.now();
+    return /** @type {Promise<void>} */ (
+      new Promise((resolve) => {
+        let frame = 0;
+        const tick = (now) => {
+          const share = Math.min(1, from + Math.max(0, now - began) / PLAYING);
+          this.#element.noise = share;
+          if (share < 1) frame = requestAnimationFrame(tick);
+          else this.pause();
+        };
+        this.#endPlay = () => {
+          cancelAnimationFrame(frame);
+          resolve();
+        };
+        this.#parts.play.textContent = 'Hold';
+        frame = requestAnimationFrame(tick);
+      })
+    );
+  }
+
+  pause() {
+    this.#endPlay?.();
+    this.#endPlay = null;
+    this.#parts.play.textContent = this.timestep >= STEPS ? 'Again' : 'Add noise';
+  }
+
+  /** An attribute has another value. */
+  changed(name) {
+    if (name === 'src' || name === 'data' || name === 'seed') {
+      this.load();
+    } else if (name === 'controls') {
+      this.#showControls();
+    } else if (name === 'nudge' || name === 'schedule') {
+      this.#schedule = scheduleOf(option(this.#element, 'schedule'));
+      // The same step of the other process: its noise is another share of its last.
+      this.#element.noise = shareAt(this.#schedule, this.timestep, this.#nudged);
+      this.#move();
+    } else {
+      this.#move();
+    }
+  }
+
+  get #nudged() {
+    return option(this.#element, 'nudge') === 'on';
+  }
+
+  #take(picture) {
+    const { canvas, caption } = this.#parts;
+    this.#picture = picture;
+    this.#start = picture ? colours(picture.data) : cloud(option(this.#element, 'data'), POINTS);
+    this.#startVariance = moments(this.#start).variance;
+    this.#epsilon = normals(option(this.#element, 'seed'), this.#start.length);
+    this.#values = new Float32Array(this.#start.length);
+    [canvas.width, canvas.height] = picture ? [picture.width, picture.height] : [SIDE, SIDE];
+    canvas.classList.toggle('picture', picture !== null);
+    caption.textContent = CAPTIONS[picture ? 'picture' : 'points'];
+    const first = !this.loaded;
+    this.loaded = true;
+    this.#compute();
+    this.#draw();
+    if (first) emit(this.#element, 'load');
+  }
+
+  #fail(message, sourceError) {
+    this.loaded = false;
+    const offline = navigator.onLine === false;
+    this.#error.show({
+      sentence: offline ? 'You are offline, so the picture cannot be loaded.' : 'The picture could not be loaded.',
+      message,
+    });
+    emit(this.#element, 'error', { type: 'fetch', message, sourceError });
+  }
+
+  /** Goes to where the attributes say. */
+  #move() {
+    const share = option(this.#element, 'noise');
+    const before = this.timestep;
+    this.timestep = timestepAt(this.#schedule, share, this.#nudged);
+    const { slider, nudge, play } = this.#parts;
+    slider.value = share;
+    nudge.checked = this.#nudged;
+    if (!this.#endPlay) play.textContent = this.timestep >= STEPS ? 'Again' : 'Add noise';
+    if (!this.loaded) return;
+    const variance = this.variance;
+    this.#compute();
+    if (this.timestep !== before || this.variance !== variance) {
+      emit(this.#element, 'noise-change', { timestep: this.timestep, variance: this.variance });
+    }
+    this.redraw();
+  }
+
+  /** Draws with the next frame, also where only the page's colours are others. */
+  redraw() {
+    if (this.loaded) this.#frame ||= requestAnimationFrame(() => this.#draw());
+  }
+
+  #compute() {
+    noised(this.#start, this.#epsilon, factors(this.#schedule, this.timestep, this.#nudged), this.#values);
+    this.variance = moments(this.#values).variance;
+  }
+
+  #draw() {
+    this.#frame = 0;
+    if (this.#picture) this.#drawPicture(this.#picture);
+    else this.#drawPoints();
+    this.#drawHistogram();
+    this.#say();
+  }
+
+  #drawPoints() {
+    const { canvas } = this.#parts;
+    const context = canvas.getContext('2d');
+    context.clearRect(0, 0, SIDE, SIDE);
+    context.fillStyle = getComputedStyle(this.#parts.bars).fill; // whatever the page made of the accent
+    const place = (value) => ((value + LIMIT) / (2 * LIMIT)) * SIDE;
+    for (let i = 0; i < this.#values.length; i += 2) {
+      context.beginPath();
+      context.arc(place(this.#values[i]), SIDE - place(this.#values[i + 1]), 3, 0, 2 * Math.PI);
+      context.fill();
+    }
+  }
+
+  #drawPicture(picture) {
+    const { data } = picture;
+    for (let i = 0; i < this.#values.length; i++) data[Math.floor(i / 3) * 4 + (i % 3)] = (this.#values[i] + 1) * 127.5;
+    this.#parts.canvas.getContext('2d').putImageData(picture, 0, 0);
+  }
+
+  #drawHistogram() {
+    const density = histogram(this.#values, BINS, LIMIT);
+    [...this.#parts.bars.children].forEach((bar, i) => {
+      const height = Math.min(1, density[i] / TALLEST) * FLOOR;
+      bar.setAttribute('y', FLOOR - height);
+      bar.setAttribute('height', height);
+    });
+  }
+
+  /** The numbers, beside the pictures and for those who do not see them. */
+  #say() {
+    const { signal, noise } = factors(this.#schedule, this.timestep, this.#nudged);
+    const share = noise ** 2 / (signal ** 2 * this.#startVariance + noise ** 2);
+    const variance = `variance ${this.variance.toFixed(2)}`;
+    const moment = `Step ${this.timestep} of ${STEPS} · noise ${percent(share)} · ${variance}`;
+    const { canvas, chart, slider, chartVariance } = this.#parts;
+    this.#parts.moment.textContent = moment;
+    this.#parts.signal.textContent = signal.toFixed(2);
+    this.#parts.noise.textContent = noise.toFixed(2);
+    chartVariance.textContent = variance;
+    slider.setAttribute('aria-valuetext', moment);
+    canvas.setAttribute('aria-label', `${option(this.#element, 'alt') || this.#parts.caption.textContent}. ${moment}`);
+    chart.setAttribute('aria-label', `Histogram of the values: ${variance}. The normal distribution has variance 1.`);
+  }
+
+  #showControls() {
+    const controls = option(this.#element, 'controls');
+    const { play, slider, scrub, switches, chartFigure, numbers } = this.#parts;
+    const hide = (part, name) => (part.hidden = !controls.includes(name));
+    hide(play, 'play');
+    hide(slider, 'noise');
+    hide(numbers, 'noise');
+    hide(switches, 'nudge');
+    hide(chartFigure, 'histogram');
+    scrub.hidden = play.hidden && slider.hidden;
+  }
+}
+
+function build(root, before) {
+  const bars = s('g', { class: 'bars' });
+  for (let i = 0; i < BINS; i++) bars.append(s('rect', { x: (i * WIDE) / BINS + 0.5, width: WIDE / BINS - 1 }));
+  const across = (value) => ((value + LIMIT) / (2 * LIMIT)) * WIDE;
+  const tick = (value) => s('text', { x: across(value), y: FLOOR + 19 }, String(value).replace('-', '−'));
+  const curve = Array.from({ length: 81 }, (_, i) => {
+    const value = (i / 40 - 1) * LIMIT;
+    const density = Math.exp((-value * value) / 2) / Math.sqrt(2 * Math.PI);
+    return `${across(value)} ${FLOOR - (density / TALLEST) * FLOOR}`;
+  });
+  const chartVariance = s('text', { x: WIDE / 2, y: 24 });
+  const chart = s(
+    'svg',
+    { part: 'histogram', role: 'img', viewBox: `0 0 ${WIDE} ${HIGH}` },
+    bars,
+    s('path', { class: 'normal', d: `M${curve.join('L')}` }),
+    s('path', { class: 'axis', d: `M0 ${FLOOR}H${WIDE}` }),
+    ...[-2, 0, 2].map(tick),
+    chartVariance,
+  );
+  const canvas = h('canvas', { part: 'canvas', role: 'img' });
+  const caption = h('figcaption');
+  const chartFigure = h('figure', {}, chart, h('figcaption', {}, 'How the values are spread; the line is the normal distribution'));
+  const play = h('button', { type: 'button', class: 'primary' }, 'Add noise');
+  const slider = h('input', { type: 'range', min: 0, max: 1, step: 'any', 'aria-label': 'Noise' });
+  const scrub = h('div', { class: 'scrub' }, play, slider);
+  const nudge = h('input', { type: 'checkbox', role: 'switch' });
+  const hint = 'Each step adds noise and shrinks what is there a little towards 0. Take this nudge away, and the variance grows and grows.';
+  const switches = h('div', {}, h('label', { class: 'switch' }, nudge, 'Nudge to the origin'), h('p', { class: 'hint' }, hint));
+  const moment = h('p', { class: 'moment' });
+  const [signal, noise] = [h('span'), h('span')];
+  const x = (below) => h('i', {}, 'x', h('sub', {}, below));
+  const formula = h('p', { class: 'formula' }, x('t'), ' = ', signal, ' ', x('0'), ' + ', noise, ' ', h('i', {}, 'ε'));
+  const numbers = h('div', { class: 'numbers' }, moment, formula);
+  before.before(h('div', { class: 'views' }, h('figure', {}, canvas, caption), chartFigure));
+  root.append(h('div', { part: 'controls' }, scrub, numbers, switches));
+  return { canvas, caption, chart, chartFigure, chartVariance, bars, play, slider, scrub, nudge, switches, moment, signal, noise, numbers };
+}
+
+/** A picture's pixels, small enough to compute with for every frame. What is transparent is on white. */
+async function pictureAt(url) {
+  const image = new Image();
+  image.crossOrigin = 'anonymous'; // else nobody may read its pixels
+  image.src = url.href;
+  await image.decode();
+  const { naturalWidth, naturalHeight } = image;
+  const scale = Math.min(1, PICTURE / Math.max(naturalWidth, naturalHeight));
+  const canvas = document.createElement('canvas');
+  canvas.width = Math.max(1, Math.round(naturalWidth * scale));
+  canvas.height = Math.max(1, Math.round(naturalHeight * scale));
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d', { willReadFrequently: true }));
+  context.fillStyle = '#fff';
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(image, 0, 0, canvas.width, canvas.height);
+  return context.getImageData(0, 0, canvas.width, canvas.height);
+}
+
+/** Red, green and blue of RGBA, from −1 to 1 as networks see them. */
+function colours(data) {
+  return Float32Array.from({ length: (data.length / 4) * 3 }, (_, i) => data[Math.floor(i / 3) * 4 + (i % 3)] / 127.5 - 1);
+}
