@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::network::describe::{Inventory, describe};
 use crate::network::unet::{ClassEmbedding, UNet2DConfig};
 use crate::rng::Generator;
-use crate::sampler::{self, Options, SamplerKind};
+use crate::sampler::{self, Options, SamplerKind, Settings};
 use crate::sampling::Sampling;
 use crate::schedule::{Schedule, Variance};
 
@@ -197,7 +197,7 @@ impl FromStr for Rng {
 pub struct SampleOptions {
     /// The sampler; `None` takes the one that the checkpoint's scheduler stands for.
     pub sampler: Option<SamplerKind>,
-    /// Number of steps, 1 to T; `None` takes diffusers' default, T for DDPM and 50 for DDIM.
+    /// Number of steps, 1 to T; `None` takes the sampler's default.
     pub steps: Option<usize>,
     /// 0 to 2^53 - 1.
     pub seed: u64,
@@ -205,10 +205,8 @@ pub struct SampleOptions {
     pub rng: Rng,
     /// Number of pictures at once, 1 to 1024.
     pub batch: usize,
-    /// DDIM's share of fresh noise, 0 to 1.
-    pub eta: f64,
-    /// DDIM: derive ε̂ from the clipped x̂₀.
-    pub use_clipped_model_output: bool,
+    /// The sampler's options, by name: see [`SamplerKind::entry`].
+    pub settings: Settings,
     /// Class labels, where the model has classes: one for all pictures, or one each. `None` is the null label, no class in
     /// particular, where the checkpoint names one.
     pub labels: Option<Vec<f32>>,
@@ -222,8 +220,7 @@ impl Default for SampleOptions {
             seed: 0,
             rng: Rng::Philox,
             batch: 1,
-            eta: 0.0,
-            use_clipped_model_output: false,
+            settings: Settings::default(),
             labels: None,
         }
     }
@@ -346,10 +343,8 @@ impl Model {
             return option("batch", options.batch, format!("1 to {MAX_BATCH}"));
         }
         let (sampler, steps) = self.steps_of(options);
-        let program = sampler.program(
-            &a.schedule,
-            &Options { steps, eta: options.eta, use_clipped_model_output: options.use_clipped_model_output },
-        )?;
+        let settings = options.settings.clone();
+        let program = sampler.program(&a.schedule, &Options { steps, settings })?;
         let generator = match options.rng {
             Rng::Philox => Generator::philox(options.seed)?,
             Rng::Torch => Generator::torch(options.seed)?,

@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 
 #[cfg(feature = "gpu")]
+use crate::denoiser::Point;
+#[cfg(feature = "gpu")]
 use crate::device::Lent;
 use crate::device::LentNetwork;
 #[cfg(feature = "gpu")]
@@ -182,7 +184,7 @@ impl OnGpu {
         self.images = reading.images().await?;
         self.finished = step.index + 1 == step.total;
         let (x, x0) = self.images.split_at(self.images.len() / 2);
-        let GpuStep { index, total, timestep, .. } = step;
-        Ok(Some(Step { index, total, timestep, shape: self.shape, x, x0 }))
+        let GpuStep { index, total, from: Point { level: from, timestep }, to, .. } = step;
+        Ok(Some(Step { index, total, timestep, from, to, shape: self.shape, x, x0 }))
     }
 }

@@ -2,11 +2,13 @@
 
 use std::f64::consts::FRAC_PI_2;
 
-use serde_json::Value;
+use serde_json::Value as Json;
 
 use crate::checkpoint::json::{Fields, parse_object};
+use crate::denoiser::{Level, Point, Prediction};
 use crate::error::{Error, Result};
-use crate::prediction::{Level, Prediction};
+use crate::levels::{self, Grid, Spacing, list};
+use crate::sampler::options::{self, GRID, Kind, SIGMA_MAX, SIGMA_MIN, SPACING, Settings, Value};
 use crate::text::number;
 
 /// More training timesteps than any model has; a longer table would be a mistake in the file.
@@ -38,14 +40,20 @@ pub struct Schedule {
     pub prediction: Prediction,
     /// What a sampler does to x̂₀ before it uses it.
     pub clip: Clip,
+    /// What samplers do to x̂₀ that leave it as it is unless the file asks.
+    pub asked_clip: Clip,
     /// How much noise DDPM adds.
     pub variance: Variance,
-    /// How a run's timesteps are spread.
-    pub spacing: Spacing,
     /// Added to the timesteps of [`Spacing::Leading`].
     pub steps_offset: usize,
-    /// Where DDIM goes after its last timestep: to the clean image (`set_alpha_to_one`, the default) or to ᾱ₀.
-    pub set_alpha_to_one: bool,
+    /// Whether β follow a squared cosine, whose fractional timesteps some samplers of diffusers do not round.
+    pub is_cosine: bool,
+    /// The steps after which UniPC does not correct.
+    pub disable_corrector: Vec<usize>,
+    /// How far the times of a flow are shifted toward noise: 1 for not at all.
+    pub flow_shift: f64,
+    /// What the file says of samplers' options, by name.
+    pub options: Settings,
     /// Keys of the file that nothing here reads, such as those of another class.
     pub ignored: Vec<String>,
     alpha_bar: Vec<f64>,
@@ -81,17 +89,6 @@ pub enum Variance {
     /// Between β̃ (where the second half of the network's channels says -1) and β (where it says 1), on a
     /// logarithmic scale (Nichol and Dhariwal 2021, equation 15).
     LearnedRange,
-}
-
-/// How the timesteps of a run are spread over those of the training (`timestep_spacing`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spacing {
-    /// Multiples of `T div N`, from 0 upwards, plus `steps_offset`.
-    Leading,
-    /// N points from 0 to T - 1, both included.
-    Linspace,
-    /// From T - 1 downwards in steps of `T / N`.
-    Trailing,
 }
 
 /// The rule that a table of β follows (`beta_schedule`).
@@ -170,6 +167,14 @@ impl Schedule {
     /// whose levels are not a table of β.
     pub fn from_fields(fields: &Fields<'_>) -> Result<Self> {
         let class_name = fields.string("_class_name", "DDPMScheduler")?;
+        if ["EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"].contains(&class_name.as_str()) {
+            return Self::edm(class_name, fields);
+        }
+        if ["FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"]
+            .contains(&class_name.as_str())
+        {
+            return Self::flow(class_name, fields);
+        }
         let Some(betas) = default_betas(&class_name) else {
             return Err(Error::Unsupported {
                 what: format!("the scheduler {class_name}"),
@@ -178,24 +183,88 @@ impl Schedule {
                     .to_owned(),
             });
         };
+        let prediction = fields.choice("prediction_type", Prediction::Epsilon, &Prediction::NAMES)?;
+        let alpha_bar = read_alpha_bar(fields, betas)?;
+        Self::read(class_name, prediction, alpha_bar, fields)
+    }
+
+    /// A schedule of EDM, which has no β: its table is that of its σ, and its samplers take levels between the same ends.
+    fn edm(class_name: String, fields: &Fields<'_>) -> Result<Self> {
+        let positive = |field: &str, default: f64| match fields.f64(field, default)? {
+            value if value > 0.0 => Ok(value),
+            value => Err(fields.error(field, value, "greater than 0")),
+        };
+        let (least, greatest) = (positive("sigma_min", 0.002)?, positive("sigma_max", 80.0)?);
+        if least >= greatest {
+            return Err(fields.error("sigma_min", least, "below sigma_max"));
+        }
+        if positive("rho", 7.0)? != 7.0 {
+            return Err(fields.error("rho", "another", "7"));
+        }
+        let sign = fields.choice("prediction_type", 1.0, &[("epsilon", 1.0), ("v_prediction", -1.0)])?;
+        let prediction = Prediction::Edm { sigma_data: sign * positive("sigma_data", 0.5)? };
+        let grid = fields.choice(
+            "sigma_schedule",
+            "karras",
+            &[("karras", "karras"), ("exponential", "exponential")],
+        )?;
+        let total = timesteps(fields)?;
+        let mut alpha_bar = Grid::Karras.between(greatest, least, total);
+        alpha_bar.reverse();
+        alpha_bar.iter_mut().for_each(|sigma| *sigma = 1.0 / (1.0 + *sigma * *sigma));
+        let mut schedule = Self::read(class_name, prediction, alpha_bar, fields)?;
+        for (option, value) in [(GRID, grid.into()), (SPACING, "leading".into())] {
+            schedule.options.set(option.name, value);
+        }
+        schedule.options.set(SIGMA_MIN.name, least.into());
+        schedule.options.set(SIGMA_MAX.name, greatest.into());
+        Ok(schedule)
+    }
+
+    /// A schedule of flow matching, whose table is that of its shifted times.
+    fn flow(class_name: String, fields: &Fields<'_>) -> Result<Self> {
+        for flag in ["use_dynamic_shifting", "invert_sigmas"] {
+            if fields.bool(flag, false)? {
+                let expected = "false: flows whose times depend on the picture, or run to the noise, are not sampled here";
+                return Err(fields.error(flag, "true", expected));
+            }
+        }
+        let (total, shift) = (timesteps(fields)?, fields.f64("shift", 1.0)?);
+        if shift <= 0.0 {
+            return Err(fields.error("shift", shift, "greater than 0"));
+        }
+        let alpha_bar = list(total, &|i| {
+            let time = (i + 1) as f64 / total as f64;
+            let sigma = shift * time / (1.0 + (shift - 1.0) * time);
+            let signal = (1.0 - sigma).powi(2);
+            signal / (signal + sigma * sigma)
+        });
+        let schedule = Self::read(class_name, Prediction::Flow, alpha_bar, fields)?;
+        Ok(Self { flow_shift: shift, ..schedule })
+    }
+
+    fn read(
+        class_name: String,
+        prediction: Prediction,
+        alpha_bar: Vec<f64>,
+        fields: &Fields<'_>,
+    ) -> Result<Self> {
         let variance = read_variance(fields, &class_name)?;
         let schedule = Self {
             class_name,
-            prediction: fields.choice("prediction_type", Prediction::Epsilon, &Prediction::NAMES)?,
+            prediction,
             clip: read_clip(fields)?,
+            asked_clip: match fields.bool("clip_sample", false)? {
+                true => Clip::Range(fields.f64_or_infinite("clip_sample_range", 1.0)?),
+                false => Clip::None,
+            },
+            is_cosine: fields.get("beta_schedule").is_some_and(|name| name == "squaredcos_cap_v2"),
+            flow_shift: 1.0,
+            disable_corrector: fields.usizes("disable_corrector", &[])?,
             variance,
-            spacing: fields.choice(
-                "timestep_spacing",
-                Spacing::Leading,
-                &[
-                    ("leading", Spacing::Leading),
-                    ("linspace", Spacing::Linspace),
-                    ("trailing", Spacing::Trailing),
-                ],
-            )?,
             steps_offset: fields.usize("steps_offset", 0)?,
-            set_alpha_to_one: fields.bool("set_alpha_to_one", true)?,
-            alpha_bar: read_alpha_bar(fields, betas)?,
+            options: read_options(fields)?,
+            alpha_bar,
             ignored: Vec::new(),
         };
         Ok(Self { ignored: fields.unknown(), ..schedule })
@@ -214,53 +283,76 @@ impl Schedule {
         &self.alpha_bar
     }
 
+    /// The timesteps that a run of `steps` steps visits, from the most noise to the least, by the file's spacing or that of
+    /// DDPM: see [`levels::timesteps`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn timesteps(&self, steps: usize) -> Result<Vec<usize>> {
+        let spacing = self.options.get(SPACING.name).and_then(|value| SPACING.number(value));
+        let spacing = Spacing::ALL[spacing.unwrap_or(SPACING.default) as usize];
+        let timesteps = levels::timesteps(spacing, self.train_timesteps(), steps, self.steps_offset)?;
+        Ok(timesteps.into_iter().map(|t| t as usize).collect())
+    }
+
+    /// What samplers do to x̂₀ that know dynamic thresholding but no clipping.
+    #[must_use]
+    pub fn threshold(&self) -> Clip {
+        if matches!(self.clip, Clip::Dynamic { .. }) { self.clip } else { Clip::None }
+    }
+
     /// The level at a timestep; beyond the table's end, that of its last one.
     #[must_use]
     pub fn level(&self, timestep: usize) -> Level {
         Level::from_alpha_bar(self.alpha_bar[timestep.min(self.alpha_bar.len() - 1)])
     }
 
-    /// The timesteps that a run of `steps` steps visits, from the most noise to the least: exactly `steps` of them.
-    ///
-    /// They are diffusers' own, except that for some counts with `trailing` spacing (62 of the first 1000 for
-    /// T = 1000, such as 61 and 103) `numpy.arange` rounds its length up and diffusers appends a timestep of -1,
-    /// which it then reads as the last entry of its table; that step is left out here.
-    ///
-    /// # Errors
-    /// [`Error::Option`] unless `steps` is at least 1 and the timesteps fit in the table.
-    pub fn timesteps(&self, steps: usize) -> Result<Vec<usize>> {
-        let total = self.train_timesteps();
-        let refuse = |expected: String| Error::Option { option: "steps", found: steps.to_string(), expected };
-        if steps == 0 || steps > total {
-            return Err(refuse(format!(
-                "from 1 to {total}, the timesteps that the network was trained with"
-            )));
-        }
-        let last = (total - 1) as f64;
-        let (n, t) = (steps as f64, total as f64);
-        // numpy rounds halves to even, and multiplies by the steps below as they come out in floating point.
-        let timesteps: Vec<usize> = match self.spacing {
-            Spacing::Leading => {
-                (0..steps).rev().map(|i| (i * (total / steps)).saturating_add(self.steps_offset)).collect()
+    /// The point of a timestep of the table; beyond its end, the last one's level.
+    #[must_use]
+    pub fn point(&self, timestep: usize) -> Point {
+        Point { level: self.level(timestep), timestep: timestep as f64 }
+    }
+}
+
+/// The flags that choose a grid of levels, in the order of the option's names.
+const GRID_FLAGS: [&str; 5] =
+    ["use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_flow_sigmas", "use_lu_lambdas"];
+
+/// What the file says of samplers' options.
+fn read_options(fields: &Fields<'_>) -> Result<Settings> {
+    let mut settings = Settings::default();
+    for (i, name) in GRID_FLAGS.iter().enumerate() {
+        if fields.bool(name, false)? {
+            if settings.get(GRID.name).is_some() {
+                return Err(fields.error(name, true, "false where another grid is chosen"));
             }
-            Spacing::Linspace => {
-                let step = if steps == 1 { 0.0 } else { last / (n - 1.0) };
-                (0..steps).rev().map(|i| (i as f64 * step).round_ties_even() as usize).collect()
-            }
-            Spacing::Trailing => {
-                let step = (t - t / n) - t;
-                (0..steps).map(|i| ((t + i as f64 * step).round_ties_even() - 1.0) as usize).collect()
-            }
-        };
-        match timesteps.iter().max() {
-            Some(&first) if first >= total => Err(refuse(format!(
-                "fewer: with `steps_offset` {} the first timestep would be {first}, but the last of the table is {}",
-                self.steps_offset,
-                total - 1
-            ))),
-            _ => Ok(timesteps),
+            let names = ["karras", "exponential", "beta", "flow", "lu"];
+            settings.set(GRID.name, names[i].into());
         }
     }
+    for row in options::ALL.iter().filter(|row| row.configured && row.name != GRID.name) {
+        let value = match row.kind {
+            Kind::Flag => fields.get(row.name).map(|_| fields.bool(row.name, false).map(Value::from)),
+            _ => match fields.get(row.name) {
+                None | Some(Json::Null) => None,
+                Some(Json::String(text)) if text == "-Infinity" => Some(Ok(f64::NEG_INFINITY.into())),
+                Some(Json::String(text)) => Some(Ok(Value::Text(text.clone()))),
+                Some(value) => Some(
+                    value
+                        .as_f64()
+                        .map(Value::from)
+                        .ok_or_else(|| fields.error(row.name, value, row.expected())),
+                ),
+            },
+        };
+        let Some(value) = value.transpose()? else { continue };
+        if row.number(&value).is_none() {
+            let found = fields.get(row.name).unwrap_or(&Json::Null);
+            return Err(fields.error(row.name, found, row.expected()));
+        }
+        settings.set(row.name, value);
+    }
+    Ok(settings)
 }
 
 fn read_clip(fields: &Fields<'_>) -> Result<Clip> {
@@ -268,7 +360,7 @@ fn read_clip(fields: &Fields<'_>) -> Result<Clip> {
     let ratio = fields.f64("dynamic_thresholding_ratio", 0.995)?;
     // Python's clamp takes null as no limit.
     let max = match fields.get("sample_max_value") {
-        Some(Value::Null) => f64::INFINITY,
+        Some(Json::Null) => f64::INFINITY,
         _ => fields.f64_or_infinite("sample_max_value", 1.0)?,
     };
     let clip = fields.bool("clip_sample", true)?;
@@ -291,7 +383,7 @@ fn read_clip(fields: &Fields<'_>) -> Result<Clip> {
 
 fn read_variance(fields: &Fields<'_>, class: &str) -> Result<Variance> {
     // DPMSolverMultistepScheduler has a field of that name too, and writes null.
-    if fields.get("variance_type").is_some_and(Value::is_null) {
+    if fields.get("variance_type").is_some_and(Json::is_null) {
         return Ok(Variance::FixedSmall);
     }
     let variance = fields.choice(
@@ -310,11 +402,17 @@ fn read_variance(fields: &Fields<'_>, class: &str) -> Result<Variance> {
     if class.starts_with("DDPM") { variance } else { Ok(variance.unwrap_or(Variance::FixedSmall)) }
 }
 
-fn read_alpha_bar(fields: &Fields<'_>, defaults: (f64, f64, Betas)) -> Result<Vec<f64>> {
+/// T, `num_train_timesteps`.
+fn timesteps(fields: &Fields<'_>) -> Result<usize> {
     let total = fields.usize("num_train_timesteps", 1000)?;
-    if total == 0 || total > MOST_TIMESTEPS {
-        return Err(fields.error("num_train_timesteps", total, format!("from 1 to {MOST_TIMESTEPS}")));
+    if (1..=MOST_TIMESTEPS).contains(&total) {
+        return Ok(total);
     }
+    Err(fields.error("num_train_timesteps", total, format!("from 1 to {MOST_TIMESTEPS}")))
+}
+
+fn read_alpha_bar(fields: &Fields<'_>, defaults: (f64, f64, Betas)) -> Result<Vec<f64>> {
+    let total = timesteps(fields)?;
     let (betas, culprit) = match fields.optional_f64s("trained_betas")? {
         Some(betas) if !(total..=MOST_TIMESTEPS).contains(&betas.len()) => {
             let found = format!("a list of {}", betas.len());
@@ -517,7 +615,8 @@ mod tests {
     #[test]
     fn truth_is_pythons() {
         let s = read(r#"{"clip_sample": null, "thresholding": 0, "set_alpha_to_one": null}"#).unwrap();
-        assert!(s.clip == Clip::None && !s.set_alpha_to_one);
+        assert!(s.clip == Clip::None);
+        assert_eq!(s.options.get("set_alpha_to_one"), Some(&false.into()));
         let s = read(r#"{"thresholding": 1, "sample_max_value": null, "dynamic_thresholding_ratio": 0}"#)
             .unwrap();
         assert_eq!(s.clip, Clip::Dynamic { ratio: 0.0, max: f64::INFINITY });
@@ -528,23 +627,30 @@ mod tests {
         let s = read("{}").unwrap();
         assert_eq!((s.class_name.as_str(), s.train_timesteps()), ("DDPMScheduler", 1000));
         assert_eq!((s.prediction, s.clip), (Prediction::Epsilon, Clip::Range(1.0)));
-        assert_eq!((s.variance, s.spacing), (Variance::FixedSmall, Spacing::Leading));
-        assert!(s.set_alpha_to_one && s.steps_offset == 0 && s.ignored.is_empty());
+        assert_eq!((s.variance, s.options.get("timestep_spacing")), (Variance::FixedSmall, None));
+        assert!(s.steps_offset == 0 && s.ignored.is_empty());
         assert!((s.alpha_bar()[999] - 4.0358e-5).abs() < 1e-9);
         let heun = read(r#"{"_class_name": "HeunDiscreteScheduler"}"#).unwrap();
         assert!((heun.alpha_bar()[0] - (1.0 - 0.00085)).abs() < 1e-12);
     }
 
     #[test]
-    fn another_class_parses_and_its_own_keys_are_reported() {
+    fn another_class_parses_and_what_means_nothing_is_reported() {
         let s = read(
             r#"{"_class_name": "DPMSolverMultistepScheduler", "_diffusers_version": "0.42.1", "variance_type": null,
-                "lambda_min_clipped": -Infinity, "solver_order": 2, "timestep_spacing": "linspace"}"#,
+                "lambda_min_clipped": -Infinity, "solver_order": 2, "timestep_spacing": "linspace", "use_karras_sigmas": true,
+                "use_lu_lambdas": false, "prediction_tipe": "sample"}"#,
         )
         .unwrap();
-        assert_eq!(s.ignored, ["lambda_min_clipped", "solver_order"]);
-        assert_eq!((s.spacing, s.variance), (Spacing::Linspace, Variance::FixedSmall));
-        let refused = read(r#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#).unwrap_err();
+        assert_eq!(s.ignored, ["prediction_tipe"]);
+        assert_eq!(s.options.get("lambda_min_clipped"), Some(&f64::NEG_INFINITY.into()));
+        assert_eq!(s.options.get("solver_order"), Some(&2.0.into()));
+        assert_eq!(s.options.get("grid"), Some(&"karras".into()));
+        let two = r#"{"use_karras_sigmas": true, "use_flow_sigmas": true}"#;
+        assert!(matches!(read(two), Err(Error::Config { field, .. }) if field == "use_flow_sigmas"));
+        assert_eq!(s.options.get("timestep_spacing"), Some(&"linspace".into()));
+        assert_eq!(s.variance, Variance::FixedSmall);
+        let refused = read(r#"{"_class_name": "ScoreSdeVeScheduler"}"#).unwrap_err();
         assert_eq!(refused.kind(), "unsupported-architecture");
     }
 

@@ -59,10 +59,9 @@ fn a_pytorch_seed_gives_pythons_numbers() {
     assert!(output.status.success(), "{output:?}");
     assert!(output.stdout.is_empty(), "{output:?}");
     // What repeats the run, and nothing else.
-    let eta = &case["eta"];
-    let eta = if eta.as_f64() == Some(0.0) { String::new() } else { format!(" --eta {eta}") };
+    let eta = case["eta"].as_f64().unwrap();
     let expected = format!(
-        "noiseball sample layout-b --sampler ddim --steps {} --seed {} --rng torch --batch 3{eta} --device cpu\n",
+        "noiseball sample layout-b --sampler ddim --steps {} --seed {} --rng torch --batch 3 --eta {eta} --device cpu\n",
         case["steps"], case["seed"]
     );
     assert_eq!(String::from_utf8(output.stderr).unwrap(), expected);
@@ -96,10 +95,10 @@ fn sample_says_what_it_does_and_what_it_leaves_out() {
     }
     fs::write(
         folder.join("scheduler_config.json"),
-        r#"{"_class_name": "EulerDiscreteScheduler", "timestep_type": "discrete", "\u001b]52;c;x\u0007": 1}"#,
+        r#"{"_class_name": "SASolverScheduler", "tau_func": null, "\u001b]52;c;x\u0007": 1}"#,
     )
     .unwrap();
-    let png = temporary("euler.png");
+    let png = temporary("sa-solver.png");
     let (path, png) = (folder.to_str().unwrap(), png.to_str().unwrap());
     let sample = |more: &[&str]| {
         let arguments = ["sample", path, "--device", "cpu", "--steps", "1", "--out", png];
@@ -120,8 +119,8 @@ fn sample_says_what_it_does_and_what_it_leaves_out() {
             .ends_with("--variant 20 --sampler ddim --steps 1 --seed 0 --rng philox --batch 1 --device cpu"),
         "{command}"
     );
-    assert_eq!(note, "note: no sampler for EulerDiscreteScheduler yet: ddim is used instead");
-    assert!(unused.starts_with("not used: ") && unused.contains("timestep_type"), "{unused}");
+    assert_eq!(note, "note: no sampler for SASolverScheduler yet: ddim is used instead");
+    assert!(unused.starts_with("not used: ") && unused.contains("tau_func"), "{unused}");
     assert!(!says.contains('\u{1b}'), "{says:?}");
     // `inspect` chooses by the same option.
     assert!(noiseball(&["inspect", path, "--variant", "10"]).status.success());
@@ -454,4 +453,23 @@ fn paths_and_numbers_that_cannot_be_meant_say_what_can() {
         refused(&["convert", "layout-a", "--out", link.to_str().unwrap()], "does not exist yet");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     }
+}
+
+#[test]
+fn the_table_of_samplers_is_the_packages() {
+    let printed = |arguments: &[&str]| String::from_utf8(noiseball(arguments).stdout).unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/www/samplers.js");
+    let made = printed(&["samplers", "--js"]);
+    assert!(made == fs::read_to_string(path).unwrap(), "run `noiseball samplers --js > www/samplers.js`");
+    let table = printed(&["samplers"]);
+    assert!(table.contains("ddim (50 steps)") && table.contains("--eta: Fresh noise"), "{table}");
+
+    let refused = |arguments: &[&str], says: &str| {
+        let output = noiseball(&[&["sample", "layout-b", "--device", "cpu"], arguments].concat());
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && error.contains(says), "{error}");
+    };
+    refused(&["--sampler", "euler", "--eta", "0.5"], "one that euler has: timestep_spacing, grid");
+    refused(&["--sampler", "heun", "--grid", "lu"], "timesteps or karras or exponential or beta");
+    refused(&["--sampler", "dpm-multistep", "--solver-order", "4"], "a whole number from 1 to 3");
 }

@@ -6,6 +6,7 @@
 mod golden;
 
 use golden::{Case, cases, floats, relative_error, weight};
+use noiseball::denoiser::{Level, Point, Prediction};
 use noiseball::engine::cpu::{Memory, step};
 use noiseball::engine::gpu::{Counters, Gpu, GpuNetwork, Replay, Tuning, Weights};
 use noiseball::engine::packed::Packed;
@@ -19,7 +20,6 @@ use noiseball::engine::plan::{
 use noiseball::engine::prelude::Rows;
 use noiseball::network::ops::{Activation, Padding};
 use noiseball::network::unet::UNet2DConfig;
-use noiseball::prediction::{Level, Prediction};
 use noiseball::rng::{Generator, Normals};
 use noiseball::sampler::{Evaluate, HostRun, Options, Recorder, SamplerKind};
 use noiseball::schedule::{Clip, Schedule};
@@ -533,9 +533,10 @@ fn noise_is_the_hosts() {
     let case = case("base");
     let mut network = network(&gpu(), &case, Storage::F32);
     let shape = [3, 3, 48, 40];
-    let mut recorder = Recorder::new(Prediction::Epsilon);
+    let mut recorder = Recorder::new(&Prediction::Epsilon);
     let x = recorder.start(1.0);
-    recorder.end_step(0.0, x, x);
+    let from = Point { level: Level::CLEAN, timestep: 0.0 };
+    recorder.end_step(from, Level::CLEAN, x, x);
     let program = recorder.finish().unwrap();
     let mut worst = 0.0f32;
     for seed in [0, 42, (1 << 53) - 1] {
@@ -567,7 +568,8 @@ fn runs_are_the_hosts() {
         let case = case(name);
         let mut network = network(&gpu(), &case, Storage::F32);
         let schedule = Schedule::from_json("scheduler_config.json", schedule.as_bytes()).unwrap();
-        let options = Options { steps: 4, eta, ..Options::default() };
+        let options = Options::steps(4);
+        let options = if eta > 0.0 { options.with("eta", eta) } else { options };
         let program = sampler.program(&schedule, &options).unwrap();
         let shape = [2, case.shape[1], case.shape[2], case.shape[3]];
         for noise in [Generator::philox(5).unwrap(), Generator::torch(5).unwrap()] {
@@ -585,7 +587,7 @@ fn runs_are_the_hosts() {
                 let mut last = Vec::new();
                 while let Some(step) = run.step().await? {
                     let (x, x0) = (run.read(step.x).await?, run.read(step.x0).await?);
-                    last.push((step.index, step.timestep, x.images().await?, x0.images().await?));
+                    last.push((step.index, step.from.timestep, x.images().await?, x0.images().await?));
                 }
                 noiseball::Result::<Vec<_>>::Ok(last)
             });
@@ -612,13 +614,13 @@ fn what_is_not_finite_is_found_at_its_timestep() {
     };
     let mut network = block_on(GpuNetwork::new(&gpu(), case.config.clone(), Storage::F32, take)).unwrap();
     let schedule = Schedule::from_json("scheduler_config.json", b"{}").unwrap();
-    let program = SamplerKind::Ddim.program(&schedule, &Options { steps: 3, ..Options::default() }).unwrap();
+    let program = SamplerKind::Ddim.program(&schedule, &Options::steps(3)).unwrap();
     let shape = [1, case.shape[1], case.shape[2], case.shape[3]];
     let mut run = block_on(network.sample(&program, shape, Generator::philox(0).unwrap(), None)).unwrap();
     let first = block_on(run.step()).unwrap().unwrap();
     let last = block_on(run.step()).unwrap().unwrap();
     let error = block_on(async { run.read(last.x).await?.images().await }).unwrap_err();
-    let expected = noiseball::Error::NotFiniteOutput { timestep: first.timestep };
+    let expected = noiseball::Error::NotFiniteOutput { timestep: first.from.timestep };
     assert_eq!(error.to_string(), expected.to_string());
 }
 
@@ -626,11 +628,12 @@ fn what_is_not_finite_is_found_at_its_timestep() {
 fn what_needs_a_whole_image_is_left_to_the_host() {
     let case = case("base");
     let mut network = network(&gpu(), &case, Storage::F32);
-    let mut recorder = Recorder::new(Prediction::Epsilon);
+    let mut recorder = Recorder::new(&Prediction::Epsilon);
     let x = recorder.start(1.0);
-    let d = recorder.denoise(x, Level { alpha: 0.6, sigma: 0.8 }, 10.0);
+    let from = Point { level: Level { alpha: 0.6, sigma: 0.8 }, timestep: 10.0 };
+    let d = recorder.denoise(x, from);
     let x0 = recorder.clip(d.x0, Clip::Dynamic { ratio: 0.9, max: 2.0 });
-    recorder.end_step(10.0, x, x0);
+    recorder.end_step(from, Level::CLEAN, x, x0);
     let program = recorder.finish().unwrap();
     let run = block_on(network.sample(&program, [1, 3, 8, 8], Generator::philox(0).unwrap(), None));
     assert_eq!(run.unwrap_err().kind(), "unsupported-architecture");
@@ -678,7 +681,7 @@ fn a_step_is_one_submit_and_makes_nothing() {
     let case = case("base");
     let mut network = network(&gpu, &case, Storage::F32);
     let schedule = Schedule::from_json("scheduler_config.json", b"{}").unwrap();
-    let program = SamplerKind::Ddpm.program(&schedule, &Options { steps: 5, ..Options::default() }).unwrap();
+    let program = SamplerKind::Ddpm.program(&schedule, &Options::steps(5)).unwrap();
     let shape = case.shape;
     let dispatches = block_on(network.plan(shape[0], shape[2], shape[3])).unwrap().dispatches() as u64;
     let mut compiled = 0;

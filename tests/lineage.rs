@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use noiseball::prediction::Level;
+use noiseball::denoiser::Level;
 use noiseball::train::dataset::toy::Toy;
 use noiseball::train::{Dataset, Objective, Recipe, Trainer};
 use pollster::block_on;

@@ -6,7 +6,7 @@
 mod golden;
 
 use golden::floats;
-use noiseball::{Checkpoint, Device, DeviceKind, Error, Model, Rng, SampleOptions};
+use noiseball::{Checkpoint, Device, DeviceKind, Error, Model, Rng, SampleOptions, SamplerKind, Settings};
 use serde_json::{Value, json};
 
 const PIPELINE: &str = include_str!("fixtures/pipeline.json");
@@ -33,7 +33,9 @@ fn cases() -> Vec<(String, String, SampleOptions, Vec<f32>)> {
     let options = |c: &Value| SampleOptions {
         sampler: Some(c["sampler"].as_str().unwrap().to_lowercase().parse().unwrap()),
         steps: Some(c["steps"].as_u64().unwrap() as usize),
-        eta: c["eta"].as_f64().unwrap_or(0.0),
+        settings: c["eta"]
+            .as_f64()
+            .map_or_else(Settings::default, |eta| Settings::default().with("eta", eta)),
         seed: c["seed"].as_u64().unwrap(),
         rng: Rng::Torch,
         batch: c["batch"].as_u64().unwrap() as usize,
@@ -118,7 +120,10 @@ fn options_out_of_range_are_refused_before_any_work() {
     refused(&plain, SampleOptions { batch: 0, ..default() }, "batch");
     refused(&plain, SampleOptions { batch: usize::MAX, ..default() }, "batch");
     refused(&plain, SampleOptions { seed: 1 << 53, ..default() }, "seed");
-    refused(&plain, SampleOptions { eta: f64::NAN, ..default() }, "eta");
+    let eta = |eta: f64| Settings::default().with("eta", eta);
+    let ddim = Some(SamplerKind::Ddim);
+    refused(&plain, SampleOptions { sampler: ddim, settings: eta(f64::NAN), ..default() }, "eta");
+    refused(&plain, SampleOptions { settings: eta(0.5), ..default() }, "ddpm");
     refused(&plain, SampleOptions { labels: Some(vec![0.0]), ..default() }, "labels");
     for label in [-1.0, 6.0, 0.5, f32::NAN] {
         refused(&classes, SampleOptions { labels: Some(vec![label]), ..default() }, "labels");

@@ -84,11 +84,14 @@ fn replay(case: &Value) -> (f64, String) {
     let schedule = schedule(&case["config"]);
     let (kind, note) = SamplerKind::default_for(case["class"].as_str().unwrap());
     assert_eq!(note, None);
-    let options = Options {
-        steps: case["steps"].as_u64().unwrap() as usize,
-        eta: case["eta"].as_f64().unwrap_or(0.0),
-        use_clipped_model_output: case["use_clipped_model_output"].as_bool().unwrap_or(false),
-    };
+    let mut options = Options::steps(case["steps"].as_u64().unwrap() as usize);
+    for name in ["eta", "use_clipped_model_output"] {
+        options = match &case[name] {
+            Value::Null => options,
+            Value::Bool(flag) => options.with(name, *flag),
+            number => options.with(name, number.as_f64().unwrap()),
+        };
+    }
     let program = kind.program(&schedule, &options).unwrap();
     let shape: [usize; 4] = match usizes(&case["shape"])[..] {
         [b, c, h, w] => [b, c, h, w],

@@ -46,19 +46,37 @@ export interface LoadOptions {
   device?: Device | undefined;
 }
 
-export interface SampleOptions {
-  /** The sampler's name; by default the one that the checkpoint's scheduler names. */
+/** An option of a sampler. `default` holds where neither the caller nor the checkpoint's scheduler_config.json says; null is −∞. */
+export type SamplerOption = { readonly name: string; readonly doc: string } & (
+  | { readonly type: 'flag'; readonly default: boolean }
+  | { readonly type: 'whole' | 'real'; readonly min: number | null; readonly max: number; readonly default: number | null }
+  | { readonly type: 'choice'; readonly choices: readonly string[]; readonly default: string }
+);
+
+export interface SamplerInfo {
+  readonly name: string;
+  /** Who described it, and what it is good for. */
+  readonly paper: string;
+  /** The scheduler classes of diffusers that it stands for. */
+  readonly classes: readonly string[];
+  /** The steps of a run that names none; null for all of the model's timesteps. */
+  readonly defaultSteps: number | null;
+  readonly options: readonly SamplerOption[];
+}
+
+/** Every sampler with the options that it has; docs/solvers.md shows the same table. */
+export function samplers(): SamplerInfo[];
+
+/** What a run may be given. An option that the sampler has no use for is refused: `samplers()` tells which it has. */
+export interface SampleOptions extends SamplerOptions {
+  /** The sampler's name, one of `samplers()`; by default the one that the checkpoint's scheduler names. */
   sampler?: string | undefined;
-  /** Network evaluations, 1 to `info.trainTimesteps`; by default diffusers' number: 50 for DDIM, all for DDPM. */
+  /** Steps of the sampler, 1 to `info.trainTimesteps`; by default the sampler's number. */
   steps?: number | undefined;
   /** A whole number from 0 (the default) to 2^53 − 1. The same seed gives the same pictures. */
   seed?: number | undefined;
   /** How many pictures, 1 (the default) to 1024. */
   batch?: number | undefined;
-  /** How much of the removed noise DDIM puts back: 0 (none, the default) to 1 (as much as DDPM). */
-  eta?: number | undefined;
-  /** DDIM: derive the predicted noise from the clipped prediction, as diffusers' option of that name does. */
-  useClippedModelOutput?: boolean | undefined;
   /** Class numbers, one for all pictures or one a picture. Left out, `info.nullLabel`, which stands for any class; needed where `info.classes` is a number and there is none. */
   labels?: number[] | undefined;
   /** 'philox' (the default, the same on every device) or 'torch' (what PyTorch's CPU generator gives). */
@@ -67,6 +85,66 @@ export interface SampleOptions {
   signal?: AbortSignal | undefined;
   /** Pause between two steps while the page cannot be seen, as in a tab behind others; false by default. */
   pauseWhenHidden?: boolean | undefined;
+}
+
+/** The samplers' own options. Left out, the checkpoint's scheduler_config.json says, or the sampler's default holds. */
+export interface SamplerOptions {
+  /** Fresh noise in each step: 0 adds none, 1 as much as DDPM. */
+  eta?: number | undefined;
+  /** Derive the predicted noise from the clipped prediction. */
+  useClippedModelOutput?: boolean | undefined;
+  /** How the steps are spread over the training's timesteps. */
+  timestepSpacing?: 'leading' | 'linspace' | 'trailing' | undefined;
+  /** End at the clean image, not at the level of timestep 0. */
+  setAlphaToOne?: boolean | undefined;
+  /** How the noise levels lie between the greatest and the least. */
+  grid?: 'timesteps' | 'karras' | 'exponential' | 'beta' | 'flow' | 'lu' | undefined;
+  /** Whether the last step arrives at no noise or at the least level. */
+  finalSigmasType?: 'zero' | 'sigma_min' | undefined;
+  /** Levels of the timesteps, or evenly spread logarithms from the greatest to the least. */
+  interpolationType?: 'linear' | 'log_linear' | undefined;
+  /** What a network for v is told: the timestep, or a quarter of the logarithm of sigma. */
+  timestepType?: 'discrete' | 'continuous' | undefined;
+  /** The grid's least level; 0 for the schedule's. */
+  sigmaMin?: number | undefined;
+  /** The grid's greatest level; 0 for the schedule's. */
+  sigmaMax?: number | undefined;
+  /** Shifts the times of the flow grid: above 1 toward noise, below toward data. */
+  flowShift?: number | undefined;
+  /** Timesteps of a lower log-ratio of signal to noise are left out. */
+  lambdaMinClipped?: number | undefined;
+  /** Solves for the data (++) or the noise; sde adds fresh noise. */
+  algorithmType?: 'dpmsolver++' | 'dpmsolver' | 'sde-dpmsolver++' | 'sde-dpmsolver' | undefined;
+  /** The solver's order. */
+  solverOrder?: number | undefined;
+  /** The solver's variant. */
+  solverType?: 'midpoint' | 'heun' | 'bh1' | 'bh2' | undefined;
+  /** Lower the order in the last steps of a run of fewer than 15. */
+  lowerOrderFinal?: boolean | undefined;
+  /** Make the last step one of order 1. */
+  eulerAtFinal?: boolean | undefined;
+  /** Solve for the data, not for the noise. */
+  predictX0?: boolean | undefined;
+  /** How many evaluations a step looks back on. */
+  order?: number | undefined;
+  /** How much noise is put back, over all steps. */
+  sChurn?: number | undefined;
+  /** The least sigma that noise is put back at. */
+  sTmin?: number | undefined;
+  /** The greatest sigma that noise is put back at. */
+  sTmax?: number | undefined;
+  /** The deviation of the noise that is put back. */
+  sNoise?: number | undefined;
+  /** Begin without the three steps of four evaluations each. */
+  skipPrkSteps?: boolean | undefined;
+  /** How many timesteps the model was distilled at. */
+  originalInferenceSteps?: number | undefined;
+  /** How fast the model's answer takes over from its input as noise grows. */
+  timestepScaling?: number | undefined;
+  /** Go to the data in each step, and back with fresh noise. */
+  stochasticSampling?: boolean | undefined;
+  /** The last time before the data, which the others are stretched for; 0 for as it comes. */
+  shiftTerminal?: number | undefined;
 }
 
 export interface Step {

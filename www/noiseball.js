@@ -4,11 +4,17 @@
 import { openChannel } from './channel.js';
 import { purge } from './cache.js';
 import { abortError, NoiseballError } from './errors.js';
+import { SAMPLERS } from './samplers.js';
 import { resolveSource } from './source.js';
 import { untilVisible } from './visible.js';
 
 export { ERROR_TYPES, NoiseballError } from './errors.js';
 export { loadFilesFrom } from './workers.js';
+
+/** The samplers with their options: see SamplerInfo in noiseball.d.ts. */
+export function samplers() {
+  return structuredClone(SAMPLERS);
+}
 
 const SAMPLING = {
   scripts: ['worker.js', 'pkg/noiseball.js'],

@@ -11,7 +11,7 @@
 //! labels.json                                   labels.json
 //! ```
 
-use std::collections::BTreeMap;
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::text;
@@ -126,16 +126,16 @@ fn named(folder: &str, variant: Option<&str>, end: &str) -> [WeightFiles; 2] {
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
     /// Tidied names, and the same as they were given.
-    names: BTreeMap<String, String>,
+    names: Map<String, Value>,
 }
 
 impl Listing {
     /// Names relative to a folder, with slashes of either kind; those that are hidden are left out.
     #[must_use]
     pub fn new<S: AsRef<str>>(names: &[S]) -> Self {
-        let mut all: BTreeMap<String, String> = BTreeMap::new();
+        let mut all = Map::new();
         // Extended rather than collected, which would bring a sort of its own into the page.
-        all.extend(names.iter().map(|name| (tidy(name.as_ref()), name.as_ref().to_owned())));
+        all.extend(names.iter().map(|name| (tidy(name.as_ref()), name.as_ref().into())));
         // A folder is chosen or dropped under its own name, which may be any.
         let mut tops = all.keys().map(|name| name.split_once('/').map_or("", |(top, _)| top));
         let top = tops.next().unwrap_or_default().to_owned();
@@ -147,7 +147,7 @@ impl Listing {
     /// The name as it was given, where there is such a file.
     #[must_use]
     pub fn given(&self, name: &str) -> Option<&str> {
-        self.names.get(name).map(String::as_str)
+        self.names.get(name).and_then(Value::as_str)
     }
 
     /// Finds a checkpoint in either layout, at the top or further in (as when a folder is dropped with its own name before each

@@ -1,7 +1,6 @@
 //! diffusers' JSON: what Python's `json` writes, read field by field with errors that name the field.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
@@ -66,25 +65,26 @@ fn quote_non_finite(text: &str) -> String {
 pub struct Fields<'a> {
     file: &'a str,
     object: &'a Map<String, Value>,
-    asked: RefCell<BTreeSet<String>>,
-    defaulted: BTreeSet<String>,
+    // Keys of maps that there are anyway: each other kind of set takes two kilobytes of a page.
+    asked: RefCell<Map<String, Value>>,
+    defaulted: Map<String, Value>,
 }
 
 impl<'a> Fields<'a> {
     /// Reads from an object that [`parse_object`] returned; `file` names it in errors.
     #[must_use]
     pub fn new(file: &'a str, object: &'a Map<String, Value>) -> Self {
-        let mut defaulted = BTreeSet::new();
+        let mut defaulted = Map::new();
         if let Some(Value::Array(keys)) = object.get("_use_default_values") {
-            defaulted.extend(keys.iter().filter_map(|k| k.as_str().map(str::to_owned)));
+            defaulted.extend(keys.iter().filter_map(|k| Some((k.as_str()?.to_owned(), Value::Null))));
         }
         Self { file, object, asked: RefCell::default(), defaulted }
     }
 
     /// The raw value; `None` where the key is absent (a present `null` is `Some(Value::Null)`).
     pub fn get(&self, field: &str) -> Option<&'a Value> {
-        self.asked.borrow_mut().insert(field.to_owned());
-        if self.defaulted.contains(field) { None } else { self.object.get(field) }
+        self.asked.borrow_mut().insert(field.to_owned(), Value::Null);
+        if self.defaulted.contains_key(field) { None } else { self.object.get(field) }
     }
 
     /// An [`Error::Config`] about this field.
@@ -199,7 +199,7 @@ impl<'a> Fields<'a> {
     #[must_use]
     pub fn unknown(&self) -> Vec<String> {
         let asked = self.asked.borrow();
-        self.object.keys().filter(|k| !k.starts_with('_') && !asked.contains(*k)).cloned().collect()
+        self.object.keys().filter(|k| !k.starts_with('_') && !asked.contains_key(*k)).cloned().collect()
     }
 }
 

@@ -5,10 +5,9 @@
 //! everything else is refused by its name. No instruction recurses, and each may add one value at most, so that
 //! [`MAX_STEPS`] bounds the memory of a program of any kind.
 
-use std::collections::HashSet;
-
 use super::weights::Dtype;
 use super::weights_file::{MAX_RANK, MAX_TENSORS};
+use crate::sort::{sort, twice};
 use crate::text::name as short;
 
 pub(super) const TORCH_SCRIPT: &str =
@@ -570,13 +569,12 @@ impl<'a> Machine<'a> {
         if tensors.len() > MAX_TENSORS {
             return Err(format!("it holds more than {MAX_TENSORS} tensors"));
         }
-        let mut names = HashSet::new();
-        if let Some((twice, _)) = tensors.iter().find(|(name, _)| !names.insert(*name)) {
-            return Err(format!("it holds `{}` twice", short(twice)));
+        if let Some(name) = twice(tensors.iter().map(|(name, _)| *name).collect()) {
+            return Err(format!("it holds `{}` twice", short(name)));
         }
         // PyTorch names a storage once for each tensor that views it.
         let mut storages = self.storages.clone();
-        storages.sort_unstable_by_key(|storage| storage.key);
+        sort(&mut storages, &|a, b| a.key < b.key);
         if let Some(pair) = storages.windows(2).find(|pair| pair[0].key == pair[1].key && pair[0] != pair[1])
         {
             return Err(format!("its storage `{}` is described in two ways", short(pair[0].key)));
@@ -599,7 +597,7 @@ impl<'a> Machine<'a> {
                 (storages.partition_point(|storage| storage.key < key) as u64, at)
             })
             .collect();
-        order.sort_unstable();
+        sort(&mut order, &|a, b| a < b);
         let (mut stored, mut viewed) = (0usize, 0usize);
         for (storage, at) in order {
             let (name, &RawTensor { offset, sizes, rank, bytes, .. }) = tensors[at as usize];

@@ -6,7 +6,6 @@
 //! hands the tensors out one by one, so that memory is given back while a network is built. In both directions the
 //! peak stays near the file: 1.0 times while reading, and 2 times plus one tensor for 16-bit weights widened to f32.
 
-use std::collections::HashSet;
 use std::fmt;
 
 use serde::Deserialize;
@@ -17,6 +16,7 @@ use super::torch::{TorchReader, is_torch_file};
 use super::weights::{Asked, Dtype, Tensor, Weights, check_shape};
 use super::weights_file::{MAX_RANK, MAX_TENSORS, append, foreign, out_of_memory};
 use crate::error::{Error, Result};
+use crate::sort::{sort, twice};
 use crate::text;
 
 /// The format's own limit on a header's bytes.
@@ -116,11 +116,10 @@ impl<'de> Visitor<'de> for ShapeVisitor {
 fn parse_header(header: &[u8]) -> Result<Vec<Entry>, String> {
     let Header(mut entries) =
         serde_json::from_slice(header).map_err(|e| format!("its header is wrong: {}", text::name(e)))?;
-    let mut names = HashSet::new();
-    if let Some(twice) = entries.iter().find(|e| !names.insert(e.name.as_str())) {
-        return Err(format!("its header holds `{}` twice", text::name(&twice.name)));
+    if let Some(name) = twice(entries.iter().map(|e| e.name.as_str()).collect()) {
+        return Err(format!("its header holds `{}` twice", text::name(name)));
     }
-    entries.sort_unstable_by_key(|e| (e.begin, e.end));
+    sort(&mut entries, &|a, b| (a.begin, a.end) < (b.begin, b.end));
     let mut at = 0;
     for entry in &entries {
         let Entry { begin, end, shape, .. } = entry;
@@ -368,10 +367,10 @@ impl WeightsReader {
             self.before.insert(name, tensor);
         }
         for name in std::mem::take(&mut self.skipped) {
-            if self.before.skipped.contains(&name) {
+            if self.before.skipped.contains_key(&name) {
                 return Err(self.problem(twice(&name)));
             }
-            self.before.skipped.insert(name);
+            self.before.skipped.insert(name, serde_json::Value::Null);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! straight into its own allocation, and most become a tensor without a copy. What an archive says of itself in its
 //! directory, at the end, has to agree with what was read.
 
-use std::collections::HashSet;
+use crate::sort::twice;
 
 use super::pickle::{self, StateDict, TORCH_SCRIPT, View};
 use super::weights::Tensor;
@@ -189,9 +189,8 @@ impl TorchReader {
             };
             return Err(self.problem(problem));
         };
-        let mut names = HashSet::new();
-        if let Some(twice) = self.records.iter().find(|record| !names.insert(record.name.as_str())) {
-            return Err(self.problem(format!("its record `{}` is there twice", short(&twice.name))));
+        if let Some(name) = twice(self.records.iter().map(|record| record.name.as_str()).collect()) {
+            return Err(self.problem(format!("its record `{}` is there twice", short(name))));
         }
         let mut tensors = Vec::with_capacity(weights.tensors.len());
         let mut views = weights.tensors.into_iter().peekable();

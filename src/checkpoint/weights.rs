@@ -1,13 +1,14 @@
 //! A checkpoint's tensors, under diffusers' current names, and which of them a network asks for.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use half::{bf16, f16};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::json::parse_object;
 use crate::error::{Error, Result};
+use crate::sort::sort;
 use crate::text;
 
 /// The number format of a stored tensor.
@@ -130,7 +131,7 @@ impl Tensor {
 pub struct Weights {
     tensors: BTreeMap<String, Tensor>,
     /// The names of tensors that were in the files and were not kept, because nobody asked for them.
-    pub(super) skipped: BTreeSet<String>,
+    pub(super) skipped: Map<String, Value>,
 }
 
 impl Weights {
@@ -187,10 +188,15 @@ impl Weights {
             check_shape(key, &tensor.shape, shape)?;
             tensor.shape.clone_from(shape);
         }
-        let asked: HashSet<_> = expected.iter().map(|(key, _)| key.as_str()).collect();
+        let mut asked: Vec<&str> = expected.iter().map(|(key, _)| key.as_str()).collect();
+        sort(&mut asked, &|a, b| a < b);
         let mut unused = self.skipped.clone();
-        unused.extend(self.names().filter(|name| !asked.contains(name)).map(str::to_owned));
-        Ok(unused.into_iter().collect())
+        unused.extend(
+            self.names()
+                .filter(|name| asked.binary_search(name).is_err())
+                .map(|name| (name.to_owned(), Value::Null)),
+        );
+        Ok(unused.keys().cloned().collect())
     }
 
     /// Renames what older diffusers wrote; where a file holds both names, the current one wins.
@@ -212,7 +218,7 @@ const MAX_PREFIXES: usize = 16;
 #[derive(Clone, Debug)]
 pub struct Asked {
     parameters: Vec<(String, Vec<usize>)>,
-    by_name: HashMap<String, usize>,
+    by_name: Map<String, Value>,
     /// What stands before each name in the files.
     prefix: String,
 }
@@ -221,7 +227,11 @@ impl Asked {
     /// `parameters` are names and shapes, as [`Inventory`](crate::network::describe::Inventory) lists them.
     #[must_use]
     pub fn new(parameters: Vec<(String, Vec<usize>)>) -> Self {
-        let by_name = parameters.iter().enumerate().map(|(i, (name, _))| (name.clone(), i)).collect();
+        // Inserted rather than collected, which would bring a sort of its own into the page.
+        let mut by_name = Map::new();
+        for (i, (name, _)) in parameters.iter().enumerate() {
+            by_name.insert(name.clone(), i.into());
+        }
         Self { parameters, by_name, prefix: String::new() }
     }
 
@@ -299,7 +309,7 @@ impl Asked {
     /// Which parameter a name without the prefix means.
     fn position(&self, name: &str) -> Option<usize> {
         let found = self.by_name.get(name).or_else(|| self.by_name.get(&current_name(name)?));
-        found.copied()
+        Some(found?.as_u64()? as usize)
     }
 
     /// Which of the parameters a name in the files means; `None` where nobody asks for it.
@@ -384,11 +394,11 @@ impl Shards {
             return Err(problem("it has no `weight_map` object".to_owned()));
         };
         let end = if file.contains(".bin.index.") { ".bin" } else { ".safetensors" };
-        let mut files = BTreeSet::new();
+        let mut files = Map::new();
         for (key, value) in map {
             match value.as_str() {
                 Some(name) if name.ends_with(end) && !name.contains(['/', '\\', ':', '?', '#', '%']) => {
-                    files.insert(name.to_owned());
+                    files.insert(name.to_owned(), Value::Null);
                 }
                 _ => return Err(problem(format!("`{}` is in no {end} file beside it", text::name(key)))),
             }
@@ -398,7 +408,7 @@ impl Shards {
             n if n > MAX_SHARDS => {
                 Err(problem(format!("it names {n} files, and no network here has more than {MAX_SHARDS}")))
             }
-            _ => Ok(Self { files: files.into_iter().collect(), tensors: map.keys().cloned().collect() }),
+            _ => Ok(Self { files: files.keys().cloned().collect(), tensors: map.keys().cloned().collect() }),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Where each activation lives in the one buffer that all of them share.
 
+use crate::sort::sort;
+
 /// Offsets are multiples of this many bytes, WebGPU's `minStorageBufferOffsetAlignment`.
 pub const ALIGNMENT: usize = 256;
 
@@ -48,7 +50,7 @@ pub fn place(lifetimes: &[Lifetime]) -> Option<(Vec<usize>, usize)> {
     // From largest to smallest.
     let mut order: Vec<(u64, u64)> =
         lifetimes.iter().zip(0..).map(|(life, i)| (u64::MAX - life.rounded(), i)).collect();
-    order.sort_unstable();
+    sort(&mut order, &|a, b| a < b);
     let mut offsets = vec![0; lifetimes.len()];
     // (start, end, lifetime) of what is placed, by start.
     let mut placed: Vec<(u64, u64, Lifetime)> = Vec::new();

@@ -4,7 +4,6 @@
 //! keeps a plan for each shape it has met; after that an evaluation allocates nothing but its result, and a
 //! [`CpuRun`]'s step nothing at all.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use super::kernels::attention::{self, attention};
@@ -259,7 +258,7 @@ pub struct CpuNetwork {
     config: UNet2DConfig,
     packed: Packed,
     frequencies: Vec<f32>,
-    plans: HashMap<[usize; 3], Plan>,
+    plans: Vec<([usize; 3], Plan)>,
     memory: Memory,
 }
 
@@ -281,7 +280,7 @@ impl CpuNetwork {
             TimeEmbedding::Fourier => take("time_proj.weight", &[config.block_out_channels[0]])?,
             TimeEmbedding::Positional | TimeEmbedding::Learned => Vec::new(),
         };
-        Ok(Self { config, packed, frequencies, plans: HashMap::new(), memory: Memory::default() })
+        Ok(Self { config, packed, frequencies, plans: Vec::new(), memory: Memory::default() })
     }
 
     /// The network's configuration.
@@ -343,11 +342,18 @@ impl CpuNetwork {
     /// # Errors
     /// [`Error::Option`] where the size does not suit the network, [`Error::OutOfMemory`] where its activations do not fit.
     pub fn plan(&mut self, batch: usize, height: usize, width: usize) -> Result<()> {
-        let key = [batch, height, width];
-        if !self.plans.contains_key(&key) {
-            self.plans.insert(key, Plan::new(&self.config, batch, height, width)?);
+        let plan = self.planned([batch, height, width])?;
+        self.memory.fit(&self.plans[plan].1)
+    }
+
+    /// The position of a size's plan, which is made where there is none.
+    fn planned(&mut self, size: [usize; 3]) -> Result<usize> {
+        if let Some(known) = self.plans.iter().position(|(other, _)| *other == size) {
+            return Ok(known);
         }
-        self.memory.fit(&self.plans[&key])
+        let [batch, height, width] = size;
+        self.plans.push((size, Plan::new(&self.config, batch, height, width)?));
+        Ok(self.plans.len() - 1)
     }
 
     fn start(
@@ -366,7 +372,8 @@ impl CpuNetwork {
             });
         }
         self.plan(batch, height, width)?;
-        let plan = &self.plans[&[batch, height, width]];
+        let plan = self.planned([batch, height, width])?;
+        let plan = &self.plans[plan].1;
         let prelude = prelude(plan, &self.packed, given);
         Ok(CpuRun { plan, packed: &self.packed, memory: &mut self.memory, prelude, count, stride })
     }

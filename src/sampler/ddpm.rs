@@ -1,24 +1,26 @@
 //! Denoising diffusion probabilistic models: Ho, Jain and Abbeel 2020.
 
-use super::options::Options;
 use super::program::NoiseScale;
 use super::record::Recorder;
+use super::setup::Setup;
+use crate::denoiser::Level;
 use crate::error::Result;
-use crate::prediction::Level;
-use crate::schedule::{Schedule, Variance};
+use crate::schedule::Variance;
 
 /// Ancestral sampling (algorithm 2) as diffusers' `DDPMScheduler` does it: a run that skips timesteps takes β of the
 /// whole stride, from each timestep of its list to the next.
-pub(super) fn ddpm(run: &mut Recorder, schedule: &Schedule, options: &Options) -> Result<()> {
-    let timesteps = schedule.timesteps(options.steps)?;
+pub(super) fn ddpm(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
+    let schedule = setup.schedule;
+    let timesteps = setup.timesteps()?;
     let mut x = run.start(1.0);
     for (i, &t) in timesteps.iter().enumerate() {
-        let now = schedule.level(t);
-        let next = timesteps.get(i + 1).map_or(Level::CLEAN, |&p| schedule.level(p));
+        let at = schedule.point(t as usize);
+        let now = at.level;
+        let next = timesteps.get(i + 1).map_or(Level::CLEAN, |&p| schedule.level(p as usize));
         let alpha = (now.alpha / next.alpha).powi(2);
         let beta = 1.0 - alpha;
 
-        let denoised = run.denoise(x, now, t as f64);
+        let denoised = run.denoise(x, at);
         let x0 = run.clip(denoised.x0, schedule.clip);
         // Equation 7: the mean and variance of q(x_{t-1} | x_t, x_0).
         let mean = next.alpha * beta / now.sigma.powi(2) * x0
@@ -34,8 +36,8 @@ pub(super) fn ddpm(run: &mut Recorder, schedule: &Schedule, options: &Options) -
             }
         };
         // As in diffusers, only timestep 0 adds no noise: a list that ends above 0 ends with noise.
-        x = if t > 0 { run.add_noise(mean, deviation) } else { run.combine(mean) };
-        run.end_step(t as f64, x, x0);
+        x = if t > 0.0 { run.add_noise(mean, deviation) } else { run.combine(mean) };
+        run.end_step(at, next, x, x0);
     }
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! Replays a sampler's program on the host, in f32, step by step.
 
+use std::borrow::Cow;
 use std::future::Future;
 
 use super::program::{Instruction, Noise, NoiseScale, Program, Slot, SlotKind};
+use crate::denoiser::{Level, Point};
 use crate::error::{Error, Result};
 use crate::rng::Normals;
 use crate::schedule::Clip;
@@ -30,12 +32,25 @@ pub struct Step<'run> {
     pub total: usize,
     /// The timestep that the step started from.
     pub timestep: f64,
+    /// The level that it started from.
+    pub from: Level,
+    /// The level that it arrived at, which `x` has.
+    pub to: Level,
     /// `[batch, channels, height, width]` of the images.
     pub shape: [usize; 4],
     /// The noisy images that it arrived at; the result, after the last step.
     pub x: &'run [f32],
     /// Its estimate of the clean images.
     pub x0: &'run [f32],
+}
+
+impl Step<'_> {
+    /// `x` to look at: scaled to the variance of a variance-preserving level, whatever the sampler's own scale is.
+    #[must_use]
+    pub fn shown(&self) -> Cow<'_, [f32]> {
+        let norm = self.to.norm() as f32;
+        if norm == 1.0 { Cow::Borrowed(self.x) } else { self.x.iter().map(|v| v / norm).collect() }
+    }
 }
 
 /// A run of a sampler, one step a call. It holds all its state, so runs may be interleaved, cloned to come back to
@@ -52,7 +67,7 @@ pub struct Step<'run> {
 /// }
 /// # async fn example() -> noiseball::Result<()> {
 /// let schedule = Schedule::from_json("scheduler_config.json", b"{}")?;
-/// let program = SamplerKind::Ddim.program(&schedule, &Options::default())?;
+/// let program = SamplerKind::Ddim.program(&schedule, &Options::steps(50))?;
 /// let mut run = HostRun::new(program, [1, 3, 32, 32], Generator::philox(42)?)?;
 /// while let Some(step) = run.step(&mut Zero).await? {
 ///     println!("{} of {}: {}", step.index + 1, step.total, step.x0[0]);
@@ -130,7 +145,7 @@ impl<N: Normals> HostRun<N> {
                     self.slots[output.index()] = out;
                     added?;
                 }
-                &Instruction::EndStep { timestep, x, x0 } => {
+                &Instruction::EndStep { from: Point { level: from, timestep }, to, x, x0 } => {
                     if !self.slots[x.index()].iter().all(|v| v.is_finite()) {
                         return Err(Error::NotFiniteOutput { timestep });
                     }
@@ -141,6 +156,8 @@ impl<N: Normals> HostRun<N> {
                         index,
                         total: self.program.steps(),
                         timestep,
+                        from,
+                        to,
                         shape: self.shape,
                         x: &self.slots[x.index()],
                         x0: &self.slots[x0.index()],
@@ -268,13 +285,25 @@ fn clamp(value: f32, range: f32) -> f32 {
 
 /// `torch.quantile(values.abs(), ratio)`: with linear interpolation, and the rank in f32 as there.
 fn magnitude_quantile(values: &[f32], ratio: f32) -> f32 {
-    let mut magnitudes: Vec<f32> = values.iter().map(|v| v.abs()).collect();
-    let last = magnitudes.len() - 1;
+    let magnitudes = || values.iter().map(|v| v.abs().to_bits());
+    let last = values.len() - 1;
     let rank = (ratio * last as f32).clamp(0.0, last as f32);
     let below = (rank as usize).min(last);
-    let (_, low, above) = magnitudes.select_nth_unstable_by(below, f32::total_cmp);
-    let low = *low;
-    let high = above.iter().copied().min_by(f32::total_cmp).unwrap_or(low);
+    // The least number that is not below `below` others: bit by bit, as the bits of magnitudes are in their order. The
+    // library's selection would take two kilobytes of a page.
+    let mut low = 0u32;
+    for bit in (0..31).rev() {
+        let above = low | 1 << bit;
+        if magnitudes().filter(|m| *m < above).count() <= below {
+            low = above;
+        }
+    }
+    let others = magnitudes().filter(|m| *m > low).min();
+    let high = match others {
+        Some(next) if magnitudes().filter(|m| *m <= low).count() == below + 1 => next,
+        _ => low,
+    };
+    let (low, high) = (f32::from_bits(low), f32::from_bits(high));
     low + (rank - below as f32) * (high - low)
 }
 

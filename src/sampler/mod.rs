@@ -1,70 +1,177 @@
-//! Samplers, and the menu of them. Each is one plain function, readable beside its paper's equation, that knows neither
+//! Samplers, and the table of them. Each is one plain function, readable beside its paper's equation, that knows neither
 //! network nor device: it *describes* its steps once with a [`Recorder`], and any device replays the [`Program`].
 //! [`HostRun`] replays one on the host.
 //!
-//! To add a sampler, write its file and a line of the menu below.
+//! To add a sampler, write its file and a row of the table below. The command line, what JavaScript may pass, the page's
+//! menu and the documentation follow the table.
 
 mod ddim;
 mod ddpm;
+mod deis;
+mod dpm;
+mod dpm_singlestep;
+mod euler;
+mod flow;
+mod heun;
 mod host;
-mod options;
+mod kdpm2;
+mod lcm;
+mod lms;
+pub mod options;
+mod pndm;
 mod program;
 mod record;
+mod setup;
+mod tcd;
+mod unipc;
 
 use std::fmt;
 use std::str::FromStr;
 
 pub use host::{Evaluate, HostRun, Step};
-pub use options::Options;
+pub use options::{Options, Settings};
 pub use program::{Expr, Instruction, Noise, NoiseScale, Program, Slot, SlotKind};
 pub use record::{Denoised, Recorder};
 
 use crate::error::{Error, Result};
 use crate::schedule::Schedule;
+use options::{
+    ALGORITHM, ALPHA_TO_ONE, COMMON_GRIDS, DPM_ALGORITHMS, ETA, EULER_AT_FINAL, FINAL, FLOW_SHIFT, GRID,
+    INTERPOLATION, LAMBDA_MIN, LOWER_ORDER_FINAL, ORDER, ORIGINAL_STEPS, OptionSpec, PREDICT_X0, RATIO_GRIDS,
+    S_CHURN, S_NOISE, S_TMAX, S_TMIN, SHIFT_TERMINAL, SIGMA_MAX, SIGMA_MIN, SINGLESTEP_ALGORITHMS, SKIP_PRK,
+    SOLVER_ORDER, SOLVER_TYPE, SPACING, STOCHASTIC, TIMESTEP_SCALING, TIMESTEP_TYPE, USE_CLIPPED, native,
+};
+use setup::Setup;
 
-/// Defines [`SamplerKind`]: for each sampler its documentation, variant, name, the diffusers classes that it stands
-/// for, and its function.
-macro_rules! menu {
-    ($($(#[$doc:meta])* $kind:ident $name:literal $classes:tt $describe:path;)*) => {
-        /// The samplers to choose from, by name: `"ddim".parse::<SamplerKind>()`.
+/// What is known of a sampler beside its steps.
+#[derive(Debug)]
+pub struct Entry {
+    /// The name that options and page attributes use.
+    pub name: &'static str,
+    /// Who described it. Empty in a page's module, whose twin in JavaScript has it.
+    pub paper: &'static str,
+    /// The scheduler classes of diffusers that it stands for.
+    pub classes: &'static [&'static str],
+    /// The options that it has a use for, each with this sampler's default.
+    pub options: &'static [OptionSpec],
+    /// The number of steps where a caller names none, as diffusers' pipelines have it; `None` for all timesteps.
+    pub default_steps: Option<usize>,
+    make: fn(&mut Recorder<'_>, &Setup<'_>) -> Result<()>,
+}
+
+/// Defines [`SamplerKind`] and its table, row by row.
+macro_rules! table {
+    ($($kind:ident: $name:literal, $paper:literal, $classes:tt, $options:tt, $steps:expr, $make:path;)*) => {
+        /// The samplers to choose from, by name: `"ddim".parse::<SamplerKind>()`. [`SamplerKind::entry`] tells of each.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]
-        pub enum SamplerKind { $($(#[$doc])* $kind,)* }
+        #[allow(missing_docs, reason = "the table's rows document them")]
+        pub enum SamplerKind { $($kind,)* }
 
         impl SamplerKind {
             /// Every sampler.
             pub const ALL: &'static [Self] = &[$(Self::$kind,)*];
-
-            /// The name that options and page attributes use.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$kind => $name,)* }
-            }
-
-            fn classes(self) -> &'static [&'static str] {
-                match self { $(Self::$kind => &$classes,)* }
-            }
-
-            fn function(self) -> fn(&mut Recorder, &Schedule, &Options) -> Result<()> {
-                match self { $(Self::$kind => $describe,)* }
-            }
         }
+
+        static TABLE: &[Entry] = &[$(Entry {
+            name: $name,
+            paper: native($paper),
+            classes: &$classes,
+            options: &$options,
+            default_steps: $steps,
+            make: $make,
+        },)*];
     };
 }
 
-menu! {
-    /// Ancestral sampling (Ho et al. 2020): random, and at its best with many steps.
-    Ddpm "ddpm" ["DDPMScheduler", "DDPMParallelScheduler"] ddpm::ddpm;
-    /// Implicit models (Song et al. 2021): deterministic unless `eta` is above 0, good with some 50 steps.
-    Ddim "ddim" ["DDIMScheduler", "DDIMParallelScheduler"] ddim::ddim;
+table! {
+    Ddpm: "ddpm", "Ho, Jain and Abbeel 2020: random, and at its best with many steps",
+        ["DDPMScheduler", "DDPMParallelScheduler"],
+        [SPACING], None, ddpm::ddpm;
+    Ddim: "ddim", "Song, Meng and Ermon 2021: deterministic unless eta is above 0, good with some 50 steps",
+        ["DDIMScheduler", "DDIMParallelScheduler"],
+        [ETA, USE_CLIPPED, SPACING, ALPHA_TO_ONE], Some(50), ddim::ddim;
+    Euler: "euler", "Karras et al. 2022: first order, deterministic unless s_churn is above 0",
+        ["EulerDiscreteScheduler", "EDMEulerScheduler"],
+        [
+            SPACING.or(1.0), GRID.among(RATIO_GRIDS), FINAL, INTERPOLATION, TIMESTEP_TYPE, SIGMA_MIN, SIGMA_MAX,
+            S_CHURN, S_TMIN, S_TMAX, S_NOISE
+        ],
+        Some(50), euler::euler;
+    EulerAncestral: "euler-ancestral", "Song et al. 2021: Euler's steps, with fresh noise in each",
+        ["EulerAncestralDiscreteScheduler"],
+        [SPACING.or(1.0)], Some(50), euler::euler_ancestral;
+    Heun: "heun", "Karras et al. 2022: second order, two evaluations a step",
+        ["HeunDiscreteScheduler"],
+        [SPACING.or(1.0), GRID.among(RATIO_GRIDS)], Some(25), heun::heun;
+    Lms: "lms", "The linear multistep method of Adams and Bashforth in sigma, order 4",
+        ["LMSDiscreteScheduler"],
+        [SPACING.or(1.0), GRID.among(RATIO_GRIDS), ORDER], Some(50), lms::lms;
+    DpmMultistep: "dpm-multistep", "Lu et al. 2022: DPM-Solver and DPM-Solver++, good with 20 steps",
+        ["DPMSolverMultistepScheduler", "EDMDPMSolverMultistepScheduler"],
+        [
+            ALGORITHM.among(DPM_ALGORITHMS), SOLVER_ORDER, SOLVER_TYPE.among(&["midpoint", "heun"]), SPACING.or(1.0), GRID,
+            FINAL, SIGMA_MIN, SIGMA_MAX, FLOW_SHIFT, LAMBDA_MIN, LOWER_ORDER_FINAL, EULER_AT_FINAL
+        ],
+        Some(20), dpm::dpm_multistep;
+    DpmSinglestep: "dpm-singlestep", "Lu et al. 2022: the same in turns of steps of rising order",
+        ["DPMSolverSinglestepScheduler"],
+        [
+            ALGORITHM.among(SINGLESTEP_ALGORITHMS), SOLVER_ORDER, SOLVER_TYPE.among(&["midpoint", "heun"]),
+            GRID.among(COMMON_GRIDS), FINAL, FLOW_SHIFT, LAMBDA_MIN, LOWER_ORDER_FINAL.or(0.0)
+        ],
+        Some(20), dpm_singlestep::dpm_singlestep;
+    UniPc: "unipc", "Zhao et al. 2023: a predictor and a corrector that costs nothing, good with 10 steps",
+        ["UniPCMultistepScheduler"],
+        [
+            SOLVER_ORDER, SOLVER_TYPE.among(&["bh1", "bh2"]).or(1.0), PREDICT_X0, SPACING.or(1.0),
+            GRID.among(COMMON_GRIDS), FINAL, SIGMA_MIN, SIGMA_MAX, FLOW_SHIFT, LOWER_ORDER_FINAL
+        ],
+        Some(20), unipc::unipc;
+    Deis: "deis", "Zhang and Chen 2023: an exponential integrator that extrapolates the noise",
+        ["DEISMultistepScheduler"],
+        [SOLVER_ORDER, SPACING.or(1.0), GRID.among(COMMON_GRIDS), FLOW_SHIFT, LOWER_ORDER_FINAL], Some(20), deis::deis;
+    Kdpm2: "kdpm2", "Karras et al. 2022: second order by a midpoint in ln sigma, two evaluations a step",
+        ["KDPM2DiscreteScheduler"],
+        [SPACING.or(1.0), GRID.among(RATIO_GRIDS)], Some(25), kdpm2::kdpm2;
+    Kdpm2Ancestral: "kdpm2-ancestral", "The same, with fresh noise in each step",
+        ["KDPM2AncestralDiscreteScheduler"],
+        [SPACING.or(1.0), GRID.among(RATIO_GRIDS)], Some(25), kdpm2::kdpm2_ancestral;
+    Pndm: "pndm", "Liu et al. 2022: a multistep method of order 4 on DDIM's steps",
+        ["PNDMScheduler"],
+        [SKIP_PRK, SPACING, ALPHA_TO_ONE.or(0.0)], Some(50), pndm::pndm;
+    Lcm: "lcm", "Luo et al. 2023: one to eight steps, for models distilled for it",
+        ["LCMScheduler"],
+        [ORIGINAL_STEPS, TIMESTEP_SCALING], Some(4), lcm::lcm;
+    Tcd: "tcd", "Zheng et al. 2024: one to eight steps, for models distilled for it",
+        ["TCDScheduler"],
+        [ETA.or(0.3), ORIGINAL_STEPS], Some(4), tcd::tcd;
+    FlowEuler: "flow-euler", "Lipman et al. 2023, Esser et al. 2024: first order along straight paths, for networks that predict the flow",
+        ["FlowMatchEulerDiscreteScheduler"],
+        [GRID.among(RATIO_GRIDS), SHIFT_TERMINAL, STOCHASTIC], Some(50), flow::flow_euler;
+    FlowHeun: "flow-heun", "The same at second order, two evaluations a step",
+        ["FlowMatchHeunDiscreteScheduler"],
+        [], Some(25), flow::flow_heun;
 }
 
 impl SamplerKind {
+    /// What is known of it.
+    #[must_use]
+    pub fn entry(self) -> &'static Entry {
+        &TABLE[self as usize]
+    }
+
+    /// The name that options and page attributes use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.entry().name
+    }
+
     /// The sampler for a scheduler's class in diffusers. For a class that has none here it is DDIM, with a note that
     /// says so.
     #[must_use]
     pub fn default_for(class_name: &str) -> (Self, Option<String>) {
-        match Self::ALL.iter().find(|kind| kind.classes().contains(&class_name)) {
+        match Self::ALL.iter().find(|kind| kind.entry().classes.contains(&class_name)) {
             Some(kind) => (*kind, None),
             None => (Self::Ddim, Some(format!("no sampler for {class_name} yet: ddim is used instead"))),
         }
@@ -73,37 +180,30 @@ impl SamplerKind {
     /// The number of steps where a caller names none, as diffusers' pipelines have it.
     #[must_use]
     pub fn default_steps(self, train_timesteps: usize) -> usize {
-        match self {
-            Self::Ddpm => train_timesteps,
-            Self::Ddim => 50.min(train_timesteps),
-        }
+        self.entry().default_steps.unwrap_or(train_timesteps).min(train_timesteps)
     }
 
-    /// Describes a run.
+    /// Describes a run. An option is what the caller says, else what the checkpoint's file says, else this sampler's
+    /// default: what diffusers' `from_config` makes of another class's file.
     ///
     /// # Errors
-    /// [`Error::Option`] for options out of their range, [`Error::Unsupported`] where no sampler can work: see
-    /// [`Recorder::finish`].
+    /// [`Error::Option`] for options out of their range or without a use here, [`Error::Unsupported`] where no sampler can
+    /// work: see [`Recorder::finish`].
     ///
     /// ```
     /// use noiseball::sampler::{Options, SamplerKind};
     /// use noiseball::schedule::Schedule;
     ///
     /// let schedule = Schedule::from_json("scheduler_config.json", b"{}")?;
-    /// let program = SamplerKind::Ddim.program(&schedule, &Options { steps: 20, ..Options::default() })?;
+    /// let program = SamplerKind::Ddim.program(&schedule, &Options::steps(20).with("eta", 0.5))?;
     /// assert_eq!(program.steps(), 20);
     /// # Ok::<(), noiseball::Error>(())
     /// ```
     pub fn program(self, schedule: &Schedule, options: &Options) -> Result<Program> {
-        if !(0.0..=1.0).contains(&options.eta) {
-            return Err(Error::Option {
-                option: "eta",
-                found: options.eta.to_string(),
-                expected: "from 0 (deterministic) to 1 (as noisy as DDPM)".to_owned(),
-            });
-        }
-        let mut recorder = Recorder::new(schedule.prediction);
-        self.function()(&mut recorder, schedule, options)?;
+        let Entry { name, options: rows, make, .. } = self.entry();
+        let values = options.settings.resolve(name, rows, &schedule.options)?;
+        let mut recorder = Recorder::new(&schedule.prediction);
+        make(&mut recorder, &Setup { schedule, steps: options.steps, rows, values })?;
         recorder.finish()
     }
 }
@@ -142,18 +242,55 @@ mod tests {
     fn the_class_chooses_the_sampler() {
         assert_eq!(SamplerKind::default_for("DDPMScheduler"), (SamplerKind::Ddpm, None));
         assert_eq!(SamplerKind::default_for("DDIMScheduler"), (SamplerKind::Ddim, None));
-        let (kind, note) = SamplerKind::default_for("UniPCMultistepScheduler");
+        let (kind, note) = SamplerKind::default_for("SASolverScheduler");
         assert_eq!(kind, SamplerKind::Ddim);
-        assert!(note.unwrap().contains("UniPCMultistepScheduler"));
+        assert!(note.unwrap().contains("SASolverScheduler"));
     }
 
     #[test]
-    fn options_out_of_range_are_refused() {
-        let schedule = Schedule::from_json("s.json", b"{}").unwrap();
+    fn options_out_of_range_or_without_use_are_refused() {
+        let noise = Schedule::from_json("s.json", b"{}").unwrap();
+        let flow = br#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#;
+        let flow = Schedule::from_json("s.json", flow).unwrap();
+        let refused = |kind: SamplerKind, options: &Options, named: &str| {
+            let is_of_flows = kind.name().starts_with("flow-");
+            let (schedule, other) = if is_of_flows { (&flow, &noise) } else { (&noise, &flow) };
+            // The networks that it is not for. The multistep solvers have a grid for flows.
+            assert_eq!(
+                kind.program(other, &Options::steps(10)).unwrap_err().kind(),
+                "invalid-option",
+                "{kind}"
+            );
+            let error = kind.program(schedule, options).unwrap_err();
+            assert!(error.kind() == "invalid-option" && error.to_string().contains(named), "{kind}: {error}");
+        };
         for kind in SamplerKind::ALL {
-            for (steps, eta) in [(0, 0.0), (1001, 0.0), (10, -0.1), (10, 1.1), (10, f64::NAN)] {
-                let options = Options { steps, eta, ..Options::default() };
-                assert_eq!(kind.program(&schedule, &options).unwrap_err().kind(), "invalid-option");
+            refused(*kind, &Options::steps(0), "steps");
+            refused(*kind, &Options::steps(10).with("smapler", 1.0), "smapler");
+            let never = [f64::NAN, -7e9];
+            for row in options::ALL.iter().filter(|row| row.number(&never[1].into()).is_none()) {
+                refused(*kind, &Options::steps(10).with(row.name, "no such"), row.name);
+                refused(*kind, &Options::steps(10).with(row.name, never[1]), row.name);
+                refused(*kind, &Options::steps(10).with(row.name, never[0]), row.name);
+            }
+        }
+        refused(SamplerKind::Ddpm, &Options::steps(10).with("eta", 0.5), "ddpm has: timestep_spacing");
+    }
+
+    /// A row of a sampler may differ from the row of that name in its default and in which of the names it takes.
+    #[test]
+    fn rows_are_of_one_list_and_their_defaults_are_values() {
+        for kind in SamplerKind::ALL {
+            for row in kind.entry().options {
+                let of_all = options::ALL.iter().find(|other| other.name == row.name);
+                let of_all = of_all.unwrap_or_else(|| panic!("{} is not in options::ALL", row.name));
+                let default = match row.kind {
+                    options::Kind::Choice(_) => options::Value::Text(row.default_text()),
+                    _ => options::Value::Number(row.default),
+                };
+                assert_eq!(row.number(&default), Some(row.default), "{kind} {}", row.name);
+                assert!(of_all.number(&default).is_some(), "{kind} {}", row.name);
+                assert!(!row.doc.is_empty() && !kind.entry().paper.is_empty());
             }
         }
     }

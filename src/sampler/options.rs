@@ -1,19 +1,401 @@
-//! What a caller may choose for a run.
+//! What a caller may choose for a run. Every option is one row here; a sampler lists the rows that it has a use for.
 
-/// What a caller may choose for a run. A sampler ignores the options that it has no use for.
+use crate::error::{Error, Result};
+
+/// What values an option takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// True or false.
+    Flag,
+    /// A whole number in this range, both ends included.
+    Whole(f64, f64),
+    /// A number in this range, both ends included.
+    Real(f64, f64),
+    /// One of these names.
+    Choice(&'static [&'static str]),
+}
+
+/// One option: its name everywhere (`eta`; in JavaScript `useClippedModelOutput` for `use_clipped_model_output`, on a terminal
+/// `--use-clipped-model-output`), its values, its default, and what it does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OptionSpec {
+    /// Its name, which is also its key in a `scheduler_config.json` where diffusers has one.
+    pub name: &'static str,
+    /// What values it takes.
+    pub kind: Kind,
+    /// The default, where neither the caller nor the checkpoint says: a number, 0 or 1 for a flag, the position of a name.
+    pub default: f64,
+    /// What it does, in a sentence. Empty in a page's module, whose twin in JavaScript has it.
+    pub doc: &'static str,
+    /// Whether a `scheduler_config.json` may set it.
+    pub configured: bool,
+}
+
+impl OptionSpec {
+    const fn new(name: &'static str, kind: Kind, default: f64, doc: &'static str) -> Self {
+        Self { name, kind, default, doc: native(doc), configured: true }
+    }
+
+    /// The same for a sampler with another default.
+    pub(super) const fn or(self, default: f64) -> Self {
+        Self { default, ..self }
+    }
+
+    /// The same for a sampler that knows other names, or not all.
+    pub(super) const fn among(self, names: &'static [&'static str]) -> Self {
+        Self { kind: Kind::Choice(names), ..self }
+    }
+
+    /// What is set for each run and stands in no file.
+    const fn of_a_run(self) -> Self {
+        Self { configured: false, ..self }
+    }
+
+    /// The names of a choice.
+    pub(super) fn names(&self) -> &'static [&'static str] {
+        if let Kind::Choice(names) = self.kind { names } else { &[] }
+    }
+
+    /// The number that stands for a value; `None` where the option cannot have it.
+    pub(crate) fn number(&self, value: &Value) -> Option<f64> {
+        let (least, most, whole) = match self.kind {
+            Kind::Flag => (0.0, 1.0, true),
+            Kind::Whole(least, most) => (least, most, true),
+            Kind::Real(least, most) => (least, most, false),
+            Kind::Choice(_) => (0.0, -1.0, true),
+        };
+        match value {
+            Value::Text(text) => self.names().iter().position(|name| name == text).map(|i| i as f64),
+            Value::Number(n) => ((least..=most).contains(n) && !(whole && n.fract() != 0.0)).then_some(*n),
+        }
+    }
+
+    /// What its values are, for errors and help.
+    #[must_use]
+    pub fn expected(&self) -> String {
+        match self.kind {
+            Kind::Flag => "true or false".to_owned(),
+            Kind::Whole(least, most) => format!("a whole number from {least} to {most}"),
+            Kind::Real(least, most) => format!("from {least} to {most}"),
+            Kind::Choice(names) => names.join(" or "),
+        }
+    }
+
+    /// The default as a caller writes it.
+    #[must_use]
+    pub fn default_text(&self) -> String {
+        match self.kind {
+            Kind::Flag => (self.default != 0.0).to_string(),
+            Kind::Choice(names) => names[self.default as usize].to_owned(),
+            _ => self.default.to_string(),
+        }
+    }
+}
+
+/// Sentences for readers, which a page's module need not carry.
+pub(super) const fn native(text: &'static str) -> &'static str {
+    if cfg!(target_arch = "wasm32") { "" } else { text }
+}
+
+/// A value as a caller or a file gives it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A number, or 0 for false and 1 for true.
+    Number(f64),
+    /// A name.
+    Text(String),
+}
+
+impl Value {
+    fn text(&self) -> String {
+        match self {
+            Self::Number(number) => number.to_string(),
+            Self::Text(text) => text.clone(),
+        }
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(flag: bool) -> Self {
+        Self::Number(f64::from(flag))
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+/// Options by name, as a caller sets them: `Settings::default().with("eta", 0.5)`. They are checked when a sampler takes
+/// them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings(Vec<(String, Value)>);
+
+impl Settings {
+    /// These and one more; the last of a name counts.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.set(name, value.into());
+        self
+    }
+
+    /// Sets one.
+    pub fn set(&mut self, name: &str, value: Value) {
+        self.0.retain(|(other, _)| other != name);
+        self.0.push((name.to_owned(), value));
+    }
+
+    /// Names and values as text, in the order that they were set in.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, String)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.text()))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
+        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value)
+    }
+
+    /// The value of each of a sampler's options: the caller's, else the file's where it suits, else the default.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for one that the sampler has no use for, or that cannot be so.
+    pub(super) fn resolve(
+        &self,
+        sampler: &str,
+        rows: &'static [OptionSpec],
+        file: &Settings,
+    ) -> Result<Vec<f64>> {
+        for (name, _) in &self.0 {
+            if rows.iter().all(|row| row.name != name) {
+                let names: Vec<&str> = rows.iter().map(|row| row.name).collect();
+                return Err(Error::Option {
+                    option: "options",
+                    found: name.clone(),
+                    expected: format!("one that {sampler} has: {}", names.join(", ")),
+                });
+            }
+        }
+        let value = |row: &OptionSpec| match (self.get(row.name), file.get(row.name)) {
+            (Some(value), _) => row.number(value).ok_or_else(|| Error::Option {
+                option: row.name,
+                found: value.text(),
+                expected: row.expected(),
+            }),
+            (None, Some(value)) => Ok(row.number(value).unwrap_or(row.default)),
+            (None, None) => Ok(row.default),
+        };
+        rows.iter().map(value).collect()
+    }
+}
+
+/// What a caller may choose for a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// The number of steps, from 1 to the number of training timesteps.
     pub steps: usize,
-    /// DDIM's share of fresh noise, from 0 to 1.
-    pub eta: f64,
-    /// DDIM: derive ε̂ from the clipped x̂₀.
-    pub use_clipped_model_output: bool,
+    /// What else is chosen, by name: see [`SamplerKind::entry`](super::SamplerKind::entry) for what a sampler has.
+    pub settings: Settings,
 }
 
-impl Default for Options {
-    /// Those of diffusers' `DDIMPipeline`.
-    fn default() -> Self {
-        Self { steps: 50, eta: 0.0, use_clipped_model_output: false }
+impl Options {
+    /// So many steps, and the defaults.
+    #[must_use]
+    pub fn steps(steps: usize) -> Self {
+        Self { steps, settings: Settings::default() }
+    }
+
+    /// The same with an option set.
+    #[must_use]
+    pub fn with(self, name: &str, value: impl Into<Value>) -> Self {
+        Self { settings: self.settings.with(name, value), ..self }
     }
 }
+
+pub(crate) const ETA: OptionSpec = OptionSpec::new(
+    "eta",
+    Kind::Real(0.0, 1.0),
+    0.0,
+    "Fresh noise in each step: 0 adds none, 1 as much as DDPM",
+)
+.of_a_run();
+pub(crate) const USE_CLIPPED: OptionSpec = OptionSpec::new(
+    "use_clipped_model_output",
+    Kind::Flag,
+    0.0,
+    "Derive the predicted noise from the clipped prediction",
+)
+.of_a_run();
+pub(crate) const SPACING: OptionSpec = OptionSpec::new(
+    "timestep_spacing",
+    Kind::Choice(&["leading", "linspace", "trailing"]),
+    0.0,
+    "How the steps are spread over the training's timesteps",
+);
+pub(crate) const ALPHA_TO_ONE: OptionSpec = OptionSpec::new(
+    "set_alpha_to_one",
+    Kind::Flag,
+    1.0,
+    "End at the clean image, not at the level of timestep 0",
+);
+
+pub(crate) const GRID: OptionSpec = OptionSpec::new(
+    "grid",
+    Kind::Choice(&["timesteps", "karras", "exponential", "beta", "flow", "lu"]),
+    0.0,
+    "How the noise levels lie between the greatest and the least",
+);
+/// Those of [`GRID`] that samplers in `x = x₀ + σ ε` know.
+pub(super) const RATIO_GRIDS: &[&str] = &["timesteps", "karras", "exponential", "beta"];
+/// Those of [`GRID`] but Lu's.
+pub(super) const COMMON_GRIDS: &[&str] = &["timesteps", "karras", "exponential", "beta", "flow"];
+pub(crate) const FINAL: OptionSpec = OptionSpec::new(
+    "final_sigmas_type",
+    Kind::Choice(&["zero", "sigma_min"]),
+    0.0,
+    "Whether the last step arrives at no noise or at the least level",
+);
+pub(crate) const INTERPOLATION: OptionSpec = OptionSpec::new(
+    "interpolation_type",
+    Kind::Choice(&["linear", "log_linear"]),
+    0.0,
+    "Levels of the timesteps, or evenly spread logarithms from the greatest to the least",
+);
+pub(crate) const TIMESTEP_TYPE: OptionSpec = OptionSpec::new(
+    "timestep_type",
+    Kind::Choice(&["discrete", "continuous"]),
+    0.0,
+    "What a network for v is told: the timestep, or a quarter of the logarithm of sigma",
+);
+pub(crate) const SIGMA_MIN: OptionSpec =
+    OptionSpec::new("sigma_min", Kind::Real(0.0, 1e6), 0.0, "The grid's least level; 0 for the schedule's");
+pub(crate) const SIGMA_MAX: OptionSpec = OptionSpec::new(
+    "sigma_max",
+    Kind::Real(0.0, 1e6),
+    0.0,
+    "The grid's greatest level; 0 for the schedule's",
+);
+pub(crate) const FLOW_SHIFT: OptionSpec = OptionSpec::new(
+    "flow_shift",
+    Kind::Real(1e-3, 1e3),
+    1.0,
+    "Shifts the times of the flow grid: above 1 toward noise, below toward data",
+);
+pub(crate) const LAMBDA_MIN: OptionSpec = OptionSpec::new(
+    "lambda_min_clipped",
+    Kind::Real(f64::NEG_INFINITY, 100.0),
+    f64::NEG_INFINITY,
+    "Timesteps of a lower log-ratio of signal to noise are left out",
+);
+pub(crate) const ALGORITHM: OptionSpec = OptionSpec::new(
+    "algorithm_type",
+    Kind::Choice(&["dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver", "deis"]),
+    0.0,
+    "Solves for the data (++) or the noise; sde adds fresh noise",
+);
+/// Those of [`ALGORITHM`] that DPM-Solver knows.
+pub(super) const DPM_ALGORITHMS: &[&str] = &["dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver"];
+/// Those of [`ALGORITHM`] that its singlestep form knows.
+pub(super) const SINGLESTEP_ALGORITHMS: &[&str] = &["dpmsolver++", "dpmsolver", "sde-dpmsolver++"];
+pub(crate) const SOLVER_ORDER: OptionSpec =
+    OptionSpec::new("solver_order", Kind::Whole(1.0, 3.0), 2.0, "The solver's order");
+pub(crate) const SOLVER_TYPE: OptionSpec = OptionSpec::new(
+    "solver_type",
+    Kind::Choice(&["midpoint", "heun", "bh1", "bh2", "logrho"]),
+    0.0,
+    "The solver's variant",
+);
+pub(crate) const LOWER_ORDER_FINAL: OptionSpec = OptionSpec::new(
+    "lower_order_final",
+    Kind::Flag,
+    1.0,
+    "Lower the order in the last steps of a run of fewer than 15",
+);
+pub(crate) const EULER_AT_FINAL: OptionSpec =
+    OptionSpec::new("euler_at_final", Kind::Flag, 0.0, "Make the last step one of order 1");
+pub(crate) const PREDICT_X0: OptionSpec =
+    OptionSpec::new("predict_x0", Kind::Flag, 1.0, "Solve for the data, not for the noise");
+pub(crate) const ORDER: OptionSpec =
+    OptionSpec::new("order", Kind::Whole(1.0, 4.0), 4.0, "How many evaluations a step looks back on")
+        .of_a_run();
+pub(crate) const S_CHURN: OptionSpec =
+    OptionSpec::new("s_churn", Kind::Real(0.0, 1e4), 0.0, "How much noise is put back, over all steps")
+        .of_a_run();
+pub(crate) const S_TMIN: OptionSpec =
+    OptionSpec::new("s_tmin", Kind::Real(0.0, 1e6), 0.0, "The least sigma that noise is put back at")
+        .of_a_run();
+pub(crate) const S_TMAX: OptionSpec =
+    OptionSpec::new("s_tmax", Kind::Real(0.0, 1e6), 1e6, "The greatest sigma that noise is put back at")
+        .of_a_run();
+pub(crate) const S_NOISE: OptionSpec =
+    OptionSpec::new("s_noise", Kind::Real(0.0, 2.0), 1.0, "The deviation of the noise that is put back")
+        .of_a_run();
+
+pub(crate) const SKIP_PRK: OptionSpec = OptionSpec::new(
+    "skip_prk_steps",
+    Kind::Flag,
+    0.0,
+    "Begin without the three steps of four evaluations each",
+);
+pub(crate) const ORIGINAL_STEPS: OptionSpec = OptionSpec::new(
+    "original_inference_steps",
+    Kind::Whole(1.0, 1e5),
+    50.0,
+    "How many timesteps the model was distilled at",
+);
+pub(crate) const TIMESTEP_SCALING: OptionSpec = OptionSpec::new(
+    "timestep_scaling",
+    Kind::Real(0.0, 1e6),
+    10.0,
+    "How fast the model's answer takes over from its input as noise grows",
+);
+
+pub(crate) const STOCHASTIC: OptionSpec = OptionSpec::new(
+    "stochastic_sampling",
+    Kind::Flag,
+    0.0,
+    "Go to the data in each step, and back with fresh noise",
+);
+pub(crate) const SHIFT_TERMINAL: OptionSpec = OptionSpec::new(
+    "shift_terminal",
+    Kind::Real(0.0, 0.99),
+    0.0,
+    "The last time before the data, which the others are stretched for; 0 for as it comes",
+);
+
+/// Every option that there is, with all the values that a file may give.
+pub const ALL: &[OptionSpec] = &[
+    ETA,
+    USE_CLIPPED,
+    SPACING,
+    ALPHA_TO_ONE,
+    GRID,
+    FINAL,
+    INTERPOLATION,
+    TIMESTEP_TYPE,
+    SIGMA_MIN,
+    SIGMA_MAX,
+    FLOW_SHIFT,
+    LAMBDA_MIN,
+    ALGORITHM,
+    SOLVER_ORDER,
+    SOLVER_TYPE,
+    LOWER_ORDER_FINAL,
+    EULER_AT_FINAL,
+    PREDICT_X0,
+    ORDER,
+    S_CHURN,
+    S_TMIN,
+    S_TMAX,
+    S_NOISE,
+    SKIP_PRK,
+    ORIGINAL_STEPS,
+    TIMESTEP_SCALING,
+    STOCHASTIC,
+    SHIFT_TERMINAL,
+];

@@ -2,6 +2,7 @@
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
+use crate::denoiser::{Level, Point};
 use crate::schedule::Clip;
 
 /// A place for a batch of images while a run lasts. While a sampler is recorded, every result has a slot of its
@@ -166,8 +167,10 @@ pub enum Instruction {
     },
     /// A step of the sampler is done: a place to pause, to show the image or to stop.
     EndStep {
-        /// The timestep that the step started from.
-        timestep: f64,
+        /// Where the step started from.
+        from: Point,
+        /// The level that it arrived at, which `x` has.
+        to: Level,
         /// The noisy image that the step arrived at; after the last step, the result.
         x: Slot,
         /// The step's estimate of the clean image.

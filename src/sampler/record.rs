@@ -1,8 +1,8 @@
 //! Records what a sampler does as a [`Program`].
 
 use super::program::{Expr, Instruction, Noise, NoiseScale, Program, Slot, SlotKind, for_each_slot};
+use crate::denoiser::{Denoiser, Level, Point};
 use crate::error::{Error, Result};
-use crate::prediction::{Level, Prediction};
 use crate::schedule::Clip;
 
 /// A denoiser's answer for an image.
@@ -17,20 +17,19 @@ pub struct Denoised {
 }
 
 /// Records what a sampler does.
-#[derive(Debug)]
-pub struct Recorder {
-    prediction: Prediction,
+pub struct Recorder<'a> {
+    denoiser: &'a dyn Denoiser,
     instructions: Vec<Instruction>,
     slots: Vec<SlotKind>,
     draws: u32,
     steps: usize,
 }
 
-impl Recorder {
-    /// An empty record of a run with a network that predicts `prediction`.
+impl<'a> Recorder<'a> {
+    /// An empty record of a run with a network that answers what `denoiser` asks.
     #[must_use]
-    pub fn new(prediction: Prediction) -> Self {
-        Self { prediction, instructions: Vec::new(), slots: Vec::new(), draws: 0, steps: 0 }
+    pub fn new(denoiser: &'a dyn Denoiser) -> Self {
+        Self { denoiser, instructions: Vec::new(), slots: Vec::new(), draws: 0, steps: 0 }
     }
 
     /// The initial image: nothing but noise of standard deviation `sigma`.
@@ -38,12 +37,13 @@ impl Recorder {
         self.add_noise(Expr::default(), sigma)
     }
 
-    /// Asks the network about `x`, which is at `level`; `timestep` is how the network knows that level.
-    pub fn denoise(&mut self, x: Slot, level: Level, timestep: f64) -> Denoised {
+    /// Asks the network about `x`, which is at the level of that point.
+    pub fn denoise(&mut self, x: Slot, at: Point) -> Denoised {
         let output = self.slot(SlotKind::Output);
-        let scale = self.prediction.input_scale(level);
+        let question = self.denoiser.ask(at);
+        let (scale, timestep) = (question.input, question.c_noise);
         self.instructions.push(Instruction::Evaluate { input: x, scale, timestep, output });
-        let ((a, b), (c, d)) = (self.prediction.x0(level), self.prediction.epsilon(level));
+        let ((a, b), (c, d)) = (question.x0(at.level), question.epsilon(at.level));
         Denoised { x0: a * x + b * output, epsilon: c * x + d * output, output }
     }
 
@@ -64,9 +64,10 @@ impl Recorder {
         self.push(expr, Clip::None, Some(noise))
     }
 
-    /// Ends a step that started from `timestep`, with `x` as the noisy image and `x0` as the estimate of the clean one.
-    pub fn end_step(&mut self, timestep: f64, x: Slot, x0: Slot) {
-        self.instructions.push(Instruction::EndStep { timestep, x, x0 });
+    /// Ends a step that started at `from`, with `x` as the noisy image, which is at the level `to`, and `x0` as the estimate of
+    /// the clean one.
+    pub fn end_step(&mut self, from: Point, to: Level, x: Slot, x0: Slot) {
+        self.instructions.push(Instruction::EndStep { from, to, x, x0 });
         self.steps += 1;
     }
 
@@ -95,7 +96,14 @@ impl Recorder {
         for instruction in &self.instructions {
             let Instruction::Combine { terms, clip, .. } = instruction else { continue };
             let limit = if *clip == Clip::None { 1e12 } else { f64::from(f32::MAX) };
-            if terms.iter().any(|(_, c)| c.is_nan() || c.abs() > limit) {
+            if terms.iter().any(|(_, c)| c.is_nan()) {
+                return Err(Error::Option {
+                    option: "steps",
+                    found: self.steps.to_string(),
+                    expected: "fewer, as two of the run's levels cannot be told apart".to_owned(),
+                });
+            }
+            if terms.iter().any(|(_, c)| c.abs() > limit) {
                 return Err(Error::Unsupported {
                     what: "predicting the noise where no signal is left (zero terminal SNR) without clipping".to_owned(),
                     why: "the image would be infinite there. Set `clip_sample` to true, or use a network that predicts v"
@@ -144,16 +152,21 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::denoiser::Prediction;
+
+    fn at(alpha: f64, sigma: f64, timestep: f64) -> Point {
+        Point { level: Level { alpha, sigma }, timestep }
+    }
 
     #[test]
     fn slots_are_taken_again_and_no_output_is_an_input() {
-        let mut run = Recorder::new(Prediction::Epsilon);
+        let mut run = Recorder::new(&Prediction::Epsilon);
         let mut x = run.start(1.0);
         for t in (0..50).rev() {
-            let d = run.denoise(x, Level { alpha: 0.6, sigma: 0.8 }, f64::from(t));
+            let d = run.denoise(x, at(0.6, 0.8, f64::from(t)));
             let x0 = run.clip(d.x0, Clip::Range(1.0));
             x = run.add_noise(0.5 * x + 0.5 * x0, NoiseScale::Learned { output: d.output });
-            run.end_step(f64::from(t), x, x0);
+            run.end_step(at(0.6, 0.8, f64::from(t)), Level::CLEAN, x, x0);
         }
         let program = run.finish().unwrap();
         assert_eq!(program.steps(), 50);
@@ -171,11 +184,11 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_is_not_read() {
-        let mut run = Recorder::new(Prediction::Sample);
+        let mut run = Recorder::new(&Prediction::Sample);
         let x = run.start(1.0);
-        let d = run.denoise(x, Level { alpha: 0.6, sigma: 0.8 }, 9.0);
+        let d = run.denoise(x, at(0.6, 0.8, 9.0));
         let x0 = run.combine(d.x0);
-        run.end_step(9.0, x, x0);
+        run.end_step(at(0.6, 0.8, 9.0), Level::CLEAN, x, x0);
         let program = run.finish().unwrap();
         let Instruction::Combine { terms, .. } = &program.instructions()[2] else { panic!() };
         assert_eq!(terms[..], [(d.output, 1.0)]);
@@ -183,11 +196,11 @@ mod tests {
 
     #[test]
     fn what_nothing_reads_does_not_take_the_place_of_what_something_reads() {
-        let mut run = Recorder::new(Prediction::Epsilon);
+        let mut run = Recorder::new(&Prediction::Epsilon);
         let x = run.start(1.0);
         let unread = run.combine(2.0 * x);
         let y = run.combine(3.0 * x);
-        run.end_step(0.0, y, x);
+        run.end_step(at(0.6, 0.8, 0.0), Level::CLEAN, y, x);
         let program = run.finish().unwrap();
         assert_ne!(unread, x);
         let Some(Instruction::EndStep { x, x0, .. }) = program.instructions().last() else { panic!() };
@@ -197,11 +210,11 @@ mod tests {
     #[test]
     fn infinite_images_are_refused_unless_clipped() {
         let record = |clip| {
-            let mut run = Recorder::new(Prediction::Epsilon);
+            let mut run = Recorder::new(&Prediction::Epsilon);
             let x = run.start(1.0);
-            let d = run.denoise(x, Level { alpha: 0.0, sigma: 1.0 }, 9.0);
+            let d = run.denoise(x, at(0.0, 1.0, 9.0));
             let x0 = run.clip(d.x0, clip);
-            run.end_step(9.0, x, x0);
+            run.end_step(at(0.6, 0.8, 9.0), Level::CLEAN, x, x0);
             run.finish()
         };
         assert!(record(Clip::Range(1.0)).is_ok());

@@ -3,10 +3,10 @@
 use super::draws::normal_below;
 use super::objective::Objective;
 use super::trainer::Averaged;
+use crate::denoiser::Level;
 use crate::error::{Error, Result};
-use crate::prediction::Level;
 use crate::rng::{Generator, Normals};
-use crate::sampler::{HostRun, Options, SamplerKind};
+use crate::sampler::{HostRun, Options, Program, Recorder, SamplerKind};
 
 /// Steps of DDPM at most.
 const DDPM_STEPS: usize = 250;
@@ -37,8 +37,8 @@ impl Averaged {
         match self.objective() {
             Objective::Bound => reverse_kernel(self, shape, &mut noise, go_on).await,
             Objective::Binomial => reverse_bits(self, shape, &mut noise, go_on).await,
-            Objective::Simple => ddpm(self, shape, noise, go_on).await,
-            _ => euler(self, shape, &mut noise, go_on).await,
+            Objective::Simple => replay(self, ddpm(self)?, shape, noise, go_on).await,
+            _ => replay(self, euler(self)?, shape, noise, go_on).await,
         }
     }
 }
@@ -114,47 +114,45 @@ async fn reverse_bits(
     Ok(x)
 }
 
-async fn ddpm(
+fn ddpm(network: &Averaged) -> Result<Program> {
+    let steps = DDPM_STEPS.min(network.schedule().train_timesteps());
+    SamplerKind::Ddpm.program(network.schedule(), &Options::steps(steps))
+}
+
+/// Euler's steps of the probability-flow ODE: `dx = ε̂ dσ + x̂₀ dα`.
+fn euler(network: &Averaged) -> Result<Program> {
+    let (objective, schedule) = (network.objective(), network.schedule());
+    let total = schedule.train_timesteps();
+    let steps = EULER_STEPS.min(total);
+    let point = |step: usize| objective.point(schedule, step * total / steps - 1);
+    let prediction = objective.prediction(schedule);
+    let mut run = Recorder::new(&prediction);
+    let mut x = run.start(point(steps).level.norm());
+    for step in (1..=steps).rev() {
+        let at = point(step);
+        let next = if step > 1 { point(step - 1).level } else { Level::CLEAN };
+        let denoised = run.denoise(x, at);
+        let x0 = run.combine(denoised.x0);
+        x = run.combine(next.alpha * x0 + next.sigma * denoised.epsilon);
+        run.end_step(at, next, x, x0);
+    }
+    run.finish()
+}
+
+/// Runs a sampler's program on the host.
+async fn replay(
     network: &mut Averaged,
+    program: Program,
     shape: [usize; 4],
     noise: Generator,
     mut go_on: impl AsyncFnMut() -> bool,
 ) -> Result<Vec<f32>> {
-    let steps = DDPM_STEPS.min(network.schedule().train_timesteps());
-    let program = SamplerKind::Ddpm.program(network.schedule(), &Options { steps, ..Options::default() })?;
     let mut run = HostRun::new(program, shape, noise)?;
     let mut x = Vec::new();
     while !run.is_finished() {
         ask(&mut go_on).await?;
         if let Some(step) = run.step(network).await? {
             x = step.x.to_vec();
-        }
-    }
-    Ok(x)
-}
-
-/// Euler's steps of the probability-flow ODE: `dx = ε̂ dσ + x̂₀ dα`.
-async fn euler(
-    network: &Averaged,
-    shape: [usize; 4],
-    noise: &mut impl Normals,
-    mut go_on: impl AsyncFnMut() -> bool,
-) -> Result<Vec<f32>> {
-    let total = network.schedule().train_timesteps();
-    let steps = EULER_STEPS.min(total);
-    let mut x = vec![0.0; shape.iter().product()];
-    noise.normals(0, shape[0], &mut x);
-    let start = network.level(total - 1);
-    x.iter_mut().for_each(|x| *x *= start.norm() as f32);
-    for step in (1..=steps).rev() {
-        ask(&mut go_on).await?;
-        let timestep = step * total / steps - 1;
-        let now = network.level(timestep);
-        let next = if step > 1 { network.level((step - 1) * total / steps - 1) } else { Level::CLEAN };
-        let estimate = network.denoise(&x, shape, timestep, None).await?;
-        for (x, x0) in x.iter_mut().zip(estimate.x0) {
-            let epsilon = (*x - now.alpha as f32 * x0) / now.sigma as f32;
-            *x = next.alpha as f32 * x0 + next.sigma as f32 * epsilon;
         }
     }
     Ok(x)

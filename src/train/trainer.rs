@@ -13,10 +13,10 @@ use super::parameters::{Layout, upload};
 use super::recipe::{Recipe, null_label};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::weights::{Tensor as Stored, Weights};
+use crate::denoiser::Level;
 use crate::error::{Error, Result};
 use crate::network::on_burn::{Parameter, Parameters};
 use crate::network::unet::ClassEmbedding;
-use crate::prediction::Level;
 use crate::sampler::Evaluate;
 use crate::schedule::Schedule;
 

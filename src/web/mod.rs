@@ -10,7 +10,7 @@ pub mod pictures;
 pub mod train;
 
 use std::cell::RefCell;
-use std::sync::{Arc, Once};
+use std::sync::Once;
 
 use js_sys::{Float32Array, Reflect};
 use serde::Serialize;
@@ -19,7 +19,7 @@ use wasm_bindgen::prelude::*;
 use crate::checkpoint;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::model::{self, Architecture};
+use crate::model;
 use crate::picture::to_rgba;
 use crate::sampling::Sampling;
 
@@ -211,7 +211,7 @@ impl Model {
     pub fn sample(&self, options: JsValue) -> JsResult<Run> {
         let options = options::read(options).map_err(|e| thrown(&e))?;
         let sampling = self.0.sample(&options).map_err(|e| thrown(&e))?;
-        Ok(Run { sampling, architecture: self.0.architecture().clone() })
+        Ok(Run(sampling))
     }
 }
 
@@ -228,10 +228,7 @@ struct StepFacts {
 
 /// A run of a sampler.
 #[wasm_bindgen]
-pub struct Run {
-    sampling: Sampling,
-    architecture: Arc<Architecture>,
-}
+pub struct Run(Sampling);
 
 #[wasm_bindgen]
 impl Run {
@@ -240,7 +237,7 @@ impl Run {
     /// # Errors
     /// `checkpoint` where the network's output is not finite, `device-lost`.
     pub async fn next(&mut self) -> JsResult<JsValue> {
-        let step = match self.sampling.step().await {
+        let step = match self.0.step().await {
             Ok(Some(step)) => step,
             Ok(None) => return Ok(JsValue::UNDEFINED),
             Err(e) => return Err(thrown(&e)),
@@ -252,21 +249,21 @@ impl Run {
             index: step.index,
             total: step.total,
             timestep: step.timestep,
-            noise: self.architecture.schedule.level(step.timestep as usize).noise_share(),
+            noise: step.from.noise_share(),
             batch,
             width,
             height,
         };
         let js = serialize(&facts)?;
         let pixels = |x: &[f32]| js_sys::Uint8ClampedArray::from(&to_rgba(x, shape)[..]);
-        Reflect::set(&js, &"pictures".into(), &pixels(step.x))?;
+        Reflect::set(&js, &"pictures".into(), &pixels(&step.shown()))?;
         Reflect::set(&js, &"predicted".into(), &pixels(step.x0))?;
         if last {
             Reflect::set(&js, &"latents".into(), &Float32Array::from(step.x))?;
         }
         if first {
             // Only now that the device has taken the run: a run that it refuses draws nothing.
-            Reflect::set(&js, &"start".into(), &pixels(&self.sampling.start()))?;
+            Reflect::set(&js, &"start".into(), &pixels(&self.0.start()))?;
         }
         Ok(js)
     }

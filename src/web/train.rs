@@ -8,6 +8,7 @@ use burn::tensor;
 use js_sys::{
     Array, Float32Array, Float64Array, Function, Object, Promise, Reflect, Uint8Array, Uint8ClampedArray,
 };
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -15,10 +16,10 @@ use wasm_bindgen_futures::JsFuture;
 use super::pictures::Pictures;
 use super::{JsResult, Opening, engine_device, options, serialize, thrown, unknown_device};
 use crate::checkpoint::save::{File, safetensors};
+use crate::denoiser::Level;
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
 use crate::picture::to_rgba;
-use crate::prediction::Level;
 use crate::rng::MAX_SEED;
 use crate::train::dataset::Pixels;
 use crate::train::dataset::Reading;
@@ -181,6 +182,24 @@ fn set_items(object: &Object, values: &[f32], shape: [usize; 4]) -> JsResult<()>
     set(object, "pictures", Uint8ClampedArray::from(&to_rgba(values, shape)[..]))
 }
 
+fn parse<T: DeserializeOwned>(value: JsValue) -> Result<T> {
+    serde_wasm_bindgen::from_value(value).map_err(|e| Error::Option {
+        option: "options",
+        found: e.to_string(),
+        expected: "an object of the documented options".to_owned(),
+    })
+}
+
+/// A misspelt option would otherwise be left at its default in silence: objects are read by the names expected.
+fn refuse_unknown(value: &JsValue, known: &[&str]) -> Result<()> {
+    let Some(object) = value.dyn_ref::<Object>() else { return Ok(()) };
+    let mut keys = Object::keys(object).into_iter().filter_map(|key| key.as_string());
+    match keys.find(|key| !known.contains(&key.as_str())) {
+        None => Ok(()),
+        Some(found) => Err(Error::Option { option: "options", found, expected: known.join(", ") }),
+    }
+}
+
 fn parse_recipe(text: &str) -> Result<Recipe> {
     serde_json::from_str(text)
         .map_err(|e| Error::Json { file: "the recipe".to_owned(), problem: e.to_string() })
@@ -206,8 +225,8 @@ fn changes(value: JsValue) -> Result<Changes> {
     if value.is_undefined() || value.is_null() {
         return Ok(Changes::default());
     }
-    options::refuse_unknown(&value, &["steps", "batch", "learningRate", "seed", "flip"])?;
-    let asked: Asked = options::parse(value)?;
+    refuse_unknown(&value, &["steps", "batch", "learningRate", "seed", "flip"])?;
+    let asked: Asked = parse(value)?;
     let whole = |name, n: Option<f64>, max: u64| n.map(|n| options::whole(name, n, max)).transpose();
     Ok(Changes {
         steps: whole("steps", asked.steps, u32::MAX.into())?,

@@ -66,3 +66,24 @@ test('by default the seed stays, so that settings can be compared; unlocked, eac
   assert.notEqual(unlocked.sampleOptions().seed, 7);
   assert.equal(byId('seed-hint').textContent, 'Every run starts from new noise. Lock the seed to repeat one.');
 });
+
+test('the options of a sampler are controls, and what the sampler has not is passed over', () => {
+  const hash = `#sampler=dpm-multistep&options=${encodeURIComponent('solverOrder=3,grid=karras,eta=1,sChurn=2,lowerOrderFinal=false')}`;
+  const controls = controlsFor({}, hash);
+  const { solverOrder, grid, lowerOrderFinal, eta, sChurn } = controls.sampleOptions();
+  assert.deepEqual([solverOrder, grid, lowerOrderFinal, eta, sChurn], [3, 'karras', false, undefined, undefined]);
+  const controlOf = (doc) => byId('sampler-options').children.find(({ textContent }) => textContent === doc).children[0];
+  const order = controlOf("The solver's order");
+  assert.deepEqual([order.value, order.min, order.max], ['3', 1, 3]);
+  for (const [typed, expected] of [
+    ['2', 2],
+    ['4', 2],
+    ['1.5', 2],
+    ['', undefined],
+  ]) {
+    order.value = typed;
+    order.dispatch('input');
+    assert.equal(controls.sampleOptions().solverOrder, expected, typed);
+  }
+  assert.equal(controls.sampleOptions().grid, 'karras');
+});

@@ -22,6 +22,7 @@ test('every setting survives a link, at values other than the default', () => {
     sampler: 'ddpm',
     steps: 1000,
     eta: 0.35,
+    options: 'grid=karras',
     rng: 'torch',
     device: 'cpu',
   };

@@ -2,7 +2,8 @@
 
 import { name as shown } from '../text.js';
 import { byId, fillSelect } from './page.js';
-import { readValue, ROWS, rowOf } from './state.js';
+import { readOptions, showOptions } from './sampler-options.js';
+import { hasOption, readValue, ROWS, rowOf } from './state.js';
 
 const ANY = { value: 'any', text: 'Any' };
 const EACH = { value: 'each', text: 'One of each' };
@@ -13,6 +14,8 @@ export class Controls {
   #changed;
   #info = null;
   #seedUsed = false;
+  /** The sampler whose options are shown. */
+  #optionsOf = '';
 
   /** `changed(name)` is called after the reader changed a setting. */
   constructor(state, changed) {
@@ -37,7 +40,11 @@ export class Controls {
     const label = this.#label();
     byId('label').value = label;
     byId('label-number').value = this.#common().some(({ value }) => value === label) ? '' : label;
-    byId('eta-field').hidden = state.sampler !== 'ddim';
+    byId('eta-field').hidden = !hasOption(state.sampler, 'eta');
+    if (this.#optionsOf !== state.sampler) {
+      this.#optionsOf = state.sampler;
+      showOptions(state.sampler, state.options, (text) => this.#set('options', text));
+    }
     byId('lock').setAttribute('aria-pressed', String(state.lock));
     byId('seed-hint').textContent = state.lock
       ? 'Locked: every run starts from the same noise, so that settings can be compared.'
@@ -77,8 +84,9 @@ export class Controls {
   /** What `model.sample` takes. */
   sampleOptions() {
     const { batch, sampler, steps, eta, rng } = this.#state;
-    const options = { sampler, steps: Math.min(steps, this.#info.trainTimesteps), seed: this.nextSeed(), batch, rng };
-    if (sampler === 'ddim') options.eta = eta;
+    const own = readOptions(sampler, this.#state.options);
+    const options = { sampler, steps: Math.min(steps, this.#info.trainTimesteps), seed: this.nextSeed(), batch, rng, ...own };
+    if (hasOption(sampler, 'eta')) options.eta = eta;
     if (this.#info.classes !== null) options.labels = this.#labels(batch);
     return options;
   }

@@ -1,12 +1,10 @@
 // The page's settings as rows; the address's hash is read and written by walking them, and the controls take
 // their limits from them. A new setting is one row here and one control in index.html.
 
+import { SAMPLERS } from '../samplers.js';
 import { withoutSecrets } from '../text.js';
 
-export const SAMPLERS = [
-  { value: 'ddim', text: 'DDIM' },
-  { value: 'ddpm', text: 'DDPM' },
-];
+const MENU = SAMPLERS.map(({ name }) => ({ value: name, text: name }));
 
 /**
  * One setting. `default` is what a hash without it means.
@@ -29,9 +27,11 @@ export const ROWS = [
   // Locked, so that two runs differ by what was changed alone.
   { name: 'lock', type: 'flag', default: true },
   // Twenty steps are few for DDPM, which most checkpoints name; DDIM was made for few.
-  { name: 'sampler', type: 'choice', default: 'ddim', choices: SAMPLERS },
+  { name: 'sampler', type: 'choice', default: 'ddim', choices: MENU },
   { name: 'steps', type: 'whole', default: 20, min: 1, max: 1000 },
   { name: 'eta', type: 'real', default: 0, min: 0, max: 1 },
+  // The sampler's other options, as sampler-options.js writes them.
+  { name: 'options', type: 'text', default: '' },
   {
     name: 'rng',
     type: 'choice',
@@ -95,4 +95,9 @@ export function writeHash(state) {
 /** An address as links may hold it: without what may be a secret. */
 export function linkable(address) {
   return withoutSecrets(address.split(/[?#]/, 1)[0]);
+}
+
+/** Whether the sampler of that name has an option. */
+export function hasOption(sampler, option) {
+  return SAMPLERS.find(({ name }) => name === sampler).options.some(({ name }) => name === option);
 }

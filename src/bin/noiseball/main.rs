@@ -10,6 +10,7 @@ mod convert;
 mod inspect;
 mod output;
 mod sample;
+mod samplers;
 #[cfg(feature = "burn")]
 mod train;
 
@@ -34,6 +35,8 @@ struct Arguments {
 enum Command {
     /// Turn noise into pictures
     Sample(sample::Arguments),
+    /// List the samplers with their options
+    Samplers(samplers::Arguments),
     /// Time one evaluation of a network with random weights
     Bench(bench::Arguments),
     /// Show what a checkpoint is: layers, parameters, FLOPs, memory, scheduler, and what is unsupported
@@ -48,6 +51,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Sample(arguments) => sample::run(&arguments),
+        Command::Samplers(arguments) => samplers::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),

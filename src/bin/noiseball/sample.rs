@@ -9,6 +9,7 @@ use noiseball::checkpoint::Progress;
 use noiseball::{Checkpoint, Device, DeviceKind, Model, Result, Rng, SampleOptions, SamplerKind, text};
 
 use crate::output;
+use crate::samplers::Chosen;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -17,10 +18,10 @@ pub(crate) struct Arguments {
     /// Which of several weights: fp16 for diffusion_pytorch_model.fp16.safetensors
     #[arg(long, value_name = "NAME")]
     variant: Option<String>,
-    /// ddpm or ddim [default: what the checkpoint's scheduler stands for]
+    /// One that `noiseball samplers` lists [default: what the checkpoint's scheduler stands for]
     #[arg(long, value_name = "NAME")]
     sampler: Option<SamplerKind>,
-    /// Number of steps [default: 50 for ddim, all for ddpm]
+    /// Number of steps [default: the sampler's]
     #[arg(long, value_name = "N", value_parser = output::count::<usize>, allow_negative_numbers = true)]
     steps: Option<usize>,
     /// 0 to 2^53 - 1
@@ -32,9 +33,6 @@ pub(crate) struct Arguments {
     /// Number of pictures
     #[arg(long, default_value_t = 1, value_name = "B", value_parser = output::count::<usize>, allow_negative_numbers = true)]
     batch: usize,
-    /// Fresh noise in each step of ddim, 0 to 1
-    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
-    eta: f64,
     /// Class labels, one for all pictures or one each: 3,8
     #[arg(long, value_delimiter = ',', value_name = "L,L,...", allow_negative_numbers = true)]
     labels: Option<Vec<f32>>,
@@ -47,6 +45,8 @@ pub(crate) struct Arguments {
     /// cpu or gpu [default: gpu where there is a real one]
     #[arg(long, value_name = "NAME")]
     device: Option<DeviceName>,
+    #[command(flatten)]
+    options: Chosen,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -79,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         seed: arguments.seed,
         rng: arguments.rng,
         batch: arguments.batch,
-        eta: arguments.eta,
+        settings: arguments.options.0.clone(),
         labels: arguments.labels.clone(),
         ..SampleOptions::default()
     };
@@ -124,8 +124,8 @@ fn report(arguments: &Arguments, model: &Model, options: &SampleOptions) -> Stri
     add("seed", &options.seed);
     add("rng", &options.rng);
     add("batch", &options.batch);
-    if options.eta != 0.0 {
-        add("eta", &options.eta);
+    for (name, value) in options.settings.iter() {
+        add(&name.replace('_', "-"), &text::prose(&value));
     }
     let null = info.classes.and(info.null_label).map(|label| vec![label as f32]);
     if let Some(labels) = options.labels.clone().or(null) {

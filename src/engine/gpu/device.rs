@@ -1,6 +1,5 @@
 //! A graphics device: what the engine asks of an adapter, what it makes there, and how that can fail.
 
-use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -32,7 +31,8 @@ struct Shared {
     counts: Arc<Counts>,
     trouble: Arc<Trouble>,
     layouts: Layouts,
-    pipelines: Mutex<HashMap<Kernel, wgpu::ComputePipeline>>,
+    /// A few dozen, so that a list does.
+    pipelines: Mutex<Vec<(Kernel, wgpu::ComputePipeline)>>,
     combine: OnceLock<Combine>,
     #[cfg(all(feature = "burn", not(target_arch = "wasm32")))]
     origin: (wgpu::Instance, wgpu::Adapter),
@@ -404,12 +404,14 @@ impl Gpu {
     /// The pipeline of a kernel, compiled at the first call.
     pub(super) fn pipeline(&self, kernel: Kernel) -> wgpu::ComputePipeline {
         let mut pipelines = lock(&self.shared.pipelines);
-        let make = || {
-            self.shared.counts.pipelines.fetch_add(1, Ordering::Relaxed);
-            let f16 = self.device().features().contains(wgpu::Features::SHADER_F16);
-            self.compile(kernel.entry(), &kernel.source(f16), &self.layouts().pipeline)
-        };
-        pipelines.entry(kernel).or_insert_with(make).clone()
+        if let Some((_, known)) = pipelines.iter().find(|(other, _)| *other == kernel) {
+            return known.clone();
+        }
+        self.shared.counts.pipelines.fetch_add(1, Ordering::Relaxed);
+        let f16 = self.device().features().contains(wgpu::Features::SHADER_F16);
+        let made = self.compile(kernel.entry(), &kernel.source(f16), &self.layouts().pipeline);
+        pipelines.push((kernel, made.clone()));
+        made
     }
 
     pub(super) fn compile(

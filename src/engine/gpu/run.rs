@@ -19,6 +19,7 @@ use super::network::GpuNetwork;
 use super::replay::Replay;
 use super::signal::lock;
 
+use crate::denoiser::{Level, Point};
 use crate::engine::order::{to_nchw, to_nhwc};
 use crate::engine::prelude::{Rows, prelude};
 use crate::error::{Error, Result};
@@ -43,8 +44,10 @@ pub struct GpuStep {
     pub index: usize,
     /// Number of steps of the run.
     pub total: usize,
-    /// The timestep that the step started from.
-    pub timestep: f64,
+    /// Where the step started from.
+    pub from: Point,
+    /// The level that it arrived at, which `x` has.
+    pub to: Level,
     /// The noisy images that it arrived at; the result, after the last step.
     pub x: Slot,
     /// Its estimate of the clean images.
@@ -59,8 +62,8 @@ struct Segment {
     words: Vec<u32>,
     /// Draws of noise that the host makes for it: their numbers, and where they go among the slots.
     draws: Vec<(u32, usize)>,
-    /// The step that ends with it: its timestep, and the slots of x and x̂₀.
-    end: Option<(f64, Slot, Slot)>,
+    /// The step that ends with it: where it came from and arrived, and the slots of x and x̂₀.
+    end: Option<(Point, Level, Slot, Slot)>,
 }
 
 /// A run of a sampler on a GPU, one step a call. It has the network to itself: `N` is a `&mut GpuNetwork`, or owns one.
@@ -311,7 +314,7 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
         }
         drop(pass);
         let step =
-            ended.map(|(timestep, x, x0)| GpuStep { index: self.index, total: self.total, timestep, x, x0 });
+            ended.map(|(from, to, x, x0)| GpuStep { index: self.index, total: self.total, from, to, x, x0 });
         self.index += usize::from(step.is_some());
         Ok(Some(Recorded { encoder, dispatches, step }))
     }
@@ -505,10 +508,10 @@ impl Compiled {
                         segment.words.extend([offsets[slot.index()] as u32, channels_of(*slot) as u32, bits]);
                     }
                 }
-                Instruction::EndStep { timestep, x, x0 } => {
+                Instruction::EndStep { from, to, x, x0 } => {
                     segment.words.extend([OP_END_STEP, offsets[x.index()] as u32, checks.len() as u32]);
-                    checks.push(*timestep);
-                    segment.end = Some((*timestep, *x, *x0));
+                    checks.push(from.timestep);
+                    segment.end = Some((*from, *to, *x, *x0));
                     used = 0;
                 }
             }

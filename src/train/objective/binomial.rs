@@ -6,8 +6,8 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;
 
 use super::examples::{Examples, each, mean};
+use crate::denoiser::Level;
 use crate::error::Result;
-use crate::prediction::Level;
 use crate::train::draws::normal_quantile;
 
 /// What is left of a bit's mean before step `step` from 1: `Π (1 - β)` with `β_t = 1/(T - t + 1)` is `(T - t)/T`.

@@ -6,9 +6,9 @@ use burn::tensor::activation::{log_sigmoid, sigmoid};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::examples::{Denoised, Examples, mean};
+use crate::denoiser::Level;
 use crate::error::Result;
 use crate::network::on_burn::{Parameter, Parameters};
-use crate::prediction::Level;
 use crate::schedule::Schedule;
 
 /// The key of what is learned about β.

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::prediction::Level;
+use crate::denoiser::{Denoiser, Point, Prediction, Question};
 
 /// A batch on the device: images are `[batch, channels, height, width]`.
 pub(in crate::train) struct Examples {
@@ -14,23 +14,17 @@ pub(in crate::train) struct Examples {
     pub(in crate::train) timesteps: Vec<usize>,
 }
 
-/// What a network is asked at a level: given `input · x` and `c_noise`, it should answer `of_x0 x₀ + of_epsilon ε`, and
-/// the squared error of its answer counts `weight` times.
-pub(super) struct Question {
-    pub(super) level: Level,
-    pub(super) input: f64,
-    pub(super) c_noise: f64,
-    pub(super) of_x0: f64,
-    pub(super) of_epsilon: f64,
+/// What an example of a timestep trains: the level that it is noised to, what the network is asked there, and how often the
+/// squared error of its answer counts.
+pub(super) struct Task {
+    pub(super) at: Point,
+    pub(super) question: Question,
     pub(super) weight: f64,
 }
 
-impl Question {
-    /// `(a, b)` of `x̂₀ = a x + b F` for the network's answer F.
-    pub(super) fn x0(&self) -> (f64, f64) {
-        let Level { alpha, sigma } = self.level;
-        let determinant = self.of_x0 * sigma - self.of_epsilon * alpha;
-        (-self.of_epsilon / determinant, sigma / determinant)
+impl Task {
+    pub(super) fn new(prediction: Prediction, at: Point, weight: f64) -> Self {
+        Self { at, question: prediction.ask(at), weight }
     }
 }
 
@@ -51,21 +45,25 @@ pub(super) struct Noised {
 }
 
 impl Noised {
-    pub(super) fn new(questions: &[Question], examples: &Examples) -> Self {
-        let of = |number: fn(&Question) -> f64| each(questions, number, &examples.x0.device());
-        let x =
-            examples.x0.clone() * of(|q| q.level.alpha) + examples.epsilon.clone() * of(|q| q.level.sigma);
-        let input =
-            if questions.iter().all(|q| q.input == 1.0) { x.clone() } else { x.clone() * of(|q| q.input) };
+    pub(super) fn new(tasks: &[Task], examples: &Examples) -> Self {
+        let of = |number: fn(&Task) -> f64| each(tasks, number, &examples.x0.device());
+        let x = examples.x0.clone() * of(|t| t.at.level.alpha)
+            + examples.epsilon.clone() * of(|t| t.at.level.sigma);
+        let input = if tasks.iter().all(|t| t.question.input == 1.0) {
+            x.clone()
+        } else {
+            x.clone() * of(|t| t.question.input)
+        };
         Self { x, input }
     }
 }
 
 /// `weight ‖F - (of_x0 x₀ + of_epsilon ε)‖²` a number, for each image.
-pub(super) fn squared_error(output: Tensor<4>, questions: &[Question], examples: &Examples) -> Tensor<1> {
-    let of = |number: fn(&Question) -> f64| each(questions, number, &examples.x0.device());
-    let target = examples.x0.clone() * of(|q| q.of_x0) + examples.epsilon.clone() * of(|q| q.of_epsilon);
-    mean((output - target).square()) * of(|q| q.weight).flatten(0, 3)
+pub(super) fn squared_error(output: Tensor<4>, tasks: &[Task], examples: &Examples) -> Tensor<1> {
+    let of = |number: fn(&Task) -> f64| each(tasks, number, &examples.x0.device());
+    let target = examples.x0.clone() * of(|t| t.question.of_x0)
+        + examples.epsilon.clone() * of(|t| t.question.of_epsilon);
+    mean((output - target).square()) * of(|t| t.weight).flatten(0, 3)
 }
 
 /// One number for each image, to be broadcast over it.

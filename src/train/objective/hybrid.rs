@@ -4,7 +4,8 @@ use std::f64::consts::{LN_2, PI};
 
 use burn::tensor::Tensor;
 
-use super::examples::{Examples, Noised, Question, each, mean, squared_error};
+use super::examples::{Examples, Noised, Task, each, mean, squared_error};
+use crate::denoiser::Denoiser;
 use crate::schedule::Schedule;
 
 /// What a timestep's reverse kernel is made of.
@@ -33,7 +34,8 @@ impl Step {
         };
         let (now, before, beta, small) = kernel(timestep);
         let small = if timestep == 0 { kernel(1.min(schedule.train_timesteps() - 1)).3 } else { small };
-        let (a, b) = schedule.prediction.x0(schedule.level(timestep));
+        let at = schedule.point(timestep);
+        let (a, b) = schedule.prediction.ask(at).x0(at.level);
         Self {
             last: timestep == 0,
             of_x0: before.sqrt() * beta / (1.0 - now),
@@ -53,13 +55,13 @@ pub(super) fn loss(
     schedule: &Schedule,
     output: Tensor<4>,
     noised: &Noised,
-    questions: &[Question],
+    tasks: &[Task],
     examples: &Examples,
 ) -> Tensor<1> {
     let channels = examples.x0.dims()[1];
     let m = output.clone().narrow(1, 0, channels);
     let fraction = (output.narrow(1, channels, channels) + 1.0) * 0.5;
-    let error = squared_error(m.clone(), questions, examples);
+    let error = squared_error(m.clone(), tasks, examples);
     let bound = bound(schedule, m.detach(), fraction, noised, examples);
     error + bound * (schedule.train_timesteps() as f64 / 1000.0)
 }

@@ -15,13 +15,13 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 pub(super) use examples::Examples;
-use examples::{Denoised, Noised, Question, squared_error};
+use examples::{Denoised, Noised, Task, squared_error};
 
 use super::network::Network;
+use crate::denoiser::{Level, Point, Prediction};
 use crate::error::{Error, Result};
 use crate::model::UNET_CONFIG;
 use crate::network::on_burn::Parameters;
-use crate::prediction::Level;
 use crate::schedule::{Schedule, Variance};
 use crate::text::number;
 
@@ -155,7 +155,7 @@ impl Objective {
     pub(super) fn told(self, schedule: &Schedule, timestep: usize) -> f32 {
         match self {
             Self::Bound | Self::Binomial => timestep as f32,
-            _ => self.question(schedule, timestep).c_noise as f32,
+            _ => self.task(schedule, timestep).question.c_noise as f32,
         }
     }
 
@@ -167,19 +167,34 @@ impl Objective {
         }
     }
 
-    /// What a network is asked at a timestep, where that is a regression.
-    fn question(self, schedule: &Schedule, timestep: usize) -> Question {
+    /// What the network says, where it is trained by regression.
+    pub(super) fn prediction(self, schedule: &Schedule) -> Prediction {
+        match self {
+            Self::ScoreMatching { .. } => Prediction::Score,
+            Self::Edm { sigma_data, .. } => Prediction::Edm { sigma_data },
+            Self::Flow => Prediction::Flow,
+            _ => schedule.prediction,
+        }
+    }
+
+    /// The level of a timestep, and the number by which the network knows it, where it is trained by regression.
+    pub(super) fn point(self, schedule: &Schedule, timestep: usize) -> Point {
+        self.task(schedule, timestep).at
+    }
+
+    /// What a timestep trains, where that is a regression.
+    fn task(self, schedule: &Schedule, timestep: usize) -> Task {
         let total = schedule.train_timesteps();
         match self {
             Self::ScoreMatching { sigma_min, sigma_max } => {
-                score::question(timestep, total, sigma_min, sigma_max)
+                score::task(timestep, total, sigma_min, sigma_max)
             }
             Self::Edm { sigma_data, mean, deviation } => {
-                edm::question(timestep, total, sigma_data, mean, deviation)
+                edm::task(timestep, total, sigma_data, mean, deviation)
             }
-            Self::Flow => flow::question(timestep, total),
-            Self::MinSnr { gamma } => simple::question(schedule, timestep, Some(gamma)),
-            _ => simple::question(schedule, timestep, None),
+            Self::Flow => flow::task(timestep, total),
+            Self::MinSnr { gamma } => simple::task(schedule, timestep, Some(gamma)),
+            _ => simple::task(schedule, timestep, None),
         }
     }
 
@@ -196,14 +211,13 @@ impl Objective {
             Self::Bound => bound::losses(schedule, learned, examples, network),
             Self::Binomial => binomial::losses(schedule.train_timesteps(), examples, network),
             _ => {
-                let questions: Vec<Question> =
-                    examples.timesteps.iter().map(|t| self.question(schedule, *t)).collect();
-                let noised = Noised::new(&questions, examples);
-                let c_noise: Vec<f32> = questions.iter().map(|q| q.c_noise as f32).collect();
+                let tasks: Vec<Task> = examples.timesteps.iter().map(|t| self.task(schedule, *t)).collect();
+                let noised = Noised::new(&tasks, examples);
+                let c_noise: Vec<f32> = tasks.iter().map(|t| t.question.c_noise as f32).collect();
                 let output = network(noised.input.clone(), &c_noise)?;
                 Ok(match self {
-                    Self::Hybrid => hybrid::loss(schedule, output, &noised, &questions, examples),
-                    _ => squared_error(output, &questions, examples),
+                    Self::Hybrid => hybrid::loss(schedule, output, &noised, &tasks, examples),
+                    _ => squared_error(output, &tasks, examples),
                 })
             }
         }
@@ -230,7 +244,7 @@ impl Objective {
         match self {
             Self::Bound => bound::level(schedule, learned, timestep),
             Self::Binomial => binomial::level(schedule.train_timesteps(), timestep),
-            _ => self.question(schedule, timestep).level,
+            _ => self.task(schedule, timestep).at.level,
         }
     }
 
@@ -251,10 +265,10 @@ impl Objective {
                 Ok(Denoised { x0, log_variance: None })
             }
             _ => {
-                let question = self.question(schedule, timestep);
+                let Task { at, question, .. } = self.task(schedule, timestep);
                 let output = network(x.clone() * question.input, question.c_noise as f32)?;
                 let m = output.narrow(1, 0, x.dims()[1]);
-                let (a, b) = question.x0();
+                let (a, b) = question.x0(at.level);
                 Ok(Denoised { x0: x * a + m * b, log_variance: None })
             }
         }

@@ -1,0 +1,73 @@
+//! Pseudo numerical methods: Liu et al. 2022 (2202.09778).
+
+use super::options::{ALPHA_TO_ONE, SKIP_PRK};
+use super::program::{Expr, Slot};
+use super::record::Recorder;
+use super::setup::Setup;
+use crate::denoiser::{Denoiser, Level};
+use crate::error::{Error, Result};
+
+/// Adams and Bashforth's weights of the last evaluations, in 24ths.
+const WEIGHTS: [&[f64]; 4] = [&[24.0], &[36.0, -12.0], &[46.0, -32.0, 10.0], &[55.0, -59.0, 37.0, -9.0]];
+
+/// Adams and Bashforth's method of order 4 (PLMS) after three steps of Runge and Kutta's (PRK), or after a step of Heun's
+/// where those are skipped, as diffusers' `PNDMScheduler` does it. What it averages is what the network says, ε or v.
+pub(super) fn pndm(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
+    let (schedule, skip) = (setup.schedule, setup.is(&SKIP_PRK));
+    if !skip && setup.steps < 4 {
+        let expected =
+            "4 or more, or skip_prk_steps true: three steps come before the method's first".to_owned();
+        return Err(Error::Option { option: "steps", found: setup.steps.to_string(), expected });
+    }
+    let timesteps = setup.timesteps()?;
+    let stride = (schedule.train_timesteps() / setup.steps) as f64;
+    let end = if setup.is(&ALPHA_TO_ONE) { Level::CLEAN } else { schedule.level(0) };
+    let level = |t: f64| if t < 0.0 { end } else { schedule.level(t as usize) };
+    // Equation 11, the step of DDIM from t to `to` with what the network says, or an average of it, in `m`.
+    let transfer = |x: Slot, t: f64, to: f64, m: Expr| {
+        let (now, next) = (level(t), level(to));
+        let (c, d) = schedule.prediction.ask(schedule.point(t as usize)).epsilon(now);
+        let epsilon = c * x + d * m;
+        next.alpha / now.alpha * x + (next.sigma - next.alpha * now.sigma / now.alpha) * epsilon
+    };
+    let mut known: Vec<Slot> = Vec::new();
+    let mut x = run.start(1.0);
+    for (i, &t) in timesteps.iter().enumerate() {
+        let at = schedule.point(t as usize);
+        let first = run.denoise(x, at);
+        let (mut x0, mut to) = (first.x0, t - stride);
+        known.push(first.output);
+        if !skip && i < 3 {
+            // Equation 13: slopes at t, twice halfway, and at the end.
+            let (half, end) = ((stride / 2.0).floor(), timesteps[i + 1]);
+            let (mut slopes, mut last): (Expr, Slot) = (first.output.into(), first.output);
+            // Where the stride is odd, the network is told a timestep beside the image's.
+            for (weight, there, told) in
+                [(2.0, t - half, end + half), (2.0, end + half, end + half), (1.0, end, end)]
+            {
+                let y = run.combine(transfer(x, t, there, last.into()));
+                let denoised = run.denoise(y, schedule.point(told as usize));
+                slopes = slopes + weight * denoised.output;
+                (last, x0) = (denoised.output, denoised.x0);
+            }
+            x = run.combine(transfer(x, t, end, slopes / 6.0));
+            to = end;
+        } else if skip && i == 0 && setup.steps > 1 {
+            let y = run.combine(transfer(x, t, to, first.output.into()));
+            to = timesteps[1];
+            let denoised = run.denoise(y, schedule.point(to as usize));
+            x0 = denoised.x0;
+            x = run.combine(transfer(x, to + stride, to, (first.output + denoised.output) / 2.0));
+        } else {
+            // Equation 12, and its forms of lower order.
+            let mut m = Expr::default();
+            for (k, weight) in WEIGHTS[known.len().min(4) - 1].iter().enumerate() {
+                m = m + *weight / 24.0 * known[known.len() - 1 - k];
+            }
+            x = run.combine(transfer(x, t, to, m));
+        }
+        let x0 = run.combine(x0);
+        run.end_step(at, level(to), x, x0);
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! Every other sampler against diffusers: `fixtures/solvers/` (see `tools/golden/solvers.py`).
+#![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::print_stdout, reason = "tests say how close they came")]
+
+use noiseball::Result;
+use noiseball::rng::Normals;
+use noiseball::sampler::options::Value as Setting;
+use noiseball::sampler::{Evaluate, HostRun, Options, SamplerKind};
+use noiseball::schedule::Schedule;
+use serde_json::{Value, json};
+
+mod golden;
+use golden::scaled as stream;
+
+fn fixture(sampler: &str) -> Value {
+    let path = format!("{}/tests/fixtures/solvers/{sampler}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn f64s(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+struct Noise<'a>(&'a str);
+
+impl Normals for Noise<'_> {
+    fn normals(&mut self, draw: u32, _: usize, out: &mut [f32]) {
+        let values = match draw {
+            0 => stream(&format!("x:{}", self.0), out.len(), 1.7),
+            _ => stream(&format!("noise:{}:{}", self.0, draw - 1), out.len(), 1.0),
+        };
+        out.copy_from_slice(&values);
+    }
+}
+
+/// Made-up values and a quarter of what it is given.
+struct Network<'a> {
+    key: &'a str,
+    timesteps: Vec<f64>,
+}
+
+impl Evaluate for Network<'_> {
+    async fn evaluate(&mut self, x: &[f32], _: [usize; 4], timestep: f64) -> Result<Vec<f32>> {
+        let made = stream(&format!("model:{}:{}", self.key, self.timesteps.len()), x.len(), 1.0);
+        self.timesteps.push(timestep);
+        Ok(made.iter().zip(x).map(|(m, x)| m + 0.25 * x).collect())
+    }
+}
+
+/// Replays a case and gives the worst `|difference| / max(1, max |x|)` with the name of what differed.
+fn replay(sampler: &str, class: &Value, case: &Value) -> (f64, String) {
+    let name = case["name"].as_str().unwrap();
+    let key = format!("{sampler}:{name}");
+    let mut config = case["config"].clone();
+    config["_class_name"] = class.clone();
+    let schedule = Schedule::from_json("scheduler_config.json", config.to_string().as_bytes()).unwrap();
+    let (kind, note) = SamplerKind::default_for(&schedule.class_name);
+    assert!(sampler.ends_with(kind.name()) && note.is_none(), "{sampler}: {kind}");
+    let mut options = Options::steps(case["steps"].as_u64().unwrap() as usize);
+    for (name, value) in case["options"].as_object().unwrap() {
+        options.settings.set(name, Setting::Number(value.as_f64().unwrap()));
+    }
+    let program = kind.program(&schedule, &options).unwrap_or_else(|e| panic!("{key}: {e}"));
+    let mut network = Network { key: &key, timesteps: Vec::new() };
+    let mut run = HostRun::new(program, [1, 1, 2, 2], Noise(&key)).unwrap();
+    let mut trace = case["trace"].as_array().unwrap().iter().peekable();
+    let mut worst = (0.0, String::new());
+    while let Some(step) = pollster::block_on(run.step(&mut network)).unwrap() {
+        let Some(expected) = trace.next_if(|e| e["index"].as_u64() == Some(step.index as u64)) else {
+            continue;
+        };
+        for (what, found) in [("prev_sample", step.x), ("pred_original_sample", step.x0)] {
+            if expected[what].is_null() {
+                continue;
+            }
+            let expected = f64s(&expected[what]);
+            let size = expected.iter().fold(1.0, |m: f64, v| m.max(v.abs()));
+            for (e, f) in expected.iter().zip(found) {
+                let difference = (e - f64::from(*f)).abs() / size;
+                if difference > worst.0 || difference.is_nan() {
+                    worst = (difference, format!("{key}: {what} of step {}", step.index));
+                }
+            }
+        }
+    }
+    assert!(trace.next().is_none(), "{key} stopped early");
+    let expected = f64s(&case["timesteps"]);
+    assert_eq!(network.timesteps.len(), expected.len(), "{key}");
+    for (found, expected) in network.timesteps.iter().zip(&expected) {
+        // A fraction of a timestep is interpolated in a table of f32 there; where diffusers cuts it off, that may be the next one.
+        let cut = expected.fract() == 0.0 && case["config"].to_string().contains("_sigmas");
+        let bound = if cut { 1.0 } else { 1e-2 };
+        assert!((found - expected).abs() <= bound, "{key}: timestep {found}, not {expected}");
+    }
+    worst
+}
+
+/// The files, and that no sampler is without: `schedulers.rs` compares DDPM and DDIM.
+fn samplers() -> Vec<String> {
+    let folder = format!("{}/tests/fixtures/solvers", env!("CARGO_MANIFEST_DIR"));
+    let names =
+        std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.map(|name| name.trim_end_matches(".json").to_owned()).collect();
+    names.sort();
+    for kind in SamplerKind::ALL {
+        let known = ["ddpm", "ddim"].contains(&kind.name()) || names.iter().any(|name| name == kind.name());
+        assert!(known, "{kind} has no traces");
+    }
+    names
+}
+
+#[test]
+fn traces_agree_with_diffusers() {
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for sampler in samplers() {
+        let fixture = fixture(&sampler);
+        let mut worst = (0.0, String::new());
+        for case in fixture["cases"].as_array().unwrap() {
+            count += 1;
+            let found = replay(&sampler, &fixture["class"], case);
+            if !(found.0 <= 1e-5) {
+                failures.push(format!("{:.1e} {}", found.0, found.1));
+            }
+            if found.0 > worst.0 {
+                worst = found;
+            }
+        }
+        println!("{sampler}: {:.1e} at worst ({})", worst.0, worst.1);
+    }
+    println!("{count} traces");
+    assert!(failures.is_empty(), "{failures:#?}");
+    assert!(json!(count).as_u64() > Some(100), "{count}");
+}
