@@ -11,7 +11,7 @@ import { ELEMENTS } from '../../www/elements/api.js';
 import { choiceOf, choicesOf, labelsOf } from '../../www/elements/classes.js';
 import { check, option } from '../../www/elements/element.js';
 import { borrow } from '../../www/elements/models.js';
-import { SAMPLERS } from '../../www/elements/samplers.js';
+import { SAMPLERS } from '../../www/samplers.js';
 import { failure } from '../../www/elements/words.js';
 import { DiffusionProcess, DiffusionSampler } from '../../www/elements.js';
 import { ERROR_TYPES } from '../../www/errors.js';

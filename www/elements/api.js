@@ -3,7 +3,7 @@
 // load the descriptions. Names and meanings follow google/model-viewer's wherever it has the thing.
 
 import { ATTRIBUTES } from './attributes.js';
-import { SAMPLERS } from './samplers.js';
+import { SAMPLERS } from '../samplers.js';
 
 /** Attributes with what they mean. */
 function described(tag, meanings) {

@@ -1,13 +1,13 @@
 // <diffusion-sampler> once it is wanted: it borrows a model, runs it, and shows the run and its controls.
 
-import { NoiseballError } from '../noiseball.js';
+import { NoiseballError, samplers } from '../noiseball.js';
 import { untilVisible } from '../visible.js';
+import { ATTRIBUTES } from './attributes.js';
 import { choiceOf, choicesOf, labelsOf } from './classes.js';
 import { emit, h, option, s, warn } from './element.js';
 import { drawGrid, enlarge } from './grid.js';
 import { History } from './history.js';
 import { borrow } from './models.js';
-import { SAMPLERS } from './samplers.js';
 import { deviceSentence, failure, moment } from './words.js';
 
 // Noise is to be seen becoming pictures, also where a run would be over at once: how long, in milliseconds, each state stands.
@@ -21,6 +21,9 @@ const MENU = 1000; // classes; nobody reads a longer menu
 /** Attributes that choose the model, and those that a run takes. */
 const OF_MODEL = ['src', 'device', 'variant'];
 const OF_RUN = ['batch', 'seed', 'label', 'sampler', 'steps'];
+
+const SAMPLERS = samplers();
+const samplerOf = (name) => SAMPLERS.find((sampler) => sampler.name === name);
 
 export class Sampling {
   /** @type {any} what the model is, once it is loaded */
@@ -269,10 +272,10 @@ export class Sampling {
     return { sampler: sampler.name, steps, seed, batch, ...(labels && { labels }) };
   }
 
-  /** The sampler that is chosen: the first where the attribute names none that there is. */
+  /** The sampler that is chosen: the usual one where the attribute names none that there is. */
   #sampler() {
     const named = option(this.#element, 'sampler');
-    return SAMPLERS.find(({ name }) => name === named) ?? SAMPLERS[0];
+    return samplerOf(named) ?? samplerOf(ATTRIBUTES['diffusion-sampler'].sampler.default);
   }
 
   /** The class that is chosen: the first choice where none is, or one that this model lacks. */
@@ -436,7 +439,7 @@ function build() {
     ...dots,
   );
   const dice = h('button', { type: 'button', class: 'dice', title: 'Draw another seed', 'aria-label': 'Draw another seed' }, die);
-  const sampler = h('select', {}, ...SAMPLERS.map(({ name, text }) => new Option(text, name)));
+  const sampler = h('select', {}, ...SAMPLERS.map(({ name }) => new Option(name, name)));
   const steps = h('input', { type: 'number', inputmode: 'numeric', min: 1, step: 1, required: true });
   const fields = {
     class: h('label', { class: 'field' }, 'Class', label),
