@@ -3,6 +3,7 @@
 //!
 //! Fields hold a stranger's text as it was found; messages show it escaped and cut, through [`crate::text`].
 
+#[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
 
 use crate::text::{name, prose};
@@ -41,6 +42,7 @@ pub enum Error {
         /// What the parser found and where.
         problem: String,
     },
+    #[cfg(feature = "data")]
     /// A recipe in TOML does not parse, or is no recipe.
     #[error("{} is not a recipe in TOML: {}. See docs/training.md", prose(.file), prose(.problem))]
     Recipe {
@@ -147,6 +149,7 @@ pub enum Error {
     /// A second run was started on a model that is still sampling.
     #[error("this model is already sampling; wait for that run or stop it first")]
     Busy,
+    #[cfg(not(target_arch = "wasm32"))]
     /// Another process writes the folder.
     #[error(
         "{} is being written by another process. Wait until that one has ended, or choose another folder",
@@ -172,6 +175,7 @@ pub enum Error {
         /// Status, cause, and what to do.
         problem: String,
     },
+    #[cfg(not(target_arch = "wasm32"))]
     /// The operating system refused to read or write a file.
     #[error("{}: {}", prose(.path), prose(.source))]
     Io {
@@ -182,12 +186,14 @@ pub enum Error {
     },
 
     // ---- Training ----
+    #[cfg(feature = "data")]
     /// There is nothing to train on.
     #[error("this data set cannot be trained on: {}", prose(.problem))]
     Dataset {
         /// What is wrong with it, by file or image where one is to blame.
         problem: String,
     },
+    #[cfg(feature = "data")]
     /// The loss is not a finite number any more.
     #[error(
         "training diverged by step {step}: its loss is {loss}. Go on from the last save with a lower learning rate than {learning_rate}, or a longer warm-up"
@@ -200,6 +206,7 @@ pub enum Error {
         /// Its learning rate.
         learning_rate: f64,
     },
+    #[cfg(feature = "data")]
     /// A saved training run is not one, or another's.
     #[error("{} cannot be resumed: {}", prose(.file), prose(.problem))]
     Resume {
@@ -255,6 +262,7 @@ fn others(more: usize) -> String {
 }
 
 impl Error {
+    #[cfg(not(target_arch = "wasm32"))]
     /// What the operating system's refusal about `path` becomes, for `map_err`.
     pub fn io(path: &Path) -> impl Fn(std::io::Error) -> Self + '_ {
         |source| Self::Io { path: path.display().to_string(), source }
@@ -276,13 +284,22 @@ impl Error {
             | Error::NotFiniteWeight { .. }
             | Error::NotFiniteOutput { .. } => "checkpoint",
             Error::Unsupported { .. } => "unsupported-architecture",
-            Error::Option { .. } | Error::Recipe { .. } => "invalid-option",
-            Error::Busy | Error::InUse { .. } => "busy",
+            Error::Option { .. } => "invalid-option",
+            #[cfg(feature = "data")]
+            Error::Recipe { .. } => "invalid-option",
+            Error::Busy => "busy",
+            #[cfg(not(target_arch = "wasm32"))]
+            Error::InUse { .. } => "busy",
             Error::Disposed => "disposed",
             Error::Aborted => "aborted",
-            Error::Fetch { .. } | Error::Io { .. } => "fetch",
+            Error::Fetch { .. } => "fetch",
+            #[cfg(not(target_arch = "wasm32"))]
+            Error::Io { .. } => "fetch",
+            #[cfg(feature = "data")]
             Error::Dataset { .. } => "dataset",
+            #[cfg(feature = "data")]
             Error::Diverged { .. } => "diverged",
+            #[cfg(feature = "data")]
             Error::Resume { .. } => "resume",
             Error::NoAdapter { .. } => "no-adapter",
             Error::DeviceLost { .. } => "device-lost",

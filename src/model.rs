@@ -70,9 +70,7 @@ impl Architecture {
         let fixed = matches!(schedule.variance, Variance::FixedSmall | Variance::FixedLarge);
         if unet.learns_variance() && (fixed || !schedule.class_name.starts_with("DDPM")) {
             notes.push(
-                "the network has twice as many output channels as diffusers takes with this scheduler: the second half, a \
-                 variance, is not used"
-                    .to_owned(),
+                "half of the network's output, a variance, is not used; diffusers would fail here".to_owned(),
             );
         }
         unknown_keys.extend(schedule.ignored.iter().cloned());

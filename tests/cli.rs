@@ -442,7 +442,7 @@ fn paths_and_numbers_that_cannot_be_meant_say_what_can() {
     sample(&["--seed", "9007199254740992"], "from 0 to 9007199254740991");
     sample(&["--batch", "-1"], "a whole number, 1 or more");
     sample(&["--npy", temporary("").to_str().unwrap()], "`npy` is");
-    sample(&["--eta", "-1"], "`eta`");
+    sample(&["--sampler", "ddim", "--eta", "-1"], "`eta`");
     refused(&["sample", "class-conditional", "--device", "cpu", "--labels", "-1"], "`labels`");
     refused(&["bench", "layout-a"], "unet/config.json");
     #[cfg(unix)]

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use serde_json::{Map, Value};
 
+use super::weights_file::foreign;
 use crate::error::{Error, Result};
 use crate::text::shown;
 
@@ -16,17 +17,12 @@ pub fn parse_object(file: &str, bytes: &[u8]) -> Result<Map<String, Value>> {
     let json = |problem: String| Error::Json { file: file.to_owned(), problem };
     // Some editors begin a file with it.
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
-        return Err(json("it is saved as UTF-16. Save it as UTF-8".to_owned()));
-    }
-    let text = std::str::from_utf8(bytes).map_err(|e| json(format!("it is not UTF-8 text ({e})")))?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|e| json(format!("it is not UTF-8 text ({e}). Save it as UTF-8")))?;
     match serde_json::from_str(&quote_non_finite(text)) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(json(format!("expected an object, found {}", shorten(&other)))),
-        Err(_) if text.trim_start().starts_with('<') => {
-            Err(json("it is a web page (HTML). Download the file itself".to_owned()))
-        }
-        Err(e) => Err(json(e.to_string())),
+        Err(e) => Err(json(foreign(bytes.trim_ascii_start()).map_or_else(|| e.to_string(), str::to_owned))),
     }
 }
 
@@ -239,9 +235,10 @@ mod tests {
     fn what_editors_and_browsers_save_is_read_or_named() {
         assert_eq!(parse_object("c.json", b"\xEF\xBB\xBF{\"a\": 1}").unwrap()["a"], 1);
         for (bytes, says) in [
-            (&b"\xFF\xFE{\0}\0"[..], "UTF-16"),
-            (b"\xFE\xFF\0{\0}", "UTF-16"),
-            (b"\n<!DOCTYPE html><html>", "web page"),
+            (&b"\xFF\xFE{\0}\0"[..], "Save it as UTF-8"),
+            (b"\xFE\xFF\0{\0}", "Save it as UTF-8"),
+            (b"\n<!DOCTYPE html><html>", "HTML"),
+            (b"version https://git-lfs", "git-lfs"),
         ] {
             let told = parse_object("c.json", bytes).unwrap_err().to_string();
             assert!(told.contains(says), "{told}");

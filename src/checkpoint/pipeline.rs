@@ -58,18 +58,16 @@ impl Checkpoint {
         let class = class.or_else(|| of_index.clone()).or_else(|| of_file.clone());
         let mut notes = Vec::new();
         if let Some(class) = &class {
-            let told: Vec<String> = [("model_index.json", &of_index), ("scheduler_config.json", &of_file)]
-                .iter()
-                .filter_map(|(file, told)| {
-                    told.as_ref().map(|told| format!("{file} names {}", text::name(told)))
-                })
-                .collect();
             if [&of_index, &of_file].into_iter().flatten().any(|other| other != class) {
                 let why = match &of_pipeline {
                     Some((pipeline, class)) => format!("{pipeline} makes a {class} of it"),
                     None => format!("{} is used", text::name(class)),
                 };
-                notes.push(format!("{}: {why}, as in diffusers", told.join(" and ")));
+                let [index, file] =
+                    [&of_index, &of_file].map(|told| text::name(told.as_deref().unwrap_or("nothing")));
+                notes.push(format!(
+                    "model_index.json names {index}, and scheduler_config.json {file}: {why}, as in diffusers"
+                ));
             }
             config.insert("_class_name".to_owned(), Value::from(class.as_str()));
         }

@@ -57,6 +57,8 @@ impl Lowered {
     /// # Errors
     /// [`Error::Unsupported`] where attention's heads are too wide.
     pub fn new(plan: &Plan, layout: &ShardLayout, tuning: Tuning, choice: Choice) -> Result<Self> {
+        // Only the command's benchmark chooses; a page has no bytes for the sentence.
+        #[cfg(not(target_arch = "wasm32"))]
         if let Some(tile) = choice.tile.filter(|tile| Tile::of(*tile).is_none()) {
             return Err(Error::Option {
                 option: "tile",
