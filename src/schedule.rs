@@ -9,7 +9,6 @@ use crate::denoiser::{Level, Point, Prediction};
 use crate::error::{Error, Result};
 use crate::levels::{self, Grid, Spacing, list};
 use crate::sampler::options::{self, GRID, Kind, SIGMA_MAX, SIGMA_MIN, SPACING, Settings, Value};
-use crate::text::number;
 
 /// More training timesteps than any model has; a longer table would be a mistake in the file.
 const MOST_TIMESTEPS: usize = 100_000;
@@ -486,11 +485,7 @@ fn accumulated(fields: &Fields<'_>, culprit: &str, betas: &[f64]) -> Result<Vec<
         product *= 1.0 - beta;
         // A NaN is in no range.
         if !(LEAST_BETA..1.0).contains(&beta) || product <= 0.0 {
-            let found = format!(
-                "such that beta is {} at timestep {i} (and alpha_bar {})",
-                number(beta),
-                number(product)
-            );
+            let found = format!("such that beta is {} at timestep {i} (and alpha_bar {})", beta, product);
             let expected = format!("such that {LEAST_BETA} <= beta < 1 and some signal is left");
             return Err(fields.error(culprit, found, expected));
         }
