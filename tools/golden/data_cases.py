@@ -311,7 +311,7 @@ case('attributes are no classes', {'a.npz': npz(images=shades, attributes=rng.ra
 objects = b'\x93NUMPY\1\0' + struct.pack('<H', 60) + b"{'descr': '|O', 'fortran_order': False, 'shape': (5,), }".ljust(59) + b'\n'
 for name, labels, error in [
     ('too few', npy(numbers[:4]), 'it has 4 labels for 5 pictures'), ('too many', npy(np.arange(6)), 'it has 6 labels for 5 pictures'),
-    ('in a row', npy(numbers[None]), 'it has 1 labels for 5 pictures'), ('of NaN', npy(np.array([0, 1, np.nan, 1, 0])), 'label 2 is NaN'),
+    ('in a row', npy(numbers[None]), 'it has 1 label for 5 pictures'), ('of NaN', npy(np.array([0, 1, np.nan, 1, 0])), 'label 2 is NaN'),
     ('of fractions', npy(numbers + 0.5), 'label 0 is 2.500'), ('of Python objects', objects, 'it holds Python objects'),
     ('soft', npy(np.eye(3)[numbers] * 0.9 + 0.03), 'nor one-hot'), ('one-hot, too few', npy(np.eye(3)[numbers[:4]]), 'it has 4 labels for 5 pictures'),
 ]:

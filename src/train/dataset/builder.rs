@@ -165,6 +165,16 @@ impl Builder {
         self.budget.hold(bytes.saturating_add(classes.saturating_mul(CLASS_MEMORY))).map(drop)
     }
 
+    /// Makes room for `count` more pictures of this size at once, so that too many are refused before any is made.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub(super) fn reserve(&mut self, count: usize, [width, height]: [usize; 2]) -> Result<(), Refused> {
+        let size = self.options.size.unwrap_or_else(|| self.own_size(width, height));
+        self.check_room(count as u64, [width, height], 0)?;
+        grow(&mut self.pixels, count * size * size * if self.colour { 3 } else { 1 }, &self.budget)
+    }
+
     fn side(&self, width: usize, height: usize) -> usize {
         if self.options.whole { width.max(height) } else { width.min(height) }
     }
@@ -202,8 +212,22 @@ impl Builder {
         if (known.0, known.1) != (side, size) {
             known = (side, size, spans(side, size));
         }
+        // Most arrays are grey and upright, and may be many.
+        let is_plain = picture.channels == 1 && picture.orientation == Orientation::default();
+        let plain = (is_plain && !self.options.whole)
+            .then(|| &picture.pixels[top as usize * width + left as usize..]);
         for rows in &known.2 {
             for columns in &known.2 {
+                if let Some(grey) = plain {
+                    let mut sum = 0.0;
+                    for (y, wy) in rows {
+                        for (x, wx) in columns {
+                            sum += wy * wx * f32::from(grey[y * width + x]);
+                        }
+                    }
+                    rgb.push([sum.round().clamp(0.0, 255.0) as u8; 3]);
+                    continue;
+                }
                 if let ([(y, _)], [(x, _)]) = (&rows[..], &columns[..]) {
                     rgb.push(pixel(*x, *y).map(|v| v.round() as u8));
                     continue;

@@ -557,6 +557,10 @@ impl Reader {
         let (bytes, _held) = budget.read(&mut stream, length)?;
         drop(stream);
         let array = Array::new(member.header.clone(), bytes)?;
+        if let Some(count) = layout.count {
+            let room = self.builder.reserve(count, [layout.width, layout.height]);
+            room.map_err(|r| Problem::End(too_large_text(&r)))?;
+        }
         for index in 0..layout.count.unwrap_or(1) {
             let picture = array.picture(layout, index, scale);
             let class = classes.map_or(&folder, |c| &c[index]);
@@ -607,7 +611,8 @@ impl Reader {
             let Some(sure) = sure(name, is_only) else { continue };
             let rows = member.header.shape[0];
             if rows != count {
-                unusable.push((sure, name, format!("it has {rows} labels for {count} pictures")));
+                let noun = if rows == 1 { "label" } else { "labels" };
+                unusable.push((sure, name, format!("it has {rows} {noun} for {count} pictures")));
                 continue;
             }
             match labels.read(self, member)? {
