@@ -368,6 +368,7 @@ impl Layout {
             }
             [n, length] => {
                 let sides = match side(length) {
+                    0 if is_flat(length) => "height, width, channels".to_owned(),
                     0 => "height, width".to_owned(),
                     side => format!("{side}, {side}"),
                 };
