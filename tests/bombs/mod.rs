@@ -32,6 +32,8 @@ pub(crate) fn bombs() -> Vec<Given> {
         ("a JPEG of four channels.jpg", jpeg(0xC2, 12_000, 12_000, 4), None),
         ("a huge GIF.gif", gif(65_535, 1), None),
         ("an animated GIF.gif", gif(2048, 4000), None),
+        ("many tiny frames.gif", gif(8, 200_000), None),
+        ("as many classes as pictures.npz", tiny(|i| i), Some(8)),
         ("a huge WebP.webp", webp(16_384, 16_384, 0), None),
         ("few large frames.webp", webp(8192, 8192, 4), None),
         ("many frames.webp", webp(2048, 2048, 400), None),
@@ -67,6 +69,7 @@ pub(crate) fn large_ones() -> Vec<Given> {
         ("an animated GIF.gif", whole_gif(500, 100), None),
         ("MNIST-idx3-ubyte", [idx(60_000, 28, 28), vec![9; 47_040_000]].concat(), None),
         ("floats.npy", [npy("<f8", "(50000, 8, 8)"), vec![0; 25_600_000]].concat(), None),
+        ("a million tiny pictures.npz", tiny(|i| i % 10), Some(8)),
         ("zeros.npz", zip(&[Entry { claims: stored("", &black).claims, ..stored("1.png", &black) }]), None),
     ]
 }
@@ -148,6 +151,15 @@ fn zip(entries: &[Entry<'_>]) -> Vec<u8> {
         &[0, 0],
     ];
     [body, directory, end.concat()].concat()
+}
+
+/// A million pictures of one pixel, with labels.
+fn tiny(label: impl Fn(u32) -> u32) -> Vec<u8> {
+    let count = 1_000_000;
+    let pictures = [npy("|u1", "(1000000, 1, 1)"), vec![0; count as usize]].concat();
+    let labels =
+        [npy("<u4", "(1000000,)"), (0..count).flat_map(|i| label(i).to_le_bytes()).collect()].concat();
+    zip(&[stored("x.npy", &pictures), stored("y.npy", &labels)])
 }
 
 fn gz(length: usize, head: &[u8]) -> Vec<u8> {

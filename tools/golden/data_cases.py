@@ -9,6 +9,8 @@ import gzip
 import io
 import json
 import struct
+import tarfile
+import unicodedata
 import zipfile
 import zlib
 
@@ -61,12 +63,12 @@ def npz(**arrays):
     return file.getvalue()
 
 
-def archive(entries, flags=0, extra=None):
+def archive(entries, flags=0, extra=None, method=0):
     """Entries by their names' bytes, which Python's writer would not leave as they are."""
     body, directory = b'', b''
     for name, data in entries:
         more = extra(name) if extra else b''
-        common = struct.pack('<HHHHHIIIHH', 20, flags, 0, 0, 0, zlib.crc32(data), len(data), len(data), len(name), len(more))
+        common = struct.pack('<HHHHHIIIHH', 20, flags, method, 0, 0, zlib.crc32(data), len(data), len(data), len(name), len(more))
         directory += b'PK\1\2' + struct.pack('<H', 20) + common + struct.pack('<HHHII', 0, 0, 0, 0, len(body)) + name + more
         body += b'PK\3\4' + common + name + more + data
     count = len(entries)
@@ -202,6 +204,33 @@ one = archive([(b'1.png', grey(1)), (b'2.png', grey(2))])
 case('files in an archive that share bytes', {'a.zip': one.replace(struct.pack('<I', 30 + 5 + len(grey(1))) + b'2.png', struct.pack('<I', 0) + b'2.png')},
      error='overlap')
 
+cafe = [unicodedata.normalize(form, 'café').encode() for form in ('NFC', 'NFD')]
+case('one name written in two ways', {'a.zip': archive([(cafe[0] + b'/1.png', grey(1)), (cafe[1] + b'/2.png', grey(2)), (b'b/3.png', grey(3))])},
+     shape=[1, 8, 8], pixels=[np.full((1, 8, 8), v) for v in (3, 2, 1)], names=['b', 'café'], labels=[0, 1, 1])
+case('folders whose name is written in two ways', {
+    'd/' + cafe[0].decode() + '/1.png': grey(1), 'd/' + cafe[1].decode() + '/2.png': grey(2), 'd/b/3.png': grey(3)},
+    shape=[1, 8, 8], pixels=[np.full((1, 8, 8), v) for v in (3, 2, 1)], names=['b', 'café'], labels=[0, 1, 1])
+case('names that lead out of an archive', {'a.zip': archive([(b'../x/1.png', grey(1)), (b'../y/2.png', grey(2))])},
+     error='2 files were left out, first of all ../x/1.png: its name leads out')
+case('an archive of hidden files', {'a.zip': archive([(b'.a/1.png', grey(1)), (b'.b/2.png', grey(2))])},
+     error='2 files were left out, first of all .a/1.png: its name is that of a hidden file')
+case('names in an archive that begin with a dot', {'a.zip': archive([(b'./cats/1.png', grey(1)), (b'./dogs/2.png', grey(2))])},
+     pixels=[np.full((1, 8, 8), v) for v in (1, 2)], labels=[0, 1], **two)
+for method, name in [(9, 'Deflate64'), (12, 'bzip2'), (14, 'LZMA'), (93, 'zstd'), (98, 'another way')]:
+    case(f'an archive packed by {name}', {'a.zip': archive([(b'1.png', grey(1))], method=method)}, error=f'packed by {name}, and only deflate')
+tar = io.BytesIO()
+with tarfile.open(fileobj=tar, mode='w', format=tarfile.USTAR_FORMAT) as file:
+    info = tarfile.TarInfo('1.png')
+    info.size = len(grey(1))
+    file.addfile(info, io.BytesIO(grey(1)))
+for name, data, error in [
+    ('a.tar', tar.getvalue(), 'made by tar'), ('a.tar.gz', gzip.compress(tar.getvalue(), mtime=0), 'made by tar'),
+    ('a.7z', b"7z\xbc\xaf'\x1c" + bytes(26), 'made by 7-Zip'), ('a.rar', b'Rar!\x1a\7\1\0' + bytes(26), 'made by RAR'),
+    ('a.tif', encoded(Image.fromarray(np.zeros((8, 8), np.uint8)), 'TIFF'), 'TIFF, which is not read; save it as PNG'),
+    ('data_batch_1', b'\x80\x04\x95\x20' + bytes(40), 'a Python pickle'), ('a.h5', b'\x89HDF\r\n\x1a\n' + bytes(40), 'HDF5'),
+]:
+    case(f'a file that is not read: {name}', {name: data}, error=error)
+
 # ---- Arrays ----
 
 colour = rng.integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
@@ -213,6 +242,12 @@ case('arrays of one picture each, grey', {f'{c}/{i}.npy': npy(colour[i, ..., 0])
      pixels=[c[None, ..., 0] for c in colour], names=['a', 'b'], labels=[0, 1])
 case('one picture or three?', {'a.npy': npy(planar(colour[0]))}, error='one picture of 3 channels, or 3 pictures')
 case('a list of flat pictures?', {'a.npy': npy(np.zeros((400, 64), np.uint8))}, error='is it one picture, or 400 pictures of 64 numbers')
+for shape in [(30, 64), (20, 768), (64, 30)]:
+    case(f'a list of flat pictures? {shape}', {'a.npy': npy(np.zeros(shape, np.uint8))},
+         error=f'is it one picture, or {shape[0]} pictures of {shape[1]} numbers')
+case('flat pictures with labels', {'a.npz': npz(x=np.zeros((5, 12), np.uint8), y=np.arange(5) % 2)}, error='or 5 pictures of 12 numbers')
+case('flat pictures in two files', {'d/a.npy': npy(np.zeros((30, 64), np.uint8)), 'd/b.npy': npy(np.zeros((30, 64), np.uint8))},
+     error='or 30 pictures of 64 numbers')
 bits = rng.random((6, 8, 8)) > 0.5
 for name, array in [('truth values', bits), ('zeros and ones', bits.astype(np.uint8)), ('zeros and ones of 64 bits', bits.astype(np.int64))]:
     case(f'{name} are black and white', {'a.npy': npy(array)}, shape=[1, 8, 8], pixels=[255 * b[None] for b in bits],
@@ -231,15 +266,32 @@ for name, array, expected in [
 ]:
     case(f'an array of {name}', {'a.npy': npy(array)}, shape=[1, 8, 8], pixels=[p[None] for p in expected])
 case('numbers from 0 to 16', {'a.npy': npy((shades // 16).astype(np.float64))}, error='which is black and which white')
+for name, array in [
+    ('floats around 0', shades / 255 - 0.5), ('per cent', shades / 2.55), ('floats a little below 0', shades / 255 - 0.02),
+    ('integers from 0 to 16', (shades // 16 + 1) % 17), ('integers from 0 to 2', shades.astype(np.uint8) % 3), ('4 bits', shades // 17),
+]:
+    case(f'which is white? {name}', {'a.npy': npy(array)}, error='which is black and which white')
+case('numbers that are all the same', {'a.npy': npy(np.full((2, 8, 8), 7, np.uint8))}, shape=[1, 8, 8], pixels=2 * [np.full((1, 8, 8), 7)])
+bright = shades // 4 + 191
+case('lists of floats on one scale', {
+    'd/test.npy': npy((bright / 127.5 - 1).astype(np.float32)), 'd/train.npy': npy((shades / 127.5 - 1).astype(np.float32))},
+    shape=[1, 8, 8], pixels=[p[None] for p in [*bright, *shades]], notes=['test.npy: 5 pictures of 8×8, grey, -1 to 1'])
+case('lists of floats on two scales', {'d/test.npy': npy(shades / 255), 'd/train.npy': npy(shades.astype(np.float64))},
+     error='all of them on one scale')
+case('lists of bytes on two scales', {'d/test.npy': npy(shades // 128), 'd/train.npy': npy(shades)}, error='all of them on one scale')
 case('numbers that are none', {'a.npy': npy(np.full((5, 8, 8), np.nan, np.float32))}, error='not finite')
 case('Python objects', {'a.npy': b'\x93NUMPY\1\0' + struct.pack('<H', 60) + b"{'descr': '|O', 'fortran_order': False, 'shape': (4,), }".ljust(59) + b'\n'},
      error='Python objects')
 case('an array that is cut off', {'a.npy': npy(shades)[:-1]}, error='cut off')
+case('two arrays in one file', {'a.npy': npy(shades) + npy(shades)}, error='more than one array may have been saved into it')
+case('a type without its order of bytes', {'a.npy': npy(shades).replace(b"'|u1'", b"'u1' ")}, shape=[1, 8, 8], pixels=[p[None] for p in shades])
+case('one array of one picture', {'a.npy': npy(shades[0][..., None])}, shape=[1, 8, 8], pixels=[shades[0][None]],
+     notes=['a.npy: one picture of 8×8, grey'])
 case('transparent arrays', {'a.npy': npy(colours[None])}, shape=[3, 8, 8], pixels=[planar(over_white(colours))])
 
 numbers = np.array([2, 0, 1, 2, 0])
 words = np.array(['red', 'green', 'blue', 'red', 'green'])
-for name, labels in [('in a column', numbers[:, None].astype(np.uint8)), ('one-hot', np.eye(3, dtype=np.int64)[numbers]),
+for name, labels in [('in a column', numbers[:, None].astype(np.uint8)), ('in a deep column', numbers[:, None, None]), ('one-hot', np.eye(3, dtype=np.int64)[numbers]),
                      ('as floats', numbers.astype(np.float32)), ('plain', numbers)]:
     case(f'labels {name}', {'a.npz': npz(images=shades, labels=labels)}, shape=[1, 8, 8], pixels=[p[None] for p in shades],
          names=['0', '1', '2'], labels=numbers.tolist(), notes=['images.npy: 5 pictures of 8×8, grey', 'classes by labels.npy'])
@@ -256,6 +308,33 @@ case('which labels?', {'a.npz': npz(images=shades, fine_labels=numbers, coarse_l
      error='coarse_labels.npy, fine_labels.npy have 5 labels each: which are the classes')
 case('attributes are no classes', {'a.npz': npz(images=shades, attributes=rng.random((5, 6)))}, shape=[1, 8, 8],
      pixels=[p[None] for p in shades], left_out=[('attributes.npy', 'neither whole numbers')])
+objects = b'\x93NUMPY\1\0' + struct.pack('<H', 60) + b"{'descr': '|O', 'fortran_order': False, 'shape': (5,), }".ljust(59) + b'\n'
+for name, labels, error in [
+    ('too few', npy(numbers[:4]), 'it has 4 labels for 5 pictures'), ('too many', npy(np.arange(6)), 'it has 6 labels for 5 pictures'),
+    ('in a row', npy(numbers[None]), 'it has 1 label for 5 pictures'), ('of NaN', npy(np.array([0, 1, np.nan, 1, 0])), 'label 2 is NaN'),
+    ('of fractions', npy(numbers + 0.5), 'label 0 is 2.500'), ('of Python objects', objects, 'it holds Python objects'),
+    ('soft', npy(np.eye(3)[numbers] * 0.9 + 0.03), 'nor one-hot'), ('one-hot, too few', npy(np.eye(3)[numbers[:4]]), 'it has 4 labels for 5 pictures'),
+]:
+    case(f'labels that cannot be used, {name}', {'d/x.npy': npy(shades), 'd/y.npy': labels}, error=error)
+case('the only numbers beside are too few', {'d/x.npy': npy(shades.repeat(2, 0)), 'd/v.npy': npy(np.arange(9))}, error='it has 9 labels for 10 pictures')
+case('numbers of the channels are no labels', {'a.npz': npz(images=shades, mean=np.array([0.5, 0.4, 0.3]))}, shape=[1, 8, 8],
+     pixels=[p[None] for p in shades], left_out=[('mean.npy', 'not used')])
+case("labels of too few pictures beside others' numbers", {'a.npz': npz(images=shades, labels=numbers[:4], ids=np.arange(5))},
+     error='labels.npy seems to hold the labels of images.npy, but it has 4 labels for 5 pictures')
+case('labels of one part only', {'a.npz': npz(x_train=shades, y_train=numbers, x_test=shades[::-1])}, shape=[1, 8, 8],
+     pixels=[p[None] for p in shades], names=['0', '1', '2'], labels=numbers.tolist(), left_out=[('x_test.npy and 4 more', 'no class')])
+case('one label for all', {'a.npz': npz(x=shades, y=np.full(5, 7))}, shape=[1, 8, 8], pixels=[p[None] for p in shades],
+     notes=['y.npy labels all of them 7, and one label alone makes no classes'])
+case('the names of classes are no labels', {'a.npz': npz(x=shades, y=numbers, class_names=words)}, shape=[1, 8, 8],
+     pixels=[p[None] for p in shades], names=['0', '1', '2'], labels=numbers.tolist(), left_out=[('class_names.npy', 'not used')])
+for name, arrays in [
+    ('masks', dict(images=np.repeat(shades[..., None], 3, -1), masks=bits[:5])), ('depth', dict(rgb=np.repeat(shades[..., None], 3, -1), depth=shades / 255)),
+    ('a mean', dict(images=np.repeat(shades[..., None], 3, -1), mean=np.repeat(shades[0][..., None], 3, -1))),
+    ('positions', dict(arr_0=shades, arr_1=shades)), ('masks of parts', dict(train_images=shades, train_masks=shades)),
+    ('parts of two sizes', dict(train=shades, test=shades[:, :4, :4])), ('maps of labels', dict(images=shades, labels=bits[:5])),
+]:
+    case(f'which are the pictures? {name}', {'a.npz': npz(**arrays)}, error='which are the pictures to train on')
+case('numbered parts of one set', {'a.npz': npz(data_1=shades, data_2=shades)}, shape=[1, 8, 8], pixels=[p[None] for p in shades] * 2)
 case('lists of pictures in folders of classes', {'d/cats/a.npy': npy(shades[:2]), 'd/dogs/b.npy': npy(shades)}, shape=[1, 8, 8],
      pixels=[p[None] for p in [*shades[:2], *shades]], names=['cats', 'dogs'], labels=[0, 0, 1, 1, 1, 1, 1])
 case('an NPZ in a folder', {'d/data.npz': npz(x=shades, y=numbers)}, shape=[1, 8, 8], pixels=[p[None] for p in shades],

@@ -127,7 +127,19 @@ pub(super) fn open<'a>(source: &'a dyn Source, entry: &Entry) -> io::Result<Box<
     let unpacked: Box<dyn Read + 'a> = match entry.method {
         0 => Box::new(packed),
         8 => Box::new(flate2::bufread::DeflateDecoder::new(BufReader::with_capacity(1 << 15, packed))),
-        _ => return Err(damaged("its compression is neither none nor deflate")),
+        method => {
+            let name = match method {
+                9 => "Deflate64",
+                12 => "bzip2",
+                14 => "LZMA",
+                93 => "zstd",
+                95 => "xz",
+                _ => "another way",
+            };
+            return Err(damaged(&format!(
+                "it is packed by {name}, and only deflate is read. Unpack the archive and choose the folder, or make the ZIP with deflate"
+            )));
+        }
     };
     Ok(Box::new(Verified { unpacked, crc: flate2::Crc::new(), expected: (entry.crc, entry.size) }))
 }

@@ -58,6 +58,11 @@ impl Header {
             return Err(format!("an array of the sizes {:?} holds nothing", header.shape).into());
         }
         match found {
+            Some(found) if found > bytes as u64 => Err(format!(
+                "it has {found} bytes of numbers, but the sizes {:?} make {bytes}: more than one array may have been saved into it. Save each in a file of its own, or all by np.savez",
+                header.shape
+            )
+            .into()),
             Some(found) if found != bytes as u64 => Err(format!(
                 "it has {found} bytes of numbers, but the sizes {:?} make {bytes}; it may be cut off",
                 header.shape
@@ -70,6 +75,11 @@ impl Header {
     /// Whether it is MNIST's format, in which sizes are those of a list.
     pub(super) fn is_idx(&self) -> bool {
         self.is_idx
+    }
+
+    /// Whether every row is one number: a list of labels as much as pictures of one pixel.
+    pub(super) fn is_column(&self) -> bool {
+        self.shape.len() > 1 && self.shape[1..].iter().all(|n| *n == 1)
     }
 
     pub(super) fn is_text(&self) -> bool {
@@ -126,11 +136,11 @@ fn npy(source: &mut dyn Read) -> Result<Header, Problem> {
 /// NumPy's name of a type: byte order, kind, bytes.
 fn dtype_of(dtype: &str) -> Result<(Kind, usize, bool), Problem> {
     let unsupported = || format!("its numbers are {dtype:?}; save it as uint8 or float32");
-    let mut letters = dtype.chars();
-    let is_big_endian = letters.next() == Some('>');
+    let mut letters = dtype.trim_start_matches(['<', '>', '|', '=']).chars();
+    let is_big_endian = dtype.starts_with('>');
     let letter = letters.next();
     if letter == Some('O') {
-        return Err("it holds Python objects; save it as uint8 or float32".into());
+        return Err("it holds Python objects; save pictures as uint8 or float32, and labels as whole numbers or, by a.astype(str), as text".into());
     }
     let width: usize = letters.as_str().parse().map_err(|_| unsupported())?;
     let kind = match (letter, width) {
@@ -256,13 +266,21 @@ impl Array {
         Picture::new(width, height, channels, pixels)
     }
 
-    /// Its rows as classes: numbers, texts, or one-hot rows. None where they are none of these.
-    pub(super) fn classes(&self) -> Option<Vec<Class>> {
+    /// Its rows as classes: numbers, texts, or one-hot rows.
+    ///
+    /// # Errors
+    /// Says why they are none of these.
+    pub(super) fn classes(&self) -> Result<Vec<Class>, String> {
+        const NEITHER: &str = "as labels, its rows are neither whole numbers nor text nor one-hot";
         let count = self.header.shape[0];
         let columns: usize = self.header.shape[1..].iter().product();
         let strides = (self.strides[0], self.strides.last().copied().unwrap_or(1));
         if columns == 1 {
-            return (0..count).map(|i| self.class(i * strides.0)).collect();
+            let class = |i: usize| {
+                let found = || format!("{NEITHER}: label {i} is {}", short(self.number(i * strides.0)));
+                self.class(i * strides.0).ok_or_else(found)
+            };
+            return (0..count).map(class).collect();
         }
         let hot = |row: usize| {
             let mut found = None;
@@ -275,11 +293,12 @@ impl Array {
             }
             found.map(Class::Number)
         };
-        if self.header.is_text() || self.header.shape.len() > 2 {
+        let rows = if self.header.is_text() || self.header.shape.len() > 2 {
             None
         } else {
             (0..count).map(hot).collect()
-        }
+        };
+        rows.ok_or_else(|| NEITHER.to_owned())
     }
 
     fn class(&self, position: usize) -> Option<Class> {
@@ -321,11 +340,14 @@ impl Layout {
     /// Understands sizes, or asks what they are. `together` is how many arrays of these sizes lie in one folder, and
     /// `is_list` whether
     /// it is known to be a list of pictures, as labels beside it say that are as many.
-    pub(super) fn of(shape: &[usize], together: usize, is_list: bool) -> Result<Self, String> {
+    pub(super) fn of(shape: &[usize], together: usize, is_list: bool) -> Result<Self, Problem> {
         // A picture's sides, where the array may be two things.
         const LEAST: usize = 4;
         const LONGEST: usize = 16; // times the shorter one
         let is_colour = |n: usize| matches!(n, 1 | 3 | 4);
+        // Whether so many numbers may be a square picture that was flattened.
+        let is_flat = |n: usize| [1, 3, 4].iter().any(|c| n % c == 0 && side(n / c) >= LEAST);
+        let ask = |question: String| Err(Problem::End(question));
         let layout = |count, [height, width, channels]: [usize; 3], axes| Self {
             count,
             height,
@@ -337,20 +359,31 @@ impl Layout {
             layout(None, sizes, [None, row, column, channel])
         };
         match *shape {
-            [h, w] if together > 1 || h.max(w) <= 4 * h.min(w) => {
+            [h, w]
+                if !is_list
+                    && (h == w || !is_flat(h) && !is_flat(w))
+                    && (together > 1 || h.max(w) <= 4 * h.min(w)) =>
+            {
                 Ok(single([h, w, 1], [Some(0), Some(1), None]))
             }
-            [n, length] => Err(format!(
-                "sizes of {shape:?}: is it one picture, or {n} pictures of {length} numbers each? For a list, save a.reshape({n}, height, width)"
-            )),
-            [a, _, c] if is_colour(a) && is_colour(c) && a > 1 => Err(question(shape)),
+            [n, length] => {
+                let sides = match side(length) {
+                    0 if is_flat(length) => "height, width, channels".to_owned(),
+                    0 => "height, width".to_owned(),
+                    side => format!("{side}, {side}"),
+                };
+                ask(format!(
+                    "sizes of {shape:?}: is it one picture, or {n} pictures of {length} numbers each? For a list, save a.reshape({n}, {sides}); for one picture, a[..., None]"
+                ))
+            }
+            [a, _, c] if is_colour(a) && is_colour(c) && a > 1 => ask(question(shape)),
             [h, w, c] if is_colour(c) && h.min(w) >= LEAST && h.max(w) <= LONGEST * h.min(w) && !is_list => {
                 Ok(single([h, w, c], [Some(0), Some(1), Some(2)]))
             }
             [c, h, w] if is_colour(c) && c > 1 && together > 1 && !is_list => {
                 Ok(single([h, w, c], [Some(1), Some(2), Some(0)]))
             }
-            [c, h, w] if is_colour(c) && c > 1 && !is_list && h.min(w) >= LEAST => Err(format!(
+            [c, h, w] if is_colour(c) && c > 1 && !is_list && h.min(w) >= LEAST => ask(format!(
                 "sizes of {shape:?}: is it one picture of {c} channels, or {c} pictures in grey? Save a[None] for one, a[..., None] for {c}"
             )),
             [n, h, w] => Ok(layout(Some(n), [h, w, 1], [Some(0), Some(1), Some(2), None])),
@@ -362,15 +395,22 @@ impl Layout {
                 match (first, last) {
                     ((true, _), (false, _)) | ((true, true), (true, false)) => Ok(planar),
                     ((false, _), (true, _)) | ((true, false), (true, true)) => Ok(interleaved),
-                    ((true, _), (true, _)) => Err(question(shape)),
+                    ((true, _), (true, _)) => ask(question(shape)),
                     _ => Err(format!(
                         "sizes of {shape:?}: neither the second nor the last is 1, 3 or 4 channels"
-                    )),
+                    )
+                    .into()),
                 }
             }
-            _ => Err(format!("an array of the sizes {shape:?} is no list of pictures")),
+            _ => Err(format!("an array of the sizes {shape:?} is no list of pictures").into()),
         }
     }
+}
+
+/// The side of a square of so many pixels; 0 where there is none.
+fn side(pixels: usize) -> usize {
+    let side = pixels.isqrt();
+    if side * side == pixels { side } else { 0 }
 }
 
 fn question(shape: &[usize]) -> String {
@@ -378,6 +418,10 @@ fn question(shape: &[usize]) -> String {
         "sizes of {shape:?}: do the channels come first or last? Save it as (pictures, height, width, channels)"
     )
 }
+
+/// The question about numbers that may be on several scales.
+pub(super) const WHICH: &str =
+    "which is black and which white? Save it with numbers from 0 to 1, or as uint8 from 0 to 255";
 
 /// What the numbers of arrays of one type are.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -408,9 +452,23 @@ impl Range {
         Self { kind, width, is_idx, least: f64::INFINITY, most: f64::NEG_INFINITY }
     }
 
-    /// Whether arrays of both ranges are on one scale: where each file is a picture, one alone does not show the range.
+    /// Whether arrays of both ranges are on one scale: one alone may not show it.
     pub(super) fn is_like(&self, other: &Self) -> bool {
-        (self.kind, self.width, self.is_idx) == (other.kind, other.width, other.is_idx)
+        let alike = self.width == other.width || self.kind == Kind::Float;
+        alike && (self.kind, self.is_idx) == (other.kind, other.is_idx)
+    }
+
+    /// Whether an array is plausible on the scale of all. Where its numbers are from 0 to 1, and others much larger, it would become
+    /// black; a single picture of bytes may be.
+    pub(super) fn is_within(&self, all: &Self, is_list: bool) -> bool {
+        let is_small = |range: &Self| range.most <= 1.001;
+        let may_be_black = self.is_idx || self.kind != Kind::Float && !is_list || self.most <= 0.0;
+        may_be_black || !is_small(self) || is_small(all)
+    }
+
+    /// The least and the greatest number.
+    pub(super) fn words(&self) -> String {
+        format!("{} to {}", short(self.least), short(self.most))
     }
 
     pub(super) fn join(&mut self, other: &Self) {
@@ -421,37 +479,39 @@ impl Range {
     /// What is black and what is white, with words for it, or a question where that is not to be seen.
     pub(super) fn scale(&self) -> Result<(Scale, String), String> {
         let Self { kind, width, least, most, .. } = *self;
-        let range = format!("{} to {}", short(least), short(most));
+        let range = self.words();
         let scale = |add: f64, times: f64, words: &str| Ok((Scale { add, times }, words.to_owned()));
         let bytes = || scale(0.0, 1.0, &format!("bytes from {range} of 0 to 255"));
         let is_binary = least >= 0.0 && most == 1.0;
         // Rounding may leave numbers a little outside.
         let within = |low: f64, high: f64| least >= low - 1e-3 && most <= high + 1e-3;
+        // So few steps are rather those of another scale, or numbers of classes, than nearly black pictures.
+        let is_narrow = within(-16.0, 16.0) && !within(-1.0, 1.0) && least < most;
         match kind {
             Kind::Bool => scale(0.0, 255.0, "true is white"),
             Kind::Unsigned if self.is_idx => bytes(),
             Kind::Unsigned | Kind::Signed if is_binary => scale(0.0, 255.0, "0 is black, 1 is white"),
-            Kind::Unsigned | Kind::Signed if within(0.0, 255.0) => bytes(),
+            Kind::Unsigned | Kind::Signed if within(0.0, 255.0) && !is_narrow => bytes(),
             Kind::Unsigned | Kind::Signed if within(-1.0, 1.0) => {
                 scale(1.0, 127.5, "-1 is black, 1 is white")
             }
-            Kind::Signed if width == 1 => scale(128.0, 1.0, "-128 is black, 127 is white"),
-            Kind::Unsigned | Kind::Signed if within(0.0, 65_535.0) => {
+            Kind::Signed if width == 1 && !is_narrow => scale(128.0, 1.0, "-128 is black, 127 is white"),
+            Kind::Unsigned | Kind::Signed if within(0.0, 65_535.0) && !is_narrow => {
                 let white = [1023.0, 4095.0, 65_535.0].into_iter().find(|w| most <= *w).unwrap_or(65_535.0);
                 scale(0.0, 255.0 / white, &format!("{range}, of which 0 is black and {white} white"))
             }
-            Kind::Float if within(0.0, 1.0) => {
+            Kind::Float if within(0.0, 1.0) && !(least < most && most <= 0.004) => {
                 scale(0.0, 255.0, &format!("{range}, of which 0 is black and 1 white"))
             }
-            Kind::Float if within(-1.0, 1.0) => {
+            // From -0.5 to 0.5 is another scale, and a little below 0 are what filters leave.
+            Kind::Float if within(-1.0, 1.0) && least < -0.75 && most > 0.0 => {
                 scale(1.0, 127.5, &format!("{range}, of which -1 is black and 1 white"))
             }
-            Kind::Float if within(0.0, 255.0) && most >= 32.0 => {
+            // Up to 100 may be per cent.
+            Kind::Float if within(0.0, 255.0) && most > 128.0 => {
                 scale(0.0, 1.0, &format!("{range}, of which 0 is black and 255 white"))
             }
-            _ => Err(format!(
-                "its numbers go from {range}: which is black and which white? Save it with numbers from 0 to 1, or as uint8 from 0 to 255"
-            )),
+            _ => Err(format!("its numbers go from {range}: {WHICH}")),
         }
     }
 }
@@ -482,6 +542,8 @@ mod tests {
     fn every_number_that_numpy_writes_is_read() {
         let one = |descr: &str, bytes: &[u8]| array(descr, "(1,)", bytes).unwrap().number(0);
         assert_eq!(one("'|b1'", &[1]), 1.0);
+        assert_eq!(one("'u1'", &[200]), 200.0);
+        assert_eq!(one("'=i2'", &[1, 2]), 513.0);
         assert_eq!(one("'|u1'", &[200]), 200.0);
         assert_eq!(one("'|i1'", &[200]), -56.0);
         assert_eq!(one("'<u2'", &[1, 2]), 513.0);
@@ -534,7 +596,8 @@ mod tests {
         };
         assert_eq!(of(&[64, 64, 3]), Some((None, 64, 64, 3)));
         assert_eq!(of(&[256, 256, 1]), Some((None, 256, 256, 1)));
-        assert_eq!(of(&[64, 48]), Some((None, 64, 48, 1)));
+        assert_eq!(of(&[60, 50]), Some((None, 60, 50, 1)));
+        assert_eq!(of(&[64, 64]), Some((None, 64, 64, 1)));
         assert_eq!(of(&[30, 16, 17]), Some((Some(30), 16, 17, 1)));
         assert_eq!(of(&[1, 16, 17]), Some((Some(1), 16, 17, 1)));
         assert_eq!(of(&[1000, 4, 4]), Some((Some(1000), 4, 4, 1)));
@@ -542,11 +605,24 @@ mod tests {
         assert_eq!(of(&[5, 8, 9, 4]), Some((Some(5), 8, 9, 4)));
         assert_eq!(of(&[5, 1, 28, 28]), Some((Some(5), 28, 28, 1)));
         assert_eq!(of(&[5, 4, 4, 1]), Some((Some(5), 4, 4, 1)));
-        for asked in
-            [&[3, 64, 64][..], &[1797, 64], &[5, 3, 8, 3], &[3, 3, 3], &[5, 8, 9, 2], &[2, 2, 2, 2, 2]]
-        {
+        for asked in [
+            &[3, 64, 64][..],
+            &[1797, 64],
+            &[5, 3, 8, 3],
+            &[3, 3, 3],
+            &[300, 784],
+            &[20, 64],
+            &[300, 3072],
+            &[784, 300],
+        ] {
+            assert!(matches!(Layout::of(asked, 1, false), Err(Problem::End(_))), "{asked:?}");
             assert_eq!(of(asked), None, "{asked:?}");
         }
+        for refused in [&[5, 8, 9, 2][..], &[2, 2, 2, 2, 2]] {
+            assert!(matches!(Layout::of(refused, 1, false), Err(Problem::Skip(_))), "{refused:?}");
+        }
+        assert!(Layout::of(&[300, 784], 5, false).is_err(), "several lists of flat pictures");
+        assert!(Layout::of(&[60, 50], 1, true).is_err(), "60 labels beside it");
         assert_eq!(Layout::of(&[3, 64, 64], 2, false).unwrap().channels, 3, "one picture a file");
         assert_eq!(Layout::of(&[3, 64, 64], 1, true).unwrap().count, Some(3), "three labels beside it");
     }
@@ -564,6 +640,8 @@ mod tests {
         assert_eq!(scaled(Kind::Unsigned, 2, 0.0, 65_535.0, 257.0), Some(1));
         assert_eq!(scaled(Kind::Unsigned, 2, 0.0, 4000.0, 4095.0), Some(255));
         assert_eq!(scaled(Kind::Signed, 2, -1.0, 1.0, -1.0), Some(0));
+        assert_eq!(scaled(Kind::Signed, 2, -500.0, 500.0, 0.0), None);
+        assert_eq!(scaled(Kind::Unsigned, 1, 7.0, 7.0, 7.0), Some(7));
         assert_eq!(scaled(Kind::Signed, 1, -128.0, 127.0, 0.0), Some(128));
         assert_eq!(scaled(Kind::Float, 4, 0.0, 1.0, 0.5), Some(128));
         assert_eq!(scaled(Kind::Float, 2, -1.0, 0.9, 0.0), Some(128));
@@ -571,20 +649,30 @@ mod tests {
         for (kind, least, most) in [
             (Kind::Float, 0.0, 16.0),
             (Kind::Float, -3.0, 3.0),
-            (Kind::Signed, -500.0, 500.0),
             (Kind::Float, 0.0, 1e9),
+            (Kind::Float, -0.5, 0.5),
+            (Kind::Float, -0.02, 0.98),
+            (Kind::Float, 0.0, 100.0),
+            (Kind::Float, 0.0, 1.0 / 255.0),
+            (Kind::Unsigned, 0.0, 16.0),
+            (Kind::Unsigned, 0.0, 2.0),
+            (Kind::Signed, 0.0, 15.0),
+            (Kind::Signed, -8.0, 7.0),
         ] {
             assert_eq!(scaled(kind, 4, least, most, 0.0), None, "{kind:?} {least} {most}");
+            assert_eq!(scaled(kind, 1, least, most, 0.0), None, "{kind:?} {least} {most}");
         }
     }
 
     #[test]
     fn labels_are_numbers_texts_or_one_hot() {
-        let classes = |descr: &str, shape: &str, data: &[u8]| array(descr, shape, data).unwrap().classes();
+        let classes =
+            |descr: &str, shape: &str, data: &[u8]| array(descr, shape, data).unwrap().classes().ok();
         let numbers = |n: &[i64]| Some(n.iter().map(|n| Class::Number(*n)).collect::<Vec<_>>());
         let named = |n: &[&str]| Some(n.iter().map(|n| Class::Name((*n).to_owned())).collect::<Vec<_>>());
         assert_eq!(classes("'|u1'", "(3,)", &[2, 0, 2]), numbers(&[2, 0, 2]));
         assert_eq!(classes("'|u1'", "(3, 1)", &[2, 0, 2]), numbers(&[2, 0, 2]));
+        assert_eq!(classes("'|u1'", "(3, 1, 1)", &[2, 0, 2]), numbers(&[2, 0, 2]));
         assert_eq!(classes("'|b1'", "(2, 3)", &[0, 0, 1, 1, 0, 0]), numbers(&[2, 0]));
         let floats: Vec<u8> = [1.0f32, 7.0].iter().flat_map(|v| v.to_le_bytes()).collect();
         assert_eq!(classes("'<f4'", "(2,)", &floats), numbers(&[1, 7]));

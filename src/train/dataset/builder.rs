@@ -74,10 +74,25 @@ pub enum Class {
 }
 
 impl Class {
-    /// A class by its name; an empty one is none.
+    /// A class by its name; an empty one is none. A letter with an accent is one class whether it is written as one sign or
+    /// as two, as macOS does.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        if name.is_empty() { Self::Unknown } else { Self::Name(name.to_owned()) }
+        use unicode_normalization::UnicodeNormalization as _;
+        match name {
+            "" => Self::Unknown,
+            _ if name.is_ascii() => Self::Name(name.to_owned()),
+            _ => Self::Name(name.nfc().collect()),
+        }
+    }
+
+    /// For messages.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Self::Unknown => "nothing".to_owned(),
+            Self::Number(number) => number.to_string(),
+            Self::Name(name) => name.clone(),
+        }
     }
 }
 
@@ -109,7 +124,14 @@ pub struct Builder {
     unknown: Option<String>,
     skipped: Vec<Skipped>,
     skipped_count: usize,
+    /// The last picture's side and size with its spans, and room for what is made of a picture: many are alike.
+    spans: (usize, usize, Vec<Vec<(usize, f32)>>),
+    rgb: Vec<[u8; 3]>,
 }
+
+/// What a class takes in memory beside its name, and a picture beside its pixels: the class's number, room to grow, the label.
+const CLASS_MEMORY: u64 = 128;
+const LABEL_MEMORY: u64 = 12;
 
 /// The sizes that a data set's pictures have unless the caller names one.
 const SIZES: std::ops::RangeInclusive<usize> = 8..=32;
@@ -127,14 +149,30 @@ impl Builder {
         Ok(Self { options, budget, ..Self::default() })
     }
 
-    /// Whether `count` more pictures of this size have room. Where there is no size yet, theirs will be the data set's.
+    /// Whether `count` more pictures of this size, of `classes` new classes, have room. Where there is no size yet, theirs will be
+    /// the data set's.
     ///
     /// # Errors
     /// Where they have none.
-    pub(super) fn check_room(&self, count: u64, width: usize, height: usize) -> Result<(), Refused> {
+    pub(super) fn check_room(
+        &self,
+        count: u64,
+        [width, height]: [usize; 2],
+        classes: u64,
+    ) -> Result<(), Refused> {
         let size = self.options.size.unwrap_or_else(|| self.own_size(width, height)) as u64;
-        let bytes = count.saturating_mul(size * size * if self.colour { 3 } else { 1 } + 4);
-        self.budget.hold(bytes).map(drop)
+        let bytes = count.saturating_mul(size * size * if self.colour { 3 } else { 1 } + LABEL_MEMORY);
+        self.budget.hold(bytes.saturating_add(classes.saturating_mul(CLASS_MEMORY))).map(drop)
+    }
+
+    /// Makes room for `count` more pictures of this size at once, so that too many are refused before any is made.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub(super) fn reserve(&mut self, count: usize, [width, height]: [usize; 2]) -> Result<(), Refused> {
+        let size = self.options.size.unwrap_or_else(|| self.own_size(width, height));
+        self.check_room(count as u64, [width, height], 0)?;
+        grow(&mut self.pixels, count * size * size * if self.colour { 3 } else { 1 }, &self.budget)
     }
 
     fn side(&self, width: usize, height: usize) -> usize {
@@ -169,10 +207,31 @@ impl Builder {
             let inside = (0..width as isize).contains(&x) && (0..height as isize).contains(&y);
             if inside { picture.rgb(x as usize, y as usize) } else { [255.0; 3] }
         };
-        let mut rgb = Vec::with_capacity(3 * size * size);
-        let spans = spans(side, size);
-        for rows in &spans {
-            for columns in &spans {
+        let (mut rgb, mut known) = (std::mem::take(&mut self.rgb), std::mem::take(&mut self.spans));
+        rgb.clear();
+        if (known.0, known.1) != (side, size) {
+            known = (side, size, spans(side, size));
+        }
+        // Most arrays are grey and upright, and may be many.
+        let is_plain = picture.channels == 1 && picture.orientation == Orientation::default();
+        let plain = (is_plain && !self.options.whole)
+            .then(|| &picture.pixels[top as usize * width + left as usize..]);
+        for rows in &known.2 {
+            for columns in &known.2 {
+                if let Some(grey) = plain {
+                    let mut sum = 0.0;
+                    for (y, wy) in rows {
+                        for (x, wx) in columns {
+                            sum += wy * wx * f32::from(grey[y * width + x]);
+                        }
+                    }
+                    rgb.push([sum.round().clamp(0.0, 255.0) as u8; 3]);
+                    continue;
+                }
+                if let ([(y, _)], [(x, _)]) = (&rows[..], &columns[..]) {
+                    rgb.push(pixel(*x, *y).map(|v| v.round() as u8));
+                    continue;
+                }
                 let mut sum = [0.0; 3];
                 for (y, wy) in rows {
                     for (x, wx) in columns {
@@ -191,6 +250,7 @@ impl Builder {
         for channel in 0..channels {
             self.pixels.extend(rgb.iter().map(|p| p[channel]));
         }
+        (self.rgb, self.spans) = (rgb, known);
         self.classify(name, class)
     }
 
@@ -204,12 +264,12 @@ impl Builder {
             None => {
                 let number = self.numbers.len() as u32;
                 let length = if let Class::Name(name) = class { name.len() as u64 } else { 0 };
-                self.budget.keep(128 + 2 * length)?;
+                self.budget.keep(CLASS_MEMORY + 2 * length)?;
                 self.numbers.insert(class.clone(), number);
                 number
             }
         };
-        self.budget.keep(12)?; // the number, its room to grow, the label
+        self.budget.keep(LABEL_MEMORY)?;
         self.classes.push(number);
         Ok(())
     }
@@ -256,6 +316,9 @@ impl Builder {
         let Some(size) = self.options.size.filter(|_| !self.is_empty()) else {
             let problem = match self.skipped.first() {
                 None => "there are no pictures in it".to_owned(),
+                Some(Skipped { name, why }) if self.skipped_count == 1 => {
+                    format!("there are no pictures in it. One file was left out, {name}: {why}")
+                }
                 Some(Skipped { name, why }) => format!(
                     "there are no pictures in it. {} files were left out, first of all {name}: {why}",
                     self.skipped_count

@@ -11,6 +11,12 @@ use crate::budget::{Budget, Held};
 /// Takes a picture that was decoded.
 pub(super) type Sink<'a> = &'a mut dyn FnMut(&Picture) -> Result<(), Problem>;
 
+/// Says whether so many pictures of a width and a height have room.
+pub(super) type Room<'a> = &'a dyn Fn(u64, usize, usize) -> Result<(), Problem>;
+
+/// What a picture takes at least, however small it is: a decoder is set up for each. In pixels.
+const LEAST_WORK: u64 = 1 << 12;
+
 /// By its first bytes, whether a file is a picture that is decoded here, or by the browser where there is one.
 ///
 /// # Errors
@@ -20,6 +26,7 @@ pub(super) fn check(head: &[u8], with_browser: bool) -> Result<(), Problem> {
         [] => Err("it is empty".into()),
         [0x89, b'P', b'N', b'G', ..] | [0xFF, 0xD8, 0xFF, ..] | [b'G', b'I', b'F', b'8', ..] => Ok(()),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Ok(()),
+        _ if let Some(why) = other(head) => Err(why.into()),
         _ if foreign(head).is_none() => {
             Err("it is no picture (PNG, JPEG, WebP, GIF), no array (NPY, IDX) and no ZIP archive".into())
         }
@@ -28,16 +35,48 @@ pub(super) fn check(head: &[u8], with_browser: bool) -> Result<(), Problem> {
     }
 }
 
+/// What to do with a file of a kind that is known, but not read.
+fn other(head: &[u8]) -> Option<String> {
+    let archive = |kind| {
+        Some(format!("it is an archive made by {kind}; unpack it, and choose the folder or make a ZIP of it"))
+    };
+    let array = |kind: &str| {
+        Some(format!("it is {kind}; open it in Python and save its pictures and labels with np.savez"))
+    };
+    let picture =
+        |kind| Some(format!("it is a picture of the kind {kind}, which is not read; save it as PNG"));
+    match head {
+        _ if head.get(257..262) == Some(b"ustar") => archive("tar"),
+        [b'7', b'z', 0xBC, 0xAF, 0x27, 0x1C, ..] => archive("7-Zip"),
+        [b'R', b'a', b'r', b'!', 0x1A, 7, ..] => archive("RAR"),
+        [0xFD, b'7', b'z', b'X', b'Z', 0, ..] => archive("xz"),
+        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, ..] => archive("bzip2"),
+        [0x28, 0xB5, 0x2F, 0xFD, ..] => archive("zstd"),
+        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => picture("TIFF"),
+        [b'8', b'B', b'P', b'S', ..] => picture("PSD"),
+        [0, 0, 1, 0, ..] => picture("ICO"),
+        [0xFF, 0x0A, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] => picture("JPEG XL"),
+        [_, _, _, _, b'f', b't', b'y', b'p', b'h', b'e', ..]
+        | [_, _, _, _, b'f', b't', b'y', b'p', b'm', b'i', b'f', b'1', ..] => picture("HEIC"),
+        // Protocols 2 to 5 begin so, and a pickle's first value is no number.
+        [0x80, 2..=5, _, ..] => array("a Python pickle, as CIFAR's batches are"),
+        [0x89, b'H', b'D', b'F', ..] => array("HDF5"),
+        [b'P', b'A', b'R', b'1', ..] => array("Parquet"),
+        [b'M', b'A', b'T', b'L', b'A', b'B', b' ', ..] => array("a file of MATLAB's"),
+        _ => None,
+    }
+}
+
 /// Hands on the pictures in a file that [`check`] took and that is not [`foreign`].
 ///
 /// # Errors
 /// Says what is wrong with it, or the sink's.
-pub(super) fn pictures(bytes: &[u8], budget: &Budget, sink: Sink<'_>) -> Result<(), Problem> {
+pub(super) fn pictures(bytes: &[u8], budget: &Budget, room: Room<'_>, sink: Sink<'_>) -> Result<(), Problem> {
     match bytes {
         [0x89, b'P', b'N', b'G', ..] => png(bytes, budget, sink),
         [0xFF, 0xD8, 0xFF, ..] => jpeg(bytes, budget, sink),
-        [b'G', b'I', b'F', b'8', ..] => gif(bytes, budget, sink),
-        _ => webp(bytes, budget, sink),
+        [b'G', b'I', b'F', b'8', ..] => gif(bytes, budget, room, sink),
+        _ => webp(bytes, budget, room, sink),
     }
 }
 
@@ -63,7 +102,8 @@ pub(super) fn foreign(bytes: &[u8]) -> Option<(u64, u64)> {
 /// Counts what decoding takes: `memory` bytes for a pixel of one frame, and the pixels of all frames.
 pub(super) fn afford(budget: &Budget, pixels: u64, memory: u64, frames: u64) -> Result<Held<'_>, Problem> {
     let held = budget.hold(pixels.saturating_mul(memory))?;
-    budget.work(pixels.saturating_mul(frames).saturating_mul(4)).map_err(|refused| refused.to_string())?;
+    let work = pixels.max(LEAST_WORK).saturating_mul(frames).saturating_mul(4);
+    budget.work(work).map_err(|refused| refused.to_string())?;
     Ok(held)
 }
 
@@ -159,7 +199,7 @@ impl JpegFrame {
     }
 }
 
-fn webp(bytes: &[u8], budget: &Budget, sink: Sink<'_>) -> Result<(), Problem> {
+fn webp(bytes: &[u8], budget: &Budget, room: Room<'_>, sink: Sink<'_>) -> Result<(), Problem> {
     let text = |e: image_webp::DecodingError| e.to_string();
     let frames = WebpFrames::of(bytes);
     // An animation has a canvas, a frame, its luma and chroma, and what is handed on; a picture the last three.
@@ -180,6 +220,7 @@ fn webp(bytes: &[u8], budget: &Budget, sink: Sink<'_>) -> Result<(), Problem> {
         decoder.read_image(&mut picture.pixels).map_err(text)?;
         return sink(&picture);
     }
+    room(frames.count, width, height)?;
     for _ in 0..decoder.num_frames() {
         decoder.read_frame(&mut picture.pixels).map_err(text)?;
         sink(&picture)?;
@@ -236,7 +277,7 @@ impl WebpFrames {
     }
 }
 
-fn gif(bytes: &[u8], budget: &Budget, sink: Sink<'_>) -> Result<(), Problem> {
+fn gif(bytes: &[u8], budget: &Budget, room: Room<'_>, sink: Sink<'_>) -> Result<(), Problem> {
     let text = |e: gif::DecodingError| e.to_string();
     let options = |skips: bool| {
         let mut options = gif::DecodeOptions::new();
@@ -252,9 +293,12 @@ fn gif(bytes: &[u8], budget: &Budget, sink: Sink<'_>) -> Result<(), Problem> {
     while let Ok(Some(frame)) = headers.next_frame_info() {
         largest = largest.max(u64::from(frame.width) * u64::from(frame.height));
         count += 1;
+        // So many are refused while they are counted.
+        afford(budget, 0, 0, 1)?;
     }
     // The screen, a frame by its palette and in colour, and the screen before it.
     let _held = afford(budget, largest, 13, count)?;
+    room(count, width, height)?;
     let mut decoder = options(false).read_info(Cursor::new(bytes)).map_err(text)?;
     let mut picture = Picture::new(width, height, 4, vec![0; 4 * width * height]);
     let mut decoded = 0;

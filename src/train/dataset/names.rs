@@ -3,8 +3,8 @@
 /// Whether a file is the system's rather than the reader's.
 pub(super) fn is_hidden(name: &str) -> bool {
     let file = name.rsplit('/').next().unwrap_or(name);
-    name.split('/').any(|part| part.starts_with('.') || part == "__MACOSX")
-        || ["thumbs.db", "desktop.ini"].contains(&file.to_lowercase().as_str())
+    let hides = |part: &str| part.starts_with('.') && part != "." && part != ".." || part == "__MACOSX";
+    name.split('/').any(hides) || ["thumbs.db", "desktop.ini"].contains(&file.to_lowercase().as_str())
 }
 
 /// Whether a file says by its name that it is a ZIP archive; NumPy's NPZ is one too.
@@ -52,7 +52,14 @@ pub(super) fn text(bytes: &[u8]) -> String {
 pub(super) fn entry(bytes: &[u8], extra: &[u8]) -> String {
     let name = unicode_path(bytes, extra).unwrap_or_else(|| text(bytes));
     // Some Windows programs separate folders by backslashes; where there are slashes too, it is part of a letter in Shift-JIS.
-    if name.contains('/') { name } else { name.replace('\\', "/") }
+    let name = if name.contains('/') { name } else { name.replace('\\', "/") };
+    // Some write every name as that of a file in this folder.
+    name.strip_prefix("./").map_or(name.clone(), str::to_owned)
+}
+
+/// Whether the name of an entry leads out of the archive.
+pub(super) fn leads_out(name: &str) -> bool {
+    name.split('/').any(|part| part == "..")
 }
 
 /// Info-ZIP's field 0x7075: version 1, the CRC of the name that it stands for, the name in UTF-8.
@@ -86,9 +93,62 @@ pub(super) fn subject(name: &str) -> (bool, Vec<String>) {
         file.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(str::to_owned).collect();
     let before = words.len();
     words.retain(|w| !LABELS.contains(&w.as_str()));
-    let is_labels = words.len() < before;
+    // The classes' names are no labels.
+    let is_labels = words.len() < before && !words.iter().any(|w| ["name", "names"].contains(&w.as_str()));
     words.retain(|w| !PICTURES.contains(&w.as_str()) && !TYPES.contains(&w.as_str()));
     (is_labels, words)
+}
+
+/// What an array's name says of it as one of several lists of pictures: what it is about but for the part of the data, and which part
+/// that is. None where it says neither.
+pub(super) fn part(name: &str) -> (Vec<String>, Vec<String>) {
+    const PARTS: [&str; 25] = [
+        "train",
+        "training",
+        "trn",
+        "test",
+        "testing",
+        "tst",
+        "t10k",
+        "val",
+        "valid",
+        "validation",
+        "dev",
+        "eval",
+        "holdout",
+        "extra",
+        "xtrain",
+        "xtest",
+        "xval",
+        "part",
+        "shard",
+        "fold",
+        "batch",
+        "chunk",
+        "split",
+        "unlabeled",
+        "unlabelled",
+    ];
+    let file = name.rsplit('/').next().unwrap_or(name).to_lowercase();
+    // savez calls whatever it is given without a name arr_0, arr_1 and so on.
+    if file.starts_with("arr_") {
+        return (vec![file], Vec::new());
+    }
+    let (mut about, mut part) = (Vec::new(), Vec::new());
+    for word in subject(name).1 {
+        let stem = word.trim_end_matches(|c: char| c.is_ascii_digit());
+        if PARTS.contains(&word.as_str()) || stem.is_empty() {
+            part.push(word);
+        } else if stem.len() < word.len() {
+            if !PARTS.contains(&stem) && !["x", "images", "data", "image", "img"].contains(&stem) {
+                about.push(stem.to_owned());
+            }
+            part.push(word);
+        } else {
+            about.push(word);
+        }
+    }
+    (about, part)
 }
 
 /// Code page 437 from 128 on.
@@ -141,6 +201,20 @@ mod tests {
         assert_eq!(shared_folders(["a/b/1", "a/b/2", "a/bc/1"].into_iter()), 2);
         assert_eq!(shared_folders(["a/1", "b/1"].into_iter()), 0);
         assert!(is_hidden("a/.git/1") && is_hidden("__MACOSX/1.png") && is_hidden("a/Thumbs.db"));
-        assert!(!is_hidden("a/b.c/1.png"));
+        assert!(!is_hidden("a/b.c/1.png") && !is_hidden("./a/1.png"));
+        assert!(leads_out("../a/1.png") && !leads_out("a..b/1.png"));
+        assert_eq!(entry(b"./a/1.png", &[]), "a/1.png");
+    }
+
+    #[test]
+    fn parts_of_one_set_are_known_by_their_names() {
+        let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        assert_eq!(part("x_train.npy"), (vec![], words(&["train"])));
+        assert_eq!(part("train-images-idx3-ubyte.gz"), (vec![], words(&["train"])));
+        assert_eq!(part("data_batch_2.npy"), (vec![], words(&["batch", "2"])));
+        assert_eq!(part("images3.npy"), (vec![], words(&["images3"])));
+        assert_eq!(part("train_masks.npy"), (words(&["masks"]), words(&["train"])));
+        assert_eq!(part("images.npy"), (vec![], vec![]));
+        assert_eq!(part("arr_1.npy").1, words(&[]));
     }
 }

@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Read};
 use std::rc::Rc;
 
 use super::archive::{self, Entry};
-use super::array::{Array, Header, Layout, Range, Scale};
+use super::array::{Array, Header, Layout, Range, Scale, WHICH};
 use super::builder::{Builder, Class, Options, Picture, Skipped};
 use super::problem::Problem;
 use super::source::{Section, Source};
@@ -39,6 +39,8 @@ pub struct Reader {
     /// Bytes at the beginning of every item's name that all share.
     shared: usize,
     arrays: Vec<(Item, Header)>,
+    /// What is named as labels, and why it is not read.
+    unreadable: Vec<(Item, String)>,
     notes: Vec<String>,
     /// Whether a browser decodes what is not decoded here.
     with_browser: bool,
@@ -91,6 +93,7 @@ impl Reader {
             total: 0,
             shared: 0,
             arrays: Vec::new(),
+            unreadable: Vec::new(),
             notes: Vec::new(),
             with_browser,
         })
@@ -196,12 +199,24 @@ impl Reader {
             match archive::entries(&**source, &self.budget) {
                 Ok(entries) => {
                     let folder = names::folder(name).to_owned();
-                    let visible = entries.into_iter().filter(|e| !names::is_hidden(&e.name));
-                    items.extend(visible.map(|entry| Item {
-                        name: format!("{folder}{}", entry.name),
-                        file,
-                        entry: Some(Box::new(entry)),
-                    }));
+                    let before = items.len();
+                    let mut hidden = Vec::new();
+                    for entry in entries {
+                        let name = format!("{folder}{}", entry.name);
+                        if names::leads_out(&entry.name) {
+                            let why = "its name leads out of the archive, with \"..\" in it; make the ZIP again from within its folder";
+                            self.builder.skip(&name, why);
+                        } else if names::is_hidden(&entry.name) {
+                            hidden.push(name);
+                        } else {
+                            items.push(Item { name, file, entry: Some(Box::new(entry)) });
+                        }
+                    }
+                    if items.len() == before {
+                        // Otherwise nobody would know why there is nothing in it.
+                        let why = "its name is that of a hidden file, which is not read";
+                        hidden.iter().for_each(|name| self.builder.skip(name, why));
+                    }
                 }
                 Err(why) => {
                     let why = format!("it is not a readable ZIP archive: {why}");
@@ -272,8 +287,16 @@ impl Reader {
             return Err(why.into());
         }
         if Header::is(&head) {
-            let header = Header::read(&mut stream, length)?;
+            let header = Header::read(&mut stream, length);
             drop(stream);
+            let header = match header {
+                Err(Problem::Skip(why)) if names::subject(&item.name).0 => {
+                    budget.keep(200 + (item.name.len() + why.len()) as u64)?;
+                    self.unreadable.push((item.clone(), why.clone()));
+                    return Err(why.into());
+                }
+                header => header?,
+            };
             self.budget.keep(400 + 3 * item.name.len() as u64)?;
             self.arrays.push((item.clone(), header));
             return Ok(None);
@@ -285,9 +308,14 @@ impl Reader {
             decode::afford(&budget, width.saturating_mul(height), 8, 1)?;
             return Ok(Some(Step::Foreign { name: item.name.clone(), bytes }));
         }
-        let builder = &mut self.builder;
-        decode::pictures(&bytes, &budget, &mut |picture| {
-            builder.add(&item.name, &class, picture).map_err(|r| Problem::End(too_large_text(&r)))
+        let builder = RefCell::new(&mut self.builder);
+        let room = |count, width, height| {
+            let room = builder.borrow().check_room(count, [width, height], 0);
+            room.map_err(|r| Problem::End(too_large_text(&r)))
+        };
+        decode::pictures(&bytes, &budget, &room, &mut |picture| {
+            let added = builder.borrow_mut().add(&item.name, &class, picture);
+            added.map_err(|r| Problem::End(too_large_text(&r)))
         })?;
         Ok(None)
     }
@@ -311,29 +339,72 @@ struct Member<'a> {
     content: Content,
 }
 
+impl Member<'_> {
+    /// How many pictures it holds, where it is a list of them.
+    fn count(&self) -> Option<usize> {
+        if let Content::Pictures { layout, .. } = &self.content { layout.count } else { None }
+    }
+}
+
+/// Where an array lies: its archive, if any, and its folder. Those of one place belong together.
+fn place(item: &Item) -> (Option<usize>, &str) {
+    (item.entry.as_ref().map(|_| item.file), names::folder(&item.name))
+}
+
+/// Asks which of several arrays in one place are the pictures, where not all are one picture each, or parts of one set by their names.
+fn ask_which_pictures(group: &[Member<'_>]) -> Result<()> {
+    let pictures = group.iter().filter_map(|m| match &m.content {
+        Content::Pictures { layout, .. } => Some((m.item.name.as_str(), layout)),
+        _ => None,
+    });
+    let pictures: Vec<(&str, &Layout)> = pictures.collect();
+    if pictures.len() < 2 || pictures.iter().all(|(_, layout)| layout.count.is_none()) {
+        return Ok(());
+    }
+    let kind = |(name, layout): &(&str, &Layout)| {
+        (names::part(name).0, layout.count.is_some(), layout.height, layout.width, layout.channels)
+    };
+    let parts: BTreeSet<_> = pictures.iter().map(|(name, _)| names::part(name).1).collect();
+    if parts.len() == pictures.len() && pictures.iter().all(|p| kind(p) == kind(&pictures[0])) {
+        return Ok(());
+    }
+    let shown = |(name, layout): &(&str, &Layout)| match layout.count {
+        Some(count) => format!("{name} ({count} of {})", size(layout)),
+        None => format!("{name} (one of {})", size(layout)),
+    };
+    let mut names: Vec<String> = pictures.iter().take(6).map(shown).collect();
+    if pictures.len() > names.len() {
+        names.push(format!("{} more", pictures.len() - names.len()));
+    }
+    let problem = format!(
+        "{} may all be pictures: which are the pictures to train on? Leave only those there. If they are parts of one set, name them so, as train_images and test_images; if they are classes, put each in a folder of its own",
+        names.join(", ")
+    );
+    Err(Error::Dataset { problem })
+}
+
 impl Reader {
     /// Arrays in one folder, or in one folder of one archive, belong together: pictures, and labels for them.
     fn read_arrays(&mut self, arrays: &[(Item, Header)]) -> Result<()> {
         let mut groups: BTreeMap<(Option<usize>, &str), Vec<Member<'_>>> = BTreeMap::new();
         for (item, header) in arrays {
-            let place = (item.entry.as_ref().map(|_| item.file), names::folder(&item.name));
-            groups.entry(place).or_default().push(Member { item, header, content: Content::Nothing });
+            groups.entry(place(item)).or_default().push(Member { item, header, content: Content::Nothing });
         }
         for group in groups.values_mut() {
             self.understand(group)?;
         }
-        // Where each file is one picture, they are all on one scale.
-        let mut single: Vec<Range> = Vec::new();
+        // They are all on one scale.
+        let mut ranges: Vec<Range> = Vec::new();
         for member in groups.values().flatten() {
-            if let Content::Pictures { layout: Layout { count: None, .. }, range } = &member.content {
-                match single.iter_mut().find(|s| s.is_like(range)) {
+            if let Content::Pictures { range, .. } = &member.content {
+                match ranges.iter_mut().find(|r| r.is_like(range)) {
                     Some(joined) => joined.join(range),
-                    None => single.push(*range),
+                    None => ranges.push(*range),
                 }
             }
         }
         for group in groups.values() {
-            self.add_group(group, &single)?;
+            self.add_group(group, &ranges)?;
         }
         Ok(())
     }
@@ -348,6 +419,7 @@ impl Reader {
             match header.shape[..] {
                 [count] => labels.insert(count),
                 [count, _] => names::subject(&item.name).0 && labels.insert(count),
+                [count, ..] if header.is_column() => names::subject(&item.name).0 && labels.insert(count),
                 [count, ..] => lists.insert(count),
                 [] => false,
             };
@@ -355,16 +427,18 @@ impl Reader {
         for member in group.iter_mut() {
             let (item, header) = (member.item, member.header);
             let shape = &header.shape;
-            let is_table = shape.len() == 2 && lists.contains(&shape[0]);
+            // A table or a column beside a list of as many pictures, or one beside any that says that it is labels.
+            let is_named = names::subject(&item.name).0 && !lists.is_empty();
+            let is_table =
+                (shape.len() == 2 || header.is_column()) && (is_named || lists.contains(&shape[0]));
             let content = if header.is_text() || shape.len() == 1 || is_table {
                 Content::Labels
             } else {
                 let together = together.get(&shape[..]).copied().unwrap_or(1);
                 let is_list = header.is_idx() || labels.contains(&shape[0]);
-                let found = Layout::of(shape, together, is_list).map_err(Problem::from);
-                let found = found.and_then(|layout| {
+                let found = Layout::of(shape, together, is_list).and_then(|layout| {
                     if let Some(count) = layout.count {
-                        let room = self.builder.check_room(count as u64, layout.width, layout.height);
+                        let room = self.builder.check_room(count as u64, [layout.width, layout.height], 0);
                         room.map_err(|r| Problem::End(too_large_text(&r)))?;
                     }
                     let (array, _held) = self.array(item, header)?;
@@ -382,7 +456,7 @@ impl Reader {
             };
             member.content = content;
         }
-        Ok(())
+        ask_which_pictures(group)
     }
 
     fn array(&self, item: &Item, header: &Header) -> Result<(Array, Held<'_>), Problem> {
@@ -391,28 +465,50 @@ impl Reader {
         Ok((Array::new(header.clone(), bytes)?, held))
     }
 
-    fn add_group(&mut self, group: &[Member<'_>], single: &[Range]) -> Result<()> {
+    fn add_group(&mut self, group: &[Member<'_>], ranges: &[Range]) -> Result<()> {
         let mut labels = Labels::default();
-        let mut singles: Option<(usize, &Layout, String)> = None;
+        let mut singles: Option<(usize, &Layout, String, &str)> = None;
         for member in group {
             let Content::Pictures { layout, range } = &member.content else { continue };
             let name = &member.item.name;
-            let joined = single.iter().find(|s| layout.count.is_none() && s.is_like(range)).unwrap_or(range);
-            let (scale, words) = match joined.scale() {
-                Ok(scale) => scale,
-                Err(why) => {
-                    self.builder.skip(name, &why);
-                    continue;
-                }
-            };
+            let all = ranges.iter().find(|r| r.is_like(range)).unwrap_or(range);
+            if !range.is_within(all, layout.count.is_some()) {
+                let (own, all) = (range.words(), all.words());
+                let why = format!(
+                    "its numbers go from {own}, and with those of the other arrays from {all}: {WHICH}, all of them on one scale"
+                );
+                return Err(ended(name, &why));
+            }
+            let (scale, words) = all.scale().map_err(|why| ended(name, &why))?;
             let mut classes = None;
             if let Some(count) = layout.count {
                 classes = self.labels_of(member, count, group, &mut labels)?;
-                let from =
-                    classes.as_ref().map_or_else(String::new, |(_, from)| format!("; classes by {from}"));
+                let from = match &classes {
+                    None => String::new(),
+                    Some((classes, from)) => {
+                        let sorting = self.budget.hold(8 * count as u64);
+                        let _held = sorting.map_err(|r| ended(name, &too_large_text(&r)))?;
+                        let mut found: Vec<&Class> = classes.iter().collect();
+                        found.sort_unstable();
+                        found.dedup();
+                        let room = self.builder.check_room(
+                            count as u64,
+                            [layout.width, layout.height],
+                            found.len() as u64,
+                        );
+                        room.map_err(|r| ended(name, &too_large_text(&r)))?;
+                        match found[..] {
+                            [one] => format!(
+                                "; {from} labels all of them {}, and one label alone makes no classes",
+                                one.shown()
+                            ),
+                            _ => format!("; classes by {from}"),
+                        }
+                    }
+                };
                 self.notes.push(format!("{name}: {count} pictures of {}, {words}{from}", size(layout)));
             } else {
-                singles.get_or_insert((0, layout, words)).0 += 1;
+                singles.get_or_insert((0, layout, words, name)).0 += 1;
             }
             let added = self.add_pictures(member, layout, scale, classes.as_ref().map(|(c, _)| &c[..]));
             self.given[member.item.file].1.close();
@@ -422,19 +518,22 @@ impl Reader {
                 Err(Problem::End(why)) => return Err(ended(name, &why)),
             }
         }
-        if let Some((count, layout, words)) = singles {
-            let folder = names::folder(&group[0].item.name);
-            let noun = if count == 1 { "array" } else { "arrays" };
-            self.notes.push(format!(
-                "{folder}: {count} {noun} of one picture each, the first of {}, {words}",
-                size(layout)
-            ));
+        if let Some((count, layout, words, name)) = singles {
+            let size = size(layout);
+            self.notes.push(match (count, names::folder(name)) {
+                (1, _) => format!("{name}: one picture of {size}, {words}"),
+                (_, "") => format!("{count} arrays of one picture each, the first of {size}, {words}"),
+                (_, folder) => {
+                    format!("{folder}: {count} arrays of one picture each, the first of {size}, {words}")
+                }
+            });
         }
         let unused =
             |m: &&Member<'_>| matches!(m.content, Content::Labels) && !labels.used.contains(&m.item.name);
         for member in group.iter().filter(unused) {
-            let why = if labels.looked_at(&member.item.name) {
-                "as labels, its rows are neither whole numbers nor text nor one-hot"
+            let why = if let Some(why) = labels.refused(&member.item.name) {
+                self.builder.skip(&member.item.name, &why);
+                continue;
             } else if self.options.no_classes {
                 continue;
             } else {
@@ -458,6 +557,10 @@ impl Reader {
         let (bytes, _held) = budget.read(&mut stream, length)?;
         drop(stream);
         let array = Array::new(member.header.clone(), bytes)?;
+        if let Some(count) = layout.count {
+            let room = self.builder.reserve(count, [layout.width, layout.height]);
+            room.map_err(|r| Problem::End(too_large_text(&r)))?;
+        }
         for index in 0..layout.count.unwrap_or(1) {
             let picture = array.picture(layout, index, scale);
             let class = classes.map_or(&folder, |c| &c[index]);
@@ -479,28 +582,64 @@ impl Reader {
         if self.options.no_classes {
             return Ok(None);
         }
+        let (_, about) = names::subject(&pictures.item.name);
+        let lists: Vec<&Member<'_>> = group.iter().filter(|m| m.count().is_some()).collect();
+        let is_vector = |m: &&Member<'_>| {
+            matches!(m.content, Content::Labels) && (m.header.shape.len() == 1 || m.header.is_column())
+        };
+        // Four numbers beside pictures may be those of the channels.
+        let only = (lists.len() == 1 && group.iter().filter(is_vector).count() == 1)
+            .then(|| group.iter().find(is_vector))
+            .flatten()
+            .filter(|m| m.header.shape[0] > 4);
+        // How sure it is that an array holds the labels of these pictures: 2 by a name like theirs, 1 by its name, or as there
+        // is no other. None where it is named as those of other pictures.
+        let sure = |name: &str, is_only: bool| match names::subject(name) {
+            (true, of) if of == about => Some(2),
+            (true, of) => {
+                let others = lists.iter().any(|m| names::subject(&m.item.name).1 == of);
+                (!others).then_some(1)
+            }
+            _ if is_only => Some(1),
+            _ => Some(0),
+        };
         let mut found = Vec::new();
-        for member in group {
-            let fits = matches!(member.content, Content::Labels) && member.header.shape[0] == count;
-            if fits && let Some(classes) = labels.read(self, member)? {
-                found.push((member.item.name.as_str(), classes));
+        let mut unusable: Vec<(usize, &str, String)> = Vec::new();
+        for member in group.iter().filter(|m| matches!(m.content, Content::Labels)) {
+            let name = member.item.name.as_str();
+            let is_only = only.is_some_and(|o| o.item.name == name);
+            let Some(sure) = sure(name, is_only) else { continue };
+            let rows = member.header.shape[0];
+            if rows != count {
+                let noun = if rows == 1 { "label" } else { "labels" };
+                unusable.push((sure, name, format!("it has {rows} {noun} for {count} pictures")));
+                continue;
+            }
+            match labels.read(self, member)? {
+                Ok(classes) => found.push((sure, name, classes)),
+                Err(why) => unusable.push((sure, name, why)),
             }
         }
-        let (_, about) = names::subject(&pictures.item.name);
-        let named = |(name, _): &(&str, _)| names::subject(name).0;
-        let paired = |(name, _): &(&str, _)| names::subject(name) == (true, about.clone());
-        let mut choices = [
-            found.iter().filter(|f| paired(f)).collect::<Vec<_>>(),
-            found.iter().filter(|f| named(f)).collect(),
-        ]
-        .into_iter()
-        .chain([found.iter().collect()]);
-        let chosen = choices.find(|c| !c.is_empty()).unwrap_or_default();
+        for (item, why) in self.unreadable.iter().filter(|(item, _)| place(item) == place(pictures.item)) {
+            if let Some(sure) = sure(&item.name, false) {
+                unusable.push((sure, &item.name, why.clone()));
+            }
+        }
+        let surest = found.iter().map(|(sure, ..)| *sure).max().unwrap_or(0);
+        if let Some((_, name, why)) = unusable.iter().find(|(sure, ..)| *sure > surest) {
+            let problem = format!(
+                "{name} seems to hold the labels of {}, but {why}. Mend it, or take it away to train without classes",
+                pictures.item.name
+            );
+            return Err(Error::Dataset { problem });
+        }
+        let chosen: Vec<(&str, Rc<Vec<Class>>)> =
+            found.into_iter().filter(|f| f.0 == surest).map(|(_, name, classes)| (name, classes)).collect();
         match chosen[..] {
             [] => Ok(None),
-            [(name, classes)] => {
-                labels.used.push((*name).to_owned());
-                Ok(Some((classes.clone(), (*name).to_owned())))
+            [(name, ref classes)] => {
+                labels.used.push(name.to_owned());
+                Ok(Some((classes.clone(), name.to_owned())))
             }
             _ => {
                 let names: Vec<&str> = chosen.iter().map(|(name, _)| *name).collect();
@@ -515,8 +654,8 @@ impl Reader {
     }
 }
 
-/// A list of classes by the name of its file; none where it cannot be read.
-type Labelling = (String, Option<Rc<Vec<Class>>>);
+/// A list of classes by the name of its file, or why it is none.
+type Labelling = (String, std::result::Result<Rc<Vec<Class>>, String>);
 
 /// The labels that were read, so that none is read twice.
 #[derive(Default)]
@@ -526,8 +665,12 @@ struct Labels {
 }
 
 impl Labels {
-    /// None where they are no labels.
-    fn read(&self, reader: &Reader, member: &Member<'_>) -> Result<Option<Rc<Vec<Class>>>> {
+    /// The classes, or why they are none.
+    fn read(
+        &self,
+        reader: &Reader,
+        member: &Member<'_>,
+    ) -> Result<std::result::Result<Rc<Vec<Class>>, String>> {
         let name = &member.item.name;
         if let Some((_, classes)) = self.read.borrow().iter().find(|(n, _)| n == name) {
             return Ok(classes.clone());
@@ -546,8 +689,10 @@ impl Labels {
         Ok(classes)
     }
 
-    fn looked_at(&self, name: &str) -> bool {
-        self.read.borrow().iter().any(|(n, classes)| n == name && classes.is_none())
+    /// Why an array that was looked at holds no labels.
+    fn refused(&self, name: &str) -> Option<String> {
+        let read = self.read.borrow();
+        read.iter().find(|(n, _)| n == name).and_then(|(_, classes)| classes.as_ref().err().cloned())
     }
 }
 
@@ -584,6 +729,7 @@ fn starts_as_archive(source: &dyn Source) -> bool {
 /// The first bytes of a stream, and the whole of it.
 fn peek<'a>(mut stream: Box<dyn Read + 'a>) -> io::Result<(Vec<u8>, Box<dyn Read + 'a>)> {
     let mut head = Vec::new();
-    (&mut stream).take(16).read_to_end(&mut head)?;
+    // tar says what it is at 257.
+    (&mut stream).take(264).read_to_end(&mut head)?;
     Ok((head.clone(), Box::new(io::Cursor::new(head).chain(stream))))
 }
