@@ -485,7 +485,7 @@ fn accumulated(fields: &Fields<'_>, culprit: &str, betas: &[f64]) -> Result<Vec<
         product *= 1.0 - beta;
         // A NaN is in no range.
         if !(LEAST_BETA..1.0).contains(&beta) || product <= 0.0 {
-            let found = format!("such that beta is {} at timestep {i} (and alpha_bar {})", beta, product);
+            let found = format!("such that beta is {beta} at timestep {i} (and alpha_bar {product})");
             let expected = format!("such that {LEAST_BETA} <= beta < 1 and some signal is left");
             return Err(fields.error(culprit, found, expected));
         }
