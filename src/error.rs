@@ -3,7 +3,7 @@
 //!
 //! Fields hold a stranger's text as it was found; messages show it escaped and cut, through [`crate::text`].
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(any(not(target_arch = "wasm32"), feature = "data"))]
 use std::path::Path;
 
 use crate::text::{name, prose};
@@ -175,7 +175,7 @@ pub enum Error {
         /// Status, cause, and what to do.
         problem: String,
     },
-    #[cfg(not(target_arch = "wasm32"))]
+    #[cfg(any(not(target_arch = "wasm32"), feature = "data"))]
     /// The operating system refused to read or write a file.
     #[error("{}: {}", prose(.path), prose(.source))]
     Io {
@@ -262,8 +262,8 @@ fn others(more: usize) -> String {
 }
 
 impl Error {
-    #[cfg(not(target_arch = "wasm32"))]
     /// What the operating system's refusal about `path` becomes, for `map_err`.
+    #[cfg(any(not(target_arch = "wasm32"), feature = "data"))]
     pub fn io(path: &Path) -> impl Fn(std::io::Error) -> Self + '_ {
         |source| Self::Io { path: path.display().to_string(), source }
     }
@@ -293,7 +293,7 @@ impl Error {
             Error::Disposed => "disposed",
             Error::Aborted => "aborted",
             Error::Fetch { .. } => "fetch",
-            #[cfg(not(target_arch = "wasm32"))]
+            #[cfg(any(not(target_arch = "wasm32"), feature = "data"))]
             Error::Io { .. } => "fetch",
             #[cfg(feature = "data")]
             Error::Dataset { .. } => "dataset",

@@ -33,10 +33,8 @@ pub fn shown<T: fmt::Display>(text: T, limit: usize) -> Shown<T> {
 /// A number as it may be shown: one that would take a line of zeros has an exponent instead.
 #[must_use]
 pub fn number(value: f64) -> String {
-    // As JSON has it, whose code is here anyway; `{:e}` would add two kilobytes to a page.
-    let shown =
-        serde_json::Number::from_f64(value).map_or_else(|| value.to_string(), |number| number.to_string());
-    shown.strip_suffix(".0").map_or(shown.clone(), str::to_owned)
+    let digits = value.to_string();
+    if digits.len() > 24 { format!("{value:e}") } else { digits }
 }
 
 /// A text that is escaped, and cut to a length, when it is displayed.

@@ -91,9 +91,9 @@ fn update(
 /// Solves `Σ_k ρ_k r_k^i = b_i`, i from 0, in place (Björck and Pereyra 1970).
 fn solve_vandermonde(r: &[f64], b: &mut [f64]) {
     let n = r.len();
-    for k in 0..n {
+    for (k, ratio) in r.iter().enumerate() {
         for i in (k + 1..n).rev() {
-            b[i] -= r[k] * b[i - 1];
+            b[i] -= ratio * b[i - 1];
         }
     }
     for k in (0..n).rev() {

@@ -346,7 +346,7 @@ impl Layout {
         const LONGEST: usize = 16; // times the shorter one
         let is_colour = |n: usize| matches!(n, 1 | 3 | 4);
         // Whether so many numbers may be a square picture that was flattened.
-        let is_flat = |n: usize| [1, 3, 4].iter().any(|c| n % c == 0 && side(n / c) >= LEAST);
+        let is_flat = |n: usize| [1, 3, 4].iter().any(|c| n.is_multiple_of(*c) && side(n / c) >= LEAST);
         let ask = |question: String| Err(Problem::End(question));
         let layout = |count, [height, width, channels]: [usize; 3], axes| Self {
             count,
