@@ -24,6 +24,8 @@ const OF_RUN = ['batch', 'seed', 'label', 'sampler', 'steps'];
 
 const SAMPLERS = samplers();
 const samplerOf = (name) => SAMPLERS.find((sampler) => sampler.name === name);
+/** @type {any} a test says that there is one */
+const USUAL = samplerOf(ATTRIBUTES['diffusion-sampler'].sampler.default);
 
 export class Sampling {
   /** @type {any} what the model is, once it is loaded */
@@ -275,7 +277,7 @@ export class Sampling {
   /** The sampler that is chosen: the usual one where the attribute names none that there is. */
   #sampler() {
     const named = option(this.#element, 'sampler');
-    return samplerOf(named) ?? samplerOf(ATTRIBUTES['diffusion-sampler'].sampler.default);
+    return samplerOf(named) ?? USUAL;
   }
 
   /** The class that is chosen: the first choice where none is, or one that this model lacks. */
