@@ -33,6 +33,9 @@ export async function buildWasm(cargoArguments = []) {
   });
 }
 
+/** The crate itself is compiled for size here too: what computes for long is burn's, or the kernels'. */
+const SMALLER = ['--config', 'profile.release.package.noiseball.opt-level="s"'];
+
 /** Brings www/pkg-train up to date. */
 export async function buildTraining(cargoArguments = []) {
   const environment = await trainingEnvironment();
@@ -45,7 +48,7 @@ export async function buildTraining(cargoArguments = []) {
   await build({
     environment,
     profile: 'release',
-    cargoArguments: ['--features', 'burn', ...cargoArguments],
+    cargoArguments: ['--features', 'burn', ...SMALLER, ...cargoArguments],
     folder: 'pkg-train',
     name: 'noiseball_train',
     packed: true,

@@ -73,16 +73,28 @@ pub enum Class {
     Name(String),
 }
 
+/// A name with each accented letter as one sign: Unicode's NFC.
+#[cfg(not(target_arch = "wasm32"))]
+fn composed(name: &str) -> String {
+    use unicode_normalization::UnicodeNormalization as _;
+    name.nfc().collect()
+}
+
+/// The same from the browser, which has Unicode's tables already.
+#[cfg(target_arch = "wasm32")]
+fn composed(name: &str) -> String {
+    js_sys::JsString::from(name).normalize("NFC").into()
+}
+
 impl Class {
     /// A class by its name; an empty one is none. A letter with an accent is one class whether it is written as one sign or
     /// as two, as macOS does.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        use unicode_normalization::UnicodeNormalization as _;
         match name {
             "" => Self::Unknown,
             _ if name.is_ascii() => Self::Name(name.to_owned()),
-            _ => Self::Name(name.nfc().collect()),
+            _ => Self::Name(composed(name)),
         }
     }
 
