@@ -40,7 +40,6 @@ fn cases() -> Vec<(String, String, SampleOptions, Vec<f32>)> {
         rng: Rng::Torch,
         batch: c["batch"].as_u64().unwrap() as usize,
         labels: (!c["labels"].is_null()).then(|| floats(&c["labels"])),
-        ..SampleOptions::default()
     };
     let text = |c: &Value, key| c[key].as_str().unwrap().to_owned();
     single.map(|c| (text(c, "name"), text(c, "checkpoint"), options(c), floats(&c["output"]))).collect()

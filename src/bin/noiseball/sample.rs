@@ -81,7 +81,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         batch: arguments.batch,
         settings: arguments.options.0.clone(),
         labels: arguments.labels.clone(),
-        ..SampleOptions::default()
     };
     let mut run = model.sample(&options)?;
     bar.suspend(|| output::say(&report(arguments, &model, &options)));
