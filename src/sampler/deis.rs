@@ -4,6 +4,7 @@ use super::options::{LOWER_ORDER_FINAL, SOLVER_ORDER};
 use super::program::{Expr, Slot};
 use super::record::Recorder;
 use super::setup::{End, Setup};
+use crate::denoiser::Level;
 use crate::error::Result;
 
 /// The ρAB variant with polynomials in ln ρ, ρ = σ/α, as diffusers' `DEISMultistepScheduler` does it:
@@ -16,10 +17,8 @@ pub(super) fn deis(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
     let mut x = run.start(setup.start(&points));
     for (i, pair) in points.windows(2).enumerate() {
         let (at, next) = (pair[0], pair[1].level);
-        let denoised = run.denoise(x, at);
-        let x0 = run.clip(denoised.x0, setup.schedule.threshold());
-        let m = setup.noise_of(run, denoised.epsilon, x, x0, at.level);
-        let log_rho = |level: crate::denoiser::Level| (level.sigma / level.alpha).ln();
+        let (x0, m) = setup.ask(run, x, at, false);
+        let log_rho = |level: Level| (level.sigma / level.alpha).ln();
         known.push((log_rho(at.level), m));
         let order = if few { most.min(last + 1 - i) } else { most }.min(i + 1);
         let past = &known[known.len() - order..];

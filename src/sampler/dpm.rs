@@ -50,9 +50,7 @@ pub(super) fn dpm_multistep(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result
     let mut x = run.start(setup.start(&points));
     for (i, pair) in points.windows(2).enumerate() {
         let (at, next) = (pair[0], pair[1].level);
-        let denoised = run.denoise(x, at);
-        let x0 = run.clip(denoised.x0, setup.schedule.threshold());
-        let m = if data { x0 } else { setup.noise_of(run, denoised.epsilon, x, x0, at.level) };
+        let (x0, m) = setup.ask(run, x, at, data);
         known.push((log_ratio(at.level), m));
         let order = match i {
             _ if i == last && (few || setup.is(&EULER_AT_FINAL) || next.sigma == 0.0) => 1,

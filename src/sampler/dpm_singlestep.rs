@@ -24,9 +24,7 @@ pub(super) fn dpm_singlestep(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Resul
     let mut base = (x, points[0].level);
     for (i, pair) in points.windows(2).enumerate() {
         let (at, next) = (pair[0], pair[1].level);
-        let denoised = run.denoise(x, at);
-        let x0 = run.clip(denoised.x0, setup.schedule.threshold());
-        let m = if data { x0 } else { setup.noise_of(run, denoised.epsilon, x, x0, at.level) };
+        let (x0, m) = setup.ask(run, x, at, data);
         let mut order = i % most + 1;
         // A turn that would end the run is cut: 1, 2, 1 or 1, 1 at the end, so that the last step is of order 1 but for two
         // that are left of turns of three.

@@ -5,7 +5,7 @@ use super::options::{
     FINAL, FLOW_SHIFT, GRID, INTERPOLATION, LAMBDA_MIN, OptionSpec, SIGMA_MAX, SIGMA_MIN, SPACING,
     TIMESTEP_TYPE,
 };
-use super::program::{Expr, Slot};
+use super::program::Slot;
 use super::record::Recorder;
 use crate::denoiser::{Level, Point, Prediction};
 use crate::error::{Error, Result};
@@ -215,18 +215,17 @@ impl Setup<'_> {
         })
     }
 
-    /// ε̂, derived from x̂₀ where that was thresholded.
-    pub(super) fn noise_of(
-        &self,
-        run: &mut Recorder<'_>,
-        epsilon: Expr,
-        x: Slot,
-        x0: Slot,
-        at: Level,
-    ) -> Slot {
-        let expr =
-            if self.schedule.threshold() == Clip::None { epsilon } else { (x - at.alpha * x0) / at.sigma };
-        run.combine(expr)
+    /// x̂₀, thresholded, and what the solver goes by: x̂₀ again (`data`), or ε̂, derived from x̂₀ where that was thresholded.
+    pub(super) fn ask(&self, run: &mut Recorder<'_>, x: Slot, at: Point, data: bool) -> (Slot, Slot) {
+        let denoised = run.denoise(x, at);
+        let threshold = self.schedule.threshold();
+        let x0 = run.clip(denoised.x0, threshold);
+        if data {
+            return (x0, x0);
+        }
+        let Level { alpha, sigma } = at.level;
+        let epsilon = if threshold == Clip::None { denoised.epsilon } else { (x - alpha * x0) / sigma };
+        (x0, run.combine(epsilon))
     }
 
     /// Solvers of ε̂ cannot arrive at σ = 0, where λ is infinite.
