@@ -2,18 +2,16 @@
 #![cfg(not(target_arch = "wasm32"))]
 
 use noiseball::Result;
-use noiseball::rng::Normals;
 use noiseball::sampler::{Evaluate, HostRun, Options, SamplerKind};
 use noiseball::schedule::Schedule;
 use serde_json::Value;
 
+mod golden;
+use golden::{TraceNoise, f64s, scaled as stream};
+
 fn fixture(name: &str) -> Value {
     let path = format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-fn f64s(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
 }
 
 fn usizes(value: &Value) -> Vec<usize> {
@@ -22,34 +20,6 @@ fn usizes(value: &Value) -> Vec<usize> {
 
 fn schedule(config: &Value) -> Schedule {
     Schedule::from_json("scheduler_config.json", config.to_string().as_bytes()).unwrap()
-}
-
-/// The made-up values that the fixtures' makers share (`tools/golden/stream.py`).
-fn stream(key: &str, count: usize, scale: f64) -> Vec<f32> {
-    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
-    let seed = key.bytes().fold(0xCBF2_9CE4_8422_2325, fnv);
-    let value = |i: u64| {
-        let mut z = seed.wrapping_add(i.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^= z >> 31;
-        (scale * ((z >> 40) as f64 / f64::from(1 << 23) - 1.0)) as f32
-    };
-    (1..=count as u64).map(value).collect()
-}
-
-/// The initial image and the noise of a case. Noise is added on every step or on every step but the last, so draw d is
-/// that of step d - 1.
-struct Noise<'a>(&'a str);
-
-impl Normals for Noise<'_> {
-    fn normals(&mut self, draw: u32, _: usize, out: &mut [f32]) {
-        let values = match draw {
-            0 => stream(&format!("x:{}", self.0), out.len(), 1.7),
-            _ => stream(&format!("noise:{}:{}", self.0, draw - 1), out.len(), 1.0),
-        };
-        out.copy_from_slice(&values);
-    }
 }
 
 struct Model<'a> {
@@ -99,7 +69,7 @@ fn replay(case: &Value) -> (f64, String) {
         _ => panic!("{name}: shape"),
     };
     let mut model = Model { case, timesteps: Vec::new() };
-    let mut run = HostRun::new(program, shape, Noise(name)).unwrap();
+    let mut run = HostRun::new(program, shape, TraceNoise(name)).unwrap();
     let mut trace = case["trace"].as_array().unwrap().iter().peekable();
     let mut worst = (0.0, String::new());
     while let Some(step) = pollster::block_on(run.step(&mut model)).unwrap() {

@@ -3,34 +3,17 @@
 #![allow(clippy::print_stdout, reason = "tests say how close they came")]
 
 use noiseball::Result;
-use noiseball::rng::Normals;
 use noiseball::sampler::options::Value as Setting;
 use noiseball::sampler::{Evaluate, HostRun, Options, SamplerKind};
 use noiseball::schedule::Schedule;
 use serde_json::{Value, json};
 
 mod golden;
-use golden::scaled as stream;
+use golden::{TraceNoise, f64s, scaled as stream};
 
 fn fixture(sampler: &str) -> Value {
     let path = format!("{}/tests/fixtures/solvers/{sampler}.json", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
-
-fn f64s(value: &Value) -> Vec<f64> {
-    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
-}
-
-struct Noise<'a>(&'a str);
-
-impl Normals for Noise<'_> {
-    fn normals(&mut self, draw: u32, _: usize, out: &mut [f32]) {
-        let values = match draw {
-            0 => stream(&format!("x:{}", self.0), out.len(), 1.7),
-            _ => stream(&format!("noise:{}:{}", self.0, draw - 1), out.len(), 1.0),
-        };
-        out.copy_from_slice(&values);
-    }
 }
 
 /// Made-up values and a quarter of what it is given.
@@ -62,7 +45,7 @@ fn replay(sampler: &str, class: &Value, case: &Value) -> (f64, String) {
     }
     let program = kind.program(&schedule, &options).unwrap_or_else(|e| panic!("{key}: {e}"));
     let mut network = Network { key: &key, timesteps: Vec::new() };
-    let mut run = HostRun::new(program, [1, 1, 2, 2], Noise(&key)).unwrap();
+    let mut run = HostRun::new(program, [1, 1, 2, 2], TraceNoise(&key)).unwrap();
     let mut trace = case["trace"].as_array().unwrap().iter().peekable();
     let mut worst = (0.0, String::new());
     while let Some(step) = pollster::block_on(run.step(&mut network)).unwrap() {

@@ -5,6 +5,7 @@
 
 use noiseball::network::describe::{Inventory, describe};
 use noiseball::network::unet::UNet2DConfig;
+use noiseball::rng::Normals;
 use serde_json::Value;
 
 pub(crate) const UNET: &str = include_str!("../fixtures/unet.json");
@@ -26,6 +27,24 @@ pub(crate) fn stream(key: &str, count: usize) -> Vec<f64> {
 
 pub(crate) fn scaled(key: &str, count: usize, scale: f64) -> Vec<f32> {
     stream(key, count).into_iter().map(|u| (scale * u) as f32).collect()
+}
+
+/// The initial image and the noise of a sampler's trace. Noise is added on every step or on every step but the last, so draw d
+/// is that of step d - 1.
+pub(crate) struct TraceNoise<'a>(pub(crate) &'a str);
+
+impl Normals for TraceNoise<'_> {
+    fn normals(&mut self, draw: u32, _: usize, out: &mut [f32]) {
+        let values = match draw {
+            0 => scaled(&format!("x:{}", self.0), out.len(), 1.7),
+            _ => scaled(&format!("noise:{}:{}", self.0, draw - 1), out.len(), 1.0),
+        };
+        out.copy_from_slice(&values);
+    }
+}
+
+pub(crate) fn f64s(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
 }
 
 /// The weights that the fixtures' networks have.
