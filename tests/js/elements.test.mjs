@@ -123,7 +123,7 @@ test('classes are chosen by number or name, any of them where the model knows th
     { value: '0', text: 'happy' },
     { value: '1', text: 'sad' },
   ]);
-  const labels = (text, batch = 3) => labelsOf(info, choices, choiceOf(choices, text).value, batch);
+  const labels = (text, batch = 3) => labelsOf(info, choiceOf(choices, text).value, batch);
   assert.deepEqual(
     [labels('any'), labels('each'), labels('1'), labels('happy', 2)],
     [

@@ -270,7 +270,7 @@ export class Sampling {
     if (sampler.name !== named)
       warn(element, 'sampler', named, `“${sampler.name}” is used instead`, SAMPLERS.map(({ name }) => name).join(', '));
     const choice = this.#choice();
-    const labels = choice ? labelsOf(this.info, this.#choices, choice.value, batch) : undefined;
+    const labels = choice ? labelsOf(this.info, choice.value, batch) : undefined;
     return { sampler: sampler.name, steps, seed, batch, ...(labels && { labels }) };
   }
 

@@ -1,12 +1,10 @@
 // The settings form: shows the state, changes it, and knows what the model makes of it.
 
-import { name as shown } from '../text.js';
+import { classChoices, commonChoices, labelsOf } from '../elements/classes.js';
 import { byId, fillSelect } from './page.js';
 import { readOptions, showOptions } from './sampler-options.js';
 import { hasOption, readValue, ROWS, rowOf } from './state.js';
 
-const ANY = { value: 'any', text: 'Any' };
-const EACH = { value: 'each', text: 'One of each' };
 const MENU = 256; // classes; a menu of more can be neither read nor made in time, so that their number is typed
 
 export class Controls {
@@ -39,7 +37,7 @@ export class Controls {
     }
     const label = this.#label();
     byId('label').value = label;
-    byId('label-number').value = this.#common().some(({ value }) => value === label) ? '' : label;
+    byId('label-number').value = commonChoices(this.#info ?? {}).some(({ value }) => value === label) ? '' : label;
     byId('eta-field').hidden = !hasOption(state.sampler, 'eta');
     if (this.#optionsOf !== state.sampler) {
       this.#optionsOf = state.sampler;
@@ -59,7 +57,7 @@ export class Controls {
     byId('label').hidden = !menu;
     Object.assign(byId('label-number'), { hidden: menu, disabled: menu, max: (info.classes ?? 1) - 1 });
     byId('label-number').placeholder = info.nullLabel === null ? 'one of each' : 'any';
-    if (menu) fillSelect(byId('label'), [...this.#common(), ...this.#named()], this.#label());
+    if (menu) fillSelect(byId('label'), [...commonChoices(info), ...classChoices(info)], this.#label());
     byId('steps').max = Math.min(rowOf('steps').max, info.trainTimesteps);
     this.show();
   }
@@ -87,7 +85,7 @@ export class Controls {
     const own = readOptions(sampler, this.#state.options);
     const options = { sampler, steps: Math.min(steps, this.#info.trainTimesteps), seed: this.nextSeed(), batch, rng, ...own };
     if (hasOption(sampler, 'eta')) options.eta = eta;
-    if (this.#info.classes !== null) options.labels = this.#labels(batch);
+    if (this.#info.classes !== null) options.labels = labelsOf(this.#info, this.#label(), batch);
     return options;
   }
 
@@ -116,47 +114,16 @@ export class Controls {
     return (this.#info?.classes ?? 0) <= MENU;
   }
 
-  /** The choices beside single classes. */
-  #common() {
-    return [...(this.#info?.nullLabel == null ? [] : [ANY]), ...(this.#count() > 0 ? [EACH] : [])];
-  }
-
-  /** How many classes there are, without the one that means any. */
-  #count() {
-    const { classes, nullLabel } = this.#info ?? {};
-    return (classes ?? 0) - (nullLabel != null && nullLabel < classes ? 1 : 0);
-  }
-
-  /** The menu's classes. */
-  #named() {
-    const { classes, nullLabel, labels } = this.#info;
-    return Array.from({ length: classes ?? 0 }, (_, i) => i)
-      .filter((i) => i !== nullLabel)
-      .map((i) => ({ value: String(i), text: shown(labels?.[i] ?? `Class ${i}`) }));
-  }
-
   /** The class chosen, where this model has it; otherwise the first choice. */
   #label() {
     if (!this.#info) return '';
     const { label } = this.#state;
     const { classes, nullLabel } = this.#info;
-    const common = this.#common();
+    const common = commonChoices(this.#info);
     const has = /^(0|[1-9]\d*)$/.test(label)
       ? Number(label) < classes && Number(label) !== nullLabel
       : common.some(({ value }) => value === label);
     return has ? label : (common[0]?.value ?? '');
-  }
-
-  #labels(batch) {
-    const label = this.#label();
-    const { nullLabel } = this.#info;
-    if (label === ANY.value) return Array(batch).fill(nullLabel);
-    if (label !== EACH.value) return Array(batch).fill(Number(label));
-    // One of each in turn, past the one that means any.
-    return Array.from({ length: batch }, (_, i) => {
-      const number = i % this.#count();
-      return nullLabel !== null && number >= nullLabel ? number + 1 : number;
-    });
   }
 }
 
