@@ -26,7 +26,7 @@ const NOT_STORED_FILES = new Set(['fetch', 'invalid-option']);
  * @returns {Promise<Checkpoint>}
  */
 export async function readCheckpoint(source, context) {
-  const files = source.kind === 'url' ? new Site(source.url, context) : new Files(await unpacked(source.files), context);
+  const files = source.kind === 'files' ? new Files(await unpacked(source.files), context) : siteOf(source, context);
   const { Opening } = await context.engine;
   const forget = (error) => files.forget(describeError(error).type);
   let opening;
@@ -62,25 +62,38 @@ async function bring(opening, wanted, files) {
   }
 }
 
-/** A folder on a server, whose files cannot be listed. */
+/** The files of an address, or of a map of addresses. */
+function siteOf(source, context) {
+  if (source.kind === 'urls') {
+    const urls = new Map(Object.entries(source.urls));
+    return new Site({ get: (path) => urls.get(path) ?? '', paths: [...urls.keys()] }, context);
+  }
+  const { search } = new URL(source.url);
+  return new Site({ get: (path) => Object.assign(new URL(path, source.url), { search }).href }, context);
+}
+
+/** Files on a server: a folder's, which cannot be listed, or those of a map, which are all that there are. */
 class Site {
-  #folder;
+  #addresses;
   #context;
   #asked = new Set();
   #stored = new Set();
 
-  constructor(folder, context) {
-    this.#folder = new URL(folder);
+  /** @param {{get(path: string): string, paths?: string[]}} addresses */
+  constructor(addresses, context) {
+    this.#addresses = addresses;
     this.#context = context;
   }
 
-  /** Unknown. */
+  /** Undefined where they are unknown. */
   get paths() {
-    return undefined;
+    return this.#addresses.paths;
   }
 
   /** Resolves to the file's `bytes`, or to whether it was `refused`. Of one with too many bytes just more than the limit come. */
   async read(path, limit) {
+    const inlined = this.#inlined(path);
+    if (inlined) return { bytes: inlined };
     const { url, options, answer } = this.#ask(path);
     const bytes = await downloadBytes(url, { ...options, limit });
     return bytes ? { bytes } : answer;
@@ -88,6 +101,12 @@ class Site {
 
   /** Resolves to whether the file was `found`, or else `refused`. */
   async stream(path, opening) {
+    const inlined = this.#inlined(path);
+    if (inlined) {
+      opening.begin(path, inlined.length);
+      opening.push(inlined);
+      return { found: true, refused: false };
+    }
     const { url, options, answer } = this.#ask(path);
     const open = (length) => {
       opening.begin(path, length);
@@ -97,21 +116,27 @@ class Site {
     return { ...answer, found: sink !== null };
   }
 
+  /** The bytes of an address that holds its file, as bundlers write small ones. A policy need not allow to fetch such. */
+  #inlined(path) {
+    const [, base64, data] = /^data:[^,]*?(;base64)?,(.*)$/s.exec(this.#addresses.get(path)) ?? [];
+    if (data === undefined) return null;
+    return base64 ? Uint8Array.from(atob(data), (byte) => byte.charCodeAt(0)) : new TextEncoder().encode(decodeURIComponent(data));
+  }
+
   #ask(path) {
     const { signal, progress, again } = this.#context;
-    const url = new URL(path, this.#folder);
-    url.search = this.#folder.search;
-    this.#asked.add(url.href);
+    const url = this.#addresses.get(path);
+    this.#asked.add(url);
     const answer = { refused: false };
     const options = {
       signal,
       again,
       optional: true,
       onProgress: (loaded, total) => progress.report(path, loaded, total),
-      onStored: () => this.#stored.add(url.href),
+      onStored: () => this.#stored.add(url),
       onAbsent: (status) => (answer.refused = status === 403),
     };
-    return { url: url.href, options, answer };
+    return { url, options, answer };
   }
 
   async forget(type) {

@@ -8,12 +8,19 @@ export interface CheckpointFiles {
 }
 
 /**
- * A folder's address; a model on the Hugging Face hub, `org/name` or `hf:org/name[@revision][/subfolder]`; or the files of a diffusers
- * folder.
+ * The paths of a checkpoint's files, such as `unet/config.json`, with their addresses: absolute, or relative to the page. For files that
+ * do not lie in one folder, as after a bundler that gives them names of their own. Others are not asked for.
+ */
+export type CheckpointAddresses = { readonly [path: string]: string | URL };
+
+/**
+ * A folder's address; a model on the Hugging Face hub, `org/name` or `hf:org/name[@revision][/subfolder]`; a map of paths to addresses,
+ * as `noiseball/models/pixel-faces-16` is one; or the files of a diffusers folder.
  */
 export type Source =
   | string
   | URL
+  | CheckpointAddresses
   | readonly File[]
   | FileList
   | DataTransfer

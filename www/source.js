@@ -14,26 +14,31 @@ const NO_ORGANISATION = /^(api|blog|collections|datasets|docs|join|learn|models|
 /**
  * What `Noiseball.load` was given, in a form that can cross to the worker.
  * @typedef {{kind: 'url', url: string, name: string} |
+ *           {kind: 'urls', urls: Record<string, string>, name: string} |
  *           {kind: 'files', files: {path: string, file: File}[], name: string}} Source
  */
 
+const RESOLVED = new Set(['url', 'urls', 'files']);
+
 /**
- * Understands a folder's address, an `org/name` hub id, File[], FileList, a drop's DataTransfer (or its items or
- * entries). Call it inside the drop event's handler: browsers empty a DataTransfer when the handler returns.
+ * Understands a folder's address, an `org/name` hub id, a map of a checkpoint's paths to their addresses, File[], FileList, a drop's
+ * DataTransfer (or its items or entries). Call it inside the drop event's handler: browsers empty a DataTransfer when the handler returns.
  *
  * @param {any} source
  * @param {string} [base] what relative addresses are relative to
  * @returns {Promise<Source>}
  */
 export async function resolveSource(source, base = globalThis.document?.baseURI ?? import.meta.url) {
-  if (source?.kind === 'url' || source?.kind === 'files') return source; // resolved before
+  if (RESOLVED.has(source?.kind)) return source; // resolved before
   if (typeof source === 'string' || source instanceof URL) return resolveAddress(String(source).trim(), base);
+  const urls = addressesOf(source, base);
+  if (urls) return { kind: 'urls', urls, name: commonName(Object.values(urls)) };
   const entries = entriesOf(source);
   const files = entries ? await readEntries(entries) : filesOf(source);
   if (!files) {
     throw new NoiseballError(
       'invalid-option',
-      "`source` must be a folder's address, a hub id such as 'org/name', or files; it is " + typeOf(source),
+      "`source` must be a folder's address, a hub id such as 'org/name', a map of paths to addresses, or files; it is " + typeOf(source),
     );
   }
   if (files.length === 0) throw new NoiseballError('checkpoint', 'there are no files here. Choose the folder that save_pretrained() wrote');
@@ -44,15 +49,40 @@ export async function resolveSource(source, base = globalThis.document?.baseURI 
 function resolveAddress(text, base) {
   if (text.startsWith('hf:')) return resolveHub(text);
   if (HUB_ID.test(text)) return { kind: 'url', url: `${HUB}${text}/resolve/main/`, name: text };
-  let url;
-  try {
-    url = new URL(text, base);
-    if (text === '' || !/^https?:$/.test(url.protocol)) throw new TypeError('not a web address');
-  } catch (cause) {
-    throw new NoiseballError('invalid-option', `'${text}' is neither a web address (https://…/folder/) nor a hub id (org/name)`, { cause });
-  }
+  const url = addressOf(text, base, /^https?:$/);
+  if (!url) throw new NoiseballError('invalid-option', `'${text}' is neither a web address (https://…/folder/) nor a hub id (org/name)`);
   const folder = folderOf(hubFiles(url) ?? url);
   return { kind: 'url', url: folder.href, name: nameOf(folder) };
+}
+
+/** An absolute address, null where it is none or its protocol is another. */
+function addressOf(text, base, protocols) {
+  const url = text !== '' && URL.canParse(text, base) ? new URL(text, base) : null;
+  return url && protocols.test(url.protocol) ? url : null;
+}
+
+/**
+ * A map of a checkpoint's paths to addresses, as bundlers make them that carry files along under names of their own; null where it is
+ * no map.
+ * @returns {Record<string, string> | null}
+ */
+function addressesOf(source, base) {
+  const entries = source && Object.getPrototypeOf(source) === Object.prototype ? Object.entries(source) : [];
+  if (entries.length === 0 || entries.some(([, address]) => typeof address !== 'string' && !(address instanceof URL))) return null;
+  return Object.fromEntries(
+    entries.map(([path, address]) => {
+      const url = addressOf(String(address), base, /^(https?|data|blob):$/);
+      if (url) return [path, url.href];
+      throw new NoiseballError('invalid-option', `the address of ${shown(path)}, '${shown(address)}', is no web address`);
+    }),
+  );
+}
+
+/** The folder that addresses have in common, as a name. */
+function commonName(urls) {
+  const folders = urls.filter((url) => /^https?:/.test(url)).map((url) => new URL('.', url).href);
+  const folder = folders.reduce((a, b) => (b.length < a.length ? b : a), folders[0] ?? '');
+  return folder && folders.every((other) => other.startsWith(folder)) ? nameOf(new URL(folder)) : 'a model';
 }
 
 /**

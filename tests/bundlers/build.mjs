@@ -17,9 +17,11 @@ const root = join(here, '..', '..');
 const target = join(root, 'target', 'bundlers');
 const source = join(target, 'source'); // the apps, with the package installed
 const noiseball = join(source, 'node_modules', 'noiseball');
-const names = ['sample', 'elements', ...(process.argv.includes('--train') ? ['train'] : [])];
+const names = ['sample', 'elements', 'model', ...(process.argv.includes('--train') ? ['train'] : [])];
 /** Elements are the same modules and one dynamic import: one bundler that follows the worker and one that does not are enough. */
 const WITH_ELEMENTS = ['vite', 'esbuild'];
+/** They carry the files along that a module names. */
+const WITH_MODEL = ['vite', 'webpack', 'parcel'];
 
 /** How each builds the app of an entry into a folder. */
 const BUNDLERS = {
@@ -102,11 +104,12 @@ install();
 for (const [bundler, build] of Object.entries(BUNDLERS)) {
   for (const name of names) {
     if (name === 'elements' && !WITH_ELEMENTS.includes(bundler)) continue;
+    if (name === 'model' && !WITH_MODEL.includes(bundler)) continue;
     const began = Date.now();
     const out = join(target, 'apps', `${bundler}-${name}`);
     mkdirSync(out, { recursive: true });
     await build(name, out);
-    cpSync(join(noiseball, 'www', 'models', 'pixel-faces-16'), join(out, 'model'), { recursive: true });
+    if (name !== 'model') cpSync(join(noiseball, 'www', 'models', 'pixel-faces-16'), join(out, 'model'), { recursive: true });
     console.log(`${bundler}: built the app that is to ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
   }
 }

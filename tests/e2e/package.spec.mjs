@@ -63,6 +63,14 @@ for (const bundler of EVERY) {
   });
 }
 
+for (const bundler of ['vite', 'webpack', 'parcel']) {
+  test(`${bundler}: the app samples the model that it imports`, async ({ page, site }) => {
+    const policy = { 'content-security-policy': SAME };
+    await open(page, await site(join(apps, `${bundler}-model`), policy), `${bundler}-model`);
+    expect(await call(page, 'sample')).toEqual({ result: PICTURE });
+  });
+}
+
 for (const bundler of ['vite', 'esbuild']) {
   test(`${bundler}: the app’s element draws when its button is pressed`, async ({ page, site }) => {
     await open(page, await site(join(apps, `${bundler}-elements`)), `${bundler}-elements`);

@@ -1,7 +1,7 @@
 // Training in the page: from pictures to a checkpoint that the page opens again.
 
 import { png, RGB } from '../../tools/png.mjs';
-import { zip } from '../zip.mjs';
+import { zip } from '../../tools/zip.mjs';
 import { dropFiles, expect, finished, picture, test, type } from './browser.mjs';
 
 const TRAIN = '#view=train&batch=2&steps=4&seed=5&lock=1&sampler=ddim&device=cpu';

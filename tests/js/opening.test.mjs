@@ -38,6 +38,23 @@ for (const { name, files: specs, variant, expect, unlisted = expect, absent = 40
   });
 }
 
+test('a map of addresses is read as chosen files are, also where an address holds its file', async () => {
+  globalThis.caches = new FakeCaches();
+  const read = (path) => readFileSync(new URL(`../../www/models/pixel-faces-16/${path}`, import.meta.url));
+  const weights = 'unet/diffusion_pytorch_model.safetensors';
+  const server = await serveFiles({ '/w-8f3a.bin': { body: read(weights), headers: { etag: '"1"' } } });
+  after(() => server.close());
+  const map = {
+    'unet/config.json': `data:application/json;base64,${read('unet/config.json').toString('base64')}`,
+    'scheduler/scheduler_config.json': `data:application/json,${encodeURIComponent(read('scheduler/scheduler_config.json'))}`,
+    [weights]: `${server.url}w-8f3a.bin`,
+  };
+  const { info } = await Noiseball.load(map, { device: 'cpu' });
+  assert.equal(info.parameters > 1e6, true);
+  assert.deepEqual(caches.urls, [map[weights]]);
+  assert.deepEqual(server.requests, ['GET /w-8f3a.bin'], 'what the map has not is not asked for');
+});
+
 async function check(expected, loading) {
   if (!expected.error) {
     const { info } = await loading;

@@ -52,7 +52,7 @@ test('nothing else is in it but the licences and a model to begin with', () => {
   const others = [...packed].filter((path) => !path.startsWith('www/'));
   assert.deepEqual(others.sort(), ['LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'package.json']);
   for (const path of packed) assert.doesNotMatch(path, /\/(site|tests|node_modules)\/|\.map$|\.test\.|\/\.|pkg.*\.d\.ts$/);
-  const model = [...packed].filter((path) => path.startsWith('www/models/'));
+  const model = [...packed].filter((path) => path.startsWith('www/models/pixel-faces-16/'));
   assert.deepEqual(model.map((path) => path.slice('www/models/pixel-faces-16/'.length)).sort(), [
     'README.md',
     'labels.json',
@@ -61,6 +61,9 @@ test('nothing else is in it but the licences and a model to begin with', () => {
     'unet/config.json',
     'unet/diffusion_pytorch_model.safetensors',
   ]);
+  // Its module names the files that a checkpoint has, all of them.
+  const named = namedBy('www/models/pixel-faces-16.js');
+  assert.deepEqual(named.sort(), model.filter((path) => !path.endsWith('README.md')).sort());
   const modules = files.filter(({ path }) => isBuilt(path)).reduce((sum, { size }) => sum + size, 0);
   assert.ok(unpackedSize - modules < 4e6, `${unpackedSize - modules} bytes beside the wasm modules`);
   assert.ok(

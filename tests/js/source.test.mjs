@@ -53,11 +53,24 @@ for (const bad of [
   undefined,
   {},
   [1],
+  { 'unet/config.json': 'javascript:alert(1)' },
+  { 'unet/config.json': 7 },
 ]) {
   test(`${JSON.stringify(bad)} is refused as an option`, async () => {
     await assert.rejects(resolveSource(bad, BASE), { name: 'NoiseballError', type: 'invalid-option' });
   });
 }
+
+test('a map of paths keeps its addresses, and the folder that they share names the model', async () => {
+  const source = await resolveSource(
+    { 'a.json': './m/a-1.json', 'unet/b.json': new URL('https://blog.example/posts/m/unet/b.json') },
+    BASE,
+  );
+  const urls = { 'a.json': 'https://blog.example/posts/m/a-1.json', 'unet/b.json': 'https://blog.example/posts/m/unet/b.json' };
+  assert.deepEqual(source, { kind: 'urls', urls, name: 'm' });
+  assert.equal((await resolveSource({ 'a.json': 'data:,1', 'b.json': 'https://a.example/x/y' })).name, 'x');
+  assert.equal((await resolveSource({ 'a.json': 'https://a.example/x/y', 'b.json': 'https://b.example/x/y' })).name, 'a model');
+});
 
 test('chosen files keep their paths, and the folder names the model', async () => {
   const file = Object.assign(new File(['{}'], 'config.json'), { webkitRelativePath: 'my-model/unet/config.json' });

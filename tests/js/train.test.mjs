@@ -25,7 +25,7 @@ import { Run } from '../../www/train/run.js';
 import { RunStore } from '../../www/train/store.js';
 import { readToy, table, TOYS } from '../../www/train/toys.js';
 import { BUDGET, MOST_JSON, readZip } from '../../www/zip.js';
-import { zip } from '../zip.mjs';
+import { zip } from '../../tools/zip.mjs';
 import { FakeFolder } from './fake-folder.mjs';
 import { alive, fakeTrainer, work } from './fake-trainer.mjs';
 

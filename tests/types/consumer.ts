@@ -11,6 +11,7 @@ import {
   type Step,
 } from 'noiseball';
 import type { DiffusionProcess, DiffusionSampler } from 'noiseball/elements';
+import faces from 'noiseball/models/pixel-faces-16';
 import {
   BUNDLED,
   type Bound,
@@ -30,6 +31,12 @@ import {
 declare const context: CanvasRenderingContext2D;
 declare const input: HTMLInputElement;
 declare function say(text: string): void;
+
+/** The model that the package brings, and one whose files a bundler renamed. */
+export const loading: Promise<Noiseball>[] = [
+  Noiseball.load(faces),
+  Noiseball.load({ 'unet/config.json': new URL('https://a.example/config-1.json'), 'unet/model.safetensors': './w-2.bin' }),
+];
 
 /** The example of README and docs/embedding.md. */
 export async function example(): Promise<void> {

@@ -7,7 +7,8 @@ import { basename, dirname, join, relative } from 'node:path';
 import { brotliCompressSync, constants, gunzipSync, gzipSync } from 'node:zlib';
 import { root, SetupError, step } from '../setup/shell.mjs';
 
-const DIST = join(root, 'dist');
+/** Where the site is put together. */
+export const DIST = join(root, 'dist');
 
 /** Bytes that a page may download: for sampling as much as for a photograph in a blog post, for training what burn takes. */
 export const BUDGETS = [

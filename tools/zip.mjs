@@ -1,4 +1,4 @@
-// Archives for the tests.
+// ZIP archives, for the package and the tests.
 
 import { crc32, deflateRawSync } from 'node:zlib';
 
