@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { versions } from '../../tools/build/version.mjs';
 import { BUDGETS, checkSize, commandExports, isSite } from '../../tools/build/site.mjs';
 import { older } from '../../tools/setup/rust.mjs';
 import { lockedVersion, SetupError } from '../../tools/setup/shell.mjs';
@@ -68,4 +69,10 @@ test('the call that makes documentation is that of its tests, without what is fo
 test('the npm package and the crate have one version', () => {
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url)));
   assert.equal(lockedVersion('noiseball'), version);
+});
+
+test('every manifest has the same version', () => {
+  const { 'package.json': version, ...others } = versions();
+  assert.match(version, /^\d+\.\d+\.\d+/);
+  for (const [path, other] of Object.entries(others)) assert.equal(other, version, path);
 });
