@@ -93,6 +93,25 @@ export async function evict(url) {
   }
 }
 
+/** A short text kept under a name, or null. */
+export async function recall(name) {
+  return (await (await lookUp(noteOf(name)))?.text()) ?? null;
+}
+
+/** Keeps a short text under a name, where storage allows it. */
+export async function remember(name, text) {
+  try {
+    await (await openCache())?.put(noteOf(name), new Response(text));
+  } catch {
+    // Storage is refused: it is found out again.
+  }
+}
+
+/** The cache has addresses for names: one that no file can have. */
+function noteOf(name) {
+  return `https://notes.invalid/${encodeURIComponent(name)}`;
+}
+
 /** Forgets everything that Noiseball stored. */
 export async function purge() {
   try {

@@ -7,7 +7,7 @@ import { download, downloadBytes } from './download.js';
 import { isZip, readZip } from './zip.js';
 
 /** Failures that say nothing against the files. */
-const NOT_THE_FILES = new Set(['aborted', 'disposed', 'device-lost', 'limit', 'no-adapter', 'out-of-memory']);
+const NOT_THE_FILES = new Set(['aborted', 'disposed', 'device-lost', 'limit', 'no-adapter', 'out-of-memory', 'wrong-results']);
 /** Failures that a file stored before is not to blame for. */
 const NOT_STORED_FILES = new Set(['fetch', 'invalid-option']);
 

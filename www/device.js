@@ -10,6 +10,13 @@ const WHY = {
   'no-adapter': 'the browser has WebGPU but found no graphics adapter that it may use. Use the CPU device',
 };
 
+const cards = new WeakSet();
+
+/** Whether a device is a graphics card, whose driver nobody here has tried. A program in its place is taken only by those who ask for it. */
+export function isCard(device) {
+  return cards.has(device);
+}
+
 /**
  * The devices to try, best first. With 'auto' the CPU takes over where there is no GPU, and says why.
  *
@@ -28,6 +35,7 @@ export async function devicesFor(wanted, scope) {
   if (adapter) {
     /** @type {Device} */
     const gpu = { kind: 'gpu', name: adapterName(adapter.info), reason: null };
+    if (!adapter.info?.isFallbackAdapter) cards.add(gpu);
     return wanted === 'gpu' ? [gpu] : [gpu, cpu(null)];
   }
   if (wanted === 'gpu') throw new NoiseballError(reason, WHY[reason]);

@@ -7,6 +7,7 @@ export const ERROR_TYPES = Object.freeze([
   'insecure-context', // the page is not on https or localhost, so browsers hide WebGPU
   'no-webgpu', // the browser has no WebGPU
   'no-adapter', // WebGPU is there, but no graphics adapter answered
+  'wrong-results', // the GPU computes something else than the processor
   'limit', // the network needs more than the adapter allows
   'out-of-memory',
   'device-lost', // the GPU or the worker went away; run again

@@ -7,10 +7,11 @@
 
 import { abortError, describeError, NoiseballError } from './errors.js';
 import { Progress, readCheckpoint } from './checkpoint.js';
-import { cpu, devicesFor } from './device.js';
+import { cpu, devicesFor, isCard } from './device.js';
+import { isRight } from './known-answer.js';
 
 // Where the GPU cannot take a model and the caller left the choice to us, the CPU can.
-const CPU_HELPS = new Set(['no-adapter', 'limit', 'out-of-memory']);
+const CPU_HELPS = new Set(['no-adapter', 'limit', 'out-of-memory', 'wrong-results']);
 
 export class Host {
   #start;
@@ -75,6 +76,7 @@ export class Host {
     progress.compile(false);
     let model;
     try {
+      if (isCard(device)) await trust(await engine, device);
       model = await Model.build(checkpoint.opening, device.kind);
     } catch (error) {
       const { type, fatal } = describeError(error);
@@ -90,6 +92,15 @@ export class Host {
     this.#models.set(id, new Entry(model));
     return { model: id, info: { ...model.info(), name: source.name, device } };
   }
+}
+
+/** A GPU that computes something else than the processor is not used. */
+async function trust(engine, { name }) {
+  if (await isRight(engine, name)) return;
+  throw new NoiseballError(
+    'wrong-results',
+    `the GPU (${name}) computes wrong pictures here. A newer browser or graphics driver may help; the CPU device works`,
+  );
 }
 
 /** One model and its run. Its calls take turns: the engine must not be entered, or freed, during an evaluation. */

@@ -218,6 +218,7 @@ export type ErrorType =
   | 'insecure-context'
   | 'no-webgpu'
   | 'no-adapter'
+  | 'wrong-results'
   | 'limit'
   | 'out-of-memory'
   | 'device-lost'

@@ -47,6 +47,23 @@ test('a link that asks for a missing GPU leaves the page usable', async ({ page 
   await finished(page);
 });
 
+// An adapter in software passes for a card, with an exponential that is off.
+const WRONG = `
+  Object.defineProperty(GPUAdapterInfo.prototype, 'isFallbackAdapter', { get: () => false });
+  const create = GPUDevice.prototype.createShaderModule;
+  GPUDevice.prototype.createShaderModule = function ({ code, ...rest }) {
+    return create.call(this, { ...rest, code: code.replaceAll('exp(-', '0.5 * exp(-') });
+  };`;
+
+test('a GPU that computes wrong pictures is not used, and the page says so', async ({ page }) => {
+  await inWorker(page, WRONG);
+  await openPage(page, AUTO);
+  await expect(page.locator('#device-report')).toContainText('Running on the CPU: this GPU computes wrong pictures here.');
+  // Found out once, and remembered.
+  await page.locator('#device').selectOption('gpu');
+  await expect(notice(page)).toContainText('The GPU computes wrong pictures.');
+});
+
 // Takes the worker's GPU device away when told to, and answers when it is gone.
 const LOSABLE = `
   let device;

@@ -118,7 +118,7 @@ test('every error but an abort has a title, and every device its sentence', () =
     deviceSentence({ kind: 'cpu', name: 'CPU', reason: 'no-adapter' }).sentence,
     'Running on the CPU: your browser found no usable GPU.',
   );
-  for (const reason of ['insecure-context', 'no-webgpu', 'no-adapter', 'software-adapter', 'limit', 'out-of-memory']) {
+  for (const reason of ['insecure-context', 'no-webgpu', 'no-adapter', 'software-adapter', 'wrong-results', 'limit', 'out-of-memory']) {
     const { sentence, more } = deviceSentence({ kind: 'cpu', name: 'CPU', reason });
     assert.match(sentence, /^Running on the CPU: .{20,}\.$/);
     assert.match(more, /^.{20,}\.$/);

@@ -17,6 +17,10 @@ const REASONS = {
     'this computer has only a software GPU',
     'Its only graphics adapter is a program on the CPU, which would be slower.',
   ],
+  'wrong-results': [
+    'this GPU computes wrong pictures here',
+    'A small network was run on it and on the CPU, and the two differ. A newer browser or graphics driver may help.',
+  ],
   limit: ['the model is too large for this GPU', 'A smaller batch or model may fit.'],
   'out-of-memory': ['the GPU has too little free memory', 'Closing other tabs and programs may help. So may a smaller batch.'],
 };
@@ -42,6 +46,7 @@ const FAILURES = {
   'insecure-context': 'This page may not use the GPU, and was told to use nothing else.',
   'no-webgpu': 'This browser has no WebGPU, and the page wants nothing else.',
   'no-adapter': 'This browser found no usable GPU, and the page wants nothing else.',
+  'wrong-results': 'The GPU of this device computes wrong pictures in this browser, and the page wants nothing else.',
   limit: 'The model is too large for this GPU.',
   'out-of-memory': 'There is too little memory for this model.',
   'device-lost': 'The GPU was lost.',

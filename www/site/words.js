@@ -9,6 +9,7 @@ export const TITLES = {
   'no-webgpu': 'This browser has no WebGPU.',
   'no-adapter': 'No graphics adapter answered.',
   limit: 'The GPU cannot take this run.',
+  'wrong-results': 'The GPU computes wrong pictures.',
   'out-of-memory': 'Memory ran out.',
   'device-lost': 'The GPU was lost.',
   fetch: 'A file could not be read.',
