@@ -23,7 +23,7 @@ const COMPONENTS = 2; // hair and skin swatches, no emoji of their own
 const SYMBOLS_OF_TEXT = /\b(button|keycap|japanese)\b/i; // lettering is unreadable at this size
 
 // resvg aborts on these drawings, which hold shapes far outside their frame.
-const UNDRAWABLE = {'noto': ['package', 'rainbow-flag'], 'flat': []};
+const UNDRAWABLE = { noto: ['package', 'rainbow-flag'], flat: [] };
 
 const bare = (hexcode) => hexcode.toLowerCase().replaceAll('-fe0f', '');
 

@@ -28,6 +28,7 @@ from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel  # no
 from PIL import Image  # noqa: E402
 from transformers import CLIPTextConfig, CLIPTextModel  # noqa: E402
 
+import judge  # noqa: E402
 import pictures  # noqa: E402
 import words  # noqa: E402
 
@@ -39,7 +40,7 @@ SCHEDULER = dict(
     prediction_type="v_prediction",
     clip_sample=False,
     set_alpha_to_one=True,
-    steps_offset=0,
+    steps_offset=1,  # no part in trailing steps, but the pipeline asks for it
     timestep_spacing="trailing",
 )
 SHOWN = """a red heart|a cat face|a yellow star on blue|a dog face|a panda|a robot|a rocket|a pizza
@@ -238,13 +239,14 @@ class Autoencoder(Trainer):
         def loss():
             x = self.pixels.contiguous(memory_format=torch.channels_last)
             z = model.encoder(x)
-            y = model.decoder(z + 0.04 * torch.randn_like(z)).float()
-            z = z.float()
+            spread = z.float().std((0, 2, 3))
+            noise = 0.05 * spread.detach().view(1, -1, 1, 1) * torch.randn_like(z)
+            y = model.decoder(z + noise).float()
             difference = y - x
             across = difference[..., 1:] - difference[..., :-1]
             down = difference[..., 1:, :] - difference[..., :-1, :]
             fit = difference.abs().mean() + (difference**2).mean() + 0.5 * (across.abs().mean() + down.abs().mean())
-            return fit + 2e-3 * (z**2).mean() + 2e-2 * (z.mean((0, 2, 3)) ** 2).mean()
+            return fit + 0.02 * ((spread - 1) ** 2).mean() + 0.02 * (z.float().mean((0, 2, 3)) ** 2).mean()
 
         super().__init__("autoencoder", [model], loss, device, rate, eager, average=0.995)
 
@@ -385,6 +387,8 @@ def main():
     parser.add_argument("--workers", type=int, default=12)
     parser.add_argument("--chunk", type=int, default=2048)
     parser.add_argument("--shown", type=int, default=64)
+    parser.add_argument("--score", type=float, default=14, help="of the seconds, those kept for the judge; 0 for none")
+    parser.add_argument("--judged", type=int, default=256, help="pictures drawn of each kind of caption for the judge")
     parser.add_argument("--after-save", help="a command run when a folder has been saved; {} is its stage, half or end")
     args = parser.parse_args()
     deadline = STARTED + args.seconds
@@ -444,7 +448,7 @@ def main():
         except Exception as error:
             say("the half-way copy failed:", repr(error))
 
-    reserve = min(11.0, 0.12 * args.seconds)
+    reserve = min(11.0, 0.12 * args.seconds) + args.score
     denoiser.run(deadline - reserve, marks=[(0.5, lambda: halfway(*denoiser.averaged()))])
     unet, text = denoiser.averaged()
     for name, module in dict(autoencoder=autoencoder, unet=unet, text=text).items():
@@ -452,10 +456,26 @@ def main():
     keep("end", unet, text)
     captions = SHOWN[: args.shown]
     for guidance, steps in ((4.0, 25), (4.0, 8), (2.0, 25)):
-        if time.monotonic() > deadline - 1:
+        if time.monotonic() > deadline - args.score - 1:
             break
         shown = sample(autoencoder, factor, unet, text, vocabulary, captions, device, guidance, steps)
         sheet(args.out / f"shown-g{guidance:g}-s{steps}.png", shown)
+
+    def draw(captions, guidance=3.0):
+        parts = [captions[i : i + 128] for i in range(0, len(captions), 128)]
+        return np.concatenate(
+            [sample(autoencoder, factor, unet, text, vocabulary, part, device, guidance, 16, seed) for seed, part in enumerate(parts)]
+        )
+
+    left = deadline - time.monotonic()
+    if args.score and left > 4:
+        try:
+            table = judge.score(kitchen, emoji, columns, draw, device, 0.6 * left, count=args.judged)
+            (args.out / "score.json").write_text(json.dumps(table, indent=2) + "\n")
+            for kind, figures in table.items():
+                say(f"{kind}: {figures}")
+        except Exception as error:  # the model is there already
+            say("the judge failed:", repr(error))
     say("done")
 
 
