@@ -108,7 +108,8 @@ def read_text(encoder, ids):
     """What CLIPTextModel's last_hidden_state is, without its reading of masks, which a CUDA graph cannot hold."""
     encoder = getattr(encoder, "text_model", encoder)
     positions = encoder.embeddings.position_embedding.weight
-    x = encoder.embeddings.token_embedding(ids) + positions[: ids.shape[1]]
+    rows = encoder.embeddings.token_embedding.weight.index_select(0, ids.flatten())  # its gradient needs no sorting
+    x = rows.view(*ids.shape, -1) + positions[: ids.shape[1]]
     for layer in encoder.encoder.layers:
         attention = layer.self_attn
         y = layer.layer_norm1(x)
