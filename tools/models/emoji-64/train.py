@@ -137,18 +137,18 @@ class Trainer:
         self.modules = modules
         self.averages = [p.detach().clone() for p in self.parameters]
         self.keep = average
-        on_gpu = device.type == "cuda"
+        self.captured = device.type == "cuda" and not eager
         self.rate = torch.tensor(0.0, device=device)
         self.sum = torch.zeros((), device=device)
         self.optimizer = torch.optim.AdamW(
             self.parameters,
-            lr=self.rate if on_gpu else 0.0,
+            lr=self.rate if self.captured else 0.0,
             betas=(0.9, 0.99),
             weight_decay=decay,
-            **(dict(fused=True, capturable=True) if on_gpu else {}),
+            **(dict(fused=True, capturable=True) if self.captured else {}),
         )
         self.graph = None
-        if on_gpu and not eager:
+        if self.captured:
             self.capture()
             say(name, "runs as a CUDA graph")
 
@@ -185,7 +185,7 @@ class Trainer:
         warm = min(1.0, progress / 0.03)
         rate = self.peak * warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, progress))) + 1e-6
         self.rate.fill_(rate)
-        if self.device.type != "cuda":
+        if not self.captured:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
 
