@@ -2,15 +2,17 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { versions } from '../../tools/build/version.mjs';
+import { shortenImports } from '../../tools/build/imports.mjs';
 import { BUDGETS, checkSize, commandExports, isSite } from '../../tools/build/site.mjs';
 import { older } from '../../tools/setup/rust.mjs';
 import { lockedVersion, SetupError } from '../../tools/setup/shell.mjs';
 import { counts } from '../../tools/test/counts.mjs';
 import { rustdocCall } from '../../tools/test/lint.mjs';
 
+const section = (id, bytes) => [id, bytes.length, ...bytes];
+
 /** A wasm module with an empty function exported as `name`. */
 function moduleExporting(name) {
-  const section = (id, bytes) => [id, bytes.length, ...bytes];
   const types = section(1, [1, 0x60, 0, 0]);
   const functions = section(3, [1, 0]);
   const exports = section(7, [1, name.length, ...Buffer.from(name), 0, 0]);
@@ -21,6 +23,26 @@ function moduleExporting(name) {
 test('a module that re-runs its constructors is noticed', () => {
   assert.deepEqual(commandExports(moduleExporting('sample.command_export')), ['sample.command_export']);
   assert.deepEqual(commandExports(moduleExporting('sample')), []);
+});
+
+test('what a module imports gets short names, in its script too', () => {
+  const string = (text) => [text.length, ...Buffer.from(text)];
+  const names = ['__wbg_next_0123456789abcdef', '__wbg_nextElement_0123456789abcdef'];
+  const imports = names.flatMap((name) => [...string('./noiseball_bg.js'), ...string(name), 0, 0]);
+  const sections = [...section(1, [1, 0x60, 0, 0]), ...section(2, [2, ...imports])];
+  const module = Buffer.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, ...sections]);
+  const script = `const import0 = {\n        ${names[0]}: 1,\n        ${names[1]}: 2,\n};\nreturn { "./noiseball_bg.js": import0 };`;
+  const short = shortenImports(module, script);
+  assert.equal(short.script, 'const import0 = {\n        f0: 1,\n        f1: 2,\n};\nreturn { "m": import0 };');
+  const found = WebAssembly.Module.imports(new WebAssembly.Module(short.module));
+  assert.deepEqual(
+    found.map(({ module, name }) => [module, name]),
+    [
+      ['m', 'f0'],
+      ['m', 'f1'],
+    ],
+  );
+  assert.throws(() => shortenImports(module, script.replace(names[1], 'other')), /the script has 0 of __wbg_nextElement/);
 });
 
 test('a module over its budget is refused, with the number', () => {

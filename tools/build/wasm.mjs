@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { wasmBindgen } from '../setup/cargo-tools.mjs';
 import { wasmEnvironment } from '../setup/rust.mjs';
+import { shortenImports } from './imports.mjs';
 import { lockedVersion, root, SetupError, step, watch } from '../setup/shell.mjs';
 
 const TARGET = 'wasm32-unknown-unknown';
@@ -71,7 +72,8 @@ async function build({ environment, profile, cargoArguments, folder, name, packe
   const module = join(environment.CARGO_TARGET_DIR, TARGET, profile, 'noiseball.wasm');
   const out = join(root, 'www', folder);
   const stamp = join(environment.CARGO_TARGET_DIR, 'noiseball-pkg.stamp');
-  const identity = createHash('sha256').update(readFileSync(module)).update(lockedVersion('wasm-bindgen')).digest('hex');
+  const sources = [readFileSync(module), lockedVersion('wasm-bindgen'), readFileSync(new URL('imports.mjs', import.meta.url))];
+  const identity = sources.reduce((hash, each) => hash.update(each), createHash('sha256')).digest('hex');
   const result = join(out, `${name}_bg.wasm`);
   const current = existsSync(stamp) && existsSync(packed ? `${result}.gz` : result) && readFileSync(stamp, 'utf8') === identity;
   if (current) {
@@ -81,6 +83,10 @@ async function build({ environment, profile, cargoArguments, folder, name, packe
   // Names and producers are for debuggers: a quarter of the module's bytes. The workers say where the module is themselves.
   const small = ['--remove-name-section', '--remove-producers-section', '--omit-default-module-path'];
   await succeed(bindgen, ['--target', 'web', ...small, '--out-name', name, '--out-dir', out, module], environment);
+  const script = join(out, `${name}.js`);
+  const short = shortenImports(readFileSync(result), readFileSync(script, 'utf8'));
+  writeFileSync(result, short.module);
+  writeFileSync(script, short.script);
   if (packed) {
     writeFileSync(`${result}.gz`, gzipSync(readFileSync(result), { level: 9 }));
     rmSync(result);
