@@ -6,7 +6,7 @@
 #[cfg(any(not(target_arch = "wasm32"), feature = "data"))]
 use std::path::Path;
 
-use crate::text::{name, prose};
+use crate::text::{name, number, prose};
 
 /// What every fallible function of the crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -114,7 +114,7 @@ pub enum Error {
     },
     /// A weight is NaN or infinite.
     #[error(
-        "`{}` holds {value} at position {index}; the training run that wrote it has diverged. Use an earlier checkpoint", name(.key)
+        "`{}` holds {} at position {index}; the training run that wrote it has diverged. Use an earlier checkpoint", name(.key), number(f64::from(*.value))
     )]
     NotFiniteWeight {
         /// The tensor's key.
@@ -249,7 +249,8 @@ pub enum Error {
     },
     /// The network returned NaN or infinity where the scheduler keeps them.
     #[error(
-        "the network's output is not finite at timestep {timestep}; the weights or their precision do not suit this scheduler"
+        "the network's output is not finite at timestep {}; the weights or their precision do not suit this scheduler",
+        number(*.timestep)
     )]
     NotFiniteOutput {
         /// The timestep it happened at.

@@ -2,6 +2,7 @@
 //! the timestep, whole or fractional, by which a network knows it.
 
 use crate::error::{Error, Result};
+use crate::text;
 
 /// How the timesteps of a run are spread over those of the training (`timestep_spacing`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ pub fn timesteps(spacing: Spacing, total: usize, steps: usize, offset: usize) ->
     }
     Err(refuse(format!(
         "fewer: with `steps_offset` {offset} the first timestep would be {}, but the last of the table is {}",
-        timesteps[0],
+        text::number(timesteps[0]),
         total - 1
     )))
 }

@@ -4,11 +4,12 @@ use std::f64::consts::FRAC_PI_2;
 
 use serde_json::Value as Json;
 
-use crate::checkpoint::json::{Fields, parse_object};
+use crate::checkpoint::json::{Fields, parse_object, shorten};
 use crate::denoiser::{Level, Point, Prediction};
 use crate::error::{Error, Result};
 use crate::levels::{self, Grid, Spacing, list};
 use crate::sampler::options::{self, GRID, Kind, SIGMA_MAX, SIGMA_MIN, SPACING, Settings, Value};
+use crate::text::number;
 
 /// More training timesteps than any model has; a longer table would be a mistake in the file.
 const MOST_TIMESTEPS: usize = 100_000;
@@ -191,11 +192,11 @@ impl Schedule {
     fn edm(class_name: String, fields: &Fields<'_>) -> Result<Self> {
         let positive = |field: &str, default: f64| match fields.f64(field, default)? {
             value if value > 0.0 => Ok(value),
-            value => Err(fields.error(field, value, "greater than 0")),
+            value => Err(fields.error(field, number(value), "greater than 0")),
         };
         let (least, greatest) = (positive("sigma_min", 0.002)?, positive("sigma_max", 80.0)?);
         if least >= greatest {
-            return Err(fields.error("sigma_min", least, "below sigma_max"));
+            return Err(fields.error("sigma_min", number(least), "below sigma_max"));
         }
         if positive("rho", 7.0)? != 7.0 {
             return Err(fields.error("rho", "another", "7"));
@@ -230,7 +231,7 @@ impl Schedule {
         }
         let (total, shift) = (timesteps(fields)?, fields.f64("shift", 1.0)?);
         if shift <= 0.0 {
-            return Err(fields.error("shift", shift, "greater than 0"));
+            return Err(fields.error("shift", number(shift), "greater than 0"));
         }
         let alpha_bar = list(total, &|i| {
             let time = (i + 1) as f64 / total as f64;
@@ -340,14 +341,14 @@ fn read_options(fields: &Fields<'_>) -> Result<Settings> {
                     value
                         .as_f64()
                         .map(Value::from)
-                        .ok_or_else(|| fields.error(row.name, value, row.expected())),
+                        .ok_or_else(|| fields.error(row.name, shorten(value), row.expected())),
                 ),
             },
         };
         let Some(value) = value.transpose()? else { continue };
         if row.number(&value).is_none() {
             let found = fields.get(row.name).unwrap_or(&Json::Null);
-            return Err(fields.error(row.name, found, row.expected()));
+            return Err(fields.error(row.name, shorten(found), row.expected()));
         }
         settings.set(row.name, value);
     }
@@ -366,11 +367,11 @@ fn read_clip(fields: &Fields<'_>) -> Result<Clip> {
     let range = fields.f64_or_infinite("clip_sample_range", 1.0)?;
     // As f32, which is what images are divided by.
     let positive = |field, value: f64| {
-        if value as f32 > 0.0 { Ok(value) } else { Err(fields.error(field, value, "greater than 0")) }
+        if value as f32 > 0.0 { Ok(value) } else { Err(fields.error(field, number(value), "greater than 0")) }
     };
     if thresholding {
         if !(0.0..=1.0).contains(&ratio) {
-            return Err(fields.error("dynamic_thresholding_ratio", ratio, "from 0 to 1"));
+            return Err(fields.error("dynamic_thresholding_ratio", number(ratio), "from 0 to 1"));
         }
         Ok(Clip::Dynamic { ratio, max: positive("sample_max_value", max)? })
     } else if clip && range < f64::INFINITY {
@@ -485,8 +486,12 @@ fn accumulated(fields: &Fields<'_>, culprit: &str, betas: &[f64]) -> Result<Vec<
         product *= 1.0 - beta;
         // A NaN is in no range.
         if !(LEAST_BETA..1.0).contains(&beta) || product <= 0.0 {
-            let found = format!("such that beta is {beta} at timestep {i} (and alpha_bar {product})");
-            let expected = format!("such that {LEAST_BETA} <= beta < 1 and some signal is left");
+            let found = format!(
+                "such that beta is {} at timestep {i} (and alpha_bar {})",
+                number(beta),
+                number(product)
+            );
+            let expected = format!("such that {} <= beta < 1 and some signal is left", number(LEAST_BETA));
             return Err(fields.error(culprit, found, expected));
         }
         alpha_bar.push(product);

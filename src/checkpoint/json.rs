@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use serde_json::{Map, Value};
 
+use super::json_text::{Text, parse};
 use super::weights_file::foreign;
 use crate::error::{Error, Result};
 use crate::text::shown;
@@ -17,43 +18,14 @@ pub fn parse_object(file: &str, bytes: &[u8]) -> Result<Map<String, Value>> {
     let json = |problem: String| Error::Json { file: file.to_owned(), problem };
     // Some editors begin a file with it.
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    let text = std::str::from_utf8(bytes)
-        .map_err(|e| json(format!("it is not UTF-8 text ({e}). Save it as UTF-8")))?;
-    match serde_json::from_str(&quote_non_finite(text)) {
+    if let Err(e) = std::str::from_utf8(bytes) {
+        return Err(json(format!("it is not UTF-8 text ({e}). Save it as UTF-8")));
+    }
+    match parse(bytes) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(other) => Err(json(format!("expected an object, found {}", shorten(&other)))),
-        Err(e) => Err(json(foreign(bytes.trim_ascii_start()).map_or_else(|| e.to_string(), str::to_owned))),
+        Err(e) => Err(json(foreign(bytes.trim_ascii_start()).map_or(e, str::to_owned))),
     }
-}
-
-fn quote_non_finite(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    let mut in_string = false;
-    while let Some(c) = rest.chars().next() {
-        if in_string {
-            out.push(c);
-            if c == '\\'
-                && let Some(escaped) = rest[1..].chars().next()
-            {
-                out.push(escaped);
-                rest = &rest[1 + escaped.len_utf8()..];
-                continue;
-            }
-            in_string = c != '"';
-        } else if let Some(word) = ["-Infinity", "Infinity", "NaN"].iter().find(|w| rest.starts_with(**w)) {
-            out.push('"');
-            out.push_str(word);
-            out.push('"');
-            rest = &rest[word.len()..];
-            continue;
-        } else {
-            out.push(c);
-            in_string = c == '"';
-        }
-        rest = &rest[c.len_utf8()..];
-    }
-    out
 }
 
 /// The fields of one configuration file, read by name and type. Remembers which were asked for, so that the rest can
@@ -205,8 +177,8 @@ fn whole(value: &Value) -> Option<usize> {
 }
 
 /// A value as it stands in the file, cut to a length that leaves room for what it should be.
-fn shorten(value: &Value) -> String {
-    shown(value, 60).to_string()
+pub(crate) fn shorten(value: &Value) -> String {
+    shown(Text(value), 60).to_string()
 }
 
 #[cfg(test)]

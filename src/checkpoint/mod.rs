@@ -11,6 +11,7 @@ mod disk;
 mod fetch;
 pub mod folder;
 pub mod json;
+mod json_text;
 pub mod labels;
 #[cfg(not(target_arch = "wasm32"))]
 mod open;

@@ -6,11 +6,7 @@
 //! hands the tensors out one by one, so that memory is given back while a network is built. In both directions the
 //! peak stays near the file: 1.0 times while reading, and 2 times plus one tensor for 16-bit weights widened to f32.
 
-use std::fmt;
-
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
+use super::json_text::Reader;
 use super::pickle::View;
 use super::torch::{TorchReader, is_torch_file};
 use super::weights::{Asked, Dtype, Tensor, Weights, check_shape};
@@ -33,89 +29,66 @@ struct Entry {
     kept: bool,
 }
 
-struct Header(Vec<Entry>);
-
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(HeaderVisitor).map(Header)
-    }
+/// The header's tensors in the order in which it names them.
+fn read_header(header: &[u8]) -> Result<Vec<Entry>, String> {
+    let mut entries = Vec::new();
+    let mut reader = Reader::new(header);
+    reader.object("an object of tensors", &mut |reader, name| {
+        if name == "__metadata__" {
+            return reader.value(false).map(|_| ());
+        }
+        if entries.len() == MAX_TENSORS {
+            return Err(format!("more than {MAX_TENSORS} tensors"));
+        }
+        let entry = read_entry(reader).map_err(|problem| format!("`{}`: {problem}", text::name(&name)))?;
+        entries.push(Entry { name, ..entry });
+        Ok(())
+    })?;
+    reader.end()?;
+    Ok(entries)
 }
 
-struct HeaderVisitor;
-
-impl<'de> Visitor<'de> for HeaderVisitor {
-    type Value = Vec<Entry>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object of tensors")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<Entry>, A::Error> {
-        #[derive(Deserialize)]
-        struct Info {
-            dtype: String,
-            shape: Shape,
-            data_offsets: (u64, u64),
-        }
-        let mut entries = Vec::new();
-        while let Some(name) = map.next_key::<String>()? {
-            if name == "__metadata__" {
-                map.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            if entries.len() == MAX_TENSORS {
-                return Err(A::Error::custom(format!("more than {MAX_TENSORS} tensors")));
-            }
-            let info = map
-                .next_value::<Info>()
-                .map_err(|e| A::Error::custom(format!("`{}`: {e}", text::name(&name))))?;
-            let (dtype, bits) = Dtype::parse(&info.dtype).ok_or_else(|| {
-                A::Error::custom(format!(
-                    "`{}` has the unknown dtype `{}`",
-                    text::name(&name),
-                    text::name(&info.dtype)
-                ))
-            })?;
-            let (begin, end) = info.data_offsets;
-            entries.push(Entry { name, dtype, bits, shape: info.shape.0, begin, end, kept: true });
-        }
-        Ok(entries)
-    }
+/// A tensor but for its name.
+fn read_entry(reader: &mut Reader<'_>) -> Result<Entry, String> {
+    let (mut dtype, mut shape, mut offsets) = (None, None, None);
+    reader.object("an object", &mut |reader, field| {
+        let again = match field.as_str() {
+            "dtype" => dtype.replace(reader.string("a dtype in quotes")?).is_some(),
+            "shape" => shape.replace(counts(reader, MAX_RANK)?).is_some(),
+            "data_offsets" => offsets.replace(counts(reader, 2)?).is_some(),
+            _ => return reader.value(false).map(|_| ()),
+        };
+        if again { Err(format!("it has `{field}` twice")) } else { Ok(()) }
+    })?;
+    let dtype = dtype.ok_or("it has no `dtype`")?;
+    let (dtype, bits) =
+        Dtype::parse(&dtype).ok_or_else(|| format!("the dtype `{}` is unknown", text::name(&dtype)))?;
+    let shape = shape.ok_or("it has no `shape`")?;
+    let shape = shape.into_iter().map(usize::try_from).collect::<Result<_, _>>();
+    let shape = shape.map_err(|_| "one of its sizes is larger than any file")?;
+    let Some([begin, end]) = offsets.as_deref() else {
+        return Err("it has no two `data_offsets`".to_owned());
+    };
+    Ok(Entry { name: String::new(), dtype, bits, shape, begin: *begin, end: *end, kept: true })
 }
 
-struct Shape(Vec<usize>);
-
-impl<'de> Deserialize<'de> for Shape {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(ShapeVisitor).map(Shape)
-    }
-}
-
-struct ShapeVisitor;
-
-impl<'de> Visitor<'de> for ShapeVisitor {
-    type Value = Vec<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a list of at most {MAX_RANK} sizes")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<usize>, A::Error> {
-        let mut shape = Vec::new();
-        while let Some(size) = seq.next_element()? {
-            if shape.len() == MAX_RANK {
-                return Err(A::Error::invalid_length(MAX_RANK + 1, &self));
-            }
-            shape.push(size);
+/// A list of at most so many whole numbers.
+fn counts(reader: &mut Reader<'_>, most: usize) -> Result<Vec<u64>, String> {
+    let mut counts = Vec::new();
+    reader.list("a list of whole numbers", &mut |reader| {
+        if counts.len() == most {
+            return Err(format!("a list has more than {most} numbers"));
         }
-        Ok(shape)
-    }
+        counts.push(reader.count()?);
+        Ok(())
+    })?;
+    Ok(counts)
 }
 
 /// The header's tensors in the order of their bytes, which they cover without holes or overlaps.
 fn parse_header(header: &[u8]) -> Result<Vec<Entry>, String> {
-    let Header(mut entries) =
-        serde_json::from_slice(header).map_err(|e| format!("its header is wrong: {}", text::name(e)))?;
+    let mut entries =
+        read_header(header).map_err(|problem| format!("its header is wrong: {}", text::name(problem)))?;
     if let Some(name) = twice(entries.iter().map(|e| e.name.as_str()).collect()) {
         return Err(format!("its header holds `{}` twice", text::name(name)));
     }

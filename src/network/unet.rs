@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::ops::{Activation, Conv, Ops, Padding};
 use crate::checkpoint::json::Fields;
 use crate::error::{Error, Result};
+use crate::text::{contains, number};
 
 /// How a timestep becomes a vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,12 +246,12 @@ impl UNet2DConfig {
         within("time_embedding_dim", self.time_embedding_dim, 1, 1 << 16)?;
         within("norm_num_groups", self.norm_num_groups, 1, MAX_CHANNELS)?;
         if !(0.0..=f64::from(f32::MAX)).contains(&self.norm_eps) {
-            return Err(f.error("norm_eps", self.norm_eps, "0 or more, and a number in f32"));
+            return Err(f.error("norm_eps", number(self.norm_eps), "0 or more, and a number in f32"));
         }
         let scale = 1.0 / self.mid_block_scale_factor;
         if !(scale as f32).is_normal() {
             let expected = "other than 0, and such that it can be divided by in f32";
-            return Err(f.error("mid_block_scale_factor", self.mid_block_scale_factor, expected));
+            return Err(f.error("mid_block_scale_factor", number(self.mid_block_scale_factor), expected));
         }
         let c = &self.block_out_channels;
         self.check_frequencies(f)?;
@@ -315,7 +316,7 @@ impl UNet2DConfig {
             && (denominator == 0.0 || highest > (f32::MAX / 1e6).ln())
         {
             let expected = format!("not half of block_out_channels[0], {half}, nor just above it");
-            return Err(f.error("freq_shift", self.freq_shift, expected));
+            return Err(f.error("freq_shift", number(self.freq_shift), expected));
         }
         Ok(())
     }
@@ -413,9 +414,11 @@ impl UNet2DConfig {
         }
         for label in labels {
             match self.class_embedding {
-                ClassEmbedding::Table(rows) if !is_row(*label, rows) => return Err(wrong(label.to_string())),
+                ClassEmbedding::Table(rows) if !is_row(*label, rows) => {
+                    return Err(wrong(number(f64::from(*label))));
+                }
                 ClassEmbedding::Timestep => self.check_embedded("labels", *label)?,
-                _ if !label.is_finite() => return Err(wrong(label.to_string())),
+                _ if !label.is_finite() => return Err(wrong(number(f64::from(*label)))),
                 _ => {}
             }
         }
@@ -434,7 +437,7 @@ impl UNet2DConfig {
             _ if !number.is_finite() => "a finite number".to_owned(),
             _ => return Ok(()),
         };
-        Err(Error::Option { option, found: number.to_string(), expected })
+        Err(Error::Option { option, found: crate::text::number(number.into()), expected })
     }
 
     /// What a forward pass is given beside the image, worked out on the CPU: `timesteps` holds one number a sample, and
@@ -543,9 +546,9 @@ fn blocks(
         } else if plain == format!("Resnet{direction}sampleBlock2D") {
             Ok(Block { attention: false, resampling: Resampling::Resnet })
         } else {
-            let why = if plain.contains("Skip") {
+            let why = if contains(plain, "Skip") {
                 "the Skip blocks of NCSN++ are not implemented".to_owned()
-            } else if plain.contains("CrossAttn") {
+            } else if contains(plain, "CrossAttn") {
                 "text-conditional networks are not implemented".to_owned()
             } else {
                 format!(

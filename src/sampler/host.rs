@@ -287,7 +287,7 @@ fn clamp(value: f32, range: f32) -> f32 {
 fn magnitude_quantile(values: &[f32], ratio: f32) -> f32 {
     let magnitudes = || values.iter().map(|v| v.abs().to_bits());
     let last = values.len() - 1;
-    let rank = (ratio * last as f32).clamp(0.0, last as f32);
+    let rank = (ratio * last as f32).max(0.0).min(last as f32);
     let below = (rank as usize).min(last);
     // The least number that is not below `below` others: bit by bit, as the bits of magnitudes are in their order. The
     // library's selection would take two kilobytes of a page.

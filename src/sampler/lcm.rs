@@ -7,6 +7,7 @@ use crate::denoiser::Level;
 use crate::error::{Error, Result};
 use crate::levels::list;
 use crate::schedule::Clip;
+use crate::text::number;
 
 /// Multistep sampling (algorithm 3) as diffusers' `LCMScheduler` does it: to the clean image in one step, and back to the next
 /// level with fresh noise.
@@ -48,7 +49,7 @@ pub(super) fn distilled(setup: &Setup<'_>) -> Result<Vec<f64>> {
             found: setup.steps.to_string(),
             expected: format!(
                 "from 1 to {}, the steps that the model was distilled for",
-                original.min(total)
+                number(original.min(total))
             ),
         });
     }

@@ -1,6 +1,7 @@
 //! What a caller may choose for a run. Every option is one row here; a sampler lists the rows that it has a use for.
 
 use crate::error::{Error, Result};
+use crate::text::number;
 
 /// What values an option takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -75,8 +76,8 @@ impl OptionSpec {
     pub fn expected(&self) -> String {
         match self.kind {
             Kind::Flag => "true or false".to_owned(),
-            Kind::Whole(least, most) => format!("a whole number from {least} to {most}"),
-            Kind::Real(least, most) => format!("from {least} to {most}"),
+            Kind::Whole(least, most) => format!("a whole number from {} to {}", number(least), number(most)),
+            Kind::Real(least, most) => format!("from {} to {}", number(least), number(most)),
             Kind::Choice(names) => names.join(" or "),
         }
     }
@@ -87,7 +88,7 @@ impl OptionSpec {
         match self.kind {
             Kind::Flag => (self.default != 0.0).to_string(),
             Kind::Choice(names) => names[self.default as usize].to_owned(),
-            _ => self.default.to_string(),
+            _ => number(self.default),
         }
     }
 }
@@ -109,7 +110,7 @@ pub enum Value {
 impl Value {
     fn text(&self) -> String {
         match self {
-            Self::Number(number) => number.to_string(),
+            Self::Number(value) => number(*value),
             Self::Text(text) => text.clone(),
         }
     }

@@ -11,6 +11,7 @@ use crate::denoiser::{Level, Point, Prediction};
 use crate::error::{Error, Result};
 use crate::levels::{self, Grid, Sigmas, Spacing, list};
 use crate::schedule::{Clip, Schedule};
+use crate::text::number;
 
 pub(super) struct Setup<'a> {
     pub(super) schedule: &'a Schedule,
@@ -102,8 +103,8 @@ impl Setup<'_> {
         if self.steps > 1 && least >= greatest {
             return Err(Error::Option {
                 option: "sigma_min",
-                found: least.to_string(),
-                expected: format!("below sigma_max, which is {greatest}"),
+                found: number(least),
+                expected: format!("below sigma_max, which is {}", number(greatest)),
             });
         }
         Ok(grid.between(greatest, least, self.steps))

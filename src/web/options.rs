@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::SampleOptions;
 use crate::rng::MAX_SEED;
 use crate::sampler::options::Value;
+use crate::text;
 
 /// Reads field by field, which takes fewer bytes than a deserialiser.
 ///
@@ -84,5 +85,5 @@ pub(super) fn whole(option: &'static str, n: f64, max: u64) -> Result<u64> {
     if n.fract() == 0.0 && (0.0..=max as f64).contains(&n) {
         return Ok(n as u64);
     }
-    Err(Error::Option { option, found: n.to_string(), expected: format!("a whole number from 0 to {max}") })
+    Err(Error::Option { option, found: text::number(n), expected: format!("a whole number from 0 to {max}") })
 }
