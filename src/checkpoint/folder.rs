@@ -44,7 +44,7 @@ impl WeightFiles {
         let name = name.strip_prefix(STEM)?.strip_prefix('.')?;
         match self {
             Self::Whole(_) => name.rsplit_once('.').map(|(variant, _)| variant),
-            Self::Sharded(_) => name.split_once(".index.")?.1.strip_suffix(".json"),
+            Self::Sharded(_) => text::split_once(name, ".index.")?.1.strip_suffix(".json"),
         }
     }
 }
@@ -133,14 +133,17 @@ impl Listing {
     /// Names relative to a folder, with slashes of either kind; those that are hidden are left out.
     #[must_use]
     pub fn new<S: AsRef<str>>(names: &[S]) -> Self {
-        let mut all = Map::new();
-        // Extended rather than collected, which would bring a sort of its own into the page.
-        all.extend(names.iter().map(|name| (tidy(name.as_ref()), name.as_ref().into())));
+        let tidied: Vec<String> = names.iter().map(|name| tidy(name.as_ref())).collect();
         // A folder is chosen or dropped under its own name, which may be any.
-        let mut tops = all.keys().map(|name| name.split_once('/').map_or("", |(top, _)| top));
-        let top = tops.next().unwrap_or_default().to_owned();
+        let mut tops = tidied.iter().map(|name| name.split_once('/').map_or("", |(top, _)| top));
+        let top = tops.next().unwrap_or_default();
         let shared = if tops.all(|other| other == top) { top.len() } else { 0 };
-        all.retain(|name, _| !name[shared..].split('/').any(is_hidden));
+        let mut all = Map::new();
+        for (name, given) in tidied.into_iter().zip(names) {
+            if !name[shared..].split('/').any(is_hidden) {
+                all.insert(name, given.as_ref().into());
+            }
+        }
         Self { names: all }
     }
 
@@ -257,11 +260,11 @@ fn is_weights(name: &str) -> bool {
         || name.starts_with(STEM)
             && (name.ends_with(".bin")
                 || name.ends_with(".json")
-                    && [".safetensors.index.", ".bin.index."].iter().any(|part| name.contains(part)))
+                    && [".safetensors.index.", ".bin.index."].iter().any(|part| text::contains(name, part)))
 }
 
 fn is_pickled(name: &str) -> bool {
-    name.ends_with(".bin") || name.contains(".bin.index.")
+    name.ends_with(".bin") || text::contains(name, ".bin.index.")
 }
 
 /// What a weights file is in itself; a shard is nothing without its index.
@@ -271,8 +274,9 @@ fn whole_or_index(name: &str) -> Option<WeightFiles> {
     }
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let number = |digits: &str| digits.len() == 5 && digits.bytes().all(|b| b.is_ascii_digit());
-    let shard = stem.rsplit_once("-of-").is_some_and(|(before, count)| {
-        number(count) && before.rsplit_once('-').is_some_and(|(_, index)| number(index))
+    let shard = stem.rsplit_once('-').is_some_and(|(before, count)| {
+        let index = before.strip_suffix("-of").and_then(|before| before.rsplit_once('-'));
+        number(count) && index.is_some_and(|(_, index)| number(index))
     });
     (!shard).then(|| WeightFiles::Whole(name.to_owned()))
 }

@@ -1,6 +1,5 @@
 //! A checkpoint's tensors, under diffusers' current names, and which of them a network asks for.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use half::{bf16, f16};
@@ -127,9 +126,12 @@ impl Tensor {
 }
 
 /// A checkpoint's tensors by name, in the names that diffusers writes today.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Weights {
-    tensors: BTreeMap<String, Tensor>,
+    /// Each name's place in `tensors`. A map of another kind than those that there are would take four kilobytes of a page.
+    places: Map<String, Value>,
+    /// Nothing where a tensor was taken out.
+    tensors: Vec<Option<Tensor>>,
     /// The names of tensors that were in the files and were not kept, because nobody asked for them.
     pub(super) skipped: Map<String, Value>,
 }
@@ -137,35 +139,47 @@ pub struct Weights {
 impl Weights {
     /// The names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
+        self.places.keys().map(String::as_str).filter(|name| self.get(name).is_some())
     }
 
     /// How many tensors are left.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.tensors.len()
+        self.tensors.iter().flatten().count()
     }
 
     /// Whether no tensor is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.tensors.is_empty()
+        self.len() == 0
     }
 
     /// Looks at a tensor.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.tensors.get(name)
+        self.tensors[self.place(name)?].as_ref()
     }
 
     /// Takes a tensor out: its memory is free as soon as the caller has converted or uploaded it.
     pub fn take(&mut self, name: &str) -> Option<Tensor> {
-        self.tensors.remove(name)
+        let place = self.place(name)?;
+        self.tensors[place].take()
     }
 
     /// Puts a tensor in, in place of one of the same name.
     pub fn insert(&mut self, name: impl Into<String>, tensor: Tensor) {
-        self.tensors.insert(name.into(), tensor);
+        let name = name.into();
+        match self.place(&name) {
+            Some(place) => self.tensors[place] = Some(tensor),
+            None => {
+                self.places.insert(name, self.tensors.len().into());
+                self.tensors.push(Some(tensor));
+            }
+        }
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        Some(self.places.get(name)?.as_u64()? as usize)
     }
 
     /// Compares with what a network asks for, and returns the names in the files that it does not ask for, sorted.
@@ -175,7 +189,7 @@ impl Weights {
     /// # Errors
     /// [`Error::MissingKey`] with the first of the absent tensors, else [`Error::WrongShape`].
     pub fn check(&mut self, expected: &[(String, Vec<usize>)]) -> Result<Vec<String>> {
-        let mut missing = expected.iter().filter(|(key, _)| !self.tensors.contains_key(key));
+        let mut missing = expected.iter().filter(|(key, _)| self.get(key).is_none());
         if let Some((key, shape)) = missing.next() {
             return Err(Error::MissingKey {
                 key: key.clone(),
@@ -184,7 +198,9 @@ impl Weights {
             });
         }
         for (key, shape) in expected {
-            let Some(tensor) = self.tensors.get_mut(key) else { continue };
+            let Some(tensor) = self.place(key).and_then(|place| self.tensors[place].as_mut()) else {
+                continue;
+            };
             check_shape(key, &tensor.shape, shape)?;
             tensor.shape.clone_from(shape);
         }
@@ -203,12 +219,24 @@ impl Weights {
     pub(super) fn normalise(&mut self) {
         let renamed: Vec<_> = self.names().filter_map(|n| Some((n.to_owned(), current_name(n)?))).collect();
         for (old, new) in renamed {
-            if let Some(tensor) = self.tensors.remove(&old) {
-                self.tensors.entry(new).or_insert(tensor);
+            if let Some(tensor) = self.take(&old)
+                && self.get(&new).is_none()
+            {
+                self.insert(new, tensor);
             }
         }
     }
 }
+
+impl PartialEq for Weights {
+    fn eq(&self, other: &Self) -> bool {
+        self.skipped == other.skipped
+            && self.len() == other.len()
+            && self.names().all(|name| self.get(name) == other.get(name))
+    }
+}
+
+impl Eq for Weights {}
 
 /// How many prefixes are looked behind, so that a file of nothing but prefixes is soon refused.
 const MAX_PREFIXES: usize = 16;
@@ -336,7 +364,7 @@ fn squeezed(shape: &[usize]) -> &[usize] {
 }
 
 fn is_projection(key: &str) -> bool {
-    key.contains(".attentions.")
+    text::contains(key, ".attentions.")
         && [".to_q.weight", ".to_k.weight", ".to_v.weight", ".to_out.0.weight"]
             .iter()
             .any(|p| key.ends_with(p))
@@ -393,7 +421,7 @@ impl Shards {
         let Some(Value::Object(map)) = object.get("weight_map") else {
             return Err(problem("it has no `weight_map` object".to_owned()));
         };
-        let end = if file.contains(".bin.index.") { ".bin" } else { ".safetensors" };
+        let end = if text::contains(file, ".bin.index.") { ".bin" } else { ".safetensors" };
         let mut files = Map::new();
         for (key, value) in map {
             match value.as_str() {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::interface::{ACROSS, FLAT_THREADS, NO_ACTIVATION, ScalingKind, TILE_PIXELS, declarations};
-use super::unroll::unroll;
+use super::unroll::{replaced, unroll};
 
 /// A WGSL file without comments, indentation and empty lines: pages download it, and nobody reads it there.
 macro_rules! wgsl {
@@ -299,7 +299,7 @@ impl Kernel {
                 ("const sharers", "let sharers"),
                 ("const runs", "let runs"),
             ];
-            let text = known_later.iter().fold(text, |text, (before, after)| text.replace(before, after));
+            let text = known_later.iter().fold(text, |text, (before, after)| replaced(&text, before, after));
             return unroll(&text, &sums);
         }
         let most = tile.rows_of_run(run);

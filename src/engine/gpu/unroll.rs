@@ -3,6 +3,20 @@
 //! A compiler that does not unroll such a loop itself keeps the array that it indexes in memory. With constant indices the
 //! array can stay in registers.
 
+use crate::text::split_once;
+
+/// The text with another part in place of each `part`.
+pub(super) fn replaced(text: &str, part: &str, other: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = split_once(rest, part) {
+        out += before;
+        out += other;
+        rest = after;
+    }
+    out + rest
+}
+
 /// Replaces every loop `for (var i = 0u; i < NAME; i++) { … }` over one of the named `counts` by as many blocks, in each of
 /// which `i` is a number. Such loops may not break or continue.
 pub(super) fn unroll(text: &str, counts: &[(&str, u32)]) -> String {
@@ -22,8 +36,11 @@ pub(super) fn unroll(text: &str, counts: &[(&str, u32)]) -> String {
 
 /// The first loop over one of the counts: the text before it, its variable, its count, its body and the text after it.
 fn next_loop<'t>(text: &'t str, counts: &[(&str, u32)]) -> Option<(&'t str, &'t str, u32, &'t str, &'t str)> {
-    for (at, _) in text.match_indices("for (var ") {
-        let (head, body) = text[at + 9..].split_once(") {")?;
+    let mut from = 0;
+    while let Some((before, after)) = split_once(&text[from..], "for (var ") {
+        let at = from + before.len();
+        from = text.len() - after.len();
+        let (head, body) = split_once(after, ") {")?;
         let variable = head.split_once(' ')?.0;
         for (name, count) in counts {
             if head == format!("{variable} = 0u; {variable} < {name}; {variable}++") {
@@ -48,17 +65,17 @@ fn closing(text: &str) -> Option<usize> {
 fn with_number(text: &str, variable: &str, number: u32) -> String {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut out = String::with_capacity(text.len());
-    let mut from = 0;
-    for (at, _) in text.match_indices(variable) {
-        let (before, after) = (&text[..at], &text[at + variable.len()..]);
-        if before.ends_with(|c| is_name(c) || c == '.') || after.starts_with(is_name) {
-            continue;
+    let mut rest = text;
+    while let Some((before, after)) = split_once(rest, variable) {
+        out += before;
+        if out.ends_with(|c| is_name(c) || c == '.') || after.starts_with(is_name) {
+            out += variable;
+        } else {
+            out += &format!("{number}u");
         }
-        out += &text[from..at];
-        out += &format!("{number}u");
-        from = at + variable.len();
+        rest = after;
     }
-    out + &text[from..]
+    out + rest
 }
 
 #[cfg(test)]
