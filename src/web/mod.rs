@@ -1,6 +1,8 @@
 //! The surface that JavaScript sees; nothing else in the crate knows wasm-bindgen. `www/worker.js` is its only caller,
 //! and `www/noiseball.js` what page authors call. Every failure is thrown as an `Error` with a `type`.
 
+#[cfg(not(feature = "burn"))]
+mod math;
 #[cfg(feature = "burn")]
 pub mod memory;
 mod options;
