@@ -262,9 +262,9 @@ impl TorchReader {
                 self.is_new = true;
             }
             Purpose::ByteOrder if bytes != b"little" => {
-                let found = String::from_utf8_lossy(&bytes);
+                let found = str::from_utf8(&bytes).unwrap_or("an unknown");
                 return Err(self
-                    .problem(format!("its numbers are in {} byte order, not little-endian", short(&found))));
+                    .problem(format!("its numbers are in {} byte order, not little-endian", short(found))));
             }
             _ => {}
         }

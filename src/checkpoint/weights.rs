@@ -206,13 +206,14 @@ impl Weights {
         }
         let mut asked: Vec<&str> = expected.iter().map(|(key, _)| key.as_str()).collect();
         sort(&mut asked, &|a, b| a < b);
-        let mut unused = self.skipped.clone();
-        unused.extend(
-            self.names()
-                .filter(|name| asked.binary_search(name).is_err())
-                .map(|name| (name.to_owned(), Value::Null)),
-        );
-        Ok(unused.keys().cloned().collect())
+        let mut unused: Vec<String> = self.skipped.keys().cloned().collect();
+        for name in self.names() {
+            if asked.binary_search(&name).is_err() && !self.skipped.contains_key(name) {
+                unused.push(name.to_owned());
+            }
+        }
+        sort(&mut unused, &|a, b| a < b);
+        Ok(unused)
     }
 
     /// Renames what older diffusers wrote; where a file holds both names, the current one wins.

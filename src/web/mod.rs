@@ -12,14 +12,13 @@ pub mod pictures;
 pub mod train;
 
 use std::cell::RefCell;
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use js_sys::{Float32Array, Reflect};
-use serde::Serialize;
+use js_sys::{Array, Float32Array, Object, Reflect};
 use wasm_bindgen::prelude::*;
 
 use crate::checkpoint;
-use crate::device::Device;
+use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
 use crate::model;
 use crate::picture::to_rgba;
@@ -34,8 +33,10 @@ unsafe extern "C" {
 /// Runs when the module starts; further calls do nothing.
 #[wasm_bindgen(start)]
 pub fn start() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(initialise);
+    static STARTED: AtomicBool = AtomicBool::new(false);
+    if !STARTED.swap(true, Ordering::Relaxed) {
+        initialise();
+    }
 }
 
 fn initialise() {
@@ -43,19 +44,45 @@ fn initialise() {
     // on every call from JavaScript, which costs a hundredfold.
     // SAFETY: the linker provides this function, and module start-up is the one time that it is called.
     unsafe { __wasm_call_ctors() };
-    console_error_panic_hook::set_once();
+    std::panic::set_hook(Box::new(console_error_panic_hook::hook));
 }
 
 fn thrown(error: &Error) -> JsValue {
     let js = js_sys::Error::new(&error.to_string());
-    // Setting a field of a fresh object cannot fail.
-    let _ = Reflect::set(&js, &"type".into(), &error.kind().into());
+    set(&js, "type", &error.kind().into());
     js.into()
 }
 
-fn serialize(value: &impl Serialize) -> JsResult<JsValue> {
+#[cfg(feature = "data")]
+fn serialize(value: &impl serde::Serialize) -> JsResult<JsValue> {
     let serializer = serde_wasm_bindgen::Serializer::json_compatible();
     value.serialize(&serializer).map_err(JsValue::from)
+}
+
+/// A JavaScript object of these fields. Objects of few kinds take fewer bytes so than through serde.
+fn object<const N: usize>(fields: [(&str, JsValue); N]) -> Object {
+    let object = Object::new();
+    fields.iter().for_each(|(name, value)| set(&object, name, value));
+    object
+}
+
+fn set(object: &Object, name: &str, value: &JsValue) {
+    // Setting a field of an object of one's own cannot fail.
+    let _ = Reflect::set(object, &name.into(), value);
+}
+
+/// A number that a double holds exactly, or nearly.
+fn number(value: u64) -> JsValue {
+    (value as f64).into()
+}
+
+/// A number, or null.
+fn count(value: Option<usize>) -> JsValue {
+    value.map_or(JsValue::NULL, |value| number(value as u64))
+}
+
+fn strings(list: &[String]) -> JsValue {
+    list.iter().map(JsValue::from).collect::<Array>().into()
 }
 
 thread_local! {
@@ -77,14 +104,6 @@ async fn gpu() -> Result<Device> {
 #[wasm_bindgen]
 pub struct Opening(checkpoint::Opening);
 
-#[derive(Serialize)]
-struct Wanted {
-    path: String,
-    weights: bool,
-    /// The most bytes that it may have.
-    limit: Option<usize>,
-}
-
 #[wasm_bindgen]
 impl Opening {
     /// `place` is the address for errors; `paths` are the files that there are, where they can be listed.
@@ -101,20 +120,15 @@ impl Opening {
         opening.map(Self).map_err(|e| thrown(&e))
     }
 
-    /// The files to get next, side by side: `{path, weights, limit}` each; empty at the end.
-    ///
-    /// # Errors
-    /// None that can be met.
-    pub fn wanted(&self) -> JsResult<JsValue> {
-        let wanted = self.0.wanted().into_iter();
-        let wanted: Vec<Wanted> = wanted
-            .map(|checkpoint::Wanted { path, weights }| Wanted {
-                path,
-                weights,
-                limit: (!weights).then_some(checkpoint::MAX_JSON),
-            })
-            .collect();
-        serialize(&wanted)
+    /// The files to get next, side by side: `{path, weights, limit}` each, where `limit` is the most bytes that it may have;
+    /// empty at the end.
+    #[must_use]
+    pub fn wanted(&self) -> Array {
+        let wanted = self.0.wanted().into_iter().map(|checkpoint::Wanted { path, weights }| {
+            let limit = (!weights).then_some(checkpoint::MAX_JSON);
+            object([("path", path.into()), ("weights", weights.into()), ("limit", count(limit))])
+        });
+        wanted.collect()
     }
 
     /// A small file, whole.
@@ -193,11 +207,30 @@ impl Model {
     }
 
     /// What the model is: see `ModelInfo` in `www/noiseball.d.ts`.
-    ///
-    /// # Errors
-    /// None that can be met.
-    pub fn info(&self) -> JsResult<JsValue> {
-        serialize(self.0.info())
+    #[must_use]
+    pub fn info(&self) -> Object {
+        let info = self.0.info();
+        let device = object([
+            ("kind", if info.device.kind == DeviceKind::Cpu { "cpu" } else { "gpu" }.into()),
+            ("name", (&info.device.name).into()),
+        ]);
+        object([
+            ("parameters", number(info.parameters)),
+            ("flops", number(info.flops)),
+            ("activationBytes", number(info.activation_bytes)),
+            ("channels", number(info.channels as u64)),
+            ("height", number(info.height as u64)),
+            ("width", number(info.width as u64)),
+            ("classes", count(info.classes)),
+            ("labels", info.labels.as_deref().map_or(JsValue::NULL, strings)),
+            ("nullLabel", count(info.null_label)),
+            ("scheduler", (&info.scheduler).into()),
+            ("sampler", info.sampler.into()),
+            ("trainTimesteps", number(info.train_timesteps as u64)),
+            ("unknownKeys", strings(&info.unknown_keys)),
+            ("notes", strings(&info.notes)),
+            ("device", device.into()),
+        ])
     }
 
     /// Whether the model's device was lost, so that nothing but building the model again helps.
@@ -215,17 +248,6 @@ impl Model {
         let sampling = self.0.sample(&options).map_err(|e| thrown(&e))?;
         Ok(Run(sampling))
     }
-}
-
-#[derive(Serialize)]
-struct StepFacts {
-    index: usize,
-    total: usize,
-    timestep: f64,
-    noise: f64,
-    batch: usize,
-    width: usize,
-    height: usize,
 }
 
 /// A run of a sampler.
@@ -247,26 +269,25 @@ impl Run {
         let shape = step.shape;
         let [batch, _, height, width] = shape;
         let (first, last) = (step.index == 0, step.index + 1 == step.total);
-        let facts = StepFacts {
-            index: step.index,
-            total: step.total,
-            timestep: step.timestep,
-            noise: step.from.noise_share(),
-            batch,
-            width,
-            height,
-        };
-        let js = serialize(&facts)?;
-        let pixels = |x: &[f32]| js_sys::Uint8ClampedArray::from(&to_rgba(x, shape)[..]);
-        Reflect::set(&js, &"pictures".into(), &pixels(&step.shown()))?;
-        Reflect::set(&js, &"predicted".into(), &pixels(step.x0))?;
+        let pixels = |x: &[f32]| js_sys::Uint8ClampedArray::from(&to_rgba(x, shape)[..]).into();
+        let js = object([
+            ("index", number(step.index as u64)),
+            ("total", number(step.total as u64)),
+            ("timestep", step.timestep.into()),
+            ("noise", step.from.noise_share().into()),
+            ("batch", number(batch as u64)),
+            ("width", number(width as u64)),
+            ("height", number(height as u64)),
+            ("pictures", pixels(&step.shown())),
+            ("predicted", pixels(step.x0)),
+        ]);
         if last {
-            Reflect::set(&js, &"latents".into(), &Float32Array::from(step.x))?;
+            set(&js, "latents", &Float32Array::from(step.x));
         }
         if first {
             // Only now that the device has taken the run: a run that it refuses draws nothing.
-            Reflect::set(&js, &"start".into(), &pixels(&self.0.start()))?;
+            set(&js, "start", &pixels(&self.0.start()));
         }
-        Ok(js)
+        Ok(js.into())
     }
 }

@@ -107,6 +107,11 @@ struct Counts {
     pipelines: AtomicU64,
 }
 
+/// Why there is no adapter. A browser says no more than that, and wgpu's guesses at other systems are not worth their bytes.
+fn refusal(error: &wgpu::RequestAdapterError) -> String {
+    if cfg!(target_arch = "wasm32") { "the browser offers none".to_owned() } else { error.to_string() }
+}
+
 /// wgpu's entry. Nothing is ever shown in a window, so on Linux Vulkan is not asked for windows: to load what it needs for them
 /// connects to a display, and where there is none, the libraries write about that on stderr.
 fn instance() -> wgpu::Instance {
@@ -191,7 +196,7 @@ impl Gpu {
                 ..wgpu::RequestAdapterOptions::default()
             })
             .await
-            .map_err(|e| no_adapter(e.to_string()))?;
+            .map_err(|e| no_adapter(refusal(&e)))?;
         let available = adapter.limits();
         let limits = wgpu::Limits {
             max_buffer_size: available.max_buffer_size,
