@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { versions } from '../../tools/build/version.mjs';
 import { shortenImports } from '../../tools/build/imports.mjs';
-import { BUDGETS, checkSize, commandExports, isSite } from '../../tools/build/site.mjs';
+import { BUDGETS, checkFloats, checkSize, commandExports, isSite, printsFloats } from '../../tools/build/site.mjs';
 import { older } from '../../tools/setup/rust.mjs';
 import { lockedVersion, SetupError } from '../../tools/setup/shell.mjs';
 import { counts } from '../../tools/test/counts.mjs';
@@ -54,6 +54,13 @@ test('a module over its budget is refused, with the number', () => {
       new RegExp(`${folder}/a\\.wasm is ${bytes + 7} bytes with ${coding}, 7 more`),
     );
   }
+});
+
+test('a sampling module with code for printing floats is refused, and told by an assertion of that code', () => {
+  const found = printsFloats(Buffer.from('...assertion failed: d.mant > 0assertion failed: d.plus > 0'));
+  assert.throws(() => checkFloats({ path: 'www/pkg/a.wasm', printsFloats: found }), /text::number/);
+  checkFloats({ path: 'www/pkg-train/a.wasm', printsFloats: found });
+  checkFloats({ path: 'www/pkg/a.wasm', printsFloats: printsFloats(Buffer.from('assertion failed: other')) });
 });
 
 test('tests and hidden files stay out of the site', () => {

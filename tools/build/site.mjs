@@ -16,7 +16,7 @@ export const BUDGETS = [
   { folder: 'pkg-train', coding: 'gzip', bytes: 5_200_000 },
 ];
 
-/** Copies the site to dist/ and reports its modules: `{ path, gzip, brotli }` each, sizes in bytes. */
+/** Copies the site to dist/ and reports its modules: `{ path, gzip, brotli, printsFloats }` each, sizes in bytes. */
 export function assembleSite() {
   rmSync(DIST, { recursive: true, force: true });
   cpSync(join(root, 'index.html'), join(DIST, 'index.html'));
@@ -38,6 +38,21 @@ export function checkSize(module) {
   }
 }
 
+/** Fails where the sampling module has Rust's own code for printing floats, which other code stands in for. */
+export function checkFloats({ path, printsFloats }) {
+  if (printsFloats && basename(dirname(path)) === 'pkg') {
+    throw new SetupError(
+      `${path} prints a float with Rust's own code, ten kilobytes of it: \`{}\` or \`{:?}\` stands for an f32 or f64 somewhere, or ` +
+        '`clamp` has limits that are no constants. Print with `text::number`; see docs/development.md.',
+    );
+  }
+}
+
+/** Whether core's assertions about the digits of a float are in a module. */
+export function printsFloats(bytes) {
+  return Buffer.from(bytes).includes('assertion failed: d.mant > 0');
+}
+
 /** Whether a file or folder of this name belongs to the site: tests and hidden files do not. */
 export function isSite(name) {
   return !name.startsWith('.') && !/\.test\.m?js$/.test(name) && name !== 'tests';
@@ -56,7 +71,7 @@ function checkModule(path) {
         'Its #[wasm_bindgen(start)] function must call `__wasm_call_ctors` once; see docs/development.md.',
     );
   }
-  return { path: relative(DIST, path), gzip, brotli };
+  return { path: relative(DIST, path), gzip, brotli, printsFloats: printsFloats(bytes) };
 }
 
 /**

@@ -14,6 +14,7 @@ import { parseArgs } from 'node:util';
 import { deflateRawSync } from 'node:zlib';
 import { wasmBindgen } from '../setup/cargo-tools.mjs';
 import { root, run } from '../setup/shell.mjs';
+import { shortenImports } from './imports.mjs';
 import { buildWasm } from './wasm.mjs';
 
 /** The bits that each byte of `data` costs in deflate's stream, and the bytes of the stream. */
@@ -159,16 +160,14 @@ class Reader {
   }
 }
 
-/** `<noiseball::x::Y as core::fmt::Debug>::fmt::h012…` → `noiseball::x`; a crate's name for the others. */
+/** `<noiseball::x::Y as core::fmt::Debug>::fmt::h012…` → `noiseball::x`; the name of another crate, rather not the library's. */
 function topic(name) {
-  const path = name.match(/[a-z_0-9]+(\[[0-9a-f]+\])?::[a-z_0-9:]*/g) ?? [];
-  const ours = path.find((each) => each.startsWith('noiseball'));
-  if (ours)
-    return ours
-      .split('::')
-      .slice(0, ours.startsWith('noiseball_') ? 1 : 3)
-      .join('::');
-  return (path.find((each) => !/^(core|alloc|std)\b/.test(each)) ?? path[0] ?? name).split(/\[|::/)[0];
+  const paths = name.match(/[a-z_0-9]+(\[[0-9a-f]+\])?::[a-z_0-9:]*/g) ?? [];
+  const crates = paths.filter((path) => !/^\w+::h[0-9a-f]{16}$/.test(path)).map((path) => path.split(/\[?\b[0-9a-f]*\]?::/));
+  const [crate, ...within] = crates.find(([first]) => first.startsWith('noiseball')) ??
+    crates.find(([first]) => !/^(core|alloc|std)$/.test(first)) ??
+    crates[0] ?? [name];
+  return crate === 'noiseball' ? [crate, ...within.slice(0, 2)].join('::') : crate;
 }
 
 /** Adds up what is in the same group. */
@@ -198,7 +197,7 @@ await buildWasm();
 const scratch = mkdtempSync(join(tmpdir(), 'noiseball-'));
 const bindings = ['--target', 'web', '--remove-producers-section', '--omit-default-module-path', '--out-name', 'named'];
 run(wasmBindgen(), [...bindings, '--out-dir', scratch, join(root, 'target/wasm/wasm32-unknown-unknown/web/noiseball.wasm')]);
-const module = readFileSync(join(scratch, 'named_bg.wasm'));
+const { module } = shortenImports(readFileSync(join(scratch, 'named_bg.wasm')), readFileSync(join(scratch, 'named.js'), 'utf8'));
 rmSync(scratch, { recursive: true });
 
 const all = parts(module);

@@ -4,7 +4,7 @@
  */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { assembleSite, checkSize } from '../build/site.mjs';
+import { assembleSite, checkFloats, checkSize } from '../build/site.mjs';
 import { buildTraining, buildWasm, trainingEnvironment } from '../build/wasm.mjs';
 import { vulkan, webDrivers } from '../setup/browsers.mjs';
 import { wasmBindgen, wasmPack } from '../setup/cargo-tools.mjs';
@@ -115,7 +115,10 @@ async function e2e({ withoutBurn }) {
   vulkan();
   await buildWasm();
   if (!withoutBurn) await buildTraining();
-  assembleSite().forEach(checkSize);
+  for (const module of assembleSite()) {
+    checkFloats(module);
+    checkSize(module);
+  }
   const apps = await watch(process.execPath, [join('tests', 'bundlers', 'build.mjs'), ...(withoutBurn ? [] : ['--train'])]);
   if (apps.status !== 0) throw new SetupError('The package does not build; the lines above say with which bundler.');
   const playwright = join('node_modules', '@playwright', 'test', 'cli.js');
