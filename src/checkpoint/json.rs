@@ -157,9 +157,13 @@ impl<'a> Fields<'a> {
     /// One of a field's named values, e.g. `"linear"` → `BetaSchedule::Linear`.
     pub fn choice<T: Copy>(&self, field: &str, default: T, choices: &[(&str, T)]) -> Result<T> {
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-        self.typed(field, default, &format!("one of {}", names.join(", ")), |v| {
+        Ok(self.one_of(field, &names)?.map_or(default, |at| choices[at].1))
+    }
+
+    fn one_of(&self, field: &str, names: &[&str]) -> Result<Option<usize>> {
+        self.typed(field, None, &format!("one of {}", names.join(", ")), |v| {
             let name = v.as_str()?;
-            choices.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
+            names.iter().position(|n| *n == name).map(Some)
         })
     }
 
