@@ -61,10 +61,7 @@ fn points(setup: &Setup<'_>) -> Result<Vec<Point>> {
                 .to_owned(),
         });
     }
-    if !(1..=total).contains(&setup.steps) {
-        let found = setup.steps.to_string();
-        return Err(Error::Option { option: "steps", found, expected: format!("from 1 to {total}") });
-    }
+    setup.refuse_steps()?;
     let shift = |t: f64| schedule.flow_shift * t / (1.0 + (schedule.flow_shift - 1.0) * t);
     let least = shift(1.0 / total as f64);
     let last = (setup.steps - 1).max(1) as f64;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::future::Future;
 
+use super::adaptive::integrate;
 use super::program::{Instruction, Noise, NoiseScale, Program, Slot, SlotKind};
 use crate::denoiser::{Level, Point};
 use crate::error::{Error, Result};
@@ -21,6 +22,22 @@ pub trait Evaluate {
         shape: [usize; 4],
         timestep: f64,
     ) -> impl Future<Output = Result<Vec<f32>>>;
+
+    /// The same with a timestep for each image, which only `adaptive` asks for; by itself, one image after the other.
+    fn evaluate_each(
+        &mut self,
+        x: &[f32],
+        [_, channels, height, width]: [usize; 4],
+        timesteps: &[f64],
+    ) -> impl Future<Output = Result<Vec<f32>>> {
+        async move {
+            let mut output = Vec::new();
+            for (image, timestep) in x.chunks_exact(x.len() / timesteps.len()).zip(timesteps) {
+                output.extend(self.evaluate(image, [1, channels, height, width], *timestep).await?);
+            }
+            Ok(output)
+        }
+    }
 }
 
 /// The result of a step.
@@ -83,6 +100,7 @@ pub struct HostRun<N> {
     slots: Vec<Vec<f32>>,
     next: usize,
     index: usize,
+    evaluations: usize,
 }
 
 impl<N: Normals> HostRun<N> {
@@ -101,13 +119,19 @@ impl<N: Normals> HostRun<N> {
             });
         }
         let slots = vec![Vec::new(); program.slots().len()];
-        Ok(Self { program, shape, noise, slots, next: 0, index: 0 })
+        Ok(Self { program, shape, noise, slots, next: 0, index: 0, evaluations: 0 })
     }
 
     /// Whether every step has been taken.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.index == self.program.steps()
+    }
+
+    /// How often the network was asked so far.
+    #[must_use]
+    pub fn evaluations(&self) -> usize {
+        self.evaluations
     }
 
     /// The next step of the sampler with all its evaluations of the network, or `None` after the last.
@@ -129,6 +153,25 @@ impl<N: Normals> HostRun<N> {
                     };
                     check_output(&m, self.shape, *timestep)?;
                     self.slots[output.index()] = m;
+                    self.evaluations += 1;
+                }
+                Instruction::Rescale { output, input, over, power, batch } => {
+                    let images =
+                        Images { slots: &self.slots, kinds: self.program.slots(), shape: self.shape };
+                    let norms = over.map(|slot| images.norms(slot, *batch));
+                    let mut out = Vec::with_capacity(images.len() * self.shape[0]);
+                    for (n, image) in images.images(*input).enumerate() {
+                        let factor = (norms[0][n] / norms[1][n]).powi(i32::from(*power)) as f32;
+                        out.extend(image.iter().map(|v| factor * v));
+                    }
+                    self.slots[output.index()] = out;
+                }
+                Instruction::Integrate { output, input, slope, span } => {
+                    let [mut x, slope] = [input, slope].map(|slot| self.slots[slot.index()].clone());
+                    let mut evaluations = self.evaluations;
+                    integrate(span, &mut x, &slope, self.shape, network, &mut evaluations).await?;
+                    self.slots[output.index()] = x;
+                    self.evaluations = evaluations;
                 }
                 Instruction::Combine { output, terms, clip, noise } => {
                     let mut out = std::mem::take(&mut self.slots[output.index()]);
@@ -170,7 +213,7 @@ impl<N: Normals> HostRun<N> {
     }
 }
 
-fn check_output(m: &[f32], shape: [usize; 4], timestep: f64) -> Result<()> {
+pub(super) fn check_output(m: &[f32], shape: [usize; 4], timestep: f64) -> Result<()> {
     let len: usize = shape.iter().product();
     if m.len() != len && m.len() != 2 * len {
         return Err(wrong_output(shape, m.len()));
@@ -216,6 +259,17 @@ impl<'a> Images<'a> {
             return Err(wrong_output([batch, 2 * channels, height, width], values.len()));
         }
         Ok(values.chunks_exact(2 * len).map(move |image| &image[len..]))
+    }
+
+    /// The Euclidean norm of each image, or their mean in the place of each.
+    fn norms(self, slot: Slot, mean: bool) -> Vec<f64> {
+        let norm = |image: &[f32]| image.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+        let mut norms: Vec<f64> = self.images(slot).map(norm).collect();
+        if mean {
+            let mean = norms.iter().sum::<f64>() / norms.len() as f64;
+            norms.fill(mean);
+        }
+        norms
     }
 
     fn sum(self, terms: &[(Slot, f64)], out: &mut [f32]) {

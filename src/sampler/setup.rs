@@ -9,7 +9,7 @@ use super::program::Slot;
 use super::record::Recorder;
 use crate::denoiser::{Level, Point, Prediction};
 use crate::error::{Error, Result};
-use crate::levels::{self, Grid, Sigmas, Spacing, list};
+use crate::levels::{self, Grid, Spacing, list};
 use crate::schedule::{Clip, Schedule};
 
 pub(super) struct Setup<'a> {
@@ -86,6 +86,15 @@ impl Setup<'_> {
         })
     }
 
+    /// No more steps than timesteps, and at least one.
+    pub(super) fn refuse_steps(&self) -> Result<()> {
+        if (1..=self.total()).contains(&self.steps) {
+            return Ok(());
+        }
+        let expected = format!("from 1 to {}, the levels that the network was trained at", self.total());
+        Err(Error::Option { option: "steps", found: self.steps.to_string(), expected })
+    }
+
     /// The timesteps of a run that visits whole ones.
     pub(super) fn timesteps(&self) -> Result<Vec<f64>> {
         self.refuse_flow()?;
@@ -112,7 +121,7 @@ impl Setup<'_> {
     /// The points of samplers in `x = x₀ + σ ε`, from the most noise to the end; the last one's timestep is never asked for.
     pub(super) fn exploding(&self) -> Result<Vec<Point>> {
         self.refuse_flow()?;
-        let sigmas = Sigmas::new(self.schedule.alpha_bar());
+        let sigmas = self.schedule.sigmas();
         let (least, greatest) = sigmas.ends();
         let offset = self.schedule.steps_offset;
         let mut timesteps = levels::fractional_timesteps(self.spacing(), self.total(), self.steps, offset)?;
@@ -153,7 +162,7 @@ impl Setup<'_> {
     /// EDM's networks, from the most noise to
     /// the end; the last one's timestep is never asked for.
     pub(super) fn preserving(&self, ends: End) -> Result<Vec<Point>> {
-        let sigmas = Sigmas::new(self.schedule.alpha_bar());
+        let sigmas = self.schedule.sigmas();
         let (least, greatest) = sigmas.ends();
         let (total, offset) = (self.total(), self.schedule.steps_offset);
         let grid = self.grid();
