@@ -377,10 +377,15 @@ fn read_options(fields: &Fields<'_>) -> Result<Settings> {
     let mut settings = Settings::default();
     for (i, name) in GRID_FLAGS.iter().enumerate() {
         if fields.bool(name, false)? {
-            if settings.get(GRID.name).is_some() {
+            let names = ["karras", "exponential", "beta", "flow", "lu"];
+            let before = settings.get(GRID.name);
+            // On a flow, Karras's ratios are those of its straight path.
+            if names[i] == "flow" && before == Some(&names[0].into()) {
+                continue;
+            }
+            if before.is_some() {
                 return Err(fields.error(name, true, "false where another grid is chosen"));
             }
-            let names = ["karras", "exponential", "beta", "flow", "lu"];
             settings.set(GRID.name, names[i].into());
         }
     }
@@ -723,7 +728,7 @@ mod tests {
         assert_eq!(s.options.get("lambda_min_clipped"), Some(&f64::NEG_INFINITY.into()));
         assert_eq!(s.options.get("solver_order"), Some(&2.0.into()));
         assert_eq!(s.options.get("grid"), Some(&"karras".into()));
-        let two = r#"{"use_karras_sigmas": true, "use_flow_sigmas": true}"#;
+        let two = r#"{"use_beta_sigmas": true, "use_flow_sigmas": true}"#;
         assert!(matches!(read(two), Err(Error::Config { field, .. }) if field == "use_flow_sigmas"));
         assert_eq!(s.options.get("timestep_spacing"), Some(&"linspace".into()));
         assert_eq!(s.variance, Variance::FixedSmall);

@@ -29,9 +29,9 @@ pub(super) fn ipndm(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
         let x0 = run.combine(denoised.x0);
         known.push(run.combine(denoised.epsilon));
         let epsilon = adams_bashforth(&known);
-        // x' = α' (x - σ ε̄)/α + σ' ε̄
-        let kept = next.alpha / at.level.alpha.max(1e-8);
-        x = run.combine(kept * x + (next.sigma - kept * at.level.sigma) * epsilon);
+        // x' = α' (x - σ ε̄)/α + σ' ε̄, the difference first: it is nothing where no signal is left.
+        let signal = run.combine(x - at.level.sigma * epsilon.clone());
+        x = run.combine(next.alpha / at.level.alpha.max(1e-8) * signal + next.sigma * epsilon);
         run.end_step(at, next, x, x0);
     }
     Ok(())

@@ -89,39 +89,38 @@ fn preserving(setup: &Setup<'_>) -> Result<Vec<Step>> {
     setup.refuse_flow()?;
     let schedule = setup.schedule;
     let sigmas = schedule.sigmas();
-    let alphas: Vec<(f64, f64)> = if let Some((least, greatest)) = schedule.betas_of_time {
+    // The timestep of VP's level, α, and b.
+    let levels: Vec<[f64; 3]> = if let Some((least, greatest)) = schedule.betas_of_time {
         setup.refuse_steps()?;
         let level = |i: usize| {
             let t = time(setup, i);
             let log_alpha = -0.25 * t * t * (greatest - least) - 0.5 * t * least;
-            (log_alpha.exp(), (least + t * (greatest - least)) / setup.steps as f64)
+            let told = t * (schedule.train_timesteps() - 1) as f64;
+            [told, log_alpha.exp(), (least + t * (greatest - least)) / setup.steps as f64]
         };
         (0..setup.steps).map(level).collect()
     } else {
-        let alphas: Vec<f64> = setup.timesteps()?.iter().map(|t| schedule.level(*t as usize).alpha).collect();
-        let next = |i: usize| alphas.get(i + 1).copied().unwrap_or(1.0);
-        // Where no signal is left, all of it is noise.
-        (0..alphas.len()).map(|i| (alphas[i], 2.0 * (next(i) / alphas[i].max(1e-4)).ln())).collect()
+        let timesteps = setup.timesteps()?;
+        let alpha = |i: usize| timesteps.get(i).map_or(1.0, |t| schedule.level(*t as usize).alpha);
+        // Where no signal is left, a ten thousandth is.
+        let b = |i: usize| 2.0 * (alpha(i + 1) / alpha(i).max(1e-4)).ln();
+        (0..timesteps.len()).map(|i| [timesteps[i], alpha(i), b(i)]).collect()
     };
     let sub = setup.get(&SDE) == SUB_VP;
-    let level = |i: usize| match alphas.get(i) {
+    let level = |i: usize| match levels.get(i) {
         None => Level::CLEAN,
-        Some(&(alpha, _)) if sub => Level { alpha, sigma: 1.0 - alpha * alpha },
-        Some(&(alpha, _)) => Level::from_alpha_bar(alpha * alpha),
+        Some(&[_, alpha, _]) if sub => Level { alpha, sigma: 1.0 - alpha * alpha },
+        Some(&[_, alpha, _]) => Level::from_alpha_bar(alpha * alpha),
     };
     let step = |i: usize| {
-        let (alpha, drift) = alphas[i];
-        let level_now = level(i);
-        let timestep = match schedule.betas_of_time {
-            Some(_) if !sub => time(setup, i) * (schedule.train_timesteps() - 1) as f64,
-            _ => sigmas.timestep((-log_ratio(level_now)).exp()),
-        };
+        let ([timestep, alpha, drift], at) = (levels[i], level(i));
+        let timestep = if sub { sigmas.timestep((-log_ratio(at)).exp()) } else { timestep };
         Step {
-            at: Point { level: level_now, timestep },
+            at: Point { level: at, timestep },
             to: level(i + 1),
             drift,
             diffusion: if sub { drift * (1.0 - alpha.powi(4)) } else { drift },
         }
     };
-    Ok((0..alphas.len()).map(step).collect())
+    Ok((0..levels.len()).map(step).collect())
 }

@@ -166,7 +166,10 @@ impl Setup<'_> {
         let (least, greatest) = sigmas.ends();
         let (total, offset) = (self.total(), self.schedule.steps_offset);
         let grid = self.grid();
-        if (grid == Grid::Flow) != (self.schedule.prediction == Prediction::Flow) {
+        let flow = self.schedule.prediction == Prediction::Flow;
+        // UniPC can go through Karras's ratios on a flow.
+        let karras = grid == Grid::Karras && ends == End::LastOfGrid;
+        if flow != (grid == Grid::Flow) && !(flow && karras) {
             return Err(Error::Option {
                 option: "grid",
                 found: GRID.names()[grid as usize].to_owned(),
@@ -185,11 +188,20 @@ impl Setup<'_> {
             Grid::Flow => self.flow(ends),
             _ => self.between(grid, greatest, least)?,
         };
+        let level = |sigma: f64| match grid {
+            Grid::Flow => Level { alpha: 1.0 - sigma, sigma },
+            _ if flow => Level { alpha: 1.0 / (1.0 + sigma), sigma: sigma / (1.0 + sigma) },
+            _ if matches!(self.schedule.prediction, Prediction::Edm { .. }) => Level { alpha: 1.0, sigma },
+            _ => {
+                let alpha = 1.0 / sigma.hypot(1.0);
+                Level { alpha, sigma: sigma * alpha }
+            }
+        };
         if grid != Grid::Timesteps {
-            let rounds =
-                matches!(grid, Grid::Karras | Grid::Lu) && !(ends == End::OfTable && self.schedule.is_cosine);
+            let rounds = !flow
+                && matches!(grid, Grid::Karras | Grid::Lu) && !(ends == End::OfTable && self.schedule.is_cosine);
             timesteps = list(self.steps, &|i| match grid {
-                Grid::Flow => ratios[i] * total as f64,
+                _ if flow => level(ratios[i]).sigma * total as f64,
                 _ if rounds => sigmas.timestep(ratios[i]).round_ties_even(),
                 _ => sigmas.timestep(ratios[i]),
             });
@@ -201,14 +213,7 @@ impl Setup<'_> {
         };
         // diffusers cuts what is left of fractions off, but not what only rounding keeps below a whole number.
         let timesteps = list(timesteps.len(), &|i| (timesteps[i] + 1e-4).floor());
-        Ok(points(&ratios, &timesteps, end, &|sigma| match grid {
-            Grid::Flow => Level { alpha: 1.0 - sigma, sigma },
-            _ if matches!(self.schedule.prediction, Prediction::Edm { .. }) => Level { alpha: 1.0, sigma },
-            _ => {
-                let alpha = 1.0 / sigma.hypot(1.0);
-                Level { alpha, sigma: sigma * alpha }
-            }
-        }))
+        Ok(points(&ratios, &timesteps, end, &level))
     }
 
     /// σ of evenly spread times of a straight path, shifted by s: `s σ / (1 + (s - 1) σ)`.
