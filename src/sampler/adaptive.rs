@@ -64,6 +64,9 @@ const ERROR: [f64; 7] = [
     -1.0 / 40.0,
 ];
 
+/// The longest step in ln σ: beyond, the difference of the two orders no longer says how large the error is.
+const LONGEST: f64 = 1.5;
+
 /// How far a picture is.
 #[derive(Clone, Copy)]
 struct Progress {
@@ -89,7 +92,8 @@ pub(super) async fn integrate(
 ) -> Result<()> {
     let (start, end) = (span.from.ln(), span.to.ln());
     let len = x.len() / shape[0];
-    let mut pictures = vec![Progress { at: start, step: end - start, error: 1.0 }; shape[0]];
+    let first = (end - start).max(-LONGEST);
+    let mut pictures = vec![Progress { at: start, step: first, error: 1.0 }; shape[0]];
     let mut slopes = vec![slope.to_vec(); 7];
     let mut y = x.to_vec();
     while pictures.iter().any(|p| p.step != 0.0) {
@@ -129,7 +133,7 @@ pub(super) async fn integrate(
                 factor = if factor > 0.2 { factor.min(0.9) } else { 0.2 };
             }
             // Hairer, Norsett and Wanner, section II.4: a controller of proportion and integral.
-            picture.step *= factor.clamp(0.2, 5.0);
+            picture.step = (picture.step * factor.clamp(0.2, 5.0)).max(-LONGEST);
             let left = end - picture.at;
             if left.abs() <= picture.step.abs() || left.abs() < 1e-9 {
                 picture.step = if left.abs() < 1e-9 { 0.0 } else { left };

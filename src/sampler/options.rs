@@ -416,7 +416,7 @@ pub(crate) const STEP_RATIO: OptionSpec = OptionSpec::new(
 )
 .of_a_run();
 pub(crate) const LANGEVIN_STEPS: OptionSpec =
-    OptionSpec::new("langevin_steps", Kind::Whole(1.0, 1000.0), 20.0, "Langevin's steps at each level")
+    OptionSpec::new("langevin_steps", Kind::Whole(1.0, 1000.0), 100.0, "Langevin's steps at each level")
         .of_a_run();
 pub(crate) const TOLERANCE: OptionSpec = OptionSpec::new(
     "tolerance",
