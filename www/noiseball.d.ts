@@ -121,14 +121,7 @@ export interface SamplerOptions {
   /** Timesteps of a lower log-ratio of signal to noise are left out. */
   lambdaMinClipped?: number | undefined;
   /** Solves for the data (++) or the noise; sde adds fresh noise. */
-  algorithmType?:
-    | 'dpmsolver++'
-    | 'dpmsolver'
-    | 'sde-dpmsolver++'
-    | 'sde-dpmsolver'
-    | 'data_prediction'
-    | 'noise_prediction'
-    | undefined;
+  algorithmType?: 'dpmsolver++' | 'dpmsolver' | 'sde-dpmsolver++' | 'sde-dpmsolver' | 'data_prediction' | 'noise_prediction' | undefined;
   /** The solver's order. */
   solverOrder?: number | undefined;
   /** The solver's variant. */

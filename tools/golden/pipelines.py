@@ -61,10 +61,10 @@ def loop(checkpoint: str, class_name: str, steps: int, options: dict, config: di
     module = importlib.import_module(MODULES.get(class_name) or getattr(diffusers, class_name).__module__)
     kept = folder / "scheduler" if (folder / "scheduler").exists() else folder
     scheduler = getattr(module, class_name).from_pretrained(kept, **config)
+    scheduler.set_timesteps(steps)
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn([1, 3, 8, 8], generator=generator) * getattr(scheduler, "init_noise_sigma", 1.0)
     labels = None if label is None else torch.tensor([label])
-    scheduler.set_timesteps(steps)
     if "generator" in inspect.signature(scheduler.step).parameters:
         options = dict(generator=generator, **options)
     for t in scheduler.timesteps:

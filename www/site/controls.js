@@ -63,7 +63,8 @@ export class Controls {
     if (menu) fillSelect(byId('label'), [...commonChoices(info), ...classChoices(info)], this.#label());
     byId('steps').max = Math.min(rowOf('steps').max, info.trainTimesteps);
     const { sampler, steps } = usual(info);
-    byId('sampler').options[0].textContent = `The model’s usual one: ${sampler}`;
+    const [, ...others] = rowOf('sampler').choices;
+    fillSelect(byId('sampler'), [{ value: '', text: `The model’s usual one: ${sampler}` }, ...others], this.#state.sampler);
     // Steps that nobody chose: fewer for a model that was made for fewer.
     if (!this.#state.sampler && this.#state.steps === this.#usualSteps) this.#state.steps = steps;
     this.#usualSteps = steps;
