@@ -220,12 +220,6 @@ impl Schedule {
 
     /// A schedule of flow matching, whose table is that of its shifted times.
     fn flow(class_name: String, fields: &Fields<'_>) -> Result<Self> {
-        for flag in ["use_dynamic_shifting", "invert_sigmas"] {
-            if fields.bool(flag, false)? {
-                let expected = "false: flows whose times depend on the picture, or run to the noise, are not sampled here";
-                return Err(fields.error(flag, "true", expected));
-            }
-        }
         let (total, shift) = (timesteps(fields, 1000)?, fields.f64("shift", 1.0)?);
         if shift <= 0.0 {
             return Err(fields.error("shift", shift, "greater than 0"));
@@ -283,7 +277,11 @@ impl Schedule {
     /// A schedule of iPNDM.
     fn sine(class_name: String, fields: &Fields<'_>) -> Result<Self> {
         if fields.get("trained_betas").is_some_and(|betas| !betas.is_null()) {
-            return Err(fields.error("trained_betas", "a list", "null: levels of one's own are not read here"));
+            return Err(fields.error(
+                "trained_betas",
+                "a list",
+                "null: levels of one's own are not read here",
+            ));
         }
         let total = timesteps(fields, 1000)?;
         let alpha_bar = list(total, &|i| Level::of_sine((i + 1) as f64 / total as f64).alpha.powi(2));
@@ -297,6 +295,36 @@ impl Schedule {
         fields: &Fields<'_>,
     ) -> Result<Self> {
         let variance = read_variance(fields, &class_name)?;
+        if prediction == Prediction::Flow {
+            for flag in ["use_dynamic_shifting", "invert_sigmas"] {
+                if fields.bool(flag, false)? {
+                    let expected = "false: flows whose times depend on the picture, or run to the noise, are not sampled here";
+                    return Err(fields.error(flag, "true", expected));
+                }
+            }
+        }
+        for program in ["solver_p", "tau_func"] {
+            if fields.get(program).is_some_and(|value| !value.is_null()) {
+                return Err(fields.error(
+                    program,
+                    "another",
+                    "null: it is a part of a program, which no file holds",
+                ));
+            }
+        }
+        // What Python reads only where times depend on the picture, or for a seed of its own.
+        for unread in [
+            "base_image_seq_len",
+            "base_shift",
+            "invert_sigmas",
+            "max_image_seq_len",
+            "max_shift",
+            "noise_sampler_seed",
+            "time_shift_type",
+            "use_dynamic_shifting",
+        ] {
+            fields.get(unread);
+        }
         let schedule = Self {
             class_name,
             prediction,
@@ -471,8 +499,7 @@ fn positive(fields: &Fields<'_>, field: &str, default: f64) -> Result<f64> {
 
 /// The least and the greatest σ of a file that names them, on a grid of ρ = 7 where it names that.
 fn ends(fields: &Fields<'_>, least: f64, greatest: f64) -> Result<(f64, f64)> {
-    let (least, greatest) =
-        (positive(fields, "sigma_min", least)?, positive(fields, "sigma_max", greatest)?);
+    let (least, greatest) = (positive(fields, "sigma_min", least)?, positive(fields, "sigma_max", greatest)?);
     if least >= greatest {
         return Err(fields.error("sigma_min", least, "below sigma_max"));
     }

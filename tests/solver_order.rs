@@ -85,7 +85,9 @@ fn replay(program: &Program, schedule: &Schedule, z: f64, floor: f64) -> [(f64, 
                 });
                 slots[output.index()] = sum + drawn;
             }
-            Instruction::Rescale { .. } | Instruction::Integrate { .. } => panic!("{instruction:?} has no order"),
+            Instruction::Rescale { .. } | Instruction::Integrate { .. } => {
+                panic!("{instruction:?} has no order")
+            }
             Instruction::EndStep { to, x, .. } if to.sigma > floor * to.alpha => {
                 end = (slots[x.index()] / to.alpha, to.sigma / to.alpha);
             }
@@ -104,7 +106,8 @@ fn error(kind: SamplerKind, schedule: &Schedule, steps: usize) -> f64 {
     let program = kind.program(schedule, &options).unwrap();
     // In evenly spread timesteps σ rises like a root at the end, which spoils the order of what takes it for smooth.
     let quarter = schedule.level(schedule.train_timesteps() / 4);
-    let floor = if ["pndm", "ipndm"].contains(&kind.name()) { 0.999 * quarter.sigma / quarter.alpha } else { 0.0 };
+    let floor =
+        if ["pndm", "ipndm"].contains(&kind.name()) { 0.999 * quarter.sigma / quarter.alpha } else { 0.0 };
     let difference = |z: f64| {
         let [(x, from), (end, to)] = replay(&program, schedule, z, floor);
         (exact(x, from, to) - end).abs()
@@ -210,7 +213,8 @@ fn solvers_converge_at_their_order() {
 #[test]
 fn solvers_agree_in_the_limit() {
     let ratios = r#""use_exponential_sigmas": true"#;
-    let noise = r#""use_exponential_sigmas": true, "algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min""#;
+    let noise =
+        r#""use_exponential_sigmas": true, "algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min""#;
     let cases = [
         ("ddim", r#""timestep_spacing": "linspace""#, 5000),
         ("euler", ratios, 5000),
@@ -245,7 +249,8 @@ impl Evaluate for Score {
     async fn evaluate(&mut self, x: &[f32], _: [usize; 4], sigma: f64) -> Result<Vec<f32>> {
         self.asked += 1;
         let level = Level { alpha: 1.0, sigma };
-        let score = |x: &f32| if self.nonsense { f32::NAN } else { (-epsilon(f64::from(*x), level) / sigma) as f32 };
+        let score =
+            |x: &f32| if self.nonsense { f32::NAN } else { (-epsilon(f64::from(*x), level) / sigma) as f32 };
         Ok(x.iter().map(score).collect())
     }
 }
@@ -272,9 +277,10 @@ fn the_adaptive_solver_keeps_to_its_tolerance() {
     for tolerance in [1e-1, 1e-2, 1e-3, 1e-4] {
         let (found, start, evaluations) =
             adaptive(&Options::steps(2).with("tolerance", tolerance), 4, false).unwrap();
-        let error = found.iter().zip(&start).map(|(f, z)| {
-            (f64::from(*f) - exact(50.0 * f64::from(*z), 50.0, 0.01)).abs()
-        });
+        let error = found
+            .iter()
+            .zip(&start)
+            .map(|(f, z)| (f64::from(*f) - exact(50.0 * f64::from(*z), 50.0, 0.01)).abs());
         let error = error.sum::<f64>() / found.len() as f64;
         println!("tolerance {tolerance}: error {error:.1e} in {evaluations} evaluations");
         assert!(error < 5.0 * tolerance && error < last.0 && evaluations > last.1, "{error:e} {last:?}");

@@ -97,7 +97,8 @@ fn samplers() -> Vec<String> {
     names.sort();
     for kind in SamplerKind::ALL {
         // diffusers has nothing like the last three.
-        let elsewhere = ["ddpm", "ddim", "annealed-langevin", "gaussian-chain", "adaptive"].contains(&kind.name());
+        let elsewhere =
+            ["ddpm", "ddim", "annealed-langevin", "gaussian-chain", "adaptive"].contains(&kind.name());
         let known = elsewhere || names.iter().any(|name| name == kind.name());
         assert!(known, "{kind} has no traces");
     }
@@ -126,4 +127,21 @@ fn traces_agree_with_diffusers() {
     println!("{count} traces");
     assert!(failures.is_empty(), "{failures:#?}");
     assert!(json!(count).as_u64() > Some(100), "{count}");
+}
+
+/// What each class of diffusers writes of itself by default is read, and all of it.
+#[test]
+fn files_of_every_class_are_read_whole() {
+    let path = format!("{}/tests/fixtures/scheduler_configs.json", env!("CARGO_MANIFEST_DIR"));
+    let file: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let classes = file.as_object().unwrap().iter().filter(|(name, _)| *name != "made_with");
+    for (class, text) in classes {
+        let schedule =
+            Schedule::from_json("scheduler_config.json", text.as_str().unwrap().as_bytes()).unwrap();
+        assert!(schedule.ignored.is_empty(), "{class}: {:?}", schedule.ignored);
+        let (kind, note) = SamplerKind::default_for(class);
+        assert!(note.is_none() && &schedule.class_name == class);
+        let steps = kind.default_steps(schedule.train_timesteps());
+        kind.program(&schedule, &Options::steps(steps)).unwrap_or_else(|e| panic!("{class}: {e}"));
+    }
 }

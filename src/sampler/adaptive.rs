@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::options::{MAX_EVALUATIONS, TOLERANCE};
-use super::host::{Evaluate, check_output};
 use super::program::Span;
 use super::record::Recorder;
 use super::setup::Setup;
-use crate::denoiser::{Denoiser, Level, Point};
+use crate::denoiser::{Denoiser, Level, Point, Question};
 use crate::error::{Error, Result};
+use crate::levels::list;
 
 /// From level to level the device takes as many steps as the tolerance needs, each picture its own; the last step, to σ = 0, is
 /// x̂₀.
@@ -27,14 +27,18 @@ pub(super) fn adaptive(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> 
         x = if next.sigma > 0.0 {
             // dx/d ln σ at the beginning.
             let slope = run.combine(at.level.sigma * denoised.epsilon);
-            run.integrate(x, slope, Span {
-                from: at.level.sigma,
-                to: next.sigma,
-                tolerance: setup.get(&TOLERANCE),
-                most: setup.get(&MAX_EVALUATIONS) as usize,
-                prediction: setup.schedule.prediction,
-                sigmas: sigmas.clone(),
-            })
+            run.integrate(
+                x,
+                slope,
+                Span {
+                    from: at.level.sigma,
+                    to: next.sigma,
+                    tolerance: setup.get(&TOLERANCE),
+                    most: setup.get(&MAX_EVALUATIONS) as usize,
+                    prediction: setup.schedule.prediction,
+                    sigmas: sigmas.clone(),
+                },
+            )
         } else {
             x0
         };
@@ -54,15 +58,8 @@ const STAGES: [(f64, &[f64]); 6] = [
     (1.0, &[35.0 / 384.0, 0.0, 500.0 / 1113.0, 125.0 / 192.0, -2187.0 / 6784.0, 11.0 / 84.0]),
 ];
 /// The difference from the step of order 4.
-const ERROR: [f64; 7] = [
-    71.0 / 57600.0,
-    0.0,
-    -71.0 / 16695.0,
-    71.0 / 1920.0,
-    -17253.0 / 339200.0,
-    22.0 / 525.0,
-    -1.0 / 40.0,
-];
+const ERROR: [f64; 7] =
+    [71.0 / 57600.0, 0.0, -71.0 / 16695.0, 71.0 / 1920.0, -17253.0 / 339200.0, 22.0 / 525.0, -1.0 / 40.0];
 
 /// The longest step in ln σ: beyond, the difference of the two orders no longer says how large the error is.
 const LONGEST: f64 = 1.5;
@@ -78,100 +75,124 @@ struct Progress {
     error: f64,
 }
 
-/// Takes `x` along the span, `slope` being dx/d ln σ = σ ε̂ at its beginning. `evaluations` counts those of the whole run.
-///
-/// # Errors
-/// Those of the network; [`Error::Option`] where the tolerance would need more evaluations than the span allows.
-pub(super) async fn integrate(
-    span: &Span,
-    x: &mut [f32],
-    slope: &[f32],
-    shape: [usize; 4],
-    network: &mut impl Evaluate,
-    evaluations: &mut usize,
-) -> Result<()> {
-    let (start, end) = (span.from.ln(), span.to.ln());
-    let len = x.len() / shape[0];
-    let first = (end - start).max(-LONGEST);
-    let mut pictures = vec![Progress { at: start, step: first, error: 1.0 }; shape[0]];
-    let mut slopes = vec![slope.to_vec(); 7];
-    let mut y = x.to_vec();
-    while pictures.iter().any(|p| p.step != 0.0) {
-        if *evaluations + STAGES.len() > span.most {
-            return Err(Error::Option {
-                option: "max_evaluations",
-                found: span.most.to_string(),
-                expected: format!("more, or `tolerance` above {}, which takes too many steps", span.tolerance),
-            });
-        }
-        for (stage, (c, weights)) in STAGES.iter().enumerate() {
-            for (i, y) in y.iter_mut().enumerate() {
-                let sum: f32 = weights.iter().zip(&slopes).map(|(a, k)| *a as f32 * k[i]).sum();
-                *y = x[i] + pictures[i / len].step as f32 * sum;
-            }
-            let at: Vec<f64> = pictures.iter().map(|p| p.at + c * p.step).collect();
-            slopes[stage + 1] = slope_at(span, &y, &at, shape, network).await?;
-            *evaluations += 1;
-        }
-        for (n, picture) in pictures.iter_mut().enumerate() {
-            let range = n * len..(n + 1) * len;
-            let square = |i: usize| {
-                let difference: f64 = ERROR.iter().zip(&slopes).map(|(e, k)| e * f64::from(k[i])).sum();
-                let size = 1.0 + f64::from(x[i].abs().max(y[i].abs()));
-                (picture.step * difference / (span.tolerance * size)).powi(2)
-            };
-            let error = (range.clone().map(square).sum::<f64>() / len as f64).sqrt().max(1e-10);
-            let mut factor = 0.9 * error.powf(-0.17) * picture.error.powf(0.04);
-            if error <= 1.0 {
-                x[range.clone()].copy_from_slice(&y[range.clone()]);
-                let last = std::mem::take(&mut slopes[6]);
-                slopes[0][range.clone()].copy_from_slice(&last[range]);
-                slopes[6] = last;
-                picture.at += picture.step;
-                picture.error = error;
-            } else {
-                factor = if factor > 0.2 { factor.min(0.9) } else { 0.2 };
-            }
-            // Hairer, Norsett and Wanner, section II.4: a controller of proportion and integral.
-            picture.step = (picture.step * factor.clamp(0.2, 5.0)).max(-LONGEST);
-            let left = end - picture.at;
-            if left.abs() <= picture.step.abs() || left.abs() < 1e-9 {
-                picture.step = if left.abs() < 1e-9 { 0.0 } else { left };
-            }
-        }
-    }
-    Ok(())
+/// A batch on its way along a span. Whoever holds it asks the network what [`Self::ask`] gives, and gives the answer back.
+pub(super) struct Integration<'a> {
+    span: &'a Span,
+    len: usize,
+    pictures: Vec<Progress>,
+    x: Vec<f32>,
+    /// Where the evaluation is that is asked for.
+    y: Vec<f32>,
+    /// σ ε̂, evaluation by evaluation.
+    slopes: Vec<Vec<f32>>,
+    stage: usize,
 }
 
-/// σ ε̂ of each picture at its own ln σ.
-async fn slope_at(
-    span: &Span,
-    y: &[f32],
-    at: &[f64],
-    shape: [usize; 4],
-    network: &mut impl Evaluate,
-) -> Result<Vec<f32>> {
-    let points: Vec<Point> = at
-        .iter()
-        .map(|at| {
-            let level = Level { alpha: 1.0, sigma: at.exp() };
-            Point { level, timestep: span.sigmas.timestep(level.sigma) }
-        })
-        .collect();
-    let questions: Vec<_> = points.iter().map(|point| span.prediction.ask(*point)).collect();
-    let len = y.len() / shape[0];
-    let input: Vec<f32> = y.iter().enumerate().map(|(i, v)| questions[i / len].input as f32 * v).collect();
-    let timesteps: Vec<f64> = questions.iter().map(|question| question.c_noise).collect();
-    let output = network.evaluate_each(&input, shape, &timesteps).await?;
-    check_output(&output, shape, timesteps[0])?;
-    let mut slope = y.to_vec();
-    for (n, (slope, output)) in
-        slope.chunks_exact_mut(len).zip(output.chunks_exact(output.len() / shape[0])).enumerate()
-    {
-        let sigma = points[n].level.sigma;
-        let (c, d) = questions[n].epsilon(points[n].level);
-        let (c, d) = ((sigma * c) as f32, (sigma * d) as f32);
-        slope.iter_mut().zip(output).for_each(|(v, m)| *v = c * *v + d * m);
+impl<'a> Integration<'a> {
+    /// Of a batch of so many images `x`, whose `slope` is σ ε̂ at the span's beginning.
+    pub(super) fn new(span: &'a Span, x: Vec<f32>, slope: Vec<f32>, batch: usize) -> Self {
+        let (at, end) = (span.from.ln(), span.to.ln());
+        let pictures = vec![Progress { at, step: (end - at).max(-LONGEST), error: 1.0 }; batch];
+        Self { span, len: x.len() / batch, pictures, y: x.clone(), x, slopes: vec![slope; 7], stage: 0 }
     }
-    Ok(slope)
+
+    /// The network's input and the timestep of each image; nothing where all have arrived, `evaluations` being those of the whole run.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where the tolerance would need more evaluations than the span allows.
+    pub(super) fn ask(&mut self, evaluations: usize) -> Result<Option<(Vec<f32>, Vec<f64>)>> {
+        if self.stage == 0 && self.pictures.iter().all(|p| p.step == 0.0) {
+            return Ok(None);
+        }
+        if evaluations >= self.span.most {
+            return Err(Error::Option {
+                option: "max_evaluations",
+                found: evaluations.to_string(),
+                expected: "greater, or `tolerance`, which takes too many steps".to_owned(),
+            });
+        }
+        let weights = STAGES[self.stage].1;
+        let mut input = self.x.clone();
+        for n in 0..self.pictures.len() {
+            let (_, question) = self.question(n);
+            for i in n * self.len..(n + 1) * self.len {
+                let mut sum = 0.0;
+                for (k, weight) in weights.iter().enumerate() {
+                    sum += *weight as f32 * self.slopes[k][i];
+                }
+                self.y[i] = self.x[i] + self.pictures[n].step as f32 * sum;
+                input[i] = question.input as f32 * self.y[i];
+            }
+        }
+        let timesteps = list(self.pictures.len(), &|n| self.question(n).1.c_noise);
+        Ok(Some((input, timesteps)))
+    }
+
+    /// Where a picture's evaluation is, and what the network is asked there.
+    fn question(&self, n: usize) -> (Level, Question) {
+        let picture = self.pictures[n];
+        let level = Level { alpha: 1.0, sigma: (picture.at + STAGES[self.stage].0 * picture.step).exp() };
+        let timestep = self.span.sigmas.timestep(level.sigma);
+        (level, self.span.prediction.ask(Point { level, timestep }))
+    }
+
+    /// Takes the network's answer, and once a step has all of its own decides on it, picture by picture.
+    pub(super) fn answer(&mut self, output: &[f32]) {
+        let stride = output.len() / self.pictures.len();
+        for n in 0..self.pictures.len() {
+            let (level, question) = self.question(n);
+            let (c, d) = question.epsilon(level);
+            let (c, d) = ((level.sigma * c) as f32, (level.sigma * d) as f32);
+            for i in 0..self.len {
+                let at = n * self.len + i;
+                self.slopes[self.stage + 1][at] = c * self.y[at] + d * output[n * stride + i];
+            }
+        }
+        self.stage += 1;
+        if self.stage == STAGES.len() {
+            self.stage = 0;
+            (0..self.pictures.len()).for_each(|n| self.judge(n));
+        }
+    }
+
+    /// Takes a picture's step if its error is within the tolerance, and chooses the next one's length: Hairer, Norsett and Wanner, section
+    /// II.4, a controller of proportion and integral.
+    fn judge(&mut self, n: usize) {
+        let picture = &mut self.pictures[n];
+        let mut squares = 0.0;
+        for i in n * self.len..(n + 1) * self.len {
+            let mut difference = 0.0;
+            for (k, weight) in ERROR.iter().enumerate() {
+                difference += weight * f64::from(self.slopes[k][i]);
+            }
+            let size = 1.0 + f64::from(self.x[i].abs().max(self.y[i].abs()));
+            let share = picture.step * difference / (self.span.tolerance * size);
+            squares += share * share;
+        }
+        let error = (squares / self.len as f64).sqrt().max(1e-10);
+        let mut factor = 0.9 * (0.04 * picture.error.ln() - 0.17 * error.ln()).exp();
+        if error <= 1.0 {
+            for i in n * self.len..(n + 1) * self.len {
+                self.x[i] = self.y[i];
+                // The last slope of a step is the first of the next.
+                self.slopes[0][i] = self.slopes[6][i];
+            }
+            picture.at += picture.step;
+            picture.error = error;
+        } else {
+            factor = if factor > 0.2 { factor.min(0.9) } else { 0.2 };
+        }
+        picture.step = (picture.step * factor.clamp(0.2, 5.0)).max(-LONGEST);
+        let left = self.span.to.ln() - picture.at;
+        if left.abs() < 1e-9 {
+            picture.step = 0.0;
+        } else if left.abs() <= picture.step.abs() {
+            picture.step = left;
+        }
+    }
+
+    /// The images at the span's end.
+    pub(super) fn end(self) -> Vec<f32> {
+        self.x
+    }
 }

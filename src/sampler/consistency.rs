@@ -5,7 +5,7 @@ use super::record::Recorder;
 use super::setup::Setup;
 use crate::denoiser::{Denoiser, Level, Point, Prediction};
 use crate::error::Result;
-use crate::levels::{Grid, list};
+use crate::levels::Grid;
 use crate::schedule::Clip;
 
 /// Multistep sampling (algorithm 1) as diffusers' `CMStochasticIterativeScheduler` does it: to the clean image in one step,
@@ -35,18 +35,15 @@ pub(super) fn consistency(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<(
 /// Every (T div N)th of the levels that the model was trained at, from the greatest, and the least.
 fn points_of_training(setup: &Setup<'_>) -> Result<Vec<Point>> {
     setup.refuse_steps()?;
-    let sigmas = setup.schedule.sigmas();
-    let (least, greatest) = sigmas.ends();
+    let (least, greatest) = setup.schedule.sigmas().ends();
     let total = setup.schedule.train_timesteps();
     let stride = total / setup.steps;
-    let mut sigmas = list(setup.steps, &|i| {
-        Grid::Karras.at(greatest, least, (i * stride) as f64 / (total - 1).max(1) as f64)
-    });
-    sigmas.push(least);
-    let point = |sigma: &f64| {
-        let level = Level { alpha: 1.0, sigma: *sigma };
+    let mut points = Vec::with_capacity(setup.steps + 1);
+    for i in 0..=setup.steps {
+        let share = if i < setup.steps { (i * stride) as f64 / (total - 1).max(1) as f64 } else { 1.0 };
+        let level = Level { alpha: 1.0, sigma: Grid::Karras.at(greatest, least, share) };
         let timestep = setup.schedule.prediction.ask(Point { level, timestep: 0.0 }).c_noise;
-        Point { level, timestep }
-    };
-    Ok(sigmas.iter().map(point).collect())
+        points.push(Point { level, timestep });
+    }
+    Ok(points)
 }

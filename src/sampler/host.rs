@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::future::Future;
 
-use super::adaptive::integrate;
+use super::adaptive::Integration;
 use super::program::{Instruction, Noise, NoiseScale, Program, Slot, SlotKind};
 use crate::denoiser::{Level, Point};
 use crate::error::{Error, Result};
@@ -161,16 +161,23 @@ impl<N: Normals> HostRun<N> {
                     let norms = over.map(|slot| images.norms(slot, *batch));
                     let mut out = Vec::with_capacity(images.len() * self.shape[0]);
                     for (n, image) in images.images(*input).enumerate() {
-                        let factor = (norms[0][n] / norms[1][n]).powi(i32::from(*power)) as f32;
+                        let ratio = norms[0][n] / norms[1][n];
+                        let factor = if *power == 2 { ratio * ratio } else { ratio } as f32;
                         out.extend(image.iter().map(|v| factor * v));
                     }
                     self.slots[output.index()] = out;
                 }
                 Instruction::Integrate { output, input, slope, span } => {
-                    let [mut x, slope] = [input, slope].map(|slot| self.slots[slot.index()].clone());
+                    let images = |slot: &Slot| self.slots[slot.index()].clone();
+                    let mut integration = Integration::new(span, images(input), images(slope), self.shape[0]);
                     let mut evaluations = self.evaluations;
-                    integrate(span, &mut x, &slope, self.shape, network, &mut evaluations).await?;
-                    self.slots[output.index()] = x;
+                    while let Some((x, timesteps)) = integration.ask(evaluations)? {
+                        let m = network.evaluate_each(&x, self.shape, &timesteps).await?;
+                        check_output(&m, self.shape, timesteps[0])?;
+                        evaluations += 1;
+                        integration.answer(&m);
+                    }
+                    self.slots[output.index()] = integration.end();
                     self.evaluations = evaluations;
                 }
                 Instruction::Combine { output, terms, clip, noise } => {
@@ -213,7 +220,7 @@ impl<N: Normals> HostRun<N> {
     }
 }
 
-pub(super) fn check_output(m: &[f32], shape: [usize; 4], timestep: f64) -> Result<()> {
+fn check_output(m: &[f32], shape: [usize; 4], timestep: f64) -> Result<()> {
     let len: usize = shape.iter().product();
     if m.len() != len && m.len() != 2 * len {
         return Err(wrong_output(shape, m.len()));
@@ -263,11 +270,17 @@ impl<'a> Images<'a> {
 
     /// The Euclidean norm of each image, or their mean in the place of each.
     fn norms(self, slot: Slot, mean: bool) -> Vec<f64> {
-        let norm = |image: &[f32]| image.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-        let mut norms: Vec<f64> = self.images(slot).map(norm).collect();
+        let (mut norms, mut sum) = (Vec::new(), 0.0);
+        for image in self.images(slot) {
+            let mut square = 0.0;
+            for v in image {
+                square += f64::from(*v) * f64::from(*v);
+            }
+            norms.push(square.sqrt());
+            sum += square.sqrt();
+        }
         if mean {
-            let mean = norms.iter().sum::<f64>() / norms.len() as f64;
-            norms.fill(mean);
+            norms.fill(sum / self.shape[0] as f64);
         }
         norms
     }

@@ -6,7 +6,6 @@ use super::record::Recorder;
 use super::setup::Setup;
 use crate::denoiser::{Level, Point, Prediction};
 use crate::error::Result;
-use crate::levels::list;
 
 /// As diffusers' `IPNDMScheduler` does it: `ε̄` of the last four evaluations by Adams and Bashforth's weights, fewer in the
 /// first steps, and DDIM's step with it.
@@ -15,10 +14,14 @@ pub(super) fn ipndm(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
     let mut points = Vec::with_capacity(setup.steps + 1);
     if schedule.prediction == Prediction::VByAngle {
         setup.refuse_steps()?;
-        let times = list(setup.steps, &|i| 1.0 - i as f64 / setup.steps as f64);
-        points.extend(times.iter().map(|t| Point { level: Level::of_sine(*t), timestep: *t }));
+        for i in 0..setup.steps {
+            let timestep = 1.0 - i as f64 / setup.steps as f64;
+            points.push(Point { level: Level::of_sine(timestep), timestep });
+        }
     } else {
-        points.extend(setup.timesteps()?.iter().map(|t| schedule.point(*t as usize)));
+        for t in setup.timesteps()? {
+            points.push(schedule.point(t as usize));
+        }
     }
     points.push(Point { level: Level::CLEAN, timestep: 0.0 });
     let mut known: Vec<Slot> = Vec::new();

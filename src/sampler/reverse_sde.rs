@@ -1,9 +1,8 @@
 //! The reverse-time SDE, with a corrector of Langevin dynamics: Song et al. 2021 (2011.13456), algorithms 1 to 3.
 
 use super::options::{CORRECT_STEPS, NORMS, SAMPLING_EPS, SDE, SNR};
-use super::program::Slot;
 use super::record::Recorder;
-use super::setup::{Setup, log_ratio};
+use super::setup::Setup;
 use crate::denoiser::{Level, Point};
 use crate::error::Result;
 
@@ -32,9 +31,8 @@ pub(super) fn reverse_sde(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<(
             let z = run.add_noise(Default::default(), 1.0);
             // Algorithms 4 and 5: ε = 2 α (r |z|/|g|)², x + ε g + sqrt(2 ε) z.
             let factor = 2.0 * (1.0 - drift).max(0.0) * snr * snr;
-            let [gradient, noise] = [(score, 2), (z, 1)].map(|(of, power): (Slot, u8)| {
-                run.rescale(of, [z, score], power, setup.is(&NORMS))
-            });
+            let gradient = run.rescale(score, [z, score], 2, setup.is(&NORMS));
+            let noise = run.rescale(z, [z, score], 1, setup.is(&NORMS));
             x = run.combine(x + factor * gradient + (2.0 * factor).sqrt() * noise);
         }
         let denoised = run.denoise(x, *at);
@@ -65,62 +63,51 @@ fn exploding(setup: &Setup<'_>) -> Result<Vec<Step>> {
     let sigmas = setup.schedule.sigmas();
     let (least, greatest) = sigmas.ends();
     let at = |time: f64| least * ((greatest / least).ln() * time).exp();
-    let rung = |i: usize| match setup.steps - i {
-        0 => 0.0,
-        1 => at(0.0),
-        left => at((left - 1) as f64 / (setup.steps - 1) as f64),
+    let rung = |left: usize| {
+        if left == 0 { 0.0 } else { at((left - 1) as f64 / (setup.steps - 1).max(1) as f64) }
     };
-    let step = |i: usize| {
+    let mut steps = Vec::with_capacity(setup.steps);
+    for i in 0..setup.steps {
         let sigma = at(time(setup, i));
-        let (now, next) = (rung(i), rung(i + 1));
-        Step {
+        let (now, next) = (rung(setup.steps - i), rung(setup.steps - i - 1));
+        steps.push(Step {
             at: Point { level: Level { alpha: 1.0, sigma }, timestep: sigmas.timestep(sigma) },
             to: Level { alpha: 1.0, sigma: next },
             drift: 0.0,
             diffusion: now * now - next * next,
-        }
-    };
-    Ok((0..setup.steps).map(step).collect())
+        });
+    }
+    Ok(steps)
 }
 
 /// `b` of a step is β(t)/N where the checkpoint says β(t), and `2 ln(α'/α)` elsewhere; `g² = b`, or `b (1 - α⁴)` for sub-VP, whose noise is
 /// `σ = 1 - α²`.
 fn preserving(setup: &Setup<'_>) -> Result<Vec<Step>> {
-    setup.refuse_flow()?;
     let schedule = setup.schedule;
+    let sub = setup.get(&SDE) == SUB_VP;
     let sigmas = schedule.sigmas();
-    // The timestep of VP's level, α, and b.
-    let levels: Vec<[f64; 3]> = if let Some((least, greatest)) = schedule.betas_of_time {
-        setup.refuse_steps()?;
-        let level = |i: usize| {
+    // From the end, as each step is told where it arrives.
+    let mut steps = Vec::with_capacity(setup.steps);
+    let mut to = Level::CLEAN;
+    let timesteps = setup.timesteps()?;
+    for i in (0..timesteps.len()).rev() {
+        let (timestep, alpha, drift) = if let Some((least, greatest)) = schedule.betas_of_time {
             let t = time(setup, i);
             let log_alpha = -0.25 * t * t * (greatest - least) - 0.5 * t * least;
             let told = t * (schedule.train_timesteps() - 1) as f64;
-            [told, log_alpha.exp(), (least + t * (greatest - least)) / setup.steps as f64]
+            (told, log_alpha.exp(), (least + t * (greatest - least)) / setup.steps as f64)
+        } else {
+            let alpha = schedule.level(timesteps[i] as usize).alpha;
+            // Where no signal is left, a ten thousandth is.
+            (timesteps[i], alpha, 2.0 * (to.alpha / alpha.max(1e-4)).ln())
         };
-        (0..setup.steps).map(level).collect()
-    } else {
-        let timesteps = setup.timesteps()?;
-        let alpha = |i: usize| timesteps.get(i).map_or(1.0, |t| schedule.level(*t as usize).alpha);
-        // Where no signal is left, a ten thousandth is.
-        let b = |i: usize| 2.0 * (alpha(i + 1) / alpha(i).max(1e-4)).ln();
-        (0..timesteps.len()).map(|i| [timesteps[i], alpha(i), b(i)]).collect()
-    };
-    let sub = setup.get(&SDE) == SUB_VP;
-    let level = |i: usize| match levels.get(i) {
-        None => Level::CLEAN,
-        Some(&[_, alpha, _]) if sub => Level { alpha, sigma: 1.0 - alpha * alpha },
-        Some(&[_, alpha, _]) => Level::from_alpha_bar(alpha * alpha),
-    };
-    let step = |i: usize| {
-        let ([timestep, alpha, drift], at) = (levels[i], level(i));
-        let timestep = if sub { sigmas.timestep((-log_ratio(at)).exp()) } else { timestep };
-        Step {
-            at: Point { level: at, timestep },
-            to: level(i + 1),
-            drift,
-            diffusion: if sub { drift * (1.0 - alpha.powi(4)) } else { drift },
-        }
-    };
-    Ok((0..levels.len()).map(step).collect())
+        let square = alpha * alpha;
+        let level = if sub { Level { alpha, sigma: 1.0 - square } } else { Level::from_alpha_bar(square) };
+        let timestep = if sub { sigmas.timestep(level.sigma / alpha) } else { timestep };
+        let diffusion = if sub { drift * (1.0 - square * square) } else { drift };
+        steps.push(Step { at: Point { level, timestep }, to, drift, diffusion });
+        to = level;
+    }
+    steps.reverse();
+    Ok(steps)
 }

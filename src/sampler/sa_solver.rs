@@ -6,6 +6,7 @@ use super::record::Recorder;
 use super::setup::{End, Setup, log_ratio};
 use crate::denoiser::Level;
 use crate::error::Result;
+use crate::levels::list;
 
 /// As diffusers' `SASolverScheduler` does it: the predictor of equation 14, whose step the corrector of equation 17 takes again, with the same
 /// noise, once the network has looked at its end. Noise of τ is added from timestep 200 to 800, and none elsewhere.
@@ -71,7 +72,7 @@ impl Adams {
 
     /// `x'` without its noise, m being the polynomial in λ through the known.
     fn to(&self, x: Slot, known: &[(f64, Slot)]) -> Expr {
-        let mut weights: Vec<f64> = (0..known.len()).map(|k| self.integral(known, k)).collect();
+        let mut weights = list(known.len(), &|k| self.integral(known, k));
         if self.data && known.len() == 2 {
             // As UniPC's B(h), of no weight in the order: for few steps, diffusers says.
             let (h, k) = (self.h, self.rate);

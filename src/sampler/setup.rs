@@ -2,8 +2,8 @@
 //! levels to go through.
 
 use super::options::{
-    FINAL, FLOW_SHIFT, GRID, INTERPOLATION, LAMBDA_MIN, OptionSpec, SIGMA_MAX, SIGMA_MIN, SPACING,
-    TIMESTEP_TYPE,
+    FINAL, FLOW_SHIFT, GRID, INTERPOLATION, LAMBDA_MIN, OptionSpec, SHIFT_TERMINAL, SIGMA_MAX, SIGMA_MIN,
+    SPACING, TIMESTEP_TYPE,
 };
 use super::program::Slot;
 use super::record::Recorder;
@@ -199,7 +199,8 @@ impl Setup<'_> {
         };
         if grid != Grid::Timesteps {
             let rounds = !flow
-                && matches!(grid, Grid::Karras | Grid::Lu) && !(ends == End::OfTable && self.schedule.is_cosine);
+                && matches!(grid, Grid::Karras | Grid::Lu)
+                && !(ends == End::OfTable && self.schedule.is_cosine);
             timesteps = list(self.steps, &|i| match grid {
                 _ if flow => level(ratios[i]).sigma * total as f64,
                 _ if rounds => sigmas.timestep(ratios[i]).round_ties_even(),
@@ -220,13 +221,25 @@ impl Setup<'_> {
     fn flow(&self, ends: End) -> Vec<f64> {
         let (steps, least) = (self.steps as f64, 1.0 / self.total() as f64);
         let shift = self.get(&FLOW_SHIFT);
-        list(self.steps, &|i| {
+        let mut sigmas = list(self.steps, &|i| {
             let share = i as f64 / steps;
             // UniPC begins at pure noise but for a millionth; the others begin and end a timestep below.
             let begins = if ends == End::LastOfGrid { 1.0 } else { 1.0 - least };
             let time = begins - share * (1.0 - least);
-            (shift * time / (1.0 + (shift - 1.0) * time)).min(1.0 - 1e-6)
-        })
+            shift * time / (1.0 + (shift - 1.0) * time)
+        });
+        self.stretch(&mut sigmas);
+        sigmas.iter_mut().for_each(|sigma| *sigma = sigma.min(1.0 - 1e-6));
+        sigmas
+    }
+
+    /// Stretches the way from pure noise so that it ends at `shift_terminal`.
+    pub(super) fn stretch(&self, sigmas: &mut [f64]) {
+        let terminal = self.get(&SHIFT_TERMINAL);
+        if terminal > 0.0 {
+            let scale = (1.0 - sigmas[sigmas.len() - 1]) / (1.0 - terminal);
+            sigmas.iter_mut().for_each(|sigma| *sigma = 1.0 - (1.0 - *sigma) / scale);
+        }
     }
 
     /// x̂₀, thresholded, and what the solver goes by: x̂₀ again (`data`), or ε̂, derived from x̂₀ where that was thresholded.

@@ -173,6 +173,7 @@ UNIPC = [
     ("beta", 10, {}, unipc(2, **BETA)),
     ("flow", 10, {}, unipc(2, **FLOW)),
     ("flow_shift", 10, {}, unipc(3, flow_shift=3.0, **FLOW)),
+    ("flow_terminal", 10, {}, unipc(2, flow_shift=3.0, shift_terminal=0.1, **FLOW)),
     ("flow_karras", 10, {}, unipc(2, **FLOW, **KARRAS)),
     ("flow_karras_sigma_min", 10, {}, unipc(3, **FLOW, **KARRAS, **SIGMA_MIN)),
     ("leading", 10, {}, unipc(2, **OFFSET)),
@@ -505,9 +506,7 @@ def score_sde(scheduler, steps: int, x, model):
 
 def replay(key: str, class_name: str, steps: int, options: dict, config: dict, double: bool):
     """The timesteps, and the results of all steps; `double` computes all of it in float64."""
-    sys.modules.setdefault("torchsde", mock.MagicMock())  # its tree is replaced by made-up noise
-    module = importlib.import_module(MODULES.get(class_name) or getattr(diffusers, class_name).__module__)
-    known = getattr(module, class_name)
+    module, known = class_of(class_name)
     kind = torch.float64 if double else torch.float32
     shape = shape_of(options)
     made = lambda name, scale=1.0: stream.tensor(f"{name.replace('#', key)}", shape, scale).to(kind)
@@ -580,8 +579,17 @@ def run(sampler: str, class_name: str, name: str, steps: int, options: dict, con
     return case
 
 
+def class_of(name: str):
+    sys.modules.setdefault("torchsde", mock.MagicMock())  # its tree is replaced by made-up noise
+    module = importlib.import_module(MODULES.get(name) or getattr(diffusers, name).__module__)
+    return module, getattr(module, name)
+
+
 def make() -> None:
     (fixture.FOLDER / "solvers").mkdir(exist_ok=True)
+    # What each class writes of itself.
+    configs = {name: class_of(name)[1]().to_json_string() for name, _ in SAMPLERS.values()}
+    fixture.write("scheduler_configs.json", configs)
     for sampler, (class_name, cases) in SAMPLERS.items():
         assert len({case[0] for case in cases}) == len(cases)
         content = [run(sampler, class_name, *case) for case in cases]
