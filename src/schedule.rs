@@ -359,6 +359,12 @@ impl Schedule {
         &self.alpha_bar
     }
 
+    /// The least and the greatest ratio σ/α.
+    #[must_use]
+    pub fn ends(&self) -> (f64, f64) {
+        self.sigmas().ends()
+    }
+
     /// The ratios σ/α of all timesteps.
     #[must_use]
     pub fn sigmas(&self) -> Sigmas {

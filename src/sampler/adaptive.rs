@@ -108,7 +108,8 @@ impl<'a> Integration<'a> {
             return Err(Error::Option {
                 option: "max_evaluations",
                 found: evaluations.to_string(),
-                expected: "greater, or `tolerance`, which takes too many steps".to_owned(),
+                expected: "greater, as so many do not reach the end, or choose a greater `tolerance`"
+                    .to_owned(),
             });
         }
         let weights = STAGES[self.stage].1;

@@ -17,7 +17,7 @@ pub(super) fn consistency(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<(
     } else {
         (setup.exploding()?, Clip::None)
     };
-    let (least, _) = schedule.sigmas().ends();
+    let (least, _) = schedule.ends();
     let mut x = run.start(setup.start(&points));
     for (i, pair) in points.windows(2).enumerate() {
         let (at, next) = (pair[0], pair[1].level);
@@ -35,7 +35,7 @@ pub(super) fn consistency(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<(
 /// Every (T div N)th of the levels that the model was trained at, from the greatest, and the least.
 fn points_of_training(setup: &Setup<'_>) -> Result<Vec<Point>> {
     setup.refuse_steps()?;
-    let (least, greatest) = setup.schedule.sigmas().ends();
+    let (least, greatest) = setup.schedule.ends();
     let total = setup.schedule.train_timesteps();
     let stride = total / setup.steps;
     let mut points = Vec::with_capacity(setup.steps + 1);

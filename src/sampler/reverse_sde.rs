@@ -21,7 +21,7 @@ struct Step {
 pub(super) fn reverse_sde(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
     let (snr, corrections) = (setup.get(&SNR), setup.get(&CORRECT_STEPS) as usize);
     let steps = if setup.get(&SDE) == VE { exploding(setup)? } else { preserving(setup)? };
-    let start = if setup.get(&SDE) == VE { setup.schedule.sigmas().ends().1 } else { 1.0 };
+    let start = if setup.get(&SDE) == VE { setup.schedule.ends().1 } else { 1.0 };
     let mut x = run.start(start);
     for (i, Step { at, to, drift, diffusion }) in steps.iter().enumerate() {
         let sigma = at.level.sigma;
