@@ -113,7 +113,7 @@ impl<'a> Integration<'a> {
             });
         }
         let weights = STAGES[self.stage].1;
-        let mut input = self.x.clone();
+        let mut input = Vec::with_capacity(self.x.len());
         for n in 0..self.pictures.len() {
             let (_, question) = self.question(n);
             for i in n * self.len..(n + 1) * self.len {
@@ -122,7 +122,7 @@ impl<'a> Integration<'a> {
                     sum += *weight as f32 * self.slopes[k][i];
                 }
                 self.y[i] = self.x[i] + self.pictures[n].step as f32 * sum;
-                input[i] = question.input as f32 * self.y[i];
+                input.push(question.input as f32 * self.y[i]);
             }
         }
         let timesteps = list(self.pictures.len(), &|n| self.question(n).1.c_noise);
