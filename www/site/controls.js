@@ -64,7 +64,7 @@ export class Controls {
     byId('steps').max = Math.min(rowOf('steps').max, info.trainTimesteps);
     const { sampler, steps } = usual(info);
     const [, ...others] = rowOf('sampler').choices;
-    fillSelect(byId('sampler'), [{ value: '', text: `The model’s usual one: ${sampler}` }, ...others], this.#state.sampler);
+    fillSelect(byId('sampler'), [{ value: '', text: `Usual: ${sampler}` }, ...others], this.#state.sampler);
     // Steps that nobody chose: fewer for a model that was made for fewer.
     if (!this.#state.sampler && this.#state.steps === this.#usualSteps) this.#state.steps = steps;
     this.#usualSteps = steps;

@@ -4,7 +4,7 @@
 import { SAMPLERS } from '../samplers.js';
 import { withoutSecrets } from '../text.js';
 
-const MENU = [{ value: '', text: 'The model’s usual one' }, ...SAMPLERS.map(({ name }) => ({ value: name, text: name }))];
+const MENU = [{ value: '', text: 'Usual' }, ...SAMPLERS.map(({ name }) => ({ value: name, text: name }))];
 
 /**
  * One setting. `default` is what a hash without it means.
