@@ -1,6 +1,8 @@
 //! What a network is asked at a noise level, and what its answer says about the clean image: the one place where ε, x₀, v,
 //! EDM, flow matching and the score differ, for sampling and for training.
 
+use std::f64::consts::FRAC_PI_2;
+
 /// How noisy an image is: `x = alpha · x₀ + sigma · ε`, with ε of unit variance. The pair, and not σ/α, because that
 /// ratio is infinite at zero terminal SNR.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,6 +16,13 @@ pub struct Level {
 impl Level {
     /// No noise at all.
     pub const CLEAN: Self = Self { alpha: 1.0, sigma: 0.0 };
+
+    /// The variance-preserving level of iPNDM's time, 0 (clean) to 1 (no signal): `sigma = sin²(π t/2)`.
+    #[must_use]
+    pub fn of_sine(t: f64) -> Self {
+        let sigma = (FRAC_PI_2 * t).sin().powi(2);
+        Self { alpha: (1.0 - sigma * sigma).sqrt(), sigma }
+    }
 
     /// The noise's share of the variance, 0 (none) to 1 (nothing else), for images of variance 1.
     #[must_use]
@@ -114,6 +123,17 @@ pub enum Prediction {
     Flow,
     /// `σ ∇ ln p_σ(x)` at `alpha = 1`, which is -ε (Song and Ermon 2020, technique 3).
     Score,
+    /// `∇ ln p_σ(x)` itself at `alpha = 1`, which is -ε/σ, of a network that is told σ (Song et al. 2021's VE SDE).
+    Gradient,
+    /// v, of a network that is told the level's angle as a share of a right one: 0 for no noise, 1 for nothing else.
+    VByAngle,
+    /// F of `f(x, σ) = c_skip x + c_out F(c_in x; 250 ln σ)` at `alpha = 1`, which is x itself at `sigma_min` (Song et al. 2023, appendix C).
+    Consistency {
+        /// The data's deviation; 0.5 in the paper.
+        sigma_data: f64,
+        /// The least level.
+        sigma_min: f64,
+    },
 }
 
 impl Prediction {
@@ -149,6 +169,24 @@ impl Denoiser for Prediction {
             // On the path α + σ = 1.
             Self::Flow => ask(1.0 / (alpha + sigma), -1.0, 1.0),
             Self::Score => ask(1.0, 0.0, -1.0),
+            Self::Gradient => {
+                let ratio = sigma / alpha;
+                Question { c_noise: ratio, ..ask(1.0 / alpha, 0.0, -1.0 / ratio) }
+            }
+            Self::VByAngle => {
+                let v = Self::VPrediction.ask(Point { level, timestep });
+                Question { c_noise: sigma.atan2(alpha) / FRAC_PI_2, ..v }
+            }
+            Self::Consistency { sigma_data, sigma_min } => {
+                let ratio = sigma / alpha;
+                let norm = ratio.hypot(sigma_data);
+                // At the least level x̂₀ is x; a billionth above it, so that both parts of the answer stay finite.
+                let above = (ratio - sigma_min).max(1e-9);
+                let skip = (sigma_data / above.hypot(sigma_data)).powi(2);
+                let out = above * sigma_data / norm;
+                let question = ask(1.0 / norm / alpha, (1.0 - skip) / out, -skip * ratio / out);
+                Question { c_noise: 250.0 * ratio.ln(), ..question }
+            }
         }
     }
 }
@@ -171,6 +209,14 @@ mod tests {
             }
             Prediction::Flow => epsilon - x0,
             Prediction::Score => -epsilon,
+            Prediction::Gradient => -epsilon * alpha / sigma,
+            Prediction::VByAngle => perfect(Prediction::VPrediction, Level { alpha, sigma }, x0, epsilon),
+            Prediction::Consistency { sigma_data, sigma_min } => {
+                let ratio = sigma / alpha;
+                let skip = sigma_data.powi(2) / ((ratio - sigma_min).powi(2) + sigma_data.powi(2));
+                let out = (ratio - sigma_min) * sigma_data / ratio.hypot(sigma_data);
+                (x0 - skip * (x0 + ratio * epsilon)) / out
+            }
         }
     }
 
@@ -187,6 +233,9 @@ mod tests {
             Prediction::Edm { sigma_data: -0.7 },
             Prediction::Flow,
             Prediction::Score,
+            Prediction::Gradient,
+            Prediction::VByAngle,
+            Prediction::Consistency { sigma_data: 0.5, sigma_min: 0.002 },
         ];
         let pairs = all.iter().flat_map(|p| LEVELS.map(|l| (*p, l)));
         for (prediction, (alpha, sigma)) in pairs {

@@ -114,7 +114,7 @@ pub fn timesteps_before_the_end(
 
 /// The noise-to-signal ratio σ/α of every timestep, from the least noise to the most, and the way between a ratio and its
 /// timestep, whole or fractional.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sigmas(Vec<f64>);
 
 impl Sigmas {
@@ -161,29 +161,58 @@ pub enum Grid {
     Exponential,
     /// σ at the quantiles of the distribution B(0.6, 0.6) (Lee et al. 2024).
     Beta,
+    /// Ten levels that were optimised for Stable Diffusion (Sabour et al. 2024); other counts lie between them in ln σ.
+    Ays,
+    /// The same for Stable Diffusion XL.
+    AysXl,
+    /// The same for Stable Video Diffusion.
+    AysVideo,
     /// Times of a straight path between data and noise evenly spread, then shifted (Esser et al. 2024, section 5.3.2).
     Flow,
     /// ln σ spread evenly, as diffusers has the grid of Lu et al. 2022.
     Lu,
 }
 
+/// The levels of "Align Your Steps", as published.
+const AYS: [[f64; 10]; 3] = [
+    [14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152],
+    [14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113],
+    [700.00, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034],
+];
+
 impl Grid {
     /// All, in the order of the option's names.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Timesteps, Self::Karras, Self::Exponential, Self::Beta, Self::Flow, Self::Lu];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Timesteps,
+        Self::Karras,
+        Self::Exponential,
+        Self::Beta,
+        Self::Ays,
+        Self::AysXl,
+        Self::AysVideo,
+        Self::Flow,
+        Self::Lu,
+    ];
 
     /// `count` ratios from `greatest` down to `least`, both included, for the grids that lie between two ratios.
     #[must_use]
     pub fn between(self, greatest: f64, least: f64, count: usize) -> Vec<f64> {
-        list(count, &|i| {
-            let u = i as f64 / (count - 1).max(1) as f64;
-            let mix = |a: f64, b: f64| a + u * (b - a);
-            match self {
-                Self::Karras => mix((greatest.ln() / 7.0).exp(), (least.ln() / 7.0).exp()).powi(7),
-                Self::Beta => least + beta_quantile(1.0 - u) * (greatest - least),
-                _ => mix(greatest.ln(), least.ln()).exp(),
+        list(count, &|i| self.at(greatest, least, i as f64 / (count - 1).max(1) as f64))
+    }
+
+    /// The ratio at a share of the way from `greatest` to `least`.
+    pub(crate) fn at(self, greatest: f64, least: f64, u: f64) -> f64 {
+        let mix = |a: f64, b: f64, u: f64| a + u * (b - a);
+        match self {
+            Self::Karras => mix((greatest.ln() / 7.0).exp(), (least.ln() / 7.0).exp(), u).powi(7),
+            Self::Beta => least + beta_quantile(1.0 - u) * (greatest - least),
+            Self::Ays | Self::AysXl | Self::AysVideo => {
+                let list = &AYS[self as usize - Self::Ays as usize];
+                let below = ((9.0 * u) as usize).min(8);
+                mix(list[below].ln(), list[below + 1].ln(), 9.0 * u - below as f64).exp()
             }
-        })
+            _ => mix(greatest.ln(), least.ln(), u).exp(),
+        }
     }
 }
 

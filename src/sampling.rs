@@ -61,8 +61,9 @@ impl Sampling {
                 }))
             }
             network => {
-                // Slots, what a step makes of one, and the network's input and output, which may have twice the channels.
-                let images = program.slots().len() + 4;
+                // Slots, what a step makes of one or more, and the network's input and output, which may have twice the channels.
+                let work = if program.looks_at_whole_images() { 14 } else { 4 };
+                let images = program.slots().len() + work;
                 Place::Host(Box::new(run), OnHost { network, labels, unplanned: Some((shape, images)) })
             }
         };
@@ -141,6 +142,11 @@ impl OnHost {
 impl Evaluate for OnHost {
     async fn evaluate(&mut self, x: &[f32], shape: [usize; 4], timestep: f64) -> Result<Vec<f32>> {
         let timesteps = vec![timestep as f32; shape[0]];
+        self.network.evaluate(x, shape, &timesteps, self.labels.as_deref()).await
+    }
+
+    async fn evaluate_each(&mut self, x: &[f32], shape: [usize; 4], timesteps: &[f64]) -> Result<Vec<f32>> {
+        let timesteps: Vec<f32> = timesteps.iter().map(|t| *t as f32).collect();
         self.network.evaluate(x, shape, &timesteps, self.labels.as_deref()).await
     }
 }

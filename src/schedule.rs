@@ -7,8 +7,10 @@ use serde_json::Value as Json;
 use crate::checkpoint::json::{Fields, parse_object, shorten};
 use crate::denoiser::{Level, Point, Prediction};
 use crate::error::{Error, Result};
-use crate::levels::{self, Grid, Spacing, list};
-use crate::sampler::options::{self, GRID, Kind, SIGMA_MAX, SIGMA_MIN, SPACING, Settings, Value};
+use crate::levels::{self, Grid, Sigmas, Spacing, list};
+use crate::sampler::options::{
+    self, CORRECT_STEPS, GRID, Kind, SAMPLING_EPS, SDE, SIGMA_MAX, SIGMA_MIN, SPACING, Settings, Value,
+};
 use crate::text::number;
 
 /// More training timesteps than any model has; a longer table would be a mistake in the file.
@@ -50,6 +52,8 @@ pub struct Schedule {
     pub is_cosine: bool,
     /// The steps after which UniPC does not correct.
     pub disable_corrector: Vec<usize>,
+    /// β(t) at the times 0 and 1 of a schedule in continuous time (Song et al. 2021's VP SDE), a straight line between them.
+    pub betas_of_time: Option<(f64, f64)>,
     /// How far the times of a flow are shifted toward noise: 1 for not at all.
     pub flow_shift: f64,
     /// What the file says of samplers' options, by name.
@@ -175,6 +179,13 @@ impl Schedule {
         {
             return Self::flow(class_name, fields);
         }
+        match class_name.as_str() {
+            "CMStochasticIterativeScheduler" => return Self::consistency(class_name, fields),
+            "ScoreSdeVeScheduler" => return Self::exploding(class_name, fields),
+            "ScoreSdeVpScheduler" => return Self::preserving(class_name, fields),
+            "IPNDMScheduler" => return Self::sine(class_name, fields),
+            _ => {}
+        }
         let Some(betas) = default_betas(&class_name) else {
             return Err(Error::Unsupported {
                 what: format!("the scheduler {class_name}"),
@@ -190,28 +201,15 @@ impl Schedule {
 
     /// A schedule of EDM, which has no β: its table is that of its σ, and its samplers take levels between the same ends.
     fn edm(class_name: String, fields: &Fields<'_>) -> Result<Self> {
-        let positive = |field: &str, default: f64| match fields.f64(field, default)? {
-            value if value > 0.0 => Ok(value),
-            value => Err(fields.error(field, number(value), "greater than 0")),
-        };
-        let (least, greatest) = (positive("sigma_min", 0.002)?, positive("sigma_max", 80.0)?);
-        if least >= greatest {
-            return Err(fields.error("sigma_min", number(least), "below sigma_max"));
-        }
-        if positive("rho", 7.0)? != 7.0 {
-            return Err(fields.error("rho", "another", "7"));
-        }
+        let (least, greatest) = ends(fields, 0.002, 80.0)?;
         let sign = fields.choice("prediction_type", 1.0, &[("epsilon", 1.0), ("v_prediction", -1.0)])?;
-        let prediction = Prediction::Edm { sigma_data: sign * positive("sigma_data", 0.5)? };
+        let prediction = Prediction::Edm { sigma_data: sign * positive(fields, "sigma_data", 0.5)? };
         let grid = fields.choice(
             "sigma_schedule",
             "karras",
             &[("karras", "karras"), ("exponential", "exponential")],
         )?;
-        let total = timesteps(fields)?;
-        let mut alpha_bar = Grid::Karras.between(greatest, least, total);
-        alpha_bar.reverse();
-        alpha_bar.iter_mut().for_each(|sigma| *sigma = 1.0 / (1.0 + *sigma * *sigma));
+        let alpha_bar = table(Grid::Karras, greatest, least, timesteps(fields, 1000)?);
         let mut schedule = Self::read(class_name, prediction, alpha_bar, fields)?;
         for (option, value) in [(GRID, grid.into()), (SPACING, "leading".into())] {
             schedule.options.set(option.name, value);
@@ -223,13 +221,7 @@ impl Schedule {
 
     /// A schedule of flow matching, whose table is that of its shifted times.
     fn flow(class_name: String, fields: &Fields<'_>) -> Result<Self> {
-        for flag in ["use_dynamic_shifting", "invert_sigmas"] {
-            if fields.bool(flag, false)? {
-                let expected = "false: flows whose times depend on the picture, or run to the noise, are not sampled here";
-                return Err(fields.error(flag, "true", expected));
-            }
-        }
-        let (total, shift) = (timesteps(fields)?, fields.f64("shift", 1.0)?);
+        let (total, shift) = (timesteps(fields, 1000)?, fields.f64("shift", 1.0)?);
         if shift <= 0.0 {
             return Err(fields.error("shift", number(shift), "greater than 0"));
         }
@@ -243,6 +235,60 @@ impl Schedule {
         Ok(Self { flow_shift: shift, ..schedule })
     }
 
+    /// A schedule of consistency models, whose table is that of the levels they are trained at.
+    fn consistency(class_name: String, fields: &Fields<'_>) -> Result<Self> {
+        let (least, greatest) = ends(fields, 0.002, 80.0)?;
+        let sigma_data = positive(fields, "sigma_data", 0.5)?;
+        let prediction = Prediction::Consistency { sigma_data, sigma_min: least };
+        let alpha_bar = table(Grid::Karras, greatest, least, timesteps(fields, 40)?);
+        let clip = if fields.bool("clip_denoised", true)? { Clip::Range(1.0) } else { Clip::None };
+        Ok(Self { clip, ..Self::read(class_name, prediction, alpha_bar, fields)? })
+    }
+
+    /// A schedule of the variance-exploding SDE, whose table is geometric.
+    fn exploding(class_name: String, fields: &Fields<'_>) -> Result<Self> {
+        let (least, greatest) = ends(fields, 0.01, 1348.0)?;
+        let alpha_bar = table(Grid::Exponential, greatest, least, timesteps(fields, 2000)?);
+        let mut schedule = Self::read(class_name, Prediction::Gradient, alpha_bar, fields)?;
+        schedule.options.set(SDE.name, "ve".into());
+        Ok(schedule)
+    }
+
+    /// A schedule of the variance-preserving SDE, β(t) being a straight line.
+    fn preserving(class_name: String, fields: &Fields<'_>) -> Result<Self> {
+        let (least, greatest) = (positive(fields, "beta_min", 0.1)?, positive(fields, "beta_max", 20.0)?);
+        if least >= greatest || greatest > 1000.0 {
+            return Err(fields.error("beta_min", number(least), "below beta_max, which is at most 1000"));
+        }
+        let total = timesteps(fields, 2000)?;
+        let alpha_bar = list(total, &|i| {
+            let t = (i + 1) as f64 / total as f64;
+            (-0.5 * t * t * (greatest - least) - t * least).exp()
+        });
+        let mut schedule = Self::read(class_name, Prediction::Epsilon, alpha_bar, fields)?;
+        schedule.betas_of_time = Some((least, greatest));
+        for (option, value) in [(CORRECT_STEPS, 0.0), (SAMPLING_EPS, 1e-3)] {
+            if schedule.options.get(option.name).is_none() {
+                schedule.options.set(option.name, value.into());
+            }
+        }
+        Ok(schedule)
+    }
+
+    /// A schedule of iPNDM.
+    fn sine(class_name: String, fields: &Fields<'_>) -> Result<Self> {
+        if fields.get("trained_betas").is_some_and(|betas| !betas.is_null()) {
+            return Err(fields.error(
+                "trained_betas",
+                "a list",
+                "null: levels of one's own are not read here",
+            ));
+        }
+        let total = timesteps(fields, 1000)?;
+        let alpha_bar = list(total, &|i| Level::of_sine((i + 1) as f64 / total as f64).alpha.powi(2));
+        Self::read(class_name, Prediction::VByAngle, alpha_bar, fields)
+    }
+
     fn read(
         class_name: String,
         prediction: Prediction,
@@ -250,6 +296,36 @@ impl Schedule {
         fields: &Fields<'_>,
     ) -> Result<Self> {
         let variance = read_variance(fields, &class_name)?;
+        if prediction == Prediction::Flow {
+            for flag in ["use_dynamic_shifting", "invert_sigmas"] {
+                if fields.bool(flag, false)? {
+                    let expected = "false: flows whose times depend on the picture, or run to the noise, are not sampled here";
+                    return Err(fields.error(flag, "true", expected));
+                }
+            }
+        }
+        for program in ["solver_p", "tau_func"] {
+            if fields.get(program).is_some_and(|value| !value.is_null()) {
+                return Err(fields.error(
+                    program,
+                    "another",
+                    "null: it is a part of a program, which no file holds",
+                ));
+            }
+        }
+        // What Python reads only where times depend on the picture, or for a seed of its own.
+        for unread in [
+            "base_image_seq_len",
+            "base_shift",
+            "invert_sigmas",
+            "max_image_seq_len",
+            "max_shift",
+            "noise_sampler_seed",
+            "time_shift_type",
+            "use_dynamic_shifting",
+        ] {
+            fields.get(unread);
+        }
         let schedule = Self {
             class_name,
             prediction,
@@ -259,6 +335,7 @@ impl Schedule {
                 false => Clip::None,
             },
             is_cosine: fields.get("beta_schedule").is_some_and(|name| name == "squaredcos_cap_v2"),
+            betas_of_time: None,
             flow_shift: 1.0,
             disable_corrector: fields.usizes("disable_corrector", &[])?,
             variance,
@@ -281,6 +358,18 @@ impl Schedule {
     #[must_use]
     pub fn alpha_bar(&self) -> &[f64] {
         &self.alpha_bar
+    }
+
+    /// The least and the greatest ratio σ/α.
+    #[must_use]
+    pub fn ends(&self) -> (f64, f64) {
+        self.sigmas().ends()
+    }
+
+    /// The ratios σ/α of all timesteps.
+    #[must_use]
+    pub fn sigmas(&self) -> Sigmas {
+        Sigmas::new(&self.alpha_bar)
     }
 
     /// The timesteps that a run of `steps` steps visits, from the most noise to the least, by the file's spacing or that of
@@ -323,10 +412,15 @@ fn read_options(fields: &Fields<'_>) -> Result<Settings> {
     let mut settings = Settings::default();
     for (i, name) in GRID_FLAGS.iter().enumerate() {
         if fields.bool(name, false)? {
-            if settings.get(GRID.name).is_some() {
+            let names = ["karras", "exponential", "beta", "flow", "lu"];
+            let before = settings.get(GRID.name);
+            // On a flow, Karras's ratios are those of its straight path.
+            if names[i] == "flow" && before == Some(&names[0].into()) {
+                continue;
+            }
+            if before.is_some() {
                 return Err(fields.error(name, true, "false where another grid is chosen"));
             }
-            let names = ["karras", "exponential", "beta", "flow", "lu"];
             settings.set(GRID.name, names[i].into());
         }
     }
@@ -402,9 +496,35 @@ fn read_variance(fields: &Fields<'_>, class: &str) -> Result<Variance> {
     if class.starts_with("DDPM") { variance } else { Ok(variance.unwrap_or(Variance::FixedSmall)) }
 }
 
+/// A number that is greater than 0.
+fn positive(fields: &Fields<'_>, field: &str, default: f64) -> Result<f64> {
+    match fields.f64(field, default)? {
+        value if value > 0.0 => Ok(value),
+        value => Err(fields.error(field, number(value), "greater than 0")),
+    }
+}
+
+/// The least and the greatest σ of a file that names them, on a grid of ρ = 7 where it names that.
+fn ends(fields: &Fields<'_>, least: f64, greatest: f64) -> Result<(f64, f64)> {
+    let (least, greatest) = (positive(fields, "sigma_min", least)?, positive(fields, "sigma_max", greatest)?);
+    if least >= greatest {
+        return Err(fields.error("sigma_min", number(least), "below sigma_max"));
+    }
+    if positive(fields, "rho", 7.0)? != 7.0 {
+        return Err(fields.error("rho", "another", "7"));
+    }
+    Ok((least, greatest))
+}
+
+/// ᾱ of so many ratios from the least to the greatest.
+fn table(grid: Grid, greatest: f64, least: f64, total: usize) -> Vec<f64> {
+    let ratios = grid.between(greatest, least, total);
+    list(total, &|i| 1.0 / (1.0 + ratios[total - 1 - i].powi(2)))
+}
+
 /// T, `num_train_timesteps`.
-fn timesteps(fields: &Fields<'_>) -> Result<usize> {
-    let total = fields.usize("num_train_timesteps", 1000)?;
+fn timesteps(fields: &Fields<'_>, default: usize) -> Result<usize> {
+    let total = fields.usize("num_train_timesteps", default)?;
     if (1..=MOST_TIMESTEPS).contains(&total) {
         return Ok(total);
     }
@@ -412,7 +532,7 @@ fn timesteps(fields: &Fields<'_>) -> Result<usize> {
 }
 
 fn read_alpha_bar(fields: &Fields<'_>, defaults: (f64, f64, Betas)) -> Result<Vec<f64>> {
-    let total = timesteps(fields)?;
+    let total = timesteps(fields, 1000)?;
     let (betas, culprit) = match fields.optional_f64s("trained_betas")? {
         Some(betas) if !(total..=MOST_TIMESTEPS).contains(&betas.len()) => {
             let found = format!("a list of {}", betas.len());
@@ -646,11 +766,11 @@ mod tests {
         assert_eq!(s.options.get("lambda_min_clipped"), Some(&f64::NEG_INFINITY.into()));
         assert_eq!(s.options.get("solver_order"), Some(&2.0.into()));
         assert_eq!(s.options.get("grid"), Some(&"karras".into()));
-        let two = r#"{"use_karras_sigmas": true, "use_flow_sigmas": true}"#;
+        let two = r#"{"use_beta_sigmas": true, "use_flow_sigmas": true}"#;
         assert!(matches!(read(two), Err(Error::Config { field, .. }) if field == "use_flow_sigmas"));
         assert_eq!(s.options.get("timestep_spacing"), Some(&"linspace".into()));
         assert_eq!(s.variance, Variance::FixedSmall);
-        let refused = read(r#"{"_class_name": "ScoreSdeVeScheduler"}"#).unwrap_err();
+        let refused = read(r#"{"_class_name": "KarrasVeScheduler"}"#).unwrap_err();
         assert_eq!(refused.kind(), "unsupported-architecture");
     }
 

@@ -95,10 +95,10 @@ fn sample_says_what_it_does_and_what_it_leaves_out() {
     }
     fs::write(
         folder.join("scheduler_config.json"),
-        r#"{"_class_name": "SASolverScheduler", "tau_func": null, "\u001b]52;c;x\u0007": 1}"#,
+        r#"{"_class_name": "DDIMInverseScheduler", "prediction_tipe": null, "\u001b]52;c;x\u0007": 1}"#,
     )
     .unwrap();
-    let png = temporary("sa-solver.png");
+    let png = temporary("inverse.png");
     let (path, png) = (folder.to_str().unwrap(), png.to_str().unwrap());
     let sample = |more: &[&str]| {
         let arguments = ["sample", path, "--device", "cpu", "--steps", "1", "--out", png];
@@ -119,8 +119,8 @@ fn sample_says_what_it_does_and_what_it_leaves_out() {
             .ends_with("--variant 20 --sampler ddim --steps 1 --seed 0 --rng philox --batch 1 --device cpu"),
         "{command}"
     );
-    assert_eq!(note, "note: no sampler for SASolverScheduler yet: ddim is used instead");
-    assert!(unused.starts_with("not used: ") && unused.contains("tau_func"), "{unused}");
+    assert_eq!(note, "note: no sampler for DDIMInverseScheduler yet: ddim is used instead");
+    assert!(unused.starts_with("not used: ") && unused.contains("prediction_tipe"), "{unused}");
     assert!(!says.contains('\u{1b}'), "{says:?}");
     // `inspect` chooses by the same option.
     assert!(noiseball(&["inspect", path, "--variant", "10"]).status.success());

@@ -73,11 +73,23 @@ fn pictures_on_webgpu_are_pythons() {
 #[test]
 fn a_picture_does_not_depend_on_its_batch() {
     let model = model("layout-a", &Device::cpu());
-    let options = SampleOptions { steps: Some(4), seed: 11, ..SampleOptions::default() };
-    let one = pictures(&model, &options);
-    let three = pictures(&model, &SampleOptions { batch: 3, ..options });
-    let error = one.iter().zip(&three).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    assert!(error < 1e-5, "{error:e}");
+    for kind in SamplerKind::ALL.iter().filter(|kind| !kind.name().starts_with("flow-")) {
+        let has = |name| kind.entry().options.iter().any(|row| row.name == name);
+        let mut settings = Settings::default();
+        if has("langevin_steps") {
+            settings.set("langevin_steps", 3.0.into());
+        }
+        let options = SampleOptions {
+            sampler: Some(*kind),
+            steps: Some(4),
+            seed: 11,
+            settings,
+            ..SampleOptions::default()
+        };
+        let one = pictures(&model, &options);
+        let three = pictures(&model, &SampleOptions { batch: 3, ..options });
+        assert_eq!(one, three[..one.len()], "{kind}");
+    }
 }
 
 #[test]
@@ -180,4 +192,70 @@ fn the_pipeline_names_the_sampler_that_nobody_asks_for() {
         compared += 1;
     }
     assert!(compared >= 3, "{compared}");
+}
+
+/// Every scheduler that diffusers has, made of a checkpoint's own file as `from_pretrained` does it, on checkpoints that Python saved:
+/// `fixtures/pipelines.json`.
+fn pictures_of_every_scheduler_are_pythons(device: &Device, wanted: impl Fn(&str) -> bool) {
+    let folder = format!("{}/tests/fixtures", env!("CARGO_MANIFEST_DIR"));
+    let file: Value =
+        serde_json::from_str(&std::fs::read_to_string(format!("{folder}/pipelines.json")).unwrap()).unwrap();
+    let mut failures = Vec::new();
+    let mut worst = 0f32;
+    for case in file["cases"].as_array().unwrap() {
+        let name = format!("{} {} {}", case["checkpoint"], case["config"], case["options"]);
+        let checkpoint = case["checkpoint"].as_str().unwrap();
+        if !wanted(checkpoint) {
+            continue;
+        }
+        let mut checkpoint = Checkpoint::open(&format!("{folder}/checkpoints/{checkpoint}")).unwrap();
+        // As a scheduler of another class that a program makes of the file, and so without the pipeline's word.
+        let added = case["config"].as_object().unwrap();
+        if !added.is_empty() {
+            checkpoint.model_index = None;
+            checkpoint.scheduler_config.as_mut().unwrap().extend(added.clone());
+        }
+        let mut settings = Settings::default();
+        for (name, value) in case["options"].as_object().unwrap() {
+            match value.as_str() {
+                Some(text) => settings.set(name, text.into()),
+                None => settings.set(name, value.as_f64().unwrap().into()),
+            }
+        }
+        let options = SampleOptions {
+            sampler: None,
+            steps: Some(case["steps"].as_u64().unwrap() as usize),
+            settings,
+            seed: case["seed"].as_u64().unwrap(),
+            rng: Rng::Torch,
+            batch: case["batch"].as_u64().unwrap() as usize,
+            labels: (!case["labels"].is_null()).then(|| floats(&case["labels"])),
+        };
+        let found = pictures(&Model::load_blocking(checkpoint, device).unwrap(), &options);
+        let expected = floats(&case["output"]);
+        assert_eq!(found.len(), expected.len(), "{name}");
+        let size = expected.iter().fold(1f32, |size, v| size.max(v.abs()));
+        let error = found.iter().zip(&expected).map(|(a, b)| (a - b).abs() / size).fold(0.0, f32::max);
+        if error.is_nan() || error > 1e-3 {
+            failures.push(format!("{error:.1e} {name}"));
+        }
+        worst = worst.max(error);
+    }
+    println!("largest difference: {worst:.1e}");
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn pictures_of_every_scheduler_on_the_cpu_are_pythons() {
+    pictures_of_every_scheduler_are_pythons(&Device::cpu(), |_| true);
+}
+
+/// Those whose pipelines are their own: one takes a step, the other looks at whole pictures, which the host does.
+#[cfg(feature = "gpu")]
+#[test]
+fn pictures_of_consistency_and_score_models_on_webgpu_are_pythons() {
+    let device = pollster::block_on(Device::gpu()).unwrap();
+    pictures_of_every_scheduler_are_pythons(&device, |checkpoint| {
+        ["consistency", "score-sde"].contains(&checkpoint)
+    });
 }

@@ -4,8 +4,10 @@
 #![allow(clippy::print_stdout, reason = "tests say what they found; docs/solvers.md has the table")]
 
 use noiseball::denoiser::{Level, Prediction};
-use noiseball::sampler::{Instruction, NoiseScale, Options, Program, SamplerKind};
+use noiseball::rng::{Generator, Normals};
+use noiseball::sampler::{Evaluate, HostRun, Instruction, NoiseScale, Options, Program, SamplerKind};
 use noiseball::schedule::Schedule;
+use noiseball::{Error, Result};
 
 /// Weights, means and the deviation of the mixture.
 const WEIGHTS: [f64; 2] = [0.3, 0.7];
@@ -83,6 +85,9 @@ fn replay(program: &Program, schedule: &Schedule, z: f64, floor: f64) -> [(f64, 
                 });
                 slots[output.index()] = sum + drawn;
             }
+            Instruction::Rescale { .. } | Instruction::Integrate { .. } => {
+                panic!("{instruction:?} has no order")
+            }
             Instruction::EndStep { to, x, .. } if to.sigma > floor * to.alpha => {
                 end = (slots[x.index()] / to.alpha, to.sigma / to.alpha);
             }
@@ -96,10 +101,13 @@ const STARTS: [f64; 4] = [-1.3, -0.2, 0.4, 1.1];
 
 /// The greatest difference from the solution, over some starts, at the last level above σ = 0.
 fn error(kind: SamplerKind, schedule: &Schedule, steps: usize) -> f64 {
-    let program = kind.program(schedule, &Options::steps(steps)).unwrap();
+    let options = Options::steps(steps);
+    let options = if kind.name() == "sa-solver" { options.with("tau", 0.0) } else { options };
+    let program = kind.program(schedule, &options).unwrap();
     // In evenly spread timesteps σ rises like a root at the end, which spoils the order of what takes it for smooth.
     let quarter = schedule.level(schedule.train_timesteps() / 4);
-    let floor = if kind.name() == "pndm" { 0.999 * quarter.sigma / quarter.alpha } else { 0.0 };
+    let floor =
+        if ["pndm", "ipndm"].contains(&kind.name()) { 0.999 * quarter.sigma / quarter.alpha } else { 0.0 };
     let difference = |z: f64| {
         let [(x, from), (end, to)] = replay(&program, schedule, z, floor);
         (exact(x, from, to) - end).abs()
@@ -172,6 +180,19 @@ fn solvers_converge_at_their_order() {
         ("deis", order(even, 2), 2.0, few),
         ("deis", order(even, 3), 3.0, [400, 800, 1600]),
     ];
+    let adams = |p: u8, c: u8| format!(r#"{even}, "predictor_order": {p}, "corrector_order": {c}"#);
+    let of_noise = |config: String| format!(r#"{config}, "algorithm_type": "noise_prediction""#);
+    let adams_cases = [
+        ("ipndm", r#""timestep_spacing": "leading""#.to_owned(), 2.0, few),
+        ("sa-solver", adams(1, 1), 1.0, many),
+        ("sa-solver", adams(1, 2), 2.0, few),
+        ("sa-solver", adams(2, 2), 2.0, many),
+        ("sa-solver", adams(2, 3), 3.0, many),
+        ("sa-solver", adams(3, 4), 4.0, [100, 200, 400]),
+        ("sa-solver", of_noise(adams(2, 2)), 2.0, many),
+        ("sa-solver", of_noise(adams(2, 3)), 3.0, many),
+    ];
+    let cases = cases.into_iter().chain(adams_cases);
     let mut failures = Vec::new();
     for (name, config, expected, steps) in cases {
         let more = if config.is_empty() { String::new() } else { format!(", {config}") };
@@ -186,4 +207,95 @@ fn solvers_converge_at_their_order() {
         }
     }
     assert!(failures.is_empty(), "{failures:#?}");
+}
+
+/// All lead to one place.
+#[test]
+fn solvers_agree_in_the_limit() {
+    let ratios = r#""use_exponential_sigmas": true"#;
+    let noise =
+        r#""use_exponential_sigmas": true, "algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min""#;
+    let cases = [
+        ("ddim", r#""timestep_spacing": "linspace""#, 5000),
+        ("euler", ratios, 5000),
+        ("heun", ratios, 200),
+        ("lms", ratios, 200),
+        ("kdpm2", ratios, 200),
+        ("dpm-multistep", ratios, 200),
+        ("dpm-multistep", noise, 200),
+        ("dpm-singlestep", ratios, 200),
+        ("unipc", ratios, 200),
+        ("deis", ratios, 200),
+        ("sa-solver", ratios, 200),
+        ("pndm", r#""timestep_spacing": "leading""#, 400),
+        ("ipndm", r#""timestep_spacing": "leading""#, 400),
+    ];
+    for (name, config, steps) in cases {
+        let schedule =
+            Schedule::from_json("scheduler_config.json", format!("{{{FINE}, {config}}}").as_bytes()).unwrap();
+        let found = error(name.parse().unwrap(), &schedule, steps);
+        println!("{name} {config}: {found:.1e}");
+        assert!(found <= 1e-3, "{name} {config}: {found:e}");
+    }
+}
+
+/// The network of the mixture for a VE SDE: the score, by the level that it is told.
+struct Score {
+    asked: usize,
+    nonsense: bool,
+}
+
+impl Evaluate for Score {
+    async fn evaluate(&mut self, x: &[f32], _: [usize; 4], sigma: f64) -> Result<Vec<f32>> {
+        self.asked += 1;
+        let level = Level { alpha: 1.0, sigma };
+        let score =
+            |x: &f32| if self.nonsense { f32::NAN } else { (-epsilon(f64::from(*x), level) / sigma) as f32 };
+        Ok(x.iter().map(score).collect())
+    }
+}
+
+/// The image at the last level above 0 of a run of `adaptive`, the noise of its beginning, and the evaluations for each image.
+fn adaptive(options: &Options, batch: usize, nonsense: bool) -> Result<(Vec<f32>, Vec<f32>, usize)> {
+    let json = r#"{"_class_name": "ScoreSdeVeScheduler", "sigma_min": 0.01, "sigma_max": 50.0}"#;
+    let schedule = Schedule::from_json("scheduler_config.json", json.as_bytes()).unwrap();
+    let program = SamplerKind::Adaptive.program(&schedule, options).unwrap();
+    let mut run = HostRun::new(program, [batch, 1, 2, 3], Generator::philox(3).unwrap()).unwrap();
+    let mut network = Score { asked: 0, nonsense };
+    let (mut before, mut last) = (Vec::new(), Vec::new());
+    while let Some(step) = pollster::block_on(run.step(&mut network))? {
+        before = std::mem::replace(&mut last, step.x.to_vec());
+    }
+    let mut start = vec![0.0; before.len()];
+    Generator::philox(3).unwrap().normals(0, batch, &mut start);
+    Ok((before, start, run.evaluations()))
+}
+
+#[test]
+fn the_adaptive_solver_keeps_to_its_tolerance() {
+    let mut last = (f64::INFINITY, 0);
+    for tolerance in [1e-1, 1e-2, 1e-3, 1e-4] {
+        let (found, start, evaluations) =
+            adaptive(&Options::steps(2).with("tolerance", tolerance), 4, false).unwrap();
+        let error = found
+            .iter()
+            .zip(&start)
+            .map(|(f, z)| (f64::from(*f) - exact(50.0 * f64::from(*z), 50.0, 0.01)).abs());
+        let error = error.sum::<f64>() / found.len() as f64;
+        println!("tolerance {tolerance}: error {error:.1e} in {evaluations} evaluations");
+        assert!(error < 5.0 * tolerance && error < last.0 && evaluations > last.1, "{error:e} {last:?}");
+        last = (error, evaluations);
+    }
+    assert!(last.1 < 400, "{last:?}");
+}
+
+#[test]
+fn the_adaptive_solver_steps_each_image_alone_and_ends() {
+    let options = Options::steps(3);
+    let (one, ..) = adaptive(&options, 1, false).unwrap();
+    let (four, ..) = adaptive(&options, 4, false).unwrap();
+    assert_eq!(one, four[..one.len()]);
+    let error = adaptive(&options.clone().with("max_evaluations", 10.0), 1, false).unwrap_err();
+    assert!(error.to_string().contains("max_evaluations"), "{error}");
+    assert!(matches!(adaptive(&options, 1, true), Err(Error::NotFiniteOutput { .. })));
 }

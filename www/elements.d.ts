@@ -41,7 +41,7 @@ export class DiffusionSampler extends HTMLElement {
   set seed(value: number | string);
   /** Which class, where the model has classes: its name or number, `any`, or `each` for one of each in turn. Left out, `any` or else `each`. */
   label: string;
-  /** How the noise is taken away: `ddpm`, `ddim`, `euler`, `euler-ancestral`, `heun`, `lms`, `dpm-multistep`, `dpm-singlestep`, `unipc`, `deis`, `kdpm2`, `kdpm2-ancestral`, `pndm`, `lcm`, `tcd`, `flow-euler`, `flow-heun`. */
+  /** How the noise is taken away: `ddpm`, `ddim`, `euler`, `euler-ancestral`, `heun`, `lms`, `dpm-multistep`, `dpm-singlestep`, `unipc`, `deis`, `kdpm2`, `kdpm2-ancestral`, `pndm`, `lcm`, `tcd`, `flow-euler`, `flow-heun`, `ipndm`, `consistency`, `sa-solver`, `dpm-sde`, `reverse-sde`, `annealed-langevin`, `gaussian-chain`, `adaptive`. Left out, it is the one that the model's own scheduler stands for, or `ddim` where that one goes through all timesteps. */
   sampler: string;
   /** In how many steps. No more than the model was trained with. */
   get steps(): number;

@@ -105,7 +105,7 @@ export interface SamplerOptions {
   /** End at the clean image, not at the level of timestep 0. */
   setAlphaToOne?: boolean | undefined;
   /** How the noise levels lie between the greatest and the least. */
-  grid?: 'timesteps' | 'karras' | 'exponential' | 'beta' | 'flow' | 'lu' | undefined;
+  grid?: 'timesteps' | 'karras' | 'exponential' | 'beta' | 'ays' | 'ays-xl' | 'ays-video' | 'flow' | 'lu' | undefined;
   /** Whether the last step arrives at no noise or at the least level. */
   finalSigmasType?: 'zero' | 'sigma_min' | undefined;
   /** Levels of the timesteps, or evenly spread logarithms from the greatest to the least. */
@@ -121,7 +121,7 @@ export interface SamplerOptions {
   /** Timesteps of a lower log-ratio of signal to noise are left out. */
   lambdaMinClipped?: number | undefined;
   /** Solves for the data (++) or the noise; sde adds fresh noise. */
-  algorithmType?: 'dpmsolver++' | 'dpmsolver' | 'sde-dpmsolver++' | 'sde-dpmsolver' | undefined;
+  algorithmType?: 'dpmsolver++' | 'dpmsolver' | 'sde-dpmsolver++' | 'sde-dpmsolver' | 'data_prediction' | 'noise_prediction' | undefined;
   /** The solver's order. */
   solverOrder?: number | undefined;
   /** The solver's variant. */
@@ -142,6 +142,30 @@ export interface SamplerOptions {
   sTmax?: number | undefined;
   /** The deviation of the noise that is put back. */
   sNoise?: number | undefined;
+  /** The predictor's order. */
+  predictorOrder?: number | undefined;
+  /** The corrector's order. */
+  correctorOrder?: number | undefined;
+  /** Fresh noise from timestep 200 to 800: 0 adds none, 1 as much as the reverse SDE. */
+  tau?: number | undefined;
+  /** The equation whose reverse is followed: variance-preserving, below it, or variance-exploding. */
+  sde?: 'vp' | 'sub-vp' | 've' | undefined;
+  /** The corrector's ratio of signal to noise. */
+  snr?: number | undefined;
+  /** The corrector's steps at each level. */
+  correctSteps?: number | undefined;
+  /** The time that the last step starts from. */
+  samplingEps?: number | undefined;
+  /** Whether the corrector measures each picture, or the whole batch as diffusers does. */
+  norms?: 'picture' | 'batch' | undefined;
+  /** The size of Langevin's steps, as a share of the level's variance. */
+  stepRatio?: number | undefined;
+  /** Langevin's steps at each level. */
+  langevinSteps?: number | undefined;
+  /** The error that a step may make, absolute and relative. */
+  tolerance?: number | undefined;
+  /** After how many evaluations of the network the run gives up. */
+  maxEvaluations?: number | undefined;
   /** Begin without the three steps of four evaluations each. */
   skipPrkSteps?: boolean | undefined;
   /** How many timesteps the model was distilled at. */

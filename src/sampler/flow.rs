@@ -1,7 +1,7 @@
 //! Solvers along the straight paths of flow matching, `x = (1 - σ) x₀ + σ ε`: Lipman et al. 2023, Liu et al. 2023, and Esser et
 //! al. 2024 for the shift of their times.
 
-use super::options::{SHIFT_TERMINAL, STOCHASTIC};
+use super::options::STOCHASTIC;
 use super::record::Recorder;
 use super::setup::Setup;
 use crate::denoiser::{Level, Point, Prediction};
@@ -61,19 +61,12 @@ fn points(setup: &Setup<'_>) -> Result<Vec<Point>> {
                 .to_owned(),
         });
     }
-    if !(1..=total).contains(&setup.steps) {
-        let found = setup.steps.to_string();
-        return Err(Error::Option { option: "steps", found, expected: format!("from 1 to {total}") });
-    }
+    setup.refuse_steps()?;
     let shift = |t: f64| schedule.flow_shift * t / (1.0 + (schedule.flow_shift - 1.0) * t);
     let least = shift(1.0 / total as f64);
     let last = (setup.steps - 1).max(1) as f64;
     let mut sigmas = list(setup.steps, &|i| shift(1.0 - i as f64 / last * (1.0 - least)));
-    let terminal = setup.get(&SHIFT_TERMINAL);
-    if terminal > 0.0 {
-        let scale = (1.0 - sigmas[setup.steps - 1]) / (1.0 - terminal);
-        sigmas.iter_mut().for_each(|sigma| *sigma = 1.0 - (1.0 - *sigma) / scale);
-    }
+    setup.stretch(&mut sigmas);
     if setup.grid() != Grid::Timesteps {
         sigmas = setup.grid().between(sigmas[0], sigmas[setup.steps - 1], setup.steps);
     }

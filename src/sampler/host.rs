@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::future::Future;
 
+use super::adaptive::Integration;
 use super::program::{Instruction, Noise, NoiseScale, Program, Slot, SlotKind};
 use crate::denoiser::{Level, Point};
 use crate::error::{Error, Result};
@@ -21,6 +22,22 @@ pub trait Evaluate {
         shape: [usize; 4],
         timestep: f64,
     ) -> impl Future<Output = Result<Vec<f32>>>;
+
+    /// The same with a timestep for each image, which only `adaptive` asks for; by itself, one image after the other.
+    fn evaluate_each(
+        &mut self,
+        x: &[f32],
+        [_, channels, height, width]: [usize; 4],
+        timesteps: &[f64],
+    ) -> impl Future<Output = Result<Vec<f32>>> {
+        async move {
+            let mut output = Vec::new();
+            for (image, timestep) in x.chunks_exact(x.len() / timesteps.len()).zip(timesteps) {
+                output.extend(self.evaluate(image, [1, channels, height, width], *timestep).await?);
+            }
+            Ok(output)
+        }
+    }
 }
 
 /// The result of a step.
@@ -83,6 +100,7 @@ pub struct HostRun<N> {
     slots: Vec<Vec<f32>>,
     next: usize,
     index: usize,
+    evaluations: usize,
 }
 
 impl<N: Normals> HostRun<N> {
@@ -101,13 +119,19 @@ impl<N: Normals> HostRun<N> {
             });
         }
         let slots = vec![Vec::new(); program.slots().len()];
-        Ok(Self { program, shape, noise, slots, next: 0, index: 0 })
+        Ok(Self { program, shape, noise, slots, next: 0, index: 0, evaluations: 0 })
     }
 
     /// Whether every step has been taken.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.index == self.program.steps()
+    }
+
+    /// How often the network was asked so far.
+    #[must_use]
+    pub fn evaluations(&self) -> usize {
+        self.evaluations
     }
 
     /// The next step of the sampler with all its evaluations of the network, or `None` after the last.
@@ -129,6 +153,32 @@ impl<N: Normals> HostRun<N> {
                     };
                     check_output(&m, self.shape, *timestep)?;
                     self.slots[output.index()] = m;
+                    self.evaluations += 1;
+                }
+                Instruction::Rescale { output, input, over, power, batch } => {
+                    let images =
+                        Images { slots: &self.slots, kinds: self.program.slots(), shape: self.shape };
+                    let norms = over.map(|slot| images.norms(slot, *batch));
+                    let mut out = Vec::with_capacity(images.len() * self.shape[0]);
+                    for (n, image) in images.images(*input).enumerate() {
+                        let ratio = norms[0][n] / norms[1][n];
+                        let factor = if *power == 2 { ratio * ratio } else { ratio } as f32;
+                        out.extend(image.iter().map(|v| factor * v));
+                    }
+                    self.slots[output.index()] = out;
+                }
+                Instruction::Integrate { output, input, slope, span } => {
+                    let images = |slot: &Slot| self.slots[slot.index()].clone();
+                    let mut integration = Integration::new(span, images(input), images(slope), self.shape[0]);
+                    let mut evaluations = self.evaluations;
+                    while let Some((x, timesteps)) = integration.ask(evaluations)? {
+                        let m = network.evaluate_each(&x, self.shape, &timesteps).await?;
+                        check_output(&m, self.shape, timesteps[0])?;
+                        evaluations += 1;
+                        integration.answer(&m);
+                    }
+                    self.slots[output.index()] = integration.end();
+                    self.evaluations = evaluations;
                 }
                 Instruction::Combine { output, terms, clip, noise } => {
                     let mut out = std::mem::take(&mut self.slots[output.index()]);
@@ -216,6 +266,23 @@ impl<'a> Images<'a> {
             return Err(wrong_output([batch, 2 * channels, height, width], values.len()));
         }
         Ok(values.chunks_exact(2 * len).map(move |image| &image[len..]))
+    }
+
+    /// The Euclidean norm of each image, or their mean in the place of each.
+    fn norms(self, slot: Slot, mean: bool) -> Vec<f64> {
+        let (mut norms, mut sum) = (Vec::new(), 0.0);
+        for image in self.images(slot) {
+            let mut square = 0.0;
+            for v in image {
+                square += f64::from(*v) * f64::from(*v);
+            }
+            norms.push(square.sqrt());
+            sum += square.sqrt();
+        }
+        if mean {
+            norms.fill(sum / self.shape[0] as f64);
+        }
+        norms
     }
 
     fn sum(self, terms: &[(Slot, f64)], out: &mut [f32]) {

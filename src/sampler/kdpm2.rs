@@ -5,7 +5,7 @@ use super::record::Recorder;
 use super::setup::Setup;
 use crate::denoiser::{Level, Point};
 use crate::error::Result;
-use crate::levels::{Grid, Sigmas};
+use crate::levels::Grid;
 
 /// As diffusers' `KDPM2DiscreteScheduler` does it.
 pub(super) fn kdpm2(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
@@ -23,7 +23,7 @@ fn midpoint(run: &mut Recorder<'_>, setup: &Setup<'_>, random: bool) -> Result<(
     if setup.grid() == Grid::Karras {
         points.iter_mut().for_each(|p| p.timestep = p.timestep.round_ties_even());
     }
-    let sigmas = Sigmas::new(setup.schedule.alpha_bar());
+    let sigmas = setup.schedule.sigmas();
     let mut x = run.start(setup.start(&points));
     for pair in points.windows(2) {
         let (at, next) = (pair[0], pair[1].level);

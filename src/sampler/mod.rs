@@ -5,22 +5,30 @@
 //! To add a sampler, write its file and a row of the table below. The command line, what JavaScript may pass, the page's
 //! menu and the documentation follow the table.
 
+mod adaptive;
+mod chain;
+mod consistency;
 mod ddim;
 mod ddpm;
 mod deis;
 mod dpm;
+mod dpm_sde;
 mod dpm_singlestep;
 mod euler;
 mod flow;
 mod heun;
 mod host;
+mod ipndm;
 mod kdpm2;
+mod langevin;
 mod lcm;
 mod lms;
 pub mod options;
 mod pndm;
 mod program;
 mod record;
+mod reverse_sde;
+mod sa_solver;
 mod setup;
 mod tcd;
 mod unipc;
@@ -30,16 +38,18 @@ use std::str::FromStr;
 
 pub use host::{Evaluate, HostRun, Step};
 pub use options::{Options, Settings};
-pub use program::{Expr, Instruction, Noise, NoiseScale, Program, Slot, SlotKind};
+pub use program::{Expr, Instruction, Noise, NoiseScale, Program, Slot, SlotKind, Span};
 pub use record::{Denoised, Recorder};
 
 use crate::error::{Error, Result};
 use crate::schedule::Schedule;
 use options::{
-    ALGORITHM, ALPHA_TO_ONE, COMMON_GRIDS, DPM_ALGORITHMS, ETA, EULER_AT_FINAL, FINAL, FLOW_SHIFT, GRID,
-    INTERPOLATION, LAMBDA_MIN, LOWER_ORDER_FINAL, ORDER, ORIGINAL_STEPS, OptionSpec, PREDICT_X0, RATIO_GRIDS,
-    S_CHURN, S_NOISE, S_TMAX, S_TMIN, SHIFT_TERMINAL, SIGMA_MAX, SIGMA_MIN, SINGLESTEP_ALGORITHMS, SKIP_PRK,
-    SOLVER_ORDER, SOLVER_TYPE, SPACING, STOCHASTIC, TIMESTEP_SCALING, TIMESTEP_TYPE, USE_CLIPPED, native,
+    ALGORITHM, ALPHA_TO_ONE, COMMON_GRIDS, CORRECT_STEPS, CORRECTOR_ORDER, DPM_ALGORITHMS, ETA,
+    EULER_AT_FINAL, FINAL, FLOW_SHIFT, GRID, INTERPOLATION, LAMBDA_MIN, LANGEVIN_STEPS, LOWER_ORDER_FINAL,
+    MAX_EVALUATIONS, NORMS, ORDER, ORIGINAL_STEPS, OptionSpec, PREDICT_X0, PREDICTOR_ORDER, RATIO_GRIDS,
+    S_CHURN, S_NOISE, S_TMAX, S_TMIN, SAMPLING_EPS, SDE, SHIFT_TERMINAL, SIGMA_MAX, SIGMA_MIN,
+    SINGLESTEP_ALGORITHMS, SKIP_PRK, SNR, SOLVER_ORDER, SOLVER_TYPE, SPACING, STEP_RATIO, STOCHASTIC, TAU,
+    TIMESTEP_SCALING, TIMESTEP_TYPE, TOLERANCE, USE_CLIPPED, native,
 };
 use setup::Setup;
 
@@ -125,7 +135,7 @@ table! {
         ["UniPCMultistepScheduler"],
         [
             SOLVER_ORDER, SOLVER_TYPE.among(&["bh1", "bh2"]).or(1.0), PREDICT_X0, SPACING.or(1.0),
-            GRID.among(COMMON_GRIDS), FINAL, SIGMA_MIN, SIGMA_MAX, FLOW_SHIFT, LOWER_ORDER_FINAL
+            GRID.among(COMMON_GRIDS), FINAL, SIGMA_MIN, SIGMA_MAX, FLOW_SHIFT, SHIFT_TERMINAL, LOWER_ORDER_FINAL
         ],
         Some(20), unipc::unipc;
     Deis: "deis", "Zhang and Chen 2023: an exponential integrator that extrapolates the noise",
@@ -152,6 +162,34 @@ table! {
     FlowHeun: "flow-heun", "The same at second order, two evaluations a step",
         ["FlowMatchHeunDiscreteScheduler"],
         [], Some(25), flow::flow_heun;
+    Ipndm: "ipndm", "Zhang and Chen 2023: pndm without its first steps, good with 20 steps",
+        ["IPNDMScheduler"],
+        [SPACING], Some(20), ipndm::ipndm;
+    Consistency: "consistency", "Song et al. 2023: one step or a few, for models that were trained for it",
+        ["CMStochasticIterativeScheduler"],
+        [SPACING.or(1.0), GRID.among(RATIO_GRIDS), S_NOISE], Some(1), consistency::consistency;
+    SaSolver: "sa-solver", "Xue et al. 2023: a stochastic predictor and a corrector that costs nothing, good with 20 steps",
+        ["SASolverScheduler"],
+        [
+            ALGORITHM.among(&["data_prediction", "noise_prediction"]), PREDICTOR_ORDER, CORRECTOR_ORDER, TAU, SPACING.or(1.0),
+            GRID.among(COMMON_GRIDS), FLOW_SHIFT, LAMBDA_MIN, LOWER_ORDER_FINAL
+        ],
+        Some(20), sa_solver::sa_solver;
+    DpmSde: "dpm-sde", "Lu et al. 2022: second order with fresh noise, two evaluations a step",
+        ["DPMSolverSDEScheduler"],
+        [SPACING.or(1.0), GRID.among(RATIO_GRIDS), S_NOISE], Some(25), dpm_sde::dpm_sde;
+    ReverseSde: "reverse-sde", "Song et al. 2021: the reverse SDE, each step after one of Langevin dynamics, good with many steps",
+        ["ScoreSdeVeScheduler", "ScoreSdeVpScheduler"],
+        [SDE, SNR, CORRECT_STEPS, SAMPLING_EPS, NORMS, SPACING], None, reverse_sde::reverse_sde;
+    AnnealedLangevin: "annealed-langevin", "Song and Ermon 2019: Langevin dynamics at ever less noise, many evaluations a step",
+        [],
+        [LANGEVIN_STEPS, STEP_RATIO, GRID.among(RATIO_GRIDS).or(2.0)], Some(10), langevin::annealed_langevin;
+    GaussianChain: "gaussian-chain", "Sohl-Dickstein et al. 2015: the chain that began it, through every timestep",
+        [],
+        [SPACING], None, chain::gaussian_chain;
+    Adaptive: "adaptive", "Song et al. 2021: the probability-flow ODE by Dormand and Prince's method, to a tolerance",
+        [],
+        [TOLERANCE, MAX_EVALUATIONS, GRID.among(RATIO_GRIDS).or(2.0)], Some(5), adaptive::adaptive;
 }
 
 impl SamplerKind {
@@ -242,9 +280,9 @@ mod tests {
     fn the_class_chooses_the_sampler() {
         assert_eq!(SamplerKind::default_for("DDPMScheduler"), (SamplerKind::Ddpm, None));
         assert_eq!(SamplerKind::default_for("DDIMScheduler"), (SamplerKind::Ddim, None));
-        let (kind, note) = SamplerKind::default_for("SASolverScheduler");
+        let (kind, note) = SamplerKind::default_for("DDIMInverseScheduler");
         assert_eq!(kind, SamplerKind::Ddim);
-        assert!(note.unwrap().contains("SASolverScheduler"));
+        assert!(note.unwrap().contains("DDIMInverseScheduler"));
     }
 
     #[test]

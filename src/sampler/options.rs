@@ -247,14 +247,16 @@ pub(crate) const ALPHA_TO_ONE: OptionSpec = OptionSpec::new(
 
 pub(crate) const GRID: OptionSpec = OptionSpec::new(
     "grid",
-    Kind::Choice(&["timesteps", "karras", "exponential", "beta", "flow", "lu"]),
+    Kind::Choice(&["timesteps", "karras", "exponential", "beta", "ays", "ays-xl", "ays-video", "flow", "lu"]),
     0.0,
     "How the noise levels lie between the greatest and the least",
 );
 /// Those of [`GRID`] that samplers in `x = x₀ + σ ε` know.
-pub(super) const RATIO_GRIDS: &[&str] = &["timesteps", "karras", "exponential", "beta"];
+pub(super) const RATIO_GRIDS: &[&str] =
+    &["timesteps", "karras", "exponential", "beta", "ays", "ays-xl", "ays-video"];
 /// Those of [`GRID`] but Lu's.
-pub(super) const COMMON_GRIDS: &[&str] = &["timesteps", "karras", "exponential", "beta", "flow"];
+pub(super) const COMMON_GRIDS: &[&str] =
+    &["timesteps", "karras", "exponential", "beta", "ays", "ays-xl", "ays-video", "flow"];
 pub(crate) const FINAL: OptionSpec = OptionSpec::new(
     "final_sigmas_type",
     Kind::Choice(&["zero", "sigma_min"]),
@@ -295,7 +297,15 @@ pub(crate) const LAMBDA_MIN: OptionSpec = OptionSpec::new(
 );
 pub(crate) const ALGORITHM: OptionSpec = OptionSpec::new(
     "algorithm_type",
-    Kind::Choice(&["dpmsolver++", "dpmsolver", "sde-dpmsolver++", "sde-dpmsolver", "deis"]),
+    Kind::Choice(&[
+        "dpmsolver++",
+        "dpmsolver",
+        "sde-dpmsolver++",
+        "sde-dpmsolver",
+        "deis",
+        "data_prediction",
+        "noise_prediction",
+    ]),
     0.0,
     "Solves for the data (++) or the noise; sde adds fresh noise",
 );
@@ -334,8 +344,7 @@ pub(crate) const S_TMAX: OptionSpec =
     OptionSpec::new("s_tmax", Kind::Real(0.0, 1e6), 1e6, "The greatest sigma that noise is put back at")
         .of_a_run();
 pub(crate) const S_NOISE: OptionSpec =
-    OptionSpec::new("s_noise", Kind::Real(0.0, 2.0), 1.0, "The deviation of the noise that is put back")
-        .of_a_run();
+    OptionSpec::new("s_noise", Kind::Real(0.0, 2.0), 1.0, "The deviation of the noise that is put back");
 
 pub(crate) const SKIP_PRK: OptionSpec = OptionSpec::new(
     "skip_prk_steps",
@@ -369,6 +378,62 @@ pub(crate) const SHIFT_TERMINAL: OptionSpec = OptionSpec::new(
     "The last time before the data, which the others are stretched for; 0 for as it comes",
 );
 
+pub(crate) const PREDICTOR_ORDER: OptionSpec =
+    OptionSpec::new("predictor_order", Kind::Whole(1.0, 4.0), 2.0, "The predictor's order");
+pub(crate) const CORRECTOR_ORDER: OptionSpec =
+    OptionSpec::new("corrector_order", Kind::Whole(1.0, 4.0), 2.0, "The corrector's order");
+pub(crate) const TAU: OptionSpec = OptionSpec::new(
+    "tau",
+    Kind::Real(0.0, 10.0),
+    1.0,
+    "Fresh noise from timestep 200 to 800: 0 adds none, 1 as much as the reverse SDE",
+)
+.of_a_run();
+
+pub(crate) const SDE: OptionSpec = OptionSpec::new(
+    "sde",
+    Kind::Choice(&["vp", "sub-vp", "ve"]),
+    0.0,
+    "The equation whose reverse is followed: variance-preserving, below it, or variance-exploding",
+);
+pub(crate) const SNR: OptionSpec =
+    OptionSpec::new("snr", Kind::Real(0.0, 10.0), 0.15, "The corrector's ratio of signal to noise");
+pub(crate) const CORRECT_STEPS: OptionSpec =
+    OptionSpec::new("correct_steps", Kind::Whole(0.0, 1000.0), 1.0, "The corrector's steps at each level");
+pub(crate) const SAMPLING_EPS: OptionSpec =
+    OptionSpec::new("sampling_eps", Kind::Real(0.0, 0.5), 1e-5, "The time that the last step starts from");
+pub(crate) const NORMS: OptionSpec = OptionSpec::new(
+    "norms",
+    Kind::Choice(&["picture", "batch"]),
+    0.0,
+    "Whether the corrector measures each picture, or the whole batch as diffusers does",
+)
+.of_a_run();
+pub(crate) const STEP_RATIO: OptionSpec = OptionSpec::new(
+    "step_ratio",
+    Kind::Real(1e-6, 2.0),
+    0.2,
+    "The size of Langevin's steps, as a share of the level's variance",
+)
+.of_a_run();
+pub(crate) const LANGEVIN_STEPS: OptionSpec =
+    OptionSpec::new("langevin_steps", Kind::Whole(1.0, 1000.0), 100.0, "Langevin's steps at each level")
+        .of_a_run();
+pub(crate) const TOLERANCE: OptionSpec = OptionSpec::new(
+    "tolerance",
+    Kind::Real(1e-6, 1.0),
+    1e-3,
+    "The error that a step may make, absolute and relative",
+)
+.of_a_run();
+pub(crate) const MAX_EVALUATIONS: OptionSpec = OptionSpec::new(
+    "max_evaluations",
+    Kind::Whole(1.0, 1e6),
+    1000.0,
+    "After how many evaluations of the network the run gives up",
+)
+.of_a_run();
+
 /// Every option that there is, with all the values that a file may give.
 pub const ALL: &[OptionSpec] = &[
     ETA,
@@ -399,4 +464,16 @@ pub const ALL: &[OptionSpec] = &[
     TIMESTEP_SCALING,
     STOCHASTIC,
     SHIFT_TERMINAL,
+    PREDICTOR_ORDER,
+    CORRECTOR_ORDER,
+    TAU,
+    SDE,
+    SNR,
+    CORRECT_STEPS,
+    SAMPLING_EPS,
+    NORMS,
+    STEP_RATIO,
+    LANGEVIN_STEPS,
+    TOLERANCE,
+    MAX_EVALUATIONS,
 ];

@@ -60,14 +60,19 @@ pub(super) fn pndm(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
             x = run.combine(transfer(x, to + stride, to, (first.output + denoised.output) / 2.0));
         } else {
             // Equation 12, and its forms of lower order.
-            let mut m = Expr::default();
-            for (k, weight) in WEIGHTS[known.len().min(4) - 1].iter().enumerate() {
-                m = m + *weight / 24.0 * known[known.len() - 1 - k];
-            }
-            x = run.combine(transfer(x, t, to, m));
+            x = run.combine(transfer(x, t, to, adams_bashforth(&known)));
         }
         let x0 = run.combine(x0);
         run.end_step(at, level(to), x, x0);
     }
     Ok(())
+}
+
+/// The mean of the last four of these, or of as many as there are, by the weights of Adams and Bashforth.
+pub(super) fn adams_bashforth(known: &[Slot]) -> Expr {
+    let mut mean = Expr::default();
+    for (weight, slot) in WEIGHTS[known.len().min(4) - 1].iter().zip(known.iter().rev()) {
+        mean = mean + *weight / 24.0 * *slot;
+    }
+    mean
 }

@@ -1,8 +1,10 @@
 //! The language that samplers are written in: linear expressions over slots, recorded as plain data for any device.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
+use std::sync::Arc;
 
-use crate::denoiser::{Level, Point};
+use crate::denoiser::{Level, Point, Prediction};
+use crate::levels::Sigmas;
 use crate::schedule::Clip;
 
 /// A place for a batch of images while a run lasts. While a sampler is recorded, every result has a slot of its
@@ -165,6 +167,30 @@ pub enum Instruction {
         /// The noise that is added after the clip.
         noise: Option<Noise>,
     },
+    /// `output = (|over[0]| / |over[1]|)^power · input`, |·| being the Euclidean norm of a picture.
+    Rescale {
+        /// A slot of [`SlotKind::Image`].
+        output: Slot,
+        /// Images.
+        input: Slot,
+        /// The images that are measured.
+        over: [Slot; 2],
+        /// 1 or 2.
+        power: u8,
+        /// Whether the norms are the means of those of all pictures of the batch, which are then no longer independent.
+        batch: bool,
+    },
+    /// `output` is where the probability-flow ODE leads from `input`, to a tolerance.
+    Integrate {
+        /// A slot of [`SlotKind::Image`].
+        output: Slot,
+        /// Images at the level where the span begins.
+        input: Slot,
+        /// dx/d ln σ there, which is σ ε̂.
+        slope: Slot,
+        /// From where to where.
+        span: Arc<Span>,
+    },
     /// A step of the sampler is done: a place to pause, to show the image or to stop.
     EndStep {
         /// Where the step started from.
@@ -176,6 +202,23 @@ pub enum Instruction {
         /// The step's estimate of the clean image.
         x0: Slot,
     },
+}
+
+/// A part of the way along the probability-flow ODE in `x = x₀ + σ ε`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    /// σ where it begins.
+    pub from: f64,
+    /// σ where it ends, above 0.
+    pub to: f64,
+    /// The error that a step may make, absolute and relative.
+    pub tolerance: f64,
+    /// How often the run may ask the network in all.
+    pub most: usize,
+    /// What the network says.
+    pub prediction: Prediction,
+    /// The levels by which it knows its timesteps.
+    pub sigmas: Arc<Sigmas>,
 }
 
 /// Everything a sampler does in a run, as data: any device replays it, and "where a run is" is an index into it.
@@ -199,11 +242,17 @@ impl Program {
         &self.slots
     }
 
-    /// Whether an instruction needs a whole image at once (dynamic thresholding). All others work number by number.
+    /// Whether an instruction needs a whole image at once (dynamic thresholding, norms). All others work number by number.
     #[must_use]
     pub fn looks_at_whole_images(&self) -> bool {
-        let dynamic = |i: &Instruction| matches!(i, Instruction::Combine { clip: Clip::Dynamic { .. }, .. });
-        self.instructions.iter().any(dynamic)
+        self.instructions.iter().any(|i| {
+            matches!(
+                i,
+                Instruction::Combine { clip: Clip::Dynamic { .. }, .. }
+                    | Instruction::Rescale { .. }
+                    | Instruction::Integrate { .. }
+            )
+        })
     }
 
     /// What the network is told of the noise, evaluation by evaluation.
@@ -249,6 +298,17 @@ pub(super) fn for_each_slot(instruction: &mut Instruction, mut visit: impl FnMut
                     }
                 }
             }
+            visit(output, true);
+        }
+        Instruction::Rescale { output, input, over: [a, b], .. } => {
+            for slot in [input, a, b] {
+                visit(slot, false);
+            }
+            visit(output, true);
+        }
+        Instruction::Integrate { output, input, slope, .. } => {
+            visit(input, false);
+            visit(slope, false);
             visit(output, true);
         }
         Instruction::EndStep { x, x0, .. } => {

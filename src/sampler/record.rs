@@ -1,6 +1,8 @@
 //! Records what a sampler does as a [`Program`].
 
-use super::program::{Expr, Instruction, Noise, NoiseScale, Program, Slot, SlotKind, for_each_slot};
+use std::sync::Arc;
+
+use super::program::{Expr, Instruction, Noise, NoiseScale, Program, Slot, SlotKind, Span, for_each_slot};
 use crate::denoiser::{Denoiser, Level, Point};
 use crate::error::{Error, Result};
 use crate::schedule::Clip;
@@ -62,6 +64,20 @@ impl<'a> Recorder<'a> {
         let noise = Noise { draw: self.draws, scale: scale.into() };
         self.draws += 1;
         self.push(expr, Clip::None, Some(noise))
+    }
+
+    /// `(|over[0]| / |over[1]|)^power · x`, by the norms of each picture, or by their means over the `batch`.
+    pub fn rescale(&mut self, x: Slot, over: [Slot; 2], power: u8, batch: bool) -> Slot {
+        let output = self.slot(SlotKind::Image);
+        self.instructions.push(Instruction::Rescale { output, input: x, over, power, batch });
+        output
+    }
+
+    /// Where the probability-flow ODE leads from `x`, which is at the level where the span begins, with dx/d ln σ = `slope`.
+    pub fn integrate(&mut self, x: Slot, slope: Slot, span: Span) -> Slot {
+        let output = self.slot(SlotKind::Image);
+        self.instructions.push(Instruction::Integrate { output, input: x, slope, span: Arc::new(span) });
+        output
     }
 
     /// Ends a step that started at `from`, with `x` as the noisy image, which is at the level `to`, and `x0` as the estimate of

@@ -2,14 +2,14 @@
 //! levels to go through.
 
 use super::options::{
-    FINAL, FLOW_SHIFT, GRID, INTERPOLATION, LAMBDA_MIN, OptionSpec, SIGMA_MAX, SIGMA_MIN, SPACING,
-    TIMESTEP_TYPE,
+    FINAL, FLOW_SHIFT, GRID, INTERPOLATION, LAMBDA_MIN, OptionSpec, SHIFT_TERMINAL, SIGMA_MAX, SIGMA_MIN,
+    SPACING, TIMESTEP_TYPE,
 };
 use super::program::Slot;
 use super::record::Recorder;
 use crate::denoiser::{Level, Point, Prediction};
 use crate::error::{Error, Result};
-use crate::levels::{self, Grid, Sigmas, Spacing, list};
+use crate::levels::{self, Grid, Spacing, list};
 use crate::schedule::{Clip, Schedule};
 use crate::text::number;
 
@@ -87,6 +87,15 @@ impl Setup<'_> {
         })
     }
 
+    /// No more steps than timesteps, and at least one.
+    pub(super) fn refuse_steps(&self) -> Result<()> {
+        if (1..=self.total()).contains(&self.steps) {
+            return Ok(());
+        }
+        let expected = format!("from 1 to {}, the levels that the network was trained at", self.total());
+        Err(Error::Option { option: "steps", found: self.steps.to_string(), expected })
+    }
+
     /// The timesteps of a run that visits whole ones.
     pub(super) fn timesteps(&self) -> Result<Vec<f64>> {
         self.refuse_flow()?;
@@ -113,7 +122,7 @@ impl Setup<'_> {
     /// The points of samplers in `x = x₀ + σ ε`, from the most noise to the end; the last one's timestep is never asked for.
     pub(super) fn exploding(&self) -> Result<Vec<Point>> {
         self.refuse_flow()?;
-        let sigmas = Sigmas::new(self.schedule.alpha_bar());
+        let sigmas = self.schedule.sigmas();
         let (least, greatest) = sigmas.ends();
         let offset = self.schedule.steps_offset;
         let mut timesteps = levels::fractional_timesteps(self.spacing(), self.total(), self.steps, offset)?;
@@ -154,11 +163,14 @@ impl Setup<'_> {
     /// EDM's networks, from the most noise to
     /// the end; the last one's timestep is never asked for.
     pub(super) fn preserving(&self, ends: End) -> Result<Vec<Point>> {
-        let sigmas = Sigmas::new(self.schedule.alpha_bar());
+        let sigmas = self.schedule.sigmas();
         let (least, greatest) = sigmas.ends();
         let (total, offset) = (self.total(), self.schedule.steps_offset);
         let grid = self.grid();
-        if (grid == Grid::Flow) != (self.schedule.prediction == Prediction::Flow) {
+        let flow = self.schedule.prediction == Prediction::Flow;
+        // UniPC can go through Karras's ratios on a flow.
+        let karras = grid == Grid::Karras && ends == End::LastOfGrid;
+        if flow != (grid == Grid::Flow) && !(flow && karras) {
             return Err(Error::Option {
                 option: "grid",
                 found: GRID.names()[grid as usize].to_owned(),
@@ -177,11 +189,21 @@ impl Setup<'_> {
             Grid::Flow => self.flow(ends),
             _ => self.between(grid, greatest, least)?,
         };
+        let level = |sigma: f64| match grid {
+            Grid::Flow => Level { alpha: 1.0 - sigma, sigma },
+            _ if flow => Level { alpha: 1.0 / (1.0 + sigma), sigma: sigma / (1.0 + sigma) },
+            _ if matches!(self.schedule.prediction, Prediction::Edm { .. }) => Level { alpha: 1.0, sigma },
+            _ => {
+                let alpha = 1.0 / sigma.hypot(1.0);
+                Level { alpha, sigma: sigma * alpha }
+            }
+        };
         if grid != Grid::Timesteps {
-            let rounds =
-                matches!(grid, Grid::Karras | Grid::Lu) && !(ends == End::OfTable && self.schedule.is_cosine);
+            let rounds = !flow
+                && matches!(grid, Grid::Karras | Grid::Lu)
+                && !(ends == End::OfTable && self.schedule.is_cosine);
             timesteps = list(self.steps, &|i| match grid {
-                Grid::Flow => ratios[i] * total as f64,
+                _ if flow => level(ratios[i]).sigma * total as f64,
                 _ if rounds => sigmas.timestep(ratios[i]).round_ties_even(),
                 _ => sigmas.timestep(ratios[i]),
             });
@@ -193,27 +215,32 @@ impl Setup<'_> {
         };
         // diffusers cuts what is left of fractions off, but not what only rounding keeps below a whole number.
         let timesteps = list(timesteps.len(), &|i| (timesteps[i] + 1e-4).floor());
-        Ok(points(&ratios, &timesteps, end, &|sigma| match grid {
-            Grid::Flow => Level { alpha: 1.0 - sigma, sigma },
-            _ if matches!(self.schedule.prediction, Prediction::Edm { .. }) => Level { alpha: 1.0, sigma },
-            _ => {
-                let alpha = 1.0 / sigma.hypot(1.0);
-                Level { alpha, sigma: sigma * alpha }
-            }
-        }))
+        Ok(points(&ratios, &timesteps, end, &level))
     }
 
     /// σ of evenly spread times of a straight path, shifted by s: `s σ / (1 + (s - 1) σ)`.
     fn flow(&self, ends: End) -> Vec<f64> {
         let (steps, least) = (self.steps as f64, 1.0 / self.total() as f64);
         let shift = self.get(&FLOW_SHIFT);
-        list(self.steps, &|i| {
+        let mut sigmas = list(self.steps, &|i| {
             let share = i as f64 / steps;
             // UniPC begins at pure noise but for a millionth; the others begin and end a timestep below.
             let begins = if ends == End::LastOfGrid { 1.0 } else { 1.0 - least };
             let time = begins - share * (1.0 - least);
-            (shift * time / (1.0 + (shift - 1.0) * time)).min(1.0 - 1e-6)
-        })
+            shift * time / (1.0 + (shift - 1.0) * time)
+        });
+        self.stretch(&mut sigmas);
+        sigmas.iter_mut().for_each(|sigma| *sigma = sigma.min(1.0 - 1e-6));
+        sigmas
+    }
+
+    /// Stretches the way from pure noise so that it ends at `shift_terminal`.
+    pub(super) fn stretch(&self, sigmas: &mut [f64]) {
+        let terminal = self.get(&SHIFT_TERMINAL);
+        if terminal > 0.0 {
+            let scale = (1.0 - sigmas[sigmas.len() - 1]) / (1.0 - terminal);
+            sigmas.iter_mut().for_each(|sigma| *sigma = 1.0 - (1.0 - *sigma) / scale);
+        }
     }
 
     /// x̂₀, thresholded, and what the solver goes by: x̂₀ again (`data`), or ε̂, derived from x̂₀ where that was thresholded.

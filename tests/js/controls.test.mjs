@@ -87,3 +87,16 @@ test('the options of a sampler are controls, and what the sampler has not is pas
   }
   assert.equal(controls.sampleOptions().grid, 'karras');
 });
+
+test('a run begins as the model’s own scheduler says, and a link says what that was', () => {
+  const lcm = controlsFor({ sampler: 'lcm' });
+  const { sampler, steps } = lcm.sampleOptions();
+  assert.deepEqual([sampler, steps, byId('sampler').value], ['lcm', 4, '']);
+  assert.equal(lcm.resolvedState().sampler, 'lcm');
+  // Another model has other steps, unless somebody chose them.
+  lcm.setModel({ trainTimesteps: 1000, labels: null, nullLabel: null, classes: null, sampler: 'ddpm' });
+  assert.deepEqual([lcm.sampleOptions().sampler, lcm.sampleOptions().steps], ['ddim', 20]);
+  const chosen = controlsFor({ sampler: 'lcm' }, '#sampler=heun&steps=7').sampleOptions();
+  assert.deepEqual([chosen.sampler, chosen.steps], ['heun', 7]);
+  assert.equal(controlsFor({ sampler: 'lcm' }, '#steps=7').sampleOptions().steps, 7);
+});

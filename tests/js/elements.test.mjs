@@ -11,6 +11,7 @@ import { ELEMENTS } from '../../www/elements/api.js';
 import { choiceOf, choicesOf, labelsOf } from '../../www/elements/classes.js';
 import { check, option } from '../../www/elements/element.js';
 import { borrow } from '../../www/elements/models.js';
+import { usual } from '../../www/elements/usual.js';
 import { SAMPLERS } from '../../www/samplers.js';
 import { failure } from '../../www/elements/words.js';
 import { DiffusionProcess, DiffusionSampler } from '../../www/elements.js';
@@ -142,8 +143,16 @@ test('classes are chosen by number or name, any of them where the model knows th
   );
 });
 
-test('the default sampler is one that there is', () => {
-  assert.ok(SAMPLERS.some(({ name }) => name === ELEMENTS['diffusion-sampler'].attributes.sampler.default));
+test('a run begins as the model’s own scheduler says, and not through all timesteps', () => {
+  assert.deepEqual(usual(null), { sampler: 'ddim', steps: 20 });
+  assert.deepEqual(usual({ sampler: 'of another version' }), { sampler: 'ddim', steps: 20 });
+  assert.deepEqual(usual({ sampler: 'lcm' }), { sampler: 'lcm', steps: 4 });
+  assert.deepEqual(usual({ sampler: 'consistency' }), { sampler: 'consistency', steps: 1 });
+  for (const { name, defaultSteps } of SAMPLERS) {
+    const { sampler, steps } = usual({ sampler: name });
+    assert.equal(sampler, defaultSteps === null ? 'ddim' : name);
+    assert.ok(steps >= 1 && steps <= 20, name);
+  }
 });
 
 test('every failure of loading and sampling has a sentence, short and whole', () => {

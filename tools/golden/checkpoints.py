@@ -5,7 +5,15 @@ import re
 import shutil
 
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import (
+    CMStochasticIterativeScheduler,
+    ConsistencyModelPipeline,
+    DDPMPipeline,
+    DDPMScheduler,
+    ScoreSdeVeScheduler,
+    UNet2DModel,
+)
+from diffusers.pipelines.deprecated.score_sde_ve.pipeline_score_sde_ve import ScoreSdeVePipeline
 from safetensors.torch import save_file
 
 import fixture
@@ -89,6 +97,24 @@ def make_old(folder) -> None:
     save_file(state, folder / "diffusion_pytorch_model.safetensors")  # no __metadata__
 
 
+def make_continuous() -> None:
+    """Of the shape of diffusers-cd_imagenet64 and of the score SDE's, but small."""
+    consistency = network(
+        block_out_channels=[4, 8],
+        norm_num_groups=2,
+        attn_norm_num_groups=2,
+        num_class_embeds=1000,
+        resnet_time_scale_shift="scale_shift",
+        downsample_type="resnet",
+        upsample_type="resnet",
+        down_block_types=["ResnetDownsampleBlock2D", "AttnDownBlock2D"],
+        up_block_types=["AttnUpBlock2D", "ResnetUpsampleBlock2D"],
+    )
+    ConsistencyModelPipeline(consistency, CMStochasticIterativeScheduler()).save_pretrained(FOLDER / "consistency")
+    score = network(block_out_channels=[4, 8], norm_num_groups=2, time_embedding_type="fourier")
+    ScoreSdeVePipeline(score, ScoreSdeVeScheduler(sigma_max=50.0)).save_pretrained(FOLDER / "score-sde")
+
+
 def make() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir()
@@ -101,6 +127,7 @@ def make() -> None:
     DDPMPipeline(conditional, schedule).save_pretrained(FOLDER / "class-conditional")
     labels = dict(labels=CLASSES, null_label=CLASSES.index("any"))
     write_json(FOLDER / "class-conditional" / "labels.json", labels)
+    make_continuous()
     # The same networks in PyTorch's own format.
     DDPMPipeline(network(), DDPMScheduler()).save_pretrained(FOLDER / "pickle", safe_serialization=False)
     pipeline = DDPMPipeline(conditional, schedule)

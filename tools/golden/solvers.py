@@ -1,15 +1,17 @@
 """solvers/<sampler>.json: traces of diffusers' other schedulers on a made-up network and made-up noise.
 
-The network answers with made-up values and a quarter of what it is given, so that a wrong scale of its input shows. A step
-of a solver that asks twice ends with its second answer.
+The network answers with made-up values and a quarter of what it is given, so that a wrong scale of its input shows; for
+the VE SDE, with a score that keeps runs in bounds. A step of a solver that asks twice ends with its second answer.
 """
 
 import importlib
+import sys
 from unittest import mock
 
 import diffusers
 import numpy
 import torch
+from diffusers.schedulers.scheduling_utils import AysSchedules, SchedulerOutput
 
 import fixture
 import stream
@@ -52,6 +54,9 @@ EULER = [
     ("continuous", 10, {}, dict(timestep_type="continuous", **KARRAS, **V)),
     ("zero_snr_v", 10, {}, dict(**ZERO_SNR, **V)),
     ("cosine", 10, {}, COSINE),
+    ("ays", 10, dict(grid="ays"), {}),
+    ("ays_xl", 10, dict(grid="ays-xl"), LATENT),
+    ("ays_video", 10, dict(grid="ays-video"), V),
     ("churn", 10, dict(s_churn=3.0), LATENT),
     ("churn_between", 10, dict(s_churn=30.0, s_tmin=0.05, s_tmax=5.0, s_noise=1.01), dict(**LATENT, **V)),
 ]
@@ -168,6 +173,9 @@ UNIPC = [
     ("beta", 10, {}, unipc(2, **BETA)),
     ("flow", 10, {}, unipc(2, **FLOW)),
     ("flow_shift", 10, {}, unipc(3, flow_shift=3.0, **FLOW)),
+    ("flow_terminal", 10, {}, unipc(2, flow_shift=3.0, shift_terminal=0.1, **FLOW)),
+    ("flow_karras", 10, {}, unipc(2, **FLOW, **KARRAS)),
+    ("flow_karras_sigma_min", 10, {}, unipc(3, **FLOW, **KARRAS, **SIGMA_MIN)),
     ("leading", 10, {}, unipc(2, **OFFSET)),
     ("trailing_13", 13, {}, unipc(2, **TRAILING)),
     ("v", 10, {}, unipc(2, **V)),
@@ -317,6 +325,88 @@ DPM_SINGLESTEP = [
     ("threshold", 10, {}, dpm(2, **THRESHOLD)),
 ]
 
+IPNDM = [
+    ("defaults", 10, {}, {}),
+    ("one_step", 1, {}, {}),
+    ("two_steps", 2, {}, {}),
+    ("long", 50, {}, {}),
+]
+CONSISTENCY = [
+    ("one_step", 1, {}, {}),
+    ("two_steps", 2, {}, {}),
+    ("four", 4, {}, {}),
+    ("seven", 7, {}, {}),
+    ("all", 40, {}, {}),
+    ("unclipped", 4, {}, dict(clip_denoised=False)),
+    ("ends", 4, {}, dict(sigma_min=0.01, sigma_max=30.0, sigma_data=1.0, num_train_timesteps=18)),
+    ("s_noise", 4, {}, dict(s_noise=1.007)),
+]
+
+
+def sa(predictor, corrector, **config):
+    return dict(predictor_order=predictor, corrector_order=corrector, **config)
+
+
+NOISE = dict(algorithm_type="noise_prediction")
+SA_SOLVER = [
+    ("defaults", 10, {}, {}),
+    ("one_step", 1, {}, {}),
+    ("two_steps", 2, {}, sa(3, 4)),
+    ("order_1_1", 10, {}, sa(1, 1)),
+    ("order_1_2", 10, {}, sa(1, 2)),
+    ("order_3_1", 10, {}, sa(3, 1)),
+    ("order_3_4", 10, {}, sa(3, 4)),
+    ("order_4_3", 20, {}, sa(4, 3)),
+    ("ode", 10, dict(tau=0.0), {}),
+    ("ode_3_3", 10, dict(tau=0.0), sa(3, 3)),
+    ("tau", 10, dict(tau=0.4), {}),
+    ("never_lower", 10, {}, sa(3, 3, lower_order_final=False)),
+    ("noise", 10, {}, NOISE),
+    ("noise_1_2", 10, dict(tau=0.4), sa(1, 2, **NOISE)),
+    ("noise_3_4", 10, {}, sa(3, 4, **NOISE, **LATENT)),
+    ("noise_v", 10, {}, dict(**NOISE, **V)),
+    ("noise_sample", 10, dict(tau=0.0), dict(**NOISE, **X0)),
+    ("karras", 10, {}, KARRAS),
+    ("exponential", 10, {}, EXPONENTIAL),
+    ("beta", 10, {}, BETA),
+    ("flow", 10, {}, dict(flow_shift=2.0, **FLOW)),
+    ("leading", 10, {}, OFFSET),
+    ("trailing_13", 13, {}, TRAILING),
+    ("lambda_min", 10, {}, dict(lambda_min_clipped=-3.0)),
+    ("v", 10, {}, V),
+    ("sample", 10, {}, X0),
+    ("threshold", 10, {}, THRESHOLD),
+    ("cosine", 10, {}, COSINE),
+]
+DPM_SDE = [
+    ("defaults", 10, {}, {}),
+    ("one_step", 1, {}, TRAILING),
+    ("leading", 10, {}, OFFSET),
+    ("trailing_13", 13, {}, TRAILING),
+    ("long", 30, {}, LATENT),
+    ("v", 8, {}, V),
+    ("karras", 10, {}, KARRAS),
+    ("exponential", 10, {}, EXPONENTIAL),
+    ("beta", 10, {}, BETA),
+    ("s_noise", 10, dict(s_noise=1.01), LATENT),
+    ("cosine", 10, {}, COSINE),
+]
+VE = [
+    ("defaults", 10, {}, {}),
+    ("one_step", 1, {}, {}),
+    ("long", 50, {}, {}),
+    ("predictor", 10, {}, dict(correct_steps=0)),
+    ("two_corrections", 10, {}, dict(correct_steps=2, snr=0.3)),
+    ("ends", 10, {}, dict(sigma_min=0.02, sigma_max=50.0, sampling_eps=1e-2)),
+    ("batch", 10, dict(norms="batch"), {}),
+]
+VP = [
+    ("defaults", 10, {}, {}),
+    ("one_step", 1, {}, {}),
+    ("long", 50, {}, {}),
+    ("betas", 20, {}, dict(beta_min=0.2, beta_max=10.0, sampling_eps=1e-2, num_train_timesteps=1000)),
+]
+
 SAMPLERS = {
     "euler": ("EulerDiscreteScheduler", EULER),
     "euler-ancestral": ("EulerAncestralDiscreteScheduler", EULER_ANCESTRAL),
@@ -335,7 +425,26 @@ SAMPLERS = {
     "pndm": ("PNDMScheduler", PNDM),
     "lcm": ("LCMScheduler", LCM),
     "tcd": ("TCDScheduler", TCD),
+    "ipndm": ("IPNDMScheduler", IPNDM),
+    "consistency": ("CMStochasticIterativeScheduler", CONSISTENCY),
+    "sa-solver": ("SASolverScheduler", SA_SOLVER),
+    "dpm-sde": ("DPMSolverSDEScheduler", DPM_SDE),
+    "reverse-sde": ("ScoreSdeVeScheduler", VE),
+    "vp-reverse-sde": ("ScoreSdeVpScheduler", VP),
 }
+
+
+# Classes that diffusers shows nobody, or only with packages that are not needed here.
+MODULES = {
+    "DPMSolverSDEScheduler": "diffusers.schedulers.scheduling_dpmsolver_sde",
+    "ScoreSdeVpScheduler": "diffusers.schedulers.deprecated.scheduling_sde_vp",
+}
+# Whose levels are made by torch in its default type.
+CONTINUOUS = ["IPNDMScheduler", "ScoreSdeVeScheduler", "ScoreSdeVpScheduler"]
+
+
+def shape_of(options: dict) -> list:
+    return [3, 1, 2, 2] if options.get("norms") == "batch" else SHAPE
 
 
 class Double:
@@ -355,17 +464,80 @@ def ends_step(scheduler, index: int) -> bool:
     return scheduler.order == 1 or scheduler.state_in_first_order or index + 1 == len(scheduler.timesteps)
 
 
+class Brownian:
+    """Increments of a Brownian motion over [sigma, sigma'], of variance 1: first of a step's first half, then of the whole."""
+
+    def __init__(self, noise):
+        self.noise, self.half = noise, None
+
+    def __call__(self, sigma, sigma_next):
+        fresh = self.noise()
+        if self.half is None:
+            self.half = fresh, sigma_next
+            return fresh
+        (first, middle), self.half = self.half, None
+        share = (sigma - middle) / (sigma - sigma_next)
+        return share.sqrt() * first + (1 - share).sqrt() * fresh
+
+
+AYS = {"ays": "StableDiffusion", "ays-xl": "StableDiffusionXL", "ays-video": "StableDiffusionVideo"}
+
+
+def score_sde(scheduler, steps: int, x, model):
+    """The loop of diffusers' ScoreSdeVePipeline, and what there is of one for its ScoreSdeVpScheduler. The last step's result is its mean."""
+    scheduler.set_timesteps(steps)
+    told, ends = [], []
+    if hasattr(scheduler, "set_sigmas"):
+        scheduler.set_sigmas(steps)
+    for i, t in enumerate(scheduler.timesteps):
+        if hasattr(scheduler, "set_sigmas"):
+            for _ in range(scheduler.config.correct_steps):
+                told.append(scheduler.sigmas[i])
+                x = scheduler.step_correct(model(x, told[-1]), x).prev_sample
+            told.append(scheduler.sigmas[i])
+            result = scheduler.step_pred(model(x, told[-1]), t, x)
+            x, mean = result.prev_sample, result.prev_sample_mean
+        else:
+            told.append(t * (scheduler.config.num_train_timesteps - 1))
+            x, mean = scheduler.step_pred(model(x, None), x, t)
+        ends.append(SchedulerOutput(prev_sample=x if i + 1 < steps else mean))
+    return torch.stack(told).double(), ends
+
+
 def replay(key: str, class_name: str, steps: int, options: dict, config: dict, double: bool):
     """The timesteps, and the results of all steps; `double` computes all of it in float64."""
-    module = importlib.import_module(getattr(diffusers, class_name).__module__)
+    module, known = class_of(class_name)
     kind = torch.float64 if double else torch.float32
-    made = lambda name, scale=1.0: stream.tensor(f"{name.replace('#', key)}", SHAPE, scale).to(kind)
+    shape = shape_of(options)
+    made = lambda name, scale=1.0: stream.tensor(f"{name.replace('#', key)}", shape, scale).to(kind)
     draws = iter(range(10**6))
     noise = lambda *_, **__: made(f"noise:#:{next(draws)}")
     libraries = dict(np=Double(numpy, numpy.float64), torch=Double(torch, torch.float64)) if double else {}
-    with mock.patch.multiple(module, create=True, randn_tensor=noise, **libraries):
-        scheduler = getattr(diffusers, class_name)(**config)
-        scheduler.set_timesteps(steps)
+    if class_name in CONTINUOUS:
+        torch.set_default_dtype(kind)
+    options = dict(options)
+    with mock.patch.multiple(
+        module, create=True, randn_tensor=noise, BrownianTreeNoiseSampler=lambda *_: Brownian(noise), **libraries
+    ):
+        scheduler = known(**config)
+        if class_name.startswith("ScoreSde"):
+            count = iter(range(10**6))
+
+            def model(x, sigma):
+                values = made(f"model:#:{next(count)}")
+                return values + 0.25 * x if sigma is None else values / sigma - 0.8 * x / sigma**2
+
+            start = made("x:#", 1.7) * getattr(scheduler, "init_noise_sigma", 1.0)
+            told, ends = score_sde(scheduler, steps, start, model)
+            torch.set_default_dtype(torch.float32)
+            return told, ends
+        if "tau" in options:
+            tau = options.pop("tau")
+            scheduler.tau_func = lambda t: tau if 200 <= t <= 800 else 0
+        if "grid" in options:
+            scheduler.set_timesteps(sigmas=AysSchedules[AYS[options.pop("grid")] + "Sigmas"])
+        else:
+            scheduler.set_timesteps(steps)
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(0)  # by itself it would begin at the second of two equal timesteps
         x = made("x:#", 1.7) * getattr(scheduler, "init_noise_sigma", 1.0)
@@ -376,6 +548,7 @@ def replay(key: str, class_name: str, steps: int, options: dict, config: dict, d
             x = result.prev_sample
             if ends_step(scheduler, index):
                 ends.append(result)
+    torch.set_default_dtype(torch.float32)
     return scheduler.timesteps.double(), ends
 
 
@@ -392,6 +565,8 @@ def run(sampler: str, class_name: str, name: str, steps: int, options: dict, con
     true_timesteps, true_ends = replay(*arguments, double=True)
     truth = tensors(true_ends)
     case = dict(name=name, config=config, steps=steps, options=options, timesteps=timesteps)
+    if shape_of(options) != SHAPE:
+        case["shape"] = shape_of(options)
     size = lambda values: values.abs().amax(dim=(1, 2, 3, 4), keepdim=True).clamp(min=1)
     error = max(((found[key] - truth[key]).abs() / size(truth[key])).max().item() for key in truth)
     if error > 5e-6:
@@ -404,8 +579,17 @@ def run(sampler: str, class_name: str, name: str, steps: int, options: dict, con
     return case
 
 
+def class_of(name: str):
+    sys.modules.setdefault("torchsde", mock.MagicMock())  # its tree is replaced by made-up noise
+    module = importlib.import_module(MODULES.get(name) or getattr(diffusers, name).__module__)
+    return module, getattr(module, name)
+
+
 def make() -> None:
     (fixture.FOLDER / "solvers").mkdir(exist_ok=True)
+    # What each class writes of itself.
+    configs = {name: class_of(name)[1]().to_json_string() for name, _ in SAMPLERS.values()}
+    fixture.write("scheduler_configs.json", configs)
     for sampler, (class_name, cases) in SAMPLERS.items():
         assert len({case[0] for case in cases}) == len(cases)
         content = [run(sampler, class_name, *case) for case in cases]

@@ -26,7 +26,7 @@ export const ELEMENTS = {
       seed: 'Which noise a run starts from. The same seed, the same pictures.',
       label:
         'Which class, where the model has classes: its name or number, `any`, or `each` for one of each in turn. Left out, `any` or else `each`.',
-      sampler: `How the noise is taken away: ${SAMPLERS.map(({ name }) => `\`${name}\``).join(', ')}.`,
+      sampler: `How the noise is taken away: ${SAMPLERS.map(({ name }) => `\`${name}\``).join(', ')}. Left out, it is the one that the model's own scheduler stands for, or \`ddim\` where that one goes through all timesteps.`,
       steps: 'In how many steps. No more than the model was trained with.',
       device: '`auto`: the GPU, or the CPU where there is none; the element says why.',
       variant: 'Which of several weights, as in Python: `fp16`.',

@@ -24,7 +24,7 @@ export const ATTRIBUTES = {
     batch: { type: 'whole', min: 1, max: 64, default: 4 },
     seed: { type: 'whole', min: 0, max: LAST_SEED, default: 0 },
     label: { type: 'text', default: '' },
-    sampler: { type: 'text', default: 'ddim' },
+    sampler: { type: 'text', default: '' },
     steps: { type: 'whole', min: 1, max: 1000, default: 20 },
     device: { type: 'choice', values: ['auto', 'gpu', 'cpu'], default: 'auto' },
     variant: { type: 'text', default: '' },

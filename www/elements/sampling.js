@@ -1,13 +1,14 @@
 // <diffusion-sampler> once it is wanted: it borrows a model, runs it, and shows the run and its controls.
 
-import { NoiseballError, samplers } from '../noiseball.js';
+import { NoiseballError } from '../noiseball.js';
+import { SAMPLERS } from '../samplers.js';
 import { untilVisible } from '../visible.js';
-import { ATTRIBUTES } from './attributes.js';
 import { choiceOf, choicesOf, labelsOf } from './classes.js';
 import { emit, h, option, s, warn } from './element.js';
 import { drawGrid, enlarge } from './grid.js';
 import { History } from './history.js';
 import { borrow } from './models.js';
+import { samplerOf, usual } from './usual.js';
 import { deviceSentence, failure, moment } from './words.js';
 
 // Noise is to be seen becoming pictures, also where a run would be over at once: how long, in milliseconds, each state stands.
@@ -21,11 +22,6 @@ const MENU = 1000; // classes; nobody reads a longer menu
 /** Attributes that choose the model, and those that a run takes. */
 const OF_MODEL = ['src', 'device', 'variant'];
 const OF_RUN = ['batch', 'seed', 'label', 'sampler', 'steps'];
-
-const SAMPLERS = samplers();
-const samplerOf = (name) => SAMPLERS.find((sampler) => sampler.name === name);
-/** @type {any} a test says that there is one */
-const USUAL = samplerOf(ATTRIBUTES['diffusion-sampler'].sampler.default);
 
 export class Sampling {
   /** @type {any} what the model is, once it is loaded */
@@ -265,19 +261,25 @@ export class Sampling {
   #options() {
     const element = this.#element;
     const [batch, seed] = [option(element, 'batch'), option(element, 'seed')];
-    const steps = Math.min(option(element, 'steps'), this.info.trainTimesteps);
+    const steps = Math.min(this.#steps(), this.info.trainTimesteps);
     const [named, sampler] = [option(element, 'sampler'), this.#sampler()];
-    if (sampler.name !== named)
-      warn(element, 'sampler', named, `“${sampler.name}” is used instead`, SAMPLERS.map(({ name }) => name).join(', '));
+    if (named && sampler !== named)
+      warn(element, 'sampler', named, `“${sampler}” is used instead`, SAMPLERS.map(({ name }) => name).join(', '));
     const choice = this.#choice();
     const labels = choice ? labelsOf(this.info, choice.value, batch) : undefined;
-    return { sampler: sampler.name, steps, seed, batch, ...(labels && { labels }) };
+    return { sampler, steps, seed, batch, ...(labels && { labels }) };
   }
 
-  /** The sampler that is chosen: the usual one where the attribute names none that there is. */
+  /** The sampler that is chosen: the model's usual one where the attribute names none that there is. */
   #sampler() {
     const named = option(this.#element, 'sampler');
-    return samplerOf(named) ?? USUAL;
+    return samplerOf(named)?.name ?? usual(this.info).sampler;
+  }
+
+  /** The steps that are chosen: the usual ones where neither they nor a sampler is. */
+  #steps() {
+    const chosen = ['steps', 'sampler'].some((name) => this.#element.hasAttribute(name));
+    return chosen ? option(this.#element, 'steps') : usual(this.info).steps;
   }
 
   /** The class that is chosen: the first choice where none is, or one that this model lacks. */
@@ -315,7 +317,7 @@ export class Sampling {
     const element = this.#element;
     const set = (name, field) => {
       if (field.checkValidity()) element[name] = field.value;
-      else field.value = option(element, name);
+      else this.#showControls();
     };
     toggle.addEventListener('click', () => (this.running ? this.stop() : this.run()));
     dice.addEventListener('click', () => (element.seed = crypto.getRandomValues(new Uint32Array(1))[0]));
@@ -412,8 +414,8 @@ export class Sampling {
     }
     label.value = (choiceOf(this.#choices, option(element, 'label')) ?? this.#choices[0])?.value ?? '';
     seed.value = option(element, 'seed');
-    sampler.value = this.#sampler().name;
-    Object.assign(steps, { max: Math.min(1000, this.info.trainTimesteps), value: option(element, 'steps') });
+    sampler.value = this.#sampler();
+    Object.assign(steps, { max: Math.min(1000, this.info.trainTimesteps), value: this.#steps() });
     this.#showDevice();
   }
 

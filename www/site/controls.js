@@ -1,6 +1,7 @@
 // The settings form: shows the state, changes it, and knows what the model makes of it.
 
 import { classChoices, commonChoices, labelsOf } from '../elements/classes.js';
+import { usual } from '../elements/usual.js';
 import { byId, fillSelect } from './page.js';
 import { readOptions, showOptions } from './sampler-options.js';
 import { hasOption, readValue, ROWS, rowOf } from './state.js';
@@ -12,6 +13,7 @@ export class Controls {
   #changed;
   #info = null;
   #seedUsed = false;
+  #usualSteps = rowOf('steps').default;
   /** The sampler whose options are shown. */
   #optionsOf = '';
 
@@ -38,10 +40,11 @@ export class Controls {
     const label = this.#label();
     byId('label').value = label;
     byId('label-number').value = commonChoices(this.#info ?? {}).some(({ value }) => value === label) ? '' : label;
-    byId('eta-field').hidden = !hasOption(state.sampler, 'eta');
-    if (this.#optionsOf !== state.sampler) {
-      this.#optionsOf = state.sampler;
-      showOptions(state.sampler, state.options, (text) => this.#set('options', text));
+    const sampler = this.#sampler();
+    byId('eta-field').hidden = !hasOption(sampler, 'eta');
+    if (this.#optionsOf !== sampler) {
+      this.#optionsOf = sampler;
+      showOptions(sampler, state.options, (text) => this.#set('options', text));
     }
     byId('lock').setAttribute('aria-pressed', String(state.lock));
     byId('seed-hint').textContent = state.lock
@@ -59,6 +62,12 @@ export class Controls {
     byId('label-number').placeholder = info.nullLabel === null ? 'one of each' : 'any';
     if (menu) fillSelect(byId('label'), [...commonChoices(info), ...classChoices(info)], this.#label());
     byId('steps').max = Math.min(rowOf('steps').max, info.trainTimesteps);
+    const { sampler, steps } = usual(info);
+    const [, ...others] = rowOf('sampler').choices;
+    fillSelect(byId('sampler'), [{ value: '', text: `Usual: ${sampler}` }, ...others], this.#state.sampler);
+    // Steps that nobody chose: fewer for a model that was made for fewer.
+    if (!this.#state.sampler && this.#state.steps === this.#usualSteps) this.#state.steps = steps;
+    this.#usualSteps = steps;
     this.show();
   }
 
@@ -74,14 +83,15 @@ export class Controls {
     this.#seedUsed = false;
   }
 
-  /** The state with the class shown written out, so that a link means the same everywhere. */
+  /** The state with the class and the sampler written out, so that a link means the same everywhere. */
   resolvedState() {
-    return { ...this.#state, label: this.#label() };
+    return { ...this.#state, label: this.#label(), sampler: this.#sampler() };
   }
 
   /** What `model.sample` takes. */
   sampleOptions() {
-    const { batch, sampler, steps, eta, rng } = this.#state;
+    const { batch, steps, eta, rng } = this.#state;
+    const sampler = this.#sampler();
     const own = readOptions(sampler, this.#state.options);
     const options = { sampler, steps: Math.min(steps, this.#info.trainTimesteps), seed: this.nextSeed(), batch, rng, ...own };
     if (hasOption(sampler, 'eta')) options.eta = eta;
@@ -112,6 +122,11 @@ export class Controls {
   /** Whether the classes are few enough to choose from a menu. */
   #hasMenu() {
     return (this.#info?.classes ?? 0) <= MENU;
+  }
+
+  /** The sampler chosen, or the model's usual one. */
+  #sampler() {
+    return this.#state.sampler || usual(this.#info).sampler;
   }
 
   /** The class chosen, where this model has it; otherwise the first choice. */

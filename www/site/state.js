@@ -4,7 +4,7 @@
 import { SAMPLERS } from '../samplers.js';
 import { withoutSecrets } from '../text.js';
 
-const MENU = SAMPLERS.map(({ name }) => ({ value: name, text: name }));
+const MENU = [{ value: '', text: 'Usual' }, ...SAMPLERS.map(({ name }) => ({ value: name, text: name }))];
 
 /**
  * One setting. `default` is what a hash without it means.
@@ -26,8 +26,8 @@ export const ROWS = [
   { name: 'seed', type: 'whole', default: 7, min: 0, max: Number.MAX_SAFE_INTEGER },
   // Locked, so that two runs differ by what was changed alone.
   { name: 'lock', type: 'flag', default: true },
-  // Twenty steps are few for DDPM, which most checkpoints name; DDIM was made for few.
-  { name: 'sampler', type: 'choice', default: 'ddim', choices: MENU },
+  // Nothing for the one that the model's file stands for: ../elements/usual.js.
+  { name: 'sampler', type: 'choice', default: '', choices: MENU },
   { name: 'steps', type: 'whole', default: 20, min: 1, max: 1000 },
   { name: 'eta', type: 'real', default: 0, min: 0, max: 1 },
   // The sampler's other options, as sampler-options.js writes them.

@@ -409,6 +409,14 @@ impl Reading {
     }
 }
 
+/// For what looks at a whole image at once.
+fn for_the_host() -> Error {
+    Error::Unsupported {
+        what: "a sampler that measures images in a run on the GPU".to_owned(),
+        why: "the host has to".to_owned(),
+    }
+}
+
 /// A sampler's program in the words that `combine.wgsl` reads.
 struct Compiled {
     segments: Vec<Segment>,
@@ -469,10 +477,7 @@ impl Compiled {
                         Clip::None => 0.0,
                         Clip::Range(range) => *range as f32,
                         Clip::Dynamic { .. } => {
-                            return Err(Error::Unsupported {
-                                what: "dynamic thresholding in a run on the GPU".to_owned(),
-                                why: "it looks at a whole image at once; the host has to".to_owned(),
-                            });
+                            return Err(for_the_host());
                         }
                     };
                     let (mut kind, mut draw, mut numbers, mut variance) = (NO_NOISE, 0, [0.0; 2], 0);
@@ -508,6 +513,7 @@ impl Compiled {
                         segment.words.extend([offsets[slot.index()] as u32, channels_of(*slot) as u32, bits]);
                     }
                 }
+                Instruction::Rescale { .. } | Instruction::Integrate { .. } => return Err(for_the_host()),
                 Instruction::EndStep { from, to, x, x0 } => {
                     segment.words.extend([OP_END_STEP, offsets[x.index()] as u32, checks.len() as u32]);
                     checks.push(from.timestep);
