@@ -353,7 +353,7 @@ test('without its nudge the variance of the process grows; it goes back and fort
   const start = await pixels();
   const bytes = gzipped(scripts, new URL('./www/', tab.url()).href);
   console.log(`  ${scripts.length} scripts, ${bytes} bytes with gzip, to show the process`);
-  expect(bytes).toBeLessThanOrEqual(18_000);
+  expect(bytes).toBeLessThanOrEqual(12_000);
   await slider.focus();
   await tab.keyboard.press('End');
   await expect(process.getByText(/^Step \d+ of 1000 · noise 100 %/)).toBeVisible();

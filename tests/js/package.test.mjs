@@ -41,7 +41,7 @@ test('everything that its modules name is in the package', () => {
     'www/data/digits.png',
     'www/data/faces.js',
     'www/elements/sampling.js',
-    'www/elements/process-view.js',
+    'www/elements/process.js',
     'www/pkg/noiseball_bg.wasm',
     'www/zip.js',
   ])

@@ -1,10 +1,8 @@
-// The elements' attributes: what each may be, and what holds where it is absent or wrong. Pages load this part of the elements' table before
-// anything is asked of an element; the rest, with what everything means, is api.js.
+// What the elements' attributes may be, and what holds where one is absent or wrong. The rest of the table is api.js.
 
 const LAST_SEED = Number.MAX_SAFE_INTEGER;
 
 /**
- * An attribute, which is also a property of the same name that reflects it.
  * @typedef {{type: 'text' | 'choice' | 'whole' | 'real' | 'list', default: any, values?: string[], min?: number, max?: number}} Attribute
  */
 

@@ -1,25 +1,21 @@
-// <diffusion-sampler> before anybody asks it for anything: its poster and the button on it. What loads and runs a model comes with
-// sampling.js when it is first wanted, and goes again with the element.
+// <diffusion-sampler> in a page, before anybody asks it for anything: its poster and the button on it. What loads and runs a model
+// comes with sampling.js when it is first wanted, and goes again with the element.
 
-import { adoptProperties, Base, blobOf, check, emit, errorBox, h, NOT_LOADED, observed, option, s, shadow, whileSeen } from './element.js';
+import { addStyle, blobOf, emit, h, NOT_LOADED, option, s, whileSeen } from './element.js';
 import { SAMPLER_STYLE } from './sampler-style.js';
-import { STYLE } from './style.js';
 
-const TAG = 'diffusion-sampler';
-
-export class DiffusionSampler extends Base {
-  static observedAttributes = observed(TAG);
-
+export class Face {
+  #element;
   /** @type {any} where things are shown */
-  #parts = null;
+  #parts;
   /** @type {any} what loads and runs, once it was wanted */
   #sampling = null;
-  #life = new AbortController();
   #leave = () => {};
   #seen = false;
 
-  get loaded() {
-    return this.info !== null;
+  constructor(element, { root, error }) {
+    this.#element = element;
+    this.#parts = this.#build(root, error);
   }
 
   get running() {
@@ -30,79 +26,69 @@ export class DiffusionSampler extends Base {
     return this.#sampling?.info ?? null;
   }
 
+  /** The canvas with the pictures on show, or null. */
+  get shown() {
+    return this.#sampling?.shown ?? null;
+  }
+
   async run() {
-    const sampling = await this.#open();
-    return sampling ? sampling.run() : false;
+    return (await this.#open())?.run() ?? false;
+  }
+
+  again() {
+    this.run();
   }
 
   stop() {
     this.#sampling?.stop();
   }
 
-  dismissPoster() {
-    this.run();
-  }
-
   toBlob(options) {
-    return blobOf(this.#sampling?.shown, options);
+    return blobOf(this.shown, options);
   }
 
-  toDataURL(type, encoderOptions) {
-    return this.#sampling?.shown?.toDataURL(type, encoderOptions) ?? null;
-  }
-
-  connectedCallback() {
-    adoptProperties(this);
-    this.#parts ??= this.#build();
-    if (this.#life.signal.aborted) this.#life = new AbortController();
-    this.#leave = whileSeen(this, (seen) => {
+  connect() {
+    const element = this.#element;
+    this.#leave = whileSeen(element, (seen) => {
       this.#seen = seen;
       this.#sampling?.sees(seen);
-      if (seen && option(this, 'reveal') === 'auto' && !this.#sampling?.begun) this.run();
+      if (seen && option(element, 'reveal') === 'auto' && !this.#sampling?.begun) this.run();
     });
     this.#showIdle();
-    if (option(this, 'loading') === 'eager') this.#open().then((sampling) => sampling?.load());
+    if (option(element, 'loading') === 'eager') this.#open().then((sampling) => sampling?.load());
   }
 
-  disconnectedCallback() {
+  disconnect() {
     this.#leave();
-    // Moving an element takes it out and puts it in again at once: that ends nothing.
-    queueMicrotask(() => {
-      if (this.isConnected) return;
-      this.#life.abort();
-      this.#sampling?.free();
-      this.#sampling = null;
-      this.#parts.error.show();
-    });
   }
 
-  attributeChangedCallback(name, before, after) {
-    if (before === after) return;
-    check(this, name);
-    if (!this.#parts) return;
+  free() {
+    this.#sampling?.free();
+    this.#sampling = null;
+    this.#parts.error.show();
+  }
+
+  changed(name) {
     this.#showIdle();
     this.#sampling?.changed(name);
   }
 
   /** The part that loads and runs; null where it cannot be had, which is shown, or where the element is gone meanwhile. */
   async #open() {
-    const { signal } = this.#life;
-    if (!this.#parts) return null; // never in a page yet
     try {
       const { Sampling } = await import('./sampling.js');
-      if (signal.aborted) return null;
-      this.#sampling ??= new Sampling(this, this.#parts, this.#seen);
+      if (!this.#element.isConnected) return null;
+      this.#sampling ??= new Sampling(this.#element, this.#parts, this.#seen);
       return this.#sampling;
     } catch (sourceError) {
       this.#parts.error.show({ sentence: NOT_LOADED, message: sourceError.message });
-      emit(this, 'error', { type: 'fetch', message: sourceError.message, sourceError });
+      emit(this.#element, 'error', { type: 'fetch', message: sourceError.message, sourceError });
       return null;
     }
   }
 
-  #build() {
-    const root = shadow(this, STYLE, SAMPLER_STYLE);
-    const error = errorBox(() => this.run());
+  #build(root, error) {
+    addStyle(root, SAMPLER_STYLE);
     const poster = h('slot', { name: 'poster' });
     const triangle = s('svg', { viewBox: '0 0 16 16', 'aria-hidden': 'true' }, s('path', { d: 'M3 1.5v13l11-6.5z' }));
     const start = h('button', { type: 'button', part: 'run-button', class: 'primary start' }, triangle, 'Run');
@@ -119,16 +105,17 @@ export class DiffusionSampler extends Base {
   /** What there is to see before the first run. */
   #showIdle() {
     const { poster, start, hint } = this.#parts;
-    const [address, alt] = [option(this, 'poster'), option(this, 'alt')];
+    const element = this.#element;
+    const [address, alt] = [option(element, 'poster'), option(element, 'alt')];
     if (poster.dataset.shows !== address || !poster.firstChild) {
       poster.dataset.shows = address;
       poster.replaceChildren(address ? h('img', { part: 'poster', src: address, decoding: 'async' }) : noise());
     }
     if (address) poster.firstChild.setAttribute('alt', alt);
     if (this.#sampling?.begun) return;
-    start.hidden = option(this, 'reveal') === 'manual';
+    start.hidden = option(element, 'reveal') === 'manual';
     start.setAttribute('aria-label', alt ? `Run: ${alt}` : 'Run the model');
-    const host = hostOf(this);
+    const host = hostOf(element);
     hint.textContent = `A diffusion model. It runs in this tab when you press Run${host ? `, and is downloaded from ${host}` : ''}.`;
     hint.hidden = start.hidden;
   }

@@ -3,8 +3,9 @@
 import { NoiseballError, samplers } from '../noiseball.js';
 import { untilVisible } from '../visible.js';
 import { ATTRIBUTES } from './attributes.js';
+import { warn } from './check.js';
 import { choiceOf, choicesOf, labelsOf } from './classes.js';
-import { emit, h, option, s, warn } from './element.js';
+import { emit, h, option, s } from './element.js';
 import { drawGrid, enlarge } from './grid.js';
 import { History } from './history.js';
 import { borrow } from './models.js';
