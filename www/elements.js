@@ -76,5 +76,62 @@ export class DiffusionProcess extends Shell {
   }
 }
 
+export class DiffusionTrainer extends Shell {
+  static observedAttributes = observed('diffusion-trainer');
+
+  constructor() {
+    super(() => import('./elements/trainer.js'));
+  }
+
+  get loaded() {
+    return this.info !== null;
+  }
+
+  get running() {
+    return face(this)?.running ?? false;
+  }
+
+  get info() {
+    return face(this)?.info ?? null;
+  }
+
+  get training() {
+    return face(this)?.training ?? null;
+  }
+
+  async run() {
+    return (await opened(this))?.run() ?? false;
+  }
+
+  async pause() {
+    await face(this)?.pause();
+  }
+
+  async resume() {
+    await face(this)?.resume();
+  }
+
+  async stop() {
+    await face(this)?.stop();
+  }
+
+  dismissPoster() {
+    this.run();
+  }
+
+  async export() {
+    return face(this)?.export() ?? null;
+  }
+
+  async toBlob(options) {
+    return face(this)?.toBlob(options) ?? null;
+  }
+
+  toDataURL(type, encoderOptions) {
+    return face(this)?.shown?.toDataURL(type, encoderOptions) ?? null;
+  }
+}
+
 define('diffusion-sampler', DiffusionSampler);
 define('diffusion-process', DiffusionProcess);
+define('diffusion-trainer', DiffusionTrainer);

@@ -14,12 +14,12 @@ import { fits, option } from '../../www/elements/element.js';
 import { borrow } from '../../www/elements/models.js';
 import { SAMPLERS } from '../../www/samplers.js';
 import { failure } from '../../www/elements/words.js';
-import { DiffusionProcess, DiffusionSampler } from '../../www/elements.js';
+import { DiffusionProcess, DiffusionSampler, DiffusionTrainer } from '../../www/elements.js';
 import { ERROR_TYPES } from '../../www/errors.js';
 import * as engine from './fake-engine.mjs';
 import { checkpointFiles, FakeCaches, installWorker, served, serveFiles } from './web-fakes.mjs';
 
-const CLASSES = { DiffusionSampler, DiffusionProcess };
+const CLASSES = { DiffusionSampler, DiffusionTrainer, DiffusionProcess };
 const folder = join(root, 'www', 'elements');
 const source = readdirSync(folder)
   .filter((name) => name.endsWith('.js') && !/^(api|attributes)\.js$/.test(name))
@@ -148,7 +148,7 @@ test('the default sampler is one that there is', () => {
 });
 
 test('every failure of loading and sampling has a sentence, short and whole', () => {
-  const others = ['busy', 'disposed', 'dataset', 'diverged', 'resume', 'no-browser', 'aborted'];
+  const others = ['busy', 'disposed', 'resume', 'no-browser', 'aborted'];
   for (const type of ERROR_TYPES.filter((type) => !others.includes(type))) {
     const sentence = failure({ type });
     assert.match(sentence, /^[A-Z].{10,70}\.$/);

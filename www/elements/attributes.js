@@ -3,7 +3,9 @@
 const LAST_SEED = Number.MAX_SAFE_INTEGER;
 
 /**
- * @typedef {{type: 'text' | 'choice' | 'whole' | 'real' | 'list', default: any, values?: string[], min?: number, max?: number}} Attribute
+ * `taken`: every element has a property of that name, which can here be set, but reads as everywhere.
+ * @typedef {{type: 'text' | 'choice' | 'whole' | 'real' | 'list', default: any, values?: string[], min?: number, max?: number,
+ *            taken?: boolean}} Attribute
  */
 
 /** @type {Record<string, Record<string, Attribute>>} */
@@ -26,6 +28,23 @@ export const ATTRIBUTES = {
     steps: { type: 'whole', min: 1, max: 1000, default: 20 },
     device: { type: 'choice', values: ['auto', 'gpu', 'cpu'], default: 'auto' },
     variant: { type: 'text', default: '' },
+  },
+  'diffusion-trainer': {
+    dataset: { type: 'text', default: 'digits', taken: true },
+    alt: { type: 'text', default: '' },
+    poster: { type: 'text', default: '' },
+    reveal: { type: 'choice', values: ['interaction', 'manual'], default: 'interaction' },
+    controls: {
+      type: 'list',
+      values: ['run', 'dataset', 'files', 'scrub', 'chart', 'nearest', 'save', 'device'],
+      default: ['run', 'dataset', 'files', 'scrub', 'chart', 'nearest', 'save', 'device'],
+    },
+    preset: { type: 'text', default: '' },
+    steps: { type: 'whole', min: 1, max: 1_000_000, default: null },
+    batch: { type: 'whole', min: 1, max: 4096, default: null },
+    seed: { type: 'whole', min: 0, max: LAST_SEED, default: 0 },
+    size: { type: 'whole', min: 4, max: 256, default: null },
+    device: { type: 'choice', values: ['auto', 'gpu', 'cpu'], default: 'auto' },
   },
   'diffusion-process': {
     src: { type: 'text', default: '' },

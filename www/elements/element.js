@@ -18,7 +18,9 @@ export let opened;
  */
 export class Shell extends Base {
   #load;
+  /** @type {any} */
   #parts = null;
+  /** @type {any} */
   #face = null;
 
   constructor(load) {
@@ -80,10 +82,10 @@ export class Shell extends Base {
 
 /** Makes properties of attributes, and registers. Where another copy of this script was first, that one stays. */
 export function define(tag, Class) {
-  for (const name of Object.keys(ATTRIBUTES[tag])) {
+  for (const [name, { taken }] of Object.entries(ATTRIBUTES[tag])) {
     Object.defineProperty(Class.prototype, name, {
       get() {
-        return option(this, name);
+        return taken ? Reflect.get(Shell.prototype, name, this) : option(this, name);
       },
       set(value) {
         if (value === null) this.removeAttribute(name);
@@ -114,7 +116,10 @@ export function fits(element, name) {
   return value !== undefined || element.getAttribute(name) === null;
 }
 
-/** @returns {any} the value that a text stands for, or undefined */
+/**
+ * @param {import('./attributes.js').Attribute} row
+ * @returns {any} the value that a text stands for, or undefined
+ */
 function read({ type, values = [], min = 0, max = 0 }, text) {
   text = text.trim();
   if (type === 'text') return text;
@@ -136,7 +141,10 @@ function adoptProperties(element) {
   }
 }
 
-/** Fires one of the table's events, which do not bubble. */
+/**
+ * Fires one of the table's events, which do not bubble.
+ * @param {any} [detail]
+ */
 export function emit(element, type, detail = null) {
   element.dispatchEvent(new CustomEvent(type, { detail }));
 }
@@ -207,6 +215,12 @@ function errorBox(again) {
 export const NOT_LOADED = 'A part of this page could not be loaded. Check the network, and reload the page.';
 
 /** @returns {Promise<Blob | null>} */
-export function blobOf(canvas, { mimeType = 'image/png', qualityArgument } = {}) {
-  return canvas ? new Promise((resolve) => canvas.toBlob(resolve, mimeType, qualityArgument)) : Promise.resolve(null);
+export function blobOf(canvas, options) {
+  return canvas ? new Promise((resolve) => canvas.toBlob(resolve, options?.mimeType, options?.qualityArgument)) : Promise.resolve(null);
+}
+
+/** 0.004 → '0.4 %', so that little is not none. */
+export function percent(share) {
+  const hundredths = share * 100;
+  return `${hundredths > 0 && hundredths < 1 ? hundredths.toFixed(1) : Math.round(hundredths)} %`;
 }

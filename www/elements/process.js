@@ -1,15 +1,13 @@
-// What <diffusion-process> shows: the points or the picture with its noise, the histogram of the values beside the normal
-// distribution, the slider, and the switch that takes the nudge away.
+// What <diffusion-process> shows.
 
-import { addStyle, blobOf, emit, h, option, s, whileSeen } from './element.js';
+import { addStyle, blobOf, emit, h, option, percent, s, whileSeen } from './element.js';
 import { cloud, factors, histogram, moments, noised, normals, scheduleOf, shareAt, STEPS, timestepAt } from './forward.js';
-import { percent } from './percent.js';
 
 const POINTS = 1500;
-const LIMIT = 3; // of both axes, in the values' own unit: nearly all of a normal distribution
+const LIMIT = 3; // of both axes
 const SIDE = 640; // pixels of the points' canvas
 const BINS = 48;
-const [WIDE, HIGH, FLOOR, TALLEST] = [320, 320, 290, 0.7]; // of the histogram; the density that reaches its top
+const [WIDE, HIGH, FLOOR, TALLEST] = [320, 320, 290, 0.7]; // of the histogram, and the density at its top
 
 const CAPTIONS = { points: 'The points, each moved by its own noise', picture: 'The picture, with noise on every pixel' };
 
@@ -100,7 +98,7 @@ export class Face {
     return blobOf(this.loaded ? this.#parts.canvas : null, options);
   }
 
-  /** Gets the picture or makes the points, and draws. Of several calls the last one counts. */
+  /** Gets the picture or makes the points, and draws. */
   async again() {
     const mine = ++this.#loads;
     const src = option(this.#element, 'src');
@@ -113,7 +111,6 @@ export class Face {
     }
   }
 
-  /** Adds noise until there is no more to add; resolves when that is done, or held. */
   async play() {
     if (!this.loaded) await this.again();
     this.pause();
@@ -142,7 +139,6 @@ export class Face {
     this.#parts.play.textContent = this.timestep >= STEPS ? 'Again' : 'Add noise';
   }
 
-  /** An attribute has another value. */
   changed(name) {
     if (name === 'src' || name === 'data' || name === 'seed') {
       if (this.#seen || this.loaded) this.again();
@@ -162,6 +158,7 @@ export class Face {
     return option(this.#element, 'nudge') === 'on';
   }
 
+  /** @param {{picture?: any, values?: any}} found */
   #take({ picture = null, values = cloud(option(this.#element, 'data'), POINTS) }) {
     const { canvas, caption } = this.#parts;
     this.#picture = picture;
@@ -189,7 +186,6 @@ export class Face {
     emit(this.#element, 'error', { type: 'fetch', message, sourceError });
   }
 
-  /** Goes to where the attributes say. */
   #move() {
     const share = option(this.#element, 'noise');
     const before = this.timestep;
@@ -207,7 +203,7 @@ export class Face {
     this.redraw();
   }
 
-  /** Draws with the next frame, also where only the page's colours are others. */
+  /** Draws with the next frame. */
   redraw() {
     if (this.loaded) this.#frame ||= requestAnimationFrame(() => this.#draw());
   }
@@ -253,7 +249,6 @@ export class Face {
     });
   }
 
-  /** The numbers, beside the pictures and for those who do not see them. */
   #say() {
     const { signal, noise } = factors(this.#schedule, this.timestep, this.#nudged);
     const share = noise ** 2 / (signal ** 2 * this.#startVariance + noise ** 2);

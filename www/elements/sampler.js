@@ -1,8 +1,8 @@
 // <diffusion-sampler> in a page, before anybody asks it for anything: its poster and the button on it. What loads and runs a model
 // comes with sampling.js when it is first wanted, and goes again with the element.
 
-import { addStyle, blobOf, emit, h, NOT_LOADED, option, s, whileSeen } from './element.js';
-import { SAMPLER_STYLE } from './sampler-style.js';
+import { blobOf, emit, NOT_LOADED, option, whileSeen } from './element.js';
+import { buildIdle, showPoster } from './idle.js';
 
 export class Face {
   #element;
@@ -15,7 +15,8 @@ export class Face {
 
   constructor(element, { root, error }) {
     this.#element = element;
-    this.#parts = this.#build(root, error);
+    this.#parts = buildIdle(root, error, 'Run');
+    this.#parts.start.addEventListener('click', () => this.run());
   }
 
   get running() {
@@ -87,33 +88,14 @@ export class Face {
     }
   }
 
-  #build(root, error) {
-    addStyle(root, SAMPLER_STYLE);
-    const poster = h('slot', { name: 'poster' });
-    const triangle = s('svg', { viewBox: '0 0 16 16', 'aria-hidden': 'true' }, s('path', { d: 'M3 1.5v13l11-6.5z' }));
-    const start = h('button', { type: 'button', part: 'run-button', class: 'primary start' }, triangle, 'Run');
-    const progress = h('progress', { part: 'progress-bar', max: 1, value: 0, 'aria-label': 'Loading the model', hidden: true });
-    const bar = h('div', { class: 'bar' }, h('slot', { name: 'progress-bar' }, progress));
-    const frame = h('div', { part: 'frame' }, h('div', { class: 'poster' }, poster), start, bar);
-    const hint = h('p', { class: 'hint idle' });
-    const live = h('p', { class: 'live', role: 'status' });
-    start.addEventListener('click', () => this.run());
-    root.append(frame, error.box, hint, live, h('div', { class: 'fallback' }, h('slot')));
-    return { root, frame, poster, start, progress, bar, error, hint, live };
-  }
-
   /** What there is to see before the first run. */
   #showIdle() {
-    const { poster, start, hint } = this.#parts;
+    const { start, hint } = this.#parts;
     const element = this.#element;
-    const [address, alt] = [option(element, 'poster'), option(element, 'alt')];
-    if (poster.dataset.shows !== address || !poster.firstChild) {
-      poster.dataset.shows = address;
-      poster.replaceChildren(address ? h('img', { part: 'poster', src: address, decoding: 'async' }) : noise());
-    }
-    if (address) poster.firstChild.setAttribute('alt', alt);
+    showPoster(element, this.#parts);
     if (this.#sampling?.begun) return;
     start.hidden = option(element, 'reveal') === 'manual';
+    const alt = option(element, 'alt');
     start.setAttribute('aria-label', alt ? `Run: ${alt}` : 'Run the model');
     const host = hostOf(element);
     hint.textContent = `A diffusion model. It runs in this tab when you press Run${host ? `, and is downloaded from ${host}` : ''}.`;
@@ -131,20 +113,4 @@ function hostOf(element) {
   } catch {
     return ''; // no address: the run will say so
   }
-}
-
-/** A poster where the author gave none: what every run begins with. */
-function noise() {
-  const side = 40;
-  const canvas = h('canvas', { part: 'poster', role: 'img', 'aria-label': 'Noise', width: side, height: side });
-  const picture = new ImageData(side, side);
-  let state = 1;
-  for (let i = 0; i < picture.data.length; i++) {
-    // The sum of four uniform numbers is near enough to normal for a poster.
-    let sum = 0;
-    for (let k = 0; k < 4; k++) sum += (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
-    picture.data[i] = i % 4 === 3 ? 255 : 128 + (sum - 2) * 110;
-  }
-  canvas.getContext('2d').putImageData(picture, 0, 0);
-  return canvas;
 }

@@ -5,10 +5,11 @@ import { untilVisible } from '../visible.js';
 import { ATTRIBUTES } from './attributes.js';
 import { warn } from './check.js';
 import { choiceOf, choicesOf, labelsOf } from './classes.js';
-import { emit, h, option, s } from './element.js';
-import { drawGrid, enlarge } from './grid.js';
+import { addStyle, emit, h, option, s } from './element.js';
+import { drawGrid, enlarge, layout } from './grid.js';
 import { History } from './history.js';
 import { borrow } from './models.js';
+import { NAMES_STYLE, nameLayer, roomFor, showNames, spoken } from './names.js';
 import { deviceSentence, failure, moment } from './words.js';
 
 // Noise is to be seen becoming pictures, also where a run would be over at once: how long, in milliseconds, each state stands.
@@ -52,6 +53,8 @@ export class Sampling {
   #state = null;
   #follows = true;
   #choices = [];
+  /** @type {string[] | null} of the run's pictures, where they have classes */
+  #names = null;
   #changes = new Set();
   #totalProgress = 0;
   #calm = matchMedia('(prefers-reduced-motion: reduce)');
@@ -63,6 +66,7 @@ export class Sampling {
     this.#parts = parts;
     this.#seen = seen;
     this.#ui = build();
+    addStyle(parts.root, NAMES_STYLE);
     this.#listen();
   }
 
@@ -133,8 +137,9 @@ export class Sampling {
   free() {
     this.stop();
     this.#release();
-    const { canvas, controls } = this.#ui;
+    const { canvas, controls, names } = this.#ui;
     canvas.remove();
+    names.remove();
     controls.remove();
     const { frame, poster, progress } = this.#parts;
     frame.classList.remove('begun');
@@ -206,12 +211,14 @@ export class Sampling {
     const model = await this.#model(signal);
     const loan = this.#loan;
     const options = this.#options();
+    const names = this.#namesOf(options.labels);
     loan.interrupt = () => {
       this.#interrupted = true;
       this.#run?.abort();
     };
     this.#say('Waiting for another run on this page…');
     await loan.begin(signal);
+    this.#names = names;
     try {
       await this.#play(model.sample({ ...options, signal }), loan, options, signal);
     } finally {
@@ -292,6 +299,13 @@ export class Sampling {
     return found ?? this.#choices[0];
   }
 
+  /** Each picture's class, where the model has classes and it is one of them. */
+  #namesOf(labels) {
+    if (!labels || labels.includes(this.info.nullLabel)) return null;
+    const texts = new Map(this.#choices.map(({ value, text }) => [value, text]));
+    return labels.map((label) => texts.get(String(label)) ?? '');
+  }
+
   /** From 0 once up to 1, over download and preparation. */
   #progress(fraction) {
     const { progress } = this.#parts;
@@ -361,14 +375,16 @@ export class Sampling {
     if (!state) return;
     const first = this.#state === null;
     this.#state = state;
-    const { canvas, scrub } = this.#ui;
-    drawGrid(this.#native, state.pictures, state);
+    const { canvas, scrub, names } = this.#ui;
+    const grid = layout(state.batch);
+    drawGrid(this.#native, state.pictures, state, grid.columns, roomFor(this.#names, grid.columns, state.height));
+    showNames(names, this.#names, grid, this.#native, 1);
     enlarge(this.#native, canvas, Math.max(1, Math.ceil(SHARP / Math.max(this.#native.width, this.#native.height))));
     if (this.#follows) scrub.value = state.index;
     this.#describe();
     if (!first) return;
     this.#parts.poster.parentElement.hidden = true;
-    this.#parts.bar.before(canvas);
+    this.#parts.bar.before(canvas, names);
     emit(this.#element, 'poster-dismissed');
   }
 
@@ -376,7 +392,10 @@ export class Sampling {
     const text = moment(this.#state);
     this.#ui.moment.textContent = text;
     this.#ui.scrub.setAttribute('aria-valuetext', text);
-    this.#ui.canvas.setAttribute('aria-label', `${option(this.#element, 'alt') || `Pictures of ${this.info?.name}`}. ${text}`);
+    this.#ui.canvas.setAttribute(
+      'aria-label',
+      `${option(this.#element, 'alt') || `Pictures of ${this.info?.name}`}${spoken(this.#names)}. ${text}`,
+    );
   }
 
   /** What became of a run, and when. */
@@ -455,7 +474,8 @@ function build() {
   const device = h('div', { class: 'hint' });
   const controls = h('div', { part: 'controls' }, scrub, moment, h('div', { class: 'row' }, toggle, ...Object.values(fields)), device);
   const canvas = h('canvas', { part: 'canvas', role: 'img' });
-  return { toggle, label, seed, dice, sampler, steps, fields, scrub, moment, device, controls, canvas };
+  const names = nameLayer();
+  return { names, toggle, label, seed, dice, sampler, steps, fields, scrub, moment, device, controls, canvas };
 }
 
 /** A moment between two steps: the pictures then, and how much of them is noise. */

@@ -1,4 +1,4 @@
-// The look that the elements share, mixed from the page's own text colour: it fits on light and dark pages alike.
+// The look that the elements share, mixed from the page's own text colour.
 
 export const STYLE = `
 :host {

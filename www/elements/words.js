@@ -1,6 +1,6 @@
 // What the elements, and the site, say of runs, devices and failures.
 
-import { percent } from './percent.js';
+import { percent } from './element.js';
 
 // Why it is not the GPU: in short, and what may help.
 const REASONS = {
@@ -54,6 +54,8 @@ const FAILURES = {
   checkpoint: 'The model’s files are incomplete or damaged.',
   'unsupported-architecture': 'This kind of model is not supported.',
   'invalid-option': 'A setting of this model is wrong.',
+  dataset: 'There is nothing here to train on.',
+  diverged: 'The training went wrong: its numbers grew beyond all bounds.',
   'content-security-policy': 'This page’s own rules do not let the model run.',
 };
 
