@@ -31,7 +31,7 @@ export class DiffusionSampler extends HTMLElement {
   loading: 'auto' | 'lazy' | 'eager';
   /** When the first run begins: when the reader presses Run; `auto`: when the element comes into view; `manual`: when `run()` or `dismissPoster()` is called. */
   reveal: 'auto' | 'interaction' | 'manual';
-  /** What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone. */
+  /** What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone. `save` offers the pictures or the run as a file, `embed` what shows it in another page. */
   get controls(): string[];
   set controls(value: readonly string[] | string);
   /** How many pictures at a time. */
@@ -63,7 +63,7 @@ export class DiffusionSampler extends HTMLElement {
   stop(): void;
   /** As if the reader had pressed Run. */
   dismissPoster(): void;
-  /** The pictures on show as a file, PNG unless told; null while there are none. */
+  /** The pictures on show as a file, PNG unless told; null while there are none. `image/gif` and, where the browser records it, `video/webm` give the run as a film. */
   toBlob(options?: { mimeType?: string; qualityArgument?: number }): Promise<Blob | null>;
   /** The same as a `data:` address. */
   toDataURL(type?: string, encoderOptions?: number): string | null;

@@ -22,7 +22,8 @@ export const ELEMENTS = {
       loading: '`lazy`: the model is downloaded when it is first needed. `eager`: at once. `auto` is `lazy`.',
       reveal:
         'When the first run begins: when the reader presses Run; `auto`: when the element comes into view; `manual`: when `run()` or `dismissPoster()` is called.',
-      controls: 'What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone.',
+      controls:
+        'What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone. `save` offers the pictures or the run as a file, `embed` what shows it in another page.',
       batch: 'How many pictures at a time.',
       seed: 'Which noise a run starts from. The same seed, the same pictures.',
       label:
@@ -48,7 +49,8 @@ export const ELEMENTS = {
       dismissPoster: { type: '(): void', about: 'As if the reader had pressed Run.' },
       toBlob: {
         type: '(options?: { mimeType?: string; qualityArgument?: number }): Promise<Blob | null>',
-        about: 'The pictures on show as a file, PNG unless told; null while there are none.',
+        about:
+          'The pictures on show as a file, PNG unless told; null while there are none. `image/gif` and, where the browser records it, `video/webm` give the run as a film.',
       },
       toDataURL: { type: '(type?: string, encoderOptions?: number): string | null', about: 'The same as a `data:` address.' },
     },

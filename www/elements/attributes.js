@@ -18,7 +18,7 @@ export const ATTRIBUTES = {
     reveal: { type: 'choice', values: ['auto', 'interaction', 'manual'], default: 'interaction' },
     controls: {
       type: 'list',
-      values: ['run', 'class', 'seed', 'sampler', 'steps', 'scrub', 'device'],
+      values: ['run', 'class', 'seed', 'sampler', 'steps', 'scrub', 'save', 'embed', 'device'],
       default: ['run', 'class', 'seed', 'scrub', 'device'],
     },
     batch: { type: 'whole', min: 1, max: 64, default: 4 },

@@ -1,7 +1,7 @@
 // <diffusion-sampler> in a page, before anybody asks it for anything: its poster and the button on it. What loads and runs a model
 // comes with sampling.js when it is first wanted, and goes again with the element.
 
-import { blobOf, emit, NOT_LOADED, option, whileSeen } from './element.js';
+import { emit, NOT_LOADED, option, whileSeen } from './element.js';
 import { buildIdle, showPoster } from './idle.js';
 
 export class Face {
@@ -45,7 +45,7 @@ export class Face {
   }
 
   toBlob(options) {
-    return blobOf(this.shown, options);
+    return this.#sampling?.toBlob(options) ?? null;
   }
 
   connect() {

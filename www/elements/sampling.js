@@ -5,7 +5,7 @@ import { untilVisible } from '../visible.js';
 import { ATTRIBUTES } from './attributes.js';
 import { warn } from './check.js';
 import { choiceOf, choicesOf, labelsOf } from './classes.js';
-import { addStyle, emit, h, option, s } from './element.js';
+import { addStyle, blobOf, emit, h, option, s } from './element.js';
 import { drawGrid, enlarge, layout } from './grid.js';
 import { History } from './history.js';
 import { borrow } from './models.js';
@@ -19,6 +19,13 @@ const RUN_TIME = 3000; // all of them together, at most
 const KEPT = 32 * 2 ** 20; // bytes of a run's states; a page may have many elements
 const SHARP = 1024; // pixels of the canvas at least, so that the pictures' own stay sharp when it is shrunk
 const MENU = 1000; // classes; nobody reads a longer menu
+
+/** What a run can be saved as. */
+const SAVED = [
+  { type: 'image/png', end: 'png', text: 'Picture (PNG)' },
+  { type: 'image/gif', end: 'gif', text: 'Film (GIF)' },
+  ...(globalThis.MediaRecorder?.isTypeSupported('video/webm') ? [{ type: 'video/webm', end: 'webm', text: 'Film (WebM)' }] : []),
+];
 
 /** Attributes that choose the model, and those that a run takes. */
 const OF_MODEL = ['src', 'device', 'variant'];
@@ -77,6 +84,15 @@ export class Sampling {
   /** The canvas with the pictures on show, or null. */
   get shown() {
     return this.#state ? this.#ui.canvas : null;
+  }
+
+  /** The pictures on show; or the run, where a film's type is asked for. */
+  async toBlob(options) {
+    if (!/^(image\/gif|video\/)/.test(options?.mimeType ?? '')) return blobOf(this.shown, options);
+    const { steps } = this.#history;
+    if (steps.length === 0) return null;
+    const { film } = await import('./film.js');
+    return film(steps, options.mimeType, { noise: NOISE, each: Math.min(STATE, RUN_TIME / steps.length) });
   }
 
   /** Loads the model without running it. */
@@ -326,13 +342,18 @@ export class Sampling {
   // ---- What is shown ----
 
   #listen() {
-    const { toggle, scrub, seed, dice, label, sampler, steps } = this.#ui;
+    const { toggle, scrub, seed, dice, label, sampler, steps, embed, save } = this.#ui;
     const element = this.#element;
     const set = (name, field) => {
       if (field.checkValidity()) element[name] = field.value;
       else field.value = option(element, name);
     };
     toggle.addEventListener('click', () => (this.running ? this.stop() : this.run()));
+    save.addEventListener('click', () => this.#save());
+    embed.addEventListener('click', async () => {
+      const { attributesOf, openEmbed } = await import('./embed.js');
+      await openEmbed(element.localName, attributesOf(element));
+    });
     dice.addEventListener('click', () => (element.seed = crypto.getRandomValues(new Uint32Array(1))[0]));
     for (const [name, field] of Object.entries({ seed, label, sampler, steps })) field.addEventListener('change', () => set(name, field));
     scrub.addEventListener('input', () => {
@@ -342,6 +363,26 @@ export class Sampling {
     });
     for (const part of [this.#ui.controls, this.#parts.frame]) {
       part.addEventListener('keydown', (event) => event.key === 'Escape' && this.stop());
+    }
+  }
+
+  /** Hands the reader the pictures or the film as a file. */
+  async #save() {
+    const { kind, save } = this.#ui;
+    save.disabled = true;
+    try {
+      const blob = await this.toBlob({ mimeType: kind.value });
+      if (!blob) return;
+      const { end } = SAVED.find(({ type }) => type === kind.value) ?? SAVED[0];
+      const name = `${this.info?.name ?? 'pictures'}-seed-${option(this.#element, 'seed')}.${end}`;
+      const link = h('a', { href: URL.createObjectURL(blob), download: name.replace(/[^\w.-]+/g, '-') });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the download has its own hold on the blob by then
+      this.#parts.live.textContent = 'Saved.';
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      save.disabled = false;
     }
   }
 
@@ -418,13 +459,15 @@ export class Sampling {
   #showControls() {
     const element = this.#element;
     const wanted = option(element, 'controls');
-    const { fields, scrub, device, toggle, label, seed, sampler, steps } = this.#ui;
+    const { fields, scrub, device, toggle, label, seed, sampler, steps, embed } = this.#ui;
     const classes = this.#choices.length > 0 && this.#choices.length <= MENU;
     toggle.hidden = !wanted.includes('run');
     for (const [name, field] of Object.entries(fields)) field.hidden = !wanted.includes(name) || !this.info;
     fields.class.hidden ||= !classes;
     scrub.hidden = this.#ui.moment.hidden = !wanted.includes('scrub');
     device.hidden = !wanted.includes('device');
+    embed.hidden = !wanted.includes('embed');
+    this.#ui.saving.hidden = !wanted.includes('save') || !this.info;
     if (!this.info) return;
     if (label.dataset.of !== JSON.stringify(this.#choices)) {
       label.dataset.of = JSON.stringify(this.#choices);
@@ -469,13 +512,24 @@ function build() {
     sampler: h('label', { class: 'field' }, 'Sampler', sampler),
     steps: h('label', { class: 'field' }, 'Steps', steps),
   };
+  const embed = h('button', { type: 'button' }, 'Embed');
+  const kind = h('select', {}, ...SAVED.map(({ type, text }) => new Option(text, type)));
+  const save = h('button', { type: 'button' }, 'Save');
+  const saving = h('div', { class: 'seed' }, h('label', { class: 'field' }, 'Save as', kind), save);
   const scrub = h('input', { type: 'range', min: 0, max: 1, value: 0, disabled: true, 'aria-label': 'Step' });
   const moment = h('p', { class: 'moment' });
   const device = h('div', { class: 'hint' });
-  const controls = h('div', { part: 'controls' }, scrub, moment, h('div', { class: 'row' }, toggle, ...Object.values(fields)), device);
+  const controls = h(
+    'div',
+    { part: 'controls' },
+    scrub,
+    moment,
+    h('div', { class: 'row' }, toggle, ...Object.values(fields), saving, embed),
+    device,
+  );
   const canvas = h('canvas', { part: 'canvas', role: 'img' });
   const names = nameLayer();
-  return { names, toggle, label, seed, dice, sampler, steps, fields, scrub, moment, device, controls, canvas };
+  return { names, embed, kind, save, saving, toggle, label, seed, dice, sampler, steps, fields, scrub, moment, device, controls, canvas };
 }
 
 /** A moment between two steps: the pictures then, and how much of them is noise. */

@@ -11,7 +11,10 @@ export function speed(rate) {
 /** Where a run is. */
 export function runSentence({ state, step, steps, rate, left }) {
   const where = `Step ${step.toLocaleString('en')} of ${steps.toLocaleString('en')}`;
-  if (state === 'ended') return step >= steps ? `Done: ${steps.toLocaleString('en')} steps.` : `Stopped after ${where.toLowerCase()}.`;
+  if (state === 'ended')
+    return step >= steps
+      ? `Done: ${steps.toLocaleString('en')} ${steps === 1 ? 'step' : 'steps'}.`
+      : `Stopped after ${where.toLowerCase()}.`;
   if (state === 'paused') return `Paused at ${where.toLowerCase()}.`;
   return rate ? `${where} · ${speed(rate)} · ${roughly(left)} left` : `${where}…`;
 }
