@@ -9,11 +9,13 @@ import { gzipSync } from 'node:zlib';
 import { root } from '../../tools/setup/shell.mjs';
 import { serve } from '../../tools/build/serve.mjs';
 import { png, RGB } from '../../tools/png.mjs';
-import { zip } from '../zip.mjs';
+import { zip } from '../../tools/zip.mjs';
 import { test as base, expect } from './browser.mjs';
 
 const dist = join(root, 'dist', 'www');
 const MODEL = 'pixel-faces-16';
+
+const AXE = readFileSync(join(root, 'node_modules', 'axe-core', 'axe.min.js'), 'utf8');
 
 const test = base.extend({
   /** Serves these pages beside the model in ./model/; gives the address. */
@@ -112,7 +114,7 @@ function gzipped(addresses, base) {
   return addresses.reduce((sum, address) => sum + gzipSync(readFileSync(join(dist, address.slice(base.length))), { level: 9 }).length, 0);
 }
 
-test('ten elements share a worker and a model; put in and taken out 20 times, nothing is left', async ({ page: tab }) => {
+test('ten elements share a worker and a model; put in and taken out 200 times, nothing is left', async ({ page: tab }) => {
   await calm(tab);
   await blank(tab, ' ');
   const seen = await tab.evaluate(async () => {
@@ -144,11 +146,11 @@ test('ten elements share a worker and a model; put in and taken out 20 times, no
     for (const element of ten) element.remove();
     await new Promise((resolve) => setTimeout(resolve, 50));
     const { load: loads, dispose: disposals } = told;
-    for (let i = 0; i < 20; i++) {
+    for (let i = 0; i < 200; i++) {
       const element = make({ steps: 50 });
       const step = new Promise((resolve) => element.addEventListener('step', resolve, { once: true }));
       const run = element.run();
-      if (i % 2) await step; // the others are gone before their model is there
+      if (i % 20 === 0) await step; // the others are gone before their model is there
       element.remove();
       if (await run) throw new Error('a run outlived its element');
       if (element.loaded || element.running || element.toDataURL() !== null) throw new Error('something is left');
@@ -507,6 +509,70 @@ test('a run is saved as a film; the Embed button hands out what shows it elsewhe
   const inner = tab.frameLocator('iframe').locator('diffusion-sampler');
   await expect(inner).toHaveAttribute('alt', 'A "face"');
   await expect(inner.getByRole('button', { name: 'Run: A "face"' })).toBeVisible();
+});
+
+/** What axe finds that is serious or worse, a line each. */
+async function serious(tab) {
+  await tab.evaluate(AXE);
+  const { violations } = await tab.evaluate(() => window.axe.run(document, { resultTypes: ['violations'] }));
+  return violations
+    .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+    .flatMap(({ id, nodes }) => nodes.map(({ target }) => `${id}: ${target.flat().join(' ')}`));
+}
+
+test('every state is accessible by axe’s rules, light, dark and in forced colours; nothing is wider than 320 pixels', async ({
+  page: tab,
+  browserName,
+}) => {
+  await calm(tab);
+  await tab.setViewportSize({ width: 320, height: 640 });
+  const controls = 'run class seed sampler steps scrub save embed device';
+  await blank(
+    tab,
+    `<main><h1>Elements</h1>
+    <diffusion-sampler src="./www/models/pixel-faces-16/" device="cpu" steps="1" batch="4" label="each" alt="Faces" controls="${controls}"></diffusion-sampler>
+    <diffusion-process alt="A spiral"></diffusion-process>
+    <diffusion-trainer preset="tiny" batch="1" steps="1" device="cpu" alt="Digits"></diffusion-trainer>
+    <diffusion-sampler src="./nothing/" alt="Nothing"></diffusion-sampler></main>`,
+  );
+  const narrow = () => tab.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
+  await expect(tab.locator('diffusion-process').getByText(/^Step 0 of 1000/)).toBeVisible();
+  expect([await serious(tab), await narrow()]).toEqual([[], true]);
+  await runButton(tab).click();
+  await finished(sampler(tab));
+  const trainer = tab.locator('diffusion-trainer');
+  await trainer.getByRole('button', { name: /^Train/ }).click();
+  await expect(trainer.locator('[part=nearest]')).toBeVisible();
+  const failing = tab.locator('diffusion-sampler').last();
+  await failing.getByRole('button', { name: /^Run/ }).click();
+  await expect(failing.locator('[part=error]')).toBeVisible();
+  for (const media of [{ colorScheme: 'light' }, { colorScheme: 'dark' }, { forcedColors: 'active' }]) {
+    if (browserName !== 'firefox') await tab.emulateMedia(media); // its driver emulates nothing
+    expect([await serious(tab), await narrow()], JSON.stringify(media)).toEqual([[], true]);
+  }
+  await sampler(tab).getByRole('button', { name: 'Embed' }).click();
+  await expect(tab.getByRole('dialog')).toBeVisible();
+  expect([await serious(tab), await narrow()]).toEqual([[], true]);
+});
+
+test('in print the pictures stand without their controls, and before a run what stands between the tags', async ({
+  page: tab,
+  browserName,
+}) => {
+  test.skip(browserName === 'firefox', 'its driver does not emulate print');
+  await calm(tab);
+  const element =
+    '<diffusion-sampler src="./www/models/pixel-faces-16/" device="cpu" steps="1" batch="1">Sixteen faces</diffusion-sampler>';
+  await blank(tab, `${element}${element}<diffusion-trainer>Digits that are learned</diffusion-trainer>`);
+  await runButton(tab).click();
+  await finished(sampler(tab));
+  await tab.emulateMedia({ media: 'print' });
+  const [run, idle] = [sampler(tab), tab.locator('diffusion-sampler').last()];
+  await expect(run.getByRole('img')).toBeVisible();
+  await expect(run.getByText('Sixteen faces')).toBeHidden();
+  await expect(idle.getByText('Sixteen faces')).toBeVisible();
+  await expect(tab.getByText('Digits that are learned')).toBeVisible();
+  await expect(tab.getByRole('button')).toHaveCount(0);
 });
 
 test('a second copy of the script is harmless, and so is a property set before the first', async ({ page: tab }) => {
