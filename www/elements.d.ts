@@ -1,6 +1,6 @@
 // Types of the package's entry `noiseball/elements`, made of elements/api.js by tools/build/elements.mjs. Importing it registers the elements.
 
-import type { ErrorType, ModelInfo } from './noiseball.js';
+import type { ErrorType, ModelInfo, Source } from './noiseball.js';
 import type { DataInfo, TrainingProgress } from './training.js';
 
 export interface DiffusionSamplerEventMap
@@ -51,6 +51,8 @@ export class DiffusionSampler extends HTMLElement {
   device: 'auto' | 'gpu' | 'cpu';
   /** Which of several weights, as in Python: `fp16`. */
   variant: string;
+  /** In place of `src`: anything that `Noiseball.load` takes, such as a map of paths to addresses, which bundlers can carry along. This one can be set. */
+  source: Source | null;
   /** Whether the model is ready to run. */
   readonly loaded: boolean;
   /** Whether a run is going on, or waits to be seen. */

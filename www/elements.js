@@ -11,6 +11,17 @@ export class DiffusionSampler extends Shell {
     super(() => import('./elements/sampler.js'));
   }
 
+  #source = null;
+
+  get source() {
+    return this.#source;
+  }
+
+  set source(source) {
+    this.#source = source;
+    face(this)?.changed('src');
+  }
+
   get loaded() {
     return this.info !== null;
   }

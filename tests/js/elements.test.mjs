@@ -43,7 +43,8 @@ for (const [tag, element] of Object.entries(ELEMENTS)) {
     const listed = [element.attributes, element.properties, element.methods].flatMap(Object.keys);
     assert.deepEqual(own.sort(), listed.sort());
     assert.deepEqual(observedAttributes, Object.keys(element.attributes));
-    for (const name of Object.keys(element.properties)) assert.equal(Object.getOwnPropertyDescriptor(prototype, name).set, undefined);
+    for (const [name, { set = false }] of Object.entries(element.properties))
+      assert.equal(Object.getOwnPropertyDescriptor(prototype, name).set !== undefined, set, name);
   });
 
   test(`everything of <${tag}> is explained`, () => {

@@ -26,7 +26,7 @@ function tables() {
 function table([tag, element]) {
   const sections = [
     ['Attribute and property', element.attributes, (name, row) => [`\`${name}\``, values(row), row.about]],
-    ['Read-only property', element.properties, (name, { type, about }) => [`\`${name}\``, code(type), about]],
+    ['Property', element.properties, (name, { type, about }) => [`\`${name}\``, code(type), about]],
     ['Method', element.methods, (name, { type, about }) => [code(`${name}${type.replace(/\): (.*)$/, ') → $1')}`), '', about]],
     ['Event', element.events, (name, { detail, about }) => [`\`${name}\``, detail === 'null' ? '' : `\`detail\`: ${code(detail)}`, about]],
     ['Slot', element.slots, (name, about) => [name ? `\`${name}\`` : '(its own content)', '', about]],
@@ -55,7 +55,7 @@ function values({ type, values, min, max, default: otherwise }) {
 function types() {
   return `// Types of the package's entry \`noiseball/elements\`, made of elements/api.js by tools/build/elements.mjs. Importing it registers the elements.
 
-import type { ErrorType, ModelInfo } from './noiseball.js';
+import type { ErrorType, ModelInfo, Source } from './noiseball.js';
 import type { DataInfo, TrainingProgress } from './training.js';
 
 ${Object.entries(ELEMENTS).map(typesOf).join('\n')}
@@ -72,7 +72,7 @@ function typesOf([tag, { name, about, attributes, properties, methods, events }]
   const own = Object.entries(events).map(([event, { detail, about }]) => `${comment(about)}  ${quoted(event)}: CustomEvent<${detail}>;`);
   const members = [
     ...Object.entries(attributes).map(([name, row]) => `${comment(row.about)}${accessors(name, row)}`),
-    ...Object.entries(properties).map(([name, { type, about }]) => `${comment(about)}  readonly ${name}: ${type};`),
+    ...Object.entries(properties).map(([name, { type, about, set }]) => `${comment(about)}  ${set ? '' : 'readonly '}${name}: ${type};`),
     ...Object.entries(methods).map(([name, { type, about }]) => `${comment(about)}  ${name}${type};`),
   ];
   const head = `export interface ${name}EventMap`;

@@ -33,8 +33,14 @@ export const ELEMENTS = {
       device: '`auto`: the GPU, or the CPU where there is none; the element says why.',
       variant: 'Which of several weights, as in Python: `fp16`.',
     }),
-    /** Read-only. */
+    /** Read-only but for those with `set`. */
     properties: {
+      source: {
+        type: 'Source | null',
+        set: true,
+        about:
+          'In place of `src`: anything that `Noiseball.load` takes, such as a map of paths to addresses, which bundlers can carry along. This one can be set.',
+      },
       loaded: { type: 'boolean', about: 'Whether the model is ready to run.' },
       running: { type: 'boolean', about: 'Whether a run is going on, or waits to be seen.' },
       info: { type: 'ModelInfo | null', about: 'What the model is and where it runs; null until it is loaded.' },

@@ -133,7 +133,7 @@ export const tokens = (text) => text.split(/\s+/).filter(Boolean);
 
 /** Properties that were set before the script came hide the real ones. */
 function adoptProperties(element) {
-  for (const name of observed(element.localName)) {
+  for (const name of [...observed(element.localName), 'source']) {
     if (!Object.hasOwn(element, name)) continue;
     const value = element[name];
     delete element[name];

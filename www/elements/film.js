@@ -22,10 +22,10 @@ export function canMake(type) {
 export async function film(states, type, { noise, each }) {
   if (!canMake(type)) throw new NoiseballError('invalid-option', `this browser cannot record ${type}. Choose image/gif`);
   const native = document.createElement('canvas');
-  native.getContext('2d', { willReadFrequently: true }); // it stays so
+  const context = /** @type {CanvasRenderingContext2D} */ (native.getContext('2d', { willReadFrequently: true }));
   const frames = states.map((state, i) => {
     drawGrid(native, state.pictures, state);
-    const { data } = native.getContext('2d').getImageData(0, 0, native.width, native.height);
+    const { data } = context.getImageData(0, 0, native.width, native.height);
     return { pixels: data, delay: i === 0 ? noise : i === states.length - 1 ? LAST : each };
   });
   const { width, height } = native;

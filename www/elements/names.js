@@ -25,7 +25,7 @@ export function nameLayer() {
  */
 export function showNames(layer, names, { columns, rows }, { width, height }, aspect) {
   layer.hidden = !names || columns > MOST;
-  if (layer.hidden) return;
+  if (!names || layer.hidden) return;
   const wide = width / height / aspect;
   Object.assign(layer.style, {
     width: `${100 * Math.min(1, wide)}%`,

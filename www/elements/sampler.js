@@ -105,7 +105,9 @@ export class Face {
 
 /** Another site that the model comes from; nothing where it is the page's own. */
 function hostOf(element) {
-  const src = option(element, 'src');
+  // Of a map of paths to addresses any will do; files are the reader's own.
+  const addresses = Object.values(Object.getPrototypeOf(element.source ?? []) === Object.prototype ? element.source : {});
+  const src = element.source ? String(element.source instanceof URL ? element.source : (addresses[0] ?? '')) : option(element, 'src');
   if (src.startsWith('hf:')) return 'huggingface.co';
   try {
     const url = new URL(src, element.baseURI);

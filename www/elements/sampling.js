@@ -537,8 +537,9 @@ function stateOf({ total, batch, width, height }, index, noise, pictures) {
   return { index, total, noise, batch, width, height, pictures };
 }
 
-/** The model's address for `Noiseball.load`. The hub is meant only where `hf:` says so: `faces/v2` is a folder. */
+/** What `Noiseball.load` takes: the element's `source`, or its `src`. The hub is meant only where `hf:` says so: `faces/v2` is a folder. */
 function sourceOf(element) {
+  if (element.source) return element.source;
   const src = option(element, 'src');
   if (!src) throw new NoiseballError('invalid-option', `<${element.localName}> has no src: give it the address of a model's folder`);
   if (src.startsWith('hf:')) return src;

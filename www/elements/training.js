@@ -301,7 +301,7 @@ export class Training {
     this.#parts.progress.hidden = true;
     if (error.type === 'aborted') return this.#set('idle');
     const failed = error instanceof NoiseballError ? error : new NoiseballError('device-lost', error.message, { cause: error });
-    this.#parts.error.show({ sentence: failure(failed, navigator.onLine), message: failed.message });
+    this.#parts.error.show({ sentence: failure(failed, navigator.onLine, 'training program or its data'), message: failed.message });
     this.#say(wentBack ? 'It went back to its last state.' : 'Failed.');
     this.#end('failed', false);
     emit(this.#element, 'error', { type: failed.type, message: failed.message, sourceError: failed });
