@@ -25,6 +25,16 @@ const OF_RUN = ['preset', 'steps', 'batch', 'seed', 'device'];
 /** Of the loading bar: the training program, then the pictures, then the first frame. */
 const SHARES = { download: [0, 0.7], read: [0.7, 0.9] };
 
+/** The worker has one run: what begins and ends them, for all elements of a page, is done one after the other. */
+let last = Promise.resolve();
+
+/** @returns {Promise<any>} */
+function inTurn(task) {
+  const result = last.then(task);
+  last = result.catch(() => {});
+  return result;
+}
+
 export class Training {
   /** Whether a run was asked for. */
   begun = false;
@@ -56,6 +66,8 @@ export class Training {
   #totalProgress = 0;
   #native = document.createElement('canvas');
   #changes = new Set();
+  /** Whether other data are wanted than those that are read. */
+  #stale = false;
   #due = false;
   #state = 'idle';
 
@@ -94,20 +106,14 @@ export class Training {
     this.#parts.error.show();
     this.#say('Loading…', true);
     try {
-      await this.#close();
-      await this.#prepare(signal, newest);
-      if (!newest()) return false;
-      const run = await train(this.#options());
-      if (!newest()) {
-        await run.close().catch(() => {});
-        return false;
-      }
-      this.#run = run;
-      this.#progress(1);
-      this.#parts.progress.hidden = true;
-      return await new Promise((resolve) => {
-        this.#settle = resolve;
-        this.#watch(run);
+      return await inTurn(() => this.#open(signal, newest)).then((run) => {
+        if (!run) return false;
+        this.#progress(1);
+        this.#parts.progress.hidden = true;
+        return new Promise((resolve) => {
+          this.#settle = resolve;
+          this.#watch(run);
+        });
       });
     } catch (error) {
       if (newest()) this.#fail(error);
@@ -147,9 +153,8 @@ export class Training {
   free() {
     this.#wishes++;
     this.#loading.abort();
-    this.#close();
-    this.#data?.dispose();
-    this.#data = this.info = null;
+    this.#settle(false);
+    inTurn(() => this.#close()).then(() => this.#forgetData());
     const { canvas, controls, names } = this.#ui;
     canvas.remove();
     names.remove();
@@ -169,18 +174,32 @@ export class Training {
     if (this.#changes.has('dataset')) this.#chosen = null;
     this.#changes.clear();
     if (!this.#element.isConnected) return;
-    if (data) this.#forgetData();
+    this.#stale ||= data;
     this.#showControls();
     if ((data || run) && this.begun) this.run();
   }
 
   #forgetData() {
+    this.#stale = false;
     this.#data?.dispose();
     this.#data = this.info = null;
   }
 
+  /** Ends the run before and starts another; null where it is not wanted any more. */
+  async #open(signal, newest) {
+    if (!newest()) return null;
+    await this.#close();
+    await this.#prepare(signal, newest);
+    if (!newest()) return null;
+    const run = await train(this.#options());
+    if (newest()) return (this.#run = run);
+    await run.close().catch(() => {});
+    return null;
+  }
+
   /** Reads the data set, where it has not been read, or its worker is gone. */
   async #prepare(signal, newest) {
+    if (this.#stale) this.#forgetData();
     if (this.#data && !this.#data.lost) return;
     const source = this.#chosen ?? (await sourceOf(this.#element, signal));
     const onProgress = ({ stage, done, total }) => {
@@ -353,7 +372,7 @@ export class Training {
     } catch (error) {
       return this.#fail(error);
     }
-    this.#forgetData();
+    this.#stale = true;
     this.#showControls();
     this.run();
   }
