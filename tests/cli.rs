@@ -473,3 +473,118 @@ fn the_table_of_samplers_is_the_packages() {
     refused(&["--sampler", "heun", "--grid", "lu"], "timesteps or karras or exponential or beta");
     refused(&["--sampler", "dpm-multistep", "--solver-order", "4"], "a whole number from 1 to 3");
 }
+
+/// The pixels of a PNG, RGBA, with its width and how many frames it has.
+fn read_png(path: &Path) -> (Vec<u8>, u32, u32) {
+    let decoder = png::Decoder::new(std::io::BufReader::new(fs::File::open(path).unwrap()));
+    let mut reader = decoder.read_info().unwrap();
+    let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut pixels).unwrap();
+    assert_eq!(info.color_type, png::ColorType::Rgba);
+    let frames = reader.info().animation_control.map_or(1, |control| control.num_frames);
+    (pixels, info.width, frames)
+}
+
+#[test]
+fn embed_makes_what_a_post_needs() {
+    let to = temporary("embedded");
+    let _ = fs::remove_dir_all(&to);
+    let out = to.to_str().unwrap();
+    let embed = |more: &[&str]| {
+        let arguments =
+            ["embed", "class-conditional", "--out", out, "--device", "cpu", "--batch", "3", "--seed", "5"];
+        noiseball(&[&arguments[..], more].concat())
+    };
+    for (wrong, says) in [
+        (&["--classes", "0,nobody"][..], "`classes` is nobody"),
+        (&["--package", "javascript:alert(1)"], "`package` is"),
+        (&["--package", "https://x/\"><script>"], "`package` is"),
+        (&["--steps", "1001"], "1 to 1000"),
+    ] {
+        let output = embed(wrong);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && stderr.contains(says) && !to.exists(), "{stderr}");
+    }
+    let output = embed(&["--steps", "4", "--alt", "\"Cats\" & <dogs>", "--classes", "1,0"]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let lines = fs::read_to_string(to.join("embed.html")).unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().ends_with(&lines));
+    assert_eq!(
+        lines,
+        "<script type=\"module\" src=\"./noiseball/elements.js\"></script>\n\
+         <diffusion-sampler src=\"./model/\" batch=\"3\" seed=\"5\" steps=\"4\" label=\"each\" alt=\"&quot;Cats&quot; &amp; &lt;dogs>\">\
+         <img slot=\"poster\" src=\"./poster.png\" alt=\"&quot;Cats&quot; &amp; &lt;dogs>\"></diffusion-sampler>\n"
+    );
+    // The weights are halves, and the poster is what they give for these settings.
+    let model = to.join("model");
+    let weights = fs::read(model.join("unet/diffusion_pytorch_model.safetensors")).unwrap();
+    let header =
+        String::from_utf8_lossy(&weights[8..8 + usize::from(u16::from_le_bytes([weights[0], weights[1]]))]);
+    assert!(header.contains("\"F16\"") && !header.contains("\"F32\""), "{header}");
+    let sampled = temporary("embedded.png");
+    let same = [
+        "--sampler",
+        "ddim",
+        "--steps",
+        "4",
+        "--seed",
+        "5",
+        "--batch",
+        "3",
+        "--labels",
+        "1,0,1",
+        "--device",
+        "cpu",
+    ];
+    let output = noiseball(
+        &[&["sample", model.to_str().unwrap(), "--out", sampled.to_str().unwrap()], &same[..]].concat(),
+    );
+    assert!(output.status.success(), "{output:?}");
+    let (sample, width, _) = read_png(&sampled);
+    let (poster, wide, frames) = read_png(&to.join("poster.png"));
+    assert_eq!((width, frames), (16, 1));
+    // Two of 8 pixels and a gap of one, each pixel a square.
+    let scale = wide / 17;
+    assert_eq!(scale, 512 / 16);
+    for (y, x) in [(0, 0), (3, 7), (7, 15), (15, 2)] {
+        let gap = |at: u32| if at < 8 { at } else { at + 1 };
+        let at = |y: u32, x: u32, width: u32| 4 * (y * width + x) as usize;
+        let large = at(gap(y) * scale + 5, gap(x) * scale + scale - 1, wide);
+        let small = at(y, x, width);
+        assert_eq!(poster[large..large + 4], sample[small..small + 4], "{y} {x}");
+    }
+    let (noise, _, frames) = read_png(&to.join("film.png"));
+    assert_eq!(frames, 5);
+    assert!(noise[..4] != poster[..4]);
+    let page = fs::read_to_string(to.join("index.html")).unwrap();
+    assert!(
+        page.contains("script-src 'self' 'wasm-unsafe-eval'; worker-src 'self';") && !page.contains("://"),
+        "{page}"
+    );
+    for line in lines.lines() {
+        assert!(page.contains(line) && fs::read_to_string(to.join("README.md")).unwrap().contains(line));
+    }
+    // What is there stays; another address of the package is the page's only one.
+    let again = embed(&["--steps", "1"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert_eq!(fs::read_to_string(to.join("embed.html")).unwrap(), lines);
+    fs::remove_dir_all(&to).unwrap();
+    let output = embed(&[
+        "--steps",
+        "1",
+        "--package",
+        "https://cdn.example/noiseball@1/www",
+        "--classes",
+        "1",
+        "--sampler",
+        "euler",
+    ]);
+    assert!(output.status.success(), "{output:?}");
+    let page = fs::read_to_string(to.join("index.html")).unwrap();
+    assert!(page.contains("src=\"https://cdn.example/noiseball@1/www/elements.js\""), "{page}");
+    assert!(
+        page.contains("worker-src blob: https://cdn.example; connect-src 'self' https://cdn.example;"),
+        "{page}"
+    );
+    assert!(page.contains("steps=\"1\" sampler=\"euler\" label=\"1\""), "{page}");
+}

@@ -21,7 +21,8 @@ const NOT_STORED_FILES = new Set(['fetch', 'invalid-option']);
  * Reads a checkpoint. `engine` resolves to the wasm module, which may still be starting.
  *
  * @param {import('./source.js').Source} source
- * @param {{engine: Promise<any>, signal: AbortSignal, progress: Progress, again?: boolean, variant?: string}} context
+ * @param {{engine: Promise<any>, signal: AbortSignal, progress: Progress, again?: boolean, variant?: string,
+ *         integrity?: Record<string, string>}} context
  *        `again`: take what the cache has, without asking the server whether that is its newest
  * @returns {Promise<Checkpoint>}
  */
@@ -92,6 +93,7 @@ class Site {
 
   /** Resolves to the file's `bytes`, or to whether it was `refused`. Of one with too many bytes just more than the limit come. */
   async read(path, limit) {
+    if (this.#unnamed(path)) return { refused: false };
     const inlined = this.#inlined(path);
     if (inlined) return { bytes: inlined };
     const { url, options, answer } = this.#ask(path);
@@ -101,6 +103,7 @@ class Site {
 
   /** Resolves to whether the file was `found`, or else `refused`. */
   async stream(path, opening) {
+    if (this.#unnamed(path)) return { found: false, refused: false };
     const inlined = this.#inlined(path);
     if (inlined) {
       opening.begin(path, inlined.length);
@@ -123,6 +126,12 @@ class Site {
     return base64 ? Uint8Array.from(atob(data), (byte) => byte.charCodeAt(0)) : new TextEncoder().encode(decodeURIComponent(data));
   }
 
+  /** Where hashes are given, a file without one is as good as absent: nobody has looked at it. */
+  #unnamed(path) {
+    const { integrity } = this.#context;
+    return integrity !== undefined && !Object.hasOwn(integrity, path);
+  }
+
   #ask(path) {
     const { signal, progress, again } = this.#context;
     const url = this.#addresses.get(path);
@@ -131,6 +140,7 @@ class Site {
     const options = {
       signal,
       again,
+      integrity: this.#context.integrity?.[path],
       optional: true,
       onProgress: (loaded, total) => progress.report(path, loaded, total),
       onStored: () => this.#stored.add(url),

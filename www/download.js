@@ -14,8 +14,9 @@ const ABSENT = new Set([403, 404, 410]);
  * @param {string} url
  * @param {{signal?: AbortSignal, open: (length: number | undefined) => {push(chunk: Uint8Array): void, free?(): void},
  *          onProgress?: (loaded: number, total: number | null) => void, optional?: boolean, again?: boolean,
- *          onStored?: () => void, onAbsent?: (status: number) => void}} options
+ *          onStored?: () => void, onAbsent?: (status: number) => void, integrity?: string}} options
  *        `optional`: a file that does not exist gives null instead of an error; `again`: a stored one is taken unchecked;
+ *        `integrity`: a hash as in HTML, which the browser holds the file to; such a file is not kept in the cache;
  *        `onStored`: the cache has something new for this address; `onAbsent`: there is no such file, by this HTTP status
  * @returns {Promise<any>} the sink, full; or null
  */
@@ -83,16 +84,16 @@ class Bytes {
  * @param {string} url
  * @param {{signal?: AbortSignal, open: (length: number | undefined) => any, optional?: boolean, again?: boolean,
  *          onProgress?: (loaded: number, total: number | null) => void, onStored?: () => void,
- *          onAbsent?: (status: number) => void}} options
+ *          onAbsent?: (status: number) => void, integrity?: string}} options
  */
-async function attempt(url, { signal, open, onProgress, optional, again, onStored, onAbsent }, mayUseCache) {
+async function attempt(url, { signal, open, onProgress, optional, again, onStored, onAbsent, integrity }, mayUseCache) {
   if (signal?.aborted) throw abortError(signal);
-  const stored = mayUseCache ? await lookUp(url) : null;
+  const stored = mayUseCache && !integrity ? await lookUp(url) : null;
   const useStored = stored && (again || (await checked(signal, isFresh(url, stored, signal))));
-  const response = useStored ? stored : await request(url, signal);
+  const response = useStored ? stored : await request(url, signal, integrity);
   if (ABSENT.has(response.status) || isErrorPage(url, response)) {
     onAbsent?.(response.status);
-    if (!useStored) {
+    if (!useStored && !integrity) {
       await storeAbsence(url);
       onStored?.();
     }
@@ -109,7 +110,7 @@ async function attempt(url, { signal, open, onProgress, optional, again, onStore
     response.body?.cancel().catch(() => {});
     throw error;
   }
-  const storing = useStored ? null : await startStoring(url, response, exact);
+  const storing = useStored || integrity ? null : await startStoring(url, response, exact);
   try {
     await pour(url, response, { signal, total, exact, onProgress, push: (chunk) => (sink.push(chunk), storing?.write(chunk)) });
     await storing?.finish();
@@ -122,10 +123,10 @@ async function attempt(url, { signal, open, onProgress, optional, again, onStore
   }
 }
 
-async function request(url, signal) {
+async function request(url, signal, integrity = '') {
   try {
     // 'no-cache' asks the server whether the browser's own copy is still the file.
-    return await fetch(url, { signal, cache: 'no-cache' });
+    return await fetch(url, { signal, cache: 'no-cache', integrity });
   } catch (cause) {
     if (signal?.aborted) throw abortError(signal);
     const refused = await policyError(url);
@@ -133,7 +134,8 @@ async function request(url, signal) {
     throw new NoiseballError(
       'fetch',
       `could not reach ${url}: there is no network, no such server, or the server does not let other sites read ` +
-        "its files. It must answer with the header 'Access-Control-Allow-Origin'",
+        "its files. It must answer with the header 'Access-Control-Allow-Origin'" +
+        (integrity && `. Or the file is not the one that \`integrity\` names: ${integrity}`),
       { cause },
     );
   }

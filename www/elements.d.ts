@@ -1,6 +1,7 @@
 // Types of the package's entry `noiseball/elements`, made of elements/api.js by tools/build/elements.mjs. Importing it registers the elements.
 
-import type { ErrorType, ModelInfo } from './noiseball.js';
+import type { ErrorType, ModelInfo, Source } from './noiseball.js';
+import type { DataInfo, TrainingProgress } from './training.js';
 
 export interface DiffusionSamplerEventMap
   extends Omit<HTMLElementEventMap, 'progress' | 'load' | 'poster-dismissed' | 'step' | 'finish' | 'error'> {
@@ -30,7 +31,7 @@ export class DiffusionSampler extends HTMLElement {
   loading: 'auto' | 'lazy' | 'eager';
   /** When the first run begins: when the reader presses Run; `auto`: when the element comes into view; `manual`: when `run()` or `dismissPoster()` is called. */
   reveal: 'auto' | 'interaction' | 'manual';
-  /** What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone. */
+  /** What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone. `save` offers the pictures or the run as a file, `embed` what shows it in another page. */
   get controls(): string[];
   set controls(value: readonly string[] | string);
   /** How many pictures at a time. */
@@ -50,6 +51,8 @@ export class DiffusionSampler extends HTMLElement {
   device: 'auto' | 'gpu' | 'cpu';
   /** Which of several weights, as in Python: `fp16`. */
   variant: string;
+  /** In place of `src`: anything that `Noiseball.load` takes, such as a map of paths to addresses, which bundlers can carry along. This one can be set. */
+  source: Source | null;
   /** Whether the model is ready to run. */
   readonly loaded: boolean;
   /** Whether a run is going on, or waits to be seen. */
@@ -62,7 +65,7 @@ export class DiffusionSampler extends HTMLElement {
   stop(): void;
   /** As if the reader had pressed Run. */
   dismissPoster(): void;
-  /** The pictures on show as a file, PNG unless told; null while there are none. */
+  /** The pictures on show as a file, PNG unless told; null while there are none. `image/gif` and, where the browser records it, `video/webm` give the run as a film. */
   toBlob(options?: { mimeType?: string; qualityArgument?: number }): Promise<Blob | null>;
   /** The same as a `data:` address. */
   toDataURL(type?: string, encoderOptions?: number): string | null;
@@ -75,6 +78,92 @@ export class DiffusionSampler extends HTMLElement {
   removeEventListener<K extends keyof DiffusionSamplerEventMap>(
     type: K,
     listener: (this: DiffusionSampler, event: DiffusionSamplerEventMap[K]) => unknown,
+    options?: boolean | EventListenerOptions,
+  ): void;
+  removeEventListener(type: string, listener: EventListenerOrEventListenerObject, options?: boolean | EventListenerOptions): void;
+}
+
+export interface DiffusionTrainerEventMap
+  extends Omit<HTMLElementEventMap, 'progress' | 'load' | 'poster-dismissed' | 'step' | 'frame' | 'finish' | 'error'> {
+  /** Loading: the training program and the data together, from 0 once up to 1. */
+  progress: CustomEvent<{ totalProgress: number }>;
+  /** The data set is read. */
+  load: CustomEvent<{ info: DataInfo }>;
+  /** The poster gave way to the first pictures. */
+  'poster-dismissed': CustomEvent<null>;
+  /** Some steps were taken; the loss is smoothed. */
+  step: CustomEvent<{ step: number; steps: number; loss: number }>;
+  /** Pictures were drawn from the noise that is the same each time. */
+  frame: CustomEvent<{ step: number }>;
+  /** The training came to its end. */
+  finish: CustomEvent<{ step: number; steps: number }>;
+  /** Loading or training failed. The element says so, too, and offers to try again. */
+  error: CustomEvent<{ type: ErrorType; message: string; sourceError: Error }>;
+}
+
+/** `<diffusion-trainer>`. Trains a small model in the reader’s tab, on pictures or points, and shows what it has learned so far. */
+export class DiffusionTrainer extends HTMLElement {
+  /** What to train on: `digits`, `faces`, `kanji`, `swiss-roll`, `moons`, `two-gaussians`, `ring`, `grid`, `heartbeat`, or the address of a ZIP archive of pictures, whose folders are classes. Readers can drop their own. */
+  get dataset(): HTMLElement['dataset'];
+  set dataset(value: string);
+  /** What the pictures show, for those who do not see them. */
+  alt: string;
+  /** Address of a picture to show until the training begins. */
+  poster: string;
+  /** When training begins: when the reader presses Train; `manual`: when `run()` or `dismissPoster()` is called. */
+  reveal: 'interaction' | 'manual';
+  /** What the reader can see and do: names with spaces between them, or nothing for pictures alone. */
+  get controls(): string[];
+  set controls(value: readonly string[] | string);
+  /** Which network: `tiny`, `small` or `medium`, and for points a data set’s name with an objective, such as `moons-flow`. Left out, one that suits the data. */
+  preset: string;
+  /** How many steps. Left out, the preset’s. */
+  get steps(): number | null;
+  set steps(value: number | string | null);
+  /** Pictures of a step. Left out, the preset’s. */
+  get batch(): number | null;
+  set batch(value: number | string | null);
+  /** Which random numbers. The same seed on the same device, the same model. */
+  get seed(): number;
+  set seed(value: number | string);
+  /** Height and width in pixels that pictures are brought to. Left out, their own, up to 32. */
+  get size(): number | null;
+  set size(value: number | string | null);
+  /** `auto`: the GPU, or the CPU where there is none, and for points. */
+  device: 'auto' | 'gpu' | 'cpu';
+  /** Whether the data set is read. */
+  readonly loaded: boolean;
+  /** Whether a run loads, goes on or is paused. */
+  readonly running: boolean;
+  /** What it trains on; null until that is read. */
+  readonly info: DataInfo | null;
+  /** Where the run is; null before the first. */
+  readonly training: TrainingProgress | null;
+  /** Trains from the start, in place of the run in progress. Resolves at its end: true if it was done or finished early, false if it was replaced or failed. It does not reject; failures are `error` events. */
+  run(): Promise<boolean>;
+  /** Holds the training. */
+  pause(): Promise<void>;
+  /** Goes on. */
+  resume(): Promise<void>;
+  /** Finishes early: the model is what it has learned so far. */
+  stop(): Promise<void>;
+  /** As if the reader had pressed Train. */
+  dismissPoster(): void;
+  /** The model as a ZIP archive of a diffusers folder, for Python and for `<diffusion-sampler>`; null before the first run. */
+  export(): Promise<Blob | null>;
+  /** The pictures on show as a file, PNG unless told; null while there are none. */
+  toBlob(options?: { mimeType?: string; qualityArgument?: number }): Promise<Blob | null>;
+  /** The same as a `data:` address. */
+  toDataURL(type?: string, encoderOptions?: number): string | null;
+  addEventListener<K extends keyof DiffusionTrainerEventMap>(
+    type: K,
+    listener: (this: DiffusionTrainer, event: DiffusionTrainerEventMap[K]) => unknown,
+    options?: boolean | AddEventListenerOptions,
+  ): void;
+  addEventListener(type: string, listener: EventListenerOrEventListenerObject, options?: boolean | AddEventListenerOptions): void;
+  removeEventListener<K extends keyof DiffusionTrainerEventMap>(
+    type: K,
+    listener: (this: DiffusionTrainer, event: DiffusionTrainerEventMap[K]) => unknown,
     options?: boolean | EventListenerOptions,
   ): void;
   removeEventListener(type: string, listener: EventListenerOrEventListenerObject, options?: boolean | EventListenerOptions): void;
@@ -139,6 +228,7 @@ export class DiffusionProcess extends HTMLElement {
 declare global {
   interface HTMLElementTagNameMap {
     'diffusion-sampler': DiffusionSampler;
+    'diffusion-trainer': DiffusionTrainer;
     'diffusion-process': DiffusionProcess;
   }
 }

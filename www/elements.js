@@ -1,11 +1,148 @@
-// The package's entry `noiseball/elements`: <diffusion-sampler> and <diffusion-process>, registered by importing it. Types are in
-// elements.d.ts, which is made of elements/api.js. On a server it can be imported too, and registers nothing.
+// The package's entry `noiseball/elements`: the elements, registered by importing it. Each is here only as far as pages call it; what it
+// shows comes from elements/ once it is in a page. Types are in elements.d.ts, which is made of elements/api.js. On a server it can be
+// imported too, and registers nothing.
 
-import { define } from './elements/element.js';
-import { DiffusionProcess } from './elements/process.js';
-import { DiffusionSampler } from './elements/sampler.js';
+import { define, face, observed, opened, Shell } from './elements/element.js';
+
+export class DiffusionSampler extends Shell {
+  static observedAttributes = observed('diffusion-sampler');
+
+  constructor() {
+    super(() => import('./elements/sampler.js'));
+  }
+
+  #source = null;
+
+  get source() {
+    return this.#source;
+  }
+
+  set source(source) {
+    this.#source = source;
+    face(this)?.changed('src');
+  }
+
+  get loaded() {
+    return this.info !== null;
+  }
+
+  get running() {
+    return face(this)?.running ?? false;
+  }
+
+  get info() {
+    return face(this)?.info ?? null;
+  }
+
+  async run() {
+    return (await opened(this))?.run() ?? false;
+  }
+
+  stop() {
+    face(this)?.stop();
+  }
+
+  dismissPoster() {
+    this.run();
+  }
+
+  async toBlob(options) {
+    return face(this)?.toBlob(options) ?? null;
+  }
+
+  toDataURL(type, encoderOptions) {
+    return face(this)?.shown?.toDataURL(type, encoderOptions) ?? null;
+  }
+}
+
+export class DiffusionProcess extends Shell {
+  static observedAttributes = observed('diffusion-process');
+
+  constructor() {
+    super(() => import('./elements/process.js'));
+  }
+
+  get loaded() {
+    return face(this)?.loaded ?? false;
+  }
+
+  get timestep() {
+    return face(this)?.timestep ?? 0;
+  }
+
+  get variance() {
+    return face(this)?.variance ?? Number.NaN;
+  }
+
+  async play() {
+    await (await opened(this))?.play();
+  }
+
+  pause() {
+    face(this)?.pause();
+  }
+
+  async toBlob(options) {
+    return face(this)?.toBlob(options) ?? null;
+  }
+}
+
+export class DiffusionTrainer extends Shell {
+  static observedAttributes = observed('diffusion-trainer');
+
+  constructor() {
+    super(() => import('./elements/trainer.js'));
+  }
+
+  get loaded() {
+    return this.info !== null;
+  }
+
+  get running() {
+    return face(this)?.running ?? false;
+  }
+
+  get info() {
+    return face(this)?.info ?? null;
+  }
+
+  get training() {
+    return face(this)?.training ?? null;
+  }
+
+  async run() {
+    return (await opened(this))?.run() ?? false;
+  }
+
+  async pause() {
+    await face(this)?.pause();
+  }
+
+  async resume() {
+    await face(this)?.resume();
+  }
+
+  async stop() {
+    await face(this)?.stop();
+  }
+
+  dismissPoster() {
+    this.run();
+  }
+
+  async export() {
+    return face(this)?.export() ?? null;
+  }
+
+  async toBlob(options) {
+    return face(this)?.toBlob(options) ?? null;
+  }
+
+  toDataURL(type, encoderOptions) {
+    return face(this)?.shown?.toDataURL(type, encoderOptions) ?? null;
+  }
+}
 
 define('diffusion-sampler', DiffusionSampler);
 define('diffusion-process', DiffusionProcess);
-
-export { DiffusionProcess, DiffusionSampler };
+define('diffusion-trainer', DiffusionTrainer);

@@ -1,6 +1,6 @@
 // The worker's half of the conversation with noiseball.js: models, runs, and whose turn it is.
 //
-// Messages in:  {id, op: 'load', source, variant, device, again} · {op: 'abort', id} · {op: 'dispose', model}
+// Messages in:  {id, op: 'load', source, variant, device, again, integrity} · {op: 'abort', id} · {op: 'dispose', model}
 //               (`again`: the same files as before, without asking the server whether it has others)
 //               {id, op: 'sample', model, options} · {id, op: 'next', model} · {op: 'stop', model}
 // Messages out: {id, progress} · {id, result} · {id, error: {type, message, fatal}}
@@ -53,13 +53,13 @@ export class Host {
     return entry.inTurn(() => (message.op === 'sample' ? entry.sample(message.options) : entry.next()));
   }
 
-  async #load({ id, source, variant, device, again }) {
+  async #load({ id, source, variant, device, again, integrity }) {
     const controller = new AbortController();
     this.#loads.set(id, controller);
     try {
       const progress = new Progress((state) => this.#post({ id, progress: state }));
       const devices = await devicesFor(device, this.#scope);
-      return await this.#build(id, source, devices, { progress, signal: controller.signal, again, variant });
+      return await this.#build(id, source, devices, { progress, signal: controller.signal, again, variant, integrity });
     } finally {
       this.#loads.delete(id);
     }

@@ -49,6 +49,11 @@ export interface LoadOptions {
    * there are none, the only others, and an error of type 'invalid-option' that names them where there are several.
    */
   variant?: string | undefined;
+  /**
+   * Hashes of the files by their paths, as HTML's `integrity` has them: `{'unet/config.json': 'sha256-…'}`. The browser refuses a file
+   * that is another one, and a file without a hash is not read. For models at addresses.
+   */
+  integrity?: Readonly<Record<string, string>> | undefined;
   /** 'auto' (the default) takes the GPU and falls back to the CPU; `info.device.reason` then says why. */
   device?: Device | undefined;
 }

@@ -26,6 +26,7 @@ const SAMPLING = {
 export class Noiseball {
   #source;
   #variant;
+  #integrity;
   #device;
   #channel;
   #id = null;
@@ -33,9 +34,10 @@ export class Noiseball {
   #gone = new AbortController();
 
   /** @private */
-  constructor(source, variant, device) {
+  constructor(source, variant, device, integrity) {
     this.#source = source;
     this.#variant = variant;
+    this.#integrity = integrity;
     this.#device = device;
     /** What the model is and where it runs. */
     this.info = null;
@@ -46,9 +48,9 @@ export class Noiseball {
    * @param {import('./noiseball.js').Source} source
    * @param {import('./noiseball.js').LoadOptions} [options]
    */
-  static async load(source, { signal, onProgress, variant, device = 'auto' } = {}) {
+  static async load(source, { signal, onProgress, variant, device = 'auto', integrity } = {}) {
     if (signal?.aborted) throw abortError(signal);
-    const model = new Noiseball(await resolveSource(source), variant, device);
+    const model = new Noiseball(await resolveSource(source), variant, device, integrity);
     await model.#load([signal], onProgress);
     return model;
   }
@@ -105,7 +107,14 @@ export class Noiseball {
   async #load(signals, onProgress) {
     const channel = openChannel(SAMPLING);
     const { model, info } = await channel.call(
-      { op: 'load', source: this.#source, variant: this.#variant, device: this.#device, again: this.info !== null },
+      {
+        op: 'load',
+        source: this.#source,
+        variant: this.#variant,
+        device: this.#device,
+        integrity: this.#integrity,
+        again: this.info !== null,
+      },
       { signals, onProgress, late: (result) => channel.post({ op: 'dispose', model: result.model }) },
     );
     [this.#channel, this.#id, this.info] = [channel, model, info];

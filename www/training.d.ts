@@ -7,7 +7,10 @@ export type { CheckpointFiles, Device, DeviceInfo, ErrorType, Source } from './n
 
 export interface PrepareOptions {
   signal?: AbortSignal | undefined;
-  onProgress?: ((progress: { stage: 'read'; done: number; total: number }) => void) | undefined;
+  /** 'download': bytes of the training module, once a page. 'read': pictures. */
+  onProgress?:
+    | ((progress: { stage: 'download'; done: number; total: number | null } | { stage: 'read'; done: number; total: number }) => void)
+    | undefined;
   /** Height and width in pixels, 4 to 256; by default the first picture's, down to a multiple of 8, at most 32. */
   size?: number | undefined;
   /** Makes grey of colours. */

@@ -1,6 +1,7 @@
 // What is left after many runs and loads, counted where the browser hands it out: GPU buffers and WebAssembly memory.
+// NOISEBALL_RUNS=1000 makes the element's test as long as it is before a release.
 
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { checkpoints, expect, filesBelow, inWorker, test } from './browser.mjs';
 
 const COUNTING = `
@@ -60,3 +61,51 @@ for (const device of ['gpu', 'cpu']) {
     if (device === 'gpu') expect(counts.warm[4].buffers).toBeGreaterThan(5);
   });
 }
+
+const RUNS = Number(process.env.NOISEBALL_RUNS ?? 100);
+
+test(`${RUNS} runs of an element leave nothing behind`, async ({ page, browserName }) => {
+  await inWorker(page, COUNTING);
+  const folder = `${checkpoints}layout-a/`;
+  await page.route('**/model/**', (route) => {
+    const path = route.request().url().split('/model/')[1];
+    const body = existsSync(folder + path) ? readFileSync(folder + path) : null;
+    return body ? route.fulfill({ body, contentType: 'application/octet-stream' }) : route.fulfill({ status: 404 });
+  });
+  const html = '<!doctype html><title>blog</title><script type="module" src="./www/elements.js"></script>';
+  const element = '<diffusion-sampler src="./model/" device="cpu" steps="1" batch="1"></diffusion-sampler>';
+  await page.route('**/blank.html', (route) => route.fulfill({ contentType: 'text/html', body: html + element }));
+  await page.addInitScript(() => {
+    // A run is over as soon as it can be.
+    window.matchMedia = () => ({ matches: true, addEventListener() {} });
+  });
+  await page.goto('./blank.html');
+  await page.evaluate(() => customElements.whenDefined('diffusion-sampler').then(() => {}));
+  /** WebAssembly memory, and in Chromium what of JavaScript's is alive. */
+  const look = async () => {
+    const { bytes, buffers } = await page.evaluate(() => {
+      const channel = new BroadcastChannel('count');
+      return new Promise((resolve) => (channel.postMessage(null), (channel.onmessage = ({ data }) => resolve(data))));
+    });
+    if (browserName !== 'chromium') return { bytes, buffers, heap: 0 };
+    const session = await page.context().newCDPSession(page);
+    await session.send('HeapProfiler.collectGarbage');
+    const { usedSize: heap } = await session.send('Runtime.getHeapUsage');
+    await session.detach();
+    return { bytes, buffers, heap };
+  };
+  const runs = (count) =>
+    page.locator('diffusion-sampler').evaluate(async (sampler, count) => {
+      for (let i = 0; i < count; i++) {
+        sampler.seed = i; // runs again by itself, and is replaced
+        if (!(await sampler.run())) throw new Error('a run was not finished');
+      }
+    }, count);
+  await runs(RUNS / 10);
+  const before = await look();
+  await runs(RUNS - RUNS / 10);
+  const after = await look();
+  console.log(`  ${RUNS} runs: ${after.bytes} bytes of WebAssembly, ${before.heap} and then ${after.heap} of JavaScript`);
+  expect([after.bytes, after.buffers]).toEqual([before.bytes, 0]);
+  expect(after.heap - before.heap).toBeLessThan(1e6);
+});

@@ -1,6 +1,7 @@
 // The JavaScript API from end to end, on a stand-in engine: what it gives, how it ends, and what stays usable.
 
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import test, { afterEach, before, beforeEach } from 'node:test';
 import { ERROR_TYPES, loadFilesFrom, Noiseball, NoiseballError } from '../../www/noiseball.js';
@@ -58,6 +59,22 @@ test('a model loads from files', async () => {
   const model = await Noiseball.load(list);
   assert.deepEqual([model.info.name, model.info.nullLabel, model.info.parameters], ['mine', 2, 1000]);
   model.dispose();
+});
+
+test('with hashes, only files that have theirs are read', async () => {
+  const given = checkpointFiles();
+  const hashes = Object.fromEntries(
+    Object.entries(given).map(([path, body]) => [path, `sha256-${createHash('sha256').update(body).digest('base64')}`]),
+  );
+  const model = await Noiseball.load(url, { integrity: hashes });
+  assert.deepEqual(model.info.labels, ['happy', 'sad']);
+  model.dispose();
+  const { 'labels.json': _labels, ...others } = hashes;
+  const unnamed = await Noiseball.load(url, { integrity: others });
+  assert.equal(unnamed.info.labels, null);
+  unnamed.dispose();
+  const config = Object.keys(hashes).find((path) => path.endsWith('unet/config.json') || path === 'config.json');
+  await assert.rejects(Noiseball.load(url, { integrity: { ...hashes, [config]: hashes['labels.json'] } }), { type: 'fetch' });
 });
 
 test('an address with nothing at it says what was looked for', async () => {

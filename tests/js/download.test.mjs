@@ -1,6 +1,7 @@
 // Files over a network that fails in every usual way, through a cache that must never hold half a file.
 
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import test, { beforeEach, afterEach } from 'node:test';
 import { purge } from '../../www/cache.js';
 import { download, downloadBytes } from '../../www/download.js';
@@ -168,4 +169,13 @@ test('purge forgets every file', async () => {
   assert.deepEqual(caches.urls, [url]);
   await purge();
   assert.deepEqual(caches.urls, []);
+});
+
+test('a file with a hash is that file, or it does not come; nothing of it is stored', async () => {
+  const integrity = `sha256-${createHash('sha256').update(BODY).digest('base64')}`;
+  for (let i = 0; i < 2; i++) assert.deepEqual(Buffer.from(await downloadBytes(url, { integrity })), BODY);
+  assert.deepEqual(server.requests, ['GET /w', 'GET /w']);
+  await downloadBytes(url, {}); // stored, whatever it is
+  files['/w'] = { body: 'another', headers: { etag: '"1"' } };
+  await assert.rejects(downloadBytes(url, { integrity }), { type: 'fetch', message: /not the one that `integrity` names: sha256-/ });
 });

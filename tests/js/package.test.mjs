@@ -41,7 +41,7 @@ test('everything that its modules name is in the package', () => {
     'www/data/digits.png',
     'www/data/faces.js',
     'www/elements/sampling.js',
-    'www/elements/process-view.js',
+    'www/elements/process.js',
     'www/pkg/noiseball_bg.wasm',
     'www/zip.js',
   ])
@@ -87,7 +87,7 @@ test('the package can be imported where there is no browser, and says so when it
   const { Noiseball, NoiseballError } = await import('noiseball');
   const { prepare, BUNDLED } = await import('noiseball/train');
   assert.equal(BUNDLED[0], 'digits');
-  assert.deepEqual(Object.keys(await import('noiseball/elements')).sort(), ['DiffusionProcess', 'DiffusionSampler']);
+  assert.deepEqual(Object.keys(await import('noiseball/elements')).sort(), ['DiffusionProcess', 'DiffusionSampler', 'DiffusionTrainer']);
   for (const call of [Noiseball.load('https://example.org/model/'), prepare('digits')]) {
     await assert.rejects(
       call,

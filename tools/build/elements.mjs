@@ -26,7 +26,7 @@ function tables() {
 function table([tag, element]) {
   const sections = [
     ['Attribute and property', element.attributes, (name, row) => [`\`${name}\``, values(row), row.about]],
-    ['Read-only property', element.properties, (name, { type, about }) => [`\`${name}\``, code(type), about]],
+    ['Property', element.properties, (name, { type, about }) => [`\`${name}\``, code(type), about]],
     ['Method', element.methods, (name, { type, about }) => [code(`${name}${type.replace(/\): (.*)$/, ') → $1')}`), '', about]],
     ['Event', element.events, (name, { detail, about }) => [`\`${name}\``, detail === 'null' ? '' : `\`detail\`: ${code(detail)}`, about]],
     ['Slot', element.slots, (name, about) => [name ? `\`${name}\`` : '(its own content)', '', about]],
@@ -47,14 +47,16 @@ function values({ type, values, min, max, default: otherwise }) {
   if (type === 'choice') return values.map((value) => (value === otherwise ? `**\`${value}\`**` : `\`${value}\``)).join(', ');
   if (type === 'list') return `any of ${values.map((value) => `\`${value}\``).join(' ')}; **\`${otherwise.join(' ')}\`**`;
   if (type === 'text') return otherwise ? `**\`${otherwise}\`**` : '';
+  const usual = otherwise === null ? '' : `; **${otherwise}**`;
   const most = max === Number.MAX_SAFE_INTEGER ? '2^53 − 1' : max;
-  return `${min} to ${most}${type === 'whole' ? ', whole' : ''}; **${otherwise}**`;
+  return `${min} to ${most}${type === 'whole' ? ', whole' : ''}${usual}`;
 }
 
 function types() {
   return `// Types of the package's entry \`noiseball/elements\`, made of elements/api.js by tools/build/elements.mjs. Importing it registers the elements.
 
-import type { ErrorType, ModelInfo } from './noiseball.js';
+import type { ErrorType, ModelInfo, Source } from './noiseball.js';
+import type { DataInfo, TrainingProgress } from './training.js';
 
 ${Object.entries(ELEMENTS).map(typesOf).join('\n')}
 declare global {
@@ -70,7 +72,7 @@ function typesOf([tag, { name, about, attributes, properties, methods, events }]
   const own = Object.entries(events).map(([event, { detail, about }]) => `${comment(about)}  ${quoted(event)}: CustomEvent<${detail}>;`);
   const members = [
     ...Object.entries(attributes).map(([name, row]) => `${comment(row.about)}${accessors(name, row)}`),
-    ...Object.entries(properties).map(([name, { type, about }]) => `${comment(about)}  readonly ${name}: ${type};`),
+    ...Object.entries(properties).map(([name, { type, about, set }]) => `${comment(about)}  ${set ? '' : 'readonly '}${name}: ${type};`),
     ...Object.entries(methods).map(([name, { type, about }]) => `${comment(about)}  ${name}${type};`),
   ];
   const head = `export interface ${name}EventMap`;
@@ -103,15 +105,17 @@ ${members.join('\n')}
 const quoted = (name) => (/^\w+$/.test(name) ? name : `'${name}'`);
 
 /** A property reads as the value that holds, and takes what the attribute may say. */
-function accessors(name, { type, values }) {
+function accessors(name, { type, values, default: otherwise, taken }) {
+  const none = otherwise === null ? ' | null' : '';
   const kinds = {
     text: ['string', 'string'],
     choice: [union(values), union(values)],
-    whole: ['number', 'number | string'],
+    whole: [`number${none}`, `number | string${none}`],
     real: ['number', 'number | string'],
     list: ['string[]', 'readonly string[] | string'],
   };
-  const [gives, takes] = kinds[type];
+  const [own, takes] = kinds[type];
+  const gives = taken ? `HTMLElement['${name}']` : own;
   return gives === takes ? `  ${name}: ${gives};` : `  get ${name}(): ${gives};\n  set ${name}(value: ${takes});`;
 }
 

@@ -4,6 +4,7 @@
 
 import { ATTRIBUTES } from './attributes.js';
 import { SAMPLERS } from '../samplers.js';
+import { BUNDLED } from '../training.js';
 
 /** Attributes with what they mean. */
 function described(tag, meanings) {
@@ -21,7 +22,8 @@ export const ELEMENTS = {
       loading: '`lazy`: the model is downloaded when it is first needed. `eager`: at once. `auto` is `lazy`.',
       reveal:
         'When the first run begins: when the reader presses Run; `auto`: when the element comes into view; `manual`: when `run()` or `dismissPoster()` is called.',
-      controls: 'What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone.',
+      controls:
+        'What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone. `save` offers the pictures or the run as a file, `embed` what shows it in another page.',
       batch: 'How many pictures at a time.',
       seed: 'Which noise a run starts from. The same seed, the same pictures.',
       label:
@@ -31,8 +33,14 @@ export const ELEMENTS = {
       device: '`auto`: the GPU, or the CPU where there is none; the element says why.',
       variant: 'Which of several weights, as in Python: `fp16`.',
     }),
-    /** Read-only. */
+    /** Read-only but for those with `set`. */
     properties: {
+      source: {
+        type: 'Source | null',
+        set: true,
+        about:
+          'In place of `src`: anything that `Noiseball.load` takes, such as a map of paths to addresses, which bundlers can carry along. This one can be set.',
+      },
       loaded: { type: 'boolean', about: 'Whether the model is ready to run.' },
       running: { type: 'boolean', about: 'Whether a run is going on, or waits to be seen.' },
       info: { type: 'ModelInfo | null', about: 'What the model is and where it runs; null until it is loaded.' },
@@ -47,7 +55,8 @@ export const ELEMENTS = {
       dismissPoster: { type: '(): void', about: 'As if the reader had pressed Run.' },
       toBlob: {
         type: '(options?: { mimeType?: string; qualityArgument?: number }): Promise<Blob | null>',
-        about: 'The pictures on show as a file, PNG unless told; null while there are none.',
+        about:
+          'The pictures on show as a file, PNG unless told; null while there are none. `image/gif` and, where the browser records it, `video/webm` give the run as a film.',
       },
       toDataURL: { type: '(type?: string, encoderOptions?: number): string | null', about: 'The same as a `data:` address.' },
     },
@@ -84,6 +93,88 @@ export const ELEMENTS = {
     },
     customProperties: {
       '--noiseball-accent': 'Colour of the main button, of sliders and of the bar',
+      '--noiseball-on-accent': 'Colour of the main button’s text',
+      '--noiseball-radius': 'Corners of the frame, a length',
+      '--noiseball-poster-color': 'Colour behind the poster and the pictures',
+    },
+  },
+
+  'diffusion-trainer': {
+    name: 'DiffusionTrainer',
+    about: 'Trains a small model in the reader’s tab, on pictures or points, and shows what it has learned so far.',
+    attributes: described('diffusion-trainer', {
+      dataset: `What to train on: ${BUNDLED.map((name) => `\`${name}\``).join(', ')}, or the address of a ZIP archive of pictures, whose folders are classes. Readers can drop their own.`,
+      alt: 'What the pictures show, for those who do not see them.',
+      poster: 'Address of a picture to show until the training begins.',
+      reveal: 'When training begins: when the reader presses Train; `manual`: when `run()` or `dismissPoster()` is called.',
+      controls: 'What the reader can see and do: names with spaces between them, or nothing for pictures alone.',
+      preset:
+        'Which network: `tiny`, `small` or `medium`, and for points a data set’s name with an objective, such as `moons-flow`. Left out, one that suits the data.',
+      steps: 'How many steps. Left out, the preset’s.',
+      batch: 'Pictures of a step. Left out, the preset’s.',
+      seed: 'Which random numbers. The same seed on the same device, the same model.',
+      size: 'Height and width in pixels that pictures are brought to. Left out, their own, up to 32.',
+      device: '`auto`: the GPU, or the CPU where there is none, and for points.',
+    }),
+    properties: {
+      loaded: { type: 'boolean', about: 'Whether the data set is read.' },
+      running: { type: 'boolean', about: 'Whether a run loads, goes on or is paused.' },
+      info: { type: 'DataInfo | null', about: 'What it trains on; null until that is read.' },
+      training: { type: 'TrainingProgress | null', about: 'Where the run is; null before the first.' },
+    },
+    methods: {
+      run: {
+        type: '(): Promise<boolean>',
+        about:
+          'Trains from the start, in place of the run in progress. Resolves at its end: true if it was done or finished early, false if it was replaced or failed. It does not reject; failures are `error` events.',
+      },
+      pause: { type: '(): Promise<void>', about: 'Holds the training.' },
+      resume: { type: '(): Promise<void>', about: 'Goes on.' },
+      stop: { type: '(): Promise<void>', about: 'Finishes early: the model is what it has learned so far.' },
+      dismissPoster: { type: '(): void', about: 'As if the reader had pressed Train.' },
+      export: {
+        type: '(): Promise<Blob | null>',
+        about: 'The model as a ZIP archive of a diffusers folder, for Python and for `<diffusion-sampler>`; null before the first run.',
+      },
+      toBlob: {
+        type: '(options?: { mimeType?: string; qualityArgument?: number }): Promise<Blob | null>',
+        about: 'The pictures on show as a file, PNG unless told; null while there are none.',
+      },
+      toDataURL: { type: '(type?: string, encoderOptions?: number): string | null', about: 'The same as a `data:` address.' },
+    },
+    events: {
+      progress: {
+        detail: '{ totalProgress: number }',
+        about: 'Loading: the training program and the data together, from 0 once up to 1.',
+      },
+      load: { detail: '{ info: DataInfo }', about: 'The data set is read.' },
+      'poster-dismissed': { detail: 'null', about: 'The poster gave way to the first pictures.' },
+      step: { detail: '{ step: number; steps: number; loss: number }', about: 'Some steps were taken; the loss is smoothed.' },
+      frame: { detail: '{ step: number }', about: 'Pictures were drawn from the noise that is the same each time.' },
+      finish: { detail: '{ step: number; steps: number }', about: 'The training came to its end.' },
+      error: {
+        detail: '{ type: ErrorType; message: string; sourceError: Error }',
+        about: 'Loading or training failed. The element says so, too, and offers to try again.',
+      },
+    },
+    slots: {
+      '': 'What there is to see without JavaScript, in feeds, and in print before the training.',
+      poster: 'In place of `poster`: any element.',
+      'progress-bar': 'In place of the bar, for your own on `progress` events.',
+    },
+    parts: {
+      frame: 'Around the pictures',
+      canvas: 'The pictures or the points',
+      poster: 'The poster',
+      'run-button': 'Train over the poster, and Train, Pause or Resume below the pictures',
+      'progress-bar': 'The bar',
+      controls: 'Everything below the pictures',
+      chart: 'The loss',
+      nearest: 'The nearest of the training pictures',
+      error: 'What is said when something failed',
+    },
+    customProperties: {
+      '--noiseball-accent': 'Colour of the main button, of sliders, of the bar, of the loss and of points',
       '--noiseball-on-accent': 'Colour of the main button’s text',
       '--noiseball-radius': 'Corners of the frame, a length',
       '--noiseball-poster-color': 'Colour behind the poster and the pictures',

@@ -1,11 +1,11 @@
-// The elements' attributes: what each may be, and what holds where it is absent or wrong. Pages load this part of the elements' table before
-// anything is asked of an element; the rest, with what everything means, is api.js.
+// What the elements' attributes may be, and what holds where one is absent or wrong. The rest of the table is api.js.
 
 const LAST_SEED = Number.MAX_SAFE_INTEGER;
 
 /**
- * An attribute, which is also a property of the same name that reflects it.
- * @typedef {{type: 'text' | 'choice' | 'whole' | 'real' | 'list', default: any, values?: string[], min?: number, max?: number}} Attribute
+ * `taken`: every element has a property of that name, which can here be set, but reads as everywhere.
+ * @typedef {{type: 'text' | 'choice' | 'whole' | 'real' | 'list', default: any, values?: string[], min?: number, max?: number,
+ *            taken?: boolean}} Attribute
  */
 
 /** @type {Record<string, Record<string, Attribute>>} */
@@ -18,7 +18,7 @@ export const ATTRIBUTES = {
     reveal: { type: 'choice', values: ['auto', 'interaction', 'manual'], default: 'interaction' },
     controls: {
       type: 'list',
-      values: ['run', 'class', 'seed', 'sampler', 'steps', 'scrub', 'device'],
+      values: ['run', 'class', 'seed', 'sampler', 'steps', 'scrub', 'save', 'embed', 'device'],
       default: ['run', 'class', 'seed', 'scrub', 'device'],
     },
     batch: { type: 'whole', min: 1, max: 64, default: 4 },
@@ -28,6 +28,23 @@ export const ATTRIBUTES = {
     steps: { type: 'whole', min: 1, max: 1000, default: 20 },
     device: { type: 'choice', values: ['auto', 'gpu', 'cpu'], default: 'auto' },
     variant: { type: 'text', default: '' },
+  },
+  'diffusion-trainer': {
+    dataset: { type: 'text', default: 'digits', taken: true },
+    alt: { type: 'text', default: '' },
+    poster: { type: 'text', default: '' },
+    reveal: { type: 'choice', values: ['interaction', 'manual'], default: 'interaction' },
+    controls: {
+      type: 'list',
+      values: ['run', 'dataset', 'files', 'scrub', 'chart', 'nearest', 'save', 'device'],
+      default: ['run', 'dataset', 'files', 'scrub', 'chart', 'nearest', 'save', 'device'],
+    },
+    preset: { type: 'text', default: '' },
+    steps: { type: 'whole', min: 1, max: 1_000_000, default: null },
+    batch: { type: 'whole', min: 1, max: 4096, default: null },
+    seed: { type: 'whole', min: 0, max: LAST_SEED, default: 0 },
+    size: { type: 'whole', min: 4, max: 256, default: null },
+    device: { type: 'choice', values: ['auto', 'gpu', 'cpu'], default: 'auto' },
   },
   'diffusion-process': {
     src: { type: 'text', default: '' },

@@ -1,23 +1,95 @@
-// What the elements share: attributes by the table, building a shadow tree, and being seen.
+// What the elements share.
 
 import { ATTRIBUTES } from './attributes.js';
+import { STYLE } from './style.js';
 
-/** HTMLElement; on a server, where there is none, something to extend, so that the module can be imported there. */
-export const Base = /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class {});
+// On a server there is something else to extend.
+const Base = /** @type {typeof HTMLElement} */ (globalThis.HTMLElement ?? class {});
+
+/** @type {(element: any) => any} what an element shows and does; null until its module is there */
+export let face;
+
+/** @type {(element: any) => Promise<any>} the same when it is there; null where it cannot be had, or the element is in no page */
+export let opened;
 
 /**
- * Makes an element's properties of its attributes and registers it. Where another copy of this script was first, that one stays.
- * @param {string} tag
- * @param {CustomElementConstructor} Class
+ * An element, whose module's `Face` is made when it is in a page. `connect` and `disconnect` follow the element, `free` says that it stays
+ * out, `changed` which attribute has another value, `again` that the reader wants what failed once more.
  */
+export class Shell extends Base {
+  #load;
+  /** @type {any} */
+  #parts = null;
+  /** @type {any} */
+  #face = null;
+
+  constructor(load) {
+    super();
+    this.#load = load;
+  }
+
+  static {
+    face = (element) => element.#face;
+    opened = (element) => element.#open();
+  }
+
+  connectedCallback() {
+    adoptProperties(this);
+    if (!this.#parts) {
+      const root = shadow(this, STYLE);
+      const error = errorBox(() => (this.#face ? this.#face.again() : this.#open()));
+      this.#parts = { root, error };
+      root.append(h('div', { class: 'space' }), error.box);
+    }
+    if (this.#face) this.#face.connect();
+    else this.#open();
+  }
+
+  disconnectedCallback() {
+    this.#face?.disconnect();
+    // Moving an element takes it out and puts it in again at once: that ends nothing.
+    queueMicrotask(() => this.isConnected || this.#face?.free());
+  }
+
+  attributeChangedCallback(name, before, after) {
+    if (before === after) return;
+    if (!fits(this, name)) import('./check.js').then(({ check }) => check(this, name));
+    this.#face?.changed(name);
+  }
+
+  async #open() {
+    if (!this.isConnected) return null;
+    let Face;
+    try {
+      ({ Face } = await this.#load());
+    } catch (sourceError) {
+      const { message } = sourceError;
+      this.#parts.error.show({ sentence: NOT_LOADED, message });
+      emit(this, 'error', { type: 'fetch', message, sourceError });
+      return null;
+    }
+    if (!this.isConnected) return null;
+    if (!this.#face) {
+      const { root, error } = this.#parts;
+      root.firstChild.remove(); // the room that was kept
+      error.show();
+      this.#face = new Face(this, this.#parts);
+      this.#face.connect();
+    }
+    return this.#face;
+  }
+}
+
+/** Makes properties of attributes, and registers. Where another copy of this script was first, that one stays. */
 export function define(tag, Class) {
-  for (const name of Object.keys(ATTRIBUTES[tag])) {
+  for (const [name, { taken }] of Object.entries(ATTRIBUTES[tag])) {
     Object.defineProperty(Class.prototype, name, {
       get() {
-        return option(this, name);
+        return taken ? Reflect.get(Shell.prototype, name, this) : option(this, name);
       },
       set(value) {
-        this.setAttribute(name, Array.isArray(value) ? value.join(' ') : String(value));
+        if (value === null) this.removeAttribute(name);
+        else this.setAttribute(name, Array.isArray(value) ? value.join(' ') : String(value));
       },
       enumerable: true,
       configurable: true,
@@ -27,45 +99,26 @@ export function define(tag, Class) {
   if (registry && !registry.get(tag)) registry.define(tag, Class);
 }
 
-/** The names that an element of this tag observes. */
 export const observed = (tag) => Object.keys(ATTRIBUTES[tag]);
 
-const rowOf = (element, name) => ATTRIBUTES[element.localName][name];
-
-/** An attribute's value: the default where it is absent, or where it is wrong, which `check` has told. */
+/** An attribute's value, or the default. */
 export function option(element, name) {
-  const row = rowOf(element, name);
+  const row = ATTRIBUTES[element.localName][name];
   const text = element.getAttribute(name);
   return (text === null ? undefined : read(row, text)) ?? row.default;
 }
 
-/** Warns of an attribute's value that it cannot have, and names those that it can. */
-export function check(element, name) {
-  const row = rowOf(element, name);
-  const text = element.getAttribute(name);
-  if (text === null) return;
-  const wrong =
-    row.type === 'list' ? tokens(text).filter((token) => !row.values?.includes(token)) : read(row, text) === undefined ? [text] : [];
-  if (wrong.length === 0) return;
-  const instead = row.type === 'list' ? 'it is left out' : `“${row.default}” is used instead`;
-  warn(
-    element,
-    name,
-    wrong.join(' '),
-    instead,
-    row.values?.join(', ') ?? `a ${row.type === 'whole' ? 'whole ' : ''}number from ${row.min} to ${row.max}`,
-  );
-}
-
-/** Says on the console which value was not understood, what is used instead, and what is allowed. */
-export function warn(element, name, value, instead, allowed) {
-  console.warn(`<${element.localName}>: ${name}="${value}" is not possible; ${instead}. Allowed: ${allowed}.`);
+/** Whether an attribute is absent, or can be what it is. */
+export function fits(element, name) {
+  const row = ATTRIBUTES[element.localName][name];
+  const value = read(row, element.getAttribute(name) ?? '');
+  if (row.type === 'list') return value.length === tokens(element.getAttribute(name) ?? '').length;
+  return value !== undefined || element.getAttribute(name) === null;
 }
 
 /**
  * @param {import('./attributes.js').Attribute} row
- * @param {string} text
- * @returns {any} the value that the text stands for, or undefined where it stands for none
+ * @returns {any} the value that a text stands for, or undefined
  */
 function read({ type, values = [], min = 0, max = 0 }, text) {
   text = text.trim();
@@ -76,11 +129,11 @@ function read({ type, values = [], min = 0, max = 0 }, text) {
   return number >= min && number <= max ? number : undefined;
 }
 
-const tokens = (text) => text.split(/\s+/).filter(Boolean);
+export const tokens = (text) => text.split(/\s+/).filter(Boolean);
 
-/** Properties that were set before the element's script came hide the real ones: they are set once more. */
-export function adoptProperties(element) {
-  for (const name of Object.keys(ATTRIBUTES[element.localName])) {
+/** Properties that were set before the script came hide the real ones. */
+function adoptProperties(element) {
+  for (const name of [...observed(element.localName), 'source']) {
     if (!Object.hasOwn(element, name)) continue;
     const value = element[name];
     delete element[name];
@@ -89,14 +142,14 @@ export function adoptProperties(element) {
 }
 
 /**
- * Fires one of the table's events. Like model-viewer's they do not bubble.
+ * Fires one of the table's events, which do not bubble.
  * @param {any} [detail]
  */
 export function emit(element, type, detail = null) {
   element.dispatchEvent(new CustomEvent(type, { detail }));
 }
 
-/** @returns {any} an HTML element with attributes (true: present, false or null: absent) and children */
+/** @returns {any} an HTML element; an attribute that is true is present, one that is false or null absent */
 export function h(tag, attributes = {}, ...children) {
   return fill(document.createElement(tag), attributes, children);
 }
@@ -114,39 +167,32 @@ function fill(made, attributes, children) {
   return made;
 }
 
-/** A shadow root with these styles. Sheets made by script need no permission of a Content-Security-Policy. */
-export function shadow(element, ...styles) {
+function shadow(element, css) {
   const root = element.attachShadow({ mode: 'open' });
-  root.adoptedStyleSheets = styles.map(sheet);
+  addStyle(root, css);
   return root;
 }
 
 const sheets = new Map();
 
-function sheet(css) {
+/** Adds styles to a shadow root. Sheets made by script need no permission of a Content-Security-Policy. */
+export function addStyle(root, css) {
   if (!sheets.has(css)) {
     const made = new CSSStyleSheet();
     made.replaceSync(css);
     sheets.set(css, made);
   }
-  return sheets.get(css);
+  root.adoptedStyleSheets = [...root.adoptedStyleSheets, sheets.get(css)];
 }
 
-/**
- * Calls `change(seen)` whenever the element comes on the screen, or leaves it.
- * @returns {() => void} ends it
- */
+/** Calls `change(seen)` when the element comes on the screen, or leaves it. Gives what ends that. */
 export function whileSeen(element, change) {
   const observer = new IntersectionObserver((entries) => change(entries[entries.length - 1].isIntersecting));
   observer.observe(element);
   return () => observer.disconnect();
 }
 
-/**
- * The place where a failure is told, with a way to try again.
- * @param {() => void} again
- */
-export function errorBox(again) {
+function errorBox(again) {
   const sentence = h('p');
   const message = h('p');
   const details = h('details', {}, h('summary', {}, 'Details'), message);
@@ -155,7 +201,7 @@ export function errorBox(again) {
   button.addEventListener('click', again);
   return {
     box,
-    /** @param {{sentence: string, message: string}} [problem] nothing: all is well again */
+    /** @param {{sentence: string, message: string}} [problem] */
     show(problem) {
       box.hidden = !problem;
       sentence.textContent = problem?.sentence ?? '';
@@ -168,12 +214,13 @@ export function errorBox(again) {
 /** Said where a module of ours does not come. */
 export const NOT_LOADED = 'A part of this page could not be loaded. Check the network, and reload the page.';
 
-/**
- * What `toBlob` of an element gives, of a canvas or of nothing.
- * @param {HTMLCanvasElement | null | undefined} canvas
- * @param {{mimeType?: string, qualityArgument?: number}} [options]
- * @returns {Promise<Blob | null>}
- */
-export function blobOf(canvas, { mimeType = 'image/png', qualityArgument } = {}) {
-  return canvas ? new Promise((resolve) => canvas.toBlob(resolve, mimeType, qualityArgument)) : Promise.resolve(null);
+/** @returns {Promise<Blob | null>} */
+export function blobOf(canvas, options) {
+  return canvas ? new Promise((resolve) => canvas.toBlob(resolve, options?.mimeType, options?.qualityArgument)) : Promise.resolve(null);
+}
+
+/** 0.004 → '0.4 %', so that little is not none. */
+export function percent(share) {
+  const hundredths = share * 100;
+  return `${hundredths > 0 && hundredths < 1 ? hundredths.toFixed(1) : Math.round(hundredths)} %`;
 }

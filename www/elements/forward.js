@@ -1,15 +1,9 @@
-// The forward process, exactly. A step adds noise, and nudges what is there to the origin:
-//
-//   x_t = √(1 − β_t) x_(t−1) + √β_t ε       so that   x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε,   ᾱ_t = ∏ (1 − β_s)
-//
-// and without the nudge
-//
-//   x_t = x_(t−1) + √β_t ε                  so that   x_t = x_0 + √(Σ β_s) ε
+// The forward process: x_t = √(1 − β_t) x_(t−1) + √β_t ε, so x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε with ᾱ_t = ∏ (1 − β_s).
+// Without the nudge: x_t = x_(t−1) + √β_t ε, so x_t = x_0 + √(Σ β_s) ε.
 
-/** How many steps the schedules have, as in DDPM. */
 export const STEPS = 1000;
 
-/** β of the steps 1 to STEPS, by diffusers' names and with its defaults. */
+/** β by diffusers' names and with its defaults. */
 const BETAS = {
   linear: (i) => 1e-4 + ((0.02 - 1e-4) * i) / (STEPS - 1),
   squaredcos_cap_v2: (i) => Math.min(0.999, 1 - cosine((i + 1) / STEPS) / cosine(i / STEPS)),
@@ -17,11 +11,7 @@ const BETAS = {
 
 const cosine = (share) => Math.cos((((share + 0.008) / 1.008) * Math.PI) / 2) ** 2;
 
-/**
- * What is left of x_0 and how much noise there is, before the first step (0) and after each.
- * @param {string} name
- * @returns {{alphaBar: Float64Array, added: Float64Array}} ᾱ, and the sum of β
- */
+/** ᾱ and Σ β, before the first step and after each. */
 export function scheduleOf(name) {
   const alphaBar = new Float64Array(STEPS + 1);
   const added = new Float64Array(STEPS + 1);
@@ -39,12 +29,11 @@ export function noiseVariance({ alphaBar, added }, t, nudge) {
   return nudge ? 1 - alphaBar[t] : added[t];
 }
 
-/** The two factors of x_t = signal · x_0 + noise · ε. */
 export function factors(schedule, t, nudge) {
   return { signal: nudge ? Math.sqrt(schedule.alphaBar[t]) : 1, noise: Math.sqrt(noiseVariance(schedule, t, nudge)) };
 }
 
-/** The first step after which the noise has this share, 0 to 1, of the variance that it has at the end. */
+/** The first step after which the noise has this share of its last variance. */
 export function timestepAt(schedule, share, nudge) {
   const wanted = share * noiseVariance(schedule, STEPS, nudge);
   let t = 0;
@@ -52,18 +41,16 @@ export function timestepAt(schedule, share, nudge) {
   return t;
 }
 
-/** The other way round: which share of its last variance the noise has after step t. */
 export function shareAt(schedule, t, nudge) {
   return noiseVariance(schedule, t, nudge) / noiseVariance(schedule, STEPS, nudge);
 }
 
-/** x_t of every value, into `out`. The same ε for every t, so that one can go back and forth. */
+/** x_t, into `out`. */
 export function noised(start, epsilon, { signal, noise }, out) {
   for (let i = 0; i < out.length; i++) out[i] = signal * start[i] + noise * epsilon[i];
   return out;
 }
 
-/** Mean and variance of values. */
 export function moments(values) {
   let [sum, squares] = [0, 0];
   for (const value of values) sum += value;
@@ -72,7 +59,7 @@ export function moments(values) {
   return { mean, variance: squares / values.length };
 }
 
-/** How many of the values are in each of `bins` equal parts of −limit to limit, as a density; what is outside counts, but is in none. */
+/** The density of the values in each of `bins` equal parts of −limit to limit. */
 export function histogram(values, bins, limit) {
   const density = new Float64Array(bins);
   const width = (2 * limit) / bins;
@@ -83,7 +70,7 @@ export function histogram(values, bins, limit) {
   return density;
 }
 
-/** Uniform numbers in (0, 1] from a seed (Mulberry32 over the seed's two halves). */
+/** Uniform numbers in (0, 1] (Mulberry32 over the seed's two halves). */
 export function uniforms(seed) {
   let state = (seed ^ Math.imul(Math.floor(seed / 2 ** 32) + 1, 0x9e3779b1)) | 0;
   return () => {
@@ -94,13 +81,12 @@ export function uniforms(seed) {
   };
 }
 
-/** Standard normal numbers from a seed, by Box and Muller. The uniform one is never 0, so that its logarithm is finite. */
+/** Standard normal numbers by Box and Muller; the uniform one is never 0. */
 export function normals(seed, count) {
   const next = uniforms(seed);
   return Float32Array.from({ length: count }, () => Math.sqrt(-2 * Math.log(next())) * Math.cos(2 * Math.PI * next()));
 }
 
-/** A point of each cloud, from uniform numbers and from normal ones. */
 const CLOUDS = {
   'swiss-roll': (uniform, normal) => {
     const angle = 1.5 * Math.PI * (1 + 2 * uniform());
@@ -118,11 +104,10 @@ const CLOUDS = {
   grid: (uniform, normal) => [Math.floor(5 * uniform()) + 0.05 * normal(), Math.floor(5 * uniform()) + 0.05 * normal()],
 };
 
-/** `count` points of a cloud, x and y in turn, moved and scaled along each axis to mean 0 and variance 1: what the noise tends to. */
+/** `count` points, x and y in turn, along each axis of mean 0 and variance 1. */
 export function cloud(name, count) {
   const next = uniforms(1);
-  // uniforms gives (0, 1]; a floor of it must stay below the number of places.
-  const uniform = () => 1 - next();
+  const uniform = () => 1 - next(); // below 1
   const normal = () => Math.sqrt(-2 * Math.log(next())) * Math.cos(2 * Math.PI * next());
   const axes = [new Float32Array(count), new Float32Array(count)];
   for (let i = 0; i < count; i++) [axes[0][i], axes[1][i]] = CLOUDS[name](uniform, normal);

@@ -3,7 +3,7 @@
 const GAP = 1; // in the pictures' own pixels
 
 /** Columns and rows of a batch's grid; near a square unless the columns are given. */
-function layout(batch, columns = Math.ceil(Math.sqrt(batch))) {
+export function layout(batch, columns = Math.ceil(Math.sqrt(batch))) {
   return { columns, rows: Math.ceil(batch / columns) };
 }
 
@@ -13,18 +13,19 @@ function layout(batch, columns = Math.ceil(Math.sqrt(batch))) {
  * @param {Uint8ClampedArray} pixels RGBA, [batch, height, width, 4]
  * @param {{batch: number, width: number, height: number}} shape
  * @param {number} [wide] columns
+ * @param {number} [below] empty rows of pixels below each picture
  */
-export function drawGrid(canvas, pixels, { batch, width, height }, wide) {
+export function drawGrid(canvas, pixels, { batch, width, height }, wide, below = 0) {
   const { columns, rows } = layout(batch, wide);
   /** @type {[number, number]} */
-  const size = [columns * (width + GAP) - GAP, rows * (height + GAP) - GAP];
+  const size = [columns * (width + GAP) - GAP, rows * (height + below + GAP) - GAP];
   if (canvas.width !== size[0] || canvas.height !== size[1]) [canvas.width, canvas.height] = size;
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
   context.clearRect(0, 0, ...size);
   const bytes = width * height * 4;
   for (let i = 0; i < batch; i++) {
     const tile = new ImageData(pixels.slice(i * bytes, (i + 1) * bytes), width, height);
-    context.putImageData(tile, (i % columns) * (width + GAP), Math.floor(i / columns) * (height + GAP));
+    context.putImageData(tile, (i % columns) * (width + GAP), Math.floor(i / columns) * (height + below + GAP));
   }
 }
 

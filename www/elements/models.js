@@ -9,14 +9,24 @@ const models = new Map();
 /**
  * Borrows a model, and loads it where nobody has it. A load that failed is forgotten, so that borrowing again tries again.
  *
- * @param {string} source an absolute address, or `hf:…`
+ * @param {any} source what `Noiseball.load` takes; an object is the same model where it is the same object
  * @param {{device: any, variant: string | undefined}} options
  * @param {(progress: any) => void} onProgress
  */
 export function borrow(source, options, onProgress) {
-  const key = JSON.stringify([source, options.device, options.variant]);
+  const key = JSON.stringify([nameOf(source), options.device, options.variant]);
   if (!models.has(key)) models.set(key, new Shared(source, options, (gone) => models.get(key) === gone && models.delete(key)));
   return new Loan(models.get(key), onProgress);
+}
+
+/** @type {WeakMap<object, number>} */
+const numbers = new WeakMap();
+let given = 0;
+
+function nameOf(source) {
+  if (typeof source === 'string') return source;
+  if (!numbers.has(source)) numbers.set(source, given++);
+  return numbers.get(source);
 }
 
 class Shared {

@@ -1,94 +1,317 @@
-// <diffusion-process>: its attributes, and when to draw. What is drawn comes with process-view.js, once the element is near the screen.
+// What <diffusion-process> shows.
 
-import { adoptProperties, Base, blobOf, check, emit, errorBox, h, NOT_LOADED, observed, shadow, whileSeen } from './element.js';
-import { PROCESS_STYLE } from './process-style.js';
-import { STYLE } from './style.js';
+import { addStyle, blobOf, emit, h, option, percent, s, whileSeen } from './element.js';
+import { cloud, factors, histogram, moments, noised, normals, scheduleOf, shareAt, STEPS, timestepAt } from './forward.js';
 
-const TAG = 'diffusion-process';
+const POINTS = 1500;
+const LIMIT = 3; // of both axes
+const SIDE = 640; // pixels of the points' canvas
+const BINS = 48;
+const [WIDE, HIGH, FLOOR, TALLEST] = [320, 320, 290, 0.7]; // of the histogram, and the density at its top
 
-export class DiffusionProcess extends Base {
-  static observedAttributes = observed(TAG);
+const CAPTIONS = { points: 'The points, each moved by its own noise', picture: 'The picture, with noise on every pixel' };
 
-  /** @type {any} what process-view.js draws with */
-  #view = null;
-  /** @type {any} where it goes */
-  #parts = null;
-  #life = new AbortController();
+const STYLE = `
+:host { max-width: 44rem; container-type: inline-size; }
+.views { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(0, 1fr); align-items: start; gap: .5rem 1rem; }
+.space { aspect-ratio: 2; margin-bottom: 12rem; }
+figure { margin: 0; }
+figcaption { margin-top: .25rem; font-size: .875rem; opacity: .8; }
+canvas, [part=histogram] { display: block; width: 100%; aspect-ratio: 1; border-radius: var(--radius); background: var(--well); }
+canvas.picture { aspect-ratio: auto; image-rendering: pixelated; }
+.bars { fill: var(--accent); }
+.normal { fill: none; stroke: currentColor; stroke-width: 2.5; }
+.axis { stroke: currentColor; opacity: .5; }
+text { fill: currentColor; font-size: 14px; text-anchor: middle; opacity: .8; }
+.scrub { display: flex; align-items: center; gap: .75rem; }
+.scrub input { flex: 1; }
+.scrub button { min-width: 7rem; }
+.numbers { display: flex; flex-wrap: wrap; align-items: baseline; justify-content: space-between; gap: 0 1rem; }
+.formula { font: 1rem/1.4 ui-serif, Georgia, serif; font-variant-numeric: tabular-nums; }
+.switch { display: flex; align-items: center; gap: .5rem; min-height: 2.5rem; }
+@container (max-width: 28rem) { text { font-size: 22px; } .views { column-gap: .5rem; } figcaption { font-size: .8125rem; } }
+@media (forced-colors: active) { .bars { fill: Highlight; forced-color-adjust: none; } }
+@media print { canvas { print-color-adjust: exact; } }
+`;
+
+export class Face {
+  loaded = false;
+  timestep = 0;
+  variance = Number.NaN;
+
+  #element;
+  #error;
+  #parts;
+  #schedule;
+  #start = new Float32Array();
+  #epsilon = new Float32Array();
+  #values = new Float32Array();
+  #startVariance = 1;
+  /** @type {ImageData | null} of a picture; points have none */
+  #picture = null;
+  /** @type {(() => void) | null} ends what is played */
+  #endPlay = null;
+  #loads = 0;
+  #frame = 0;
   #seen = false;
+  #life = new AbortController();
 
-  get loaded() {
-    return this.#view?.loaded ?? false;
+  constructor(element, { root, error }) {
+    this.#element = element;
+    this.#error = error;
+    this.#schedule = scheduleOf(option(element, 'schedule'));
+    addStyle(root, STYLE);
+    this.#parts = build(root, error.box);
+    const { slider, nudge, play } = this.#parts;
+    slider.addEventListener('input', () => {
+      this.pause();
+      element.noise = slider.value;
+    });
+    nudge.addEventListener('change', () => (element.nudge = nudge.checked ? 'on' : 'off'));
+    play.addEventListener('click', () => (this.#endPlay ? this.pause() : this.play()));
+    this.#showControls();
+    this.#move();
   }
 
-  get timestep() {
-    return this.#view?.timestep ?? 0;
-  }
-
-  get variance() {
-    return this.#view?.variance ?? Number.NaN;
-  }
-
-  async play() {
-    await this.#open();
-    if (!this.loaded) await this.#view?.load();
-    await this.#view?.play();
-  }
-
-  pause() {
-    this.#view?.pause();
-  }
-
-  toBlob(options) {
-    return blobOf(this.loaded ? this.#view.canvas : null, options);
-  }
-
-  connectedCallback() {
-    adoptProperties(this);
-    if (!this.#parts) {
-      const root = shadow(this, STYLE, PROCESS_STYLE);
-      const error = errorBox(() => this.#begin());
-      this.#parts = { root, error };
-      root.append(h('div', { class: 'space' }), error.box);
-    }
+  connect() {
     this.#life = new AbortController();
     const { signal } = this.#life;
     for (const query of ['(prefers-color-scheme: dark)', '(forced-colors: active)']) {
-      matchMedia(query).addEventListener('change', () => this.#view?.redraw(), { signal });
+      matchMedia(query).addEventListener('change', () => this.redraw(), { signal });
     }
-    const leave = whileSeen(this, (seen) => {
+    const leave = whileSeen(this.#element, (seen) => {
       this.#seen = seen;
-      if (seen) this.#begin();
-      else this.pause();
+      if (!seen) this.pause();
+      else if (!this.loaded) this.again();
     });
     signal.addEventListener('abort', leave);
   }
 
-  disconnectedCallback() {
+  disconnect() {
     this.#life.abort();
     this.pause();
   }
 
-  attributeChangedCallback(name, before, after) {
-    if (before === after) return;
-    check(this, name);
-    this.#view?.changed(name);
+  free() {}
+
+  toBlob(options) {
+    return blobOf(this.loaded ? this.#parts.canvas : null, options);
   }
 
-  /** Draws, where that has not been done. */
-  async #begin() {
-    this.#parts.error.show();
-    await this.#open();
-    if (this.#seen && !this.loaded) await this.#view?.load();
-  }
-
-  async #open() {
+  /** Gets the picture or makes the points, and draws. */
+  async again() {
+    const mine = ++this.#loads;
+    const src = option(this.#element, 'src');
+    this.#error.show();
     try {
-      const { ProcessView } = await import('./process-view.js');
-      this.#view ??= new ProcessView(this, this.#parts);
+      const found = src ? await (await import('./process-picture.js')).pictureAt(new URL(src, this.#element.baseURI)) : {};
+      if (mine === this.#loads) this.#take(found);
     } catch (sourceError) {
-      const message = sourceError.message;
-      this.#parts.error.show({ sentence: NOT_LOADED, message });
-      emit(this, 'error', { type: 'fetch', message, sourceError });
+      if (mine === this.#loads) this.#fail(`could not read the picture ${src}: ${sourceError.message}`, sourceError);
     }
   }
+
+  async play() {
+    if (!this.loaded) await this.again();
+    this.pause();
+    if (!this.loaded) return;
+    const from = this.timestep >= STEPS ? 0 : option(this.#element, 'noise');
+    const { play } = await import('./process-play.js');
+    if (!this.#element.isConnected) return;
+    await /** @type {Promise<void>} */ (
+      new Promise((resolve) => {
+        this.#parts.play.textContent = 'Hold';
+        const end = play(from, (share) => {
+          this.#element.noise = share;
+          if (share === 1) this.pause();
+        });
+        this.#endPlay = () => {
+          end();
+          resolve();
+        };
+      })
+    );
+  }
+
+  pause() {
+    this.#endPlay?.();
+    this.#endPlay = null;
+    this.#parts.play.textContent = this.timestep >= STEPS ? 'Again' : 'Add noise';
+  }
+
+  changed(name) {
+    if (name === 'src' || name === 'data' || name === 'seed') {
+      if (this.#seen || this.loaded) this.again();
+    } else if (name === 'controls') {
+      this.#showControls();
+    } else if (name === 'nudge' || name === 'schedule') {
+      this.#schedule = scheduleOf(option(this.#element, 'schedule'));
+      // The same step of the other process: its noise is another share of its last.
+      this.#element.noise = shareAt(this.#schedule, this.timestep, this.#nudged);
+      this.#move();
+    } else {
+      this.#move();
+    }
+  }
+
+  get #nudged() {
+    return option(this.#element, 'nudge') === 'on';
+  }
+
+  /** @param {{picture?: any, values?: any}} found */
+  #take({ picture = null, values = cloud(option(this.#element, 'data'), POINTS) }) {
+    const { canvas, caption } = this.#parts;
+    this.#picture = picture;
+    this.#start = values;
+    this.#startVariance = moments(this.#start).variance;
+    this.#epsilon = normals(option(this.#element, 'seed'), this.#start.length);
+    this.#values = new Float32Array(this.#start.length);
+    [canvas.width, canvas.height] = picture ? [picture.width, picture.height] : [SIDE, SIDE];
+    canvas.classList.toggle('picture', picture !== null);
+    caption.textContent = CAPTIONS[picture ? 'picture' : 'points'];
+    const first = !this.loaded;
+    this.loaded = true;
+    this.#compute();
+    this.#draw();
+    if (first) emit(this.#element, 'load');
+  }
+
+  #fail(message, sourceError) {
+    this.loaded = false;
+    const offline = navigator.onLine === false;
+    this.#error.show({
+      sentence: offline ? 'You are offline, so the picture cannot be loaded.' : 'The picture could not be loaded.',
+      message,
+    });
+    emit(this.#element, 'error', { type: 'fetch', message, sourceError });
+  }
+
+  #move() {
+    const share = option(this.#element, 'noise');
+    const before = this.timestep;
+    this.timestep = timestepAt(this.#schedule, share, this.#nudged);
+    const { slider, nudge, play } = this.#parts;
+    slider.value = share;
+    nudge.checked = this.#nudged;
+    if (!this.#endPlay) play.textContent = this.timestep >= STEPS ? 'Again' : 'Add noise';
+    if (!this.loaded) return;
+    const variance = this.variance;
+    this.#compute();
+    if (this.timestep !== before || this.variance !== variance) {
+      emit(this.#element, 'noise-change', { timestep: this.timestep, variance: this.variance });
+    }
+    this.redraw();
+  }
+
+  /** Draws with the next frame. */
+  redraw() {
+    if (this.loaded) this.#frame ||= requestAnimationFrame(() => this.#draw());
+  }
+
+  #compute() {
+    noised(this.#start, this.#epsilon, factors(this.#schedule, this.timestep, this.#nudged), this.#values);
+    this.variance = moments(this.#values).variance;
+  }
+
+  #draw() {
+    this.#frame = 0;
+    if (this.#picture) this.#drawPicture(this.#picture);
+    else this.#drawPoints();
+    this.#drawHistogram();
+    this.#say();
+  }
+
+  #drawPoints() {
+    const { canvas } = this.#parts;
+    const context = canvas.getContext('2d');
+    context.clearRect(0, 0, SIDE, SIDE);
+    context.fillStyle = getComputedStyle(this.#parts.bars).fill; // whatever the page made of the accent
+    const place = (value) => ((value + LIMIT) / (2 * LIMIT)) * SIDE;
+    for (let i = 0; i < this.#values.length; i += 2) {
+      context.beginPath();
+      context.arc(place(this.#values[i]), SIDE - place(this.#values[i + 1]), 3, 0, 2 * Math.PI);
+      context.fill();
+    }
+  }
+
+  #drawPicture(picture) {
+    const { data } = picture;
+    for (let i = 0; i < this.#values.length; i++) data[Math.floor(i / 3) * 4 + (i % 3)] = (this.#values[i] + 1) * 127.5;
+    this.#parts.canvas.getContext('2d').putImageData(picture, 0, 0);
+  }
+
+  #drawHistogram() {
+    const density = histogram(this.#values, BINS, LIMIT);
+    [...this.#parts.bars.children].forEach((bar, i) => {
+      const height = Math.min(1, density[i] / TALLEST) * FLOOR;
+      bar.setAttribute('y', FLOOR - height);
+      bar.setAttribute('height', height);
+    });
+  }
+
+  #say() {
+    const { signal, noise } = factors(this.#schedule, this.timestep, this.#nudged);
+    const share = noise ** 2 / (signal ** 2 * this.#startVariance + noise ** 2);
+    const variance = `variance ${this.variance.toFixed(2)}`;
+    const moment = `Step ${this.timestep} of ${STEPS} · noise ${percent(share)} · ${variance}`;
+    const { canvas, chart, slider, chartVariance } = this.#parts;
+    this.#parts.moment.textContent = moment;
+    this.#parts.signal.textContent = signal.toFixed(2);
+    this.#parts.noise.textContent = noise.toFixed(2);
+    chartVariance.textContent = variance;
+    slider.setAttribute('aria-valuetext', moment);
+    canvas.setAttribute('aria-label', `${option(this.#element, 'alt') || this.#parts.caption.textContent}. ${moment}`);
+    chart.setAttribute('aria-label', `Histogram of the values: ${variance}. The normal distribution has variance 1.`);
+  }
+
+  #showControls() {
+    const controls = option(this.#element, 'controls');
+    const { play, slider, scrub, switches, chartFigure, numbers } = this.#parts;
+    const hide = (part, name) => (part.hidden = !controls.includes(name));
+    hide(play, 'play');
+    hide(slider, 'noise');
+    hide(numbers, 'noise');
+    hide(switches, 'nudge');
+    hide(chartFigure, 'histogram');
+    scrub.hidden = play.hidden && slider.hidden;
+  }
+}
+
+function build(root, before) {
+  const bars = s('g', { class: 'bars' });
+  for (let i = 0; i < BINS; i++) bars.append(s('rect', { x: (i * WIDE) / BINS + 0.5, width: WIDE / BINS - 1 }));
+  const across = (value) => ((value + LIMIT) / (2 * LIMIT)) * WIDE;
+  const tick = (value) => s('text', { x: across(value), y: FLOOR + 19 }, String(value).replace('-', '−'));
+  const curve = Array.from({ length: 81 }, (_, i) => {
+    const value = (i / 40 - 1) * LIMIT;
+    const density = Math.exp((-value * value) / 2) / Math.sqrt(2 * Math.PI);
+    return `${across(value)} ${FLOOR - (density / TALLEST) * FLOOR}`;
+  });
+  const chartVariance = s('text', { x: WIDE / 2, y: 24 });
+  const chart = s(
+    'svg',
+    { part: 'histogram', role: 'img', viewBox: `0 0 ${WIDE} ${HIGH}` },
+    bars,
+    s('path', { class: 'normal', d: `M${curve.join('L')}` }),
+    s('path', { class: 'axis', d: `M0 ${FLOOR}H${WIDE}` }),
+    ...[-2, 0, 2].map(tick),
+    chartVariance,
+  );
+  const canvas = h('canvas', { part: 'canvas', role: 'img' });
+  const caption = h('figcaption');
+  const chartFigure = h('figure', {}, chart, h('figcaption', {}, 'How the values are spread; the line is the normal distribution'));
+  const play = h('button', { type: 'button', class: 'primary' }, 'Add noise');
+  const slider = h('input', { type: 'range', min: 0, max: 1, step: 'any', 'aria-label': 'Noise' });
+  const scrub = h('div', { class: 'scrub' }, play, slider);
+  const nudge = h('input', { type: 'checkbox', role: 'switch' });
+  const hint = 'Each step adds noise and shrinks what is there a little towards 0. Take this nudge away, and the variance grows and grows.';
+  const switches = h('div', {}, h('label', { class: 'switch' }, nudge, 'Nudge to the origin'), h('p', { class: 'hint' }, hint));
+  const moment = h('p', { class: 'moment' });
+  const [signal, noise] = [h('span'), h('span')];
+  const x = (below) => h('i', {}, 'x', h('sub', {}, below));
+  const formula = h('p', { class: 'formula' }, x('t'), ' = ', signal, ' ', x('0'), ' + ', noise, ' ', h('i', {}, 'ε'));
+  const numbers = h('div', { class: 'numbers' }, moment, formula);
+  before.before(h('div', { class: 'views' }, h('figure', {}, canvas, caption), chartFigure));
+  root.append(h('div', { part: 'controls' }, scrub, numbers, switches));
+  return { canvas, caption, chart, chartFigure, chartVariance, bars, play, slider, scrub, nudge, switches, moment, signal, noise, numbers };
 }

@@ -3,12 +3,14 @@
 import { NoiseballError } from '../noiseball.js';
 import { SAMPLERS } from '../samplers.js';
 import { untilVisible } from '../visible.js';
+import { warn } from './check.js';
 import { choiceOf, choicesOf, labelsOf } from './classes.js';
-import { emit, h, option, s, warn } from './element.js';
-import { drawGrid, enlarge } from './grid.js';
+import { addStyle, blobOf, emit, h, option, s } from './element.js';
+import { drawGrid, enlarge, layout } from './grid.js';
 import { History } from './history.js';
 import { borrow } from './models.js';
 import { samplerOf, usual } from './usual.js';
+import { NAMES_STYLE, nameLayer, roomFor, showNames, spoken } from './names.js';
 import { deviceSentence, failure, moment } from './words.js';
 
 // Noise is to be seen becoming pictures, also where a run would be over at once: how long, in milliseconds, each state stands.
@@ -18,6 +20,13 @@ const RUN_TIME = 3000; // all of them together, at most
 const KEPT = 32 * 2 ** 20; // bytes of a run's states; a page may have many elements
 const SHARP = 1024; // pixels of the canvas at least, so that the pictures' own stay sharp when it is shrunk
 const MENU = 1000; // classes; nobody reads a longer menu
+
+/** What a run can be saved as. */
+const SAVED = [
+  { type: 'image/png', end: 'png', text: 'Picture (PNG)' },
+  { type: 'image/gif', end: 'gif', text: 'Film (GIF)' },
+  ...(globalThis.MediaRecorder?.isTypeSupported('video/webm') ? [{ type: 'video/webm', end: 'webm', text: 'Film (WebM)' }] : []),
+];
 
 /** Attributes that choose the model, and those that a run takes. */
 const OF_MODEL = ['src', 'device', 'variant'];
@@ -47,6 +56,8 @@ export class Sampling {
   #state = null;
   #follows = true;
   #choices = [];
+  /** @type {string[] | null} of the run's pictures, where they have classes */
+  #names = null;
   #changes = new Set();
   #totalProgress = 0;
   #calm = matchMedia('(prefers-reduced-motion: reduce)');
@@ -58,6 +69,7 @@ export class Sampling {
     this.#parts = parts;
     this.#seen = seen;
     this.#ui = build();
+    addStyle(parts.root, NAMES_STYLE);
     this.#listen();
   }
 
@@ -68,6 +80,15 @@ export class Sampling {
   /** The canvas with the pictures on show, or null. */
   get shown() {
     return this.#state ? this.#ui.canvas : null;
+  }
+
+  /** The pictures on show; or the run, where a film's type is asked for. */
+  async toBlob(options) {
+    if (!/^(image\/gif|video\/)/.test(options?.mimeType ?? '')) return blobOf(this.shown, options);
+    const { steps } = this.#history;
+    if (steps.length === 0) return null;
+    const { film } = await import('./film.js');
+    return film(steps, options.mimeType, { noise: NOISE, each: Math.min(STATE, RUN_TIME / steps.length) });
   }
 
   /** Loads the model without running it. */
@@ -128,8 +149,9 @@ export class Sampling {
   free() {
     this.stop();
     this.#release();
-    const { canvas, controls } = this.#ui;
+    const { canvas, controls, names } = this.#ui;
     canvas.remove();
+    names.remove();
     controls.remove();
     const { frame, poster, progress } = this.#parts;
     frame.classList.remove('begun');
@@ -201,12 +223,14 @@ export class Sampling {
     const model = await this.#model(signal);
     const loan = this.#loan;
     const options = this.#options();
+    const names = this.#namesOf(options.labels);
     loan.interrupt = () => {
       this.#interrupted = true;
       this.#run?.abort();
     };
     this.#say('Waiting for another run on this page…');
     await loan.begin(signal);
+    this.#names = names;
     try {
       await this.#play(model.sample({ ...options, signal }), loan, options, signal);
     } finally {
@@ -293,6 +317,13 @@ export class Sampling {
     return found ?? this.#choices[0];
   }
 
+  /** Each picture's class, where the model has classes and it is one of them. */
+  #namesOf(labels) {
+    if (!labels || labels.includes(this.info.nullLabel)) return null;
+    const texts = new Map(this.#choices.map(({ value, text }) => [value, text]));
+    return labels.map((label) => texts.get(String(label)) ?? '');
+  }
+
   /** From 0 once up to 1, over download and preparation. */
   #progress(fraction) {
     const { progress } = this.#parts;
@@ -313,13 +344,18 @@ export class Sampling {
   // ---- What is shown ----
 
   #listen() {
-    const { toggle, scrub, seed, dice, label, sampler, steps } = this.#ui;
+    const { toggle, scrub, seed, dice, label, sampler, steps, embed, save } = this.#ui;
     const element = this.#element;
     const set = (name, field) => {
       if (field.checkValidity()) element[name] = field.value;
       else this.#showControls();
     };
     toggle.addEventListener('click', () => (this.running ? this.stop() : this.run()));
+    save.addEventListener('click', () => this.#save());
+    embed.addEventListener('click', async () => {
+      const { attributesOf, openEmbed } = await import('./embed.js');
+      await openEmbed(element.localName, attributesOf(element));
+    });
     dice.addEventListener('click', () => (element.seed = crypto.getRandomValues(new Uint32Array(1))[0]));
     for (const [name, field] of Object.entries({ seed, label, sampler, steps })) field.addEventListener('change', () => set(name, field));
     scrub.addEventListener('input', () => {
@@ -329,6 +365,26 @@ export class Sampling {
     });
     for (const part of [this.#ui.controls, this.#parts.frame]) {
       part.addEventListener('keydown', (event) => event.key === 'Escape' && this.stop());
+    }
+  }
+
+  /** Hands the reader the pictures or the film as a file. */
+  async #save() {
+    const { kind, save } = this.#ui;
+    save.disabled = true;
+    try {
+      const blob = await this.toBlob({ mimeType: kind.value });
+      if (!blob) return;
+      const { end } = SAVED.find(({ type }) => type === kind.value) ?? SAVED[0];
+      const name = `${this.info?.name ?? 'pictures'}-seed-${option(this.#element, 'seed')}.${end}`;
+      const link = h('a', { href: URL.createObjectURL(blob), download: name.replace(/[^\w.-]+/g, '-') });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the download has its own hold on the blob by then
+      this.#parts.live.textContent = 'Saved.';
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      save.disabled = false;
     }
   }
 
@@ -362,14 +418,16 @@ export class Sampling {
     if (!state) return;
     const first = this.#state === null;
     this.#state = state;
-    const { canvas, scrub } = this.#ui;
-    drawGrid(this.#native, state.pictures, state);
+    const { canvas, scrub, names } = this.#ui;
+    const grid = layout(state.batch);
+    drawGrid(this.#native, state.pictures, state, grid.columns, roomFor(this.#names, grid.columns, state.height));
+    showNames(names, this.#names, grid, this.#native, 1);
     enlarge(this.#native, canvas, Math.max(1, Math.ceil(SHARP / Math.max(this.#native.width, this.#native.height))));
     if (this.#follows) scrub.value = state.index;
     this.#describe();
     if (!first) return;
     this.#parts.poster.parentElement.hidden = true;
-    this.#parts.bar.before(canvas);
+    this.#parts.bar.before(canvas, names);
     emit(this.#element, 'poster-dismissed');
   }
 
@@ -377,7 +435,10 @@ export class Sampling {
     const text = moment(this.#state);
     this.#ui.moment.textContent = text;
     this.#ui.scrub.setAttribute('aria-valuetext', text);
-    this.#ui.canvas.setAttribute('aria-label', `${option(this.#element, 'alt') || `Pictures of ${this.info?.name}`}. ${text}`);
+    this.#ui.canvas.setAttribute(
+      'aria-label',
+      `${option(this.#element, 'alt') || `Pictures of ${this.info?.name}`}${spoken(this.#names)}. ${text}`,
+    );
   }
 
   /** What became of a run, and when. */
@@ -400,13 +461,15 @@ export class Sampling {
   #showControls() {
     const element = this.#element;
     const wanted = option(element, 'controls');
-    const { fields, scrub, device, toggle, label, seed, sampler, steps } = this.#ui;
+    const { fields, scrub, device, toggle, label, seed, sampler, steps, embed } = this.#ui;
     const classes = this.#choices.length > 0 && this.#choices.length <= MENU;
     toggle.hidden = !wanted.includes('run');
     for (const [name, field] of Object.entries(fields)) field.hidden = !wanted.includes(name) || !this.info;
     fields.class.hidden ||= !classes;
     scrub.hidden = this.#ui.moment.hidden = !wanted.includes('scrub');
     device.hidden = !wanted.includes('device');
+    embed.hidden = !wanted.includes('embed');
+    this.#ui.saving.hidden = !wanted.includes('save') || !this.info;
     if (!this.info) return;
     if (label.dataset.of !== JSON.stringify(this.#choices)) {
       label.dataset.of = JSON.stringify(this.#choices);
@@ -451,12 +514,24 @@ function build() {
     sampler: h('label', { class: 'field' }, 'Sampler', sampler),
     steps: h('label', { class: 'field' }, 'Steps', steps),
   };
+  const embed = h('button', { type: 'button' }, 'Embed');
+  const kind = h('select', {}, ...SAVED.map(({ type, text }) => new Option(text, type)));
+  const save = h('button', { type: 'button' }, 'Save');
+  const saving = h('div', { class: 'seed' }, h('label', { class: 'field' }, 'Save as', kind), save);
   const scrub = h('input', { type: 'range', min: 0, max: 1, value: 0, disabled: true, 'aria-label': 'Step' });
   const moment = h('p', { class: 'moment' });
   const device = h('div', { class: 'hint' });
-  const controls = h('div', { part: 'controls' }, scrub, moment, h('div', { class: 'row' }, toggle, ...Object.values(fields)), device);
+  const controls = h(
+    'div',
+    { part: 'controls' },
+    scrub,
+    moment,
+    h('div', { class: 'row' }, toggle, ...Object.values(fields), saving, embed),
+    device,
+  );
   const canvas = h('canvas', { part: 'canvas', role: 'img' });
-  return { toggle, label, seed, dice, sampler, steps, fields, scrub, moment, device, controls, canvas };
+  const names = nameLayer();
+  return { names, embed, kind, save, saving, toggle, label, seed, dice, sampler, steps, fields, scrub, moment, device, controls, canvas };
 }
 
 /** A moment between two steps: the pictures then, and how much of them is noise. */
@@ -464,8 +539,9 @@ function stateOf({ total, batch, width, height }, index, noise, pictures) {
   return { index, total, noise, batch, width, height, pictures };
 }
 
-/** The model's address for `Noiseball.load`. The hub is meant only where `hf:` says so: `faces/v2` is a folder. */
+/** What `Noiseball.load` takes: the element's `source`, or its `src`. The hub is meant only where `hf:` says so: `faces/v2` is a folder. */
 function sourceOf(element) {
+  if (element.source) return element.source;
   const src = option(element, 'src');
   if (!src) throw new NoiseballError('invalid-option', `<${element.localName}> has no src: give it the address of a model's folder`);
   if (src.startsWith('hf:')) return src;

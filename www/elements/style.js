@@ -1,5 +1,4 @@
-// The look that both elements share. Everything is mixed from the page's own text colour, so that it fits on light and dark
-// pages alike; only the accent is ours.
+// The look that the elements share, mixed from the page's own text colour.
 
 export const STYLE = `
 :host {
@@ -43,6 +42,7 @@ p { margin: 0; }
 [part=error] { margin-top: .625rem; border: 1px solid; border-inline-start-width: 4px; border-radius: 4px; padding: .625rem .875rem; overflow-wrap: anywhere; }
 [part=error] button { margin-top: .5rem; }
 [part=error] details { margin-top: .25rem; font-size: .875rem; }
+.space { aspect-ratio: 1; }
 .fallback { display: none; }
 @media print {
   button, input, select, .row, .switch, .hint, [part=error], [part=progress-bar] { display: none !important; }

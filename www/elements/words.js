@@ -1,6 +1,6 @@
 // What the elements, and the site, say of runs, devices and failures.
 
-import { percent } from './percent.js';
+import { percent } from './element.js';
 
 // Why it is not the GPU: in short, and what may help.
 const REASONS = {
@@ -46,19 +46,20 @@ const FAILURES = {
   'insecure-context': 'This page may not use the GPU, and was told to use nothing else.',
   'no-webgpu': 'This browser has no WebGPU, and the page wants nothing else.',
   'no-adapter': 'This browser found no usable GPU, and the page wants nothing else.',
-  'wrong-results': 'The GPU of this device computes wrong pictures in this browser, and the page wants nothing else.',
+  'wrong-results': 'The GPU computes wrong pictures here, and the page wants nothing else.',
   limit: 'The model is too large for this GPU.',
   'out-of-memory': 'There is too little memory for this model.',
   'device-lost': 'The GPU was lost.',
-  fetch: 'The model could not be downloaded.',
   checkpoint: 'The model’s files are incomplete or damaged.',
   'unsupported-architecture': 'This kind of model is not supported.',
   'invalid-option': 'A setting of this model is wrong.',
+  dataset: 'There is nothing here to train on.',
+  diverged: 'The training went wrong: its numbers grew beyond all bounds.',
   'content-security-policy': 'This page’s own rules do not let the model run.',
 };
 
-/** A failure in one short sentence. */
-export function failure({ type }, online = true) {
-  if (type === 'fetch' && !online) return 'You are offline, so the model cannot be downloaded.';
-  return FAILURES[type] ?? 'Something went wrong.';
+/** A failure in one short sentence; `what` could not be downloaded. */
+export function failure({ type }, online = true, what = 'model') {
+  if (type !== 'fetch') return FAILURES[type] ?? 'Something went wrong.';
+  return online ? `The ${what} could not be downloaded.` : `You are offline, so the ${what} cannot be downloaded.`;
 }

@@ -26,7 +26,7 @@ export class TrainingHost {
   #release = null; // gives back the lock on the run's folder
 
   /**
-   * @param {{start: () => Promise<object>, scope: object, openStore: () => Promise<object>, locks?: LockManager,
+   * @param {{start: (report?: (done: number, total: number | null) => void) => Promise<object>, scope: object, openStore: () => Promise<object>, locks?: LockManager,
    *          post: (message: object, transfer?: object[]) => void}} parts `start` gives the training module
    */
   constructor({ start, scope, openStore, locks, post }) {
@@ -93,7 +93,7 @@ export class TrainingHost {
   }
 
   async #prepare({ id, source, options }, { signal, progress }) {
-    const engine = await this.#start();
+    const engine = await this.#start((done, total) => progress({ stage: 'download', done, total }));
     const found =
       source.kind === 'toy'
         ? readToy(engine, source.name)

@@ -5,14 +5,21 @@
  * browser has unpacked it already, which the first bytes tell: that header is hidden from other sites' scripts.
  *
  * @param {Response} response
+ * @param {(bytes: number) => void} [onProgress] called with how many bytes have come
  */
-export async function unpacked(response) {
+export async function unpacked(response, onProgress = () => {}) {
   const reader = response.body.getReader();
-  const first = await reader.read();
+  let come = 0;
+  const read = async () => {
+    const part = await reader.read();
+    if (!part.done) onProgress((come += part.value.length));
+    return part;
+  };
+  const first = await read();
   const bytes = new ReadableStream({
     start: (controller) => (first.done ? controller.close() : controller.enqueue(first.value)),
     async pull(controller) {
-      const { done, value } = await reader.read();
+      const { done, value } = await read();
       if (done) controller.close();
       else controller.enqueue(value);
     },

@@ -15,16 +15,16 @@ watchPolicy();
 
 let started = null;
 
-/** Starts the module once; a failed start may be tried again. */
-function start() {
-  started ??= load().catch((error) => {
+/** Starts the module once; a failed start may be tried again. `report` is called with the bytes of it that have come, and all or null. */
+function start(report = (_done, _total) => {}) {
+  started ??= load(report).catch((error) => {
     started = null;
     throw error;
   });
   return started;
 }
 
-async function load() {
+async function load(report) {
   let response;
   try {
     response = await fetch(WASM);
@@ -41,7 +41,8 @@ async function load() {
   }
   // Imported only now: browsers remember an import that failed, and the module may be built a little later.
   const { default: init, ...engine } = await import('../pkg-train/noiseball_train.js');
-  const { memory } = await init({ module_or_path: await unpacked(response) });
+  const total = Number(response.headers.get('content-length')) || null;
+  const { memory } = await init({ module_or_path: await unpacked(response, (bytes) => report(bytes, total && Math.max(total, bytes))) });
   return { ...engine, heap: () => memory.buffer.byteLength };
 }
 

@@ -7,6 +7,7 @@
 
 mod bench;
 mod convert;
+mod embed;
 mod inspect;
 mod output;
 mod sample;
@@ -43,6 +44,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Write a checkpoint as safetensors in diffusers' layout, from any that can be opened
     Convert(convert::Arguments),
+    /// Make of a checkpoint what a web page needs to show it live: weights, poster, film, the lines to copy
+    Embed(embed::Arguments),
     /// Train a model on pictures
     #[cfg(feature = "burn")]
     Train(train::Arguments),
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
+        Command::Embed(arguments) => embed::run(&arguments),
         #[cfg(feature = "burn")]
         Command::Train(arguments) => train::run(&arguments),
     };

@@ -82,26 +82,54 @@ pub(crate) fn write_png(path: &Path, x: &[f32], shape: [usize; 4]) -> Result<()>
 
 /// A PNG of the pictures in rows, as nearly square as their number allows.
 pub(crate) fn png(x: &[f32], shape: [usize; 4]) -> Result<Vec<u8>> {
+    film(&[(grid(x, shape, 0, 1), 0)])
+}
+
+/// Pictures in rows: RGBA with its width and height.
+pub(crate) type Grid = (Vec<u8>, [u32; 2]);
+
+/// The pictures in rows, as nearly square as their number allows, each pixel a square of `scale` pixels, with `gap` transparent ones
+/// between the pictures before they are enlarged.
+pub(crate) fn grid(x: &[f32], shape: [usize; 4], gap: usize, scale: usize) -> Grid {
     let [batch, _, height, width] = shape;
     let columns = (1..=batch).find(|c| c * c >= batch).unwrap_or(1);
     let rows = batch.div_ceil(columns);
-    let stride = 4 * columns * width;
-    let mut pixels = vec![0; stride * rows * height];
+    let [wide, high] = [columns * (width + gap) - gap, rows * (height + gap) - gap];
+    let mut pixels = vec![0; 4 * wide * high];
     for (i, picture) in to_rgba(x, shape).chunks_exact(4 * width * height).enumerate() {
         for (y, line) in picture.chunks_exact(4 * width).enumerate() {
-            let start = (i / columns * height + y) * stride + i % columns * 4 * width;
+            let start = 4 * ((i / columns * (height + gap) + y) * wide + i % columns * (width + gap));
             pixels[start..start + line.len()].copy_from_slice(line);
         }
     }
-    let mut file = Vec::new();
-    let mut encoder = ::png::Encoder::new(&mut file, (columns * width) as u32, (rows * height) as u32);
-    encoder.set_color(::png::ColorType::Rgba);
-    encoder.set_depth(::png::BitDepth::Eight);
-    let written = encoder.write_header().and_then(|mut png| {
-        png.write_image_data(&pixels)?;
-        png.finish()
+    let enlarged = pixels.chunks_exact(4 * wide).flat_map(|line| {
+        let wider: Vec<u8> = line.as_chunks::<4>().0.iter().flat_map(|pixel| pixel.repeat(scale)).collect();
+        wider.repeat(scale)
     });
-    written.map_err(|e| Error::io(Path::new("PNG"))(std::io::Error::other(e)))?;
+    (enlarged.collect(), [(wide * scale) as u32, (high * scale) as u32])
+}
+
+/// A PNG of these pictures, all of one size; of several, one that is animated without end, each standing for its milliseconds.
+pub(crate) fn film(frames: &[(Grid, u16)]) -> Result<Vec<u8>> {
+    let mut file = Vec::new();
+    let written = (|| {
+        let [width, height] = frames.first().map_or([0; 2], |((_, size), _)| *size);
+        let mut encoder = ::png::Encoder::new(&mut file, width, height);
+        encoder.set_color(::png::ColorType::Rgba);
+        encoder.set_depth(::png::BitDepth::Eight);
+        if frames.len() > 1 {
+            encoder.set_animated(frames.len() as u32, 0)?;
+        }
+        let mut png = encoder.write_header()?;
+        for ((pixels, _), milliseconds) in frames {
+            if frames.len() > 1 {
+                png.set_frame_delay(*milliseconds, 1000)?;
+            }
+            png.write_image_data(pixels)?;
+        }
+        png.finish()
+    })();
+    written.map_err(|e: ::png::EncodingError| Error::io(Path::new("PNG"))(std::io::Error::other(e)))?;
     Ok(file)
 }
 

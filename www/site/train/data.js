@@ -101,7 +101,9 @@ export class DataPanel {
       whole: options['data-fit'] === 'whole',
       classes: options['data-classes'] === 'folders',
       count: Number(options['data-count']),
-      onProgress: ({ done, total }) => newest() && (byId('data-facts').textContent = `Reading picture ${done} of ${total}…`),
+      onProgress: ({ stage, done, total }) => {
+        if (newest() && stage === 'read') byId('data-facts').textContent = `Reading picture ${done} of ${total}…`;
+      },
     });
     if (!newest()) return data.dispose();
     this.#data?.dispose();

@@ -2,8 +2,12 @@
 
 import { name as shown } from '../../text.js';
 import { isList, TOYS } from '../../train/toys.js';
+import { speed } from '../../elements/training-words.js';
 import { amount, bytes, percent, roughly } from '../words.js';
 import { noiseShare } from './noise.js';
+
+export { runSentence } from '../../elements/training-words.js';
+export { speed };
 
 /** What a data set is. */
 export function dataSentence(info) {
@@ -65,20 +69,6 @@ export function planSentence({ parameters, memory }, steps, measured) {
   if (!measured) return `${size}. Measuring the speed…`;
   const { secondsPerStep, device } = measured;
   return `${size}. Measured on ${device.kind === 'gpu' ? device.name : 'the CPU'}: ${speed(1 / secondsPerStep)}, so ${steps.toLocaleString('en')} steps take about ${roughly(1000 * steps * secondsPerStep)}.`;
-}
-
-/** 0.25 → '4.0 s a step', 12 → '12 steps a second' */
-export function speed(rate) {
-  if (rate >= 1) return `${rate < 10 ? rate.toFixed(1) : Math.round(rate)} steps a second`;
-  return `${(1 / rate).toFixed(1)} s a step`;
-}
-
-/** Where a run is. */
-export function runSentence({ state, step, steps, rate, left }) {
-  const where = `Step ${step.toLocaleString('en')} of ${steps.toLocaleString('en')}`;
-  if (state === 'ended') return step >= steps ? `Done: ${steps.toLocaleString('en')} steps.` : `Stopped after ${where.toLowerCase()}.`;
-  if (state === 'paused') return `Paused at ${where.toLowerCase()}.`;
-  return rate ? `${where} · ${speed(rate)} · ${roughly(left)} left` : `${where}…`;
 }
 
 /** A kept run in a list. */

@@ -1,0 +1,27 @@
+// A picture for <diffusion-process>, which loads this where it has a `src`.
+
+const SIDE = 128; // pixels of the longer side: small enough to compute with for every frame
+
+/** A picture as {picture, values}: its pixels, and those as networks see them. What is transparent is on white. */
+export async function pictureAt(url) {
+  const image = new Image();
+  image.crossOrigin = 'anonymous'; // else nobody may read its pixels
+  image.src = url.href;
+  await image.decode();
+  const { naturalWidth, naturalHeight } = image;
+  const scale = Math.min(1, SIDE / Math.max(naturalWidth, naturalHeight));
+  const canvas = document.createElement('canvas');
+  canvas.width = Math.max(1, Math.round(naturalWidth * scale));
+  canvas.height = Math.max(1, Math.round(naturalHeight * scale));
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d', { willReadFrequently: true }));
+  context.fillStyle = '#fff';
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(image, 0, 0, canvas.width, canvas.height);
+  const picture = context.getImageData(0, 0, canvas.width, canvas.height);
+  return { picture, values: colours(picture.data) };
+}
+
+/** Red, green and blue of RGBA, from −1 to 1 as networks see them. */
+function colours(data) {
+  return Float32Array.from({ length: (data.length / 4) * 3 }, (_, i) => data[Math.floor(i / 3) * 4 + (i % 3)] / 127.5 - 1);
+}
