@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 use crate::network::describe::{Inventory, describe};
 use crate::network::unet::{ClassEmbedding, UNet2DConfig};
 use crate::rng::Generator;
-use crate::sampler::{self, Options, SamplerKind, Settings};
-use crate::sampling::Sampling;
+use crate::sampler::{self, Edit, Guidance, Options, SamplerKind, Settings, wrong_pictures};
+use crate::sampling::{Sampling, Watcher};
 use crate::schedule::{Schedule, Variance};
 
 /// The name that errors give to the network's configuration.
@@ -208,6 +208,12 @@ pub struct SampleOptions {
     /// Class labels, where the model has classes: one for all pictures, or one each. `None` is the null label, no class in
     /// particular, where the checkpoint names one.
     pub labels: Option<Vec<f32>>,
+    /// How strongly to keep to the labels. Needs them, and a null label or a negative one.
+    pub guidance: Guidance,
+    /// The label to keep away from, in place of the null label.
+    pub negative_label: Option<f32>,
+    /// A picture to begin with, or to keep a part of. Its mask has a number for each pixel, of one picture or of each.
+    pub edit: Option<Edit>,
 }
 
 impl Default for SampleOptions {
@@ -220,6 +226,9 @@ impl Default for SampleOptions {
             batch: 1,
             settings: Settings::default(),
             labels: None,
+            guidance: Guidance::default(),
+            negative_label: None,
+            edit: None,
         }
     }
 }
@@ -333,6 +342,19 @@ impl Model {
     /// # Errors
     /// [`Error::Option`] for options out of their range, [`Error::Busy`] while another run goes on.
     pub fn sample(&self, options: &SampleOptions) -> Result<Sampling> {
+        self.start(options, None)
+    }
+
+    /// [`Self::sample`] with somebody who looks at every estimate of the clean images and may change it. The images then come to the
+    /// host at every evaluation, wherever the network runs.
+    ///
+    /// # Errors
+    /// As [`Self::sample`]; in its steps, [`Error::Option`] where what the watcher leaves is not finite, and the watcher's own.
+    pub fn sample_watched(&self, options: &SampleOptions, watcher: Box<dyn Watcher>) -> Result<Sampling> {
+        self.start(options, Some(watcher))
+    }
+
+    fn start(&self, options: &SampleOptions, watcher: Option<Box<dyn Watcher>>) -> Result<Sampling> {
         let a = &self.architecture;
         let option = |option, found: usize, expected: String| {
             Err(Error::Option { option, found: found.to_string(), expected })
@@ -341,20 +363,91 @@ impl Model {
             return option("batch", options.batch, format!("1 to {MAX_BATCH}"));
         }
         let (sampler, steps) = self.steps_of(options);
-        let settings = options.settings.clone();
-        let program = sampler.program(&a.schedule, &Options { steps, settings })?;
+        let shape = [options.batch, a.unet.in_channels, a.size[0], a.size[1]];
+        let edit = options.edit.as_ref().map(|edit| checked(edit, shape)).transpose()?;
+        let options_of_run = Options {
+            steps,
+            settings: options.settings.clone(),
+            guidance: options.guidance,
+            edit,
+            watched: watcher.is_some(),
+        };
+        let program = sampler.program(&a.schedule, &options_of_run)?;
         let generator = match options.rng {
             Rng::Philox => Generator::philox(options.seed)?,
             Rng::Torch => Generator::torch(options.seed)?,
         };
-        let null = self.info.classes.and(self.info.null_label).map(|label| vec![label as f32]);
-        let labels = options.labels.clone().or(null).map(|labels| match labels[..] {
-            [one] => vec![one; options.batch],
-            _ => labels,
-        });
+        let null = self.info.classes.and(self.info.null_label).map(|label| label as f32);
+        let negative = self.negative(options, null)?;
+        let labels =
+            options.labels.clone().or(null.map(|label| vec![label])).map(|labels| match labels[..] {
+                [one] => vec![one; options.batch],
+                _ => labels,
+            });
         a.check_run(&program)?;
         a.unet.check_labels(options.batch, labels.as_deref())?;
-        let shape = [options.batch, a.unet.in_channels, a.size[0], a.size[1]];
-        Sampling::new(self.network.lend()?, program, shape, generator, labels)
+        let labels =
+            labels.map(|labels| if program.is_guided() { [labels, negative].concat() } else { labels });
+        Sampling::new(self.network.lend()?, program, shape, generator, labels, watcher)
     }
+
+    /// What a guided run is to keep away from, picture by picture; nothing for others.
+    fn negative(&self, options: &SampleOptions, null: Option<f32>) -> Result<Vec<f32>> {
+        let refuse = |option, found: f64, expected: &str| {
+            Err(Error::Option { option, found: found.to_string(), expected: expected.to_owned() })
+        };
+        let scale = options.guidance.scale;
+        if scale == 1.0 {
+            return match options.negative_label {
+                Some(label) => refuse("negative_label", label.into(), "left out of a run without guidance"),
+                None => Ok(Vec::new()),
+            };
+        }
+        if options.labels.is_none() && options.negative_label.is_none() {
+            return refuse("guidance", scale, "1, or be given with labels to be guided by");
+        }
+        let Some(negative) = options.negative_label.or(null) else {
+            let expected =
+                "1, or be given with a negative label: this model has no label that stands for any class";
+            return refuse("guidance", scale, expected);
+        };
+        let negative = vec![negative; options.batch];
+        match self.architecture.unet.check_labels(options.batch, Some(&negative)) {
+            Err(Error::Option { found, expected, .. }) => {
+                Err(Error::Option { option: "negative_label", found, expected })
+            }
+            checked => checked.map(|()| negative),
+        }
+    }
+}
+
+/// An edit of pictures of this shape: with a mask for each channel.
+fn checked(edit: &Edit, shape: [usize; 4]) -> Result<Edit> {
+    let [batch, channels, height, width] = shape;
+    let (one, pixels) = (channels * height * width, height * width);
+    let fits = |len: usize, one: usize| len == one || len == batch * one;
+    if !fits(edit.init.len(), one) {
+        return Err(wrong_pictures(edit.init.len(), shape));
+    }
+    let outside = |option, values: &[f32], least: f32, most: f32| match values
+        .iter()
+        .find(|v| !(least..=most).contains(*v))
+    {
+        Some(value) => Err(Error::Option {
+            option,
+            found: format!("of numbers such as {value}"),
+            expected: format!("of numbers from {least} to {most}"),
+        }),
+        None => Ok(()),
+    };
+    // What a run without clipping makes may lie outside of [-1, 1].
+    outside("init", &edit.init, -2.0, 2.0)?;
+    let Some(mask) = &edit.mask else { return Ok(edit.clone()) };
+    if !fits(mask.len(), pixels) {
+        let expected = format!("{pixels} ({height} × {width}), or as many for each of {batch} pictures");
+        return Err(Error::Option { option: "mask", found: format!("{} numbers", mask.len()), expected });
+    }
+    outside("mask", mask, 0.0, 1.0)?;
+    let channelwise = mask.chunks_exact(pixels).flat_map(|mask| mask.repeat(channels)).collect();
+    Ok(Edit { mask: Some(channelwise), ..edit.clone() })
 }

@@ -10,8 +10,10 @@ mod ddpm;
 mod deis;
 mod dpm;
 mod dpm_singlestep;
+mod edit;
 mod euler;
 mod flow;
+mod guidance;
 mod heun;
 mod host;
 mod kdpm2;
@@ -28,9 +30,12 @@ mod unipc;
 use std::fmt;
 use std::str::FromStr;
 
-pub use host::{Evaluate, HostRun, Step};
+pub use edit::Edit;
+pub use guidance::Guidance;
+pub(crate) use host::wrong_pictures;
+pub use host::{Evaluate, HostRun, Step, Watched};
 pub use options::{Options, Settings};
-pub use program::{Expr, Instruction, Noise, NoiseScale, Program, Slot, SlotKind};
+pub use program::{Expr, Guided, Instruction, Noise, NoiseScale, Program, Slot, SlotKind};
 pub use record::{Denoised, Recorder};
 
 use crate::error::{Error, Result};
@@ -202,8 +207,15 @@ impl SamplerKind {
     pub fn program(self, schedule: &Schedule, options: &Options) -> Result<Program> {
         let Entry { name, options: rows, make, .. } = self.entry();
         let values = options.settings.resolve(name, rows, &schedule.options)?;
-        let mut recorder = Recorder::new(&schedule.prediction);
-        make(&mut recorder, &Setup { schedule, steps: options.steps, rows, values })?;
+        options.guidance.check()?;
+        let edit = options.edit.as_ref();
+        let skipped = edit.map_or(Ok(0), |edit| edit.skipped(options.steps))?;
+        let mut recorder =
+            Recorder::new(&schedule.prediction).guided(options.guidance).watched(options.watched);
+        make(&mut recorder, &Setup { schedule, steps: options.steps, skipped, edit, rows, values })?;
+        if let Some(edit) = edit {
+            recorder.edit(edit);
+        }
         recorder.finish()
     }
 }

@@ -1,5 +1,7 @@
 //! What a caller may choose for a run. Every option is one row here; a sampler lists the rows that it has a use for.
 
+use super::edit::Edit;
+use super::guidance::Guidance;
 use crate::error::{Error, Result};
 
 /// What values an option takes.
@@ -201,13 +203,25 @@ pub struct Options {
     pub steps: usize,
     /// What else is chosen, by name: see [`SamplerKind::entry`](super::SamplerKind::entry) for what a sampler has.
     pub settings: Settings,
+    /// How strongly the run keeps to its labels; by default it is asked once, with them.
+    pub guidance: Guidance,
+    /// A picture to begin with, or to keep a part of.
+    pub edit: Option<Edit>,
+    /// Whether somebody looks at each estimate of the clean images and may change it: [`Evaluate::watch`](super::Evaluate::watch).
+    pub watched: bool,
 }
 
 impl Options {
     /// So many steps, and the defaults.
     #[must_use]
     pub fn steps(steps: usize) -> Self {
-        Self { steps, settings: Settings::default() }
+        Self {
+            steps,
+            settings: Settings::default(),
+            guidance: Guidance::default(),
+            edit: None,
+            watched: false,
+        }
     }
 
     /// The same with an option set.

@@ -1,5 +1,7 @@
 //! Records what a sampler does as a [`Program`].
 
+use super::edit::{Edit, Editor};
+use super::guidance::Guidance;
 use super::program::{Expr, Instruction, Noise, NoiseScale, Program, Slot, SlotKind, for_each_slot};
 use crate::denoiser::{Denoiser, Level, Point};
 use crate::error::{Error, Result};
@@ -12,8 +14,11 @@ pub struct Denoised {
     pub x0: Expr,
     /// Its estimate of the noise, ε̂ = (x - alpha x̂₀) / sigma.
     pub epsilon: Expr,
-    /// The network's own output, for samplers that use a learned variance.
+    /// The network's own output.
     pub output: Slot,
+    /// The slot that holds a learned variance: the same one, unless somebody watches, who may have changed what the network said of the
+    /// image.
+    pub variance: Slot,
 }
 
 /// Records what a sampler does.
@@ -23,13 +28,35 @@ pub struct Recorder<'a> {
     slots: Vec<SlotKind>,
     draws: u32,
     steps: usize,
+    guidance: Guidance,
+    watched: bool,
 }
 
 impl<'a> Recorder<'a> {
     /// An empty record of a run with a network that answers what `denoiser` asks.
     #[must_use]
     pub fn new(denoiser: &'a dyn Denoiser) -> Self {
-        Self { denoiser, instructions: Vec::new(), slots: Vec::new(), draws: 0, steps: 0 }
+        Self {
+            denoiser,
+            instructions: Vec::new(),
+            slots: Vec::new(),
+            draws: 0,
+            steps: 0,
+            guidance: Guidance::default(),
+            watched: false,
+        }
+    }
+
+    /// The same for a run that is guided.
+    #[must_use]
+    pub fn guided(self, guidance: Guidance) -> Self {
+        Self { guidance, ..self }
+    }
+
+    /// The same for a run in which somebody looks at each x̂₀ and may change it: [`Evaluate::watch`](super::Evaluate::watch).
+    #[must_use]
+    pub fn watched(self, watched: bool) -> Self {
+        Self { watched, ..self }
     }
 
     /// The initial image: nothing but noise of standard deviation `sigma`.
@@ -42,9 +69,23 @@ impl<'a> Recorder<'a> {
         let output = self.slot(SlotKind::Output);
         let question = self.denoiser.ask(at);
         let (scale, timestep) = (question.input, question.c_noise);
-        self.instructions.push(Instruction::Evaluate { input: x, scale, timestep, output });
+        let guided = self.guidance.at(at.level);
+        self.instructions.push(Instruction::Evaluate { input: x, scale, timestep, guided, output });
         let ((a, b), (c, d)) = (question.x0(at.level), question.epsilon(at.level));
-        Denoised { x0: a * x + b * output, epsilon: c * x + d * output, output }
+        let denoised =
+            Denoised { x0: a * x + b * output, epsilon: c * x + d * output, output, variance: output };
+        if self.watched { self.watch(x, at, denoised) } else { denoised }
+    }
+
+    /// What the network would have said for the x̂₀ that whoever watches gives.
+    fn watch(&mut self, x: Slot, at: Point, denoised: Denoised) -> Denoised {
+        let found = self.combine(denoised.x0);
+        let x0 = self.slot(SlotKind::Image);
+        self.instructions.push(Instruction::Watch { at, x0: found, output: x0 });
+        let (question, sigma) = (self.denoiser.ask(at), at.level.sigma.max(1e-12));
+        let epsilon = (x - at.level.alpha * x0) / sigma;
+        let output = self.combine(question.of_x0 * x0 + question.of_epsilon * epsilon.clone());
+        Denoised { x0: x0.into(), epsilon, output, variance: denoised.variance }
     }
 
     /// The value of `expr`.
@@ -69,6 +110,14 @@ impl<'a> Recorder<'a> {
     pub fn end_step(&mut self, from: Point, to: Level, x: Slot, x0: Slot) {
         self.instructions.push(Instruction::EndStep { from, to, x, x0 });
         self.steps += 1;
+    }
+
+    /// Makes of what was recorded so far a run that begins with a picture, or keeps a part of one.
+    pub(super) fn edit(&mut self, edit: &Edit) {
+        let recorded = std::mem::take(&mut self.instructions);
+        let mut editor = Editor::new(std::mem::take(&mut self.slots));
+        editor.edit(&recorded, edit);
+        (self.instructions, self.slots, self.steps) = editor.finish();
     }
 
     fn slot(&mut self, kind: SlotKind) -> Slot {

@@ -7,6 +7,7 @@
 
 mod bench;
 mod convert;
+mod edit;
 mod inspect;
 mod output;
 mod sample;

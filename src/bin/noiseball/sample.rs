@@ -8,8 +8,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use noiseball::checkpoint::Progress;
 use noiseball::{Checkpoint, Device, DeviceKind, Model, Result, Rng, SampleOptions, SamplerKind, text};
 
-use crate::output;
 use crate::samplers::Chosen;
+use crate::{edit, output};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -36,6 +36,8 @@ pub(crate) struct Arguments {
     /// Class labels, one for all pictures or one each: 3,8
     #[arg(long, value_delimiter = ',', value_name = "L,L,...", allow_negative_numbers = true)]
     labels: Option<Vec<f32>>,
+    #[command(flatten)]
+    edit: edit::Arguments,
     /// Where the pictures go, as one PNG [default: samples.png, unless --npy is given]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -81,6 +83,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         batch: arguments.batch,
         settings: arguments.options.0.clone(),
         labels: arguments.labels.clone(),
+        guidance: arguments.edit.guidance(),
+        negative_label: arguments.edit.negative_label,
+        edit: arguments.edit.edit(model.info())?,
     };
     let mut run = model.sample(&options)?;
     bar.suspend(|| output::say(&report(arguments, &model, &options)));
@@ -131,6 +136,7 @@ fn report(arguments: &Arguments, model: &Model, options: &SampleOptions) -> Stri
         let labels: Vec<String> = labels.iter().map(f32::to_string).collect();
         add("labels", &labels.join(","));
     }
+    arguments.edit.report(&mut add);
     match info.device.kind {
         DeviceKind::Cpu => add("device", &"cpu"),
         DeviceKind::Gpu => add("device", &format!("gpu # {}", text::name(&info.device.name))),
