@@ -398,10 +398,7 @@ impl Model {
         };
         let scale = options.guidance.scale;
         if scale == 1.0 {
-            return match options.negative_label {
-                Some(label) => refuse("negative_label", label.into(), "left out of a run without guidance"),
-                None => Ok(Vec::new()),
-            };
+            return Ok(Vec::new());
         }
         if options.labels.is_none() && options.negative_label.is_none() {
             return refuse("guidance", scale, "1, or be given with labels to be guided by");

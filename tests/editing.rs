@@ -476,7 +476,6 @@ fn what_cannot_be_is_refused_before_any_work() {
     refused(&classes, SampleOptions { guidance: guidance(2.0), ..options() }, "guidance");
     let away = |label| SampleOptions { guidance: guidance(2.0), negative_label: Some(label), ..labelled() };
     refused(&classes, away(6.0), "negative_label");
-    refused(&classes, SampleOptions { negative_label: Some(1.0), ..labelled() }, "negative_label");
     assert!(
         nameless.sample(&away(0.0)).is_ok()
             && classes.sample(&SampleOptions { labels: None, ..away(0.0) }).is_ok()

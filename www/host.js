@@ -2,8 +2,9 @@
 //
 // Messages in:  {id, op: 'load', source, variant, device, again} · {op: 'abort', id} · {op: 'dispose', model}
 //               (`again`: the same files as before, without asking the server whether it has others)
-//               {id, op: 'sample', model, options} · {id, op: 'next', model} · {op: 'stop', model}
-// Messages out: {id, progress} · {id, result} · {id, error: {type, message, fatal}}
+//               {id, op: 'sample', model, options, watched} · {id, op: 'next', model} · {op: 'stop', model}
+//               {op: 'answer', id, answer}, to a question of a `next`
+// Messages out: {id, progress} · {id, question} · {id, result} · {id, error: {type, message, fatal}}
 
 import { abortError, describeError, NoiseballError } from './errors.js';
 import { Progress, readCheckpoint } from './checkpoint.js';
@@ -18,6 +19,8 @@ export class Host {
   #scope;
   #post;
   #loads = new Map();
+  /** What calls wait for the page to answer. */
+  #questions = new Map();
   #models = new Map();
 
   /**
@@ -32,7 +35,11 @@ export class Host {
 
   /** Takes one message; answers come through `post`. */
   async handle(message) {
-    if (message.op === 'abort') return this.#loads.get(message.id)?.abort();
+    if (message.op === 'answer') return this.#questions.get(message.id)?.resolve(message.answer);
+    if (message.op === 'abort') {
+      this.#questions.get(message.id)?.reject(new NoiseballError('aborted', 'stopped on request'));
+      return this.#loads.get(message.id)?.abort();
+    }
     try {
       const result = await this.#perform(message);
       if (message.id !== undefined) this.#post({ id: message.id, result }, buffersOf(result));
@@ -50,7 +57,15 @@ export class Host {
     }
     if (message.op === 'stop') return entry?.inTurn(() => entry.stop());
     if (!entry) throw new NoiseballError('disposed', 'this model was disposed of; load it again');
-    return entry.inTurn(() => (message.op === 'sample' ? entry.sample(message.options) : entry.next()));
+    if (message.op === 'sample') return entry.inTurn(() => entry.sample(message.options, message.watched));
+    return entry.inTurn(() => entry.next((question) => this.#ask(message.id, question)));
+  }
+
+  /** Asks the page in the course of a call. */
+  #ask(id, question) {
+    const answer = new Promise((resolve, reject) => this.#questions.set(id, { resolve, reject }));
+    this.#post({ id, question }, [question.estimate.buffer]);
+    return answer.finally(() => this.#questions.delete(id));
   }
 
   async #load({ id, source, variant, device, again }) {
@@ -109,6 +124,8 @@ class Entry {
   /** @type {any} */
   #run = null;
   #last = Promise.resolve();
+  /** @type {(prediction: object) => Promise<any>} */
+  #ask = async () => undefined;
 
   constructor(model) {
     this.#model = model;
@@ -120,15 +137,16 @@ class Entry {
     return result;
   }
 
-  async sample(options) {
+  async sample(options, watched) {
     if (!this.#model) throw new NoiseballError('disposed', 'this model was disposed of; load it again');
     if (this.#run) throw new NoiseballError('busy', 'this model is already sampling; wait for that run or stop it first');
     if (this.#model.lost()) throw new NoiseballError('device-lost', 'the GPU device was lost. Run again: a new one is made');
-    this.#run = await this.#model.sample(options);
+    this.#run = await this.#model.sample(options, watched ? (prediction) => this.#ask(prediction) : undefined);
   }
 
-  async next() {
+  async next(ask) {
     if (!this.#run) return null;
+    this.#ask = ask;
     const step = await this.#run.next();
     if (!step) this.stop();
     return step ?? null;

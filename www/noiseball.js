@@ -3,6 +3,7 @@
 
 import { openChannel } from './channel.js';
 import { purge } from './cache.js';
+import { prepare } from './editing.js';
 import { abortError, NoiseballError } from './errors.js';
 import { SAMPLERS } from './samplers.js';
 import { resolveSource } from './source.js';
@@ -63,13 +64,14 @@ export class Noiseball {
    * stops the run.
    * @param {import('./noiseball.js').SampleOptions} [options]
    */
-  async *sample({ signal, pauseWhenHidden = false, ...options } = {}) {
+  async *sample({ signal, pauseWhenHidden = false, ...given } = {}) {
     const signals = [this.#gone.signal, signal];
-    const ask = (message) => this.#channel.call({ ...message, model: this.#id }, { signals });
+    const { options, watch } = prepare(given, this.info);
+    const ask = (message) => this.#channel.call({ ...message, model: this.#id }, { signals, onAsk: watch });
     if (this.#sampling) throw new NoiseballError('busy', 'this model is already sampling; wait for that run or stop it first');
     this.#sampling = true;
     try {
-      await this.#begin(options, signals, ask);
+      await this.#begin({ options, watched: watch !== undefined }, signals, ask);
       for (;;) {
         if (pauseWhenHidden) await untilVisible(signals);
         const step = await ask({ op: 'next' });
@@ -90,16 +92,16 @@ export class Noiseball {
   }
 
   /** Begins a run. Where the device was lost before or since, the model is first loaded again, once. */
-  async #begin(options, signals, ask) {
+  async #begin(run, signals, ask) {
     try {
-      if (this.#id !== null) return await ask({ op: 'sample', options });
+      if (this.#id !== null) return await ask({ op: 'sample', ...run });
     } catch (error) {
       if (error.type !== 'device-lost') throw error;
       this.#channel.post({ op: 'dispose', model: this.#id });
       this.#id = null;
     }
     await this.#load(signals);
-    return ask({ op: 'sample', options });
+    return ask({ op: 'sample', ...run });
   }
 
   async #load(signals, onProgress) {

@@ -10,18 +10,22 @@ pub mod pictures;
 pub mod train;
 
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::sync::Once;
 
-use js_sys::{Float32Array, Reflect};
+use js_sys::{Float32Array, Function, Promise, Reflect};
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 
 use crate::checkpoint;
+use crate::denoiser::Point;
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model;
 use crate::picture::to_rgba;
-use crate::sampling::Sampling;
+use crate::sampler::Watched;
+use crate::sampling::{Sampling, Watcher};
 
 type JsResult<T> = std::result::Result<T, JsValue>;
 
@@ -204,14 +208,49 @@ impl Model {
         self.0.check().is_err()
     }
 
-    /// Starts a run: see `SampleOptions` in `www/noiseball.d.ts`.
+    /// Starts a run: see `SampleOptions` in `www/noiseball.d.ts`. `watch` is told each prediction, and gives a promise of numbers in its
+    /// place, as many, or of undefined.
     ///
     /// # Errors
     /// `invalid-option`, `busy`, `limit`.
-    pub fn sample(&self, options: JsValue) -> JsResult<Run> {
+    pub fn sample(&self, options: JsValue, watch: Option<Function>) -> JsResult<Run> {
         let options = options::read(options).map_err(|e| thrown(&e))?;
-        let sampling = self.0.sample(&options).map_err(|e| thrown(&e))?;
-        Ok(Run(sampling))
+        let sampling = match watch {
+            None => self.0.sample(&options),
+            Some(watch) => self.0.sample_watched(&options, Box::new(Page(watch))),
+        };
+        sampling.map(Run).map_err(|e| thrown(&e))
+    }
+}
+
+/// Whoever watches a run from JavaScript.
+struct Page(Function);
+
+impl Watcher for Page {
+    fn watch<'a>(
+        &'a mut self,
+        at: Watched,
+        x0: &'a mut [f32],
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>> {
+        Box::pin(async move {
+            // What the page throws it throws itself; here the run only ends.
+            let answer = self.ask(at, x0).await.map_err(|_| Error::Aborted)?;
+            if let Some(numbers) = answer.dyn_ref::<Float32Array>().filter(|n| n.length() as usize == x0.len()) {
+                numbers.copy_to(x0);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Page {
+    async fn ask(&self, at: Watched, x0: &[f32]) -> JsResult<JsValue> {
+        let Watched { index, total, at: Point { level, timestep }, shape: [batch, _, height, width] } = at;
+        let facts = StepFacts { index, total, timestep, noise: level.noise_share(), batch, width, height };
+        let prediction = serialize(&facts)?;
+        Reflect::set(&prediction, &"estimate".into(), &Float32Array::from(x0))?;
+        let promise = self.0.call1(&JsValue::UNDEFINED, &prediction)?;
+        JsFuture::from(promise.unchecked_into::<Promise>()).await
     }
 }
 

@@ -90,6 +90,79 @@ test('an abort ends a run at once and leaves the model usable', async () => {
   model.dispose();
 });
 
+test('pictures and masks become numbers', async () => {
+  const model = await Noiseball.load(url);
+  const pixels = (of) => ({ data: Uint8ClampedArray.from({ length: 256 }, (_, i) => of(i >> 2, i & 3)), width: 8, height: 8 });
+  const init = pixels((pixel, channel) => (channel === 3 ? (pixel === 1 ? 0 : 255) : [0, 255, 51][channel]));
+  const mask = pixels((pixel, channel) => (channel === 3 ? 255 : pixel < 2 ? 255 : 0));
+  await collect(model.sample({ steps: 1, init, mask }));
+  const at = (pixel) => [0, 1, 2].map((channel) => engine.given.init[64 * channel + pixel].toFixed(2));
+  assert.deepEqual(
+    [at(0), at(1)],
+    [
+      ['-1.00', '1.00', '-0.60'],
+      ['1.00', '1.00', '1.00'],
+    ],
+    'and over white where nothing is',
+  );
+  assert.deepEqual([...engine.given.mask.slice(0, 4)], [1, 1, 0, 0]);
+  await collect(model.sample({ steps: 1, init: new Array(192).fill(0.5) }));
+  assert.deepEqual([engine.given.init.length, engine.given.init[7], engine.given.mask], [192, 0.5, undefined]);
+  const half = { ...mask, data: mask.data.slice(0, 128), height: 4 };
+  for (const bad of [
+    { init: half },
+    { init, mask: half },
+    { init: 'a.png' },
+    { init: 3 },
+    { mask: { ...mask, width: 9 } },
+    { onPrediction: 3 },
+  ]) {
+    await assert.rejects(collect(model.sample(bad)), { type: 'invalid-option' });
+  }
+  model.dispose();
+});
+
+test('a function is told every prediction, and may change it', async () => {
+  const model = await Noiseball.load(url);
+  const seen = [];
+  const steps = await collect(
+    model.sample({
+      steps: 3,
+      batch: 2,
+      onPrediction: async ({ index, total, width, estimate }) => {
+        seen.push([index, total, width, estimate.length, estimate[5]]);
+        if (index === 2) return new Float32Array(estimate.length).fill(0.5);
+      },
+    }),
+  );
+  assert.deepEqual(seen, [
+    [0, 3, 8, 384, 0],
+    [1, 3, 8, 384, 1],
+    [2, 3, 8, 384, 2],
+  ]);
+  assert.deepEqual(
+    steps.map(({ latents }) => latents?.[9]),
+    [undefined, undefined, 0.5],
+  );
+
+  const answers = [new Float32Array(3), new Float32Array(192).fill(Number.NaN), 'grey', null];
+  for (const answer of answers) {
+    await assert.rejects(collect(model.sample({ onPrediction: () => answer })), { type: 'invalid-option', message: /onPrediction/ });
+  }
+  const mine = new RangeError('mine');
+  const thrown = () => {
+    throw mine;
+  };
+  await assert.rejects(collect(model.sample({ onPrediction: thrown })), mine);
+
+  // Whoever never answers can be left all the same.
+  const controller = new AbortController();
+  const onPrediction = () => new Promise(() => controller.abort());
+  await assert.rejects(collect(model.sample({ signal: controller.signal, onPrediction })), { type: 'aborted' });
+  assert.equal((await collect(model.sample({ steps: 2 }))).length, 2);
+  model.dispose();
+});
+
 test('leaving the loop stops the run', async () => {
   const model = await Noiseball.load(url);
   for await (const step of model.sample({ steps: 9 })) if (step.index === 2) break;
