@@ -235,7 +235,9 @@ impl Watcher for Page {
         Box::pin(async move {
             // What the page throws it throws itself; here the run only ends.
             let answer = self.ask(at, x0).await.map_err(|_| Error::Aborted)?;
-            if let Some(numbers) = answer.dyn_ref::<Float32Array>().filter(|n| n.length() as usize == x0.len()) {
+            if let Some(numbers) =
+                answer.dyn_ref::<Float32Array>().filter(|n| n.length() as usize == x0.len())
+            {
                 numbers.copy_to(x0);
             }
             Ok(())

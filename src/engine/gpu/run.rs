@@ -505,7 +505,12 @@ impl Compiled {
         };
         segments[0].side = program.instructions().iter().find_map(first).unwrap_or(0);
         for instruction in program.instructions() {
-            let last = segments.len() - 1;
+            let mut last = segments.len() - 1;
+            // What comes before the next evaluation must leave alone what the step that ended shows.
+            if segments[last].end.is_some() && !matches!(instruction, Instruction::Evaluate { .. }) {
+                segments.push(Segment { side: segments[last].side, ..Segment::default() });
+                last += 1;
+            }
             let segment = &mut segments[last];
             match instruction {
                 Instruction::Evaluate { input, scale, timestep, guided, output } => {
