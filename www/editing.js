@@ -2,22 +2,63 @@
 
 import { NoiseballError } from './errors.js';
 
+/** In the engine's order, with what holds where nothing is said; NaN is nothing. */
+const NUMBERS = {
+  guidance: 1,
+  guidanceRescale: 0,
+  least: 0,
+  most: Infinity,
+  negativeLabel: NaN,
+  strength: NaN,
+  resamplings: 1,
+  jumpLength: 10,
+};
+
 /**
- * The options of a run as the worker takes them, and the function that is asked for each prediction.
+ * A run as the worker takes it, and the function that is asked for each prediction.
  * @param {import('./noiseball.js').SampleOptions} options
  * @param {{channels: number, width: number, height: number}} info the model's
  */
-export function prepare({ onPrediction, ...options }, info) {
+export function prepare(options, info) {
+  const { guidance, guidanceRescale, guidanceInterval, negativeLabel, ...others } = given(options);
+  const { init, mask, strength, resamplings, jumpLength, onPrediction, ...rest } = others;
   if (onPrediction !== undefined && typeof onPrediction !== 'function') throw refusal('onPrediction', 'a function', onPrediction);
-  const { init, mask } = options;
+  needs('guidance', guidance, { guidanceRescale, guidanceInterval, negativeLabel });
+  needs('init', init, { mask, strength });
+  needs('mask', mask, { resamplings });
+  needs('resamplings', resamplings, { jumpLength });
+  for (const [name, count] of Object.entries(given({ resamplings, jumpLength }))) {
+    if (!Number.isInteger(count) || count < 1) throw refusal(name, 'a whole number, 1 or more', count);
+  }
+  const ends = guidanceInterval ?? [];
+  if (guidanceInterval !== undefined && ends?.length !== 2) throw refusal('guidanceInterval', 'two numbers', ends);
+  const [least, most] = ends;
+  const told = { ...NUMBERS, ...given({ guidance, guidanceRescale, least, most, negativeLabel, strength, resamplings, jumpLength }) };
+  for (const [name, number] of Object.entries(told)) {
+    if (typeof number !== 'number') throw refusal(name in options ? name : 'guidanceInterval', 'a number', number);
+    if (Number.isNaN(number) && name in given(options)) throw refusal(name, 'a number', 'NaN');
+  }
   return {
-    options: {
-      ...options,
-      ...(init === undefined ? {} : { init: numbers('init', init, info, picture) }),
-      ...(mask === undefined ? {} : { mask: numbers('mask', mask, info, share) }),
+    run: {
+      options: rest,
+      told: Float64Array.from(Object.values(told)),
+      init: init && numbers('init', init, info, picture),
+      mask: mask && numbers('mask', mask, info, share),
+      watched: onPrediction !== undefined,
     },
     watch: onPrediction && ((prediction) => ask(onPrediction, prediction)),
   };
+}
+
+/** What is said: undefined and null say nothing. */
+function given(options) {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined && value !== null));
+}
+
+function needs(name, value, others) {
+  const [other] = Object.keys(given(others));
+  if (other && value === undefined)
+    throw new NoiseballError('invalid-option', `\`${other}\` is given, but it must be left out or given with ${name}`);
 }
 
 /** Numbers as they are, or those of RGBA pixels as a canvas gives them. */
@@ -59,6 +100,6 @@ async function ask(onPrediction, prediction) {
 }
 
 function refusal(name, expected, found) {
-  const kind = typeof found === 'string' ? found : (found?.constructor?.name ?? String(found));
+  const kind = Object(found) === found ? (found.constructor?.name ?? 'an object') : String(found);
   return new NoiseballError('invalid-option', `\`${name}\` is ${kind}, but it must be ${expected}`);
 }

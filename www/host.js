@@ -2,7 +2,7 @@
 //
 // Messages in:  {id, op: 'load', source, variant, device, again} · {op: 'abort', id} · {op: 'dispose', model}
 //               (`again`: the same files as before, without asking the server whether it has others)
-//               {id, op: 'sample', model, options, watched} · {id, op: 'next', model} · {op: 'stop', model}
+//               {id, op: 'sample', model, options, told, init, mask, watched} · {id, op: 'next', model} · {op: 'stop', model}
 //               {op: 'answer', id, answer}, to a question of a `next`
 // Messages out: {id, progress} · {id, question} · {id, result} · {id, error: {type, message, fatal}}
 
@@ -57,7 +57,7 @@ export class Host {
     }
     if (message.op === 'stop') return entry?.inTurn(() => entry.stop());
     if (!entry) throw new NoiseballError('disposed', 'this model was disposed of; load it again');
-    if (message.op === 'sample') return entry.inTurn(() => entry.sample(message.options, message.watched));
+    if (message.op === 'sample') return entry.inTurn(() => entry.sample(message));
     return entry.inTurn(() => entry.next((question) => this.#ask(message.id, question)));
   }
 
@@ -137,11 +137,12 @@ class Entry {
     return result;
   }
 
-  async sample(options, watched) {
+  async sample({ options, told, init, mask, watched }) {
     if (!this.#model) throw new NoiseballError('disposed', 'this model was disposed of; load it again');
     if (this.#run) throw new NoiseballError('busy', 'this model is already sampling; wait for that run or stop it first');
     if (this.#model.lost()) throw new NoiseballError('device-lost', 'the GPU device was lost. Run again: a new one is made');
-    this.#run = await this.#model.sample(options, watched ? (prediction) => this.#ask(prediction) : undefined);
+    const watch = watched ? (prediction) => this.#ask(prediction) : undefined;
+    this.#run = await this.#model.sample(options, told, init, mask, watch);
   }
 
   async next(ask) {

@@ -66,12 +66,12 @@ export class Noiseball {
    */
   async *sample({ signal, pauseWhenHidden = false, ...given } = {}) {
     const signals = [this.#gone.signal, signal];
-    const { options, watch } = prepare(given, this.info);
+    const { run, watch } = prepare(given, this.info);
     const ask = (message) => this.#channel.call({ ...message, model: this.#id }, { signals, onAsk: watch });
     if (this.#sampling) throw new NoiseballError('busy', 'this model is already sampling; wait for that run or stop it first');
     this.#sampling = true;
     try {
-      await this.#begin({ options, watched: watch !== undefined }, signals, ask);
+      await this.#begin(run, signals, ask);
       for (;;) {
         if (pauseWhenHidden) await untilVisible(signals);
         const step = await ask({ op: 'next' });

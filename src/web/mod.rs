@@ -24,7 +24,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model;
 use crate::picture::to_rgba;
-use crate::sampler::Watched;
+use crate::sampler::{Edit, Guidance, Watched};
 use crate::sampling::{Sampling, Watcher};
 
 type JsResult<T> = std::result::Result<T, JsValue>;
@@ -208,13 +208,32 @@ impl Model {
         self.0.check().is_err()
     }
 
-    /// Starts a run: see `SampleOptions` in `www/noiseball.d.ts`. `watch` is told each prediction, and gives a promise of numbers in its
+    /// Starts a run: see `SampleOptions` in `www/noiseball.d.ts`, and `www/editing.js` for `told`: guidance, its rescaling, its interval's
+    /// ends, the negative label, strength, resamplings and jump length, NaN where there is none. `watch` is told each prediction, and gives a promise of numbers in its
     /// place, as many, or of undefined.
     ///
     /// # Errors
     /// `invalid-option`, `busy`, `limit`.
-    pub fn sample(&self, options: JsValue, watch: Option<Function>) -> JsResult<Run> {
-        let options = options::read(options).map_err(|e| thrown(&e))?;
+    pub fn sample(
+        &self,
+        options: JsValue,
+        told: Vec<f64>,
+        init: Option<Vec<f32>>,
+        mask: Option<Vec<f32>>,
+        watch: Option<Function>,
+    ) -> JsResult<Run> {
+        let mut options = options::read(options).map_err(|e| thrown(&e))?;
+        if let [scale, rescale, least, most, negative, strength, resamplings, jump_length] = told[..] {
+            options.guidance = Guidance { scale, rescale, interval: [least, most] };
+            options.negative_label = Some(negative as f32).filter(|label| !label.is_nan());
+            options.edit = init.map(|init| Edit {
+                init: init.into(),
+                strength: Some(strength).filter(|strength| !strength.is_nan()),
+                mask: mask.map(Into::into),
+                resamplings: resamplings as usize,
+                jump_length: jump_length as usize,
+            });
+        }
         let sampling = match watch {
             None => self.0.sample(&options),
             Some(watch) => self.0.sample_watched(&options, Box::new(Page(watch))),

@@ -1,14 +1,11 @@
 //! The options of a run as JavaScript gives them: every number is a float there, and may be anything.
 
-use std::sync::Arc;
-
-use js_sys::{Array, Float32Array, JsString, Object};
+use js_sys::{Array, JsString, Object};
 use wasm_bindgen::{JsCast, JsValue};
 
 use crate::error::{Error, Result};
 use crate::model::SampleOptions;
 use crate::rng::MAX_SEED;
-use crate::sampler::Edit;
 use crate::sampler::options::Value;
 
 /// Reads field by field, which takes fewer bytes than a deserialiser.
@@ -24,9 +21,6 @@ pub(super) fn read(value: JsValue) -> Result<SampleOptions> {
             Err(not("options", &value, "an object of the documented options"))
         };
     };
-    // Options that say how to guide, and how to edit.
-    let (mut guides, mut guided, mut edits, mut begun) = (None, false, None, false);
-    let mut edit = Edit::new([]);
     for entry in Object::entries(object) {
         let entry: Array = entry.unchecked_into();
         let (key, value) = (entry.get(0).as_string().unwrap_or_default(), entry.get(1));
@@ -45,45 +39,11 @@ pub(super) fn read(value: JsValue) -> Result<SampleOptions> {
                     Array::from(&value).into_iter().map(|label| number("labels", &label).map(|n| n as f32));
                 options.labels = Some(each.collect::<Result<_>>()?);
             }
-            "guidance" => (options.guidance.scale, guided) = (number("guidance", &value)?, true),
-            "guidanceRescale" => {
-                options.guidance.rescale = number("guidance_rescale", &value)?;
-                guides = Some("guidance_rescale");
-            }
-            "guidanceInterval" => {
-                let ends = Array::from(&value);
-                let end = |i| number("guidance_interval", &ends.get(i));
-                options.guidance.interval = [end(0)?, end(1)?];
-                guides = Some("guidance_interval");
-            }
-            "negativeLabel" => {
-                options.negative_label = Some(number("negative_label", &value)? as f32);
-                guides = Some("negative_label");
-            }
-            "init" => (edit.init, begun) = (numbers("init", &value)?, true),
-            "strength" => (edit.strength, edits) = (Some(number("strength", &value)?), Some("strength")),
-            "mask" => (edit.mask, edits) = (Some(numbers("mask", &value)?), Some("mask")),
-            "resamplings" => (edit.resamplings, edits) = (count("resamplings")?, Some("resamplings")),
-            "jumpLength" => (edit.jump_length, edits) = (count("jump_length")?, Some("jump_length")),
             // The sampler's own, which it checks itself.
             name => options.settings.set(&snake_case(name), setting(&value)),
         }
     }
-    for (option, wanted, there) in [(guides, "guidance", guided), (edits, "init", begun)] {
-        if let (Some(option), false) = (option, there) {
-            let (found, expected) = ("given".to_owned(), format!("left out, or given with {wanted}"));
-            return Err(Error::Option { option, found, expected });
-        }
-    }
-    options.edit = begun.then_some(edit);
     Ok(options)
-}
-
-fn numbers(option: &'static str, value: &JsValue) -> Result<Arc<[f32]>> {
-    match value.dyn_ref::<Float32Array>() {
-        Some(numbers) => Ok(numbers.to_vec().into()),
-        None => Err(not(option, value, "a Float32Array")),
-    }
 }
 
 fn not(option: &'static str, found: &JsValue, expected: &str) -> Error {

@@ -122,6 +122,48 @@ test('pictures and masks become numbers', async () => {
   model.dispose();
 });
 
+test('guidance and editing are told to the engine in its order, and what belongs together is given together', async () => {
+  const model = await Noiseball.load(url);
+  const told = async (options) => {
+    await collect(model.sample({ steps: 1, ...options }));
+    return [...engine.given.told];
+  };
+  const nothing = [1, 0, 0, Infinity, NaN, NaN, 1, 10];
+  assert.deepEqual(await told({}), nothing);
+  assert.deepEqual(await told({ guidance: undefined, negativeLabel: null }), nothing);
+  const init = new Float32Array(192);
+  const all = {
+    guidance: 3,
+    guidanceRescale: 0.7,
+    guidanceInterval: [0.2, 5],
+    negativeLabel: 0,
+    init,
+    strength: 0.5,
+    mask: new Float32Array(64),
+    resamplings: 4,
+    jumpLength: 2,
+  };
+  assert.deepEqual(await told(all), [3, 0.7, 0.2, 5, 0, 0.5, 4, 2]);
+  for (const name of ['guidance', 'init', 'mask', 'resamplings']) {
+    await assert.rejects(told({ ...all, [name]: undefined }), { type: 'invalid-option', message: new RegExp(`given with ${name}$`) });
+  }
+  for (const [name, value] of Object.entries({
+    guidance: '3',
+    guidanceRescale: NaN,
+    guidanceInterval: 3,
+    negativeLabel: {},
+    strength: true,
+    resamplings: 1.5,
+    jumpLength: 0,
+  })) {
+    await assert.rejects(told({ ...all, [name]: value }), { type: 'invalid-option', message: new RegExp(`^\`${name}\` is`) });
+  }
+  for (const bad of [[1], ['1', 2], [1, 2, 3], []]) {
+    await assert.rejects(told({ guidance: 2, guidanceInterval: bad }), { type: 'invalid-option', message: /guidanceInterval/ });
+  }
+  model.dispose();
+});
+
 test('a function is told every prediction, and may change it', async () => {
   const model = await Noiseball.load(url);
   const seen = [];
