@@ -10,6 +10,8 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::folder::LABELS;
 use crate::checkpoint::json::Fields;
 use crate::checkpoint::weights::Dtype;
+#[cfg(all(feature = "data", not(target_arch = "wasm32")))]
+use crate::device::LentNetwork;
 use crate::device::{Device, DeviceKind, Network};
 use crate::engine::parameters::Storage;
 use crate::error::{Error, Result};
@@ -214,6 +216,9 @@ pub struct SampleOptions {
     pub negative_label: Option<f32>,
     /// A picture to begin with, or to keep a part of. Its mask has a number for each pixel, of one picture or of each.
     pub edit: Option<Edit>,
+    /// The noise to start from in place of the seed's, `[channels, height, width]` of deviation 1 or one for each picture, as
+    /// [`Edit::invert`] and [`rng::slerp`](crate::rng::slerp) make it.
+    pub noise: Option<Arc<[f32]>>,
 }
 
 impl Default for SampleOptions {
@@ -229,6 +234,7 @@ impl Default for SampleOptions {
             guidance: Guidance::default(),
             negative_label: None,
             edit: None,
+            noise: None,
         }
     }
 }
@@ -354,25 +360,44 @@ impl Model {
         self.start(options, Some(watcher))
     }
 
-    fn start(&self, options: &SampleOptions, watcher: Option<Box<dyn Watcher>>) -> Result<Sampling> {
-        let a = &self.architecture;
-        let option = |option, found: usize, expected: String| {
-            Err(Error::Option { option, found: found.to_string(), expected })
-        };
+    /// What a run with these options does.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for options out of their range.
+    pub fn program(&self, options: &SampleOptions) -> Result<sampler::Program> {
+        self.program_of(options, false)
+    }
+
+    #[cfg(all(feature = "data", not(target_arch = "wasm32")))]
+    pub(crate) fn lend(&self) -> Result<LentNetwork> {
+        self.network.lend()
+    }
+
+    fn shape(&self, batch: usize) -> [usize; 4] {
+        [batch, self.info.channels, self.info.height, self.info.width]
+    }
+
+    fn program_of(&self, options: &SampleOptions, watched: bool) -> Result<sampler::Program> {
         if !(1..=MAX_BATCH).contains(&options.batch) {
-            return option("batch", options.batch, format!("1 to {MAX_BATCH}"));
+            let (found, expected) = (options.batch.to_string(), format!("1 to {MAX_BATCH}"));
+            return Err(Error::Option { option: "batch", found, expected });
         }
         let (sampler, steps) = self.steps_of(options);
-        let shape = [options.batch, a.unet.in_channels, a.size[0], a.size[1]];
-        let edit = options.edit.as_ref().map(|edit| checked(edit, shape)).transpose()?;
-        let options_of_run = Options {
-            steps,
-            settings: options.settings.clone(),
-            guidance: options.guidance,
-            edit,
-            watched: watcher.is_some(),
-        };
-        let program = sampler.program(&a.schedule, &options_of_run)?;
+        let edit = options.edit.as_ref().map(|edit| checked(edit, self.shape(options.batch))).transpose()?;
+        if let Some(noise) = &options.noise {
+            fits("noise", noise, self.shape(options.batch))?;
+            within("noise", noise, -100.0, 100.0)?;
+        }
+        let (settings, guidance, noise) = (options.settings.clone(), options.guidance, options.noise.clone());
+        let schedule = &self.architecture.schedule;
+        let program =
+            sampler.program(schedule, &Options { steps, settings, guidance, edit, noise, watched })?;
+        self.architecture.check_run(&program)?;
+        Ok(program)
+    }
+
+    fn start(&self, options: &SampleOptions, watcher: Option<Box<dyn Watcher>>) -> Result<Sampling> {
+        let program = self.program_of(options, watcher.is_some())?;
         let generator = match options.rng {
             Rng::Philox => Generator::philox(options.seed)?,
             Rng::Torch => Generator::torch(options.seed)?,
@@ -384,11 +409,13 @@ impl Model {
                 [one] => vec![one; options.batch],
                 _ => labels,
             });
-        a.check_run(&program)?;
-        a.unet.check_labels(options.batch, labels.as_deref())?;
+        self.architecture.unet.check_labels(options.batch, labels.as_deref())?;
         let labels =
             labels.map(|labels| if program.is_guided() { [labels, negative].concat() } else { labels });
-        Sampling::new(self.network.lend()?, program, shape, generator, labels, watcher)
+        let inverted = options.edit.as_ref().filter(|edit| edit.invert).map(|edit| &edit.init);
+        let begins = inverted.or(options.noise.as_ref()).cloned();
+        let shape = self.shape(options.batch);
+        Sampling::new(self.network.lend()?, program, shape, generator, labels, begins, watcher)
     }
 
     /// What a guided run is to keep away from, picture by picture; nothing for others.
@@ -421,30 +448,34 @@ impl Model {
 /// An edit of pictures of this shape: with a mask for each channel.
 fn checked(edit: &Edit, shape: [usize; 4]) -> Result<Edit> {
     let [batch, channels, height, width] = shape;
-    let (one, pixels) = (channels * height * width, height * width);
-    let fits = |len: usize, one: usize| len == one || len == batch * one;
-    if !fits(edit.init.len(), one) {
-        return Err(wrong_pictures(edit.init.len(), shape));
+    fits("init", &edit.init, shape)?;
+    // What a run without clipping makes may lie outside of [-1, 1].
+    within("init", &edit.init, -2.0, 2.0)?;
+    let Some(mask) = &edit.mask else { return Ok(edit.clone()) };
+    fits("mask", mask, [batch, 1, height, width])?;
+    within("mask", mask, 0.0, 1.0)?;
+    let mut channelwise = Vec::with_capacity(channels * mask.len());
+    for mask in mask.chunks_exact(height * width) {
+        for _ in 0..channels {
+            channelwise.extend_from_slice(mask);
+        }
     }
-    let outside = |option, values: &[f32], least: f32, most: f32| match values
-        .iter()
-        .find(|v| !(least..=most).contains(*v))
-    {
+    Ok(Edit { mask: Some(channelwise.into()), ..edit.clone() })
+}
+
+fn fits(option: &'static str, values: &[f32], shape: [usize; 4]) -> Result<()> {
+    let one: usize = shape[1..].iter().product();
+    let fits = values.len() == one || values.len() == shape[0] * one;
+    if fits { Ok(()) } else { Err(wrong_pictures(option, values.len(), shape)) }
+}
+
+fn within(option: &'static str, values: &[f32], least: f32, most: f32) -> Result<()> {
+    match values.iter().find(|v| !(least..=most).contains(*v)) {
         Some(value) => Err(Error::Option {
             option,
             found: format!("of numbers such as {value}"),
             expected: format!("of numbers from {least} to {most}"),
         }),
         None => Ok(()),
-    };
-    // What a run without clipping makes may lie outside of [-1, 1].
-    outside("init", &edit.init, -2.0, 2.0)?;
-    let Some(mask) = &edit.mask else { return Ok(edit.clone()) };
-    if !fits(mask.len(), pixels) {
-        let expected = format!("{pixels} ({height} × {width}), or as many for each of {batch} pictures");
-        return Err(Error::Option { option: "mask", found: format!("{} numbers", mask.len()), expected });
     }
-    outside("mask", mask, 0.0, 1.0)?;
-    let channelwise = mask.chunks_exact(pixels).flat_map(|mask| mask.repeat(channels)).collect();
-    Ok(Edit { mask: Some(channelwise), ..edit.clone() })
 }

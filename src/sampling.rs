@@ -7,6 +7,7 @@
 #[cfg(feature = "gpu")]
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::Arc;
 
 #[cfg(feature = "gpu")]
 use crate::denoiser::Point;
@@ -44,6 +45,8 @@ impl<F: FnMut(Watched, &mut [f32]) -> Result<()>> Watcher for F {
 pub struct Sampling {
     shape: [usize; 4],
     noise: Generator,
+    /// What it starts from, where that is not the generator's noise.
+    begins: Option<Arc<[f32]>>,
     place: Place,
 }
 
@@ -66,6 +69,7 @@ impl Sampling {
         shape: [usize; 4],
         noise: Generator,
         labels: Option<Vec<f32>>,
+        begins: Option<Arc<[f32]>>,
         watcher: Option<Box<dyn Watcher>>,
     ) -> Result<Self> {
         // Checks the shape, wherever it is needed.
@@ -94,13 +98,17 @@ impl Sampling {
                 Place::Host(Box::new(run), OnHost { network, labels, guided, watcher, unplanned })
             }
         };
-        Ok(Self { shape, noise: start, place })
+        Ok(Self { shape, noise: start, begins, place })
     }
 
-    /// The pure noise that this run starts from, `[batch, channels, height, width]`.
+    /// The pure noise that this run starts from, or the picture that it inverts, `[batch, channels, height, width]`.
     #[must_use]
     pub fn start(&self) -> Vec<f32> {
-        let mut x = vec![0.0; self.shape.iter().product()];
+        let len = self.shape.iter().product();
+        if let Some(begins) = &self.begins {
+            return begins.repeat(len / begins.len());
+        }
+        let mut x = vec![0.0; len];
         self.noise.clone().normals(0, self.shape[0], &mut x);
         x
     }

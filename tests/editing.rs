@@ -512,3 +512,72 @@ fn what_cannot_be_is_refused_before_any_work() {
     refused(&plain, edited(Edit { resamplings: 2, jump_length: 5, ..edit() }), "jump_length");
     refused(&plain, edited(Edit { jump_length: 0, ..edit() }), "jump_length");
 }
+
+// ---- Noise that is given, and the way back to it ----
+
+#[test]
+fn its_own_noise_given_is_the_same_run() {
+    let mut noise = vec![0.0; 32];
+    noiseball::rng::Normals::normals(&mut Generator::philox(7).unwrap(), 0, 2, &mut noise);
+    let part = || Edit { mask: Some(mask().into()), ..Edit::new(picture()) };
+    for kind in SamplerKind::ALL {
+        for edit in [None, Some(part())] {
+            let given =
+                Options { noise: Some(noise.clone().into()), edit: edit.clone(), ..Options::steps(12) };
+            let (schedule, program) = of(*kind, &given);
+            let (_, plain) = of(*kind, &Options { edit, ..Options::steps(12) });
+            let expected = last(&plain, &mut gaussian(&schedule, 0.2));
+            assert_eq!(last(&program, &mut gaussian(&schedule, 0.2)), expected, "{kind}");
+        }
+    }
+}
+
+#[test]
+fn a_picture_comes_back_from_the_noise_that_it_is_inverted_to() {
+    let folder = format!("{}/www/models/pixel-faces-16", env!("CARGO_MANIFEST_DIR"));
+    let mut checkpoint = Checkpoint::open(&folder).unwrap();
+    checkpoint.scheduler_config.as_mut().unwrap().insert("clip_sample".to_owned(), false.into());
+    let model = Model::load_blocking(checkpoint, &Device::cpu()).unwrap();
+    let options =
+        SampleOptions { sampler: Some(SamplerKind::Ddim), steps: Some(100), ..SampleOptions::default() };
+    let face =
+        pictures(model.sample(&SampleOptions { steps: Some(20), seed: 5, ..options.clone() }).unwrap());
+    let face: Vec<f32> = face.iter().map(|v| v.clamp(-1.0, 1.0)).collect();
+    let back = Edit { invert: true, ..Edit::new(face.clone()) };
+    let noise = pictures(model.sample(&SampleOptions { edit: Some(back), ..options.clone() }).unwrap());
+    let variance = noise.iter().map(|v| v * v).sum::<f32>() / noise.len() as f32;
+    let found = pictures(model.sample(&SampleOptions { noise: Some(noise.into()), ..options }).unwrap());
+    let error = found.iter().zip(&face).map(|(a, b)| (a - b).abs()).sum::<f32>() / face.len() as f32;
+    println!("mean error {} of 255 levels, variance of the noise {variance}", error * 127.5);
+    assert!(error <= 2.0 * 2.0 / 255.0, "{}", error * 127.5);
+    assert!((variance - 1.0).abs() < 0.25, "{variance}");
+}
+
+#[test]
+fn only_ddim_goes_back() {
+    let model = model("layout-a", &Device::cpu());
+    let back = Edit { invert: true, mask: None, ..edit() };
+    let options = |sampler, edit| SampleOptions {
+        sampler: Some(sampler),
+        steps: Some(3),
+        edit: Some(edit),
+        ..SampleOptions::default()
+    };
+    let named = |options: SampleOptions| match model.sample(&options) {
+        Err(Error::Option { option, .. }) => option,
+        other => panic!("{:?}", other.err()),
+    };
+    assert_eq!(named(options(SamplerKind::Heun, back.clone())), "sampler");
+    let mut noisy = options(SamplerKind::Ddim, back.clone());
+    noisy.settings = noiseball::Settings::default().with("eta", 0.5);
+    assert_eq!(named(noisy), "sampler");
+    assert_eq!(named(options(SamplerKind::Ddim, Edit { strength: Some(0.5), ..back.clone() })), "strength");
+    assert_eq!(named(options(SamplerKind::Ddim, Edit { mask: edit().mask, ..back })), "mask");
+    let noise = |noise: Vec<f32>| SampleOptions {
+        steps: Some(3),
+        noise: Some(noise.into()),
+        ..SampleOptions::default()
+    };
+    assert_eq!(named(noise(vec![0.0; 191])), "noise");
+    assert_eq!(named(noise(vec![f32::NAN; 192])), "noise");
+}

@@ -12,6 +12,7 @@ const NUMBERS = {
   strength: NaN,
   resamplings: 1,
   jumpLength: 10,
+  invert: 0,
 };
 
 /**
@@ -21,19 +22,24 @@ const NUMBERS = {
  */
 export function prepare(options, info) {
   const { guidance, guidanceRescale, guidanceInterval, negativeLabel, ...others } = given(options);
-  const { init, mask, strength, resamplings, jumpLength, onPrediction, ...rest } = others;
+  const { init, mask, strength, resamplings, jumpLength, invert, noise, onPrediction, ...rest } = others;
   if (onPrediction !== undefined && typeof onPrediction !== 'function') throw refusal('onPrediction', 'a function', onPrediction);
   needs('guidance', guidance, { guidanceRescale, guidanceInterval, negativeLabel });
-  needs('init', init, { mask, strength });
+  needs('init', init, { mask, strength, invert });
   needs('mask', mask, { resamplings });
   needs('resamplings', resamplings, { jumpLength });
   for (const [name, count] of Object.entries(given({ resamplings, jumpLength }))) {
     if (!Number.isInteger(count) || count < 1) throw refusal(name, 'a whole number, 1 or more', count);
   }
+  if (invert !== undefined && typeof invert !== 'boolean') throw refusal('invert', 'true or false', invert);
   const ends = guidanceInterval ?? [];
   if (guidanceInterval !== undefined && ends?.length !== 2) throw refusal('guidanceInterval', 'two numbers', ends);
   const [least, most] = ends;
-  const told = { ...NUMBERS, ...given({ guidance, guidanceRescale, least, most, negativeLabel, strength, resamplings, jumpLength }) };
+  const told = {
+    ...NUMBERS,
+    ...given({ guidance, guidanceRescale, least, most, negativeLabel, strength, resamplings, jumpLength }),
+    invert: Number(invert ?? false),
+  };
   for (const [name, number] of Object.entries(told)) {
     if (typeof number !== 'number') throw refusal(name in options ? name : 'guidanceInterval', 'a number', number);
     if (Number.isNaN(number) && name in given(options)) throw refusal(name, 'a number', 'NaN');
@@ -44,6 +50,7 @@ export function prepare(options, info) {
       told: Float64Array.from(Object.values(told)),
       init: init && numbers('init', init, info, picture),
       mask: mask && numbers('mask', mask, info, share),
+      noise: noise && numbers('noise', noise, info, undefined),
       watched: onPrediction !== undefined,
     },
     watch: onPrediction && ((prediction) => ask(onPrediction, prediction)),
@@ -65,6 +72,7 @@ function needs(name, value, others) {
 function numbers(name, given, { channels, width, height }, of) {
   if (given instanceof Float32Array) return given;
   if (Array.isArray(given)) return Float32Array.from(given);
+  if (!of) throw refusal(name, 'a Float32Array', given);
   const { data, width: w, height: h } = Object(given);
   if (!data?.length || !(w > 0) || data.length !== 4 * w * h) {
     throw refusal(name, 'a Float32Array, or pixels as getImageData() gives them', given);
@@ -102,4 +110,26 @@ async function ask(onPrediction, prediction) {
 function refusal(name, expected, found) {
   const kind = Object(found) === found ? (found.constructor?.name ?? 'an object') : String(found);
   return new NoiseballError('invalid-option', `\`${name}\` is ${kind}, but it must be ${expected}`);
+}
+
+/**
+ * Between the noise of two pictures along the sphere that it lies near: `a` at 0, `b` at 1.
+ * @param {ArrayLike<number>} a
+ * @param {ArrayLike<number>} b
+ * @param {number} share
+ */
+export function slerp(a, b, share) {
+  if (!(a?.length > 0) || a.length !== b?.length || !Number.isFinite(share)) {
+    throw new NoiseballError('invalid-option', 'slerp takes two lists of as many numbers, and a number');
+  }
+  const dot = (u, v) => {
+    let sum = 0;
+    for (let i = 0; i < u.length; i++) sum += u[i] * v[i];
+    return sum;
+  };
+  const angle = Math.acos(Math.min(1, Math.max(-1, dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b)))));
+  // Along the straight line where there is no arc to speak of.
+  const arc = (part) => (angle > 1e-6 ? Math.sin(part * angle) / Math.sin(angle) : part);
+  const [ofA, ofB] = [arc(1 - share), arc(share)];
+  return Float32Array.from(a, (value, i) => ofA * value + ofB * b[i]);
 }

@@ -2,7 +2,8 @@
 //
 // Messages in:  {id, op: 'load', source, variant, device, again} · {op: 'abort', id} · {op: 'dispose', model}
 //               (`again`: the same files as before, without asking the server whether it has others)
-//               {id, op: 'sample', model, options, told, init, mask, watched} · {id, op: 'next', model} · {op: 'stop', model}
+//               {id, op: 'noise', model, seed}
+//               {id, op: 'sample', model, options, told, init, mask, noise, watched} · {id, op: 'next', model} · {op: 'stop', model}
 //               {op: 'answer', id, answer}, to a question of a `next`
 // Messages out: {id, progress} · {id, question} · {id, result} · {id, error: {type, message, fatal}}
 
@@ -57,6 +58,7 @@ export class Host {
     }
     if (message.op === 'stop') return entry?.inTurn(() => entry.stop());
     if (!entry) throw new NoiseballError('disposed', 'this model was disposed of; load it again');
+    if (message.op === 'noise') return entry.inTurn(() => entry.noise(message.seed));
     if (message.op === 'sample') return entry.inTurn(() => entry.sample(message));
     return entry.inTurn(() => entry.next((question) => this.#ask(message.id, question)));
   }
@@ -137,12 +139,16 @@ class Entry {
     return result;
   }
 
-  async sample({ options, told, init, mask, watched }) {
+  noise(seed) {
+    return this.#model.noise(seed);
+  }
+
+  async sample({ options, told, init, mask, noise, watched }) {
     if (!this.#model) throw new NoiseballError('disposed', 'this model was disposed of; load it again');
     if (this.#run) throw new NoiseballError('busy', 'this model is already sampling; wait for that run or stop it first');
     if (this.#model.lost()) throw new NoiseballError('device-lost', 'the GPU device was lost. Run again: a new one is made');
     const watch = watched ? (prediction) => this.#ask(prediction) : undefined;
-    this.#run = await this.#model.sample(options, told, init, mask, watch);
+    this.#run = await this.#model.sample(options, told, init, mask, noise, watch);
   }
 
   async next(ask) {

@@ -132,6 +132,10 @@ export interface SampleOptions extends SamplerOptions {
   resamplings?: number | undefined;
   /** How many steps a resampling goes back; 10 by default. */
   jumpLength?: number | undefined;
+  /** Go the other way with ddim, from `init` to the noise that it is made of: the last step's `latents`, for `noise`. */
+  invert?: boolean | undefined;
+  /** The noise to start from in place of the seed's, `[channels, height, width]` of deviation 1, or as many a picture: of `noise()`, `slerp` or `invert`. */
+  noise?: Numbers | undefined;
   /**
    * Is told each prediction of the finished pictures and may return another, `[batch, channels, height, width]` finite numbers, also by a
    * promise: the run goes on as if the network had said that. What it throws ends the run. Slower, as all numbers then come to the page
@@ -298,6 +302,9 @@ export class NoiseballError extends Error {
  */
 export function loadFilesFrom(address: string | URL): void;
 
+/** Between the noise of two pictures along the sphere that it lies near (Song et al. 2021): `a` at 0, `b` at 1. Throws type 'invalid-option'. */
+export function slerp(a: ArrayLike<number>, b: ArrayLike<number>, share: number): Float32Array<ArrayBuffer>;
+
 export class Noiseball {
   private constructor();
 
@@ -319,6 +326,9 @@ export class Noiseball {
    * first loads the model again, from the cache, its address or its files, and then may reject as `load` does.
    */
   sample(options?: SampleOptions): AsyncGenerator<Step, void, void>;
+
+  /** The noise that a run of this seed begins with, for one picture, `[channels, height, width]`. */
+  noise(seed: number): Promise<Float32Array<ArrayBuffer>>;
 
   /** Frees the model's memory; a run in progress ends with an error of type 'disposed'. */
   dispose(): void;

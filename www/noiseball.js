@@ -9,6 +9,7 @@ import { SAMPLERS } from './samplers.js';
 import { resolveSource } from './source.js';
 import { untilVisible } from './visible.js';
 
+export { slerp } from './editing.js';
 export { ERROR_TYPES, NoiseballError } from './errors.js';
 export { loadFilesFrom } from './workers.js';
 
@@ -82,6 +83,15 @@ export class Noiseball {
       this.#sampling = false;
       this.#channel.post({ op: 'stop', model: this.#id });
     }
+  }
+
+  /**
+   * The noise that a run of this seed begins with, for one picture: for `slerp` and the option `noise`.
+   * @param {number} seed
+   * @returns {Promise<Float32Array>}
+   */
+  noise(seed) {
+    return this.#channel.call({ op: 'noise', model: this.#id, seed }, { signals: [this.#gone.signal] });
   }
 
   /** Frees the model's memory; a run in progress ends with an error of type 'disposed'. */

@@ -23,6 +23,10 @@ pub struct Edit {
     pub resamplings: usize,
     /// How many steps a resampling goes back: RePaint's j.
     pub jump_length: usize,
+    /// Whether the run goes the other way, from the picture to the noise that DDIM makes it of: what [`Options::noise`] takes.
+    ///
+    /// [`Options::noise`]: super::Options::noise
+    pub invert: bool,
 }
 
 /// Most rounds of [`Edit::resamplings`].
@@ -32,7 +36,7 @@ impl Edit {
     /// SDEdit's, of a picture.
     #[must_use]
     pub fn new(init: impl Into<Arc<[f32]>>) -> Self {
-        Self { init: init.into(), strength: None, mask: None, resamplings: 1, jump_length: 10 }
+        Self { init: init.into(), strength: None, mask: None, resamplings: 1, jump_length: 10, invert: false }
     }
 
     fn strength(&self) -> f64 {
@@ -44,6 +48,14 @@ impl Edit {
     /// # Errors
     /// [`Error::Option`] for a strength, a number of resamplings or a length that cannot be.
     pub(super) fn skipped(&self, steps: usize) -> Result<usize> {
+        if self.invert {
+            let (found, expected) = ("given".to_owned(), "left out where a picture is inverted".to_owned());
+            return match (&self.strength, &self.mask) {
+                (None, None) => Ok(0),
+                (Some(_), _) => Err(Error::Option { option: "strength", found, expected }),
+                _ => Err(Error::Option { option: "mask", found, expected }),
+            };
+        }
         let strength = self.strength();
         let made = (steps as f64 * strength) as usize;
         let most = if self.mask.is_some() { MAX_RESAMPLINGS } else { 1 };
@@ -99,7 +111,11 @@ impl Editor {
 
     /// `recorded` begins with the noise that it starts from, and ends with a step.
     pub(super) fn edit(&mut self, recorded: &[Instruction], edit: &Edit) {
-        let Some((Instruction::Combine { output: start, .. }, rest)) = recorded.split_first() else { return };
+        // Noise that was given is loaded before.
+        let is_start = |i: &Instruction| matches!(i, Instruction::Combine { .. });
+        let begun = recorded.iter().position(is_start).map_or(0, |at| at + 1);
+        let (before, rest) = recorded.split_at(begun);
+        let Some(Instruction::Combine { output: start, .. }) = before.last() else { return };
         let blocks: Vec<&[Instruction]> =
             rest.split_inclusive(|i| matches!(i, Instruction::EndStep { .. })).collect();
         let begins = |step: usize| match blocks[step].last() {
@@ -109,7 +125,7 @@ impl Editor {
         let init = self.load(&edit.init);
         let known = edit.mask.as_ref().map(|mask| Known { init, mask: self.load(mask) });
         if known.is_some() && edit.strength() == 1.0 {
-            self.copy(&recorded[0]);
+            before.iter().for_each(|instruction| self.copy(instruction));
         } else {
             self.current[start.0] = self.noised(init, Level::CLEAN, begins(0));
         }

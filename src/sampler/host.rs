@@ -173,7 +173,7 @@ impl<N: Normals> HostRun<N> {
                 Instruction::Load { output, pictures } => {
                     let len: usize = self.shape.iter().product();
                     if pictures.is_empty() || !len.is_multiple_of(pictures.len()) {
-                        return Err(wrong_pictures(pictures.len(), self.shape));
+                        return Err(wrong_pictures("init", pictures.len(), self.shape));
                     }
                     self.slots[output.index()] = pictures.repeat(len / pictures.len());
                 }
@@ -245,12 +245,12 @@ fn check_output(m: &[f32], shape: [usize; 4], timestep: f64) -> Result<()> {
 }
 
 /// For pictures that are not as large as the run's.
-pub(crate) fn wrong_pictures(found: usize, shape: [usize; 4]) -> Error {
+pub(crate) fn wrong_pictures(option: &'static str, found: usize, shape: [usize; 4]) -> Error {
     let [batch, channels, height, width] = shape;
     let one = channels * height * width;
     let expected =
         format!("{one} ({channels} × {height} × {width}), or as many for each of {batch} pictures");
-    Error::Option { option: "init", found: format!("{found} numbers"), expected }
+    Error::Option { option, found: format!("{found} numbers"), expected }
 }
 
 fn wrong_output(expected: [usize; 4], found: usize) -> Error {

@@ -212,9 +212,23 @@ impl SamplerKind {
         let skipped = edit.map_or(Ok(0), |edit| edit.skipped(options.steps))?;
         let mut recorder =
             Recorder::new(&schedule.prediction).guided(options.guidance).watched(options.watched);
-        make(&mut recorder, &Setup { schedule, steps: options.steps, skipped, edit, rows, values })?;
-        if let Some(edit) = edit {
-            recorder.edit(edit);
+        let setup = Setup { schedule, steps: options.steps, skipped, edit, rows, values };
+        match edit {
+            Some(edit) if edit.invert => {
+                if self != Self::Ddim || setup.get(&ETA) != 0.0 {
+                    let expected = "ddim with eta 0, which alone has a way back from a picture".to_owned();
+                    return Err(Error::Option { option: "sampler", found: name.to_string(), expected });
+                }
+                let picture = recorder.load(edit.init.clone());
+                ddim::invert(&mut recorder, &setup, picture)?;
+            }
+            _ => {
+                recorder = recorder.from(options.noise.clone());
+                make(&mut recorder, &setup)?;
+                if let Some(edit) = edit {
+                    recorder.edit(edit);
+                }
+            }
         }
         recorder.finish()
     }

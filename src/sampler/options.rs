@@ -1,5 +1,7 @@
 //! What a caller may choose for a run. Every option is one row here; a sampler lists the rows that it has a use for.
 
+use std::sync::Arc;
+
 use super::edit::Edit;
 use super::guidance::Guidance;
 use crate::error::{Error, Result};
@@ -207,6 +209,8 @@ pub struct Options {
     pub guidance: Guidance,
     /// A picture to begin with, or to keep a part of.
     pub edit: Option<Edit>,
+    /// The noise to start from in place of the generator's: `[channels, height, width]` of deviation 1, or one for each picture.
+    pub noise: Option<Arc<[f32]>>,
     /// Whether somebody looks at each estimate of the clean images and may change it: [`Evaluate::watch`](super::Evaluate::watch).
     pub watched: bool,
 }
@@ -220,6 +224,7 @@ impl Options {
             settings: Settings::default(),
             guidance: Guidance::default(),
             edit: None,
+            noise: None,
             watched: false,
         }
     }

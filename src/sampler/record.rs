@@ -1,5 +1,7 @@
 //! Records what a sampler does as a [`Program`].
 
+use std::sync::Arc;
+
 use super::edit::{Edit, Editor};
 use super::guidance::Guidance;
 use super::program::{Expr, Instruction, Noise, NoiseScale, Program, Slot, SlotKind, for_each_slot};
@@ -30,6 +32,7 @@ pub struct Recorder<'a> {
     steps: usize,
     guidance: Guidance,
     watched: bool,
+    noise: Option<Arc<[f32]>>,
 }
 
 impl<'a> Recorder<'a> {
@@ -44,6 +47,7 @@ impl<'a> Recorder<'a> {
             steps: 0,
             guidance: Guidance::default(),
             watched: false,
+            noise: None,
         }
     }
 
@@ -59,9 +63,29 @@ impl<'a> Recorder<'a> {
         Self { watched, ..self }
     }
 
+    /// The same for a run that starts from this noise, of deviation 1.
+    #[must_use]
+    pub fn from(self, noise: Option<Arc<[f32]>>) -> Self {
+        Self { noise, ..self }
+    }
+
     /// The initial image: nothing but noise of standard deviation `sigma`.
     pub fn start(&mut self, sigma: f64) -> Slot {
-        self.add_noise(Expr::default(), sigma)
+        match self.noise.take() {
+            None => self.add_noise(Expr::default(), sigma),
+            // The generator makes its own all the same, so that what comes after is the same.
+            Some(noise) => {
+                let noise = self.load(noise);
+                self.add_noise(sigma * noise, 0.0)
+            }
+        }
+    }
+
+    /// Pictures that the run was given.
+    pub(super) fn load(&mut self, pictures: Arc<[f32]>) -> Slot {
+        let output = self.slot(SlotKind::Image);
+        self.instructions.push(Instruction::Load { output, pictures });
+        output
     }
 
     /// Asks the network about `x`, which is at the level of that point.

@@ -24,6 +24,7 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::model;
 use crate::picture::to_rgba;
+use crate::rng::{Generator, MAX_SEED, Normals};
 use crate::sampler::{Edit, Guidance, Watched};
 use crate::sampling::{Sampling, Watcher};
 
@@ -208,8 +209,20 @@ impl Model {
         self.0.check().is_err()
     }
 
+    /// The noise of a seed for one picture.
+    ///
+    /// # Errors
+    /// `invalid-option` for the seed.
+    pub fn noise(&self, seed: f64) -> JsResult<Vec<f32>> {
+        let info = self.0.info();
+        let mut noise = vec![0.0; info.channels * info.height * info.width];
+        let seed = options::whole("seed", seed, MAX_SEED).and_then(Generator::philox);
+        seed.map_err(|e| thrown(&e))?.normals(0, 1, &mut noise);
+        Ok(noise)
+    }
+
     /// Starts a run: see `SampleOptions` in `www/noiseball.d.ts`, and `www/editing.js` for `told`: guidance, its rescaling, its interval's
-    /// ends, the negative label, strength, resamplings and jump length, NaN where there is none. `watch` is told each prediction, and gives a promise of numbers in its
+    /// ends, the negative label, strength, resamplings, jump length and whether to invert, NaN where there is none. `watch` is told each prediction, and gives a promise of numbers in its
     /// place, as many, or of undefined.
     ///
     /// # Errors
@@ -220,10 +233,11 @@ impl Model {
         told: Vec<f64>,
         init: Option<Vec<f32>>,
         mask: Option<Vec<f32>>,
+        noise: Option<Vec<f32>>,
         watch: Option<Function>,
     ) -> JsResult<Run> {
         let mut options = options::read(options).map_err(|e| thrown(&e))?;
-        if let [scale, rescale, least, most, negative, strength, resamplings, jump_length] = told[..] {
+        if let [scale, rescale, least, most, negative, strength, resamplings, jump_length, invert] = told[..] {
             options.guidance = Guidance { scale, rescale, interval: [least, most] };
             options.negative_label = Some(negative as f32).filter(|label| !label.is_nan());
             options.edit = init.map(|init| Edit {
@@ -232,7 +246,9 @@ impl Model {
                 mask: mask.map(Into::into),
                 resamplings: resamplings as usize,
                 jump_length: jump_length as usize,
+                invert: invert != 0.0,
             });
+            options.noise = noise.map(Into::into);
         }
         let sampling = match watch {
             None => self.0.sample(&options),

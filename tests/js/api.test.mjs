@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import test, { afterEach, before, beforeEach } from 'node:test';
-import { ERROR_TYPES, loadFilesFrom, Noiseball, NoiseballError } from '../../www/noiseball.js';
+import { ERROR_TYPES, loadFilesFrom, Noiseball, NoiseballError, slerp } from '../../www/noiseball.js';
 import * as engine from './fake-engine.mjs';
 import { checkpointFiles, FakeCaches, installWorker, served, serveFiles } from './web-fakes.mjs';
 
@@ -128,7 +128,7 @@ test('guidance and editing are told to the engine in its order, and what belongs
     await collect(model.sample({ steps: 1, ...options }));
     return [...engine.given.told];
   };
-  const nothing = [1, 0, 0, Infinity, NaN, NaN, 1, 10];
+  const nothing = [1, 0, 0, Infinity, NaN, NaN, 1, 10, 0];
   assert.deepEqual(await told({}), nothing);
   assert.deepEqual(await told({ guidance: undefined, negativeLabel: null }), nothing);
   const init = new Float32Array(192);
@@ -143,7 +143,7 @@ test('guidance and editing are told to the engine in its order, and what belongs
     resamplings: 4,
     jumpLength: 2,
   };
-  assert.deepEqual(await told(all), [3, 0.7, 0.2, 5, 0, 0.5, 4, 2]);
+  assert.deepEqual(await told(all), [3, 0.7, 0.2, 5, 0, 0.5, 4, 2, 0]);
   for (const name of ['guidance', 'init', 'mask', 'resamplings']) {
     await assert.rejects(told({ ...all, [name]: undefined }), { type: 'invalid-option', message: new RegExp(`given with ${name}$`) });
   }
@@ -155,6 +155,8 @@ test('guidance and editing are told to the engine in its order, and what belongs
     strength: true,
     resamplings: 1.5,
     jumpLength: 0,
+    invert: 1,
+    noise: 'loud',
   })) {
     await assert.rejects(told({ ...all, [name]: value }), { type: 'invalid-option', message: new RegExp(`^\`${name}\` is`) });
   }
@@ -162,6 +164,28 @@ test('guidance and editing are told to the engine in its order, and what belongs
     await assert.rejects(told({ guidance: 2, guidanceInterval: bad }), { type: 'invalid-option', message: /guidanceInterval/ });
   }
   model.dispose();
+});
+
+test('noise is asked for, mixed and given, and a picture is inverted', async () => {
+  const model = await Noiseball.load(url);
+  const [a, b] = [await model.noise(1), await model.noise(2)];
+  const far = (x, y) => Math.max(...x.map((value, i) => Math.abs(value - y[i])));
+  assert.ok(a.length === 192 && far(a, b) > 0.1);
+  assert.ok(far(slerp(a, b, 0), a) < 1e-6 && far(slerp(a, b, 1), b) < 1e-6 && far(slerp(a, a, 0.3), a) < 1e-6);
+  const middle = slerp(a, b, 0.5);
+  const variance = middle.reduce((sum, value) => sum + value * value, 0) / 192;
+  assert.ok(Math.abs(variance - 1) < 0.3, 'the mean of both would have half');
+  await collect(model.sample({ steps: 1, noise: middle, init: new Float32Array(192), invert: true }));
+  assert.deepEqual([engine.given.noise, engine.given.told.at(-1)], [middle, 1]);
+  for (const bad of [
+    [a, b.slice(1), 0],
+    [a, b],
+    [[], [], 0],
+    [null, b, 0],
+  ])
+    assert.throws(() => slerp(...bad), { type: 'invalid-option' });
+  model.dispose();
+  await assert.rejects(model.noise(1), { type: 'disposed' });
 });
 
 test('a function is told every prediction, and may change it', async () => {

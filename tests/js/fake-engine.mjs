@@ -4,7 +4,7 @@
 export const alive = { models: 0, runs: 0 };
 export const settings = { stepMilliseconds: 0 };
 /** What the last run was told and given. */
-export const given = { told: undefined, init: undefined, mask: undefined };
+export const given = { told: undefined, init: undefined, mask: undefined, noise: undefined };
 let losses = 0;
 
 /** Takes the device away under every model there is. */
@@ -141,7 +141,7 @@ export class Model {
     return this.losses < losses;
   }
 
-  sample({ sampler = 'ddim', steps = 20, seed = 0, batch = 1, eta = 0, rng = 'philox', labels = [] } = {}, told, init, mask, watch) {
+  sample({ sampler = 'ddim', steps = 20, seed = 0, batch = 1, eta = 0, rng = 'philox', labels = [] } = {}, told, init, mask, noise, watch) {
     if (this.busy) throw new EngineError('busy', 'this model is already sampling');
     const { num_class_embeds: classes = 0 } = this.config;
     const valid = {
@@ -156,8 +156,12 @@ export class Model {
     for (const [name, fine] of Object.entries(valid)) {
       if (!fine) throw new EngineError('invalid-option', `\`${name}\` is out of its range`);
     }
-    Object.assign(given, { told, init, mask });
+    Object.assign(given, { told, init, mask, noise });
     return new Run(this, { steps, seed, batch, labels, watch, size: this.config.sample_size });
+  }
+
+  noise(seed) {
+    return normals(seed, 192);
   }
 
   free() {

@@ -1,7 +1,9 @@
 //! What `noiseball sample` is given beside the sampler: guidance, a picture to begin with, and a mask.
 
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use noiseball::model::Info;
 use noiseball::sampler::{Edit, Guidance};
@@ -40,6 +42,12 @@ pub(crate) struct Arguments {
     /// How many steps a jump goes back [default: 10]
     #[arg(long, value_name = "J", requires = "resamplings", value_parser = output::count::<usize>, allow_negative_numbers = true)]
     jump_length: Option<usize>,
+    /// Go the other way with ddim, from --init to the noise that makes it, which --npy writes
+    #[arg(long, requires = "init", requires = "npy")]
+    invert: bool,
+    /// An .npy of the noise to start from in place of the seed's, as --invert makes it
+    #[arg(long, value_name = "FILE", conflicts_with = "invert")]
+    noise: Option<PathBuf>,
 }
 
 /// Two levels, `A:B`.
@@ -60,15 +68,22 @@ impl Arguments {
 
     pub(crate) fn edit(&self, model: &Info) -> Result<Option<Edit>> {
         let Some(path) = &self.init else { return Ok(None) };
-        let init: Vec<f32> = pictures(path, model)?.into_iter().map(|v| 2.0 * v - 1.0).collect();
+        let init: Vec<f32> =
+            pictures("init", path, 0.0..=1.0, model)?.into_iter().map(|v| 2.0 * v - 1.0).collect();
         let plain = Edit::new(init);
         Ok(Some(Edit {
             strength: self.strength,
             mask: self.mask.as_deref().map(|path| mask(path, model)).transpose()?.map(Into::into),
             resamplings: self.resamplings.unwrap_or(plain.resamplings),
             jump_length: self.jump_length.unwrap_or(plain.jump_length),
+            invert: self.invert,
             ..plain
         }))
+    }
+
+    pub(crate) fn noise(&self, model: &Info) -> Result<Option<Arc<[f32]>>> {
+        let Some(path) = &self.noise else { return Ok(None) };
+        pictures("noise", path, -100.0..=100.0, model).map(|noise| Some(noise.into()))
     }
 
     /// Adds what was given to the command that does the same again.
@@ -92,24 +107,31 @@ impl Arguments {
         given("mask", shown(file(&self.mask).as_ref()));
         given("resamplings", shown(self.resamplings.as_ref()));
         given("jump-length", shown(self.jump_length.as_ref()));
+        given("noise", shown(file(&self.noise).as_ref()));
+        given("invert", self.invert.then_some(&"" as &dyn Display));
     }
 }
 
-/// The pictures of a file, `[channels, height, width]` each, from 0 to 1.
-pub(crate) fn pictures(path: &Path, model: &Info) -> Result<Vec<f32>> {
+/// The pictures of a file, `[channels, height, width]` each.
+pub(crate) fn pictures(
+    option: &'static str,
+    path: &Path,
+    range: RangeInclusive<f32>,
+    model: &Info,
+) -> Result<Vec<f32>> {
     let Info { channels, height, width, .. } = *model;
-    let given = read_one(path)?;
+    let given = read_one(path, range)?;
     match given.shape[..] {
         [c, h, w] | [_, c, h, w] if [c, h, w] == [channels, height, width] => Ok(given.values),
         [h, w] if [1, h, w] == [channels, height, width] => Ok(given.values),
         [3, h, w] if [1, h, w] == [channels, height, width] => Ok(grey(&given.values)),
-        _ => Err(wrong_size("init", path, &given, format!("{channels} × {height} × {width}"))),
+        _ => Err(wrong_size(option, path, &given, format!("{channels} × {height} × {width}"))),
     }
 }
 
 /// The mask of a file, `[height, width]` or one for each picture, from 0 to 1.
 fn mask(path: &Path, model: &Info) -> Result<Vec<f32>> {
-    let given = read_one(path)?;
+    let given = read_one(path, 0.0..=1.0)?;
     let size = [model.height, model.width];
     match given.shape[..] {
         [3, h, w] if [h, w] == size => Ok(grey(&given.values)),

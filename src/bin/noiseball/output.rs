@@ -82,8 +82,13 @@ pub(crate) fn write_png(path: &Path, x: &[f32], shape: [usize; 4]) -> Result<()>
 
 /// A PNG of the pictures in rows, as nearly square as their number allows.
 pub(crate) fn png(x: &[f32], shape: [usize; 4]) -> Result<Vec<u8>> {
+    let batch = shape[0];
+    png_of(x, shape, (1..=batch).find(|c| c * c >= batch).unwrap_or(1))
+}
+
+/// A PNG of the pictures in rows of so many.
+pub(crate) fn png_of(x: &[f32], shape: [usize; 4], columns: usize) -> Result<Vec<u8>> {
     let [batch, _, height, width] = shape;
-    let columns = (1..=batch).find(|c| c * c >= batch).unwrap_or(1);
     let rows = batch.div_ceil(columns);
     let stride = 4 * columns * width;
     let mut pixels = vec![0; stride * rows * height];

@@ -57,6 +57,15 @@ pub(crate) enum DeviceName {
     Gpu,
 }
 
+/// The device of that name, or the best.
+pub(crate) fn device(name: Option<DeviceName>) -> Result<Device> {
+    match name {
+        Some(DeviceName::Cpu) => Ok(Device::cpu()),
+        Some(DeviceName::Gpu) => pollster::block_on(Device::gpu()),
+        None => Ok(pollster::block_on(Device::best())),
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     output::check_paths(arguments.out.as_deref(), arguments.npy.as_deref())?;
     let bar = progress_bar();
@@ -69,11 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
         Ok(())
     })?;
-    let device = match arguments.device {
-        Some(DeviceName::Cpu) => Device::cpu(),
-        Some(DeviceName::Gpu) => pollster::block_on(Device::gpu())?,
-        None => pollster::block_on(Device::best()),
-    };
+    let device = device(arguments.device)?;
     let model = Model::load_blocking(checkpoint, &device)?;
     let options = SampleOptions {
         sampler: arguments.sampler,
@@ -86,6 +91,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         guidance: arguments.edit.guidance(),
         negative_label: arguments.edit.negative_label,
         edit: arguments.edit.edit(model.info())?,
+        noise: arguments.edit.noise(model.info())?,
     };
     let mut run = model.sample(&options)?;
     bar.suspend(|| output::say(&report(arguments, &model, &options)));

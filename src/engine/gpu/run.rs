@@ -335,7 +335,7 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
             for (pictures, at) in &segment.uploads {
                 let len: usize = self.shape.iter().product();
                 if pictures.is_empty() || !len.is_multiple_of(pictures.len()) {
-                    return Err(wrong_pictures(pictures.len(), self.shape));
+                    return Err(wrong_pictures("init", pictures.len(), self.shape));
                 }
                 upload(&pictures.repeat(len / pictures.len()), *at);
             }

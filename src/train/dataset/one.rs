@@ -1,5 +1,6 @@
 //! One picture or one array as it is, not made like others: for the command line's pictures to edit and to measure.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::array::{Array, Header};
@@ -22,13 +23,13 @@ pub struct Given {
     pub values: Vec<f32>,
 }
 
-/// Reads a picture, black being 0 and white 1, or an array in NumPy's format that holds such numbers.
+/// Reads a picture, black being 0 and white 1, or an array in NumPy's format that holds numbers in `range`.
 ///
 /// # Errors
 /// [`Error::Io`] where `path` cannot be read, [`Error::Dataset`] where it is neither, or its numbers are others.
-pub fn read_one(path: &Path) -> Result<Given> {
+pub fn read_one(path: &Path, range: RangeInclusive<f32>) -> Result<Given> {
     let bytes = read_regular(path, MAX_BYTES)?;
-    let given = if Header::is(&bytes) { array(bytes) } else { picture(&bytes) };
+    let given = if Header::is(&bytes) { array(bytes, &range) } else { picture(&bytes) };
     given.map_err(|problem| {
         let (Problem::Skip(why) | Problem::End(why)) = problem;
         Error::Dataset { problem: format!("{}: {why}", path.display()) }
@@ -53,13 +54,16 @@ fn picture(bytes: &[u8]) -> Result<Given, Problem> {
     Ok(Given { shape: vec![3, height, width], values })
 }
 
-fn array(bytes: Vec<u8>) -> Result<Given, Problem> {
+fn array(bytes: Vec<u8>, range: &RangeInclusive<f32>) -> Result<Given, Problem> {
     let header = Header::read(&mut &bytes[..], Some(bytes.len() as u64))?;
     let shape = header.shape().to_vec();
     let array = Array::new(header, bytes)?;
     let values: Vec<f32> = array.in_order()?.map(|v| v as f32).collect();
-    match values.iter().find(|v| !(0.0..=1.0).contains(*v)) {
-        Some(value) => Err(format!("it holds {value}, but numbers from 0 to 1 are wanted").into()),
+    match values.iter().find(|v| !range.contains(*v)) {
+        Some(value) => {
+            let (least, most) = (range.start(), range.end());
+            Err(format!("it holds {value}, but numbers from {least} to {most} are wanted").into())
+        }
         None => Ok(Given { shape, values }),
     }
 }
