@@ -451,6 +451,10 @@ fn checked(edit: &Edit, shape: [usize; 4]) -> Result<Edit> {
     fits("init", &edit.init, shape)?;
     // What a run without clipping makes may lie outside of [-1, 1].
     within("init", &edit.init, -2.0, 2.0)?;
+    #[cfg(not(target_arch = "wasm32"))]
+    if let Some(operator) = edit.restore {
+        operator.check([channels, height, width])?;
+    }
     let Some(mask) = &edit.mask else { return Ok(edit.clone()) };
     fits("mask", mask, [batch, 1, height, width])?;
     within("mask", mask, 0.0, 1.0)?;

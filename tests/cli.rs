@@ -516,6 +516,19 @@ fn sample_is_guided_and_edits_what_it_is_given() {
         assert!(i % 8 > 3 || *value == kept, "{i}: {value}, not {kept}");
     }
 
+    // A picture of half the size is enlarged: the mean of each square is what was given.
+    let small = temporary("small.npy");
+    fs::write(&small, numbers(&[3, 4, 4], &|i| (i % 5) as f32 / 4.0)).unwrap();
+    let output = sample(&format!("--init {} --restore x2", small.display()), npy);
+    assert!(output.status.success(), "{output:?}");
+    let bytes = fs::read(npy).unwrap();
+    let found: Vec<f32> = bytes[end..].as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    for i in 0..48 {
+        let corner = i / 16 * 64 + i % 16 / 4 * 16 + i % 4 * 2;
+        let mean = [0, 1, 8, 9].map(|at| found[corner + at]).iter().sum::<f32>() / 4.0;
+        assert!((mean - (2.0 * ((i % 5) as f32 / 4.0) - 1.0)).abs() < 1e-5, "{i}: {mean}");
+    }
+
     let other = temporary("other.npy");
     fs::write(&other, numbers(&[7, 8], &|_| 0.0)).unwrap();
     let white = temporary("white.npy");
@@ -525,6 +538,10 @@ fn sample_is_guided_and_edits_what_it_is_given() {
         (format!("--init {other}"), "`init`"),
         (format!("--init {init} --mask {other}"), "`mask`"),
         (format!("--init {white}"), "holds 255"),
+        (format!("--init {init} --restore x2"), "`init`"),
+        (format!("--init {init} --restore grau"), "blur:1.5"),
+        (format!("--init {init} --restore blur:0"), "`restore`"),
+        (format!("--init {init} --restore grey --mask {mask}"), "--mask"),
         ("--init no-such.png".to_owned(), "no-such.png"),
         ("--init class-conditional".to_owned(), "folder"),
         (format!("--mask {mask}"), "--init"),
@@ -594,12 +611,16 @@ fn likelihood_counts_bits() {
     let data: Vec<u8> = (0..384).flat_map(|i| ((i % 9) as f32 / 8.0).to_le_bytes()).collect();
     fs::write(&npy, noiseball::npy::encode("<f4", &[2, 3, 8, 8], &data)).unwrap();
     let npy = npy.to_str().unwrap();
-    let run = |more: &[&str]| noiseball(&[&["likelihood", "layout-a", npy, "--device", "cpu"], more].concat());
+    let run =
+        |more: &[&str]| noiseball(&[&["likelihood", "layout-a", npy, "--device", "cpu"], more].concat());
     let output = run(&["--steps", "2", "--json"]);
     assert!(output.status.success(), "{output:?}");
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let bits: Vec<f64> = (0..2).map(|i| found["pictures"][i]["bitsPerDim"].as_f64().unwrap()).collect();
-    assert!(bits.iter().all(|bits| bits.is_finite()) && (found["mean"].as_f64().unwrap() - (bits[0] + bits[1]) / 2.0).abs() < 1e-9);
+    assert!(
+        bits.iter().all(|bits| bits.is_finite())
+            && (found["mean"].as_f64().unwrap() - (bits[0] + bits[1]) / 2.0).abs() < 1e-9
+    );
     let output = run(&["--bound", "10"]);
     let says = String::from_utf8(output.stdout).unwrap();
     assert!(says.lines().count() == 3 && says.contains("mean of the bound of 2 pictures"), "{says}");

@@ -4,7 +4,9 @@
 
 use noiseball::denoiser::{Level, Prediction};
 use noiseball::rng::Generator;
-use noiseball::sampler::{Edit, Evaluate, Guidance, HostRun, Options, Program, SamplerKind, Step, Watched};
+use noiseball::sampler::{
+    Edit, Evaluate, Guidance, HostRun, Operator, Options, Program, SamplerKind, Step, Watched,
+};
 use noiseball::schedule::Schedule;
 use noiseball::{Checkpoint, Device, Error, Model, Result, SampleOptions};
 use pollster::block_on;
@@ -580,4 +582,88 @@ fn only_ddim_goes_back() {
     };
     assert_eq!(named(noise(vec![0.0; 191])), "noise");
     assert_eq!(named(noise(vec![f32::NAN; 192])), "noise");
+}
+
+// ---- Linear inverse problems ----
+
+const SQUARE: [usize; 3] = [3, 8, 8];
+const OPERATORS: [Operator; 5] =
+    [Operator::Grey, Operator::Mean(2), Operator::Mean(4), Operator::Blur(0.8), Operator::Blur(2.5)];
+
+fn colourful() -> Vec<f32> {
+    (0..192).map(|i| ((i * 29) % 192) as f32 / 96.0 - 1.0).collect()
+}
+
+#[test]
+fn operators_are_what_they_say() {
+    let x = colourful();
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+    let other: Vec<f32> = (0..192).map(|i| ((i * 83) % 192) as f32 / 96.0 - 1.0).collect();
+    for operator in OPERATORS {
+        let (part, y) = (operator.project(&x, SQUARE), operator.measure(&x, SQUARE));
+        assert!(furthest(&operator.project(&part, SQUARE), &part) < 1e-5, "{operator:?}");
+        assert!(furthest(&operator.undo(&y, SQUARE), &part) < 1e-3, "{operator:?}");
+        let (there, back) = (dot(&part, &other), dot(&x, &operator.project(&other, SQUARE)));
+        assert!((there - back).abs() < 1e-3 && furthest(&part, &x) > 0.1, "{operator:?}: {there} {back}");
+    }
+    // A wave of a blur's is what its singular value leaves of it.
+    let wave: Vec<f32> = (0..192)
+        .map(|i| {
+            let (row, column) = ((i % 64 / 8) as f64 + 0.5, (i % 8) as f64 + 0.5);
+            ((2.0 * column / 8.0 * std::f64::consts::PI).cos() * (row / 8.0 * std::f64::consts::PI).cos())
+                as f32
+        })
+        .collect();
+    let left = (-0.5 * (0.8 * std::f64::consts::PI / 8.0).powi(2) * 5.0).exp() as f32;
+    let expected: Vec<f32> = wave.iter().map(|v| v * left).collect();
+    assert!(furthest(&Operator::Blur(0.8).measure(&wave, SQUARE), &expected) < 1e-5);
+    // One pixel is blurred to the Gaussian, as far as the borders are away.
+    let shape = [1, 33, 33];
+    let mut dot = vec![0.0; 33 * 33];
+    dot[16 * 34] = 1.0;
+    let blurred = Operator::Blur(2.0).measure(&dot, shape);
+    let gaussian = |d: f64| (-d * d / 8.0).exp() / (8.0 * std::f64::consts::PI);
+    assert!((f64::from(blurred[16 * 34]) - gaussian(0.0)).abs() < 1e-5);
+    assert!((f64::from(blurred[16 * 34 + 3]) - gaussian(3.0)).abs() < 1e-5);
+    for (operator, shape) in [
+        (Operator::Grey, [1, 8, 8]),
+        (Operator::Mean(1), SQUARE),
+        (Operator::Mean(3), SQUARE),
+        (Operator::Blur(0.0), SQUARE),
+        (Operator::Blur(f64::NAN), SQUARE),
+    ] {
+        assert!(
+            matches!(operator.check(shape), Err(Error::Option { option: "restore", .. })),
+            "{operator:?}"
+        );
+    }
+}
+
+#[test]
+fn what_was_measured_is_kept_and_the_rest_does_not_matter() {
+    let init = colourful();
+    for kind in SamplerKind::ALL {
+        let schedule = schedule(*kind);
+        for operator in OPERATORS {
+            let run = |init: Vec<f32>| {
+                let edit = Edit { restore: Some(operator), ..Edit::new(init) };
+                let program =
+                    kind.program(&schedule, &Options { edit: Some(edit), ..Options::steps(8) }).unwrap();
+                let [channels, height, width] = SQUARE;
+                let noise = Generator::philox(7).unwrap();
+                let mut run = HostRun::new(program, [1, channels, height, width], noise).unwrap();
+                let mut x = Vec::new();
+                while let Some(step) = block_on(run.step(&mut gaussian(&schedule, 0.2))).unwrap() {
+                    x = step.x.to_vec();
+                }
+                x
+            };
+            let x = run(init.clone());
+            let [found, wanted] = [&x, &init].map(|x| operator.measure(&operator.project(x, SQUARE), SQUARE));
+            assert!(furthest(&found, &wanted) < 1e-5, "{kind} {operator:?}: {}", furthest(&found, &wanted));
+            assert!(furthest(&x, &init) > 0.05, "{kind} {operator:?} makes nothing");
+            let other = run(operator.project(&init, SQUARE));
+            assert!(furthest(&other, &x) < 2e-3, "{kind} {operator:?}: {}", furthest(&other, &x));
+        }
+    }
 }

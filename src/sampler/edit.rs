@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::program::{Instruction, Noise, Slot, SlotKind, for_each_slot};
+#[cfg(not(target_arch = "wasm32"))]
+use super::restore::Operator;
 use crate::denoiser::Level;
 use crate::error::{Error, Result};
 use crate::schedule::Clip;
@@ -19,6 +21,9 @@ pub struct Edit {
     /// 1 where to paint anew and 0 where to keep `init`, of the same shape as that. Where there is one, a run of strength 1 begins
     /// with noise alone, so that what lies under it does not matter.
     pub mask: Option<Arc<[f32]>>,
+    /// In place of a mask, what was measured of `init`, the rest of which does not matter: [`Operator::undo`] gives one of a measurement.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub restore: Option<Operator>,
     /// How often every `jump_length` steps are made, 1 or more: RePaint's r.
     pub resamplings: usize,
     /// How many steps a resampling goes back: RePaint's j.
@@ -36,11 +41,29 @@ impl Edit {
     /// SDEdit's, of a picture.
     #[must_use]
     pub fn new(init: impl Into<Arc<[f32]>>) -> Self {
-        Self { init: init.into(), strength: None, mask: None, resamplings: 1, jump_length: 10, invert: false }
+        Self {
+            init: init.into(),
+            strength: None,
+            mask: None,
+            #[cfg(not(target_arch = "wasm32"))]
+            restore: None,
+            resamplings: 1,
+            jump_length: 10,
+            invert: false,
+        }
+    }
+
+    /// Whether a part of the picture is kept.
+    fn keeps(&self) -> bool {
+        #[cfg(not(target_arch = "wasm32"))]
+        if self.restore.is_some() {
+            return true;
+        }
+        self.mask.is_some()
     }
 
     fn strength(&self) -> f64 {
-        self.strength.unwrap_or(if self.mask.is_some() { 1.0 } else { 0.8 })
+        self.strength.unwrap_or(if self.keeps() { 1.0 } else { 0.8 })
     }
 
     /// How many of `steps` are left out at the beginning.
@@ -56,9 +79,14 @@ impl Edit {
                 _ => Err(Error::Option { option: "mask", found, expected }),
             };
         }
+        #[cfg(not(target_arch = "wasm32"))]
+        if self.restore.is_some() && self.mask.is_some() {
+            let (found, expected) = ("given".to_owned(), "left out where a picture is restored".to_owned());
+            return Err(Error::Option { option: "mask", found, expected });
+        }
         let strength = self.strength();
         let made = (steps as f64 * strength) as usize;
-        let most = if self.mask.is_some() { MAX_RESAMPLINGS } else { 1 };
+        let most = if self.keeps() { MAX_RESAMPLINGS } else { 1 };
         let longest = if self.resamplings > 1 { made } else { usize::MAX };
         let (option, found, expected) = if !(0.0..=1.0).contains(&strength) || (made < 1 && steps > 0) {
             ("strength", strength.to_string(), format!("up to 1, and large enough for one of {steps} steps"))
@@ -93,10 +121,18 @@ pub(super) struct Editor {
     steps: usize,
 }
 
-/// The part that is kept.
+/// What is kept.
 struct Known {
     init: Slot,
-    mask: Slot,
+    part: Part,
+}
+
+/// The part of it that is.
+enum Part {
+    /// Where a slot is 0.
+    Pixels(Slot),
+    #[cfg(not(target_arch = "wasm32"))]
+    Measured(Operator),
 }
 
 impl Editor {
@@ -123,7 +159,9 @@ impl Editor {
             _ => Level::CLEAN,
         };
         let init = self.load(&edit.init);
-        let known = edit.mask.as_ref().map(|mask| Known { init, mask: self.load(mask) });
+        let known = edit.mask.as_ref().map(|mask| Known { init, part: Part::Pixels(self.load(mask)) });
+        #[cfg(not(target_arch = "wasm32"))]
+        let known = known.or(edit.restore.map(|operator| Known { init, part: Part::Measured(operator) }));
         if known.is_some() && edit.strength() == 1.0 {
             before.iter().for_each(|instruction| self.copy(instruction));
         } else {
@@ -177,7 +215,11 @@ impl Editor {
         let no =
             if level == Level::CLEAN { known.init } else { self.noised(known.init, Level::CLEAN, level) };
         let output = self.slot(SlotKind::Image);
-        self.instructions.push(Instruction::Blend { output, mask: known.mask, yes: x, no });
+        self.instructions.push(match known.part {
+            Part::Pixels(mask) => Instruction::Blend { output, mask, yes: x, no },
+            #[cfg(not(target_arch = "wasm32"))]
+            Part::Measured(operator) => Instruction::Restore { output, operator, yes: x, no },
+        });
         output
     }
 

@@ -183,6 +183,19 @@ impl<N: Normals> HostRun<N> {
                     let out = shares.map(|(m, (yes, no))| m * yes + (1.0 - m) * no).collect();
                     self.slots[output.index()] = out;
                 }
+                #[cfg(not(target_arch = "wasm32"))]
+                Instruction::Restore { output, operator, yes, no } => {
+                    let [_, shape @ ..] = self.shape;
+                    let [yes, no] = [yes, no].map(|slot| &self.slots[slot.index()]);
+                    let difference: Vec<f32> = no.iter().zip(yes).map(|(no, yes)| no - yes).collect();
+                    let mut out = yes.clone();
+                    let each = shape.iter().product();
+                    for (out, difference) in out.chunks_exact_mut(each).zip(difference.chunks_exact(each)) {
+                        let measured = operator.project(difference, shape);
+                        out.iter_mut().zip(measured).for_each(|(out, d)| *out += d);
+                    }
+                    self.slots[output.index()] = out;
+                }
                 &Instruction::Watch { at, x0, output } => {
                     let mut seen = self.slots[x0.index()].clone();
                     let (index, total, shape) = (self.index, self.program.steps(), self.shape);

@@ -23,6 +23,8 @@ pub mod options;
 mod pndm;
 mod program;
 mod record;
+#[cfg(not(target_arch = "wasm32"))]
+mod restore;
 mod setup;
 mod tcd;
 mod unipc;
@@ -37,6 +39,8 @@ pub use host::{Evaluate, HostRun, Step, Watched};
 pub use options::{Options, Settings};
 pub use program::{Expr, Guided, Instruction, Noise, NoiseScale, Program, Slot, SlotKind};
 pub use record::{Denoised, Recorder};
+#[cfg(not(target_arch = "wasm32"))]
+pub use restore::Operator;
 
 use crate::error::{Error, Result};
 use crate::schedule::Schedule;

@@ -3,6 +3,8 @@
 use std::ops::{Add, Div, Mul, Neg, Sub};
 use std::sync::Arc;
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::restore::Operator;
 use crate::denoiser::{Level, Point};
 use crate::schedule::Clip;
 
@@ -184,6 +186,18 @@ pub enum Instruction {
         /// Images.
         no: Slot,
     },
+    /// `output = yes` with what `operator` measures of it taken from `no`.
+    #[cfg(not(target_arch = "wasm32"))]
+    Restore {
+        /// A slot of [`SlotKind::Image`].
+        output: Slot,
+        /// What was measured.
+        operator: Operator,
+        /// Images.
+        yes: Slot,
+        /// Images.
+        no: Slot,
+    },
     /// `output` is `x0` after somebody has looked at it, and may have changed it: [`Evaluate::watch`](super::Evaluate::watch).
     Watch {
         /// Where the network was asked.
@@ -244,6 +258,8 @@ impl Program {
     pub fn needs_host(&self) -> bool {
         self.instructions.iter().any(|i| match i {
             Instruction::Combine { clip: Clip::Dynamic { .. }, .. } | Instruction::Watch { .. } => true,
+            #[cfg(not(target_arch = "wasm32"))]
+            Instruction::Restore { .. } => true,
             Instruction::Evaluate { guided: Some(guided), .. } => guided.rescale > 0.0,
             _ => false,
         })
@@ -305,6 +321,12 @@ pub(super) fn for_each_slot(instruction: &mut Instruction, mut visit: impl FnMut
             for slot in [mask, yes, no] {
                 visit(slot, false);
             }
+            visit(output, true);
+        }
+        #[cfg(not(target_arch = "wasm32"))]
+        Instruction::Restore { output, yes, no, .. } => {
+            visit(yes, false);
+            visit(no, false);
             visit(output, true);
         }
         Instruction::Watch { x0, output, .. } => {

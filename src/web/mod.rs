@@ -237,7 +237,8 @@ impl Model {
         watch: Option<Function>,
     ) -> JsResult<Run> {
         let mut options = options::read(options).map_err(|e| thrown(&e))?;
-        if let [scale, rescale, least, most, negative, strength, resamplings, jump_length, invert] = told[..] {
+        if let [scale, rescale, least, most, negative, strength, resamplings, jump_length, invert] = told[..]
+        {
             options.guidance = Guidance { scale, rescale, interval: [least, most] };
             options.negative_label = Some(negative as f32).filter(|label| !label.is_nan());
             options.edit = init.map(|init| Edit {

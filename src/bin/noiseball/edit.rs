@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use noiseball::model::Info;
-use noiseball::sampler::{Edit, Guidance};
+use noiseball::sampler::{Edit, Guidance, Operator};
 use noiseball::train::dataset::{Given, read_one};
 use noiseball::{Error, Result, text};
 
@@ -36,8 +36,12 @@ pub(crate) struct Arguments {
     /// A picture that is white where to paint anew and black where to keep --init, or an .npy of numbers from 0 to 1
     #[arg(long, value_name = "FILE", requires = "init")]
     mask: Option<PathBuf>,
+    /// What --init was measured of, to be restored: grey (colourise), x2 or x4 (a picture of that share of the size), or blur:S
+    /// (by a Gaussian of S pixels)
+    #[arg(long, value_name = "KIND", requires = "init", conflicts_with_all = ["mask", "invert"], value_parser = operator)]
+    restore: Option<Operator>,
     /// How often the steps of each jump are made, as RePaint does, so that what is new fits what is kept [default: 1]
-    #[arg(long, value_name = "R", requires = "mask", value_parser = output::count::<usize>, allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", value_parser = output::count::<usize>, allow_negative_numbers = true)]
     resamplings: Option<usize>,
     /// How many steps a jump goes back [default: 10]
     #[arg(long, value_name = "J", requires = "resamplings", value_parser = output::count::<usize>, allow_negative_numbers = true)]
@@ -48,6 +52,26 @@ pub(crate) struct Arguments {
     /// An .npy of the noise to start from in place of the seed's, as --invert makes it
     #[arg(long, value_name = "FILE", conflicts_with = "invert")]
     noise: Option<PathBuf>,
+}
+
+fn written(operator: Operator) -> String {
+    match operator {
+        Operator::Grey => "grey".to_owned(),
+        Operator::Mean(k) => format!("x{k}"),
+        Operator::Blur(sigma) => format!("blur:{sigma}"),
+    }
+}
+
+fn operator(text: &str) -> std::result::Result<Operator, String> {
+    match (text, text.split_once(':')) {
+        ("grey", _) => Ok(Operator::Grey),
+        ("x2", _) => Ok(Operator::Mean(2)),
+        ("x4", _) => Ok(Operator::Mean(4)),
+        (_, Some(("blur", sigma))) if sigma.parse::<f64>().is_ok() => {
+            Ok(Operator::Blur(sigma.parse().unwrap_or_default()))
+        }
+        _ => Err("it must be grey, x2, x4, or a blur such as blur:1.5".to_owned()),
+    }
 }
 
 /// Two levels, `A:B`.
@@ -68,14 +92,27 @@ impl Arguments {
 
     pub(crate) fn edit(&self, model: &Info) -> Result<Option<Edit>> {
         let Some(path) = &self.init else { return Ok(None) };
-        let init: Vec<f32> =
-            pictures("init", path, 0.0..=1.0, model)?.into_iter().map(|v| 2.0 * v - 1.0).collect();
+        let shape = [model.channels, model.height, model.width];
+        let k = if let Some(Operator::Mean(k)) = self.restore { k } else { 1 };
+        let small = [shape[0], shape[1] / k, shape[2] / k];
+        let mut init: Vec<f32> =
+            pictures("init", path, 0.0..=1.0, small)?.into_iter().map(|v| 2.0 * v - 1.0).collect();
+        if let Some(operator) = self.restore {
+            operator.check(shape)?;
+            init = match operator {
+                Operator::Mean(k) => enlarged(&init, small, k),
+                _ => {
+                    init.chunks_exact(shape.iter().product()).flat_map(|y| operator.undo(y, shape)).collect()
+                }
+            };
+        }
         let plain = Edit::new(init);
         Ok(Some(Edit {
             strength: self.strength,
             mask: self.mask.as_deref().map(|path| mask(path, model)).transpose()?.map(Into::into),
             resamplings: self.resamplings.unwrap_or(plain.resamplings),
             jump_length: self.jump_length.unwrap_or(plain.jump_length),
+            restore: self.restore,
             invert: self.invert,
             ..plain
         }))
@@ -83,7 +120,8 @@ impl Arguments {
 
     pub(crate) fn noise(&self, model: &Info) -> Result<Option<Arc<[f32]>>> {
         let Some(path) = &self.noise else { return Ok(None) };
-        pictures("noise", path, -100.0..=100.0, model).map(|noise| Some(noise.into()))
+        pictures("noise", path, -100.0..=100.0, [model.channels, model.height, model.width])
+            .map(|noise| Some(noise.into()))
     }
 
     /// Adds what was given to the command that does the same again.
@@ -105,6 +143,7 @@ impl Arguments {
         given("init", shown(file(&self.init).as_ref()));
         given("strength", shown(self.strength.as_ref()));
         given("mask", shown(file(&self.mask).as_ref()));
+        given("restore", shown(self.restore.map(written).as_ref()));
         given("resamplings", shown(self.resamplings.as_ref()));
         given("jump-length", shown(self.jump_length.as_ref()));
         given("noise", shown(file(&self.noise).as_ref()));
@@ -117,9 +156,8 @@ pub(crate) fn pictures(
     option: &'static str,
     path: &Path,
     range: RangeInclusive<f32>,
-    model: &Info,
+    [channels, height, width]: [usize; 3],
 ) -> Result<Vec<f32>> {
-    let Info { channels, height, width, .. } = *model;
     let given = read_one(path, range)?;
     match given.shape[..] {
         [c, h, w] | [_, c, h, w] if [c, h, w] == [channels, height, width] => Ok(given.values),
@@ -138,6 +176,15 @@ fn mask(path: &Path, model: &Info) -> Result<Vec<f32>> {
         [h, w] | [_, h, w] | [_, 1, h, w] if [h, w] == size => Ok(given.values),
         _ => Err(wrong_size("mask", path, &given, format!("{} × {}", size[0], size[1]))),
     }
+}
+
+/// Pictures with each pixel `k` times across and down.
+fn enlarged(x: &[f32], [_, height, width]: [usize; 3], k: usize) -> Vec<f32> {
+    let row =
+        |row: &[f32]| row.iter().flat_map(|v| std::iter::repeat_n(*v, k)).collect::<Vec<f32>>().repeat(k);
+    x.chunks_exact(height * width)
+        .flat_map(|plane| plane.chunks_exact(width).flat_map(row).collect::<Vec<f32>>())
+        .collect()
 }
 
 /// One channel of three, by the luma of Rec. 601.

@@ -54,9 +54,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     // All are read before any work.
     let (mut names, mut pictures) = (Vec::new(), Vec::new());
-    let len = model.info().channels * model.info().height * model.info().width;
+    let shape = [model.info().channels, model.info().height, model.info().width];
+    let len: usize = shape.iter().product();
     for path in &arguments.pictures {
-        let found = edit::pictures("pictures", path, UNIT, model.info())?;
+        let found = edit::pictures("pictures", path, UNIT, shape)?;
         names.extend(std::iter::repeat_n(path.display().to_string(), found.len() / len));
         pictures.extend(found.iter().map(|v| (v * 255.0).round() / 127.5 - 1.0));
     }

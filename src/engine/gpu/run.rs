@@ -164,7 +164,7 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
         // Plans first: they are what may not fit.
         let guided = program.is_guided();
         for (side, timesteps) in compiled.timesteps.iter().enumerate() {
-            if !timesteps.is_empty() {
+            if !timesteps.is_empty() || side == 0 && !guided {
                 network.plan(batch << side, height, width).await?;
             }
         }
@@ -181,7 +181,7 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
         let mut places = [[0; 2]; 2];
         for side in 0..2 {
             let timesteps = std::mem::take(&mut compiled.timesteps[side]);
-            if timesteps.is_empty() {
+            if timesteps.is_empty() && (side == 1 || guided) {
                 continue;
             }
             let batch = batch << side;
@@ -543,6 +543,10 @@ impl Compiled {
                     let places = [output, mask, yes, no].map(|slot| offsets[slot.index()] as u32);
                     segment.words.push(OP_BLEND);
                     segment.words.extend(places);
+                }
+                #[cfg(not(target_arch = "wasm32"))]
+                Instruction::Restore { .. } => {
+                    return Err(host_only("restoring", "it looks at a whole image at once"));
                 }
                 Instruction::Watch { .. } => {
                     return Err(host_only("a watched run", "whoever watches is there"));
