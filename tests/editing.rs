@@ -550,7 +550,6 @@ fn a_picture_comes_back_from_the_noise_that_it_is_inverted_to() {
     let variance = noise.iter().map(|v| v * v).sum::<f32>() / noise.len() as f32;
     let found = pictures(model.sample(&SampleOptions { noise: Some(noise.into()), ..options }).unwrap());
     let error = found.iter().zip(&face).map(|(a, b)| (a - b).abs()).sum::<f32>() / face.len() as f32;
-    println!("mean error {} of 255 levels, variance of the noise {variance}", error * 127.5);
     assert!(error <= 2.0 * 2.0 / 255.0, "{}", error * 127.5);
     assert!((variance - 1.0).abs() < 0.25, "{variance}");
 }

@@ -128,7 +128,6 @@ fn a_model_finds_its_own_pictures_likelier_than_others() {
     let both = [face.clone(), turned].concat();
     for method in [Method::Ode { steps: 12, probes: 1 }, Method::Bound { timesteps: 40 }] {
         let bits = model.bits_per_dim(&both, None, method, 3).unwrap();
-        println!("{method:?}: {bits:?}");
         assert!(bits[0] > 0.0 && bits[0] + 0.1 < bits[1] && bits[1] < 30.0, "{method:?}: {bits:?}");
         // A picture's bits do not depend on what else is measured.
         let alone = model.bits_per_dim(&face, None, method, 3).unwrap();

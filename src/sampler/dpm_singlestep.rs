@@ -17,7 +17,8 @@ pub(super) fn dpm_singlestep(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Resul
     let steps = points.len() - 1;
     let most = setup.get(&SOLVER_ORDER) as usize;
     let ends_at_zero = setup.get(&FINAL) == 0.0;
-    let lowers = setup.is(&LOWER_ORDER_FINAL) || (steps + setup.skipped) % most != 0 || ends_at_zero;
+    let lowers =
+        setup.is(&LOWER_ORDER_FINAL) || !(steps + setup.skipped).is_multiple_of(most) || ends_at_zero;
     // What the network said in this turn, and where it began.
     let mut known: Vec<(f64, Slot)> = Vec::new();
     let mut x = run.start(1.0);
