@@ -5,6 +5,7 @@
 //! To add a sampler, write its file and a row of the table below. The command line, what JavaScript may pass, the page's
 //! menu and the documentation follow the table.
 
+mod chosen;
 mod ddim;
 mod ddpm;
 mod deis;
@@ -32,11 +33,12 @@ mod unipc;
 use std::fmt;
 use std::str::FromStr;
 
+pub use chosen::Options;
 pub use edit::Edit;
 pub use guidance::Guidance;
 pub(crate) use host::wrong_pictures;
 pub use host::{Evaluate, HostRun, Step, Watched};
-pub use options::{Options, Settings};
+pub use options::Settings;
 pub use program::{Expr, Guided, Instruction, Noise, NoiseScale, Program, Slot, SlotKind};
 pub use record::{Denoised, Recorder};
 #[cfg(not(target_arch = "wasm32"))]
