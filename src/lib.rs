@@ -49,6 +49,8 @@ pub mod device;
 pub mod engine;
 pub mod error;
 pub mod levels;
+#[cfg(all(feature = "data", not(target_arch = "wasm32")))]
+pub mod likelihood;
 pub mod model;
 pub mod network;
 pub mod npy;

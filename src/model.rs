@@ -10,15 +10,18 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::folder::LABELS;
 use crate::checkpoint::json::Fields;
 use crate::checkpoint::weights::Dtype;
+#[cfg(all(feature = "data", not(target_arch = "wasm32")))]
+use crate::device::LentNetwork;
 use crate::device::{Device, DeviceKind, Network};
 use crate::engine::parameters::Storage;
 use crate::error::{Error, Result};
 use crate::network::describe::{Inventory, describe};
 use crate::network::unet::{ClassEmbedding, UNet2DConfig};
 use crate::rng::Generator;
-use crate::sampler::{self, Options, SamplerKind, Settings};
-use crate::sampling::Sampling;
+use crate::sampler::{self, Edit, Guidance, Options, SamplerKind, Settings, wrong_pictures};
+use crate::sampling::{Sampling, Watcher};
 use crate::schedule::{Schedule, Variance};
+use crate::text::number;
 
 /// The name that errors give to the network's configuration.
 pub(crate) const UNET_CONFIG: &str = "unet/config.json";
@@ -208,6 +211,15 @@ pub struct SampleOptions {
     /// Class labels, where the model has classes: one for all pictures, or one each. `None` is the null label, no class in
     /// particular, where the checkpoint names one.
     pub labels: Option<Vec<f32>>,
+    /// How strongly to keep to the labels. Needs them, and a null label or a negative one.
+    pub guidance: Guidance,
+    /// The label to keep away from, in place of the null label.
+    pub negative_label: Option<f32>,
+    /// A picture to begin with, or to keep a part of. Its mask has a number for each pixel, of one picture or of each.
+    pub edit: Option<Edit>,
+    /// The noise to start from in place of the seed's, `[channels, height, width]` of deviation 1 or one for each picture, as
+    /// [`Edit::invert`] and [`rng::slerp`](crate::rng::slerp) make it.
+    pub noise: Option<Arc<[f32]>>,
 }
 
 impl Default for SampleOptions {
@@ -220,6 +232,10 @@ impl Default for SampleOptions {
             batch: 1,
             settings: Settings::default(),
             labels: None,
+            guidance: Guidance::default(),
+            negative_label: None,
+            edit: None,
+            noise: None,
         }
     }
 }
@@ -333,28 +349,138 @@ impl Model {
     /// # Errors
     /// [`Error::Option`] for options out of their range, [`Error::Busy`] while another run goes on.
     pub fn sample(&self, options: &SampleOptions) -> Result<Sampling> {
-        let a = &self.architecture;
-        let option = |option, found: usize, expected: String| {
-            Err(Error::Option { option, found: found.to_string(), expected })
-        };
+        self.start(options, None)
+    }
+
+    /// [`Self::sample`] with somebody who looks at every estimate of the clean images and may change it. The images then come to the
+    /// host at every evaluation, wherever the network runs.
+    ///
+    /// # Errors
+    /// As [`Self::sample`]; in its steps, [`Error::Option`] where what the watcher leaves is not finite, and the watcher's own.
+    pub fn sample_watched(&self, options: &SampleOptions, watcher: Box<dyn Watcher>) -> Result<Sampling> {
+        self.start(options, Some(watcher))
+    }
+
+    /// What a run with these options does.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for options out of their range.
+    pub fn program(&self, options: &SampleOptions) -> Result<sampler::Program> {
+        self.program_of(options, false)
+    }
+
+    #[cfg(all(feature = "data", not(target_arch = "wasm32")))]
+    pub(crate) fn lend(&self) -> Result<LentNetwork> {
+        self.network.lend()
+    }
+
+    fn shape(&self, batch: usize) -> [usize; 4] {
+        [batch, self.info.channels, self.info.height, self.info.width]
+    }
+
+    fn program_of(&self, options: &SampleOptions, watched: bool) -> Result<sampler::Program> {
         if !(1..=MAX_BATCH).contains(&options.batch) {
-            return option("batch", options.batch, format!("1 to {MAX_BATCH}"));
+            let (found, expected) = (options.batch.to_string(), format!("1 to {MAX_BATCH}"));
+            return Err(Error::Option { option: "batch", found, expected });
         }
         let (sampler, steps) = self.steps_of(options);
-        let settings = options.settings.clone();
-        let program = sampler.program(&a.schedule, &Options { steps, settings })?;
+        let edit = options.edit.as_ref().map(|edit| checked(edit, self.shape(options.batch))).transpose()?;
+        if let Some(noise) = &options.noise {
+            fits("noise", noise, self.shape(options.batch))?;
+            within("noise", noise, -100.0, 100.0)?;
+        }
+        let (settings, guidance, noise) = (options.settings.clone(), options.guidance, options.noise.clone());
+        let schedule = &self.architecture.schedule;
+        let program =
+            sampler.program(schedule, &Options { steps, settings, guidance, edit, noise, watched })?;
+        self.architecture.check_run(&program)?;
+        Ok(program)
+    }
+
+    fn start(&self, options: &SampleOptions, watcher: Option<Box<dyn Watcher>>) -> Result<Sampling> {
+        let program = self.program_of(options, watcher.is_some())?;
         let generator = match options.rng {
             Rng::Philox => Generator::philox(options.seed)?,
             Rng::Torch => Generator::torch(options.seed)?,
         };
-        let null = self.info.classes.and(self.info.null_label).map(|label| vec![label as f32]);
-        let labels = options.labels.clone().or(null).map(|labels| match labels[..] {
-            [one] => vec![one; options.batch],
-            _ => labels,
-        });
-        a.check_run(&program)?;
-        a.unet.check_labels(options.batch, labels.as_deref())?;
-        let shape = [options.batch, a.unet.in_channels, a.size[0], a.size[1]];
-        Sampling::new(self.network.lend()?, program, shape, generator, labels)
+        let null = self.info.classes.and(self.info.null_label).map(|label| label as f32);
+        let negative = self.negative(options, null)?;
+        let labels =
+            options.labels.clone().or(null.map(|label| vec![label])).map(|labels| match labels[..] {
+                [one] => vec![one; options.batch],
+                _ => labels,
+            });
+        self.architecture.unet.check_labels(options.batch, labels.as_deref())?;
+        let labels =
+            labels.map(|labels| if program.is_guided() { [labels, negative].concat() } else { labels });
+        let inverted = options.edit.as_ref().filter(|edit| edit.invert).map(|edit| &edit.init);
+        let begins = inverted.or(options.noise.as_ref()).cloned();
+        let shape = self.shape(options.batch);
+        Sampling::new(self.network.lend()?, program, shape, generator, labels, begins, watcher)
+    }
+
+    /// What a guided run is to keep away from, picture by picture; nothing for others.
+    fn negative(&self, options: &SampleOptions, null: Option<f32>) -> Result<Vec<f32>> {
+        let refuse = |option, found: f64, expected: &str| {
+            Err(Error::Option { option, found: found.to_string(), expected: expected.to_owned() })
+        };
+        let scale = options.guidance.scale;
+        if scale == 1.0 {
+            return Ok(Vec::new());
+        }
+        if options.labels.is_none() && options.negative_label.is_none() {
+            return refuse("guidance", scale, "1, or be given with labels to be guided by");
+        }
+        let Some(negative) = options.negative_label.or(null) else {
+            let expected =
+                "1, or be given with a negative label: this model has no label that stands for any class";
+            return refuse("guidance", scale, expected);
+        };
+        let negative = vec![negative; options.batch];
+        match self.architecture.unet.check_labels(options.batch, Some(&negative)) {
+            Err(Error::Option { found, expected, .. }) => {
+                Err(Error::Option { option: "negative_label", found, expected })
+            }
+            checked => checked.map(|()| negative),
+        }
+    }
+}
+
+/// An edit of pictures of this shape: with a mask for each channel.
+fn checked(edit: &Edit, shape: [usize; 4]) -> Result<Edit> {
+    let [batch, channels, height, width] = shape;
+    fits("init", &edit.init, shape)?;
+    // What a run without clipping makes may lie outside of [-1, 1].
+    within("init", &edit.init, -2.0, 2.0)?;
+    #[cfg(not(target_arch = "wasm32"))]
+    if let Some(operator) = edit.restore {
+        operator.check([channels, height, width])?;
+    }
+    let Some(mask) = &edit.mask else { return Ok(edit.clone()) };
+    fits("mask", mask, [batch, 1, height, width])?;
+    within("mask", mask, 0.0, 1.0)?;
+    let mut channelwise = Vec::with_capacity(channels * mask.len());
+    for mask in mask.chunks_exact(height * width) {
+        for _ in 0..channels {
+            channelwise.extend_from_slice(mask);
+        }
+    }
+    Ok(Edit { mask: Some(channelwise.into()), ..edit.clone() })
+}
+
+fn fits(option: &'static str, values: &[f32], shape: [usize; 4]) -> Result<()> {
+    let one: usize = shape[1..].iter().product();
+    let fits = values.len() == one || values.len() == shape[0] * one;
+    if fits { Ok(()) } else { Err(wrong_pictures(option, values.len(), shape)) }
+}
+
+fn within(option: &'static str, values: &[f32], least: f32, most: f32) -> Result<()> {
+    match values.iter().find(|v| !(least..=most).contains(*v)) {
+        Some(value) => Err(Error::Option {
+            option,
+            found: format!("of numbers such as {}", number(f64::from(*value))),
+            expected: format!("of numbers from {} to {}", number(f64::from(least)), number(f64::from(most))),
+        }),
+        None => Ok(()),
     }
 }

@@ -73,6 +73,18 @@ impl Normals for Generator {
     }
 }
 
+/// Between the noise of two pictures along the sphere that it lies near (Song, Meng and Ermon 2021, appendix D.5): `a` at 0, `b` at 1. Both are of
+/// one picture; the shorter counts.
+#[must_use]
+pub fn slerp(a: &[f32], b: &[f32], share: f64) -> Vec<f32> {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+    let angle = (dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()).clamp(-1.0, 1.0).acos();
+    // Along the straight line where there is no arc to speak of.
+    let arc = |share: f64| if angle > 1e-6 { (share * angle).sin() / angle.sin() } else { share };
+    let (of_a, of_b) = (arc(1.0 - share), arc(share));
+    a.iter().zip(b).map(|(a, b)| (of_a * f64::from(*a) + of_b * f64::from(*b)) as f32).collect()
+}
+
 /// Fills a batch by the contract at the head of this module.
 fn philox_normals(seed: u64, draw: u32, batch: usize, out: &mut [f32]) {
     let image_len = (out.len() / batch.max(1)).max(1);
@@ -252,6 +264,23 @@ mod tests {
         assert_eq!(box_muller(u32::MAX, 7), (0.0, 0.0));
         let (a, b) = box_muller(0, 1 << 30); // u1 = 2⁻²⁴, a quarter turn: all of it is sine
         assert!(a.abs() < 1e-6 && (b - 5.768_108).abs() < 1e-6, "{a} {b}");
+    }
+
+    #[test]
+    fn between_two_noises_lies_noise() {
+        let noise = |seed| {
+            let mut out = vec![0.0; 4096];
+            Generator::philox(seed).unwrap().normals(0, 1, &mut out);
+            out
+        };
+        let (a, b) = (noise(1), noise(2));
+        let far = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(far(&slerp(&a, &b, 0.0), &a) < 1e-6 && far(&slerp(&a, &b, 1.0), &b) < 1e-6);
+        assert!(far(&slerp(&a, &a, 0.3), &a) < 1e-6, "with itself");
+        let middle = slerp(&a, &b, 0.5);
+        let variance = middle.iter().map(|v| v * v).sum::<f32>() / 4096.0;
+        // The mean of both would have half.
+        assert!((variance - 1.0).abs() < 0.05, "{variance}");
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "gpu")]
 use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
 
 #[cfg(feature = "gpu")]
 use crate::denoiser::Point;
@@ -16,13 +18,35 @@ use crate::device::LentNetwork;
 use crate::engine::gpu::{GpuNetwork, GpuRun, GpuStep, IN_FLIGHT, Reading};
 use crate::error::{Error, Result};
 use crate::rng::{Generator, Normals};
-use crate::sampler::{Evaluate, HostRun, Program, Step};
+use crate::sampler::{Evaluate, HostRun, Program, Step, Watched};
+
+/// Somebody who looks at each estimate of the clean images in a run, and may change it: a function, or what waits for an answer.
+pub trait Watcher {
+    /// As [`Evaluate::watch`].
+    fn watch<'a>(
+        &'a mut self,
+        at: Watched,
+        x0: &'a mut [f32],
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
+}
+
+impl<F: FnMut(Watched, &mut [f32]) -> Result<()>> Watcher for F {
+    fn watch<'a>(
+        &'a mut self,
+        at: Watched,
+        x0: &'a mut [f32],
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>> {
+        Box::pin(std::future::ready(self(at, x0)))
+    }
+}
 
 /// A run of a sampler on a model. To stop it, drop it between two steps: a GPU then still finishes the step that it has
 /// begun.
 pub struct Sampling {
     shape: [usize; 4],
     noise: Generator,
+    /// What it starts from, where that is not the generator's noise.
+    begins: Option<Arc<[f32]>>,
     place: Place,
 }
 
@@ -35,6 +59,8 @@ enum Place {
 }
 
 impl Sampling {
+    /// `labels` are those of what is wanted and, where the program is guided, then those of what is not.
+    ///
     /// # Errors
     /// [`Error::Option`] for a shape that no run can have.
     pub(crate) fn new(
@@ -43,13 +69,15 @@ impl Sampling {
         shape: [usize; 4],
         noise: Generator,
         labels: Option<Vec<f32>>,
+        begins: Option<Arc<[f32]>>,
+        watcher: Option<Box<dyn Watcher>>,
     ) -> Result<Self> {
         // Checks the shape, wherever it is needed.
         let run = HostRun::new(program.clone(), shape, noise.clone())?;
         let start = noise.clone();
         let place = match network {
             #[cfg(feature = "gpu")]
-            LentNetwork::Gpu(network) if !program.looks_at_whole_images() => {
+            LentNetwork::Gpu(network) if !program.needs_host() => {
                 let start = Start { network, program, noise, labels };
                 Place::Gpu(Box::new(OnGpu {
                     shape,
@@ -62,18 +90,25 @@ impl Sampling {
             }
             network => {
                 // Slots, what a step makes of one or more, and the network's input and output, which may have twice the channels.
-                let work = if program.looks_at_whole_images() { 14 } else { 4 };
-                let images = program.slots().len() + work;
-                Place::Host(Box::new(run), OnHost { network, labels, unplanned: Some((shape, images)) })
+                let images = program.slots().len() + if program.looks_at_whole_images() { 14 } else { 4 };
+                let guided = program.is_guided();
+                let mut planned = shape;
+                planned[0] *= 1 + usize::from(guided);
+                let unplanned = Some((planned, images));
+                Place::Host(Box::new(run), OnHost { network, labels, guided, watcher, unplanned })
             }
         };
-        Ok(Self { shape, noise: start, place })
+        Ok(Self { shape, noise: start, begins, place })
     }
 
-    /// The pure noise that this run starts from, `[batch, channels, height, width]`.
+    /// The pure noise that this run starts from, or the picture that it inverts, `[batch, channels, height, width]`.
     #[must_use]
     pub fn start(&self) -> Vec<f32> {
-        let mut x = vec![0.0; self.shape.iter().product()];
+        let len = self.shape.iter().product();
+        if let Some(begins) = &self.begins {
+            return begins.repeat(len / begins.len());
+        }
+        let mut x = vec![0.0; len];
         self.noise.clone().normals(0, self.shape[0], &mut x);
         x
     }
@@ -115,10 +150,13 @@ impl Sampling {
     }
 }
 
-/// A network for a run on the host, with the labels of that run.
+/// A network for a run on the host.
 struct OnHost {
     network: LentNetwork,
+    /// Of what is wanted, and in a guided run then of what is not.
     labels: Option<Vec<f32>>,
+    guided: bool,
+    watcher: Option<Box<dyn Watcher>>,
     /// Before the first step: the images' shape, and how many batches of them are alive at once.
     unplanned: Option<([usize; 4], usize)>,
 }
@@ -139,10 +177,31 @@ impl OnHost {
     }
 }
 
+impl OnHost {
+    async fn ask(&mut self, x: &[f32], shape: [usize; 4], timestep: f64, both: bool) -> Result<Vec<f32>> {
+        let timesteps = vec![timestep as f32; shape[0]];
+        let halved = self.guided && !both;
+        let labels =
+            self.labels.as_deref().map(|labels| if halved { &labels[..labels.len() / 2] } else { labels });
+        self.network.evaluate(x, shape, &timesteps, labels).await
+    }
+}
+
 impl Evaluate for OnHost {
     async fn evaluate(&mut self, x: &[f32], shape: [usize; 4], timestep: f64) -> Result<Vec<f32>> {
-        let timesteps = vec![timestep as f32; shape[0]];
-        self.network.evaluate(x, shape, &timesteps, self.labels.as_deref()).await
+        self.ask(x, shape, timestep, false).await
+    }
+
+    async fn evaluate_both(&mut self, x: &[f32], mut shape: [usize; 4], timestep: f64) -> Result<Vec<f32>> {
+        shape[0] *= 2;
+        self.ask(&x.repeat(2), shape, timestep, true).await
+    }
+
+    async fn watch(&mut self, at: Watched, x0: &mut [f32]) -> Result<()> {
+        match &mut self.watcher {
+            Some(watcher) => watcher.watch(at, x0).await,
+            None => Ok(()),
+        }
     }
 
     async fn evaluate_each(&mut self, x: &[f32], shape: [usize; 4], timesteps: &[f64]) -> Result<Vec<f32>> {

@@ -588,3 +588,166 @@ fn embed_makes_what_a_post_needs() {
     );
     assert!(page.contains("steps=\"1\" sampler=\"euler\" label=\"1\""), "{page}");
 }
+
+#[test]
+fn sample_is_guided_and_edits_what_it_is_given() {
+    let npy = temporary("edited.npy");
+    let (init, mask) = (temporary("init.npy"), temporary("mask.npy"));
+    let numbers = |shape: &[usize], of: &dyn Fn(usize) -> f32| {
+        let data: Vec<u8> = (0..shape.iter().product()).flat_map(|i| of(i).to_le_bytes()).collect();
+        noiseball::npy::encode("<f4", shape, &data)
+    };
+    fs::write(&init, numbers(&[3, 8, 8], &|i| (i % 17) as f32 / 16.0)).unwrap();
+    fs::write(&mask, numbers(&[8, 8], &|i| f32::from(u8::from(i % 8 > 3)))).unwrap();
+    let [npy, init, mask] = [&npy, &init, &mask].map(|path| path.to_str().unwrap());
+    let sample = |more: &str, out: &str| {
+        let start = [
+            "sample",
+            "class-conditional",
+            "--sampler",
+            "ddim",
+            "--steps",
+            "4",
+            "--labels",
+            "1",
+            "--device",
+            "cpu",
+        ];
+        let more: Vec<&str> = more.split_whitespace().collect();
+        noiseball(&[&start[..], &["--npy", out][..], &more[..]].concat())
+    };
+    let all = format!(
+        "--guidance 2 --guidance-rescale 0.5 --guidance-interval 0.1:50 --negative-label 3 --init {init} --strength 1 --mask {mask} --resamplings 2 --jump-length 2"
+    );
+    let output = sample(&all, npy);
+    assert!(output.status.success(), "{output:?}");
+    let says = String::from_utf8(output.stderr).unwrap();
+    assert!(says.contains(&all), "{says}");
+    let bytes = fs::read(npy).unwrap();
+    let end = bytes.len() - 4 * 192;
+    let found: Vec<f32> = bytes[end..].as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    for (i, value) in found.iter().enumerate() {
+        let kept = 2.0 * ((i % 17) as f32 / 16.0) - 1.0;
+        assert!(i % 8 > 3 || *value == kept, "{i}: {value}, not {kept}");
+    }
+
+    // A picture of half the size is enlarged: the mean of each square is what was given.
+    let small = temporary("small.npy");
+    fs::write(&small, numbers(&[3, 4, 4], &|i| (i % 5) as f32 / 4.0)).unwrap();
+    let output = sample(&format!("--init {} --restore x2", small.display()), npy);
+    assert!(output.status.success(), "{output:?}");
+    let bytes = fs::read(npy).unwrap();
+    let found: Vec<f32> = bytes[end..].as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    for i in 0..48 {
+        let corner = i / 16 * 64 + i % 16 / 4 * 16 + i % 4 * 2;
+        let mean = [0, 1, 8, 9].map(|at| found[corner + at]).iter().sum::<f32>() / 4.0;
+        assert!((mean - (2.0 * ((i % 5) as f32 / 4.0) - 1.0)).abs() < 1e-5, "{i}: {mean}");
+    }
+
+    let other = temporary("other.npy");
+    fs::write(&other, numbers(&[7, 8], &|_| 0.0)).unwrap();
+    let white = temporary("white.npy");
+    fs::write(&white, numbers(&[3, 8, 8], &|_| 255.0)).unwrap();
+    let [other, white] = [&other, &white].map(|path| path.to_str().unwrap());
+    for (more, named) in [
+        (format!("--init {other}"), "`init`"),
+        (format!("--init {init} --mask {other}"), "`mask`"),
+        (format!("--init {white}"), "holds 255"),
+        (format!("--init {init} --restore x2"), "`init`"),
+        (format!("--init {init} --restore grau"), "blur:1.5"),
+        (format!("--init {init} --restore blur:0"), "`restore`"),
+        (format!("--init {init} --restore grey --mask {mask}"), "--mask"),
+        ("--init no-such.png".to_owned(), "no-such.png"),
+        ("--init class-conditional".to_owned(), "folder"),
+        (format!("--mask {mask}"), "--init"),
+        ("--strength 0.5".to_owned(), "--init"),
+        ("--negative-label 1".to_owned(), "--guidance"),
+        ("--guidance-rescale 1".to_owned(), "--guidance"),
+        ("--guidance 2 --guidance-interval 5".to_owned(), "0.2:5"),
+        ("--guidance 2 --guidance-interval 5:1".to_owned(), "`guidance_interval`"),
+        ("--guidance -1".to_owned(), "`guidance`"),
+        (format!("--init {init} --strength 0.1"), "`strength`"),
+        (format!("--init {init} --mask {mask} --resamplings 0"), "`resamplings`"),
+    ] {
+        let output = sample(&more, npy);
+        assert_eq!(output.status.code(), Some(2), "{more}: {output:?}");
+        let says = String::from_utf8(output.stderr).unwrap();
+        assert!(says.contains(named), "{more}: {says}");
+    }
+}
+
+#[test]
+fn compare_shows_samplers_side_by_side() {
+    let png = temporary("compare.png");
+    let run = |more: &[&str]| {
+        let start = [
+            "compare",
+            "layout-a",
+            "--device",
+            "cpu",
+            "--evaluations",
+            "2,8,30",
+            "--reference-steps",
+            "100",
+            "--out",
+        ];
+        noiseball(&[&start[..], &[png.to_str().unwrap()], more].concat())
+    };
+    let output = run(&["--samplers", "ddim,heun,ddpm,unipc", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let cells = |row: usize, key: &str| -> Vec<Value> {
+        (0..3).map(|i| found["rows"][row]["cells"][i][key].clone()).collect()
+    };
+    assert_eq!(found["rows"][1]["sampler"], "heun");
+    // Two evaluations a step, and one in the last.
+    assert_eq!(
+        (cells(1, "steps"), cells(1, "evaluations")),
+        (vec![1.into(), 4.into(), 15.into()], vec![1.into(), 7.into(), 29.into()])
+    );
+    assert_eq!(cells(2, "distance"), [Value::Null, Value::Null, Value::Null], "ddpm is random");
+    // The network's weights are random, so that methods which do not clip end anywhere.
+    let distances: Vec<f64> = cells(1, "distance").iter().map(|d| d.as_f64().unwrap()).collect();
+    assert!(distances[2] < distances[0] && distances[2] < 0.1, "{distances:?}");
+    let decoder = png::Decoder::new(std::io::Cursor::new(fs::read(&png).unwrap()));
+    let reader = decoder.read_info().unwrap();
+    assert_eq!((reader.info().width, reader.info().height), (3 * 8, 5 * 8), "and the reference");
+
+    let output = run(&["--samplers", "ddim"]);
+    let says = String::from_utf8(output.stdout).unwrap();
+    assert!(says.contains("evaluations") && says.lines().count() == 3, "{says}");
+    // What does not suit is left out, unless it is asked for.
+    assert_eq!(run(&["--samplers", "flow-euler"]).status.code(), Some(2));
+}
+
+#[test]
+fn likelihood_counts_bits() {
+    let npy = temporary("likelihood.npy");
+    let data: Vec<u8> = (0..384).flat_map(|i| ((i % 9) as f32 / 8.0).to_le_bytes()).collect();
+    fs::write(&npy, noiseball::npy::encode("<f4", &[2, 3, 8, 8], &data)).unwrap();
+    let npy = npy.to_str().unwrap();
+    let run =
+        |more: &[&str]| noiseball(&[&["likelihood", "layout-a", npy, "--device", "cpu"], more].concat());
+    let output = run(&["--steps", "2", "--json"]);
+    assert!(output.status.success(), "{output:?}");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let bits: Vec<f64> = (0..2).map(|i| found["pictures"][i]["bitsPerDim"].as_f64().unwrap()).collect();
+    assert!(
+        bits.iter().all(|bits| bits.is_finite())
+            && (found["mean"].as_f64().unwrap() - (bits[0] + bits[1]) / 2.0).abs() < 1e-9
+    );
+    let output = run(&["--bound", "10"]);
+    let says = String::from_utf8(output.stdout).unwrap();
+    assert!(says.lines().count() == 3 && says.contains("mean of the bound of 2 pictures"), "{says}");
+    for (more, named) in [
+        (&["--steps", "0"][..], "`steps`"),
+        (&["--bound", "1"], "`timesteps`"),
+        (&["--bound", "5", "--probes", "2"], "--probes"),
+        (&["no-such.png"], "no-such.png"),
+    ] {
+        let output = run(more);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let says = String::from_utf8(output.stderr).unwrap();
+        assert!(says.contains(named), "{says}");
+    }
+}

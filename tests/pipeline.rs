@@ -6,6 +6,7 @@
 mod golden;
 
 use golden::floats;
+use noiseball::sampler::Guidance;
 use noiseball::{Checkpoint, Device, DeviceKind, Error, Model, Rng, SampleOptions, SamplerKind, Settings};
 use serde_json::{Value, json};
 
@@ -25,11 +26,11 @@ fn pictures(model: &Model, options: &SampleOptions) -> Vec<f32> {
     last
 }
 
-/// The cases that one run can reproduce: a list of seeds is several generators, guidance another network evaluation.
+/// The cases that one run can reproduce: a list of seeds is several generators.
 fn cases() -> Vec<(String, String, SampleOptions, Vec<f32>)> {
     let file: Value = serde_json::from_str(PIPELINE).unwrap();
     let cases = file["cases"].as_array().unwrap().iter();
-    let single = cases.filter(|c| c["seed"].is_u64() && c["guidance_scale"].is_null());
+    let single = cases.filter(|c| c["seed"].is_u64());
     let options = |c: &Value| SampleOptions {
         sampler: Some(c["sampler"].as_str().unwrap().to_lowercase().parse().unwrap()),
         steps: Some(c["steps"].as_u64().unwrap() as usize),
@@ -40,6 +41,8 @@ fn cases() -> Vec<(String, String, SampleOptions, Vec<f32>)> {
         rng: Rng::Torch,
         batch: c["batch"].as_u64().unwrap() as usize,
         labels: (!c["labels"].is_null()).then(|| floats(&c["labels"])),
+        guidance: Guidance { scale: c["guidance_scale"].as_f64().unwrap_or(1.0), ..Guidance::default() },
+        ..SampleOptions::default()
     };
     let text = |c: &Value, key| c[key].as_str().unwrap().to_owned();
     single.map(|c| (text(c, "name"), text(c, "checkpoint"), options(c), floats(&c["output"]))).collect()
@@ -48,7 +51,7 @@ fn cases() -> Vec<(String, String, SampleOptions, Vec<f32>)> {
 fn pictures_are_pythons(device: &Device) {
     let mut worst = 0f32;
     let cases = cases();
-    assert!(cases.len() >= 8, "{}", cases.len());
+    assert!(cases.len() >= 15, "{}", cases.len());
     for (name, checkpoint, options, expected) in cases {
         let found = pictures(&model(&checkpoint, device), &options);
         assert_eq!(found.len(), expected.len(), "{name}");

@@ -58,7 +58,7 @@ fn replay(program: &Program, schedule: &Schedule, z: f64, floor: f64) -> [(f64, 
     let (mut start, mut end) = (None, (0.0, 0.0));
     for (i, instruction) in program.instructions().iter().enumerate() {
         match instruction {
-            Instruction::Evaluate { input, scale, timestep, output } => {
+            Instruction::Evaluate { input, scale, timestep, output, .. } => {
                 // Of an image that is not scaled for the network the step says the level, or on a flow the timestep.
                 let ends = program.instructions()[i..].iter().find_map(|instruction| match instruction {
                     Instruction::EndStep { from, .. } => Some(from.level),
@@ -92,6 +92,7 @@ fn replay(program: &Program, schedule: &Schedule, z: f64, floor: f64) -> [(f64, 
                 end = (slots[x.index()] / to.alpha, to.sigma / to.alpha);
             }
             Instruction::EndStep { .. } => {}
+            other => panic!("{other:?}"),
         }
     }
     [start.unwrap(), end]

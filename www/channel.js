@@ -64,12 +64,13 @@ class Channel {
   }
 
   /**
-   * Asks the worker. Any of `signals` ends the wait at once; an answer that comes after that goes to `late`.
+   * Asks the worker. Any of `signals` ends the wait at once; an answer that comes after that goes to `late`. What the worker asks
+   * meanwhile goes to `onAsk`, whose failure ends the wait too.
    * @param {object} message
-   * @param {{signals?: (AbortSignal | undefined)[], onProgress?: (progress: any) => void, late?: (result: any) => void}} [context]
+   * @param {{signals?: (AbortSignal | undefined)[], onProgress?: (progress: any) => void, onAsk?: (question: any) => Promise<any>, late?: (result: any) => void}} [context]
    * @returns {Promise<any>}
    */
-  call(message, { signals = [], onProgress, late } = {}) {
+  call(message, { signals = [], onProgress, onAsk, late } = {}) {
     return new Promise((resolve, reject) => {
       const active = signals.filter((signal) => signal !== undefined);
       const fired = active.find((signal) => signal.aborted);
@@ -85,14 +86,14 @@ class Channel {
         this.post({ op: 'abort', id });
         settle(() => reject(abortError(target)));
       };
-      const call = { settled: false, settle, resolve, reject, onProgress, late };
+      const call = { settled: false, settle, resolve, reject, onProgress, onAsk, late };
       for (const signal of active) signal.addEventListener('abort', onAbort);
       this.#calls.set(id, call);
       this.#worker.postMessage({ ...message, id });
     });
   }
 
-  #receive({ ready, failed, refused, id, progress, result, error }) {
+  #receive({ ready, failed, refused, id, progress, question, result, error }) {
     if (failed) return this.#dieUnstarted({ cause: failed, refused });
     if (ready) {
       this.#ready = true;
@@ -100,6 +101,7 @@ class Channel {
     }
     const call = this.#calls.get(id);
     if (progress && call && !call.settled) report(call.onProgress, progress);
+    if (question) return this.#answer(id, call, question);
     if (!call || progress) return;
     this.#calls.delete(id);
     if (error) {
@@ -110,6 +112,16 @@ class Channel {
       call.late?.(result);
     } else {
       call.settle(() => call.resolve(result));
+    }
+  }
+
+  async #answer(id, call, question) {
+    if (!call || call.settled) return;
+    try {
+      this.post({ op: 'answer', id, answer: await call.onAsk(question) });
+    } catch (error) {
+      this.post({ op: 'abort', id });
+      if (!call.settled) call.settle(() => call.reject(error));
     }
   }
 

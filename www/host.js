@@ -2,8 +2,10 @@
 //
 // Messages in:  {id, op: 'load', source, variant, device, again, integrity} · {op: 'abort', id} · {op: 'dispose', model}
 //               (`again`: the same files as before, without asking the server whether it has others)
-//               {id, op: 'sample', model, options} · {id, op: 'next', model} · {op: 'stop', model}
-// Messages out: {id, progress} · {id, result} · {id, error: {type, message, fatal}}
+//               {id, op: 'noise', model, seed}
+//               {id, op: 'sample', model, options, told, init, mask, noise, watched} · {id, op: 'next', model} · {op: 'stop', model}
+//               {op: 'answer', id, answer}, to a question of a `next`
+// Messages out: {id, progress} · {id, question} · {id, result} · {id, error: {type, message, fatal}}
 
 import { abortError, describeError, NoiseballError } from './errors.js';
 import { Progress, readCheckpoint } from './checkpoint.js';
@@ -18,6 +20,8 @@ export class Host {
   #scope;
   #post;
   #loads = new Map();
+  /** What calls wait for the page to answer. */
+  #questions = new Map();
   #models = new Map();
 
   /**
@@ -32,7 +36,11 @@ export class Host {
 
   /** Takes one message; answers come through `post`. */
   async handle(message) {
-    if (message.op === 'abort') return this.#loads.get(message.id)?.abort();
+    if (message.op === 'answer') return this.#questions.get(message.id)?.resolve(message.answer);
+    if (message.op === 'abort') {
+      this.#questions.get(message.id)?.reject(new NoiseballError('aborted', 'stopped on request'));
+      return this.#loads.get(message.id)?.abort();
+    }
     try {
       const result = await this.#perform(message);
       if (message.id !== undefined) this.#post({ id: message.id, result }, buffersOf(result));
@@ -50,7 +58,16 @@ export class Host {
     }
     if (message.op === 'stop') return entry?.inTurn(() => entry.stop());
     if (!entry) throw new NoiseballError('disposed', 'this model was disposed of; load it again');
-    return entry.inTurn(() => (message.op === 'sample' ? entry.sample(message.options) : entry.next()));
+    if (message.op === 'noise') return entry.inTurn(() => entry.noise(message.seed));
+    if (message.op === 'sample') return entry.inTurn(() => entry.sample(message));
+    return entry.inTurn(() => entry.next((question) => this.#ask(message.id, question)));
+  }
+
+  /** Asks the page in the course of a call. */
+  #ask(id, question) {
+    const answer = new Promise((resolve, reject) => this.#questions.set(id, { resolve, reject }));
+    this.#post({ id, question }, [question.estimate.buffer]);
+    return answer.finally(() => this.#questions.delete(id));
   }
 
   async #load({ id, source, variant, device, again, integrity }) {
@@ -109,6 +126,8 @@ class Entry {
   /** @type {any} */
   #run = null;
   #last = Promise.resolve();
+  /** @type {(prediction: object) => Promise<any>} */
+  #ask = async () => undefined;
 
   constructor(model) {
     this.#model = model;
@@ -120,15 +139,21 @@ class Entry {
     return result;
   }
 
-  async sample(options) {
+  noise(seed) {
+    return this.#model.noise(seed);
+  }
+
+  async sample({ options, told, init, mask, noise, watched }) {
     if (!this.#model) throw new NoiseballError('disposed', 'this model was disposed of; load it again');
     if (this.#run) throw new NoiseballError('busy', 'this model is already sampling; wait for that run or stop it first');
     if (this.#model.lost()) throw new NoiseballError('device-lost', 'the GPU device was lost. Run again: a new one is made');
-    this.#run = await this.#model.sample(options);
+    const watch = watched ? (prediction) => this.#ask(prediction) : undefined;
+    this.#run = await this.#model.sample(options, told, init, mask, noise, watch);
   }
 
-  async next() {
+  async next(ask) {
     if (!this.#run) return null;
+    this.#ask = ask;
     const step = await this.#run.next();
     if (!step) this.stop();
     return step ?? null;

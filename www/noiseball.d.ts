@@ -79,6 +79,26 @@ export interface SamplerInfo {
 /** Every sampler with the options that it has; docs/solvers.md shows the same table. */
 export function samplers(): SamplerInfo[];
 
+export type Numbers = Float32Array | readonly number[];
+
+/** `[channels, height, width]` numbers in [-1, 1] such as `latents`, or RGBA pixels of the model's size such as `getImageData()` gives. */
+export type PictureLike = Numbers | { readonly data: Uint8ClampedArray | Uint8Array; readonly width: number; readonly height: number };
+
+/** What `onPrediction` is told. A step of several evaluations of the network makes as many predictions. */
+export interface Prediction {
+  /** The step's, 0 for the first. */
+  index: number;
+  total: number;
+  timestep: number;
+  /** The noise's share of the variance where the network was asked, 0 to 1. */
+  noise: number;
+  batch: number;
+  width: number;
+  height: number;
+  /** x̂₀, `[batch, channels, height, width]`. */
+  estimate: Float32Array<ArrayBuffer>;
+}
+
 /** What a run may be given. An option that the sampler has no use for is refused: `samplers()` tells which it has. */
 export interface SampleOptions extends SamplerOptions {
   /** The sampler's name, one of `samplers()`; by default the one that the checkpoint's scheduler names. */
@@ -93,6 +113,40 @@ export interface SampleOptions extends SamplerOptions {
   labels?: number[] | undefined;
   /** 'philox' (the default, the same on every device) or 'torch' (what PyTorch's CPU generator gives). */
   rng?: 'philox' | 'torch' | undefined;
+  /**
+   * How strongly to keep to `labels`, 0 to 100: classifier-free guidance. 1, the default, is without. Needs labels, and a model with a
+   * `nullLabel` or a `negativeLabel`.
+   */
+  guidance?: number | undefined;
+  /** How far the guided answer's deviation is brought back to that of the unguided, 0 (the default) to 1. */
+  guidanceRescale?: number | undefined;
+  /** The noise levels to guide at, by their σ/α, the lower one first and both included; by default all. */
+  guidanceInterval?: readonly [number, number] | undefined;
+  /** The class number to keep away from, in place of `info.nullLabel`. */
+  negativeLabel?: number | undefined;
+  /** A picture to begin with, or of which `mask` keeps a part: for SDEdit and inpainting. One for all, or of numbers one a picture. */
+  init?: PictureLike | undefined;
+  /** How much of the run is made of `init`, above 0 to 1: of N steps the last ⌊N · strength⌋. By default 0.8, and 1 with a `mask`. */
+  strength?: number | undefined;
+  /**
+   * 1 where to paint anew and 0 where to keep `init`, which then is exact in the result: `[height, width]` numbers, or as many a
+   * picture; of pixels how white and opaque they are. With `strength` 1 the result does not depend on what lies under it.
+   */
+  mask?: PictureLike | undefined;
+  /** How often every `jumpLength` steps are made (RePaint), so that what is new fits what is kept: 1 (the default) to 100. */
+  resamplings?: number | undefined;
+  /** How many steps a resampling goes back; 10 by default. */
+  jumpLength?: number | undefined;
+  /** Go the other way with ddim, from `init` to the noise that it is made of: the last step's `latents`, for `noise`. */
+  invert?: boolean | undefined;
+  /** The noise to start from in place of the seed's, `[channels, height, width]` of deviation 1, or as many a picture: of `noise()`, `slerp` or `invert`. */
+  noise?: Numbers | undefined;
+  /**
+   * Is told each prediction of the finished pictures and may return another, `[batch, channels, height, width]` finite numbers, also by a
+   * promise: the run goes on as if the network had said that. What it throws ends the run. Slower, as all numbers then come to the page
+   * at every evaluation.
+   */
+  onPrediction?: ((prediction: Prediction) => void | Numbers | Promise<void | Numbers>) | undefined;
   /** Ends the run, within one network evaluation, with an error of type 'aborted'. */
   signal?: AbortSignal | undefined;
   /** Pause between two steps while the page cannot be seen, as in a tab behind others; false by default. */
@@ -277,6 +331,9 @@ export class NoiseballError extends Error {
  */
 export function loadFilesFrom(address: string | URL): void;
 
+/** Between the noise of two pictures along the sphere that it lies near (Song et al. 2021): `a` at 0, `b` at 1. Throws type 'invalid-option'. */
+export function slerp(a: ArrayLike<number>, b: ArrayLike<number>, share: number): Float32Array<ArrayBuffer>;
+
 export class Noiseball {
   private constructor();
 
@@ -298,6 +355,9 @@ export class Noiseball {
    * first loads the model again, from the cache, its address or its files, and then may reject as `load` does.
    */
   sample(options?: SampleOptions): AsyncGenerator<Step, void, void>;
+
+  /** The noise that a run of this seed begins with, for one picture, `[channels, height, width]`. */
+  noise(seed: number): Promise<Float32Array<ArrayBuffer>>;
 
   /** Frees the model's memory; a run in progress ends with an error of type 'disposed'. */
   dispose(): void;

@@ -3,11 +3,13 @@
 
 import { openChannel } from './channel.js';
 import { purge } from './cache.js';
+import { prepare } from './editing.js';
 import { abortError, NoiseballError } from './errors.js';
 import { SAMPLERS } from './samplers.js';
 import { resolveSource } from './source.js';
 import { untilVisible } from './visible.js';
 
+export { slerp } from './editing.js';
 export { ERROR_TYPES, NoiseballError } from './errors.js';
 export { loadFilesFrom } from './workers.js';
 
@@ -65,13 +67,14 @@ export class Noiseball {
    * stops the run.
    * @param {import('./noiseball.js').SampleOptions} [options]
    */
-  async *sample({ signal, pauseWhenHidden = false, ...options } = {}) {
+  async *sample({ signal, pauseWhenHidden = false, ...given } = {}) {
     const signals = [this.#gone.signal, signal];
-    const ask = (message) => this.#channel.call({ ...message, model: this.#id }, { signals });
+    const { run, watch } = prepare(given, this.info);
+    const ask = (message) => this.#channel.call({ ...message, model: this.#id }, { signals, onAsk: watch });
     if (this.#sampling) throw new NoiseballError('busy', 'this model is already sampling; wait for that run or stop it first');
     this.#sampling = true;
     try {
-      await this.#begin(options, signals, ask);
+      await this.#begin(run, signals, ask);
       for (;;) {
         if (pauseWhenHidden) await untilVisible(signals);
         const step = await ask({ op: 'next' });
@@ -84,6 +87,15 @@ export class Noiseball {
     }
   }
 
+  /**
+   * The noise that a run of this seed begins with, for one picture: for `slerp` and the option `noise`.
+   * @param {number} seed
+   * @returns {Promise<Float32Array>}
+   */
+  noise(seed) {
+    return this.#channel.call({ op: 'noise', model: this.#id, seed }, { signals: [this.#gone.signal] });
+  }
+
   /** Frees the model's memory; a run in progress ends with an error of type 'disposed'. */
   dispose() {
     if (this.#gone.signal.aborted) return;
@@ -92,16 +104,16 @@ export class Noiseball {
   }
 
   /** Begins a run. Where the device was lost before or since, the model is first loaded again, once. */
-  async #begin(options, signals, ask) {
+  async #begin(run, signals, ask) {
     try {
-      if (this.#id !== null) return await ask({ op: 'sample', options });
+      if (this.#id !== null) return await ask({ op: 'sample', ...run });
     } catch (error) {
       if (error.type !== 'device-lost') throw error;
       this.#channel.post({ op: 'dispose', model: this.#id });
       this.#id = null;
     }
     await this.#load(signals);
-    return ask({ op: 'sample', options });
+    return ask({ op: 'sample', ...run });
   }
 
   async #load(signals, onProgress) {

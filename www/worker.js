@@ -7,7 +7,7 @@
 //     .give(path, bytes), .absent(path, refused)  a small file, or none
 //     .begin(path, length?), .push(bytes), .end() a weights file in pieces, in order
 //   await Model.build(opening, 'gpu'|'cpu')       takes the opening over
-//   model.info(), model.lost(), model.sample(options) -> Run, model.free()
+//   model.info(), model.lost(), model.noise(seed), model.sample(options, told, init?, mask?, noise?, watch?) -> Run, model.free(); `watch` gives a promise of numbers or of nothing
 //   await run.next() -> step, or undefined at the end; run.free()
 
 import init, * as engine from './pkg/noiseball.js';

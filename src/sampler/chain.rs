@@ -28,7 +28,7 @@ pub(super) fn gaussian_chain(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Resul
             let square = now.sigma * now.sigma;
             let mean = next.alpha * beta / square * x0 + alpha * next.sigma * next.sigma / square * x;
             let deviation = next.sigma / now.sigma * beta.sqrt();
-            let output = denoised.output;
+            let output = denoised.variance;
             let deviation = match schedule.variance {
                 Variance::Learned => NoiseScale::Learned { output },
                 Variance::LearnedRange => {

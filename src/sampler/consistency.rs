@@ -45,5 +45,5 @@ fn points_of_training(setup: &Setup<'_>) -> Result<Vec<Point>> {
         let timestep = setup.schedule.prediction.ask(Point { level, timestep: 0.0 }).c_noise;
         points.push(Point { level, timestep });
     }
-    Ok(points)
+    Ok(setup.kept(points))
 }

@@ -26,7 +26,7 @@ pub(super) fn ddpm(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
         let mean = next.alpha * beta / now.sigma.powi(2) * x0
             + alpha.sqrt() * next.sigma.powi(2) / now.sigma.powi(2) * x;
         let beta_tilde = (next.sigma.powi(2) / now.sigma.powi(2) * beta).max(1e-20);
-        let output = denoised.output;
+        let output = denoised.variance;
         let deviation = match schedule.variance {
             Variance::FixedSmall => NoiseScale::Constant(beta_tilde.sqrt()),
             Variance::FixedLarge => NoiseScale::Constant(beta.sqrt()),

@@ -12,7 +12,7 @@ use crate::error::Result;
 pub(super) fn deis(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
     let points = setup.preserving(End::Least)?;
     let most = setup.get(&SOLVER_ORDER) as usize;
-    let (last, few) = (points.len() - 2, setup.is(&LOWER_ORDER_FINAL) && points.len() < 16);
+    let (last, few) = (points.len() - 2, setup.is(&LOWER_ORDER_FINAL) && points.len() + setup.skipped < 16);
     let mut known: Vec<(f64, Slot)> = Vec::new();
     let mut x = run.start(setup.start(&points));
     for (i, pair) in points.windows(2).enumerate() {

@@ -44,7 +44,7 @@ pub(super) fn dpm_multistep(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result
     }
     let points = setup.preserving(End::OfTable)?;
     setup.refuse_zero_end(&points, data)?;
-    let (last, few) = (points.len() - 2, setup.is(&LOWER_ORDER_FINAL) && points.len() < 16);
+    let (last, few) = (points.len() - 2, setup.is(&LOWER_ORDER_FINAL) && points.len() + setup.skipped < 16);
     // λ and x̂₀ or ε̂ of the points visited.
     let mut known: Vec<(f64, Slot)> = Vec::new();
     let mut x = run.start(setup.start(&points));

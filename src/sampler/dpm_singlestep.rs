@@ -17,7 +17,8 @@ pub(super) fn dpm_singlestep(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Resul
     let steps = points.len() - 1;
     let most = setup.get(&SOLVER_ORDER) as usize;
     let ends_at_zero = setup.get(&FINAL) == 0.0;
-    let lowers = setup.is(&LOWER_ORDER_FINAL) || steps % most != 0 || ends_at_zero;
+    let lowers =
+        setup.is(&LOWER_ORDER_FINAL) || !(steps + setup.skipped).is_multiple_of(most) || ends_at_zero;
     // What the network said in this turn, and where it began.
     let mut known: Vec<(f64, Slot)> = Vec::new();
     let mut x = run.start(1.0);
@@ -25,7 +26,9 @@ pub(super) fn dpm_singlestep(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Resul
     for (i, pair) in points.windows(2).enumerate() {
         let (at, next) = (pair[0], pair[1].level);
         let (x0, m) = setup.ask(run, x, at, data);
-        let mut order = i % most + 1;
+        // Turns are those of the whole run, but a run begins with one.
+        let anew = i == 0 || setup.comes_back_to(i, steps);
+        let mut order = if anew { 1 } else { (i + setup.skipped) % most + 1 };
         // A turn that would end the run is cut: 1, 2, 1 or 1, 1 at the end, so that the last step is of order 1 but for two
         // that are left of turns of three.
         let left = steps - i;

@@ -75,5 +75,5 @@ fn points(setup: &Setup<'_>) -> Result<Vec<Point>> {
         level: Level { alpha: 1.0 - sigma, sigma: *sigma },
         timestep: sigma * total as f64,
     };
-    Ok(sigmas.iter().map(point).collect())
+    Ok(setup.kept(sigmas.iter().map(point).collect()))
 }

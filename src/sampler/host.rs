@@ -9,6 +9,7 @@ use crate::denoiser::{Level, Point};
 use crate::error::{Error, Result};
 use crate::rng::Normals;
 use crate::schedule::Clip;
+use crate::text::number;
 
 /// A network as a run sees it.
 pub trait Evaluate {
@@ -38,6 +39,39 @@ pub trait Evaluate {
             Ok(output)
         }
     }
+
+    /// The same for what is wanted and then for what is not, one after the other: `[2 batch, channels, height, width]`. Only runs with
+    /// [guidance](super::Guidance) ask.
+    fn evaluate_both(
+        &mut self,
+        _x: &[f32],
+        _shape: [usize; 4],
+        _timestep: f64,
+    ) -> impl Future<Output = Result<Vec<f32>>> {
+        std::future::ready(Err(Error::Unsupported {
+            what: "guidance".to_owned(),
+            why: "this network is asked for one thing only".to_owned(),
+        }))
+    }
+
+    /// Looks at an estimate of the clean images, `[batch, channels, height, width]`, and may change it: the run goes on as if the
+    /// network had said that. Only runs that are [`watched`](super::Options::watched) ask.
+    fn watch(&mut self, _at: Watched, _x0: &mut [f32]) -> impl Future<Output = Result<()>> {
+        std::future::ready(Ok(()))
+    }
+}
+
+/// Where a run is when it shows an estimate of the clean images.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Watched {
+    /// Position of the step in the run, from 0. A step of several evaluations shows as many estimates.
+    pub index: usize,
+    /// Number of steps of the run.
+    pub total: usize,
+    /// Where the network was asked.
+    pub at: Point,
+    /// `[batch, channels, height, width]` of the images.
+    pub shape: [usize; 4],
 }
 
 /// The result of a step.
@@ -143,13 +177,20 @@ impl<N: Normals> HostRun<N> {
     pub async fn step(&mut self, network: &mut impl Evaluate) -> Result<Option<Step<'_>>> {
         while let Some(instruction) = self.program.instructions().get(self.next) {
             match instruction {
-                Instruction::Evaluate { input, scale, timestep, output } => {
-                    let x = &self.slots[input.index()];
-                    let m = if *scale == 1.0 {
-                        network.evaluate(x, self.shape, *timestep).await?
-                    } else {
-                        let scaled: Vec<f32> = x.iter().map(|v| *scale as f32 * v).collect();
-                        network.evaluate(&scaled, self.shape, *timestep).await?
+                Instruction::Evaluate { input, scale, timestep, guided, output } => {
+                    let mut x = Cow::Borrowed(&self.slots[input.index()][..]);
+                    if *scale != 1.0 {
+                        x.to_mut().iter_mut().for_each(|v| *v *= *scale as f32);
+                    }
+                    let batch = self.shape[0];
+                    let m = match guided {
+                        None => network.evaluate(&x, self.shape, *timestep).await?,
+                        Some(guided) => {
+                            let [_, rest @ ..] = self.shape;
+                            let both = network.evaluate_both(&x, self.shape, *timestep).await?;
+                            check_output(&both, [2 * batch, rest[0], rest[1], rest[2]], *timestep)?;
+                            guided.mix(both, batch, rest.iter().product())
+                        }
                     };
                     check_output(&m, self.shape, *timestep)?;
                     self.slots[output.index()] = m;
@@ -179,6 +220,45 @@ impl<N: Normals> HostRun<N> {
                     }
                     self.slots[output.index()] = integration.end();
                     self.evaluations = evaluations;
+                }
+                Instruction::Load { output, pictures } => {
+                    let len: usize = self.shape.iter().product();
+                    if pictures.is_empty() || !len.is_multiple_of(pictures.len()) {
+                        return Err(wrong_pictures("init", pictures.len(), self.shape));
+                    }
+                    self.slots[output.index()] = pictures.repeat(len / pictures.len());
+                }
+                Instruction::Blend { output, mask, yes, no } => {
+                    let [mask, yes, no] = [mask, yes, no].map(|slot| &self.slots[slot.index()]);
+                    let shares = mask.iter().zip(yes.iter().zip(no));
+                    let out = shares.map(|(m, (yes, no))| m * yes + (1.0 - m) * no).collect();
+                    self.slots[output.index()] = out;
+                }
+                #[cfg(not(target_arch = "wasm32"))]
+                Instruction::Restore { output, operator, yes, no } => {
+                    let [_, shape @ ..] = self.shape;
+                    let [yes, no] = [yes, no].map(|slot| &self.slots[slot.index()]);
+                    let difference: Vec<f32> = no.iter().zip(yes).map(|(no, yes)| no - yes).collect();
+                    let mut out = yes.clone();
+                    let each = shape.iter().product();
+                    for (out, difference) in out.chunks_exact_mut(each).zip(difference.chunks_exact(each)) {
+                        let measured = operator.project(difference, shape);
+                        out.iter_mut().zip(measured).for_each(|(out, d)| *out += d);
+                    }
+                    self.slots[output.index()] = out;
+                }
+                &Instruction::Watch { at, x0, output } => {
+                    let mut seen = self.slots[x0.index()].clone();
+                    let (index, total, shape) = (self.index, self.program.steps(), self.shape);
+                    network.watch(Watched { index, total, at, shape }, &mut seen).await?;
+                    if let Some(value) = seen.iter().find(|v| !v.is_finite()) {
+                        return Err(Error::Option {
+                            option: "on_prediction",
+                            found: format!("a function that gave {}", number(f64::from(*value))),
+                            expected: "one that gives finite numbers".to_owned(),
+                        });
+                    }
+                    self.slots[output.index()] = seen;
                 }
                 Instruction::Combine { output, terms, clip, noise } => {
                     let mut out = std::mem::take(&mut self.slots[output.index()]);
@@ -226,6 +306,15 @@ fn check_output(m: &[f32], shape: [usize; 4], timestep: f64) -> Result<()> {
         return Err(wrong_output(shape, m.len()));
     }
     if m.iter().all(|v| v.is_finite()) { Ok(()) } else { Err(Error::NotFiniteOutput { timestep }) }
+}
+
+/// For pictures that are not as large as the run's.
+pub(crate) fn wrong_pictures(option: &'static str, found: usize, shape: [usize; 4]) -> Error {
+    let [batch, channels, height, width] = shape;
+    let one = channels * height * width;
+    let expected =
+        format!("{one} ({channels} × {height} × {width}), or as many for each of {batch} pictures");
+    Error::Option { option, found: format!("{found} numbers"), expected }
 }
 
 fn wrong_output(expected: [usize; 4], found: usize) -> Error {

@@ -6,6 +6,7 @@ use super::record::Recorder;
 use super::setup::Setup;
 use crate::denoiser::{Level, Point, Prediction};
 use crate::error::Result;
+use crate::levels::list;
 
 /// As diffusers' `IPNDMScheduler` does it: `ε̄` of the last four evaluations by Adams and Bashforth's weights, fewer in the
 /// first steps, and DDIM's step with it.
@@ -14,8 +15,7 @@ pub(super) fn ipndm(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
     let mut points = Vec::with_capacity(setup.steps + 1);
     if schedule.prediction == Prediction::VByAngle {
         setup.refuse_steps()?;
-        for i in 0..setup.steps {
-            let timestep = 1.0 - i as f64 / setup.steps as f64;
+        for timestep in setup.kept(list(setup.steps, &|i| 1.0 - i as f64 / setup.steps as f64)) {
             points.push(Point { level: Level::of_sine(timestep), timestep });
         }
     } else {

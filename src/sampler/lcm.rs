@@ -54,5 +54,5 @@ pub(super) fn distilled(setup: &Setup<'_>) -> Result<Vec<f64>> {
         });
     }
     let part = (total / original.min(total)).floor();
-    Ok(list(setup.steps, &|i| (original - (i as f64 * (original / steps)).floor()) * part - 1.0))
+    Ok(setup.kept(list(setup.steps, &|i| (original - (i as f64 * (original / steps)).floor()) * part - 1.0)))
 }

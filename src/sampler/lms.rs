@@ -13,7 +13,7 @@ pub(super) fn lms(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
     let sigmas = list(points.len(), &|i| points[i].level.sigma);
     let mut slopes = Vec::new();
     let mut x = run.start(setup.start(&points));
-    for i in 0..setup.steps {
+    for i in 0..points.len() - 1 {
         let denoised = run.denoise(x, points[i]);
         let x0 = run.combine(denoised.x0);
         slopes.push(denoised.epsilon);

@@ -7,6 +7,7 @@
 
 mod adaptive;
 mod chain;
+mod chosen;
 mod consistency;
 mod ddim;
 mod ddpm;
@@ -14,8 +15,10 @@ mod deis;
 mod dpm;
 mod dpm_sde;
 mod dpm_singlestep;
+mod edit;
 mod euler;
 mod flow;
+mod guidance;
 mod heun;
 mod host;
 mod ipndm;
@@ -27,6 +30,8 @@ pub mod options;
 mod pndm;
 mod program;
 mod record;
+#[cfg(not(target_arch = "wasm32"))]
+mod restore;
 mod reverse_sde;
 mod sa_solver;
 mod setup;
@@ -36,10 +41,16 @@ mod unipc;
 use std::fmt;
 use std::str::FromStr;
 
-pub use host::{Evaluate, HostRun, Step};
-pub use options::{Options, Settings};
-pub use program::{Expr, Instruction, Noise, NoiseScale, Program, Slot, SlotKind, Span};
+pub use chosen::Options;
+pub use edit::Edit;
+pub use guidance::Guidance;
+pub(crate) use host::wrong_pictures;
+pub use host::{Evaluate, HostRun, Step, Watched};
+pub use options::Settings;
+pub use program::{Expr, Guided, Instruction, Noise, NoiseScale, Program, Slot, SlotKind, Span};
 pub use record::{Denoised, Recorder};
+#[cfg(not(target_arch = "wasm32"))]
+pub use restore::Operator;
 
 use crate::error::{Error, Result};
 use crate::schedule::Schedule;
@@ -240,8 +251,29 @@ impl SamplerKind {
     pub fn program(self, schedule: &Schedule, options: &Options) -> Result<Program> {
         let Entry { name, options: rows, make, .. } = self.entry();
         let values = options.settings.resolve(name, rows, &schedule.options)?;
-        let mut recorder = Recorder::new(&schedule.prediction);
-        make(&mut recorder, &Setup { schedule, steps: options.steps, rows, values })?;
+        options.guidance.check()?;
+        let edit = options.edit.as_ref();
+        let skipped = edit.map_or(Ok(0), |edit| edit.skipped(options.steps))?;
+        let mut recorder =
+            Recorder::new(&schedule.prediction).guided(options.guidance).watched(options.watched);
+        let setup = Setup { schedule, steps: options.steps, skipped, edit, rows, values };
+        match edit {
+            Some(edit) if edit.invert => {
+                if self != Self::Ddim || setup.get(&ETA) != 0.0 {
+                    let expected = "ddim with eta 0, which alone has a way back from a picture".to_owned();
+                    return Err(Error::Option { option: "sampler", found: name.to_string(), expected });
+                }
+                let picture = recorder.load(edit.init.clone());
+                ddim::invert(&mut recorder, &setup, picture)?;
+            }
+            _ => {
+                recorder = recorder.from(options.noise.clone());
+                make(&mut recorder, &setup)?;
+                if let Some(edit) = edit {
+                    recorder.edit(edit);
+                }
+            }
+        }
         recorder.finish()
     }
 }

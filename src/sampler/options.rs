@@ -195,29 +195,6 @@ impl Settings {
     }
 }
 
-/// What a caller may choose for a run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Options {
-    /// The number of steps, from 1 to the number of training timesteps.
-    pub steps: usize,
-    /// What else is chosen, by name: see [`SamplerKind::entry`](super::SamplerKind::entry) for what a sampler has.
-    pub settings: Settings,
-}
-
-impl Options {
-    /// So many steps, and the defaults.
-    #[must_use]
-    pub fn steps(steps: usize) -> Self {
-        Self { steps, settings: Settings::default() }
-    }
-
-    /// The same with an option set.
-    #[must_use]
-    pub fn with(self, name: &str, value: impl Into<Value>) -> Self {
-        Self { settings: self.settings.with(name, value), ..self }
-    }
-}
-
 pub(crate) const ETA: OptionSpec = OptionSpec::new(
     "eta",
     Kind::Real(0.0, 1.0),

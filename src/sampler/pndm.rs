@@ -14,12 +14,12 @@ const WEIGHTS: [&[f64]; 4] = [&[24.0], &[36.0, -12.0], &[46.0, -32.0, 10.0], &[5
 /// where those are skipped, as diffusers' `PNDMScheduler` does it. What it averages is what the network says, ε or v.
 pub(super) fn pndm(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
     let (schedule, skip) = (setup.schedule, setup.is(&SKIP_PRK));
-    if !skip && setup.steps < 4 {
+    let timesteps = setup.timesteps()?;
+    if !skip && timesteps.len() < 4 {
         let expected =
             "4 or more, or skip_prk_steps true: three steps come before the method's first".to_owned();
-        return Err(Error::Option { option: "steps", found: setup.steps.to_string(), expected });
+        return Err(Error::Option { option: "steps", found: timesteps.len().to_string(), expected });
     }
-    let timesteps = setup.timesteps()?;
     let stride = (schedule.train_timesteps() / setup.steps) as f64;
     let end = if setup.is(&ALPHA_TO_ONE) { Level::CLEAN } else { schedule.level(0) };
     let level = |t: f64| if t < 0.0 { end } else { schedule.level(t as usize) };
@@ -52,7 +52,7 @@ pub(super) fn pndm(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
             }
             x = run.combine(transfer(x, t, end, slopes / 6.0));
             to = end;
-        } else if skip && i == 0 && setup.steps > 1 {
+        } else if skip && i == 0 && timesteps.len() > 1 {
             let y = run.combine(transfer(x, t, to, first.output.into()));
             to = timesteps[1];
             let denoised = run.denoise(y, schedule.point(to as usize));

@@ -3,6 +3,8 @@
 use std::ops::{Add, Div, Mul, Neg, Sub};
 use std::sync::Arc;
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::restore::Operator;
 use crate::denoiser::{Level, Point, Prediction};
 use crate::levels::Sigmas;
 use crate::schedule::Clip;
@@ -142,6 +144,15 @@ pub struct Noise {
     pub scale: NoiseScale,
 }
 
+/// How a network's answers for what is wanted and for what is not become one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Guided {
+    /// The share of the first; that of the second is 1 less it.
+    pub scale: f64,
+    /// How far the mixture's deviation is brought back to that of the first, picture by picture: 0 to 1.
+    pub rescale: f64,
+}
+
 /// One thing for a device to do. No output is also an input, so no device needs to copy.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Instruction {
@@ -153,7 +164,48 @@ pub enum Instruction {
         scale: f64,
         /// The timestep that the network is given.
         timestep: f64,
+        /// Whether it is asked twice, for what is wanted and for what is not, and how the answers are mixed.
+        guided: Option<Guided>,
         /// A slot of [`SlotKind::Output`].
+        output: Slot,
+    },
+    /// `output` is pictures that the run was given, one after the other and from the first again until there are enough.
+    Load {
+        /// A slot of [`SlotKind::Image`].
+        output: Slot,
+        /// `[channels, height, width]` of one picture or more.
+        pictures: Arc<[f32]>,
+    },
+    /// `output = mask · yes + (1 - mask) · no`: exactly one of the two where the mask is 1 or 0.
+    Blend {
+        /// A slot of [`SlotKind::Image`].
+        output: Slot,
+        /// Images of shares, 0 to 1.
+        mask: Slot,
+        /// Images.
+        yes: Slot,
+        /// Images.
+        no: Slot,
+    },
+    /// `output = yes` with what `operator` measures of it taken from `no`.
+    #[cfg(not(target_arch = "wasm32"))]
+    Restore {
+        /// A slot of [`SlotKind::Image`].
+        output: Slot,
+        /// What was measured.
+        operator: Operator,
+        /// Images.
+        yes: Slot,
+        /// Images.
+        no: Slot,
+    },
+    /// `output` is `x0` after somebody has looked at it, and may have changed it: [`Evaluate::watch`](super::Evaluate::watch).
+    Watch {
+        /// Where the network was asked.
+        at: Point,
+        /// An estimate of the clean images.
+        x0: Slot,
+        /// A slot of [`SlotKind::Image`].
         output: Slot,
     },
     /// `output = clip(Σ coefficient · slot) + noise`. Every coefficient is finite in f32.
@@ -242,9 +294,22 @@ impl Program {
         &self.slots
     }
 
-    /// Whether an instruction needs a whole image at once (dynamic thresholding, norms). All others work number by number.
+    /// Whether an instruction needs a whole image at once (dynamic thresholding, norms, guidance that is rescaled) or somebody to look
+    /// at it, which only a host can. All others work number by number.
     #[must_use]
-    pub fn looks_at_whole_images(&self) -> bool {
+    pub fn needs_host(&self) -> bool {
+        self.looks_at_whole_images()
+            || self.instructions.iter().any(|i| match i {
+                Instruction::Watch { .. } => true,
+                #[cfg(not(target_arch = "wasm32"))]
+                Instruction::Restore { .. } => true,
+                Instruction::Evaluate { guided: Some(guided), .. } => guided.rescale > 0.0,
+                _ => false,
+            })
+    }
+
+    /// Whether a step makes much of whole images (dynamic thresholding, norms, an integral).
+    pub(crate) fn looks_at_whole_images(&self) -> bool {
         self.instructions.iter().any(|i| {
             matches!(
                 i,
@@ -253,6 +318,12 @@ impl Program {
                     | Instruction::Integrate { .. }
             )
         })
+    }
+
+    /// Whether the network is ever asked twice at once.
+    #[must_use]
+    pub fn is_guided(&self) -> bool {
+        self.instructions.iter().any(|i| matches!(i, Instruction::Evaluate { guided: Some(_), .. }))
     }
 
     /// What the network is told of the noise, evaluation by evaluation.
@@ -309,6 +380,23 @@ pub(super) fn for_each_slot(instruction: &mut Instruction, mut visit: impl FnMut
         Instruction::Integrate { output, input, slope, .. } => {
             visit(input, false);
             visit(slope, false);
+            visit(output, true);
+        }
+        Instruction::Load { output, .. } => visit(output, true),
+        Instruction::Blend { output, mask, yes, no } => {
+            for slot in [mask, yes, no] {
+                visit(slot, false);
+            }
+            visit(output, true);
+        }
+        #[cfg(not(target_arch = "wasm32"))]
+        Instruction::Restore { output, yes, no, .. } => {
+            visit(yes, false);
+            visit(no, false);
+            visit(output, true);
+        }
+        Instruction::Watch { x0, output, .. } => {
+            visit(x0, false);
             visit(output, true);
         }
         Instruction::EndStep { x, x0, .. } => {

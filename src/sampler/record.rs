@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::edit::{Edit, Editor};
+use super::guidance::Guidance;
 use super::program::{Expr, Instruction, Noise, NoiseScale, Program, Slot, SlotKind, Span, for_each_slot};
 use crate::denoiser::{Denoiser, Level, Point};
 use crate::error::{Error, Result};
@@ -14,8 +16,11 @@ pub struct Denoised {
     pub x0: Expr,
     /// Its estimate of the noise, ε̂ = (x - alpha x̂₀) / sigma.
     pub epsilon: Expr,
-    /// The network's own output, for samplers that use a learned variance.
+    /// The network's own output.
     pub output: Slot,
+    /// The slot that holds a learned variance: the same one, unless somebody watches, who may have changed what the network said of the
+    /// image.
+    pub variance: Slot,
 }
 
 /// Records what a sampler does.
@@ -25,18 +30,62 @@ pub struct Recorder<'a> {
     slots: Vec<SlotKind>,
     draws: u32,
     steps: usize,
+    guidance: Guidance,
+    watched: bool,
+    noise: Option<Arc<[f32]>>,
 }
 
 impl<'a> Recorder<'a> {
     /// An empty record of a run with a network that answers what `denoiser` asks.
     #[must_use]
     pub fn new(denoiser: &'a dyn Denoiser) -> Self {
-        Self { denoiser, instructions: Vec::new(), slots: Vec::new(), draws: 0, steps: 0 }
+        Self {
+            denoiser,
+            instructions: Vec::new(),
+            slots: Vec::new(),
+            draws: 0,
+            steps: 0,
+            guidance: Guidance::default(),
+            watched: false,
+            noise: None,
+        }
+    }
+
+    /// The same for a run that is guided.
+    #[must_use]
+    pub fn guided(self, guidance: Guidance) -> Self {
+        Self { guidance, ..self }
+    }
+
+    /// The same for a run in which somebody looks at each x̂₀ and may change it: [`Evaluate::watch`](super::Evaluate::watch).
+    #[must_use]
+    pub fn watched(self, watched: bool) -> Self {
+        Self { watched, ..self }
+    }
+
+    /// The same for a run that starts from this noise, of deviation 1.
+    #[must_use]
+    pub fn from(self, noise: Option<Arc<[f32]>>) -> Self {
+        Self { noise, ..self }
     }
 
     /// The initial image: nothing but noise of standard deviation `sigma`.
     pub fn start(&mut self, sigma: f64) -> Slot {
-        self.add_noise(Expr::default(), sigma)
+        match self.noise.take() {
+            None => self.add_noise(Expr::default(), sigma),
+            // The generator makes its own all the same, so that what comes after is the same.
+            Some(noise) => {
+                let noise = self.load(noise);
+                self.add_noise(sigma * noise, 0.0)
+            }
+        }
+    }
+
+    /// Pictures that the run was given.
+    pub(super) fn load(&mut self, pictures: Arc<[f32]>) -> Slot {
+        let output = self.slot(SlotKind::Image);
+        self.instructions.push(Instruction::Load { output, pictures });
+        output
     }
 
     /// Asks the network about `x`, which is at the level of that point.
@@ -44,9 +93,23 @@ impl<'a> Recorder<'a> {
         let output = self.slot(SlotKind::Output);
         let question = self.denoiser.ask(at);
         let (scale, timestep) = (question.input, question.c_noise);
-        self.instructions.push(Instruction::Evaluate { input: x, scale, timestep, output });
+        let guided = self.guidance.at(at.level);
+        self.instructions.push(Instruction::Evaluate { input: x, scale, timestep, guided, output });
         let ((a, b), (c, d)) = (question.x0(at.level), question.epsilon(at.level));
-        Denoised { x0: a * x + b * output, epsilon: c * x + d * output, output }
+        let denoised =
+            Denoised { x0: a * x + b * output, epsilon: c * x + d * output, output, variance: output };
+        if self.watched { self.watch(x, at, denoised) } else { denoised }
+    }
+
+    /// What the network would have said for the x̂₀ that whoever watches gives.
+    fn watch(&mut self, x: Slot, at: Point, denoised: Denoised) -> Denoised {
+        let found = self.combine(denoised.x0);
+        let x0 = self.slot(SlotKind::Image);
+        self.instructions.push(Instruction::Watch { at, x0: found, output: x0 });
+        let (question, sigma) = (self.denoiser.ask(at), at.level.sigma.max(1e-12));
+        let epsilon = (x - at.level.alpha * x0) / sigma;
+        let output = self.combine(question.of_x0 * x0 + question.of_epsilon * epsilon.clone());
+        Denoised { x0: x0.into(), epsilon, output, variance: denoised.variance }
     }
 
     /// The value of `expr`.
@@ -87,6 +150,14 @@ impl<'a> Recorder<'a> {
         self.steps += 1;
     }
 
+    /// Makes of what was recorded so far a run that begins with a picture, or keeps a part of one.
+    pub(super) fn edit(&mut self, edit: &Edit) {
+        let recorded = std::mem::take(&mut self.instructions);
+        let mut editor = Editor::new(std::mem::take(&mut self.slots));
+        editor.edit(&recorded, edit);
+        (self.instructions, self.slots, self.steps) = editor.finish();
+    }
+
     fn slot(&mut self, kind: SlotKind) -> Slot {
         self.slots.push(kind);
         Slot(self.slots.len() - 1)
@@ -109,6 +180,15 @@ impl<'a> Recorder<'a> {
     /// # Panics
     /// If an expression uses a slot of another recorder.
     pub fn finish(mut self) -> Result<Program> {
+        let integrates = self.instructions.iter().any(|i| matches!(i, Instruction::Integrate { .. }));
+        let asked = [(self.guidance.scale != 1.0, "guidance"), (self.watched, "on_prediction")];
+        if let Some((_, option)) = asked.into_iter().find(|(is, _)| integrates && *is) {
+            return Err(Error::Option {
+                option,
+                found: "chosen".to_owned(),
+                expected: "left out, as this sampler chooses its evaluations while it runs".to_owned(),
+            });
+        }
         for instruction in &self.instructions {
             let Instruction::Combine { terms, clip, .. } = instruction else { continue };
             let limit = if *clip == Clip::None { 1e12 } else { f64::from(f32::MAX) };

@@ -77,7 +77,7 @@ fn exploding(setup: &Setup<'_>) -> Result<Vec<Step>> {
             diffusion: now * now - next * next,
         });
     }
-    Ok(steps)
+    Ok(setup.kept(steps))
 }
 
 /// `b` of a step is β(t)/N where the checkpoint says β(t), and `2 ln(α'/α)` elsewhere; `g² = b`, or `b (1 - α⁴)` for sub-VP, whose noise is
@@ -92,7 +92,7 @@ fn preserving(setup: &Setup<'_>) -> Result<Vec<Step>> {
     let timesteps = setup.timesteps()?;
     for i in (0..timesteps.len()).rev() {
         let (timestep, alpha, drift) = if let Some((least, greatest)) = schedule.betas_of_time {
-            let t = time(setup, i);
+            let t = time(setup, i + setup.steps - timesteps.len());
             let log_alpha = -0.25 * t * t * (greatest - least) - 0.5 * t * least;
             let told = t * (schedule.train_timesteps() - 1) as f64;
             (told, log_alpha.exp(), (least + t * (greatest - least)) / setup.steps as f64)

@@ -1,6 +1,7 @@
 //! What a sampler is given to describe a run: the schedule, the number of steps, its options' values, and from them the
 //! levels to go through.
 
+use super::edit::Edit;
 use super::options::{
     FINAL, FLOW_SHIFT, GRID, INTERPOLATION, LAMBDA_MIN, OptionSpec, SHIFT_TERMINAL, SIGMA_MAX, SIGMA_MIN,
     SPACING, TIMESTEP_TYPE,
@@ -15,7 +16,10 @@ use crate::text::number;
 
 pub(super) struct Setup<'a> {
     pub(super) schedule: &'a Schedule,
+    /// The steps of a whole run, of which as many as [`Self::skipped`] are left out at the beginning.
     pub(super) steps: usize,
+    pub(super) skipped: usize,
+    pub(super) edit: Option<&'a Edit>,
     pub(super) rows: &'static [OptionSpec],
     /// A number for each row.
     pub(super) values: Vec<f64>,
@@ -61,6 +65,20 @@ impl Setup<'_> {
         self.get(option) != 0.0
     }
 
+    /// Without the steps that are left out: of a list with a number for each step, and perhaps the end.
+    pub(super) fn kept<T>(&self, mut list: Vec<T>) -> Vec<T> {
+        // What is left out of a list that is shorter than the run, as some options make it, leaves a step all the same.
+        let steps = self.steps.min(list.len());
+        list.drain(..self.skipped.min(steps.saturating_sub(1)));
+        list
+    }
+
+    /// Whether the run comes back to the beginning of this one of `steps` steps, the image then being another one than what the
+    /// solver remembers.
+    pub(super) fn comes_back_to(&self, step: usize, steps: usize) -> bool {
+        self.edit.is_some_and(|edit| edit.comes_back_to(step, steps))
+    }
+
     fn total(&self) -> usize {
         self.schedule.train_timesteps()
     }
@@ -99,7 +117,8 @@ impl Setup<'_> {
     /// The timesteps of a run that visits whole ones.
     pub(super) fn timesteps(&self) -> Result<Vec<f64>> {
         self.refuse_flow()?;
-        levels::timesteps(self.spacing(), self.total(), self.steps, self.schedule.steps_offset)
+        let all = levels::timesteps(self.spacing(), self.total(), self.steps, self.schedule.steps_offset)?;
+        Ok(self.kept(all))
     }
 
     /// The ratios of a grid from `greatest` to `least`, which the options may replace.
@@ -146,7 +165,7 @@ impl Setup<'_> {
             timesteps = list(self.steps, &|i| ratios[i].ln() / 4.0);
         }
         ratios.truncate(self.steps);
-        Ok(points(&ratios, &timesteps, end, &|sigma| Level { alpha: 1.0, sigma }))
+        Ok(self.kept(points(&ratios, &timesteps, end, &|sigma| Level { alpha: 1.0, sigma })))
     }
 
     /// The deviation of the noise that a run starts from: 1 but for `x = x₀ + σ ε`. With `leading` spacing, which begins below the most noise, it is
@@ -215,7 +234,7 @@ impl Setup<'_> {
         };
         // diffusers cuts what is left of fractions off, but not what only rounding keeps below a whole number.
         let timesteps = list(timesteps.len(), &|i| (timesteps[i] + 1e-4).floor());
-        Ok(points(&ratios, &timesteps, end, &level))
+        Ok(self.kept(points(&ratios, &timesteps, end, &level)))
     }
 
     /// σ of evenly spread times of a straight path, shifted by s: `s σ / (1 + (s - 1) σ)`.

@@ -15,6 +15,7 @@ pub(super) fn unipc(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
     let (data, most) = (setup.is(&PREDICT_X0), setup.get(&SOLVER_ORDER) as usize);
     setup.refuse_zero_end(&points, data)?;
     let bh1 = setup.get(&SOLVER_TYPE) == 0.0;
+    let steps = points.len() - 1;
     let mut known: Vec<(Level, Slot)> = Vec::new();
     // Where the last prediction came from, and its order.
     let mut before = None;
@@ -25,12 +26,13 @@ pub(super) fn unipc(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
         let x0 = run.clip(denoised.x0, setup.schedule.threshold());
         let m = if data { x0 } else { run.combine(denoised.epsilon) };
         if let Some((from, order)) = before
-            && !setup.schedule.disable_corrector.contains(&(i - 1))
+            && !setup.schedule.disable_corrector.contains(&(i - 1 + setup.skipped))
+            && !setup.comes_back_to(i, steps)
         {
             x = run.combine(update(from, &known, at.level, order, Some(m), data, bh1));
         }
         known.push((at.level, m));
-        let left = if setup.is(&LOWER_ORDER_FINAL) { setup.steps - i } else { most };
+        let left = if setup.is(&LOWER_ORDER_FINAL) { steps - i } else { most };
         let order = if next.sigma == 0.0 { 1 } else { most.min(left).min(i + 1) };
         before = Some((x, order));
         x = run.combine(update(x, &known, next, order, None, data, bh1));

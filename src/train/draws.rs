@@ -113,7 +113,7 @@ pub(super) fn normal_quantile(p: f64) -> f64 {
 }
 
 /// The normal distribution function, to some 10⁻¹⁴ in [-9, 9].
-pub(super) fn normal_below(z: f64) -> f64 {
+pub(crate) fn normal_below(z: f64) -> f64 {
     let density = (-0.5 * z * z).exp() / std::f64::consts::TAU.sqrt();
     if z.abs() > 4.0 {
         // Mills' ratio as a continued fraction.

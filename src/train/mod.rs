@@ -12,7 +12,7 @@ pub mod dataset;
     not(feature = "burn"),
     expect(dead_code, reason = "a run draws more than the data of known distributions")
 )]
-mod draws;
+pub(crate) mod draws;
 #[cfg(feature = "burn")]
 mod film;
 #[cfg(feature = "burn")]

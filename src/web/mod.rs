@@ -12,17 +12,22 @@ pub mod pictures;
 pub mod train;
 
 use std::cell::RefCell;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use js_sys::{Array, Float32Array, Object, Reflect};
+use js_sys::{Array, Float32Array, Function, Object, Promise, Reflect};
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::JsFuture;
 
 use crate::checkpoint;
+use crate::denoiser::Point;
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
 use crate::model;
 use crate::picture::to_rgba;
-use crate::sampling::Sampling;
+use crate::rng::{Generator, MAX_SEED, Normals};
+use crate::sampler::{Edit, Guidance, Watched};
+use crate::sampling::{Sampling, Watcher};
 
 type JsResult<T> = std::result::Result<T, JsValue>;
 
@@ -239,14 +244,86 @@ impl Model {
         self.0.check().is_err()
     }
 
-    /// Starts a run: see `SampleOptions` in `www/noiseball.d.ts`.
+    /// The noise of a seed for one picture.
+    ///
+    /// # Errors
+    /// `invalid-option` for the seed.
+    pub fn noise(&self, seed: f64) -> JsResult<Vec<f32>> {
+        let info = self.0.info();
+        let mut noise = vec![0.0; info.channels * info.height * info.width];
+        let seed = options::whole("seed", seed, MAX_SEED).and_then(Generator::philox);
+        seed.map_err(|e| thrown(&e))?.normals(0, 1, &mut noise);
+        Ok(noise)
+    }
+
+    /// Starts a run: see `SampleOptions` in `www/noiseball.d.ts`, and `www/editing.js` for `told`: guidance, its rescaling, its interval's
+    /// ends, the negative label, strength, resamplings, jump length and whether to invert, NaN where there is none. `watch` is told each prediction, and gives a promise of numbers in its
+    /// place, as many, or of undefined.
     ///
     /// # Errors
     /// `invalid-option`, `busy`, `limit`.
-    pub fn sample(&self, options: JsValue) -> JsResult<Run> {
-        let options = options::read(options).map_err(|e| thrown(&e))?;
-        let sampling = self.0.sample(&options).map_err(|e| thrown(&e))?;
-        Ok(Run(sampling))
+    pub fn sample(
+        &self,
+        options: JsValue,
+        told: Vec<f64>,
+        init: Option<Vec<f32>>,
+        mask: Option<Vec<f32>>,
+        noise: Option<Vec<f32>>,
+        watch: Option<Function>,
+    ) -> JsResult<Run> {
+        let mut options = options::read(options).map_err(|e| thrown(&e))?;
+        if let [scale, rescale, least, most, negative, strength, resamplings, jump_length, invert] = told[..]
+        {
+            options.guidance = Guidance { scale, rescale, interval: [least, most] };
+            options.negative_label = Some(negative as f32).filter(|label| !label.is_nan());
+            options.edit = init.map(|init| Edit {
+                init: init.into(),
+                strength: Some(strength).filter(|strength| !strength.is_nan()),
+                mask: mask.map(Into::into),
+                resamplings: resamplings as usize,
+                jump_length: jump_length as usize,
+                invert: invert != 0.0,
+            });
+            options.noise = noise.map(Into::into);
+        }
+        let sampling = match watch {
+            None => self.0.sample(&options),
+            Some(watch) => self.0.sample_watched(&options, Box::new(Page(watch))),
+        };
+        sampling.map(Run).map_err(|e| thrown(&e))
+    }
+}
+
+/// Whoever watches a run from JavaScript.
+struct Page(Function);
+
+impl Watcher for Page {
+    fn watch<'a>(
+        &'a mut self,
+        at: Watched,
+        x0: &'a mut [f32],
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>> {
+        Box::pin(async move {
+            // What the page throws it throws itself; here the run only ends.
+            let answer = self.ask(at, x0).await.map_err(|_| Error::Aborted)?;
+            if let Some(numbers) =
+                answer.dyn_ref::<Float32Array>().filter(|n| n.length() as usize == x0.len())
+            {
+                numbers.copy_to(x0);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Page {
+    async fn ask(&self, at: Watched, x0: &[f32]) -> JsResult<JsValue> {
+        let Watched { index, total, at: Point { level, timestep }, shape: [batch, _, height, width] } = at;
+        let facts = StepFacts { index, total, timestep, noise: level.noise_share(), batch, width, height };
+        let prediction = serialize(&facts)?;
+        Reflect::set(&prediction, &"estimate".into(), &Float32Array::from(x0))?;
+        let promise = self.0.call1(&JsValue::UNDEFINED, &prediction)?;
+        JsFuture::from(promise.unchecked_into::<Promise>()).await
     }
 }
 

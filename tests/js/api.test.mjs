@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import test, { afterEach, before, beforeEach } from 'node:test';
-import { ERROR_TYPES, loadFilesFrom, Noiseball, NoiseballError } from '../../www/noiseball.js';
+import { ERROR_TYPES, loadFilesFrom, Noiseball, NoiseballError, slerp } from '../../www/noiseball.js';
 import * as engine from './fake-engine.mjs';
 import { checkpointFiles, FakeCaches, installWorker, served, serveFiles } from './web-fakes.mjs';
 
@@ -104,6 +104,145 @@ test('an abort ends a run at once and leaves the model usable', async () => {
   engine.settings.stepMilliseconds = 0;
   assert.equal((await collect(model.sample({ steps: 2 }))).length, 2);
   await assert.rejects(collect(model.sample({ signal: AbortSignal.abort() })), { type: 'aborted' });
+  model.dispose();
+});
+
+test('pictures and masks become numbers', async () => {
+  const model = await Noiseball.load(url);
+  const pixels = (of) => ({ data: Uint8ClampedArray.from({ length: 256 }, (_, i) => of(i >> 2, i & 3)), width: 8, height: 8 });
+  const init = pixels((pixel, channel) => (channel === 3 ? (pixel === 1 ? 0 : 255) : [0, 255, 51][channel]));
+  const mask = pixels((pixel, channel) => (channel === 3 ? 255 : pixel < 2 ? 255 : 0));
+  await collect(model.sample({ steps: 1, init, mask }));
+  const at = (pixel) => [0, 1, 2].map((channel) => engine.given.init[64 * channel + pixel].toFixed(2));
+  assert.deepEqual(
+    [at(0), at(1)],
+    [
+      ['-1.00', '1.00', '-0.60'],
+      ['1.00', '1.00', '1.00'],
+    ],
+    'and over white where nothing is',
+  );
+  assert.deepEqual([...engine.given.mask.slice(0, 4)], [1, 1, 0, 0]);
+  await collect(model.sample({ steps: 1, init: new Array(192).fill(0.5) }));
+  assert.deepEqual([engine.given.init.length, engine.given.init[7], engine.given.mask], [192, 0.5, undefined]);
+  const half = { ...mask, data: mask.data.slice(0, 128), height: 4 };
+  for (const bad of [
+    { init: half },
+    { init, mask: half },
+    { init: 'a.png' },
+    { init: 3 },
+    { mask: { ...mask, width: 9 } },
+    { onPrediction: 3 },
+  ]) {
+    await assert.rejects(collect(model.sample(bad)), { type: 'invalid-option' });
+  }
+  model.dispose();
+});
+
+test('guidance and editing are told to the engine in its order, and what belongs together is given together', async () => {
+  const model = await Noiseball.load(url);
+  const told = async (options) => {
+    await collect(model.sample({ steps: 1, ...options }));
+    return [...engine.given.told];
+  };
+  const nothing = [1, 0, 0, Infinity, NaN, NaN, 1, 10, 0];
+  assert.deepEqual(await told({}), nothing);
+  assert.deepEqual(await told({ guidance: undefined, negativeLabel: null }), nothing);
+  const init = new Float32Array(192);
+  const all = {
+    guidance: 3,
+    guidanceRescale: 0.7,
+    guidanceInterval: [0.2, 5],
+    negativeLabel: 0,
+    init,
+    strength: 0.5,
+    mask: new Float32Array(64),
+    resamplings: 4,
+    jumpLength: 2,
+  };
+  assert.deepEqual(await told(all), [3, 0.7, 0.2, 5, 0, 0.5, 4, 2, 0]);
+  for (const name of ['guidance', 'init', 'mask', 'resamplings']) {
+    await assert.rejects(told({ ...all, [name]: undefined }), { type: 'invalid-option', message: new RegExp(`given with ${name}$`) });
+  }
+  for (const [name, value] of Object.entries({
+    guidance: '3',
+    guidanceRescale: NaN,
+    guidanceInterval: 3,
+    negativeLabel: {},
+    strength: true,
+    resamplings: 1.5,
+    jumpLength: 0,
+    invert: 1,
+    noise: 'loud',
+  })) {
+    await assert.rejects(told({ ...all, [name]: value }), { type: 'invalid-option', message: new RegExp(`^\`${name}\` is`) });
+  }
+  for (const bad of [[1], ['1', 2], [1, 2, 3], []]) {
+    await assert.rejects(told({ guidance: 2, guidanceInterval: bad }), { type: 'invalid-option', message: /guidanceInterval/ });
+  }
+  model.dispose();
+});
+
+test('noise is asked for, mixed and given, and a picture is inverted', async () => {
+  const model = await Noiseball.load(url);
+  const [a, b] = [await model.noise(1), await model.noise(2)];
+  const far = (x, y) => Math.max(...x.map((value, i) => Math.abs(value - y[i])));
+  assert.ok(a.length === 192 && far(a, b) > 0.1);
+  assert.ok(far(slerp(a, b, 0), a) < 1e-6 && far(slerp(a, b, 1), b) < 1e-6 && far(slerp(a, a, 0.3), a) < 1e-6);
+  const middle = slerp(a, b, 0.5);
+  const variance = middle.reduce((sum, value) => sum + value * value, 0) / 192;
+  assert.ok(Math.abs(variance - 1) < 0.3, 'the mean of both would have half');
+  await collect(model.sample({ steps: 1, noise: middle, init: new Float32Array(192), invert: true }));
+  assert.deepEqual([engine.given.noise, engine.given.told.at(-1)], [middle, 1]);
+  for (const bad of [
+    [a, b.slice(1), 0],
+    [a, b],
+    [[], [], 0],
+    [null, b, 0],
+  ])
+    assert.throws(() => slerp(...bad), { type: 'invalid-option' });
+  model.dispose();
+  await assert.rejects(model.noise(1), { type: 'disposed' });
+});
+
+test('a function is told every prediction, and may change it', async () => {
+  const model = await Noiseball.load(url);
+  const seen = [];
+  const steps = await collect(
+    model.sample({
+      steps: 3,
+      batch: 2,
+      onPrediction: async ({ index, total, width, estimate }) => {
+        seen.push([index, total, width, estimate.length, estimate[5]]);
+        if (index === 2) return new Float32Array(estimate.length).fill(0.5);
+      },
+    }),
+  );
+  assert.deepEqual(seen, [
+    [0, 3, 8, 384, 0],
+    [1, 3, 8, 384, 1],
+    [2, 3, 8, 384, 2],
+  ]);
+  assert.deepEqual(
+    steps.map(({ latents }) => latents?.[9]),
+    [undefined, undefined, 0.5],
+  );
+
+  const answers = [new Float32Array(3), new Float32Array(192).fill(Number.NaN), 'grey', null];
+  for (const answer of answers) {
+    await assert.rejects(collect(model.sample({ onPrediction: () => answer })), { type: 'invalid-option', message: /onPrediction/ });
+  }
+  const mine = new RangeError('mine');
+  const thrown = () => {
+    throw mine;
+  };
+  await assert.rejects(collect(model.sample({ onPrediction: thrown })), mine);
+
+  // Whoever never answers can be left all the same.
+  const controller = new AbortController();
+  const onPrediction = () => new Promise(() => controller.abort());
+  await assert.rejects(collect(model.sample({ signal: controller.signal, onPrediction })), { type: 'aborted' });
+  assert.equal((await collect(model.sample({ steps: 2 }))).length, 2);
   model.dispose();
 });
 

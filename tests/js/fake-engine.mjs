@@ -3,6 +3,8 @@
 
 export const alive = { models: 0, runs: 0 };
 export const settings = { stepMilliseconds: 0 };
+/** What the last run was told and given. */
+export const given = { told: undefined, init: undefined, mask: undefined, noise: undefined };
 let losses = 0;
 
 /** Takes the device away under every model there is. */
@@ -139,7 +141,7 @@ export class Model {
     return this.losses < losses;
   }
 
-  sample({ sampler = 'ddim', steps = 20, seed = 0, batch = 1, eta = 0, rng = 'philox', labels = [] } = {}) {
+  sample({ sampler = 'ddim', steps = 20, seed = 0, batch = 1, eta = 0, rng = 'philox', labels = [] } = {}, told, init, mask, noise, watch) {
     if (this.busy) throw new EngineError('busy', 'this model is already sampling');
     const { num_class_embeds: classes = 0 } = this.config;
     const valid = {
@@ -154,7 +156,12 @@ export class Model {
     for (const [name, fine] of Object.entries(valid)) {
       if (!fine) throw new EngineError('invalid-option', `\`${name}\` is out of its range`);
     }
-    return new Run(this, { steps, seed, batch, labels, size: this.config.sample_size });
+    Object.assign(given, { told, init, mask, noise });
+    return new Run(this, { steps, seed, batch, labels, watch, size: this.config.sample_size });
+  }
+
+  noise(seed) {
+    return normals(seed, 192);
   }
 
   free() {
@@ -178,6 +185,13 @@ class Run {
     if (this.#index === this.steps) return undefined;
     this.#working = true;
     await new Promise((resolve) => setTimeout(resolve, settings.stepMilliseconds));
+    if (this.watch) {
+      const { size, batch, steps: total } = this;
+      const estimate = new Float32Array(batch * 3 * size * size).fill(this.#index);
+      const facts = { index: this.#index, total, timestep: 9, noise: 0.5, batch, width: size, height: size };
+      const answer = await this.watch({ ...facts, estimate }).finally(() => (this.#working = false));
+      if (answer) this.faces = answer;
+    }
     this.#working = false;
     if (this.model.lost()) throw new EngineError('device-lost', 'the GPU device was lost');
     const index = this.#index++;

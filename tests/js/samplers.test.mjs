@@ -36,3 +36,11 @@ test('the documentation has a row for every sampler, with its classes and option
   const expected = SAMPLERS.map(({ name, classes, options }) => [name, classes, options.map((option) => snake(option.name))]);
   assert.deepEqual(found, expected);
 });
+
+test('the documentation of editing has every such option of the types', () => {
+  const declared = read('www/noiseball.d.ts').match(/interface SampleOptions extends SamplerOptions \{(.*?)\n\}/s)[1];
+  const all = [...declared.matchAll(/^ {2}(\w+)\?:/gm)].map(([, name]) => name);
+  const others = ['sampler', 'steps', 'seed', 'batch', 'labels', 'rng', 'signal', 'pauseWhenHidden'];
+  const rows = [...read('docs/editing.md').matchAll(/^\| .*? \| `(\w+)` \|/gm)].map(([, name]) => name);
+  assert.deepEqual(new Set(rows), new Set(all.filter((name) => !others.includes(name))));
+});

@@ -6,9 +6,12 @@
 #![warn(clippy::print_stderr, reason = "it panics where nobody listens: see output::say")]
 
 mod bench;
+mod compare;
 mod convert;
+mod edit;
 mod embed;
 mod inspect;
+mod likelihood;
 mod output;
 mod sample;
 mod samplers;
@@ -36,6 +39,10 @@ struct Arguments {
 enum Command {
     /// Turn noise into pictures
     Sample(sample::Arguments),
+    /// Run samplers on the same noise with as many evaluations each, side by side
+    Compare(compare::Arguments),
+    /// Tell how many bits a model takes for pictures
+    Likelihood(likelihood::Arguments),
     /// List the samplers with their options
     Samplers(samplers::Arguments),
     /// Time one evaluation of a network with random weights
@@ -54,6 +61,8 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Sample(arguments) => sample::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
+        Command::Likelihood(arguments) => likelihood::run(&arguments),
         Command::Samplers(arguments) => samplers::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),

@@ -82,17 +82,28 @@ pub(crate) fn write_png(path: &Path, x: &[f32], shape: [usize; 4]) -> Result<()>
 
 /// A PNG of the pictures in rows, as nearly square as their number allows.
 pub(crate) fn png(x: &[f32], shape: [usize; 4]) -> Result<Vec<u8>> {
-    film(&[(grid(x, shape, 0, 1), 0)])
+    let batch = shape[0];
+    png_of(x, shape, (1..=batch).find(|c| c * c >= batch).unwrap_or(1))
+}
+
+/// A PNG of the pictures in rows of so many.
+pub(crate) fn png_of(x: &[f32], shape: [usize; 4], columns: usize) -> Result<Vec<u8>> {
+    film(&[(grid_of(x, shape, columns, 0, 1), 0)])
 }
 
 /// Pictures in rows: RGBA with its width and height.
 pub(crate) type Grid = (Vec<u8>, [u32; 2]);
 
-/// The pictures in rows, as nearly square as their number allows, each pixel a square of `scale` pixels, with `gap` transparent ones
-/// between the pictures before they are enlarged.
+/// The pictures in rows, as nearly square as their number allows: see [`grid_of`].
 pub(crate) fn grid(x: &[f32], shape: [usize; 4], gap: usize, scale: usize) -> Grid {
+    let batch = shape[0];
+    grid_of(x, shape, (1..=batch).find(|c| c * c >= batch).unwrap_or(1), gap, scale)
+}
+
+/// The pictures in rows of so many, each pixel a square of `scale` pixels, with `gap` transparent ones between the pictures before
+/// they are enlarged.
+fn grid_of(x: &[f32], shape: [usize; 4], columns: usize, gap: usize, scale: usize) -> Grid {
     let [batch, _, height, width] = shape;
-    let columns = (1..=batch).find(|c| c * c >= batch).unwrap_or(1);
     let rows = batch.div_ceil(columns);
     let [wide, high] = [columns * (width + gap) - gap, rows * (height + gap) - gap];
     let mut pixels = vec![0; 4 * wide * high];

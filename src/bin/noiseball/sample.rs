@@ -8,8 +8,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use noiseball::checkpoint::Progress;
 use noiseball::{Checkpoint, Device, DeviceKind, Model, Result, Rng, SampleOptions, SamplerKind, text};
 
-use crate::output;
 use crate::samplers::Chosen;
+use crate::{edit, output};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -36,6 +36,8 @@ pub(crate) struct Arguments {
     /// Class labels, one for all pictures or one each: 3,8
     #[arg(long, value_delimiter = ',', value_name = "L,L,...", allow_negative_numbers = true)]
     labels: Option<Vec<f32>>,
+    #[command(flatten)]
+    edit: edit::Arguments,
     /// Where the pictures go, as one PNG [default: samples.png, unless --npy is given]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -55,6 +57,15 @@ pub(crate) enum DeviceName {
     Gpu,
 }
 
+/// The device of that name, or the best.
+pub(crate) fn device(name: Option<DeviceName>) -> Result<Device> {
+    match name {
+        Some(DeviceName::Cpu) => Ok(Device::cpu()),
+        Some(DeviceName::Gpu) => pollster::block_on(Device::gpu()),
+        None => Ok(pollster::block_on(Device::best())),
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     output::check_paths(arguments.out.as_deref(), arguments.npy.as_deref())?;
     let bar = progress_bar();
@@ -67,11 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
         Ok(())
     })?;
-    let device = match arguments.device {
-        Some(DeviceName::Cpu) => Device::cpu(),
-        Some(DeviceName::Gpu) => pollster::block_on(Device::gpu())?,
-        None => pollster::block_on(Device::best()),
-    };
+    let device = device(arguments.device)?;
     let model = Model::load_blocking(checkpoint, &device)?;
     let options = SampleOptions {
         sampler: arguments.sampler,
@@ -81,6 +88,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         batch: arguments.batch,
         settings: arguments.options.0.clone(),
         labels: arguments.labels.clone(),
+        guidance: arguments.edit.guidance(),
+        negative_label: arguments.edit.negative_label,
+        edit: arguments.edit.edit(model.info())?,
+        noise: arguments.edit.noise(model.info())?,
     };
     let mut run = model.sample(&options)?;
     bar.suspend(|| output::say(&report(arguments, &model, &options)));
@@ -131,6 +142,7 @@ fn report(arguments: &Arguments, model: &Model, options: &SampleOptions) -> Stri
         let labels: Vec<String> = labels.iter().map(f32::to_string).collect();
         add("labels", &labels.join(","));
     }
+    arguments.edit.report(&mut add);
     match info.device.kind {
         DeviceKind::Cpu => add("device", &"cpu"),
         DeviceKind::Gpu => add("device", &format!("gpu # {}", text::name(&info.device.name))),

@@ -50,12 +50,15 @@ constants! {
     PART_SAMPLE_SCALE = 4;
     PART_MOMENTS = 8;
 
-    /// A sampler's program, by what follows each instruction in its words. Take the network's output: slot; number of the check.
+    /// A sampler's program, by what follows each instruction in its words. Take the network's output: slot; number of the check;
+    /// how far on the answers for what is not wanted lie, or 0; the share of the others.
     OP_TAKE_OUTPUT = 0;
-    /// Give the network its input. Slot; scale.
+    /// Give the network its input. Slot; scale; how far on it is written once more, or 0.
     OP_GIVE_INPUT = 1;
     /// A step ends. Slot of x; number of the check.
     OP_END_STEP = 2;
+    /// Blend two slots. Output; mask; yes; no.
+    OP_BLEND = 4;
     /// Combine slots. Output; range of the clip, or 0; kind of noise; its draw or its slot; two numbers of its scale; the
     /// network's output that holds its variance; number of terms; and for each term its slot, channels and coefficient.
     OP_COMBINE = 3;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use super::device::{Buffer, Gpu, Pending};
 use super::interface::{
     CombineParams, FLAT_THREADS, NO_NOISE, NOISE_CONSTANT, NOISE_DRAWN, NOISE_LEARNED, NOISE_LEARNED_RANGE,
-    OP_COMBINE, OP_END_STEP, OP_GIVE_INPUT, OP_TAKE_OUTPUT, UNIFORM_BYTES, Uniform,
+    OP_BLEND, OP_COMBINE, OP_END_STEP, OP_GIVE_INPUT, OP_TAKE_OUTPUT, UNIFORM_BYTES, Uniform,
 };
 use super::lower::grid;
 use super::network::GpuNetwork;
@@ -25,7 +25,7 @@ use crate::engine::prelude::{Rows, prelude};
 use crate::error::{Error, Result};
 use crate::network::unet::UNet2DConfig;
 use crate::rng::{Generator, Normals};
-use crate::sampler::{Instruction, NoiseScale, Program, Slot, SlotKind};
+use crate::sampler::{Instruction, NoiseScale, Program, Slot, SlotKind, wrong_pictures};
 use crate::schedule::Clip;
 
 /// Bytes of the prelude that are on the device at a time, unless one evaluation needs more.
@@ -57,9 +57,13 @@ pub struct GpuStep {
 /// What is done between two evaluations of the network: one dispatch, and what comes before it.
 #[derive(Clone, Debug, Default)]
 struct Segment {
-    /// The evaluation that the network makes first.
+    /// Which of the run's networks it is for.
+    side: usize,
+    /// The evaluation that this network makes first.
     evaluation: Option<usize>,
     words: Vec<u32>,
+    /// Pictures that are uploaded before it, and where they go among the slots.
+    uploads: Vec<(Arc<[f32]>, usize)>,
     /// Draws of noise that the host makes for it: their numbers, and where they go among the slots.
     draws: Vec<(u32, usize)>,
     /// The step that ends with it: where it came from and arrived, and the slots of x and x̂₀.
@@ -75,20 +79,28 @@ pub struct GpuRun<N> {
     next: usize,
     index: usize,
     total: usize,
-    timesteps: Vec<f64>,
+    sides: [Option<Side>; 2],
     /// The timestep of each check that numbers are finite, by the check's number.
     checks: Arc<[f64]>,
-    labels: Option<Vec<f32>>,
-    block: usize,
     noise: Generator,
     offsets: Vec<usize>,
     slots: Buffer,
     failed: Buffer,
-    group: wgpu::BindGroup,
     /// Kept for the bind group, which refers to them.
     _program: [Buffer; 2],
     in_flight: VecDeque<Pending>,
     spare: Spare,
+}
+
+/// The network's plan for evaluations of the run's pictures (0), or of them twice, for what is wanted and for what is not (1).
+#[derive(Debug)]
+struct Side {
+    batch: usize,
+    timesteps: Vec<f64>,
+    labels: Option<Vec<f32>>,
+    /// Evaluations whose prelude is on the device at once.
+    block: usize,
+    group: wgpu::BindGroup,
 }
 
 /// Staging buffers that no reading uses at present, each for two slots and the number of the failed check.
@@ -119,7 +131,7 @@ impl GpuNetwork {
 
 impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
     /// Starts a run: `shape` is `[batch, in_channels, height, width]`, `labels` are one for each sample, or one vector, as
-    /// for [`UNet2DConfig::conditioning`].
+    /// for [`UNet2DConfig::conditioning`]; where the program is guided, those of what is wanted and then those of what is not.
     ///
     /// # Errors
     /// [`Error::Option`] where the shape, a timestep or a label does not suit the network; [`Error::Unsupported`] for
@@ -140,56 +152,78 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
                 expected: format!("[batch, {}, height, width]", network.config().in_channels),
             });
         }
-        network.plan(batch, height, width).await?;
-        let (config, _, replay) = network.parts([batch, height, width])?;
-        let gpu = replay.gpu().clone();
         let pixels = height * width;
-        let compiled = Compiled::of(program, &noise, [batch, pixels, channels, config.out_channels])?;
-
-        let each = if labels.is_some() { batch } else { 1 };
-        let row = 4 * each * replay.plan().prelude.width().max(1);
-        let evaluations = compiled.timesteps.len();
-        let block = (PRELUDE / row).clamp(1, evaluations.max(1));
-        let rows: Vec<Rows> = (0..evaluations)
-            .map(|i| Rows { first: i % block * each, stride: usize::from(labels.is_some()) })
-            .collect();
-        replay.start(block * each, &rows).await?;
+        let gpu = network.gpu().clone();
+        let out_channels = network.config().out_channels;
+        let mut compiled = Compiled::of(program, &noise, [batch, pixels, channels, out_channels])?;
 
         use wgpu::BufferUsages as Usage;
         let storage = Usage::STORAGE | Usage::COPY_DST;
+        let seed = if let Generator::Philox(seed) = noise { seed } else { 0 };
+        let words: Vec<u32> = compiled.segments.iter().flat_map(|s| &s.words).copied().collect();
+        // Plans first: they are what may not fit.
+        let guided = program.is_guided();
+        for (side, timesteps) in compiled.timesteps.iter().enumerate() {
+            if !timesteps.is_empty() || side == 0 && !guided {
+                network.plan(batch << side, height, width).await?;
+            }
+        }
         let slots = gpu.buffer("slots", 4 * compiled.floats, storage | Usage::COPY_SRC).await?;
         let failed = gpu.buffer("failures", 4, storage | Usage::COPY_SRC).await?;
         gpu.queue().write_buffer(failed.raw(), 0, &FINITE.to_le_bytes());
-        let seed = if let Generator::Philox(seed) = noise { seed } else { 0 };
-        let value = |id| replay.plan().value(id).offset as u32;
-        let (input, output) = (value(replay.plan().input), value(replay.plan().output));
-        let mut words: Vec<u32> = Vec::new();
-        let mut table: Vec<u32> = Vec::with_capacity(compiled.segments.len() * UNIFORM_BYTES / 4);
+        let code = gpu.buffer("program", 4 * words.len(), storage).await?;
+        let table_words = compiled.segments.len() * UNIFORM_BYTES / 4;
+        let uniforms =
+            gpu.buffer("program's uniforms", 4 * table_words, Usage::UNIFORM | Usage::COPY_DST).await?;
+
+        let mut sides = [None, None];
+        // Where each network has its input and its output.
+        let mut places = [[0; 2]; 2];
+        for side in 0..2 {
+            let timesteps = std::mem::take(&mut compiled.timesteps[side]);
+            if timesteps.is_empty() && (side == 1 || guided) {
+                continue;
+            }
+            let batch = batch << side;
+            let (_, _, replay) = network.parts([batch, height, width])?;
+            let halved = guided && side == 0;
+            let labels = labels.map(|l| l[..if halved { l.len() / 2 } else { l.len() }].to_vec());
+            let each = if labels.is_some() { batch } else { 1 };
+            let row = 4 * each * replay.plan().prelude.width().max(1);
+            let evaluations = timesteps.len();
+            let block = (PRELUDE / row).clamp(1, evaluations.max(1));
+            let rows: Vec<Rows> = (0..evaluations)
+                .map(|i| Rows { first: i % block * each, stride: usize::from(labels.is_some()) })
+                .collect();
+            replay.start(block * each, &rows).await?;
+            let value = |id| replay.plan().value(id).offset as u32;
+            places[side] = [value(replay.plan().input), value(replay.plan().output)];
+            let bindings =
+                [replay.arena().whole(), slots.whole(), code.whole(), failed.whole(), uniforms.one_uniform()];
+            let group = gpu.bind_group(&gpu.combine().layout, &bindings);
+            sides[side] = Some(Side { batch, timesteps, labels, block, group });
+        }
+        let mut start = 0;
+        let mut table: Vec<u32> = Vec::with_capacity(table_words);
         for segment in &compiled.segments {
-            let start = words.len() as u32;
-            words.extend(&segment.words);
+            let [input, output] = places[segment.side];
             let params = CombineParams {
                 start,
-                end: words.len() as u32,
+                end: start + segment.words.len() as u32,
                 batch: batch as u32,
                 channels: channels as u32,
                 pixels: pixels as u32,
                 input,
                 output,
-                out_channels: config.out_channels as u32,
+                out_channels: out_channels as u32,
                 seed_low: seed as u32,
                 seed_high: (seed >> 32) as u32,
             };
+            start = params.end;
             table.extend(params.words());
         }
-        let code = gpu.buffer("program", 4 * words.len(), storage).await?;
-        let uniforms =
-            gpu.buffer("program's uniforms", 4 * table.len(), Usage::UNIFORM | Usage::COPY_DST).await?;
         gpu.queue().write_buffer(code.raw(), 0, bytemuck::cast_slice(&words));
         gpu.queue().write_buffer(uniforms.raw(), 0, bytemuck::cast_slice(&table));
-        let bindings =
-            [replay.arena().whole(), slots.whole(), code.whole(), failed.whole(), uniforms.one_uniform()];
-        let group = gpu.bind_group(&gpu.combine().layout, &bindings);
         gpu.check()?;
         Ok(Self {
             network,
@@ -198,15 +232,12 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
             next: 0,
             index: 0,
             total: program.steps(),
-            timesteps: compiled.timesteps,
+            sides,
             checks: compiled.checks.into(),
-            labels: labels.map(<[f32]>::to_vec),
-            block,
             noise,
             offsets: compiled.offsets,
             slots,
             failed,
-            group,
             _program: [code, uniforms],
             in_flight: VecDeque::new(),
             spare: Spare::default(),
@@ -277,34 +308,45 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
             return Ok(None);
         }
         let [batch, channels, height, width] = self.shape;
-        let (config, frequencies, replay) = self.network.parts([batch, height, width])?;
-        let gpu = replay.gpu();
+        let gpu = self.network.gpu().clone();
         let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         let mut dispatches = 0;
         let mut ended = None;
         while let (None, Some(segment)) = (ended, self.segments.get(self.next)) {
+            let Some(side) = &self.sides[segment.side] else { return Err(Error::Disposed) };
             if let Some(evaluation) = segment.evaluation {
-                if evaluation.is_multiple_of(self.block) {
+                let (config, frequencies, replay) = self.network.parts([side.batch, height, width])?;
+                if evaluation.is_multiple_of(side.block) {
                     // A prelude's layout depends on its number of rows, so the last block is filled up with the last timestep.
-                    let end = self.timesteps.len() - 1;
-                    let block = (evaluation..evaluation + self.block).map(|i| self.timesteps[i.min(end)]);
-                    let labels = self.labels.as_deref();
-                    replay.upload(&prelude_of(block, batch, labels, config, frequencies, replay)?);
+                    let end = side.timesteps.len() - 1;
+                    let block = (evaluation..evaluation + side.block).map(|i| side.timesteps[i.min(end)]);
+                    let labels = side.labels.as_deref();
+                    replay.upload(&prelude_of(block, side.batch, labels, config, frequencies, replay)?);
                 }
                 replay.record(&mut pass, evaluation);
                 dispatches += replay.dispatches();
             }
+            let upload = |nchw: &[f32], at: usize| {
+                let mut nhwc = vec![0.0; nchw.len()];
+                to_nhwc(nchw, channels, height * width, &mut nhwc);
+                gpu.queue().write_buffer(self.slots.raw(), 4 * at as u64, bytemuck::cast_slice(&nhwc));
+            };
+            for (pictures, at) in &segment.uploads {
+                let len: usize = self.shape.iter().product();
+                if pictures.is_empty() || !len.is_multiple_of(pictures.len()) {
+                    return Err(wrong_pictures("init", pictures.len(), self.shape));
+                }
+                upload(&pictures.repeat(len / pictures.len()), *at);
+            }
             for &(draw, at) in &segment.draws {
                 let mut nchw = vec![0.0; self.shape.iter().product()];
                 self.noise.normals(draw, batch, &mut nchw);
-                let mut nhwc = vec![0.0; nchw.len()];
-                to_nhwc(&nchw, channels, height * width, &mut nhwc);
-                gpu.queue().write_buffer(self.slots.raw(), 4 * at as u64, bytemuck::cast_slice(&nhwc));
+                upload(&nchw, at);
             }
             if !segment.words.is_empty() {
                 pass.set_pipeline(&gpu.combine().pipeline);
-                pass.set_bind_group(0, &self.group, &[(UNIFORM_BYTES * self.next) as u32]);
+                pass.set_bind_group(0, &side.group, &[(UNIFORM_BYTES * self.next) as u32]);
                 let [x, y, z] = grid(self.shape.iter().product::<usize>().div_ceil(FLAT_THREADS as usize));
                 pass.dispatch_workgroups(x, y, z);
                 dispatches += 1;
@@ -420,10 +462,15 @@ fn for_the_host() -> Error {
 /// A sampler's program in the words that `combine.wgsl` reads.
 struct Compiled {
     segments: Vec<Segment>,
-    timesteps: Vec<f64>,
+    /// Of evaluations of the pictures once, and twice.
+    timesteps: [Vec<f64>; 2],
     checks: Vec<f64>,
     offsets: Vec<usize>,
     floats: usize,
+}
+
+fn host_only(what: &str, why: &str) -> Error {
+    Error::Unsupported { what: format!("{what} on the GPU"), why: format!("{why}; replay it on the host") }
 }
 
 impl Compiled {
@@ -459,25 +506,68 @@ impl Compiled {
         // What a step uploads is there before the step begins, so each of its draws needs a place of its own.
         let (mut places, mut used) = (Vec::new(), 0);
         let mut segments = vec![Segment::default()];
-        let (mut timesteps, mut checks) = (Vec::new(), Vec::new());
+        let (mut timesteps, mut checks) = ([const { Vec::new() }; 2], Vec::new());
+        let first = |i: &Instruction| match i {
+            Instruction::Evaluate { guided, .. } => Some(usize::from(guided.is_some())),
+            _ => None,
+        };
+        segments[0].side = program.instructions().iter().find_map(first).unwrap_or(0);
         for instruction in program.instructions() {
-            let last = segments.len() - 1;
+            let mut last = segments.len() - 1;
+            // What comes before the next evaluation must leave alone what the step that ended shows.
+            if segments[last].end.is_some() && !matches!(instruction, Instruction::Evaluate { .. }) {
+                segments.push(Segment { side: segments[last].side, ..Segment::default() });
+                last += 1;
+            }
             let segment = &mut segments[last];
             match instruction {
-                Instruction::Evaluate { input, scale, timestep, output } => {
+                Instruction::Evaluate { input, scale, timestep, guided, output } => {
+                    if guided.is_some_and(|guided| guided.rescale > 0.0) {
+                        return Err(host_only("rescaled guidance", "it looks at a whole image at once"));
+                    }
+                    let side = usize::from(guided.is_some());
                     let scale = (*scale as f32).to_bits();
-                    segment.words.extend([OP_GIVE_INPUT, offsets[input.index()] as u32, scale]);
-                    let words = vec![OP_TAKE_OUTPUT, offsets[output.index()] as u32, checks.len() as u32];
-                    segments.push(Segment { evaluation: Some(timesteps.len()), words, ..Segment::default() });
-                    timesteps.push(*timestep);
+                    let beyond = side * batch * pixels;
+                    let [again, others] = [channels, out_channels].map(|c| (beyond * c) as u32);
+                    let give = [OP_GIVE_INPUT, offsets[input.index()] as u32, scale, again];
+                    if segment.side == side {
+                        segment.words.extend(give);
+                    } else {
+                        // The other network's input lies in another buffer.
+                        segments.push(Segment { side, words: give.to_vec(), ..Segment::default() });
+                    }
+                    let share = guided.map_or(1.0, |guided| guided.scale as f32);
+                    let (to, check) = (offsets[output.index()] as u32, checks.len() as u32);
+                    let words = vec![OP_TAKE_OUTPUT, to, check, others, share.to_bits()];
+                    let evaluation = Some(timesteps[side].len());
+                    segments.push(Segment { side, evaluation, words, ..Segment::default() });
+                    timesteps[side].push(*timestep);
                     checks.push(*timestep);
+                }
+                Instruction::Load { output, pictures } => {
+                    segment.uploads.push((Arc::clone(pictures), offsets[output.index()]));
+                }
+                Instruction::Blend { output, mask, yes, no } => {
+                    let places = [output, mask, yes, no].map(|slot| offsets[slot.index()] as u32);
+                    segment.words.push(OP_BLEND);
+                    segment.words.extend(places);
+                }
+                #[cfg(not(target_arch = "wasm32"))]
+                Instruction::Restore { .. } => {
+                    return Err(host_only("restoring", "it looks at a whole image at once"));
+                }
+                Instruction::Watch { .. } => {
+                    return Err(host_only("a watched run", "whoever watches is there"));
                 }
                 Instruction::Combine { output, terms, clip, noise } => {
                     let range = match clip {
                         Clip::None => 0.0,
                         Clip::Range(range) => *range as f32,
                         Clip::Dynamic { .. } => {
-                            return Err(for_the_host());
+                            return Err(host_only(
+                                "dynamic thresholding",
+                                "it looks at a whole image at once",
+                            ));
                         }
                     };
                     let (mut kind, mut draw, mut numbers, mut variance) = (NO_NOISE, 0, [0.0; 2], 0);

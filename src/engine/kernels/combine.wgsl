@@ -122,16 +122,32 @@ fn main(
     while at < p.end {
         switch program[at] {
             case OP_TAKE_OUTPUT: {
+                let other = program[at + 3u];
                 for (var c = channel; c < p.out_channels; c += p.channels) {
-                    let x = arena[p.output + place * p.out_channels + c];
-                    slots[program[at + 1u] + place * p.out_channels + c] = x;
+                    let spot = place * p.out_channels + c;
+                    var x = arena[p.output + spot];
+                    // A variance is that of what is wanted.
+                    if other > 0u && c < p.channels {
+                        let share = number(at + 4u);
+                        x = share * x + (1.0 - share) * arena[p.output + other + spot];
+                    }
+                    slots[program[at + 1u] + spot] = x;
                     if !is_finite(x) { atomicMin(&failed, program[at + 2u]); }
                 }
-                at += 3u;
+                at += 5u;
             }
             case OP_GIVE_INPUT: {
-                arena[p.input + id] = number(at + 2u) * slots[program[at + 1u] + id];
-                at += 3u;
+                let x = number(at + 2u) * slots[program[at + 1u] + id];
+                arena[p.input + id] = x;
+                // Itself once more where there is nothing behind it.
+                arena[p.input + program[at + 3u] + id] = x;
+                at += 4u;
+            }
+            case OP_BLEND: {
+                let share = slots[program[at + 2u] + id];
+                let yes = slots[program[at + 3u] + id];
+                slots[program[at + 1u] + id] = share * yes + (1.0 - share) * slots[program[at + 4u] + id];
+                at += 5u;
             }
             case OP_END_STEP: {
                 if !is_finite(slots[program[at + 1u] + id]) { atomicMin(&failed, program[at + 2u]); }

@@ -72,6 +72,11 @@ impl Header {
         }
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
     /// Whether it is MNIST's format, in which sizes are those of a list.
     pub(super) fn is_idx(&self) -> bool {
         self.is_idx
@@ -234,6 +239,18 @@ impl Array {
 
     fn numbers(&self) -> impl Iterator<Item = f64> + '_ {
         (0..self.header.shape.iter().product()).map(|i| self.number(i))
+    }
+
+    /// Its numbers in the order of its sizes.
+    ///
+    /// # Errors
+    /// Says that they are stored in another one.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn in_order(&self) -> Result<impl Iterator<Item = f64> + '_, Problem> {
+        if self.header.is_fortran {
+            return Err("its numbers are in Fortran's order; save np.ascontiguousarray of it".into());
+        }
+        Ok(self.numbers())
     }
 
     /// What its numbers are, to decide what is black and what is white.

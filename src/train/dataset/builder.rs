@@ -31,12 +31,12 @@ impl Picture {
     }
 
     /// Width and height as it is shown.
-    fn shown(&self) -> (usize, usize) {
+    pub(super) fn shown(&self) -> (usize, usize) {
         if self.orientation.swaps() { (self.height, self.width) } else { (self.width, self.height) }
     }
 
     /// Red, green and blue at a place of the shown picture, over white where it is transparent.
-    fn rgb(&self, x: usize, y: usize) -> [f32; 3] {
+    pub(super) fn rgb(&self, x: usize, y: usize) -> [f32; 3] {
         let (x, y) = self.orientation.stored(x, y, self.width, self.height);
         let at = (y * self.width + x) * self.channels;
         let p = &self.pixels[at..at + self.channels];

@@ -8,6 +8,8 @@ mod exif;
 #[cfg(not(target_arch = "wasm32"))]
 mod files;
 mod names;
+#[cfg(not(target_arch = "wasm32"))]
+mod one;
 mod problem;
 mod reader;
 mod source;
@@ -19,6 +21,8 @@ pub use builder::{Builder, Class, Options, Picture, Skipped};
 pub use exif::Orientation;
 #[cfg(not(target_arch = "wasm32"))]
 pub use files::open;
+#[cfg(not(target_arch = "wasm32"))]
+pub use one::{Given, read_one};
 pub use reader::{Reader, Reading, Step};
 pub use source::Source;
 

@@ -1,0 +1,45 @@
+//! A run as a caller chooses it: the sampler's options, and what stands around any sampler.
+
+use std::sync::Arc;
+
+use super::edit::Edit;
+use super::guidance::Guidance;
+use super::options::{Settings, Value};
+
+/// What a caller may choose for a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// The number of steps, from 1 to the number of training timesteps.
+    pub steps: usize,
+    /// What else is chosen, by name: see [`SamplerKind::entry`](super::SamplerKind::entry) for what a sampler has.
+    pub settings: Settings,
+    /// How strongly the run keeps to its labels; by default it is asked once, with them.
+    pub guidance: Guidance,
+    /// A picture to begin with, or to keep a part of.
+    pub edit: Option<Edit>,
+    /// The noise to start from in place of the generator's: `[channels, height, width]` of deviation 1, or one for each picture.
+    pub noise: Option<Arc<[f32]>>,
+    /// Whether somebody looks at each estimate of the clean images and may change it: [`Evaluate::watch`](super::Evaluate::watch).
+    pub watched: bool,
+}
+
+impl Options {
+    /// So many steps, and the defaults.
+    #[must_use]
+    pub fn steps(steps: usize) -> Self {
+        Self {
+            steps,
+            settings: Settings::default(),
+            guidance: Guidance::default(),
+            edit: None,
+            noise: None,
+            watched: false,
+        }
+    }
+
+    /// The same with an option set.
+    #[must_use]
+    pub fn with(self, name: &str, value: impl Into<Value>) -> Self {
+        Self { settings: self.settings.with(name, value), ..self }
+    }
+}
