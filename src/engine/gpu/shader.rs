@@ -66,15 +66,24 @@ pub(super) fn combine() -> String {
     declarations() + COMBINE
 }
 
-/// Chains of multiply-adds of each thread of `multiply_add`, of four lanes each.
+/// Multiply-adds of each thread of `multiply_add` in a round, of four lanes each: chains, and links of each.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) const PEAK_CHAINS: u32 = 8;
-
-/// The kernels that measure what an adapter can do at most, `multiply_add` and `copy`.
 #[cfg(not(target_arch = "wasm32"))]
-pub(super) fn peak() -> String {
-    let text = format!("{}const CHAINS = {PEAK_CHAINS}u;\n{PEAK}", declarations());
-    unroll(&text, &[("CHAINS", PEAK_CHAINS)])
+pub(super) const PEAK_LINKS: u32 = 8;
+/// Threads of either kernel: so many workgroups that all fit in one dimension.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) const PEAK_THREADS: u32 = FLAT_THREADS * 16_384;
+
+/// The kernels that measure what an adapter can do at most, `multiply_add` and `copy`, whose threads copy so many vectors each.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn peak(copies: u32) -> String {
+    let counts = [("CHAINS", PEAK_CHAINS), ("LINKS", PEAK_LINKS), ("COPIES", copies)];
+    let mut text = declarations() + &format!("const PEAK_THREADS = {PEAK_THREADS}u;\n");
+    for (name, count) in counts {
+        let _ = writeln!(text, "const {name} = {count}u;");
+    }
+    unroll(&(text + PEAK), &counts)
 }
 
 /// How many outputs a workgroup and a thread of a product work out.
@@ -385,7 +394,7 @@ mod tests {
         }
         compare(&valid("combine", &combine(), "main"), "p", CombineParams::MEMBERS);
         for entry in ["multiply_add", "copy"] {
-            valid("peak", &peak(), entry);
+            valid("peak", &peak(2), entry);
         }
     }
 
