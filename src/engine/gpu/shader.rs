@@ -138,14 +138,14 @@ impl Tile {
     /// Pairs of scale and shift that fit in the 16 KiB of workgroup memory that every adapter has, beside the tiles.
     pub(super) fn norms(self) -> usize {
         let inputs = 4 * self.depth * self.down() * (self.rows + 1);
-        let matrix = 4 * ACROSS * self.matrix_rows(TILE_PIXELS) * (4 * self.columns4 + 1);
+        let matrix = 4 * ACROSS * self.matrix_rows() * (4 * self.columns4 + 1);
         let (inputs, matrix) = (inputs as usize, matrix as usize);
         16_384_usize.saturating_sub(inputs + matrix) / 8
     }
 
-    /// Rows of the matrix in workgroup memory, which at the end holds the sums of runs that moments are taken of.
-    pub(super) fn matrix_rows(self, run: u32) -> u32 {
-        self.depth.max(self.rows / self.rows_of_run(run) * self.down())
+    /// Rows of the matrix in workgroup memory, which at the end holds the sums of a run that moments are taken of.
+    fn matrix_rows(self) -> u32 {
+        self.depth.max(self.down())
     }
 
     /// A tile by its rows, vectors of columns, depth and threads, if there can be one.
@@ -253,7 +253,7 @@ impl Kernel {
                 number("ROWS", tile.rows);
                 number("COLUMNS4", tile.columns4);
                 number("TILE_K", tile.depth);
-                number("MATRIX_ROWS", if dynamic { tile.depth } else { tile.matrix_rows(run.max(1)) });
+                number("MATRIX_ROWS", tile.matrix_rows());
                 number("INPUTS", tile.inputs());
                 number("WEIGHTS", tile.weights());
                 number("NORMS", norms);

@@ -333,8 +333,8 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
     const runs = ROWS / most;
     var means: array<array<vec4f, COLUMNS4>, ROWS>;
     for (var round = 0u; round < 2u; round++) {
-        workgroupBarrier();
         for (var g = 0u; g < runs; g++) {
+            workgroupBarrier();
             for (var j = 0u; j < COLUMNS4; j++) {
                 var sum = vec4f();
                 for (var i = 0u; i < most; i++) {
@@ -343,12 +343,10 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
                         if round == 0u { sum += off; } else { sum += off * off; }
                     }
                 }
-                let at = (down * runs + g) * COLUMNS4 + j;
+                let at = down * COLUMNS4 + j;
                 matrix[at / COLUMNS16][across][at % COLUMNS16] = sum;
             }
-        }
-        workgroupBarrier();
-        for (var g = 0u; g < runs; g++) {
+            workgroupBarrier();
             // The run's first place, from which its sample and tile follow.
             let place = first + (down / sharers) * sharers + g * most * DOWN;
             let pixel = pixel_of(place);
@@ -356,7 +354,7 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
             for (var j = 0u; j < COLUMNS4; j++) {
                 var sum = vec4f();
                 for (var i = 0u; i < sharers; i++) {
-                    let at = (((down / sharers) * sharers + i) * runs + g) * COLUMNS4 + j;
+                    let at = ((down / sharers) * sharers + i) * COLUMNS4 + j;
                     sum += matrix[at / COLUMNS16][across][at % COLUMNS16];
                 }
                 let column = 4u * (tile_n * TILE_N4 + across + j * ACROSS);
