@@ -54,6 +54,8 @@ const WEIGHTS_32: &str = wgsl!("../kernels/weights32.wgsl");
 const ACTIVATION: &str = wgsl!("../kernels/activation.wgsl");
 const LOAD: &str = wgsl!("../kernels/load.wgsl");
 const GEMM: &str = wgsl!("../kernels/gemm.wgsl");
+#[cfg(not(target_arch = "wasm32"))]
+const HALO: &str = wgsl!("../kernels/halo.wgsl");
 const NORM: &str = wgsl!("../kernels/norm.wgsl");
 const ATTENTION: &str = wgsl!("../kernels/attention.wgsl");
 const COMBINE: &str = wgsl!("../kernels/combine.wgsl");
@@ -143,6 +145,19 @@ impl Tile {
         16_384_usize.saturating_sub(inputs + matrix) / 8
     }
 
+    /// Vectors of each four channels that a convolution's pixels need of an image so wide, for all taps.
+    fn spots(self, width: u32) -> u32 {
+        (width + 2) * (self.pixels() as u32 / width + 2)
+    }
+
+    /// The same as [`Self::norms`], beside what all taps of a convolution need of an image so wide.
+    pub(super) fn halo_norms(self, width: usize) -> usize {
+        let width = width as u32;
+        let inputs = 4 * self.depth * (self.spots(width) / 4 * 4 + 6);
+        let matrix = 4 * ACROSS * self.matrix_rows() * (4 * self.columns4 + 1);
+        16_352_usize.saturating_sub((inputs + matrix) as usize) / 8
+    }
+
     /// Rows of the matrix in workgroup memory, which at the end holds the sums of a run that moments are taken of.
     fn matrix_rows(self) -> u32 {
         self.depth.max(self.down())
@@ -183,6 +198,8 @@ pub(super) struct GemmVariant {
     pub(super) activation: u32,
     /// Whether this adds slices up rather than multiplying.
     pub(super) reduce: bool,
+    /// The width of the image whose taps are loaded together; 0 where each is loaded for itself.
+    pub(super) halo: u32,
 }
 
 /// A kernel and what makes a variant of it.
@@ -208,6 +225,8 @@ impl Kernel {
     pub(super) fn entry(self) -> &'static str {
         match self {
             Kernel::Gemm(GemmVariant { reduce: true, .. }) => "reduce",
+            #[cfg(not(target_arch = "wasm32"))]
+            Kernel::Gemm(GemmVariant { halo: 1.., .. }) => "halo",
             Kernel::Attention { queries: 0, .. } => "narrow",
             Kernel::Attention { .. } => "wide",
             _ => "main",
@@ -219,8 +238,9 @@ impl Kernel {
     pub(super) fn label(self) -> String {
         match self {
             Kernel::Gemm(GemmVariant { reduce: true, .. }) => "sum of slices".to_owned(),
-            Kernel::Gemm(GemmVariant { tile, .. }) => {
-                format!("product {}×{}×{} of {}", tile.pixels(), tile.columns(), tile.depth, tile.threads)
+            Kernel::Gemm(GemmVariant { tile, halo, .. }) => {
+                let what = if halo > 0 { "halo" } else { "product" };
+                format!("{what} {}×{}×{} of {}", tile.pixels(), tile.columns(), tile.depth, tile.threads)
             }
             Kernel::Norm => "norm".to_owned(),
             Kernel::Attention { head, .. } => format!("attention, heads of {head}"),
@@ -249,6 +269,7 @@ impl Kernel {
                 scaling,
                 activation,
                 reduce: _,
+                halo: _,
             }) => {
                 number("ROWS", tile.rows);
                 number("COLUMNS4", tile.columns4);
@@ -296,8 +317,18 @@ impl Kernel {
         for file in [if lanes4 { LANES_4 } else { LANES_1 }, BINDINGS].iter().chain(files) {
             text += file;
         }
-        let Kernel::Gemm(GemmVariant { tile, run, .. }) = self else { return text };
+        let Kernel::Gemm(GemmVariant { tile, run, halo, .. }) = self else { return text };
         let Tile { rows, columns4, .. } = tile;
+        #[cfg(target_arch = "wasm32")]
+        let _ = halo;
+        #[cfg(not(target_arch = "wasm32"))]
+        if halo > 0 {
+            let patches = (tile.spots(halo) * tile.depth / 4).div_ceil(tile.threads);
+            let at = "patch_of_image[k4][down + (r * DOWN / WIDTH) * SPAN + r * DOWN % WIDTH]";
+            text = text.replace("inputs[k4][down][r]", at);
+            text += &format!("const WIDTH = {halo}u;\nconst PATCHES = {patches}u;\n{HALO}");
+            text = unroll(&text, &[("PATCHES", patches)]);
+        }
         let sums =
             [("ROWS", rows), ("COLUMNS4", columns4), ("INPUTS", tile.inputs()), ("WEIGHTS", tile.weights())];
         if dynamic {
@@ -321,7 +352,8 @@ impl Kernel {
 mod tests {
     use super::*;
     use crate::engine::gpu::interface::{
-        AttentionParams, CombineParams, EvaluationParams, GemmParams, Load, NormParams, PoolParams, Uniform,
+        AttentionParams, CombineParams, EvaluationParams, GemmParams, Load, NormParams, PoolParams, SILU,
+        Uniform,
     };
 
     #[test]
@@ -365,8 +397,29 @@ mod tests {
                         scaling,
                         activation: (i as u32 + bits) % 5,
                         reduce: bit(3),
+                        halo: 0,
                     }));
                 }
+            }
+        }
+        for tile in
+            [Tile::LARGE, Tile { depth: 16, ..Tile::MEDIUM }, Tile { threads: 128, rows: 4, ..Tile::LARGE }]
+        {
+            for (halo, scaling) in
+                [(8, ScalingKind::None), (16, ScalingKind::Ready), (32, ScalingKind::Inline)]
+            {
+                kernels.push(Kernel::Gemm(GemmVariant {
+                    tile,
+                    run: 32,
+                    norms: if scaling == ScalingKind::Inline { tile.halo_norms(halo) as u32 } else { 1 },
+                    vectors: true,
+                    lanes4: halo > 8,
+                    half_weights: halo > 16,
+                    scaling,
+                    activation: SILU,
+                    reduce: false,
+                    halo: halo as u32,
+                }));
             }
         }
         for lanes4 in [false, true] {

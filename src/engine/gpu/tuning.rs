@@ -22,4 +22,6 @@ pub struct Choice {
     pub wanted: Option<usize>,
     /// Whether indices go unchecked.
     pub unchecked: bool,
+    /// Whether 3×3 convolutions of stride 1 load their input once for nine taps, where a tile holds whole rows of an image.
+    pub halo: Option<bool>,
 }
