@@ -325,6 +325,16 @@ def to_bytes(images):
     return ((images / 2 + 0.5) * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
+def from_bytes(pixels):
+    """The other way."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def markdown(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+
+
 def save_grid(images, columns, path, scale=4, gap=1, colours=256):
     """Images row by row, `scale` times enlarged without smoothing, in a PNG of at most 256 colours."""
     from PIL import Image

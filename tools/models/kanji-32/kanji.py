@@ -71,22 +71,32 @@ def judge(device="cpu"):
     return diffusion.load_judge(HERE / "judge.safetensors", 1, 32, [2], device)
 
 
-def score(network, data, count, seed=0, **options):
-    """Frechet distance to the glyphs of characters kept out and the share of samples in the hand asked for; the samples."""
-    device, held = data["images"].device, data["held"]
-    judged_by = judge(device)
-    others = torch.nonzero(~held)[:, 0]
-    others = others[torch.randperm(len(others), generator=torch.Generator().manual_seed(seed)).to(device)[:count]]
-    asked = data["labels"][others]
-    made = diffusion.sample(network, asked, diffusion.noise_for(count, network, seed, device), part=250, **options)
+def asked_for(data, count, seed=0):
+    """Indices of `count` of the glyphs that were learned from: their hands are asked for."""
+    others = torch.nonzero(~data["held"].cpu())[:, 0]
+    return others[torch.randperm(len(others), generator=torch.Generator().manual_seed(seed))[:count]]
+
+
+def scores(judged_by, data, made, glyphs):
+    """Frechet distance of samples to the glyphs kept out, and the share in the hand that was asked for, in per cent."""
+    held, asked = data["held"], data["labels"][glyphs].cpu()
     reference, right = diffusion.judgements(judged_by, plain(data["images"][held]))
     features, found = diffusion.judgements(judged_by, made)
-    trained, _ = diffusion.judgements(judged_by, plain(data["images"][others]))
-    obeyed = (found[:, 0] == asked.cpu()).float()
-    scores = {"frechet": round(diffusion.frechet(features, reference), 2),
+    trained, _ = diffusion.judgements(judged_by, plain(data["images"][glyphs]))
+    obeyed = (found[:, 0] == asked).float()
+    result = {"frechet": round(diffusion.frechet(features, reference), 2),
               "frechet of glyphs it learned from": round(diffusion.frechet(trained, reference), 2),
               "style": round(100 * obeyed.mean().item(), 2)}
     for i, name in enumerate(LABELS[:-1]):
-        scores[name] = round(100 * obeyed[asked.cpu() == i].mean().item(), 2)
-    scores["glyphs kept out, judged right"] = round(100 * (right[:, 0] == data["labels"][held].cpu()).float().mean().item(), 2)
-    return scores, made
+        result[name] = round(100 * obeyed[asked == i].mean().item(), 2)
+    result["glyphs kept out, judged right"] = round(100 * (right[:, 0] == data["labels"][held].cpu()).float().mean().item(), 2)
+    return result
+
+
+def score(network, data, count, seed=0, **options):
+    """For recipe.run: the scores of `count` samples, and the samples."""
+    device = data["images"].device
+    glyphs = asked_for(data, count, seed).to(device)
+    noise = diffusion.noise_for(count, network, seed, device)
+    made = diffusion.sample(network, data["labels"][glyphs], noise, part=250, **options)
+    return scores(judge(device), data, made, glyphs), made

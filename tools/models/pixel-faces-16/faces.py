@@ -65,20 +65,25 @@ def held_out(data, count):
     return labels[:count], images[:count], images[-3000:]
 
 
-def score(network, data, count, seed=0, **options):
-    """Frechet distance to held-out faces and the share of samples that have each thing as asked; and the samples."""
-    device = data["images"].device
-    judged_by = judge([size for _, size in data["targets"].values()], device)
-    asked, real, reference = held_out(data, count)
-    made = diffusion.sample(network, asked, diffusion.noise_for(count, network, seed, device), **options)
+def scores(judged_by, data, made, asked):
+    """Frechet distance of samples to held-out faces, and the share of them that have each thing as asked, in per cent."""
+    _, real, reference = held_out(data, len(made))
     reference = diffusion.judgements(judged_by, reference)[0]
     features, found = diffusion.judgements(judged_by, made)
-    scores = {"frechet": round(diffusion.frechet(features, reference), 2),
+    result = {"frechet": round(diffusion.frechet(features, reference), 2),
               "frechet of real faces": round(diffusion.frechet(diffusion.judgements(judged_by, real)[0], reference), 2)}
     for bit, name in enumerate(CLASS_BITS):
         right = found[:, bit] == ((asked.cpu() >> bit) & 1)
-        scores[name] = round(100 * right.float().mean().item(), 2)
-    return scores, made
+        result[name] = round(100 * right.float().mean().item(), 2)
+    return result
+
+
+def score(network, data, count, seed=0, **options):
+    """For recipe.run: the scores of `count` samples, and the samples."""
+    device = data["images"].device
+    asked = held_out(data, count)[0]
+    made = diffusion.sample(network, asked, diffusion.noise_for(count, network, seed, device), **options)
+    return scores(judge([size for _, size in data["targets"].values()], device), data, made, asked), made
 
 
 def train_judge(path, epochs=4, batch=250):
