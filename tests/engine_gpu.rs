@@ -708,22 +708,26 @@ const CIFAR: &str = r#"{"block_out_channels": [128, 256, 256, 256],
     "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
     "attention_head_dim": null, "downsample_padding": 0, "flip_sin_to_cos": false, "freq_shift": 1}"#;
 
+/// As in browsers; with a halo, whose tiles have room for fewer normalised channels, a few are norms of their own.
 #[test]
 fn a_step_of_the_cifar_network_is_at_most_110_dispatches() {
-    let gpu = own();
-    let plan = Plan::new(&config(CIFAR), 1, 32, 32).unwrap();
     let zeros = |_: &str, shape: &[usize]| Ok(vec![0.0; shape.iter().product()]);
-    let weights = Arc::new(block_on(Weights::new(&gpu, &plan, Storage::F16, zeros)).unwrap());
-    for batch in [1, 16] {
-        let plan = Plan::new(&config(CIFAR), batch, 32, 32).unwrap();
-        let replay = block_on(Replay::new(plan, Arc::clone(&weights))).unwrap();
-        println!(
-            "batch {batch}: {} operations, {} dispatches, {} pipelines",
-            replay.plan().ops.len(),
-            replay.dispatches(),
-            gpu.counters().pipelines
-        );
-        assert!(replay.dispatches() <= 110);
+    for (halo, most) in [(false, 110), (true, 121)] {
+        let choice = Choice { halo: Some(halo), ..Choice::default() };
+        let gpu = block_on(Gpu::chosen(Some(Tuning::Hardware), choice)).unwrap();
+        let plan = Plan::new(&config(CIFAR), 1, 32, 32).unwrap();
+        let weights = Arc::new(block_on(Weights::new(&gpu, &plan, Storage::F16, zeros)).unwrap());
+        for batch in [1, 16] {
+            let plan = Plan::new(&config(CIFAR), batch, 32, 32).unwrap();
+            let replay = block_on(Replay::new(plan, Arc::clone(&weights))).unwrap();
+            println!(
+                "batch {batch}, halo {halo}: {} operations, {} dispatches, {} pipelines",
+                replay.plan().ops.len(),
+                replay.dispatches(),
+                gpu.counters().pipelines
+            );
+            assert!(replay.dispatches() <= most);
+        }
     }
 }
 
