@@ -243,6 +243,8 @@ async fn bad_checkpoints_throw_typed_errors() {
 #[wasm_bindgen_test]
 async fn bad_options_throw_typed_errors_and_the_model_goes_on() {
     let model = build(CONFIG, WEIGHTS, "cpu").await.unwrap();
+    // Neither guided nor edited.
+    let sample = |options: JsValue| model.sample(options, Vec::new(), None, None, None, None);
     let bad: [(&str, JsValue); 12] = [
         ("steps", 0.into()),
         ("steps", 1001.into()),
@@ -258,10 +260,10 @@ async fn bad_options_throw_typed_errors_and_the_model_goes_on() {
         ("smapler", "ddim".into()),
     ];
     for (name, value) in bad {
-        assert_eq!(kind(model.sample(object(&[(name, value)]))), "invalid-option", "{name}");
+        assert_eq!(kind(sample(object(&[(name, value)]))), "invalid-option", "{name}");
     }
-    let mut run = model.sample(object(&[("steps", 2.into()), ("sampler", "ddim".into())])).unwrap();
-    assert_eq!(kind(model.sample(JsValue::UNDEFINED)), "busy");
+    let mut run = sample(object(&[("steps", 2.into()), ("sampler", "ddim".into())])).unwrap();
+    assert_eq!(kind(sample(JsValue::UNDEFINED)), "busy");
     let first = run.next().await.unwrap();
     let field = |step: &JsValue, name: &str| Reflect::get(step, &name.into()).unwrap();
     assert_eq!(field(&first, "total"), 2);
@@ -272,7 +274,7 @@ async fn bad_options_throw_typed_errors_and_the_model_goes_on() {
     let last = run.next().await.unwrap();
     assert_eq!(field(&last, "latents").unchecked_into::<js_sys::Float32Array>().length(), 3 * 8 * 8);
     assert!(run.next().await.unwrap().is_undefined());
-    assert_eq!(kind(model.sample(JsValue::UNDEFINED)), "no error");
+    assert_eq!(kind(sample(JsValue::UNDEFINED)), "no error");
 }
 
 #[wasm_bindgen_test]

@@ -14,7 +14,7 @@ pub enum Operator {
     /// The mean of squares of so many pixels a side, to be super-resolved: 1/k for each square, and 0 for the rest of it.
     Mean(usize),
     /// A blur by a Gaussian of so many pixels' deviation, mirrored at the borders: `exp(-σ²π²(u²/w² + v²/h²)/2)` for the cosine of u half
-    /// waves across and v down. Those below [`LEAST`] count as 0.
+    /// waves across and v down. Those below 0.02 count as 0.
     Blur(f64),
 }
 
