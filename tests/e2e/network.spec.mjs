@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { checkpoints, expect, finished, notice, openPage, QUICK, test, type } from './browser.mjs';
+import { checkpoints, expect, finished, notice, openPage, QUICK, RUN, test, type } from './browser.mjs';
 
 /** Another origin with `layout-a` below /m/, which behaves as `mood` says. */
 async function otherSite(mood = {}) {
@@ -84,7 +84,7 @@ test('a link’s model is asked for in sight, by its host alone, and is not forg
   };
   await page.goto(link);
   await asked();
-  await page.locator('#run').click();
+  await page.locator(RUN).click();
   await asked();
   await page.reload();
   await asked();
@@ -139,7 +139,7 @@ test('a load that hangs can be stopped, and the model before it still runs', asy
   await expect(page.locator('#status')).toHaveText(/^Loading m: /);
   await page.keyboard.press('Escape');
   await expect(page.locator('#status')).toHaveText('Loading was stopped.');
-  await page.locator('#run').click();
+  await page.locator(RUN).click();
   await finished(page);
   await expect(page.locator('#facts')).toContainText('pixel-faces-16');
   await site.close();

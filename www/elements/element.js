@@ -80,7 +80,7 @@ const tokens = (text) => text.split(/\s+/).filter(Boolean);
 
 /** Properties that were set before the element's script came hide the real ones: they are set once more. */
 export function adoptProperties(element) {
-  for (const name of Object.keys(ATTRIBUTES[element.localName])) {
+  for (const name of [...Object.keys(ATTRIBUTES[element.localName]), 'model']) {
     if (!Object.hasOwn(element, name)) continue;
     const value = element[name];
     delete element[name];

@@ -13,19 +13,24 @@ function layout(batch, columns = Math.ceil(Math.sqrt(batch))) {
  * @param {Uint8ClampedArray} pixels RGBA, [batch, height, width, 4]
  * @param {{batch: number, width: number, height: number}} shape
  * @param {number} [wide] columns
+ * @param {number} [below] pixels left empty below each picture
+ * @returns {number[][]} where each picture is: [left, top]
  */
-export function drawGrid(canvas, pixels, { batch, width, height }, wide) {
+export function drawGrid(canvas, pixels, { batch, width, height }, wide, below = 0) {
   const { columns, rows } = layout(batch, wide);
+  const tall = height + below + GAP;
   /** @type {[number, number]} */
-  const size = [columns * (width + GAP) - GAP, rows * (height + GAP) - GAP];
+  const size = [columns * (width + GAP) - GAP, rows * tall - GAP];
   if (canvas.width !== size[0] || canvas.height !== size[1]) [canvas.width, canvas.height] = size;
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
   context.clearRect(0, 0, ...size);
   const bytes = width * height * 4;
-  for (let i = 0; i < batch; i++) {
+  return Array.from({ length: batch }, (_, i) => {
     const tile = new ImageData(pixels.slice(i * bytes, (i + 1) * bytes), width, height);
-    context.putImageData(tile, (i % columns) * (width + GAP), Math.floor(i / columns) * (height + GAP));
-  }
+    const [left, top] = [(i % columns) * (width + GAP), Math.floor(i / columns) * tall];
+    context.putImageData(tile, left, top);
+    return [left, top];
+  });
 }
 
 /** Draws a canvas on another, each pixel a crisp square of `scale` pixels. */

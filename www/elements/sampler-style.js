@@ -1,26 +1,63 @@
 // The look of <diffusion-sampler>.
 
+/** Where there is the width for it, the controls stand beside the pictures. */
+const SIDE = `
+  .layout { display: grid; grid-template-columns: minmax(0, max(16rem, 2 * (100svh - 15.5rem) * var(--noiseball-aspect, 1))) minmax(10rem, 15rem); gap: 0 1.5rem; align-items: start; }
+  :host([guess=on]) .main { max-width: none; }
+  [part=controls], .idle { margin-top: 0; }
+  [part=controls] .toggle { flex: 1 1 100%; min-height: 3.25rem; }
+`;
+
 export const SAMPLER_STYLE = `
-[part=frame] { position: relative; display: grid; aspect-ratio: 1; overflow: hidden; border-radius: var(--radius); background: var(--well); }
+figure { min-width: 0; margin: 0; }
+.views { display: grid; gap: .5rem clamp(.5rem, 2vw, 1.25rem); }
+.guess { display: none; }
+:host([guess=on]) .views { grid-template-columns: 1fr 1fr; }
+:host([guess=on]) .guess { display: block; }
+figcaption { min-height: 2lh; margin-top: .25rem; font-size: .875rem; opacity: .85; }
+figcaption b { margin-inline-end: .25em; font: 1.125em/1 ui-serif, Georgia, serif; }
+figcaption sub { line-height: 0; }
+.track { margin-top: .375rem; }
+.moment { min-height: 1lh; }
+.device { min-height: 2lh; }
+.device details { display: inline; margin-inline-start: .5em; }
+:host(:not([guess=on])) figcaption { display: none; }
+[part=frame] { --aspect: var(--noiseball-aspect, 1); position: relative; display: grid; aspect-ratio: var(--aspect); overflow: hidden; border-radius: var(--radius); background: var(--well); }
 [part=frame] > * { grid-area: 1 / 1; min-width: 0; min-height: 0; z-index: 0; }
-.poster, [part=poster], [part=canvas] { display: block; width: 100%; height: 100%; object-fit: contain; }
-::slotted([slot=poster]) { display: block; width: 100% !important; height: 100% !important; object-fit: contain; }
+.poster, [part=poster] { display: block; width: 100%; height: 100%; object-fit: contain; }
+.pictures { position: relative; place-self: center; max-width: 100%; max-height: 100%; container-type: size; }
+[part=canvas] { display: block; width: 100%; height: 100%; }
+[part=names] { position: absolute; inset: 0; font-size: clamp(.5rem, 4cqi, .8125rem); line-height: 1.15; text-align: center; }
+@container (max-width: 8rem) { [part=names] { display: none; } }
+[part=names] span { position: absolute; overflow: hidden; overflow-wrap: anywhere; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; }
+::slotted(:is([slot=poster], [slot=guess-poster])) { display: block; width: 100% !important; height: 100% !important; object-fit: contain; }
 canvas[part=poster] { image-rendering: pixelated; opacity: .55; }
 .start { place-self: center; display: flex; align-items: center; gap: .5rem; min-height: 3.25rem; padding: 0 1.5rem; border-radius: 2rem; font-size: 1.25rem; box-shadow: 0 2px 12px rgb(0 0 0 / .35); }
 .start svg { width: 1rem; fill: currentColor; }
 .bar { align-self: end; height: .5rem; }
 progress { display: block; width: 100%; height: 100%; accent-color: var(--accent); }
+::slotted([slot=progress-bar]:not([hidden])) { display: block; }
 .idle { min-height: 2lh; margin-top: .375rem; }
 .live { position: absolute; width: 1px; height: 1px; margin: -1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
-.toggle { min-width: 5.5rem; }
+.later { visibility: hidden; }
+.toggle { min-width: 6.5rem; font-size: 1.125rem; }
+.play { min-width: 5.5rem; }
+.switch { display: flex; align-items: center; gap: .5rem; min-height: 2.5rem; font-size: .875rem; }
+.field.speed { flex: 0 1 7rem; }
 .dice { flex: none; width: 2.5rem; padding: 0 .5rem; }
 .dice svg { fill: none; stroke: currentColor; stroke-width: 1.6; }
 .dice circle { fill: currentColor; stroke: none; }
 .seed { display: flex; flex: 1 1 10rem; align-items: end; gap: .375rem; min-width: 0; }
 :host { position: relative; max-width: min(32rem, max(16rem, 100svh - 13rem)); }
+:host([guess=on]) { container-type: inline-size; max-width: 64rem; }
+:host([guess=on]) .main { max-width: max(18rem, 2 * (100svh - 19rem) * var(--noiseball-aspect, 1)); }
+@container (min-width: 40rem) {
+${SIDE}}
+@media (max-height: 34rem) { @container (min-width: 30rem) {
+${SIDE}} }
 @media print {
   .fallback { display: block; }
-  .begun ~ .fallback { display: none; }
+  .layout.begun ~ .fallback { display: none; }
   canvas { print-color-adjust: exact; }
 }
 `;

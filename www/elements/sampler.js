@@ -17,6 +17,19 @@ export class DiffusionSampler extends Base {
   #life = new AbortController();
   #leave = () => {};
   #seen = false;
+  /** @type {any} what the page loaded itself */
+  #model = null;
+
+  get model() {
+    return this.#model;
+  }
+
+  set model(model) {
+    this.#model = model;
+    model?.catch?.(() => {}); // the run that wants it says so
+    if (this.#sampling) this.#sampling.changed('model');
+    else if (model && this.isConnected) this.#open().then((sampling) => sampling?.load());
+  }
 
   get loaded() {
     return this.info !== null;
@@ -61,7 +74,7 @@ export class DiffusionSampler extends Base {
       if (seen && option(this, 'reveal') === 'auto' && !this.#sampling?.begun) this.run();
     });
     this.#showIdle();
-    if (option(this, 'loading') === 'eager') this.#open().then((sampling) => sampling?.load());
+    if (option(this, 'loading') === 'eager' || this.#model) this.#open().then((sampling) => sampling?.load());
   }
 
   disconnectedCallback() {
@@ -104,16 +117,21 @@ export class DiffusionSampler extends Base {
     const root = shadow(this, STYLE, SAMPLER_STYLE);
     const error = errorBox(() => this.run());
     const poster = h('slot', { name: 'poster' });
+    const guessPoster = h('slot', { name: 'guess-poster' }, noise());
     const triangle = s('svg', { viewBox: '0 0 16 16', 'aria-hidden': 'true' }, s('path', { d: 'M3 1.5v13l11-6.5z' }));
     const start = h('button', { type: 'button', part: 'run-button', class: 'primary start' }, triangle, 'Run');
     const progress = h('progress', { part: 'progress-bar', max: 1, value: 0, 'aria-label': 'Loading the model', hidden: true });
     const bar = h('div', { class: 'bar' }, h('slot', { name: 'progress-bar' }, progress));
     const frame = h('div', { part: 'frame' }, h('div', { class: 'poster' }, poster), start, bar);
+    const guess = h('figure', { class: 'guess' }, h('div', { part: 'frame' }, h('div', { class: 'poster' }, guessPoster)));
+    const views = h('div', { class: 'views' }, h('figure', {}, frame), guess);
     const hint = h('p', { class: 'hint idle' });
     const live = h('p', { class: 'live', role: 'status' });
     start.addEventListener('click', () => this.run());
-    root.append(frame, error.box, hint, live, h('div', { class: 'fallback' }, h('slot')));
-    return { root, frame, poster, start, progress, bar, error, hint, live };
+    const main = h('div', { class: 'main' }, views, error.box, h('slot', { name: 'below' }));
+    const layout = h('div', { class: 'layout' }, main, hint);
+    root.append(layout, live, h('div', { class: 'fallback' }, h('slot')));
+    return { root, layout, main, views, frame, guess, poster, start, progress, bar, error, hint, live };
   }
 
   /** What there is to see before the first run. */
@@ -130,7 +148,7 @@ export class DiffusionSampler extends Base {
     start.setAttribute('aria-label', alt ? `Run: ${alt}` : 'Run the model');
     const host = hostOf(this);
     hint.textContent = `A diffusion model. It runs in this tab when you press Run${host ? `, and is downloaded from ${host}` : ''}.`;
-    hint.hidden = start.hidden;
+    hint.hidden = start.hidden || this.#sampling !== null;
   }
 }
 
