@@ -36,7 +36,8 @@ async function answer(path, navigates) {
   const waiting = navigates && self.registration.waiting;
   if (waiting && (await self.clients.matchAll({ includeUncontrolled: true })).length < 2) {
     waiting.postMessage('take over');
-    return new Response('', { headers: { refresh: '0' } });
+    // Not by a Refresh header: to an address with a # that would be no load.
+    return new Response('<script>location.reload()</script>', { headers: { 'content-type': 'text/html' } });
   }
   const cache = await caches.open(PREFIX + VERSION);
   const kept = await cache.match(path);

@@ -211,13 +211,16 @@ test('a copied link restores every setting and the pictures', async ({ page, bro
 
 test('everything can be reached with the keyboard alone', async ({ page }) => {
   await openPage(page);
+  // It is drawn when it is first seen.
+  await page.locator('diffusion-process').scrollIntoViewIfNeeded();
+  await expect(page.locator('diffusion-process').getByRole('button', { name: 'Add noise' })).toBeVisible();
   const reached = await tabThrough(page);
   for (const id of [
     'Run',
     'Replay',
     'Step',
-    'Speed',
-    'Class',
+    'SpeedSlowNormalFast',
+    'Show what it guesses',
     'Seed',
     'Draw another seed',
     'save',
@@ -259,6 +262,30 @@ test('options are the sampler’s own, classes only where the model has them, an
   expect(await page.locator('#batch').evaluate((input) => input.validity.rangeOverflow)).toBe(true);
   await expect(page.locator('#status')).toHaveText(/pictures in/);
   expect(page.url()).not.toContain('batch=65');
+});
+
+test('samplers are compared at equal cost, in a table; it stops, and begins again with others', async ({ page }) => {
+  await page.goto(`./${QUICK}&view=compare&solvers=unipc`);
+  const [start, rows] = [page.locator('#compare-start'), page.locator('#compare-rows tr')];
+  await expect(page.locator('#sampling')).toBeHidden();
+  await start.click();
+  await expect(rows.locator('td').last()).toHaveText(/^0\.0\d+$/);
+  await expect(start).toHaveText('Compare');
+  const distances = await rows.locator('td').allTextContents();
+  expect(distances.length).toBe(5);
+  // The more evaluations, the nearer.
+  for (let i = 1; i < 5; i++) expect(Number(distances[i])).toBeLessThan(Number(distances[i - 1]));
+  await expect(page.locator('#compare-chart [data-sampler=unipc] path')).toHaveCount(5);
+  await page.getByRole('checkbox', { name: 'lms' }).check();
+  await expect(rows).toHaveCount(2);
+  expect(page.url()).toContain('solvers=lms%2Cunipc');
+  await start.click();
+  await expect(page.locator('#compare-status')).toHaveText(/evaluations…$/);
+  await start.click();
+  await expect(page.locator('#compare-status')).toHaveText('Stopped.');
+  await page.locator('#view-sample').click();
+  await page.locator(RUN).click();
+  await finished(page);
 });
 
 test('the picture is saved enlarged, each pixel a square', async ({ page, browserName }) => {
@@ -428,7 +455,7 @@ async function tabThrough(page) {
     const { name, left, outline } = await page.evaluate(() => {
       let active = document.activeElement;
       while (active.shadowRoot?.activeElement) active = active.shadowRoot.activeElement;
-      const name = active.id || active.getAttribute('aria-label') || active.closest('label, button, summary')?.firstChild.textContent;
+      const name = active.id || active.getAttribute('aria-label') || active.closest('label, button, summary')?.textContent;
       return { name, left: active === document.body, outline: getComputedStyle(active).outlineStyle };
     });
     if (left) break;

@@ -14,6 +14,7 @@ test('an empty hash means the defaults', () => {
 test('every setting survives a link, at values other than the default', () => {
   const other = {
     view: 'train',
+    solvers: 'lms',
     model: 'https://example.org/a b/?x=1&y=#z',
     label: 'any',
     batch: 3,

@@ -148,7 +148,7 @@ export class DiffusionSampler extends Base {
     start.setAttribute('aria-label', alt ? `Run: ${alt}` : 'Run the model');
     const host = hostOf(this);
     hint.textContent = `A diffusion model. It runs in this tab when you press Run${host ? `, and is downloaded from ${host}` : ''}.`;
-    hint.hidden = start.hidden || this.#sampling !== null;
+    hint.hidden = start.hidden || hint.nextSibling !== null;
   }
 }
 

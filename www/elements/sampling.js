@@ -93,7 +93,7 @@ export class Sampling {
 
   /** Loads the model without running it. */
   async load() {
-    this.#attach();
+    if (this.#element.model) this.#attach();
     try {
       await this.#model(undefined);
     } catch (error) {

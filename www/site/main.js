@@ -15,6 +15,7 @@ import { duration, LoadingBar, loading, pictures } from './words.js';
 byId('unstarted').remove();
 
 const FIRST_MODEL = new URL('../models/pixel-faces-16/', import.meta.url).href;
+const VIEWS = ['sample', 'compare', 'train'];
 const NAMED = 0.735; // a frame's width by its height where there are names under square pictures
 
 const stage = byId('stage');
@@ -76,7 +77,7 @@ function open(promisedSource, address, at = null) {
     state.model = address;
     byId('reset').hidden = source.kind === 'url' && source.url === FIRST_MODEL;
     visited(next, address, at);
-    stage.run();
+    if (state.view === 'sample') stage.run();
   });
 }
 
@@ -126,6 +127,7 @@ async function load(next, signal) {
   const { width, height, classes } = loaded.info;
   stage.style.setProperty('--noiseball-aspect', String((width / height) * (classes === null ? 1 : NAMED)));
   before?.dispose();
+  say(`${loaded.info.name} is ready.`);
   controls.setModel(loaded.info);
   showFacts(loaded.info);
 }
@@ -185,7 +187,7 @@ function settingChanged(name) {
       updateAddress();
       throw error;
     }
-    stage.run();
+    if (state.view === 'sample') stage.run();
   });
 }
 
@@ -278,18 +280,19 @@ window.addEventListener('keydown', (event) => {
   stage.stop();
 });
 
-// ---- The two parts of the page ----
+// ---- The parts of the page ----
 
 let training = null; // the part for training, once it was looked at
+let comparing = null; // the one that compares samplers
 let sampling = false; // whether the part for sampling was looked at, and has its model
 
 function showView() {
   document.documentElement.dataset.view = state.view;
   const train = state.view === 'train';
-  byId('sampling').hidden = train;
+  byId('sampling').hidden = state.view !== 'sample';
+  byId('comparing').hidden = state.view !== 'compare';
   if (!train) byId('training').hidden = true;
-  byId('view-sample').setAttribute('aria-pressed', String(!train));
-  byId('view-train').setAttribute('aria-pressed', String(train));
+  for (const view of VIEWS) byId(`view-${view}`).setAttribute('aria-pressed', String(state.view === view));
   byId('drop-text').textContent = train ? 'Drop a folder, a ZIP or pictures' : 'Drop a diffusers folder, its files or a ZIP of them';
   if (train) {
     training ??= import('./train/view.js').then(({ openTrainView }) =>
@@ -308,6 +311,24 @@ function showView() {
     sampling = true;
     openFromLink();
   }
+  if (state.view === 'compare') showCompare();
+  else comparing?.then((part) => part.stop());
+}
+
+async function showCompare() {
+  stage.stop(); // a model does one run at a time
+  comparing ??= import('./compare.js').then(
+    ({ Compare }) =>
+      new Compare({
+        model: () => model ?? work?.done.then(() => model),
+        state,
+        changed: (solvers) => {
+          state.solvers = solvers;
+          updateAddress();
+        },
+      }),
+  );
+  (await comparing).show();
 }
 
 function setView(view) {
@@ -317,8 +338,7 @@ function setView(view) {
   showView();
 }
 
-byId('view-sample').addEventListener('click', () => setView('sample'));
-byId('view-train').addEventListener('click', () => setView('train'));
+for (const view of VIEWS) byId(`view-${view}`).addEventListener('click', () => setView(view));
 // Browsers send the one, the other or both; the second finds nothing to do.
 window.addEventListener('popstate', followAddress);
 window.addEventListener('hashchange', followAddress);

@@ -17,9 +17,11 @@ export const ROWS = [
     default: 'sample',
     choices: [
       { value: 'sample', text: 'Sample' },
+      { value: 'compare', text: 'Compare' },
       { value: 'train', text: 'Train' },
     ],
   },
+  { name: 'solvers', type: 'text', default: 'ddim,euler,heun,dpm-multistep,unipc,deis' },
   { name: 'model', type: 'text', default: '' },
   { name: 'label', type: 'text', default: 'each' },
   { name: 'batch', type: 'whole', default: 9, min: 1, max: 64, about: 'How many are drawn at a time.' },
