@@ -2,9 +2,9 @@
 
 /** Where there is the width for it, the controls stand beside the pictures. */
 const SIDE = `
-  .layout { display: grid; grid-template-columns: minmax(0, max(16rem, 2 * (100svh - 15.5rem) * var(--noiseball-aspect, 1))) minmax(10rem, 15rem); gap: 0 1.5rem; align-items: start; }
+  .layout { display: grid; grid-template-columns: minmax(0, max(16rem, 2 * (100svh - 15.5rem) * var(--noiseball-aspect, 1))) minmax(10rem, 15rem); grid-template-rows: auto 1fr; gap: 0 1.5rem; align-items: start; }
   :host([guess=on]) .main { max-width: none; }
-  [part=controls], .idle { margin-top: 0; }
+  [part=controls], .idle { grid-area: 1 / 2 / span 2; margin-top: 0; }
   [part=controls] .toggle { flex: 1 1 100%; min-height: 3.25rem; }
 `;
 
@@ -20,7 +20,8 @@ figcaption sub { line-height: 0; }
 .track { margin-top: .375rem; }
 .moment { min-height: 1lh; }
 .device { min-height: 2lh; }
-.device details { display: inline; margin-inline-start: .5em; }
+.device :is(details, summary) { display: inline; }
+.device summary { margin-inline: .5em; text-decoration: underline; cursor: pointer; }
 :host(:not([guess=on])) figcaption { display: none; }
 [part=frame] { --aspect: var(--noiseball-aspect, 1); position: relative; display: grid; aspect-ratio: var(--aspect); overflow: hidden; border-radius: var(--radius); background: var(--well); }
 [part=frame] > * { grid-area: 1 / 1; min-width: 0; min-height: 0; z-index: 0; }

@@ -128,8 +128,8 @@ export class DiffusionSampler extends Base {
     const hint = h('p', { class: 'hint idle' });
     const live = h('p', { class: 'live', role: 'status' });
     start.addEventListener('click', () => this.run());
-    const main = h('div', { class: 'main' }, views, error.box, h('slot', { name: 'below' }));
-    const layout = h('div', { class: 'layout' }, main, hint);
+    const main = h('div', { class: 'main' }, views, error.box);
+    const layout = h('div', { class: 'layout' }, main, hint, h('div', { class: 'below' }, h('slot', { name: 'below' })));
     root.append(layout, live, h('div', { class: 'fallback' }, h('slot')));
     return { root, layout, main, views, frame, guess, poster, start, progress, bar, error, hint, live };
   }
@@ -148,7 +148,7 @@ export class DiffusionSampler extends Base {
     start.setAttribute('aria-label', alt ? `Run: ${alt}` : 'Run the model');
     const host = hostOf(this);
     hint.textContent = `A diffusion model. It runs in this tab when you press Run${host ? `, and is downloaded from ${host}` : ''}.`;
-    hint.hidden = start.hidden || hint.nextSibling !== null;
+    hint.hidden = start.hidden || this.#sampling?.attached;
   }
 }
 

@@ -82,6 +82,11 @@ export class Sampling {
     return this.#run !== null;
   }
 
+  /** Whether the controls are there, in the hint's place. */
+  get attached() {
+    return this.#ui.controls.parentNode !== null;
+  }
+
   /** The pictures on show on a canvas of their own, large enough to be saved, or null. */
   get shown() {
     if (!this.#state) return null;
@@ -381,7 +386,10 @@ export class Sampling {
     this.#ui.scrub.value = next.index;
   }
 
-  /** What `sample` takes, with a warning of what this model or this version does not have. */
+  /**
+   * What `sample` takes, with a warning of what this model or this version does not have.
+   * @returns {any}
+   */
   #options() {
     const element = this.#element;
     const [batch, seed] = [option(element, 'batch'), option(element, 'seed')];
@@ -471,10 +479,10 @@ export class Sampling {
   /** Puts the controls where the hint was. */
   #attach() {
     const { hint, main, frame, guess } = this.#parts;
-    if (this.#ui.controls.parentNode) return;
+    if (this.attached) return;
     hint.hidden = true;
     hint.after(this.#ui.controls);
-    main.insertBefore(this.#ui.track, main.lastChild);
+    main.append(this.#ui.track);
     guess.append(this.#ui.guessCaption);
     frame.after(this.#ui.caption);
     this.#caption(false);

@@ -135,8 +135,12 @@ async function load(next, signal) {
 // ---- The stage: what it says of its run, and what its own controls change ----
 
 let began = 0;
+let ran = false; // whether a run was begun
 
-stage.addEventListener('start', () => model && say(`Drawing ${pictures(stage.batch)}…`));
+stage.addEventListener('start', () => {
+  ran = true;
+  if (model) say(`Drawing ${pictures(stage.batch)}…`);
+});
 stage.addEventListener('step', ({ detail: { index, total } }) => {
   if (index === 1) began = performance.now();
   const left = index > 1 && index < total ? ((performance.now() - began) / (index - 1)) * (total - index) : 0;
@@ -310,6 +314,8 @@ function showView() {
   } else if (!sampling) {
     sampling = true;
     openFromLink();
+  } else if (state.view === 'sample' && model && !ran) {
+    stage.run();
   }
   if (state.view === 'compare') showCompare();
   else comparing?.then((part) => part.stop());

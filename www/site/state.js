@@ -21,7 +21,7 @@ export const ROWS = [
       { value: 'train', text: 'Train' },
     ],
   },
-  { name: 'solvers', type: 'text', default: 'ddim,euler,heun,dpm-multistep,unipc,deis' },
+  { name: 'solvers', type: 'text', default: 'ddim,euler,kdpm2,dpm-multistep,unipc,deis' },
   { name: 'model', type: 'text', default: '' },
   { name: 'label', type: 'text', default: 'each' },
   { name: 'batch', type: 'whole', default: 9, min: 1, max: 64, about: 'How many are drawn at a time.' },
