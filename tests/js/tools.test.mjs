@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { versions } from '../../tools/build/version.mjs';
 import { addressed, BUDGETS, checkSize, commandExports, isSite, serviceWorker } from '../../tools/build/site.mjs';
 import { older } from '../../tools/setup/rust.mjs';
-import { lockedVersion, SetupError } from '../../tools/setup/shell.mjs';
+import { lockedVersion, root, SetupError } from '../../tools/setup/shell.mjs';
 import { counts } from '../../tools/test/counts.mjs';
 import { rustdocCall } from '../../tools/test/lint.mjs';
 
