@@ -29,7 +29,10 @@ export type Source =
   | ResolvedSource;
 
 /** Where a source leads. `Noiseball.load` takes it as it takes the source. */
-export type ResolvedSource = CheckpointFiles | { readonly kind: 'url'; readonly url: string; readonly name: string };
+export type ResolvedSource =
+  | CheckpointFiles
+  | { readonly kind: 'url'; readonly url: string; readonly name: string }
+  | { readonly kind: 'urls'; readonly urls: Readonly<Record<string, string>>; readonly name: string };
 
 /**
  * Where a source leads, before anything is downloaded: to say which site a model is from, or to keep what was dropped. Call it within a
