@@ -55,10 +55,15 @@ export const DICE = '#stage .dice';
 export const CLASS = '#stage label:has-text("Class") select';
 export const DEVICE = '#stage .device';
 
-/** Types into a field in place of what is there, as a person does, and ends with Enter, which is where a change counts. */
+/** Types into a field in place of what is there, as a person does. */
 export async function type(page, selector, text) {
   await page.locator(selector).evaluate((field) => (field.focus(), field.select()));
   await page.keyboard.type(text);
+}
+
+/** The same with Enter at the end, which is where a change counts. */
+export async function enter(page, selector, text) {
+  await type(page, selector, text);
   await page.keyboard.press('Enter');
 }
 

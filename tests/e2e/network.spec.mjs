@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { checkpoints, expect, finished, notice, openPage, QUICK, RUN, test, type } from './browser.mjs';
+import { checkpoints, expect, finished, notice, openPage, QUICK, RUN, test, enter } from './browser.mjs';
 
 /** Another origin with `layout-a` below /m/, which behaves as `mood` says. */
 async function otherSite(mood = {}) {
@@ -32,7 +32,7 @@ async function otherSite(mood = {}) {
 }
 
 async function loadAddress(page, url) {
-  await type(page, '#address', url);
+  await enter(page, '#address', url);
 }
 
 test('an address on another site loads, is kept, and is only checked on the next visit', async ({ page }) => {

@@ -19,7 +19,7 @@ import {
   SCRUB,
   SEED,
   test,
-  type,
+  enter,
 } from './browser.mjs';
 
 test('the page loads its model and draws pictures by itself', async ({ page }) => {
@@ -53,10 +53,10 @@ test('the seed stays until the dice is thrown; a change runs by itself, and the 
   await expect(page.locator(SEED)).not.toHaveValue('5');
   expect(await picture(page)).not.toBe(first);
   expect(page.url()).toContain(`seed=${await page.locator(SEED).inputValue()}`);
-  await type(page, SEED, '5');
+  await enter(page, SEED, '5');
   await finished(page);
   expect(await picture(page)).toBe(first);
-  await type(page, '#steps', '3');
+  await enter(page, '#steps', '3');
   await finished(page);
   await expect(page.locator(MOMENT)).toHaveText('Step 3 of 3: finished');
 });
@@ -146,6 +146,7 @@ test('nothing moves when the model arrives', async ({ page }) => {
     await page.goto('about:blank');
     await page.goto(`./${QUICK}`);
     await expect(page.locator('#status')).toHaveText(/^Loading/);
+    await expect(page.locator(SCRUB)).toBeVisible();
     const before = await tops();
     arrive();
     await finished(page);
@@ -166,7 +167,7 @@ test('stop ends a run within one evaluation and keeps its states; a setting and 
   await expect(page.locator(MOMENT)).toHaveText(/stopped here$|^Stopped at step/);
   await expect(page.locator('#notice')).toBeHidden();
   await expect(page.locator(SCRUB)).toBeEnabled();
-  await type(page, '#steps', '2');
+  await enter(page, '#steps', '2');
   await finished(page);
 });
 
@@ -177,7 +178,7 @@ test('a run pauses while the tab is hidden and goes on when it is seen again', a
       document.dispatchEvent(new Event('visibilitychange'));
     }, state);
   await openPage(page);
-  await type(page, '#steps', '200');
+  await enter(page, '#steps', '200');
   await expect(page.locator(MOMENT)).toHaveText(/^Step [3-9]\d* of 200/);
   await show('hidden');
   await page.waitForTimeout(500);
@@ -258,7 +259,7 @@ test('options are the sampler’s own, classes only where the model has them, an
   await expect(page.locator('#option-grid')).toHaveValue('karras');
   expect(page.url()).toContain('grid%3Dkarras');
   await expect(page.locator(CLASS)).toBeVisible();
-  await type(page, '#batch', '65');
+  await enter(page, '#batch', '65');
   expect(await page.locator('#batch').evaluate((input) => input.validity.rangeOverflow)).toBe(true);
   await expect(page.locator('#status')).toHaveText(/pictures in/);
   expect(page.url()).not.toContain('batch=65');
