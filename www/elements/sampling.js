@@ -372,7 +372,7 @@ export class Sampling {
   /** Goes one state on and stays there; from the last to the first. */
   #step() {
     if (this.running || this.#replay) {
-      this.#once = this.#held;
+      this.#once = this.#waiting.size > 0; // what is on show stands: the next comes in its place
       this.#held = true;
       this.#follows = this.running;
       this.#wake();

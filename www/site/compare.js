@@ -49,6 +49,7 @@ export class Compare {
 
   /** Shows which samplers the state has, in an empty table. */
   show() {
+    this.stop();
     const names = this.#state.solvers.split(',');
     for (const box of this.#boxes) box.checked = names.includes(box.value);
     this.#empty();

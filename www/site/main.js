@@ -126,6 +126,7 @@ async function load(next, signal) {
   stage.alt = `Pictures of ${loaded.info.name}`;
   const { width, height, classes } = loaded.info;
   stage.style.setProperty('--noiseball-aspect', String((width / height) * (classes === null ? 1 : NAMED)));
+  comparing?.then((part) => part.show()); // it was of the model before
   before?.dispose();
   say(`${loaded.info.name} is ready.`);
   controls.setModel(loaded.info);
@@ -153,7 +154,7 @@ stage.addEventListener('finish', ({ detail: { milliseconds } }) => {
   say(`${pictures(state.batch)} in ${duration(milliseconds)} of computing`);
 });
 stage.addEventListener('stop', ({ detail }) => {
-  if (!stage.running || detail) say(detail ? `Stopped after step ${detail.index} of ${detail.total}` : 'Stopped');
+  if (!work) say(detail ? `Stopped after step ${detail.index} of ${detail.total}` : 'Stopped');
 });
 stage.addEventListener('error', ({ detail: { sourceError } }) => {
   if (model) report(sourceError); // else the load has said so
@@ -259,6 +260,7 @@ function endInvitation() {
 
 /** Opens what the reader asked for, whatever a link had suggested. */
 function choose(promisedSource, address) {
+  setView('sample');
   endInvitation();
   scrollTo({ top: 0 }); // where its progress and its pictures are
   return open(promisedSource, address);
@@ -304,7 +306,6 @@ function showView() {
         sampledSource: () => source,
         openModel: (promised) => {
           sampling = true;
-          setView('sample');
           choose(promised, '');
         },
       }),
@@ -340,6 +341,7 @@ async function showCompare() {
 function setView(view) {
   if (state.view === view) return;
   state.view = view;
+  clearNotice();
   history.pushState({ place }, '', hash());
   showView();
 }
