@@ -19,6 +19,7 @@ import {
   SCRUB,
   SEED,
   test,
+  type,
   enter,
 } from './browser.mjs';
 
@@ -159,7 +160,7 @@ test('nothing moves when the model arrives', async ({ page }) => {
 
 test('stop ends a run within one evaluation and keeps its states; a setting and Run in one press begin one', async ({ page }) => {
   await openPage(page);
-  await page.locator('#steps').fill('900');
+  await type(page, '#steps', '900');
   await page.locator(RUN).click(); // takes the focus from the field, whose change runs; it does not stop that
   await expect(page.locator('#status')).toHaveText(/^Drawing 2 pictures, .* left$/);
   await page.locator(RUN).click();
@@ -245,8 +246,7 @@ test('everything can be reached with the keyboard alone', async ({ page }) => {
 test('options are the sampler’s own, classes only where the model has them, and limits are kept', async ({ page }) => {
   await openPage(page);
   await page.locator('#settings summary').click();
-  await page.locator('#option-eta').fill('0.5');
-  await page.locator('#option-eta').press('Enter');
+  await enter(page, '#option-eta', '0.5');
   await finished(page);
   expect(page.url()).toContain('eta%3D0.5');
   await page.locator('#sampler').selectOption('dpm-multistep');

@@ -51,7 +51,7 @@ progress { display: block; width: 100%; height: 100%; accent-color: var(--accent
 .seed { display: flex; flex: 1 1 10rem; align-items: end; gap: .375rem; min-width: 0; }
 :host { position: relative; max-width: min(32rem, max(16rem, 100svh - 13rem)); }
 /* The place of what comes with sampling.js, where it comes at once. */
-:host([guess=on]) .layout:not(:has([part=controls])) .main::after { content: ""; display: block; height: 6.3rem; }
+:host([guess=on]) .layout:not(.attached) .main::after { content: ""; display: block; height: 6.3rem; }
 :host([guess=on]) .idle { min-height: 15.5rem; }
 :host([guess=on]) { container-type: inline-size; max-width: 64rem; }
 :host([guess=on]) .main { max-width: max(18rem, 2 * (100svh - 19rem) * var(--noiseball-aspect, 1)); }

@@ -178,7 +178,7 @@ export class Sampling {
     ])
       part.remove();
     const { root, layout, progress } = this.#parts;
-    layout.classList.remove('begun');
+    layout.classList.remove('begun', 'attached');
     for (const poster of root.querySelectorAll('div.poster')) poster.hidden = false;
     progress.value = 0;
     progress.hidden = true;
@@ -480,6 +480,7 @@ export class Sampling {
   #attach() {
     const { hint, main, frame, guess } = this.#parts;
     if (this.attached) return;
+    this.#parts.layout.classList.add('attached');
     hint.hidden = true;
     hint.after(this.#ui.controls);
     main.append(this.#ui.track);
