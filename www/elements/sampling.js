@@ -507,6 +507,8 @@ export class Sampling {
   }
 
   #add(state) {
+    // What is shown of a state may be wanted when another run has begun.
+    Object.assign(state, { labels: this.#labels, start: (this.#history.steps[0] ?? state).pictures });
     this.#reached = state;
     this.#history.add(state);
     const { steps } = this.#history;
@@ -522,7 +524,7 @@ export class Sampling {
     const first = this.#state === null;
     this.#state = state;
     const { pictures, canvas, guessPictures, guessCanvas, names, scrub } = this.#ui;
-    const shown = this.#names();
+    const shown = this.#names(state);
     const below = shown.length > 0 ? Math.ceil(state.height * LINES) : 0;
     const places = drawGrid(this.#native, state.pictures, state, undefined, below);
     const { width, height } = this.#native;
@@ -540,7 +542,7 @@ export class Sampling {
     }
     if (option(this.#element, 'guess') === 'on') {
       // Finished pictures and the last guess of them are the same: what they were made from says more.
-      drawGrid(this.#native, finished(state) ? this.#history.steps[0].pictures : state.predicted, state, undefined, below);
+      drawGrid(this.#native, finished(state) ? state.start : state.predicted, state, undefined, below);
       this.#enlarge(guessCanvas, guessPictures);
       const [, text] = CAPTIONS[finished(state) ? 'finished' : 'running'];
       guessCanvas.setAttribute('aria-label', `${text}. ${moment(state)}`);
@@ -574,17 +576,17 @@ export class Sampling {
   }
 
   /** The names under the pictures: none where the model has no classes, any class was asked for, or there is no room. */
-  #names() {
+  #names({ labels }) {
     const { info } = this;
-    if (!info || this.#labels.length === 0 || Math.ceil(Math.sqrt(this.#labels.length)) > NAMES) return [];
-    return this.#labels.every((label) => label === info.nullLabel) ? [] : this.#labels.map((label) => nameOf(info, label));
+    if (!info || labels.length === 0 || Math.ceil(Math.sqrt(labels.length)) > NAMES) return [];
+    return labels.every((label) => label === info.nullLabel) ? [] : labels.map((label) => nameOf(info, label));
   }
 
   #describe() {
     const text = moment(this.#state);
     this.#ui.moment.textContent = text;
     this.#ui.scrub.setAttribute('aria-valuetext', text);
-    const classes = [...new Set(this.#names())].slice(0, 16).join('; ');
+    const classes = [...new Set(this.#names(this.#state))].slice(0, 16).join('; ');
     const alt = option(this.#element, 'alt') || `Pictures of ${this.info?.name}`;
     this.#ui.canvas.setAttribute('aria-label', `${alt}. ${text}${classes && `. Classes: ${classes}`}`);
   }
