@@ -126,7 +126,7 @@ async function load(next, signal) {
   stage.alt = `Pictures of ${loaded.info.name}`;
   const { width, height, classes } = loaded.info;
   stage.style.setProperty('--noiseball-aspect', String((width / height) * (classes === null ? 1 : NAMED)));
-  comparing?.then((part) => part.show()); // it was of the model before
+  if (before) comparing?.then((part) => part.show()); // it was of that model
   before?.dispose();
   say(`${loaded.info.name} is ready.`);
   controls.setModel(loaded.info);
@@ -296,7 +296,7 @@ function showView() {
   document.documentElement.dataset.view = state.view;
   const train = state.view === 'train';
   byId('sampling').hidden = state.view !== 'sample';
-  byId('comparing').hidden = state.view !== 'compare';
+  if (state.view !== 'compare') byId('comparing').hidden = true;
   if (!train) byId('training').hidden = true;
   for (const view of VIEWS) byId(`view-${view}`).setAttribute('aria-pressed', String(state.view === view));
   byId('drop-text').textContent = train ? 'Drop a folder, a ZIP or pictures' : 'Drop a diffusers folder, its files or a ZIP of them';
@@ -336,6 +336,7 @@ async function showCompare() {
       }),
   );
   (await comparing).show();
+  byId('comparing').hidden = state.view !== 'compare'; // not before its buttons do something
 }
 
 function setView(view) {
