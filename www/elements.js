@@ -22,6 +22,19 @@ export class DiffusionSampler extends Shell {
     face(this)?.changed('src');
   }
 
+  /** @type {any} */
+  #model = null;
+
+  get model() {
+    return this.#model;
+  }
+
+  set model(model) {
+    this.#model = model;
+    model?.catch?.(() => {}); // the run that wants it says so
+    face(this)?.changed('model');
+  }
+
   get loaded() {
     return this.info !== null;
   }

@@ -131,9 +131,9 @@ function read({ type, values = [], min = 0, max = 0 }, text) {
 
 export const tokens = (text) => text.split(/\s+/).filter(Boolean);
 
-/** Properties that were set before the script came hide the real ones. */
+/** Properties that were set before the script came hide the real ones: they are set once more. */
 function adoptProperties(element) {
-  for (const name of [...observed(element.localName), 'source']) {
+  for (const name of [...observed(element.localName), 'source', 'model']) {
     if (!Object.hasOwn(element, name)) continue;
     const value = element[name];
     delete element[name];

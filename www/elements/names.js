@@ -12,7 +12,7 @@ export function roomFor(names, columns, height) {
 
 /** The layer for the names, over the canvas. The canvas's description has them for those who do not see it. */
 export function nameLayer() {
-  return h('div', { class: 'names', 'aria-hidden': 'true', hidden: true });
+  return h('div', { class: 'names', part: 'names', 'aria-hidden': 'true', hidden: true });
 }
 
 /**
