@@ -6,17 +6,7 @@ import test from 'node:test';
 import { moments, scheduleOf, STEPS } from '../../www/elements/forward.js';
 import { nudged } from '../../www/story/figures/nudge.js';
 import { annealed, corner } from '../../www/story/figures/slope.js';
-import {
-  countModes,
-  drawFrom,
-  exactDenoiser,
-  grid,
-  guided,
-  modesOf,
-  ring,
-  scoreOf,
-  spiral,
-} from '../../www/story/mixture.js';
+import { countModes, drawFrom, exactDenoiser, grid, guided, modesOf, ring, scoreOf, spiral } from '../../www/story/mixture.js';
 import { Network } from '../../www/story/network.js';
 import { drawing } from '../../www/story/pad.js';
 import { randomOf, staticNoise } from '../../www/story/random.js';
@@ -123,6 +113,16 @@ test('every mode is found, and has its due: ring, grid, and drawings', () => {
   }
 });
 
+test('the film’s moments are those that the page tells', () => {
+  const read = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
+  const { steps } = JSON.parse(read('www/story/film.json'));
+  const told = read('story.html').match(/<ol aria-label="Steps of training">(.*?)<\/ol>/s)?.[1];
+  assert.deepEqual(
+    [...(told ?? '').matchAll(/<li>([\d,]+)/g)].map(([, number]) => Number(number.replace(',', ''))),
+    steps,
+  );
+});
+
 test('a mode without samples is said to be missing', () => {
   const { means } = ring();
   const half = Float32Array.from(means.slice(0, 8));
@@ -165,7 +165,11 @@ test('guidance: 0 is without the class, 1 the class, and beyond it further along
   const at = Float32Array.from([0.2, -0.4, 1, 1]);
   const level = levelAt(600);
   const say = (denoiser) => denoiser(at, level, new Float32Array(4));
-  const near = (a, b) => a.forEach((value, i) => assert.ok(Math.abs(value - b[i]) < 1e-6));
+  const near = (a, b) =>
+    assert.ok(
+      a.every((value, i) => Math.abs(value - b[i]) < 1e-6),
+      `${a}, not ${b}`,
+    );
   near(say(guided(both, one, 0)), say(both));
   near(say(guided(both, one, 1)), say(one));
   const [without, withClass] = [say(both), say(one)];

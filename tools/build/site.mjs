@@ -1,5 +1,5 @@
 /**
- * The static site in dist/: index.html, www/ and the modules, in the repository's own layout with relative URLs
+ * The static site in dist/: its pages, www/ and the modules, in the repository's own layout with relative URLs
  * only, so that any file host serves it from any sub-path. Modules are measured and checked on the way.
  */
 import { cpSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -10,6 +10,9 @@ import { root, SetupError, step } from '../setup/shell.mjs';
 /** Where the site is put together. */
 export const DIST = join(root, 'dist');
 
+/** The site's pages. */
+export const PAGES = ['index.html', 'story.html'];
+
 /** Bytes that a page may download: for sampling as much as for a photograph in a blog post, for training what burn takes. */
 export const BUDGETS = [
   { folder: 'pkg', coding: 'gzip', bytes: 265_000 },
@@ -19,7 +22,7 @@ export const BUDGETS = [
 /** Copies the site to dist/ and reports its modules: `{ path, gzip, brotli }` each, sizes in bytes. */
 export function assembleSite() {
   rmSync(DIST, { recursive: true, force: true });
-  cpSync(join(root, 'index.html'), join(DIST, 'index.html'));
+  for (const page of PAGES) cpSync(join(root, page), join(DIST, page));
   cpSync(join(root, 'www'), join(DIST, 'www'), { recursive: true, filter: (path) => isSite(basename(path)) });
   const modules = readdirSync(DIST, { recursive: true }).filter((path) => /\.wasm(\.gz)?$/.test(path));
   const sizes = modules.map((path) => checkModule(join(DIST, path)));

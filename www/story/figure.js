@@ -43,7 +43,7 @@ export class Figure {
     this.one = h('button', { type: 'button' }, 'One step');
     this.reading = h('p', { class: 'reading' });
     this.live = h('p', { class: 'visually-hidden', role: 'status' });
-    [this.picture] = pictures;
+    this.picture = pictures[0];
     place.querySelector('.before')?.remove();
     place.prepend(
       h('div', { class: 'pictures' }, ...pictures),
@@ -80,10 +80,6 @@ export class Figure {
     if (this.#ended || !this.#run) {
       this.#run = this.#parts.run();
       this.#ended = false;
-      // As a jump to the end is no motion, this is what the button does for those who asked for less of it.
-      if (still()) return this.#finish();
-    } else if (still()) {
-      return this.#finish();
     }
     this.#playing = true;
     this.#last = performance.now();
@@ -139,14 +135,17 @@ export class Figure {
     this.#owed += (Math.min(100, Math.max(0, now - this.#last)) / 1000) * this.#parts.rate;
     this.#last = now;
     const until = performance.now() + BUDGET;
+    // For those who asked for less motion the picture jumps to the end, which may take a while.
+    const jump = still();
     let moved = false;
-    while (this.#owed >= 1 && !this.#ended && performance.now() < until) {
+    while ((jump || this.#owed >= 1) && !this.#ended && performance.now() < until) {
       this.#owed--;
       moved = true;
       this.#ended = this.#run.next().done;
     }
-    this.#owed = Math.min(this.#owed, 2);
-    if (moved) this.#draw();
+    this.#owed = Math.max(0, Math.min(this.#owed, 2));
+    if (moved && (!jump || this.#ended)) this.#draw();
+    else if (jump) this.reading.textContent = this.#parts.say();
     if (this.#ended) this.hold();
     else this.#frame = requestAnimationFrame((then) => this.#tick(then));
   }
@@ -161,13 +160,6 @@ export class Figure {
     this.#label();
     this.#draw();
     this.tellSoon();
-  }
-
-  #finish() {
-    while (!this.#ended) this.#ended = this.#run.next().done;
-    this.#label();
-    this.#draw();
-    this.#tell();
   }
 
   #draw() {

@@ -130,7 +130,16 @@ function layer(columns, rows, normal) {
   const weights = new Float32Array(size);
   for (let i = 0; i < rows * columns; i++) weights[i] = normal() * Math.sqrt((rows === 2 ? 0.1 : 1.5) / columns);
   const [gradient, mean, square] = [0, 0, 0].map(() => new Float32Array(size));
-  return { rows, input: new Float32Array(columns), output: new Float32Array(rows), back: new Float32Array(columns), weights, gradient, mean, square };
+  return {
+    rows,
+    input: new Float32Array(columns),
+    output: new Float32Array(rows),
+    back: new Float32Array(columns),
+    weights,
+    gradient,
+    mean,
+    square,
+  };
 }
 
 /** Adam with a rate that falls, so that what was learned settles. */

@@ -21,7 +21,9 @@ export function palette(element) {
   const names = { ink: '--ink', soft: '--soft', accent: '--accent', second: '--second', line: '--line', blue: '--ink-blue' };
   if (matchMedia('(forced-colors: active)').matches)
     return { ink: 'CanvasText', soft: 'GrayText', accent: 'Highlight', second: 'LinkText', line: 'GrayText', blue: 'Highlight' };
-  return /** @type {any} */ (Object.fromEntries(Object.entries(names).map(([name, property]) => [name, style.getPropertyValue(property).trim()])));
+  return /** @type {any} */ (
+    Object.fromEntries(Object.entries(names).map(([name, property]) => [name, style.getPropertyValue(property).trim()]))
+  );
 }
 
 /** A square canvas, as sharp as the screen, whose unit is that of the plane. */

@@ -3,7 +3,8 @@
 import { h } from '../../elements/element.js';
 import { DAB, drawing } from '../pad.js';
 
-const HELP = 'Draw with a finger or the mouse. With the keyboard: the arrow keys move the brush, Space makes a dab, Backspace takes the last one away.';
+const HELP =
+  'Draw with a finger or the mouse. With the keyboard: the arrow keys move the brush, Space makes a dab, Backspace takes the last one away.';
 
 /**
  * @param {HTMLCanvasElement} canvas

@@ -88,7 +88,8 @@ function look(points, chosen) {
   const distances = MOONS.map(({ means }) =>
     Array.from({ length: points.length / 2 }, (_, i) => {
       let least = Infinity;
-      for (let k = 0; k < means.length; k += 2) least = Math.min(least, Math.hypot(points[2 * i] - means[k], points[2 * i + 1] - means[k + 1]));
+      for (let k = 0; k < means.length; k += 2)
+        least = Math.min(least, Math.hypot(points[2 * i] - means[k], points[2 * i + 1] - means[k + 1]));
       return least;
     }),
   );

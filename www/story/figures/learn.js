@@ -55,7 +55,7 @@ export function learn(place) {
     },
     draw() {
       plane.clear();
-      plane.points(data, { colour: plane.colours.line, radius: 0.03, opacity: 0.9 });
+      plane.points(data, { colour: plane.colours.second, radius: 0.03, opacity: 0.3 });
       plane.points(made, { radius: 0.032, opacity: 0.8 });
     },
     say() {

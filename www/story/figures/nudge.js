@@ -44,17 +44,18 @@ export function nudge(place) {
     stride: 10,
     run() {
       const states = nudged(on);
-      measured = [];
-      const take = () => {
-        const { done, value } = states.next();
-        if (!done) {
-          now = value;
-          measured.push(value.variance);
-        }
-        return { done: done || value.step === STEPS };
+      const take = (state) => {
+        now = state;
+        measured.push(state.variance);
       };
-      take();
-      return { next: take };
+      measured = [];
+      take(states.next().value);
+      return (function* () {
+        for (const state of states) {
+          take(state);
+          if (state.step < STEPS) yield;
+        }
+      })();
     },
     draw() {
       plane.clear();
