@@ -67,6 +67,7 @@ export class Figure {
 
   /** Begins anew, with what the reader has chosen now. */
   restart() {
+    if (!this.#run) return; // it begins with that when it is seen
     this.hold(false);
     this.#run = this.#parts.run();
     this.#ended = false;
@@ -111,6 +112,11 @@ export class Figure {
     this.#telling = window.setTimeout(() => this.#tell(), 600);
   }
 
+  #begin() {
+    this.#run = this.#parts.run();
+    this.place.dataset.started = '';
+  }
+
   #see(seen) {
     const before = this.#seen;
     this.#seen = seen;
@@ -118,8 +124,7 @@ export class Figure {
       cancelAnimationFrame(this.#frame);
       this.#frame = 0;
     } else if (!this.#run) {
-      this.#run = this.#parts.run();
-      this.place.dataset.started = '';
+      this.#begin();
       this.#draw();
       if (!this.#parts.waits && !still()) this.go();
       else this.#label();
@@ -184,7 +189,7 @@ export class Figure {
   #print() {
     forPaper(true);
     if (!this.#run) {
-      this.#run = this.#parts.run();
+      this.#begin();
       if (!this.#parts.waits) while (!this.#ended) this.#ended = this.#run.next().done;
       this.#label();
     }

@@ -24,14 +24,17 @@ export function ink(place) {
   const figure = new Figure(place, [canvas], [choice], {
     rate: STEPS / AT_ONCE / 6,
     stride: STEPS / AT_ONCE / 10,
-    *run() {
+    run() {
       const { uniform, normal } = randomOf(1);
       points = start === 'drop' ? drop(uniform) : cloud(start, COUNT);
-      for (step = 0; step < STEPS; ) {
-        diffuse(points, step, step + AT_ONCE, true, normal);
-        step += AT_ONCE;
-        yield step;
-      }
+      step = 0;
+      return (function* () {
+        while (step < STEPS) {
+          diffuse(points, step, step + AT_ONCE, true, normal);
+          step += AT_ONCE;
+          if (step < STEPS) yield;
+        }
+      })();
     },
     draw() {
       plane.clear();
