@@ -48,7 +48,7 @@ export function ink(place) {
       if (step === 0) return `Step 0 of ${STEPS}: no noise yet.`;
       if (step < STEPS) return `Step ${step} of ${STEPS}: ${kept}.`;
       const { variance } = moments(points);
-      return `Step ${STEPS}: a noise ball. Its variance is ${variance.toFixed(2)}, a normal distribution’s is 1; ${percent(within)} of the points are within the circle, of a normal distribution 90 %.`;
+      return `Step ${STEPS}: a noise ball. Variance ${variance.toFixed(2)}, of a normal distribution 1; within the circle ${percent(within)} of the points, of a normal distribution 90\u00a0%.`;
     },
   });
   return figure;

@@ -75,16 +75,16 @@ function curve(plane, measured, on) {
   plane.clear();
   const { context, colours, canvas } = plane;
   const side = canvas.width;
-  const [left, right, top, bottom] = [side * 0.11, side * 0.96, side * 0.06, side * 0.88];
+  const [left, right, top, bottom] = [side * 0.14, side * 0.9, side * 0.06, side * 0.86];
   const x = (step) => left + ((right - left) * step) / STEPS;
   const y = (variance) => bottom - ((bottom - top) * Math.min(variance, MOST)) / MOST;
-  context.font = `${Math.round(side / 26)}px system-ui, sans-serif`;
+  context.font = `${Math.round((side / canvas.clientWidth) * 12)}px system-ui, sans-serif`;
   context.fillStyle = colours.soft;
   context.strokeStyle = colours.line;
   context.lineWidth = side / 450;
   context.textAlign = 'right';
   context.textBaseline = 'middle';
-  for (const variance of [0, 1, 4, 8, 12]) {
+  for (const variance of [1, 4, 8, 12]) {
     context.fillText(String(variance), left - side * 0.02, y(variance));
     context.beginPath();
     context.moveTo(left, y(variance));
@@ -93,7 +93,7 @@ function curve(plane, measured, on) {
   }
   context.textBaseline = 'top';
   context.textAlign = 'center';
-  for (const step of [0, 500, 1000]) context.fillText(step === 500 ? 'steps' : String(step), x(step), bottom + side * 0.03);
+  for (const step of [0, 500, 1000]) context.fillText(step === 500 ? 'steps' : String(step), x(step), bottom + side * 0.02);
   context.textAlign = 'left';
   context.fillText('variance', left + side * 0.02, top + side * 0.01);
   context.strokeStyle = colours.ink;
