@@ -179,7 +179,7 @@ test('guidance: 0 is without the class, 1 the class, and beyond it further along
   );
 });
 
-test('the network’s gradient is the slope of its mistakes: it learns, and its samples come to the spiral', () => {
+test('the network learns, and its samples come to the spiral', () => {
   const { uniform, normal } = randomOf(5);
   const network = new Network(uniform, normal);
   assert.equal(network.size, 5378, 'story.html says this number');
