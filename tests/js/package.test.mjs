@@ -51,7 +51,7 @@ test('everything that its modules name is in the package', () => {
 test('nothing else is in it but the licences and a model to begin with', () => {
   const others = [...packed].filter((path) => !path.startsWith('www/'));
   assert.deepEqual(others.sort(), ['LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'package.json']);
-  for (const path of packed) assert.doesNotMatch(path, /\/(site|tests|node_modules)\/|\.map$|\.test\.|\/\.|pkg.*\.d\.ts$/);
+  for (const path of packed) assert.doesNotMatch(path, /\/(site|story|tests|node_modules)\/|\.map$|\.test\.|\/\.|pkg.*\.d\.ts$/);
   const model = [...packed].filter((path) => path.startsWith('www/models/pixel-faces-16/'));
   assert.deepEqual(model.map((path) => path.slice('www/models/pixel-faces-16/'.length)).sort(), [
     'README.md',

@@ -125,6 +125,8 @@ test('the card’s address is told where the site’s is known, and nothing of i
     assert.match(built, /<meta property="og:image" content="https:\/\/example\.org\/noiseball\/www\/site\/card\.png">/);
     assert.match(built, /<meta property="og:url" content="https:\/\/example\.org\/noiseball\/">/);
   }
+  const story = addressed(readFileSync(join(root, 'story.html'), 'utf8'), 'https://example.org/', 'story.html');
+  assert.match(story, /<meta property="og:url" content="https:\/\/example\.org\/story\.html">/);
   assert.throws(() => addressed(page, 'no address'), TypeError);
 });
 

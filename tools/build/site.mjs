@@ -1,5 +1,5 @@
 /**
- * The static site in dist/: index.html, www/ and the modules, in the repository's own layout with relative URLs
+ * The static site in dist/: its pages, www/ and the modules, in the repository's own layout with relative URLs
  * only, so that any file host serves it from any sub-path. Modules are measured and checked on the way.
  */
 import { createHash } from 'node:crypto';
@@ -10,6 +10,9 @@ import { root, SetupError, step } from '../setup/shell.mjs';
 
 /** Where the site is put together. */
 export const DIST = join(root, 'dist');
+
+/** The site's pages. */
+export const PAGES = ['index.html', 'story.html'];
 
 /** Bytes that a page may download: for sampling as much as for a photograph in a blog post, for training what burn takes. */
 export const BUDGETS = [
@@ -22,8 +25,7 @@ export function assembleSite() {
   rmSync(DIST, { recursive: true, force: true });
   cpSync(join(root, 'www'), join(DIST, 'www'), { recursive: true, filter: (path) => isSite(basename(path)) });
   const card = join(DIST, 'www', 'site', 'card.png');
-  const page = addressed(readFileSync(join(root, 'index.html'), 'utf8'), process.env.SITE_URL);
-  writeFileSync(join(DIST, 'index.html'), page);
+  for (const page of PAGES) writeFileSync(join(DIST, page), addressed(readFileSync(join(root, page), 'utf8'), process.env.SITE_URL, page));
   if (!process.env.SITE_URL) rmSync(card); // nothing else shows it
   writeFileSync(join(DIST, 'sw.js'), serviceWorker(readFileSync(join(root, 'sw.js'), 'utf8'), DIST));
   const modules = readdirSync(DIST, { recursive: true }).filter((path) => /\.wasm(\.gz)?$/.test(path));
@@ -32,13 +34,13 @@ export function assembleSite() {
   return sizes;
 }
 
-/** The page as it is served: it works without a network, and where the site's address is known it says which picture is its card. */
-export function addressed(page, url) {
+/** A page as it is served: it works without a network, and where the site's address is known it says which picture is its card. */
+export function addressed(page, url, path = 'index.html') {
   const built = page.replace('<html lang="en">', '<html lang="en" data-built>');
   if (!url) return built;
   const base = new URL(url.endsWith('/') ? url : `${url}/`);
   const card = {
-    'og:url': base.href,
+    'og:url': new URL(path === 'index.html' ? '' : path, base).href,
     'og:image': new URL('www/site/card.png', base).href,
     'og:image:width': 1200,
     'og:image:height': 630,
