@@ -1,7 +1,7 @@
 // A drop of ink in water: points that each take a thousand little steps of noise.
 
 import { cloud, moments, scheduleOf, STEPS } from '../../elements/forward.js';
-import { percent } from '../../elements/percent.js';
+import { percent } from '../../elements/element.js';
 import { choose, Figure, picture } from '../figure.js';
 import { Plane } from '../plot.js';
 import { randomOf } from '../random.js';
