@@ -4,22 +4,20 @@ network as ONNX, and a short DDIM run in PyTorch that both sides must repeat bef
     python export_onnx.py                # all models
     python export_onnx.py cifar10-32     # one of them
 
-pixel-faces-16 is the shipped model; the others have random weights, as a network's speed does not depend on them.
+They have random weights, as a network's speed does not depend on them.
 """
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
 
 HERE = Path(__file__).parent
-FACES = HERE.parent / "www" / "models" / "pixel-faces-16"
 CACHE = HERE / "cache"
 SEED = 0
-LABEL = 3  # of pixel-faces-16, which has classes
+LABEL = 3  # of a network that has classes
 STEPS = 2  # of the run to be repeated
 BATCHES = [1, 16]
 
@@ -38,17 +36,13 @@ class Denoiser(torch.nn.Module):
 def network(name):
     """The network, its folder in the cache written on the way, and the label that it is asked for."""
     folder = CACHE / name
-    if name == FACES.name:
-        shutil.copytree(FACES / "unet", folder / "unet", dirs_exist_ok=True)
-        # A step is linear where nothing is clipped, which spares the other side a sampler of its own.
-        DDIMScheduler.from_pretrained(FACES, subfolder="scheduler", clip_sample=False).save_pretrained(folder / "scheduler")
-        return UNet2DModel.from_pretrained(folder, subfolder="unet").eval(), LABEL
     torch.manual_seed(SEED)
     config = json.loads((HERE / "models" / f"{name}.json").read_text())
     unet = UNet2DModel.from_config(config).eval()
     unet.save_pretrained(folder / "unet")
+    # A step is linear where nothing is clipped, which spares the other side a sampler of its own.
     DDIMScheduler(clip_sample=False).save_pretrained(folder / "scheduler")
-    return unet, None
+    return unet, LABEL if "num_class_embeds" in config else None
 
 
 def write_onnx(unet, label, path):
@@ -102,7 +96,7 @@ def write_runs(unet, label, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [FACES.name] + sorted(p.stem for p in (HERE / "models").glob("*.json"))
+    names = sorted(p.stem for p in (HERE / "models").glob("*.json"))
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"any of {', '.join(names)} [default: all]")
     for name in parser.parse_args().models or names:
         folder = CACHE / name

@@ -123,6 +123,11 @@ fn furthest(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
+/// Every sampler but that which chooses its evaluations while it runs.
+fn asked_at_known_levels() -> impl Iterator<Item = &'static SamplerKind> {
+    SamplerKind::ALL.iter().filter(|kind| **kind != SamplerKind::Adaptive)
+}
+
 fn of(kind: SamplerKind, options: &Options) -> (Schedule, Program) {
     let schedule = schedule(kind);
     let program = kind.program(&schedule, options).unwrap_or_else(|e| panic!("{kind}: {e}"));
@@ -140,7 +145,7 @@ fn mask() -> Vec<f32> {
 /// Guidance between two Gaussians of one variance is another Gaussian, whose mean is moved as far.
 #[test]
 fn guidance_moves_the_mean() {
-    for kind in SamplerKind::ALL {
+    for kind in asked_at_known_levels() {
         let guidance = Guidance { scale: 2.5, ..Guidance::default() };
         let (schedule, guided) = of(*kind, &Options { guidance, ..Options::steps(12) });
         let (_, plain) = of(*kind, &Options::steps(12));
@@ -154,7 +159,7 @@ fn guidance_moves_the_mean() {
 
 #[test]
 fn outside_of_the_interval_the_network_is_asked_once() {
-    for kind in SamplerKind::ALL {
+    for kind in asked_at_known_levels() {
         let guidance = Guidance { scale: 2.0, interval: [0.3, 5.0], ..Guidance::default() };
         let (schedule, guided) = of(*kind, &Options { guidance, ..Options::steps(12) });
         let mut network = gaussian(&schedule, 0.2);
@@ -295,7 +300,7 @@ fn what_is_painted_anew_keeps_its_distribution() {
 
 #[test]
 fn whoever_watches_may_change_the_estimate() {
-    for kind in SamplerKind::ALL {
+    for kind in asked_at_known_levels() {
         let watched = Options { watched: true, ..Options::steps(12) };
         let (schedule, program) = of(*kind, &watched);
         let (_, plain) = of(*kind, &Options::steps(12));
@@ -664,5 +669,18 @@ fn what_was_measured_is_kept_and_the_rest_does_not_matter() {
             let other = run(operator.project(&init, SQUARE));
             assert!(furthest(&other, &x) < 2e-3, "{kind} {operator:?}: {}", furthest(&other, &x));
         }
+    }
+}
+
+#[test]
+fn who_chooses_evaluations_while_it_runs_is_neither_guided_nor_watched() {
+    let schedule = schedule(SamplerKind::Adaptive);
+    let guidance = Guidance { scale: 2.0, ..Guidance::default() };
+    for (options, named) in [
+        (Options { guidance, ..Options::steps(4) }, "guidance"),
+        (Options { watched: true, ..Options::steps(4) }, "on_prediction"),
+    ] {
+        let error = SamplerKind::Adaptive.program(&schedule, &options).unwrap_err();
+        assert!(matches!(error, Error::Option { option, .. } if option == named), "{error}");
     }
 }

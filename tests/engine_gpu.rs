@@ -8,7 +8,9 @@ mod golden;
 use golden::{Case, cases, floats, relative_error, weight};
 use noiseball::denoiser::{Level, Point, Prediction};
 use noiseball::engine::cpu::{Memory, step};
-use noiseball::engine::gpu::{Counters, Gpu, GpuNetwork, Replay, Tuning, Weights};
+use noiseball::engine::gpu::{
+    Choice, Counters, Gpu, GpuNetwork, Lowered, Replay, ShardLayout, Tuning, Weights,
+};
 use noiseball::engine::packed::Packed;
 use noiseball::engine::parameters::{
     Matrix, MatrixId, MatrixPart, Packing, Parameters, Storage, Vector, VectorId, VectorPart,
@@ -222,7 +224,21 @@ impl Single {
 
     /// Runs the operation on the CPU and on the GPU, on random numbers changed by `change`, and compares what it writes.
     fn compare(
+        self,
+        op: Op,
+        storage: Storage,
+        random: &mut Random,
+        change: impl Fn(usize, &mut [f32]),
+        what: &str,
+    ) {
+        // The other kernels are the same for both.
+        let gpus = if matches!(op, Op::Gemm(_)) { vec![gpu(), software()] } else { vec![gpu()] };
+        self.compare_on(&gpus, op, storage, random, change, what);
+    }
+
+    fn compare_on(
         mut self,
+        gpus: &[Gpu],
         op: Op,
         storage: Storage,
         random: &mut Random,
@@ -265,11 +281,8 @@ impl Single {
             inputs.push((*id, numbers));
         }
         step(plan, &packed, &prelude, ROWS, rows, &mut memory);
-        let product = matches!(plan.ops[0].op, Op::Gemm(_));
-        // The other kernels are the same for both.
-        let gpus = if product { vec![gpu(), software()] } else { vec![gpu()] };
         for gpu in gpus {
-            let weights = Arc::new(block_on(Weights::new(&gpu, plan, storage, take)).unwrap());
+            let weights = Arc::new(block_on(Weights::new(gpu, plan, storage, take)).unwrap());
             let mut replay = block_on(Replay::new(plan.clone(), weights)).unwrap();
             block_on(replay.start(ROWS, &[Rows { first: 0, stride: 0 }, rows])).unwrap();
             replay.upload(&prelude);
@@ -301,14 +314,27 @@ impl Single {
 fn nothing(_: usize, _: &mut [f32]) {}
 
 /// A random product on an output of `size`.
-fn gemm(random: &mut Random, batch: usize, size: [usize; 2], fours: bool, deep: usize) -> (Single, Op) {
-    let mut single = Single::new(batch);
+fn gemm(random: &mut Random, batch: usize, size: [usize; 2], fours: bool, deep: usize) -> (Single, Gemm) {
     let window = match random.within(0, 4) {
         0 | 1 => Window::Pointwise,
-        2 => Window::Square { stride: 1, padding: Padding::All(1) },
+        2 => CONVOLUTION,
         3 => Window::Square { stride: 2, padding: Padding::All(1) },
         _ => Window::Square { stride: 2, padding: Padding::RightBottom },
     };
+    gemm_of(window, random, batch, size, fours, deep)
+}
+
+const CONVOLUTION: Window = Window::Square { stride: 1, padding: Padding::All(1) };
+
+fn gemm_of(
+    window: Window,
+    random: &mut Random,
+    batch: usize,
+    size: [usize; 2],
+    fours: bool,
+    deep: usize,
+) -> (Single, Gemm) {
+    let mut single = Single::new(batch);
     let input = size.map(|n| n * window.stride());
     let even = |size: [usize; 2]| size.iter().all(|n| n.is_multiple_of(2));
     let upsample = even(input) && random.one_in(3);
@@ -325,7 +351,7 @@ fn gemm(random: &mut Random, batch: usize, size: [usize; 2], fours: bool, deep: 
     let more = if shortcut.is_some() { more[0] + more[1] } else { 0 };
     let columns = random.channels(!random.0.is_multiple_of(3), 72);
     let shape = [batch, size[0], size[1], columns];
-    let op = Op::Gemm(Gemm {
+    let gemm = Gemm {
         source,
         load,
         window,
@@ -341,8 +367,8 @@ fn gemm(random: &mut Random, batch: usize, size: [usize; 2], fours: bool, deep: 
             let tiles = (size[0] * size[1]).div_ceil(32);
             single.value([batch, tiles, 2, columns])
         }),
-    });
-    (single, op)
+    };
+    (single, gemm)
 }
 
 #[test]
@@ -356,7 +382,7 @@ fn products_are_their_twins() {
         let deep = random.pick(&[8, 40, 200]);
         let (single, op) = gemm(random, batch, size, fours, deep);
         let storage = random.pick(&[Storage::F32, Storage::F16]);
-        single.compare(op, storage, random, nothing, &format!("product {i} {storage:?}"));
+        single.compare(Op::Gemm(op), storage, random, nothing, &format!("product {i} {storage:?}"));
     }
 }
 
@@ -365,9 +391,7 @@ fn large_products_are_their_twins() {
     let random = &mut Random(2);
     for fours in [true, false] {
         // Enough outputs for the larger tile.
-        let (single, op) = gemm(random, 2, [64, 32], fours, 8);
-        let Op::Gemm(mut g) = op else { unreachable!() };
-        let mut single = single;
+        let (mut single, mut g) = gemm(random, 2, [64, 32], fours, 8);
         let columns = if fours { 260 } else { 251 };
         let inputs: usize = g.source.values().map(|v| single.plan.value(v).shape[3]).sum();
         let more = g.shortcut.map_or(0, |s| s.values().map(|v| single.plan.value(v).shape[3]).sum());
@@ -379,6 +403,34 @@ fn large_products_are_their_twins() {
         g.output = single.value([2, 64, 32, columns]);
         g.moments = Some(single.value([2, 64, 2, columns]));
         single.compare(Op::Gemm(g), Storage::F32, random, nothing, "large product");
+    }
+}
+
+/// With every width that has one, in the tile of few outputs, cut in slices and whole, and in that of many.
+#[test]
+fn convolutions_with_a_halo_are_their_twins() {
+    let random = &mut Random(8);
+    let large = Choice { large: Some(1), few: Some(0), ..Choice::default() };
+    for choice in [Choice::default(), large] {
+        let gpu = [block_on(Gpu::chosen(Some(Tuning::Hardware), choice)).unwrap()];
+        for size in [[8, 8], [8, 16], [16, 16], [8, 32]] {
+            // No image is doubled here: that takes the other kernel.
+            let (mut single, gemm) = loop {
+                let (single, gemm) = gemm_of(CONVOLUTION, random, 2, size, true, 72);
+                if !gemm.source.upsample && !gemm.shortcut.as_ref().is_some_and(|s| s.upsample) {
+                    break (single, gemm);
+                }
+            };
+            let what = format!("convolution of {size:?}, {choice:?}");
+            let storage = random.pick(&[Storage::F32, Storage::F16]);
+            single.plan.ops = vec![PlannedOp { name: what.clone(), op: Op::Gemm(gemm.clone()) }];
+            let layout = ShardLayout::new(&single.plan, storage);
+            let kernels =
+                Lowered::new(&single.plan, &layout, Tuning::Hardware, choice).unwrap().shaders(false);
+            let tile = if choice == large { "halo 64×64" } else { "halo 32×32" };
+            assert!(kernels.iter().any(|(label, ..)| label.starts_with(tile)), "{what}: {:?}", kernels[0].0);
+            single.compare_on(&gpu, Op::Gemm(gemm), storage, random, nothing, &what);
+        }
     }
 }
 
@@ -656,22 +708,26 @@ const CIFAR: &str = r#"{"block_out_channels": [128, 256, 256, 256],
     "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
     "attention_head_dim": null, "downsample_padding": 0, "flip_sin_to_cos": false, "freq_shift": 1}"#;
 
+/// As in browsers; with a halo, whose tiles have room for fewer normalised channels, a few are norms of their own.
 #[test]
 fn a_step_of_the_cifar_network_is_at_most_110_dispatches() {
-    let gpu = own();
-    let plan = Plan::new(&config(CIFAR), 1, 32, 32).unwrap();
     let zeros = |_: &str, shape: &[usize]| Ok(vec![0.0; shape.iter().product()]);
-    let weights = Arc::new(block_on(Weights::new(&gpu, &plan, Storage::F16, zeros)).unwrap());
-    for batch in [1, 16] {
-        let plan = Plan::new(&config(CIFAR), batch, 32, 32).unwrap();
-        let replay = block_on(Replay::new(plan, Arc::clone(&weights))).unwrap();
-        println!(
-            "batch {batch}: {} operations, {} dispatches, {} pipelines",
-            replay.plan().ops.len(),
-            replay.dispatches(),
-            gpu.counters().pipelines
-        );
-        assert!(replay.dispatches() <= 110);
+    for (halo, most) in [(false, 110), (true, 121)] {
+        let choice = Choice { halo: Some(halo), ..Choice::default() };
+        let gpu = block_on(Gpu::chosen(Some(Tuning::Hardware), choice)).unwrap();
+        let plan = Plan::new(&config(CIFAR), 1, 32, 32).unwrap();
+        let weights = Arc::new(block_on(Weights::new(&gpu, &plan, Storage::F16, zeros)).unwrap());
+        for batch in [1, 16] {
+            let plan = Plan::new(&config(CIFAR), batch, 32, 32).unwrap();
+            let replay = block_on(Replay::new(plan, Arc::clone(&weights))).unwrap();
+            println!(
+                "batch {batch}, halo {halo}: {} operations, {} dispatches, {} pipelines",
+                replay.plan().ops.len(),
+                replay.dispatches(),
+                gpu.counters().pipelines
+            );
+            assert!(replay.dispatches() <= most);
+        }
     }
 }
 

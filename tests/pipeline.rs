@@ -233,6 +233,7 @@ fn pictures_of_every_scheduler_are_pythons(device: &Device, wanted: impl Fn(&str
             rng: Rng::Torch,
             batch: case["batch"].as_u64().unwrap() as usize,
             labels: (!case["labels"].is_null()).then(|| floats(&case["labels"])),
+            ..SampleOptions::default()
         };
         let found = pictures(&Model::load_blocking(checkpoint, device).unwrap(), &options);
         let expected = floats(&case["output"]);

@@ -59,7 +59,7 @@ async function pictures(engine, device) {
   }
   const model = await engine.Model.build(opening, device);
   try {
-    const run = await model.sample(OPTIONS);
+    const run = await model.sample(OPTIONS, new Float64Array()); // neither guided nor edited
     let last;
     for (let step = await run.next(); step; step = await run.next()) last = step.pictures;
     run.free();

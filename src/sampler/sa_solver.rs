@@ -17,7 +17,7 @@ pub(super) fn sa_solver(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()>
     let lowers = setup.is(&LOWER_ORDER_FINAL);
     let order = |option, i: usize, more: usize| {
         let most = setup.get(option) as usize;
-        if lowers { most.min(steps - i + more) } else { most }.min(i + 1)
+        if lowers { most.min(steps - i + more) } else { most }
     };
     // λ and x̂₀ or ε̂ of the points visited, the newest first.
     let mut known: Vec<(f64, Slot)> = Vec::new();
@@ -26,14 +26,20 @@ pub(super) fn sa_solver(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()>
     for (i, pair) in points.windows(2).enumerate() {
         let (at, next) = (pair[0], pair[1].level);
         let (x0, m) = setup.ask(run, x, at, data);
+        if setup.comes_back_to(i, steps) {
+            // The image is another one than that which these belong to.
+            known.clear();
+            before = None;
+        }
         known.insert(0, (log_ratio(at.level), m));
         if let Some((step, from, noise)) = before {
-            x = run.combine(step.to(from, &known[..order(&CORRECTOR_ORDER, i, 2)]) + noise);
+            x = run.combine(step.to(from, &known[..order(&CORRECTOR_ORDER, i, 2).min(known.len())]) + noise);
         }
         let noisy = (200.0..=800.0).contains(&at.timestep);
         let step = Adams::new(at.level, next, data, if noisy { setup.get(&TAU) } else { 0.0 });
         let noise = run.add_noise(Expr::default(), step.noise);
-        let predicted = run.combine(step.to(x, &known[..order(&PREDICTOR_ORDER, i, 0)]) + noise);
+        let predicted =
+            run.combine(step.to(x, &known[..order(&PREDICTOR_ORDER, i, 0).min(known.len())]) + noise);
         before = Some((step, x, noise));
         x = predicted;
         run.end_step(at, next, x, x0);

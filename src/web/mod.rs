@@ -319,9 +319,16 @@ impl Watcher for Page {
 impl Page {
     async fn ask(&self, at: Watched, x0: &[f32]) -> JsResult<JsValue> {
         let Watched { index, total, at: Point { level, timestep }, shape: [batch, _, height, width] } = at;
-        let facts = StepFacts { index, total, timestep, noise: level.noise_share(), batch, width, height };
-        let prediction = serialize(&facts)?;
-        Reflect::set(&prediction, &"estimate".into(), &Float32Array::from(x0))?;
+        let prediction = object([
+            ("index", number(index as u64)),
+            ("total", number(total as u64)),
+            ("timestep", timestep.into()),
+            ("noise", level.noise_share().into()),
+            ("batch", number(batch as u64)),
+            ("width", number(width as u64)),
+            ("height", number(height as u64)),
+            ("estimate", Float32Array::from(x0).into()),
+        ]);
         let promise = self.0.call1(&JsValue::UNDEFINED, &prediction)?;
         JsFuture::from(promise.unchecked_into::<Promise>()).await
     }

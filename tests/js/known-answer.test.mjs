@@ -19,8 +19,8 @@ function gpuThat(changes) {
     built.push(device);
     const model = await engine.Model.build(opening, 'cpu');
     if (device === 'cpu') return model;
-    const sample = async (options) => {
-      const run = await model.sample(options);
+    const sample = async (...given) => {
+      const run = await model.sample(...given);
       const next = async () => {
         const step = await run.next();
         return step && { pictures: changes(step.pictures) };

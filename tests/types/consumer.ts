@@ -14,6 +14,7 @@ import {
   type Step,
 } from 'noiseball';
 import type { DiffusionProcess, DiffusionSampler } from 'noiseball/elements';
+import kanji from 'noiseball/models/kanji-32';
 import faces from 'noiseball/models/pixel-faces-16';
 import {
   BUNDLED,
@@ -38,6 +39,7 @@ declare function say(text: string): void;
 /** The model that the package brings, and one whose files a bundler renamed. */
 export const loading: Promise<Noiseball>[] = [
   Noiseball.load(faces),
+  Noiseball.load(kanji),
   Noiseball.load({ 'unet/config.json': new URL('https://a.example/config-1.json'), 'unet/model.safetensors': './w-2.bin' }),
 ];
 

@@ -70,6 +70,9 @@ pub(crate) struct Arguments {
     /// Without the checks of indices, which browsers always make
     #[arg(long)]
     unchecked: bool,
+    /// Whether 3×3 convolutions of stride 1 load their input once for all taps, where the tile and the image allow it
+    #[arg(long, value_name = "BOOL")]
+    halo: Option<bool>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -104,6 +107,7 @@ impl Arguments {
             few: self.few,
             wanted: self.wanted,
             unchecked: self.unchecked,
+            halo: self.halo,
         }
     }
 

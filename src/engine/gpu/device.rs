@@ -226,6 +226,9 @@ impl Gpu {
         }));
         let info = adapter.get_info();
         let software = info.device_type == wgpu::DeviceType::Cpu;
+        #[cfg(not(target_arch = "wasm32"))]
+        let choice =
+            if info.device_type == wgpu::DeviceType::DiscreteGpu { choice.of_card() } else { choice };
         Ok(Self {
             shared: Arc::new(Shared {
                 layouts: Layouts::new(&device),

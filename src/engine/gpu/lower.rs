@@ -295,6 +295,35 @@ impl Builder<'_> {
         } else {
             Tile::MEDIUM
         };
+        let [_, source_height, source_width, _] = plan.value(g.source.first).shape;
+        let fours = |source: Option<&Source>| self.channels(source).iter().all(|c| c.is_multiple_of(4));
+        let halo_fits = |tile: Tile| {
+            cfg!(not(target_arch = "wasm32"))
+                && self.choice.halo.unwrap_or(true)
+                && hardware
+                && g.window.taps() == 9
+                && g.window.stride() == 1
+                && g.window.before() == 1
+                && !g.source.upsample
+                && !g.shortcut.as_ref().is_some_and(|s| s.upsample)
+                && [source_height, source_width] == [height, width]
+                && fours(Some(&g.source))
+                && fours(g.shortcut.as_ref())
+                && pixels.is_multiple_of(tile.pixels())
+                && tile.pixels().is_multiple_of(width)
+                && (width.is_multiple_of(8) && width.is_power_of_two())
+                && tile.halo_norms(width) >= 128
+        };
+        // With a halo the depth must leave room for it.
+        let shallow = Tile { depth: 16, ..tile };
+        let (tile, halo) = if halo_fits(tile) {
+            (tile, width)
+        } else if tile.depth > 16 && halo_fits(shallow) {
+            (shallow, width)
+        } else {
+            (tile, 0)
+        };
+        let room = if halo > 0 { tile.halo_norms(width) } else { tile.norms() };
         // The most samples that the places of one workgroup belong to.
         let samples = if padded.is_multiple_of(tile.pixels()) {
             1
@@ -304,7 +333,7 @@ impl Builder<'_> {
             tile.pixels() / padded + 2
         };
         let samples = samples.min(batch);
-        let (scaling, load, used) = self.scaling(&g.load, &g.source, samples, tile.norms());
+        let (scaling, load, used) = self.scaling(&g.load, &g.source, samples, room);
         let [first, second] = self.offsets(Some(&g.source));
         let [shortcut_a, shortcut_b] = self.offsets(g.shortcut.as_ref());
         let channels = self.channels(Some(&g.source));
@@ -314,7 +343,12 @@ impl Builder<'_> {
         let taps = g.window.taps();
         let (window_depth, depth) = (taps * all, taps * all + more[0] + more[1]);
         let (tiles_m, tiles_n) = groups(tile);
-        let depth_tiles = depth.div_ceil(tile.depth as usize);
+        let step = tile.depth as usize;
+        let depth_tiles = if halo > 0 {
+            taps * all.div_ceil(step) + (more[0] + more[1]).div_ceil(step)
+        } else {
+            depth.div_ceil(step)
+        };
         let slices = if hardware && count(tile) <= self.choice.few.unwrap_or(FEW_GROUPS) {
             (self.choice.wanted.unwrap_or(WANTED_GROUPS) / count(tile)).min(depth_tiles / SLICE_TILES).max(1)
         } else {
@@ -378,7 +412,7 @@ impl Builder<'_> {
         };
 
         let needed = if scaling == ScalingKind::Inline { samples * all } else { 1 };
-        let norms = [1, 128, 256, 512].into_iter().find(|size| *size >= needed).unwrap_or(tile.norms());
+        let norms = [1, 128, 256, 512].into_iter().find(|size| *size >= needed).unwrap_or(room);
         let vectors = [channels, more].as_flattened().iter().all(|c| c.is_multiple_of(4));
         let lanes4 = columns.is_multiple_of(4);
         let half_weights = self.layout.storage == Storage::F16;
@@ -392,6 +426,7 @@ impl Builder<'_> {
             scaling,
             activation: activation_code(g.load.activation),
             reduce: false,
+            halo: halo as u32,
         };
         let kernel = if hardware || samples * all > tile.norms() {
             product
@@ -416,6 +451,7 @@ impl Builder<'_> {
                 scaling: ScalingKind::None,
                 activation: NO_ACTIVATION,
                 reduce: true,
+                halo: 0,
                 ..product
             };
             self.dispatch(Kernel::Gemm(sum), place.shard, &params, [x, y, 1]);

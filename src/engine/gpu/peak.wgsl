@@ -1,6 +1,6 @@
 // What an adapter can do at most: multiply-adds without memory, and a copy without arithmetic. The first word of `source` is
 // the number of rounds, all others are 0. A thread has CHAINS chains of four lanes, so that no multiply-add has to wait for the
-// one before it.
+// one before it, and a round has LINKS of each, so that counting rounds costs next to nothing.
 
 @group(0) @binding(0) var<storage, read_write> result: array<vec4f>;
 @group(0) @binding(1) var<storage, read> source: array<vec4f>;
@@ -15,8 +15,10 @@ fn multiply_add(@builtin(global_invocation_id) id: vec3u) {
         x[i] = vec4f(f32(id.x + i));
     }
     for (var n = 0u; n < rounds; n++) {
-        for (var i = 0u; i < CHAINS; i++) {
-            x[i] = fma(x[i], a, b);
+        for (var link = 0u; link < LINKS; link++) {
+            for (var i = 0u; i < CHAINS; i++) {
+                x[i] = fma(x[i], a, b);
+            }
         }
     }
     var sum = vec4f();
@@ -28,5 +30,7 @@ fn multiply_add(@builtin(global_invocation_id) id: vec3u) {
 
 @compute @workgroup_size(FLAT_THREADS)
 fn copy(@builtin(global_invocation_id) id: vec3u) {
-    result[id.x] = source[id.x];
+    for (var i = 0u; i < COPIES; i++) {
+        result[id.x + i * PEAK_THREADS] = source[id.x + i * PEAK_THREADS];
+    }
 }

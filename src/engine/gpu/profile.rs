@@ -4,7 +4,7 @@ use super::device::{Buffer, Gpu, layout, storage};
 use super::interface::FLAT_THREADS;
 use super::lower::{Dispatch, Lowered};
 use super::replay::Replay;
-use super::shader::{GemmVariant, Kernel, PEAK_CHAINS, peak};
+use super::shader::{GemmVariant, Kernel, PEAK_CHAINS, PEAK_LINKS, PEAK_THREADS, peak};
 use crate::engine::plan::{Gemm, Load, Op, Plan, Scaling};
 use crate::engine::prelude::Rows;
 use crate::error::{Error, Result};
@@ -54,8 +54,8 @@ pub struct Peak {
     pub bytes_per_second: f64,
 }
 
-/// Threads of the peaks' kernels: so many workgroups that all fit in one dimension.
-const THREADS: usize = FLAT_THREADS as usize * 16_384;
+/// Bytes of the buffer that is copied, where the adapter allows it: a few times its largest cache.
+const COPIED: u64 = 256 << 20;
 /// A measurement is lengthened until it takes this many seconds, a hundred times what starting it may take.
 const LONG_ENOUGH: f64 = 0.02;
 
@@ -131,8 +131,13 @@ impl Peak {
     pub async fn measure(gpu: &Gpu) -> Result<Self> {
         let stamps = Stamps::new(gpu, 1).await?;
         use wgpu::BufferUsages as Usage;
-        let to = gpu.buffer("peak", 16 * THREADS, Usage::STORAGE).await?;
-        let from = gpu.buffer("peak", 16 * THREADS, Usage::STORAGE | Usage::COPY_DST).await?;
+        let limits = gpu.limits();
+        let room = COPIED.min(limits.max_buffer_size / 4).min(limits.max_storage_buffer_binding_size);
+        let once = 16 * u64::from(PEAK_THREADS);
+        let copies = (room / once).max(1);
+        let size = (copies * once) as usize;
+        let to = gpu.buffer("peak", size, Usage::STORAGE).await?;
+        let from = gpu.buffer("peak", size, Usage::STORAGE | Usage::COPY_DST).await?;
         let group_layout = layout(gpu.device(), &[storage(false), storage(true)]);
         let group = gpu.bind_group(&group_layout, &[to.whole(), from.whole()]);
         let pipeline_layout = gpu.device().create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
@@ -141,7 +146,7 @@ impl Peak {
             immediate_size: 0,
         });
         let [multiply_add, copy] =
-            ["multiply_add", "copy"].map(|entry| gpu.compile(entry, &peak(), &pipeline_layout));
+            ["multiply_add", "copy"].map(|entry| gpu.compile(entry, &peak(copies as u32), &pipeline_layout));
         let run = async |pipeline: &wgpu::ComputePipeline, repeats: u32| {
             let mut best = f64::INFINITY;
             for _ in 0..5 {
@@ -149,7 +154,7 @@ impl Peak {
                     pass.set_pipeline(pipeline);
                     pass.set_bind_group(0, &group, &[]);
                     for _ in 0..repeats {
-                        pass.dispatch_workgroups(THREADS as u32 / FLAT_THREADS, 1, 1);
+                        pass.dispatch_workgroups(PEAK_THREADS / FLAT_THREADS, 1, 1);
                     }
                 };
                 best = stamps.time(gpu, 1, record).await?[0].min(best);
@@ -162,14 +167,14 @@ impl Peak {
             gpu.queue().write_buffer(from.raw(), 0, &rounds.to_le_bytes());
             seconds = run(&multiply_add, 1).await?;
         }
-        let flops_per_second =
-            2.0 * f64::from(4 * PEAK_CHAINS) * f64::from(rounds) * THREADS as f64 / seconds;
+        let each = f64::from(2 * 4 * PEAK_CHAINS * PEAK_LINKS);
+        let flops_per_second = each * f64::from(rounds) * f64::from(PEAK_THREADS) / seconds;
         let (mut repeats, mut seconds) = (1, 0.0);
         while seconds < LONG_ENOUGH && repeats < 1 << 12 {
             repeats *= 2;
             seconds = run(&copy, repeats).await?;
         }
-        let bytes_per_second = 2.0 * 16.0 * f64::from(repeats) * THREADS as f64 / seconds;
+        let bytes_per_second = 2.0 * size as f64 * f64::from(repeats) / seconds;
         Ok(Self { flops_per_second, bytes_per_second })
     }
 }

@@ -54,6 +54,8 @@ const WEIGHTS_32: &str = wgsl!("../kernels/weights32.wgsl");
 const ACTIVATION: &str = wgsl!("../kernels/activation.wgsl");
 const LOAD: &str = wgsl!("../kernels/load.wgsl");
 const GEMM: &str = wgsl!("../kernels/gemm.wgsl");
+#[cfg(not(target_arch = "wasm32"))]
+const HALO: &str = wgsl!("../kernels/halo.wgsl");
 const NORM: &str = wgsl!("../kernels/norm.wgsl");
 const ATTENTION: &str = wgsl!("../kernels/attention.wgsl");
 const COMBINE: &str = wgsl!("../kernels/combine.wgsl");
@@ -66,15 +68,24 @@ pub(super) fn combine() -> String {
     declarations() + COMBINE
 }
 
-/// Chains of multiply-adds of each thread of `multiply_add`, of four lanes each.
+/// Multiply-adds of each thread of `multiply_add` in a round, of four lanes each: chains, and links of each.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) const PEAK_CHAINS: u32 = 8;
-
-/// The kernels that measure what an adapter can do at most, `multiply_add` and `copy`.
 #[cfg(not(target_arch = "wasm32"))]
-pub(super) fn peak() -> String {
-    let text = format!("{}const CHAINS = {PEAK_CHAINS}u;\n{PEAK}", declarations());
-    unroll(&text, &[("CHAINS", PEAK_CHAINS)])
+pub(super) const PEAK_LINKS: u32 = 8;
+/// Threads of either kernel: so many workgroups that all fit in one dimension.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) const PEAK_THREADS: u32 = FLAT_THREADS * 16_384;
+
+/// The kernels that measure what an adapter can do at most, `multiply_add` and `copy`, whose threads copy so many vectors each.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn peak(copies: u32) -> String {
+    let counts = [("CHAINS", PEAK_CHAINS), ("LINKS", PEAK_LINKS), ("COPIES", copies)];
+    let mut text = declarations() + &format!("const PEAK_THREADS = {PEAK_THREADS}u;\n");
+    for (name, count) in counts {
+        let _ = writeln!(text, "const {name} = {count}u;");
+    }
+    unroll(&(text + PEAK), &counts)
 }
 
 /// How many outputs a workgroup and a thread of a product work out.
@@ -129,14 +140,27 @@ impl Tile {
     /// Pairs of scale and shift that fit in the 16 KiB of workgroup memory that every adapter has, beside the tiles.
     pub(super) fn norms(self) -> usize {
         let inputs = 4 * self.depth * self.down() * (self.rows + 1);
-        let matrix = 4 * ACROSS * self.matrix_rows(TILE_PIXELS) * (4 * self.columns4 + 1);
+        let matrix = 4 * ACROSS * self.matrix_rows() * (4 * self.columns4 + 1);
         let (inputs, matrix) = (inputs as usize, matrix as usize);
         16_384_usize.saturating_sub(inputs + matrix) / 8
     }
 
-    /// Rows of the matrix in workgroup memory, which at the end holds the sums of runs that moments are taken of.
-    pub(super) fn matrix_rows(self, run: u32) -> u32 {
-        self.depth.max(self.rows / self.rows_of_run(run) * self.down())
+    /// Vectors of each four channels that a convolution's pixels need of an image so wide, for all taps.
+    fn spots(self, width: u32) -> u32 {
+        (width + 2) * (self.pixels() as u32 / width + 2)
+    }
+
+    /// The same as [`Self::norms`], beside what all taps of a convolution need of an image so wide.
+    pub(super) fn halo_norms(self, width: usize) -> usize {
+        let width = width as u32;
+        let inputs = 4 * self.depth * (self.spots(width) / 4 * 4 + 6);
+        let matrix = 4 * ACROSS * self.matrix_rows() * (4 * self.columns4 + 1);
+        16_352_usize.saturating_sub((inputs + matrix) as usize) / 8
+    }
+
+    /// Rows of the matrix in workgroup memory, which at the end holds the sums of a run that moments are taken of.
+    fn matrix_rows(self) -> u32 {
+        self.depth.max(self.down())
     }
 
     /// A tile by its rows, vectors of columns, depth and threads, if there can be one.
@@ -174,6 +198,8 @@ pub(super) struct GemmVariant {
     pub(super) activation: u32,
     /// Whether this adds slices up rather than multiplying.
     pub(super) reduce: bool,
+    /// The width of the image whose taps are loaded together; 0 where each is loaded for itself.
+    pub(super) halo: u32,
 }
 
 /// A kernel and what makes a variant of it.
@@ -199,6 +225,8 @@ impl Kernel {
     pub(super) fn entry(self) -> &'static str {
         match self {
             Kernel::Gemm(GemmVariant { reduce: true, .. }) => "reduce",
+            #[cfg(not(target_arch = "wasm32"))]
+            Kernel::Gemm(GemmVariant { halo: 1.., .. }) => "halo",
             Kernel::Attention { queries: 0, .. } => "narrow",
             Kernel::Attention { .. } => "wide",
             _ => "main",
@@ -210,8 +238,9 @@ impl Kernel {
     pub(super) fn label(self) -> String {
         match self {
             Kernel::Gemm(GemmVariant { reduce: true, .. }) => "sum of slices".to_owned(),
-            Kernel::Gemm(GemmVariant { tile, .. }) => {
-                format!("product {}×{}×{} of {}", tile.pixels(), tile.columns(), tile.depth, tile.threads)
+            Kernel::Gemm(GemmVariant { tile, halo, .. }) => {
+                let what = if halo > 0 { "halo" } else { "product" };
+                format!("{what} {}×{}×{} of {}", tile.pixels(), tile.columns(), tile.depth, tile.threads)
             }
             Kernel::Norm => "norm".to_owned(),
             Kernel::Attention { head, .. } => format!("attention, heads of {head}"),
@@ -240,11 +269,12 @@ impl Kernel {
                 scaling,
                 activation,
                 reduce: _,
+                halo: _,
             }) => {
                 number("ROWS", tile.rows);
                 number("COLUMNS4", tile.columns4);
                 number("TILE_K", tile.depth);
-                number("MATRIX_ROWS", if dynamic { tile.depth } else { tile.matrix_rows(run.max(1)) });
+                number("MATRIX_ROWS", tile.matrix_rows());
                 number("INPUTS", tile.inputs());
                 number("WEIGHTS", tile.weights());
                 number("NORMS", norms);
@@ -287,8 +317,18 @@ impl Kernel {
         for file in [if lanes4 { LANES_4 } else { LANES_1 }, BINDINGS].iter().chain(files) {
             text += file;
         }
-        let Kernel::Gemm(GemmVariant { tile, run, .. }) = self else { return text };
+        let Kernel::Gemm(GemmVariant { tile, run, halo, .. }) = self else { return text };
         let Tile { rows, columns4, .. } = tile;
+        #[cfg(target_arch = "wasm32")]
+        let _ = halo;
+        #[cfg(not(target_arch = "wasm32"))]
+        if halo > 0 {
+            let patches = (tile.spots(halo) * tile.depth / 4).div_ceil(tile.threads);
+            let at = "patch_of_image[k4][down + (r * DOWN / WIDTH) * SPAN + r * DOWN % WIDTH]";
+            text = text.replace("inputs[k4][down][r]", at);
+            text += &format!("const WIDTH = {halo}u;\nconst PATCHES = {patches}u;\n{HALO}");
+            text = unroll(&text, &[("PATCHES", patches)]);
+        }
         let sums =
             [("ROWS", rows), ("COLUMNS4", columns4), ("INPUTS", tile.inputs()), ("WEIGHTS", tile.weights())];
         if dynamic {
@@ -312,7 +352,8 @@ impl Kernel {
 mod tests {
     use super::*;
     use crate::engine::gpu::interface::{
-        AttentionParams, CombineParams, EvaluationParams, GemmParams, Load, NormParams, PoolParams, Uniform,
+        AttentionParams, CombineParams, EvaluationParams, GemmParams, Load, NormParams, PoolParams, SILU,
+        Uniform,
     };
 
     #[test]
@@ -356,8 +397,29 @@ mod tests {
                         scaling,
                         activation: (i as u32 + bits) % 5,
                         reduce: bit(3),
+                        halo: 0,
                     }));
                 }
+            }
+        }
+        for tile in
+            [Tile::LARGE, Tile { depth: 16, ..Tile::MEDIUM }, Tile { threads: 128, rows: 4, ..Tile::LARGE }]
+        {
+            for (halo, scaling) in
+                [(8, ScalingKind::None), (16, ScalingKind::Ready), (32, ScalingKind::Inline)]
+            {
+                kernels.push(Kernel::Gemm(GemmVariant {
+                    tile,
+                    run: 32,
+                    norms: if scaling == ScalingKind::Inline { tile.halo_norms(halo) as u32 } else { 1 },
+                    vectors: true,
+                    lanes4: halo > 8,
+                    half_weights: halo > 16,
+                    scaling,
+                    activation: SILU,
+                    reduce: false,
+                    halo: halo as u32,
+                }));
             }
         }
         for lanes4 in [false, true] {
@@ -385,7 +447,7 @@ mod tests {
         }
         compare(&valid("combine", &combine(), "main"), "p", CombineParams::MEMBERS);
         for entry in ["multiply_add", "copy"] {
-            valid("peak", &peak(), entry);
+            valid("peak", &peak(2), entry);
         }
     }
 

@@ -22,4 +22,16 @@ pub struct Choice {
     pub wanted: Option<usize>,
     /// Whether indices go unchecked.
     pub unchecked: bool,
+    /// Whether 3×3 convolutions of stride 1 load their input once for nine taps, where a tile holds whole rows of an image.
+    pub halo: Option<bool>,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Choice {
+    /// The same for a graphics card, whose hundred cores take more workgroups than those of a GPU beside a processor: cut into
+    /// so many, the CIFAR-10 U-Net's products at batch 1 take two thirds of the time on an H200. Browsers do not say which of
+    /// the two an adapter is.
+    pub(super) fn of_card(self) -> Self {
+        Self { few: self.few.or(Some(128)), wanted: self.wanted.or(Some(512)), ..self }
+    }
 }

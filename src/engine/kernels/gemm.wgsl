@@ -172,10 +172,11 @@ fn window_of(place: u32) -> Window {
 }
 
 var<private> fetched: array<vec4f, INPUTS>;
-var<private> fetched_weights: array<vec4f, WEIGHTS>;
+var<private> fetched_weights: array<Packed, WEIGHTS>;
 var<private> outside: u32;
 
-// Starts the loads of the thread's share of a tile. `put` uses them after a multiplication, which hides how long they take.
+// Starts the loads of the thread's share of a tile. `put` uses them after a multiplication, which hides how long they take: to
+// unpack weights here would be to wait for them here.
 fn fetch(tile: u32, thread: u32, column4: u32) {
     let k = tile * TILE_K + 4u * (thread % TILE_K4);
     outside = 0u;
@@ -217,7 +218,7 @@ fn fetch(tile: u32, thread: u32, column4: u32) {
     }
     for (var i = 0u; i < WEIGHTS; i++) {
         let row = tile * TILE_K + thread / TILE_N4 + i * WEIGHT_STEP;
-        fetched_weights[i] = weight4(p.matrix + min(row, p.depth - 1u) * p.row + min(column4, p.row - 1u));
+        fetched_weights[i] = weights[p.matrix + min(row, p.depth - 1u) * p.row + min(column4, p.row - 1u)];
     }
 }
 
@@ -246,7 +247,7 @@ fn put(tile: u32, thread: u32, first: u32, first_sample: u32) {
     for (var i = 0u; i < WEIGHTS; i++) {
         let row = thread / TILE_N4 + i * WEIGHT_STEP;
         let column = thread % TILE_N4;
-        matrix[row / 4u][column % ACROSS][(row % 4u) * COLUMNS4 + column / ACROSS] = fetched_weights[i];
+        matrix[row / 4u][column % ACROSS][(row % 4u) * COLUMNS4 + column / ACROSS] = unpacked(fetched_weights[i]);
     }
 }
 
@@ -333,8 +334,8 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
     const runs = ROWS / most;
     var means: array<array<vec4f, COLUMNS4>, ROWS>;
     for (var round = 0u; round < 2u; round++) {
-        workgroupBarrier();
         for (var g = 0u; g < runs; g++) {
+            workgroupBarrier();
             for (var j = 0u; j < COLUMNS4; j++) {
                 var sum = vec4f();
                 for (var i = 0u; i < most; i++) {
@@ -343,12 +344,10 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
                         if round == 0u { sum += off; } else { sum += off * off; }
                     }
                 }
-                let at = (down * runs + g) * COLUMNS4 + j;
+                let at = down * COLUMNS4 + j;
                 matrix[at / COLUMNS16][across][at % COLUMNS16] = sum;
             }
-        }
-        workgroupBarrier();
-        for (var g = 0u; g < runs; g++) {
+            workgroupBarrier();
             // The run's first place, from which its sample and tile follow.
             let place = first + (down / sharers) * sharers + g * most * DOWN;
             let pixel = pixel_of(place);
@@ -356,7 +355,7 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
             for (var j = 0u; j < COLUMNS4; j++) {
                 var sum = vec4f();
                 for (var i = 0u; i < sharers; i++) {
-                    let at = (((down / sharers) * sharers + i) * runs + g) * COLUMNS4 + j;
+                    let at = ((down / sharers) * sharers + i) * COLUMNS4 + j;
                     sum += matrix[at / COLUMNS16][across][at % COLUMNS16];
                 }
                 let column = 4u * (tile_n * TILE_N4 + across + j * ACROSS);

@@ -1,7 +1,9 @@
 // The matrices in 32-bit floats.
 
-@group(1) @binding(0) var<storage, read> weights: array<vec4f>;
+alias Packed = vec4f;
 
-fn weight4(at: u32) -> vec4f {
-    return weights[at];
+@group(1) @binding(0) var<storage, read> weights: array<Packed>;
+
+fn unpacked(w: Packed) -> vec4f {
+    return w;
 }

@@ -1,6 +1,6 @@
 // Draws the training set: distinct 16x16 RGB faces and what each one wears, in one safetensors file.
 //
-//   node draw.mjs [count=56000] [out=cache/faces.safetensors]
+//   node draw.mjs [count=160000] [out=cache/faces.safetensors]
 //
 // Every face is a function of its seed, an integer counted up from 0, so the file can be made again bit for bit.
 // Tensors in the file:
@@ -80,7 +80,7 @@ function save(path, tensors, metadata) {
   writeFileSync(path, Buffer.concat([length, Buffer.from(json), ...parts]));
 }
 
-const count = Number(process.argv[2] ?? 56000);
+const count = Number(process.argv[2] ?? 160000);
 const out = process.argv[3] ?? join(import.meta.dirname, 'cache/faces.safetensors');
 const images = new Uint8Array(count * SIZE * SIZE * 3);
 const labels = new Uint8Array(count);
