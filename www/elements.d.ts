@@ -51,6 +51,9 @@ export class DiffusionSampler extends HTMLElement {
   /** In how many steps. No more than the model was trained with. */
   get steps(): number;
   set steps(value: number | string);
+  /** How strongly the pictures keep to their class, where the model also knows an answer without one: 1 is as it was trained, more is clearer and less varied. */
+  get guidance(): number;
+  set guidance(value: number | string);
   /** The sampler’s own options, by the names of `samplers()`: `solverOrder=3,grid=karras`. Left out, as the model’s files say. */
   options: string;
   /** Which random generator: `philox`, the same on every device, or `torch`, whose noise for a seed is that of PyTorch. */

@@ -41,7 +41,7 @@ test('a setting that is changed is told once; one that cannot be so is not', () 
 
 test('every control has its sentence', () => {
   controlsFor();
-  for (const name of ['batch', 'sampler', 'steps', 'rng', 'device'])
+  for (const name of ['batch', 'sampler', 'steps', 'guidance', 'rng', 'device'])
     assert.match(byId(`${name}-hint`).textContent, /^[A-Z].{10,}\.$/, name);
 });
 

@@ -21,6 +21,7 @@ test('every setting survives a link, at values other than the default', () => {
     seed: Number.MAX_SAFE_INTEGER,
     sampler: 'ddpm',
     steps: 1000,
+    guidance: 2.5,
     options: 'grid=karras',
     rng: 'torch',
     speed: 'fast',

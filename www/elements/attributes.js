@@ -18,7 +18,7 @@ export const ATTRIBUTES = {
     reveal: { type: 'choice', values: ['auto', 'interaction', 'manual'], default: 'interaction' },
     controls: {
       type: 'list',
-      values: ['run', 'play', 'speed', 'class', 'seed', 'sampler', 'steps', 'scrub', 'guess', 'save', 'embed', 'device'],
+      values: ['run', 'play', 'speed', 'class', 'seed', 'sampler', 'steps', 'guidance', 'scrub', 'guess', 'save', 'embed', 'device'],
       default: ['run', 'class', 'seed', 'scrub', 'device'],
     },
     batch: { type: 'whole', min: 1, max: 64, default: 4 },
@@ -26,6 +26,7 @@ export const ATTRIBUTES = {
     label: { type: 'text', default: '' },
     sampler: { type: 'text', default: '' },
     steps: { type: 'whole', min: 1, max: 1000, default: 20 },
+    guidance: { type: 'real', min: 0, max: 20, default: 1 },
     options: { type: 'text', default: '' },
     rng: { type: 'choice', values: ['philox', 'torch'], default: 'philox' },
     speed: { type: 'choice', values: ['slow', 'normal', 'fast'], default: 'normal' },

@@ -33,7 +33,7 @@ const SAVED = [
 
 /** Attributes that choose the model, and those that a run takes. */
 const OF_MODEL = ['model', 'src', 'device', 'variant'];
-const OF_RUN = ['batch', 'seed', 'label', 'sampler', 'steps', 'options', 'rng'];
+const OF_RUN = ['batch', 'seed', 'label', 'sampler', 'steps', 'guidance', 'options', 'rng'];
 
 export class Sampling {
   /** @type {any} what the model is, once it is loaded */
@@ -413,8 +413,17 @@ export class Sampling {
       warn(element, 'sampler', named, `“${sampler}” is used instead`, SAMPLERS.map(({ name }) => name).join(', '));
     const choice = this.#choice();
     const labels = choice ? labelsOf(this.info, choice.value, batch) : undefined;
+    const guidance = option(element, 'guidance');
+    if (guidance !== 1 && !this.#guides())
+      warn(element, 'guidance', guidance, 'it is left out', '1, as this model has no answer without a class');
+    const guided = guidance !== 1 && this.#guides() && labels?.some((label) => label !== this.info.nullLabel);
     const own = readSamplerOptions(sampler, option(element, 'options'));
-    return { sampler, steps, seed, batch, rng: option(element, 'rng'), ...own, ...(labels && { labels }) };
+    return { sampler, steps, seed, batch, rng: option(element, 'rng'), ...own, ...(labels && { labels }), ...(guided && { guidance }) };
+  }
+
+  /** Whether the model has an answer without a class, which guidance leads away from. */
+  #guides() {
+    return choicesOf(this.info).length > 0 && this.info.nullLabel !== null;
   }
 
   /** The sampler that is chosen: the model's usual one where the attribute names none that there is. */
@@ -462,7 +471,7 @@ export class Sampling {
   // ---- What is shown ----
 
   #listen() {
-    const { toggle, play, step, scrub, seed, dice, label, labelNumber, sampler, steps, speed, guess, embed, save } = this.#ui;
+    const { toggle, play, step, scrub, seed, dice, label, labelNumber, sampler, steps, guidance, speed, guess, embed, save } = this.#ui;
     const element = this.#element;
     const set = (name, field) => {
       if (field.checkValidity()) element[name] = field.value;
@@ -488,7 +497,7 @@ export class Sampling {
       if (labelNumber.checkValidity()) element.label = labelNumber.value === '' ? '' : String(Number(labelNumber.value));
     });
     dice.addEventListener('click', () => (element.seed = crypto.getRandomValues(new Uint32Array(1))[0]));
-    for (const [name, field] of Object.entries({ seed, label, sampler, steps, speed }))
+    for (const [name, field] of Object.entries({ seed, label, sampler, steps, guidance, speed }))
       field.addEventListener('change', () => set(name, field));
     scrub.addEventListener('input', () => {
       this.#follows = false;
@@ -649,13 +658,13 @@ export class Sampling {
     const element = this.#element;
     const wanted = option(element, 'controls');
     const { fields, row, scrub, device, toggle, play, step, speed, guess, label, labelNumber, seed, sampler, steps } = this.#ui;
-    const { embed, saving, taking } = this.#ui;
+    const { guidance, embed, saving, taking } = this.#ui;
     toggle.hidden = !wanted.includes('run');
     play.hidden = step.hidden = !wanted.includes('play');
     for (const [name, field] of Object.entries(fields)) field.hidden = !wanted.includes(name);
     // Their place is kept until it is known what can be chosen.
     row.classList.toggle('later', !this.info);
-    row.hidden = [fields.class, fields.seed, fields.sampler, fields.steps].every(({ hidden }) => hidden);
+    row.hidden = [fields.class, fields.seed, fields.sampler, fields.steps, fields.guidance].every(({ hidden }) => hidden);
     scrub.hidden = this.#ui.moment.hidden = !wanted.includes('scrub');
     device.hidden = !wanted.includes('device');
     embed.hidden = !wanted.includes('embed');
@@ -666,6 +675,8 @@ export class Sampling {
     if (!this.info) return;
     const choices = choicesOf(this.info);
     fields.class.hidden ||= choices.length === 0;
+    fields.guidance.hidden ||= !this.#guides();
+    guidance.value = option(element, 'guidance');
     if (label.dataset.of !== JSON.stringify(choices)) {
       label.dataset.of = JSON.stringify(choices);
       label.replaceChildren(...choices.map(({ value, text }) => new Option(text, value)));
@@ -716,12 +727,14 @@ function build() {
   const dice = h('button', { type: 'button', class: 'dice', title: 'Draw another seed', 'aria-label': 'Draw another seed' }, die);
   const sampler = h('select', {}, ...SAMPLERS.map(({ name }) => new Option(name, name)));
   const steps = h('input', { type: 'number', inputmode: 'numeric', min: 1, step: 1, required: true });
+  const guidance = h('input', { type: 'number', inputmode: 'decimal', min: 0, max: 20, step: 'any', required: true });
   const fields = {
     speed: h('label', { class: 'field speed' }, 'Speed', speed),
     class: h('label', { class: 'field' }, 'Class', label, labelNumber),
     seed: h('div', { class: 'seed' }, h('label', { class: 'field' }, 'Seed', seed), dice),
     sampler: h('label', { class: 'field' }, 'Sampler', sampler),
     steps: h('label', { class: 'field' }, 'Steps', steps),
+    guidance: h('label', { class: 'field' }, 'Guidance', guidance),
     guess: h('label', { class: 'switch' }, guess, 'Show what it guesses'),
   };
   const embed = h('button', { type: 'button' }, 'Embed');
@@ -731,7 +744,7 @@ function build() {
   const scrub = h('input', { type: 'range', min: 0, max: 1, value: 0, disabled: true, 'aria-label': 'Step' });
   const moment = h('p', { class: 'moment' });
   const device = h('div', { class: 'hint device' });
-  const row = h('div', { class: 'row' }, fields.class, fields.seed, fields.sampler, fields.steps);
+  const row = h('div', { class: 'row' }, fields.class, fields.seed, fields.sampler, fields.steps, fields.guidance);
   const buttons = h('div', { class: 'row' }, toggle, play, step, fields.speed, fields.guess);
   const taking = h('div', { class: 'row' }, saving, embed);
   const track = h('div', { class: 'track' }, scrub, moment);
@@ -756,6 +769,7 @@ function build() {
     dice,
     sampler,
     steps,
+    guidance,
     fields,
     row,
     embed,

@@ -6,7 +6,7 @@ import { byId, fillSelect } from './page.js';
 import { showOptions } from './sampler-options.js';
 import { readValue, ROWS, rowOf } from './state.js';
 
-const SHOWN = ['batch', 'sampler', 'steps', 'rng', 'device'];
+const SHOWN = ['batch', 'sampler', 'steps', 'guidance', 'rng', 'device'];
 
 export class Controls {
   #state;
@@ -40,9 +40,10 @@ export class Controls {
     this.#optionsOf = `${sampler} ${state.options}`;
   }
 
-  /** Offers what this model has: its number of timesteps, and its usual sampler. */
+  /** Offers what this model has: its number of timesteps, its usual sampler, and guidance where it has an answer without a class. */
   setModel(info) {
     this.#info = info;
+    byId('guidance').parentElement.hidden = !(info.classes > 1 && info.nullLabel !== null);
     byId('steps').max = Math.min(rowOf('steps').max, info.trainTimesteps);
     const { sampler, steps } = usual(info);
     const [, ...others] = rowOf('sampler').choices;
@@ -61,6 +62,7 @@ export class Controls {
   #prepare(row, control) {
     if (row.type === 'choice') fillSelect(control, row.choices, this.#state[row.name]);
     if (row.type === 'whole') Object.assign(control, { min: row.min, max: row.max, step: 1 });
+    if (row.type === 'real') Object.assign(control, { min: row.min, max: row.max, step: 'any' });
     if (row.about) byId(`${row.name}-hint`).textContent = row.about;
     control.addEventListener('change', () => {
       const value = readValue(row, control.value);

@@ -270,6 +270,10 @@ function choose(promisedSource, address) {
 byId('settings').addEventListener('submit', (event) => event.preventDefault());
 byId('save').addEventListener('click', () => model && savePng(stage, model.info.name, state.seed));
 byId('link').addEventListener('click', () => copyLink({ ...state, sampler: controls.sampler, model: linkable(state.model) }, source));
+byId('embed').addEventListener('click', async () => {
+  const { attributesOf, openEmbed } = await import('../elements/embed.js');
+  await openEmbed(stage.localName, { src: source?.kind === 'url' ? source.url : '', ...attributesOf(stage) });
+});
 byId('invitation-decline').addEventListener('click', () => {
   endInvitation();
   updateAddress();

@@ -37,6 +37,14 @@ export const ROWS = [
     max: 1000,
     about: 'In how many steps the noise is taken away: few are quick, many are finer.',
   },
+  {
+    name: 'guidance',
+    type: 'real',
+    default: 1,
+    min: 0,
+    max: 20,
+    about: 'How strongly pictures keep to their class: 1 as trained, more is clearer and less varied.',
+  },
   // The sampler's own options, as `readSamplerOptions` reads them.
   { name: 'options', type: 'text', default: '' },
   {
@@ -66,12 +74,13 @@ export const ROWS = [
 ];
 
 /** The settings that are attributes of the stage. */
-export const OF_STAGE = ['label', 'batch', 'seed', 'sampler', 'steps', 'options', 'rng', 'speed', 'guess'];
+export const OF_STAGE = ['label', 'batch', 'seed', 'sampler', 'steps', 'guidance', 'options', 'rng', 'speed', 'guess'];
 
 // How each type reads a text (undefined: not valid) and writes a value.
 const TYPES = {
   text: { read: (text) => text, write: (value) => value },
   choice: { read: (text, row) => row.choices.find(({ value }) => value === text)?.value, write: (value) => value },
+  real: { read: (text, row) => (/^\d*\.?\d+$/.test(text) ? within(Number(text), row) : undefined), write: String },
   whole: { read: (text, row) => (/^\d+$/.test(text) ? within(Number(text), row) : undefined), write: String },
 };
 
