@@ -611,3 +611,66 @@ fn odd_config() -> impl Strategy<Value = String> {
         format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
     })
 }
+
+/// E[x₀ | x] of the points `[count, 2]` for the ring's eight Gaussians, as its ε.
+struct Ring {
+    schedule: Schedule,
+}
+
+impl Evaluate for Ring {
+    async fn evaluate(&mut self, x: &[f32], _: [usize; 4], timestep: f64) -> Result<Vec<f32>> {
+        let Level { alpha, sigma } = self.schedule.level(timestep as usize);
+        let own = 0.05f64.powi(2);
+        let variance = alpha * alpha * own + sigma * sigma;
+        let centres = (0..8).map(|k| (f64::from(k) * std::f64::consts::FRAC_PI_4).sin_cos());
+        let centres: Vec<[f64; 2]> = centres.map(|(sin, cos)| [1.4 * cos, 1.4 * sin]).collect();
+        let epsilon = |p: &[f32]| {
+            let p = [f64::from(p[0]), f64::from(p[1])];
+            let logs = centres
+                .iter()
+                .map(|c| -((p[0] - alpha * c[0]).powi(2) + (p[1] - alpha * c[1]).powi(2)) / (2.0 * variance));
+            let logs: Vec<f64> = logs.collect();
+            let most = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let total: f64 = logs.iter().map(|log| (log - most).exp()).sum();
+            [0, 1].map(|axis| {
+                let gain = alpha * own / variance;
+                let mean = |c: &[f64; 2]| c[axis] + gain * (p[axis] - alpha * c[axis]);
+                let x0 = centres.iter().zip(&logs).map(|(c, log)| (log - most).exp() * mean(c)).sum::<f64>()
+                    / total;
+                ((p[axis] - alpha * x0) / sigma) as f32
+            })
+        };
+        Ok(x.chunks_exact(2).flat_map(epsilon).collect())
+    }
+}
+
+/// The page that tells the story of diffusion steps by these formulas in JavaScript: both are held to these numbers.
+#[test]
+fn samplers_on_the_plane_make_the_fixture() {
+    let fixture: serde_json::Value = serde_json::from_str(include_str!("fixtures/plane.json")).unwrap();
+    let floats = |name: &str| -> Vec<f32> {
+        fixture[name].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect()
+    };
+    let noise = floats("noise");
+    let shape = [4, 2, 1, 1];
+    for name in ["ddim", "ddpm"] {
+        let json =
+            r#"{"_class_name": "DDPMScheduler", "clip_sample": false, "variance_type": "fixed_small"}"#;
+        let schedule = schedule(json);
+        let kind: SamplerKind = name.parse().unwrap();
+        let mut run = start(kind, &schedule, &steps(10), shape, Listed(&noise));
+        let x = finish(&mut run, &mut Ring { schedule });
+        for (found, wanted) in x.iter().zip(floats(name)) {
+            assert!((found - wanted).abs() < 1e-5, "{name}: {x:?}");
+        }
+    }
+}
+
+/// Draw d is the d-th of equal parts of a list.
+struct Listed<'a>(&'a [f32]);
+
+impl Normals for Listed<'_> {
+    fn normals(&mut self, draw: u32, _: usize, out: &mut [f32]) {
+        out.copy_from_slice(&self.0[draw as usize * out.len()..][..out.len()]);
+    }
+}

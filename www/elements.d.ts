@@ -1,20 +1,24 @@
 // Types of the package's entry `noiseball/elements`, made of elements/api.js by tools/build/elements.mjs. Importing it registers the elements.
 
-import type { ErrorType, ModelInfo, Source } from './noiseball.js';
+import type { ErrorType, ModelInfo, Noiseball, Source } from './noiseball.js';
 import type { DataInfo, TrainingProgress } from './training.js';
 
 export interface DiffusionSamplerEventMap
-  extends Omit<HTMLElementEventMap, 'progress' | 'load' | 'poster-dismissed' | 'step' | 'finish' | 'error'> {
+  extends Omit<HTMLElementEventMap, 'progress' | 'load' | 'poster-dismissed' | 'start' | 'step' | 'finish' | 'stop' | 'error'> {
   /** Loading: download and preparation together, from 0 once up to 1. */
   progress: CustomEvent<{ totalProgress: number }>;
   /** The model is ready. */
   load: CustomEvent<{ info: ModelInfo }>;
   /** The poster gave way to the model’s pictures. */
   'poster-dismissed': CustomEvent<null>;
+  /** A run begins, in place of one that was going on, or waits for its model. */
+  start: CustomEvent<null>;
   /** A step was taken: `index` of `total`, from 1. It may not be on show yet. */
   step: CustomEvent<{ index: number; total: number }>;
-  /** A run came to its end. */
-  finish: CustomEvent<{ seed: number }>;
+  /** A run came to its end; `milliseconds` is how long it was computed, without the time that its states were on show. */
+  finish: CustomEvent<{ seed: number; milliseconds: number }>;
+  /** A run was stopped after that step, or before its first. */
+  stop: CustomEvent<{ index: number; total: number } | null>;
   /** Loading or a run failed. The element says so, too, and offers to try again. */
   error: CustomEvent<{ type: ErrorType; message: string; sourceError: Error }>;
 }
@@ -47,12 +51,25 @@ export class DiffusionSampler extends HTMLElement {
   /** In how many steps. No more than the model was trained with. */
   get steps(): number;
   set steps(value: number | string);
+  /** How strongly the pictures keep to their class, where the model also knows an answer without one: 1 is as it was trained, more is clearer and less varied. */
+  get guidance(): number;
+  set guidance(value: number | string);
+  /** The sampler’s own options, by the names of `samplers()`: `solverOrder=3,grid=karras`. Left out, as the model’s files say. */
+  options: string;
+  /** Which random generator: `philox`, the same on every device, or `torch`, whose noise for a seed is that of PyTorch. */
+  rng: 'philox' | 'torch';
+  /** How fast a run is shown, so that noise is seen becoming pictures: `fast` is as fast as it is computed. */
+  speed: 'slow' | 'normal' | 'fast';
+  /** Whether the network’s guess of the finished pictures, x̂₀, stands beside them. */
+  guess: 'on' | 'off';
   /** `auto`: the GPU, or the CPU where there is none; the element says why. */
   device: 'auto' | 'gpu' | 'cpu';
   /** Which of several weights, as in Python: `fp16`. */
   variant: string;
-  /** In place of `src`: anything that `Noiseball.load` takes, such as a map of paths to addresses, which bundlers can carry along. This one can be set. */
+  /** What to load in place of `src`: anything that `Noiseball.load` takes, such as a map of paths to addresses, which bundlers can carry along. The element loads it and frees it. */
   source: Source | null;
+  /** A model that the page has loaded itself, or is loading, in place of `source` and `src`. It stays the page’s to dispose of. */
+  model: Noiseball | Promise<Noiseball> | null;
   /** Whether the model is ready to run. */
   readonly loaded: boolean;
   /** Whether a run is going on, or waits to be seen. */

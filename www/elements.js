@@ -1,6 +1,5 @@
-// The package's entry `noiseball/elements`: the elements, registered by importing it. Each is here only as far as pages call it; what it
-// shows comes from elements/ once it is in a page. Types are in elements.d.ts, which is made of elements/api.js. On a server it can be
-// imported too, and registers nothing.
+// The package's entry `noiseball/elements`: importing it registers the elements, but on a server. What they show comes from elements/
+// once they are in a page.
 
 import { define, face, observed, opened, Shell } from './elements/element.js';
 
@@ -20,6 +19,19 @@ export class DiffusionSampler extends Shell {
   set source(source) {
     this.#source = source;
     face(this)?.changed('src');
+  }
+
+  /** @type {any} */
+  #model = null;
+
+  get model() {
+    return this.#model;
+  }
+
+  set model(model) {
+    this.#model = model;
+    model?.catch?.(() => {}); // the run that wants it says so
+    face(this)?.changed('model');
   }
 
   get loaded() {

@@ -26,7 +26,19 @@ export type Source =
   | DataTransfer
   | DataTransferItemList
   | readonly FileSystemEntry[]
-  | CheckpointFiles;
+  | ResolvedSource;
+
+/** Where a source leads. `Noiseball.load` takes it as it takes the source. */
+export type ResolvedSource =
+  | CheckpointFiles
+  | { readonly kind: 'url'; readonly url: string; readonly name: string }
+  | { readonly kind: 'urls'; readonly urls: Readonly<Record<string, string>>; readonly name: string };
+
+/**
+ * Where a source leads, before anything is downloaded: to say which site a model is from, or to keep what was dropped. Call it within a
+ * drop's handler. Rejects with a NoiseballError of type 'invalid-option' or 'checkpoint'.
+ */
+export function resolveSource(source: Source, base?: string): Promise<ResolvedSource>;
 
 export type Device = 'auto' | 'gpu' | 'cpu';
 
@@ -98,6 +110,14 @@ export interface Prediction {
   /** x̂₀, `[batch, channels, height, width]`. */
   estimate: Float32Array<ArrayBuffer>;
 }
+/**
+ * What `sample` takes of a sampler's own options in one text, `solverOrder=3,grid=karras`, as links and attributes have them. What this
+ * sampler does not have, or not so, is left out.
+ */
+export function readSamplerOptions(sampler: string, text: string): SamplerOptions;
+
+/** The text of such options. */
+export function writeSamplerOptions(options: SamplerOptions): string;
 
 /** What a run may be given. An option that the sampler has no use for is refused: `samplers()` tells which it has. */
 export interface SampleOptions extends SamplerOptions {

@@ -11,6 +11,8 @@ import { untilVisible } from './visible.js';
 
 export { slerp } from './editing.js';
 export { ERROR_TYPES, NoiseballError } from './errors.js';
+export { readSamplerOptions, writeSamplerOptions } from './sampler-options.js';
+export { resolveSource } from './source.js';
 export { loadFilesFrom } from './workers.js';
 
 /** The samplers with their options: see SamplerInfo in noiseball.d.ts. */

@@ -10,7 +10,7 @@ export { expect };
 export const checkpoints = fileURLToPath(new URL('../fixtures/checkpoints/', import.meta.url));
 
 /** A quick run, for a software adapter on few cores. */
-export const QUICK = '#batch=2&steps=4&seed=5&lock=1&sampler=ddim&device=cpu';
+export const QUICK = '#batch=2&steps=4&seed=5&label=any&sampler=ddim&speed=fast&device=cpu';
 
 /**
  * `problems` collects what must never happen on the page: a script that throws, and anything that the page's own
@@ -45,10 +45,26 @@ export async function finished(page) {
   await expect(page.locator('#status')).toHaveText(/pictures? in \d/);
 }
 
+/** The controls of the page's stage, in its shadow tree. */
+export const RUN = '#stage .toggle';
+export const PLAY = '#stage .play';
+export const SCRUB = '#stage input[type=range]';
+export const MOMENT = '#stage .moment';
+export const SEED = '#stage .seed input';
+export const DICE = '#stage .dice';
+export const CLASS = '#stage label:has-text("Class") select';
+export const DEVICE = '#stage .device';
+
 /** Types into a field in place of what is there, as a person does. */
 export async function type(page, selector, text) {
   await page.locator(selector).evaluate((field) => (field.focus(), field.select()));
   await page.keyboard.type(text);
+}
+
+/** The same with Enter at the end, which is where a change counts. */
+export async function enter(page, selector, text) {
+  await type(page, selector, text);
+  await page.keyboard.press('Enter');
 }
 
 /** Runs `script` at the top of the page's worker. */
@@ -59,9 +75,12 @@ export async function inWorker(page, script) {
   });
 }
 
-/** The pixels of the left grid, to compare. */
-export function picture(page, id = 'noisy') {
-  return page.evaluate((canvas) => document.getElementById(canvas).toDataURL(), id);
+/** The pixels of the stage's pictures, of the guess beside them, or of another canvas by its id, to compare. */
+export function picture(page, id = 'pictures') {
+  return page.evaluate((name) => {
+    const [pictures, guess] = document.getElementById('stage').shadowRoot.querySelectorAll('canvas[part=canvas]');
+    return ({ pictures, guess }[name] ?? document.getElementById(name)).toDataURL();
+  }, id);
 }
 
 /** What the page says went wrong. */

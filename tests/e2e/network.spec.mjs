@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { checkpoints, expect, finished, notice, openPage, QUICK, test, type } from './browser.mjs';
+import { checkpoints, expect, finished, notice, openPage, QUICK, RUN, test, enter } from './browser.mjs';
 
 /** Another origin with `layout-a` below /m/, which behaves as `mood` says. */
 async function otherSite(mood = {}) {
@@ -32,8 +32,7 @@ async function otherSite(mood = {}) {
 }
 
 async function loadAddress(page, url) {
-  await type(page, '#address', url);
-  await page.locator('#address-form button').click();
+  await enter(page, '#address', url);
 }
 
 test('an address on another site loads, is kept, and is only checked on the next visit', async ({ page }) => {
@@ -84,7 +83,7 @@ test('a link’s model is asked for in sight, by its host alone, and is not forg
   };
   await page.goto(link);
   await asked();
-  await page.locator('#run').click();
+  await page.locator(RUN).click();
   await asked();
   await page.reload();
   await asked();
@@ -139,7 +138,7 @@ test('a load that hangs can be stopped, and the model before it still runs', asy
   await expect(page.locator('#status')).toHaveText(/^Loading m: /);
   await page.keyboard.press('Escape');
   await expect(page.locator('#status')).toHaveText('Loading was stopped.');
-  await page.locator('#run').click();
+  await page.locator(RUN).click();
   await finished(page);
   await expect(page.locator('#facts')).toContainText('pixel-faces-16');
   await site.close();

@@ -1,6 +1,6 @@
 // Browsers as many readers have them: WebGPU switched off, or hidden because the page came over plain http.
 
-import { expect, openPage, QUICK, test } from './browser.mjs';
+import { DEVICE, expect, openPage, QUICK, test } from './browser.mjs';
 
 const AUTO = QUICK.replace('device=cpu', 'device=auto');
 const HOST = 'insecure.test';
@@ -27,14 +27,12 @@ test.use({
 
 test('with WebGPU switched off the page runs on the CPU and says why', async ({ page }) => {
   await openPage(page, AUTO);
-  await expect(page.locator('#device-report')).toHaveText(
-    /^Running on the CPU: (this browser has no WebGPU|your browser found no usable GPU)\./,
-  );
+  await expect(page.locator(DEVICE)).toHaveText(/^Running on the CPU: (this browser has no WebGPU|your browser found no usable GPU)\./);
 });
 
 test('over plain http the page says that https is missing, not WebGPU, and runs', async ({ page, baseURL }) => {
   await openPage(page, AUTO, baseURL.replace('localhost', HOST));
-  await expect(page.locator('#device-report')).toHaveText(/^Running on the CPU: this page came over plain http/);
+  await expect(page.locator(DEVICE)).toHaveText(/^Running on the CPU: this page came over plain http/);
   await page.locator('#link').click(); // no clipboard without https
   await expect(page.locator('#link')).toHaveText('Copy it from the address bar');
 });

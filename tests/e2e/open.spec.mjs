@@ -1,7 +1,7 @@
 // The reader's own checkpoints: those that Python wrote, and files that are none.
 
 import { readFileSync } from 'node:fs';
-import { checkpoints, dropFiles, expect, filesBelow, finished, notice, openPage, picture, test, type } from './browser.mjs';
+import { CLASS, checkpoints, dropFiles, expect, filesBelow, finished, notice, openPage, picture, RUN, test } from './browser.mjs';
 
 const WEIGHTS = 'diffusion_pytorch_model.safetensors';
 
@@ -14,7 +14,7 @@ for (const name of ['layout-a', 'layout-b', 'f16-variant', 'bf16', 'class-condit
     await finished(page);
     await expect(notice(page)).toBeHidden();
     expect(await picture(page)).not.toBe(before);
-    await expect(page.locator('#class-field')).toBeVisible({ visible: name === 'class-conditional' });
+    await expect(page.locator(CLASS)).toBeVisible({ visible: name === 'class-conditional' });
   });
 }
 
@@ -48,7 +48,6 @@ test('a chosen folder runs under its name, and the first model comes back', asyn
   await page.locator('#folder-input').setInputFiles(`${checkpoints}layout-a`);
   await expect(page.locator('#facts')).toContainText('layout-a');
   await finished(page);
-  await type(page, '#seed', '5');
   await page.locator('#reset').click();
   await expect(page.locator('#facts')).toContainText('pixel-faces-16');
   await finished(page);
@@ -80,8 +79,7 @@ for (const [what, spoil, message] of bad) {
     await expect(page.locator('#notice-title')).toHaveText(/^This (checkpoint is incomplete|kind of model is not supported)\.$/);
     await expect(page.locator('#notice-text')).toHaveText(message);
     await expect(page.locator('#facts')).toContainText('pixel-faces-16');
-    await type(page, '#seed', '5');
-    await page.locator('#run').click();
+    await page.locator(RUN).click();
     await finished(page);
     await expect(notice(page)).toBeHidden();
     expect(await picture(page)).toBe(before);

@@ -1,65 +1,110 @@
 // The page as its readers use it, with mouse, keyboard and links.
 
 import { readFileSync } from 'node:fs';
-import { checkpoints, dropFiles, expect, filesBelow, finished, openPage, picture, QUICK, test, type } from './browser.mjs';
+import {
+  CLASS,
+  checkpoints,
+  DEVICE,
+  DICE,
+  dropFiles,
+  expect,
+  filesBelow,
+  finished,
+  MOMENT,
+  openPage,
+  PLAY,
+  picture,
+  QUICK,
+  RUN,
+  SCRUB,
+  SEED,
+  test,
+  type,
+  enter,
+} from './browser.mjs';
 
 test('the page loads its model and draws pictures by itself', async ({ page }) => {
   await openPage(page);
   await expect(page.locator('#facts')).toContainText('pixel-faces-16');
   await expect(page.locator('#facts')).toContainText('colour');
   await expect(page.locator('#facts')).toContainText(/Cost of a step.* operations per picture/);
-  await expect(page.locator('#device-report')).toHaveText('Running on the CPU.');
-  await expect(page.locator('#moment')).toHaveText('Step 4 of 4: finished');
+  await expect(page.locator(DEVICE)).toHaveText('Running on the CPU.');
+  await expect(page.locator(MOMENT)).toHaveText('Step 4 of 4: finished');
   await expect(page.locator('#notice')).toBeHidden();
-  await expect(page.locator('#noisy')).toHaveAttribute('aria-label', '2 pictures. Step 4 of 4: finished');
-  expect(await blank(page, 'noisy')).toBe(false);
-  expect(await blank(page, 'predicted')).toBe(false);
+  const [pictures, guess] = await page.locator('#stage').getByRole('img').all();
+  await expect(pictures).toHaveAttribute('aria-label', 'Pictures of pixel-faces-16. Step 4 of 4: finished');
+  expect(await blank(page, 0)).toBe(false);
+  expect(await blank(page, 1)).toBe(false);
   // The guess is the same as the finished pictures by then: what they were made from is beside them.
-  expect(await picture(page, 'predicted')).not.toBe(await picture(page));
-  await expect(page.locator('#noisy-caption')).toHaveText('Finished pictures');
+  expect(await picture(page, 'guess')).not.toBe(await picture(page));
+  await expect(guess).toHaveAttribute('aria-label', 'The pure noise that they were made from. Step 4 of 4: finished');
+  await expect(page.locator('#stage figcaption').first()).toHaveText('Finished pictures');
   await expect(page.locator('#unstarted')).toHaveCount(0);
 });
 
-test('the same seed gives the same pictures, another seed others', async ({ page }) => {
+test('the seed stays until the dice is thrown; a change runs by itself, and the same seed gives the same pictures', async ({ page }) => {
   await openPage(page);
   const first = await picture(page);
-  await page.locator('#run').click();
+  await page.locator(RUN).click();
+  await finished(page);
+  await expect(page.locator(SEED)).toHaveValue('5');
+  expect(await picture(page)).toBe(first);
+  await page.locator(DICE).click();
+  await finished(page);
+  await expect(page.locator(SEED)).not.toHaveValue('5');
+  expect(await picture(page)).not.toBe(first);
+  expect(page.url()).toContain(`seed=${await page.locator(SEED).inputValue()}`);
+  await enter(page, SEED, '5');
   await finished(page);
   expect(await picture(page)).toBe(first);
-  await type(page, '#seed', '6');
-  await page.locator('#run').click();
+  await enter(page, '#steps', '3');
   await finished(page);
-  expect(await picture(page)).not.toBe(first);
+  await expect(page.locator(MOMENT)).toHaveText('Step 3 of 3: finished');
 });
 
-test('unlocked, each run draws another seed; the dice and the lock say so', async ({ page }) => {
-  await openPage(page, QUICK.replace('lock=1', 'lock=0'));
-  await expect(page.locator('#seed')).toHaveValue('5');
-  await page.locator('#run').click();
-  await expect(page.locator('#seed')).not.toHaveValue('5');
+test('names stand under pictures of different classes; in print, too', async ({ page }) => {
+  await openPage(page, QUICK.replace('label=any', 'label=each').replace('batch=2', 'batch=4'));
+  const names = page.locator('#stage [part=names] span');
+  await expect(names).toHaveText(['short hair', 'long hair', 'short bright hair', 'long bright hair']);
+  for (const name of await names.all()) expect((await name.boundingBox()).width).toBeGreaterThan(50);
+  await page.locator(CLASS).selectOption('any');
   await finished(page);
-  const drawn = await page.locator('#seed').inputValue();
-  await page.locator('#lock').click();
-  await expect(page.locator('#lock')).toHaveAttribute('aria-pressed', 'true');
-  await page.locator('#run').click();
+  await expect(names).toHaveCount(0);
+});
+
+test('a run is held, gone through by steps, gone on with, and played again', async ({ page }) => {
+  await openPage(page, QUICK.replace('speed=fast', 'speed=slow').replace('steps=4', 'steps=3'));
+  await page.locator(RUN).click();
+  const [play, step, moment] = [page.locator(PLAY), page.locator('#stage').getByRole('button', { name: 'Step' }), page.locator(MOMENT)];
+  await expect(moment).toHaveText('Step 0 of 3: pure noise');
+  await play.click();
+  await expect(play).toHaveText('Go on');
+  await step.click();
+  await expect(moment).toHaveText(/^Step 1 of 3 ·/);
+  await page.waitForTimeout(1200); // longer than a state stands
+  await expect(moment).toHaveText(/^Step 1 of 3 ·/);
+  await play.click();
   await finished(page);
-  await expect(page.locator('#seed')).toHaveValue(drawn);
-  await page.locator('#dice').click();
-  await expect(page.locator('#seed')).not.toHaveValue(drawn);
+  await step.click();
+  await expect(moment).toHaveText('Step 0 of 3: pure noise');
+  await page.locator('#stage').getByRole('combobox', { name: 'Speed' }).selectOption('fast');
+  await play.click();
+  await expect(moment).toHaveText('Step 3 of 3: finished');
+  await expect(play).toHaveText('Replay');
 });
 
 test('the scrubber shows every state of the finished run, from pure noise on, by keyboard too', async ({ page }) => {
   await openPage(page);
-  const [scrub, moment] = [page.locator('#scrub'), page.locator('#moment')];
+  const [scrub, moment] = [page.locator(SCRUB), page.locator(MOMENT)];
   await expect(scrub).toHaveValue('4');
-  const [last, beside] = [await picture(page), await picture(page, 'predicted')];
+  const [last, beside] = [await picture(page), await picture(page, 'guess')];
   await scrub.focus();
   await page.keyboard.press('Home');
   await expect(moment).toHaveText('Step 0 of 4: pure noise');
   const first = await picture(page);
   expect(first).toBe(beside); // the noise that they were made from
-  expect(await picture(page, 'predicted')).not.toBe(first);
-  await expect(page.locator('#noisy-caption')).toHaveText('What the model has now');
+  expect(await picture(page, 'guess')).not.toBe(first);
+  await expect(page.locator('#stage figcaption').first()).toHaveText('xtWhat the model has now');
   // The number is that of the pictures shown: it falls with every state.
   let before = 100;
   for (let step = 1; step < 4; step++) {
@@ -78,7 +123,7 @@ test('runs with the same seed start from the same noise, whatever else is set', 
   const noise = async (hash) => {
     await page.goto('about:blank');
     await openPage(page, hash);
-    return picture(page, 'predicted');
+    return picture(page, 'guess');
   };
   const first = await noise(QUICK);
   expect(await noise(QUICK.replace('steps=4', 'steps=2').replace('ddim', 'ddpm'))).toBe(first);
@@ -90,10 +135,10 @@ test('nothing moves when the model arrives', async ({ page }) => {
   await page.route('**/noiseball_bg.wasm', async (route) => (await gate, route.continue()));
   const tops = () =>
     page.evaluate(() =>
-      ['run', 'status', 'scrub', 'device-report', 'batch', 'device', 'about-title', 'open-title'].map((id) => [
-        id,
-        Math.round(document.getElementById(id).getBoundingClientRect().top + scrollY),
-      ]),
+      ['stage', 'status', 'scrub', 'save', 'batch', 'device', 'way-title', 'about-title', 'open-title'].map((id) => {
+        const element = document.getElementById(id) ?? document.getElementById('stage').shadowRoot.querySelector('input[type=range]');
+        return [id, Math.round(element.getBoundingClientRect().top + scrollY)];
+      }),
     );
   for (const width of [1280, 390]) {
     let arrive;
@@ -102,6 +147,7 @@ test('nothing moves when the model arrives', async ({ page }) => {
     await page.goto('about:blank');
     await page.goto(`./${QUICK}`);
     await expect(page.locator('#status')).toHaveText(/^Loading/);
+    await expect(page.locator(SCRUB)).toBeVisible();
     const before = await tops();
     arrive();
     await finished(page);
@@ -112,26 +158,17 @@ test('nothing moves when the model arrives', async ({ page }) => {
   }
 });
 
-test('a changed setting says that it waits for a run', async ({ page }) => {
-  await openPage(page);
-  await expect(page.locator('#stale')).toBeHidden();
-  await type(page, '#steps', '3');
-  await expect(page.locator('#stale')).toHaveText('Settings changed: press Run to see what they do.');
-  await page.locator('#run').click();
-  await expect(page.locator('#stale')).toBeHidden();
-});
-
-test('stop ends a run within one evaluation and keeps its states', async ({ page }) => {
+test('stop ends a run within one evaluation and keeps its states; a setting and Run in one press begin one', async ({ page }) => {
   await openPage(page);
   await type(page, '#steps', '900');
-  await page.locator('#run').click();
-  await expect(page.locator('#status')).toHaveText(/^Step \d+ of 900, .* left$/);
-  await page.locator('#stop').click();
+  await page.locator(RUN).click(); // takes the focus from the field, whose change runs; it does not stop that
+  await expect(page.locator('#status')).toHaveText(/^Drawing 2 pictures, .* left$/);
+  await page.locator(RUN).click();
   await expect(page.locator('#status')).toHaveText(/^Stopped after step \d+ of 900$/);
+  await expect(page.locator(MOMENT)).toHaveText(/stopped here$|^Stopped at step/);
   await expect(page.locator('#notice')).toBeHidden();
-  await expect(page.locator('#scrub')).toBeEnabled();
-  await type(page, '#steps', '2');
-  await page.locator('#run').click();
+  await expect(page.locator(SCRUB)).toBeEnabled();
+  await enter(page, '#steps', '2');
   await finished(page);
 });
 
@@ -142,25 +179,24 @@ test('a run pauses while the tab is hidden and goes on when it is seen again', a
       document.dispatchEvent(new Event('visibilitychange'));
     }, state);
   await openPage(page);
-  await type(page, '#steps', '200');
-  await page.locator('#run').click();
-  await expect(page.locator('#status')).toHaveText(/^Step [3-9]\d* of 200/);
+  await enter(page, '#steps', '200');
+  await expect(page.locator(MOMENT)).toHaveText(/^Step [3-9]\d* of 200/);
   await show('hidden');
-  await page.waitForTimeout(1000);
-  const paused = await page.locator('#status').textContent();
-  await page.waitForTimeout(1000);
-  await expect(page.locator('#status')).toHaveText(paused);
-  expect(paused).toMatch(/^Step /);
+  await page.waitForTimeout(500);
+  const paused = await page.locator(MOMENT).textContent();
+  await page.waitForTimeout(500);
+  await expect(page.locator(MOMENT)).toHaveText(paused);
+  expect(paused).toMatch(/^Step .* noise left/);
   await show('visible');
   await finished(page);
-  await expect(page.locator('#moment')).toHaveText('Step 200 of 200: finished');
+  await expect(page.locator(MOMENT)).toHaveText('Step 200 of 200: finished');
 });
 
 test('a copied link restores every setting and the pictures', async ({ page, browserName }) => {
   if (browserName === 'chromium') await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
-  await openPage(page, '#batch=3&steps=5&seed=11&lock=0&sampler=ddim&eta=0.5&label=1&rng=torch&device=cpu');
-  await page.locator('#run').click(); // unlocked: the link must carry the seed drawn now
-  await expect(page.locator('#seed')).not.toHaveValue('11');
+  await openPage(page, '#batch=3&steps=5&seed=11&sampler=ddim&options=eta%3D0.5&label=1&rng=torch&speed=fast&guess=off&device=cpu');
+  await page.locator(DICE).click(); // the link must carry the seed drawn now
+  await expect(page.locator(SEED)).not.toHaveValue('11');
   await finished(page);
   const [wanted, values] = [await picture(page), await settings(page)];
   await page.locator('#link').click();
@@ -177,22 +213,27 @@ test('a copied link restores every setting and the pictures', async ({ page, bro
 
 test('everything can be reached with the keyboard alone', async ({ page }) => {
   await openPage(page);
+  // It is drawn when it is first seen.
+  await page.locator('diffusion-process').scrollIntoViewIfNeeded();
+  await expect(page.locator('diffusion-process').getByRole('button', { name: 'Add noise' })).toBeVisible();
   const reached = await tabThrough(page);
   for (const id of [
-    'scrub',
-    'run',
-    'stop',
+    'Run',
+    'Replay',
+    'Step',
+    'SpeedSlowNormalFast',
+    'Show what it guesses',
+    'Seed',
+    'Draw another seed',
     'save',
     'link',
     'batch',
-    'seed',
-    'dice',
-    'lock',
     'sampler',
     'steps',
-    'eta',
     'rng',
     'device',
+    'Add noise',
+    'Noise',
     'open-folder',
     'open-files',
     'address',
@@ -202,31 +243,49 @@ test('everything can be reached with the keyboard alone', async ({ page }) => {
   }
 });
 
-test('runs are started and stopped with the keyboard alone', async ({ page }) => {
-  await openPage(page, QUICK.replace('lock=1', 'lock=0'));
-  await page.locator('#run').focus();
-  await page.keyboard.press('Space');
-  await expect(page.locator('#seed')).not.toHaveValue('5'); // a run began
-  await finished(page);
-  await type(page, '#steps', '900');
-  await page.keyboard.press('Enter');
-  await expect(page.locator('#status')).toHaveText(/^Step \d+ of 900/);
-  await page.keyboard.press('Escape');
-  await expect(page.locator('#status')).toHaveText(/^Stopped after/);
-  await expect(page.locator('#live')).toHaveText(/^Stopped after/);
-});
-
-test('η is offered for DDIM only, classes only where the model has them, and limits are kept', async ({ page }) => {
+test('options are the sampler’s own, classes only where the model has them, and limits are kept', async ({ page }) => {
   await openPage(page);
-  await expect(page.locator('#eta')).toBeVisible();
-  await page.locator('#sampler').selectOption('ddpm');
-  await expect(page.locator('#eta')).toBeHidden();
-  await expect(page.locator('#label')).toBeVisible();
-  await type(page, '#batch', '65');
-  await page.locator('#run').click();
+  await page.locator('#settings summary').click();
+  await enter(page, '#option-eta', '0.5');
+  await finished(page);
+  expect(page.url()).toContain('eta%3D0.5');
+  await page.locator('#sampler').selectOption('dpm-multistep');
+  await finished(page);
+  await expect(page.locator('#option-eta')).toHaveCount(0);
+  expect(page.url()).not.toContain('eta');
+  await expect(page.locator('#sampler-hint')).toContainText('DPM-Solver++');
+  await page.locator('#option-grid').selectOption('karras');
+  await finished(page);
+  await expect(page.locator('#option-grid')).toHaveValue('karras');
+  expect(page.url()).toContain('grid%3Dkarras');
+  await expect(page.locator(CLASS)).toBeVisible();
+  await enter(page, '#batch', '65');
   expect(await page.locator('#batch').evaluate((input) => input.validity.rangeOverflow)).toBe(true);
   await expect(page.locator('#status')).toHaveText(/pictures in/);
   expect(page.url()).not.toContain('batch=65');
+});
+
+test('samplers are compared at equal cost, in a table; it stops, and begins again with others', async ({ page }) => {
+  await page.goto(`./${QUICK}&view=compare&solvers=unipc`);
+  const [start, rows] = [page.locator('#compare-start'), page.locator('#compare-rows tr')];
+  await expect(page.locator('#sampling')).toBeHidden();
+  await start.click();
+  await expect(rows.locator('td').last()).toHaveText(/^0\.0\d+$/);
+  await expect(start).toHaveText('Compare');
+  const distances = await rows.locator('td').allTextContents();
+  expect(distances.length).toBe(5);
+  // The more evaluations, the nearer.
+  for (let i = 1; i < 5; i++) expect(Number(distances[i])).toBeLessThan(Number(distances[i - 1]));
+  await expect(page.locator('#compare-chart [data-sampler=unipc] path')).toHaveCount(5);
+  await page.getByRole('checkbox', { name: 'lms' }).check();
+  await expect(rows).toHaveCount(2);
+  expect(page.url()).toContain('solvers=lms%2Cunipc');
+  await start.click();
+  await expect(page.locator('#compare-status')).toHaveText(/evaluations…$/);
+  await start.click();
+  await expect(page.locator('#compare-status')).toHaveText('Stopped.');
+  await page.locator('#view-sample').click(); // where nothing has run so far
+  await finished(page);
 });
 
 test('the picture is saved enlarged, each pixel a square', async ({ page, browserName }) => {
@@ -235,28 +294,28 @@ test('the picture is saved enlarged, each pixel a square', async ({ page, browse
   const waiting = page.waitForEvent('download');
   await page.locator('#save').click();
   const download = await waiting;
-  expect(download.suggestedFilename()).toBe('pixel-faces-16-seed-5-step-4.png');
+  expect(download.suggestedFilename()).toBe('pixel-faces-16-seed-5.png');
   const chunks = [];
   for await (const chunk of await download.createReadStream()) chunks.push(chunk);
   const png = Buffer.concat(chunks);
   expect(png.subarray(1, 4).toString()).toBe('PNG');
-  expect([png.readUInt32BE(16), png.readUInt32BE(20)]).toEqual([512, 512]);
+  expect([png.readUInt32BE(16), png.readUInt32BE(20)]).toEqual([1024, 1024]);
 });
 
-test('with reduced motion the pictures change some four times a run, and the last is shown', async ({ page, browserName }) => {
+test('with reduced motion the pictures change from noise to what came of it, and nothing between', async ({ page, browserName }) => {
   test.skip(browserName === 'firefox', 'WebDriver cannot emulate the preference there');
   await page.emulateMedia({ reducedMotion: 'reduce' });
   await page.addInitScript(() => {
-    window.moments = [];
-    addEventListener('DOMContentLoaded', () => {
-      const watched = document.getElementById('moment');
-      new MutationObserver(() => window.moments.push(watched.textContent)).observe(watched, { childList: true });
-    });
+    window.shown = 0;
+    const { drawImage } = CanvasRenderingContext2D.prototype;
+    CanvasRenderingContext2D.prototype.drawImage = function (...given) {
+      window.shown++;
+      return drawImage.apply(this, given);
+    };
   });
-  await openPage(page, QUICK.replace('steps=4', 'steps=40'));
-  const shown = new Set(await page.evaluate(() => window.moments));
-  expect(shown.size).toBeLessThanOrEqual(6); // with the pure noise
-  expect([...shown].at(-1)).toBe('Step 40 of 40: finished');
+  await openPage(page, QUICK.replace('steps=4', 'steps=40').replace('speed=fast', 'speed=slow'));
+  expect(await page.evaluate(() => window.shown)).toBeLessThanOrEqual(6); // two states, two views, and a change of the alternative text
+  await expect(page.locator(MOMENT)).toHaveText('Step 40 of 40: finished');
 });
 
 // Laptops, a frame in a post, and a phone on its side.
@@ -270,25 +329,26 @@ for (const [width, height] of [
   test(`on a screen of ${width} × ${height} a run and its errors are seen without scrolling`, async ({ page }) => {
     await page.setViewportSize({ width, height });
     await openPage(page, QUICK.replace('batch=2', 'batch=64').replace('steps=4', 'steps=1'));
-    const inView = (id) =>
-      page.evaluate((name) => {
-        const { top, bottom, height: tall } = document.getElementById(name).getBoundingClientRect();
+    const inView = (selector) =>
+      page.locator(selector).evaluate((element) => {
+        const { top, bottom, height: tall } = element.getBoundingClientRect();
         return tall > 0 && top >= 0 && bottom <= innerHeight;
-      }, id);
-    for (const id of ['run', 'stop', 'progress', 'status', 'noisy', 'predicted']) expect(await inView(id), id).toBe(true);
+      });
+    const pictures = '#stage .pictures';
+    for (const part of [`${pictures} >> nth=0`, `${pictures} >> nth=1`]) expect(await inView(part), part).toBe(true);
+    for (const part of [RUN, PLAY, SCRUB, MOMENT, '#status']) expect(await inView(part), part).toBe(true);
     // 64 pictures fill their frame.
-    const filled = await page.evaluate(() => {
-      const canvas = document.getElementById('noisy');
-      return canvas.clientWidth / canvas.parentElement.clientWidth;
+    const filled = await page.locator(`${pictures} >> nth=0`).evaluate((box) => {
+      const frame = box.parentElement;
+      return Math.max(box.clientWidth / frame.clientWidth, box.clientHeight / frame.clientHeight);
     });
     expect(filled).toBeGreaterThan(0.85);
     // An error is seen wherever the reader is.
     await dropFiles(page, [{ name: 'notes.txt', bytes: Buffer.from('hello') }]);
     await expect(page.locator('#notice')).toBeVisible();
-    expect(await inView('notice')).toBe(true);
-    for (const id of ['run', 'status']) expect(await covered(page, id), id).toBe(false);
+    expect(await inView('#notice')).toBe(true);
     await page.locator('#purge').scrollIntoViewIfNeeded();
-    expect(await inView('notice')).toBe(true);
+    expect(await inView('#notice')).toBe(true);
     await page.locator('#notice-close').click();
     await expect(page.locator('#notice')).toBeHidden();
   });
@@ -345,11 +405,11 @@ test('on paper there are the pictures and no controls', async ({ page, browserNa
   test.skip(browserName === 'firefox', 'WebDriver cannot emulate paper there');
   await openPage(page);
   await page.emulateMedia({ media: 'print' });
-  await expect(page.locator('#noisy')).toBeVisible();
-  for (const id of ['run', 'view-train', 'open-folder']) await expect(page.locator(`#${id}`)).toBeHidden();
+  await expect(page.locator('#stage .pictures').first()).toBeVisible();
+  for (const part of [RUN, '#view-train', '#open-folder', '#settings']) await expect(page.locator(part)).toBeHidden();
 });
 
-for (const width of [360, 390, 1280]) {
+for (const width of [320, 390, 1280]) {
   test(`nothing overflows at a width of ${width} pixels`, async ({ page }) => {
     await page.setViewportSize({ width, height: 800 });
     await openPage(page);
@@ -359,38 +419,48 @@ for (const width of [360, 390, 1280]) {
   });
 }
 
-async function blank(page, id) {
-  return page.evaluate((canvas) => {
-    const { width, height } = document.getElementById(canvas);
-    const { data } = document.getElementById(canvas).getContext('2d').getImageData(0, 0, width, height);
-    return new Set(new Uint32Array(data.buffer)).size < 3;
-  }, id);
-}
-
-/** Whether something else lies over the middle of an element. */
-async function covered(page, id) {
-  return page.evaluate((name) => {
-    const { left, top, width, height } = document.getElementById(name).getBoundingClientRect();
-    return !document.getElementById(name).contains(document.elementFromPoint(left + width / 2, top + height / 2));
-  }, id);
+async function blank(page, index) {
+  return page
+    .locator('#stage canvas[part=canvas]')
+    .nth(index)
+    .evaluate((canvas) => {
+      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      return new Set(new Uint32Array(data.buffer)).size < 3;
+    });
 }
 
 async function settings(page) {
-  return page.evaluate(() => Object.fromEntries([...new FormData(document.getElementById('settings'))]));
+  return page.evaluate(() => {
+    const { label, batch, seed, sampler, steps, options, rng, speed, guess } = document.getElementById('stage');
+    return {
+      ...Object.fromEntries([...new FormData(document.getElementById('settings'))]),
+      label,
+      batch,
+      seed,
+      sampler,
+      steps,
+      options,
+      rng,
+      speed,
+      guess,
+    };
+  });
 }
 
-/** The ids that Tab stops at, from the page's top to its end. */
+/** What Tab stops at, from the page's top to its end: ids, or names within the elements. */
 async function tabThrough(page) {
-  const ids = new Set();
-  for (let i = 0; i < 40; i++) {
+  const reached = new Set();
+  for (let i = 0; i < 60; i++) {
     await page.keyboard.press('Tab');
-    const { id, left, outline } = await page.evaluate(() => {
-      const { activeElement } = document;
-      return { id: activeElement.id, left: activeElement === document.body, outline: getComputedStyle(activeElement).outlineStyle };
+    const { name, left, outline } = await page.evaluate(() => {
+      let active = document.activeElement;
+      while (active.shadowRoot?.activeElement) active = active.shadowRoot.activeElement;
+      const name = active.id || active.getAttribute('aria-label') || active.closest('label, button, summary')?.textContent;
+      return { name, left: active === document.body, outline: getComputedStyle(active).outlineStyle };
     });
     if (left) break;
-    if (id) expect(outline, `no visible focus on ${id}`).not.toBe('none');
-    ids.add(id);
+    if (name) expect(outline, `no visible focus on ${name}`).not.toBe('none');
+    reached.add(name);
   }
-  return [...ids];
+  return [...reached];
 }

@@ -23,6 +23,8 @@ export default defineConfig({
   expect: { timeout: 300_000 },
   use: {
     baseURL: url,
+    // Only the test of the page without a network has one: what others route would pass it by.
+    serviceWorkers: 'block',
     trace: 'retain-on-failure',
   },
   projects: [

@@ -2,9 +2,9 @@
 
 import { png, RGB } from '../../tools/png.mjs';
 import { zip } from '../../tools/zip.mjs';
-import { dropFiles, expect, finished, picture, test, type } from './browser.mjs';
+import { CLASS, dropFiles, expect, finished, picture, test, type } from './browser.mjs';
 
-const TRAIN = '#view=train&batch=2&steps=4&seed=5&lock=1&sampler=ddim&device=cpu';
+const TRAIN = '#view=train&batch=2&steps=4&seed=5&label=any&sampler=ddim&speed=fast&device=cpu';
 
 /** A PNG of one colour; `rows` fewer than its height leave it cut off. */
 const plain = (width, height, rgb, rows = height) =>
@@ -123,7 +123,7 @@ test('paused, reloaded and gone on with; exported, and opened again by the page'
   await dropFiles(page, [{ name: 'little-digits.zip', bytes: archive }]);
   await expect(page.locator('#facts')).toContainText('little-digits');
   await finished(page);
-  await expect(page.locator('#class-field')).toBeVisible();
+  await expect(page.locator(CLASS)).toBeVisible();
   expect(await picture(page)).not.toBe('');
   expect(forked).not.toBe('');
 

@@ -8,95 +8,73 @@ import { readHash } from '../../www/site/state.js';
 const byId = installDocument();
 const { Controls } = await import('../../www/site/controls.js');
 
-function controlsFor(info, hash = '') {
+function controlsFor(hash = '', info = {}) {
   installDocument();
-  const controls = new Controls(readHash(hash), () => {});
-  controls.setModel({ trainTimesteps: 1000, labels: null, nullLabel: null, classes: null, ...info });
-  return controls;
+  const changes = [];
+  const state = readHash(hash);
+  const controls = new Controls(state, (name) => changes.push([name, state[name]]));
+  controls.setModel({ trainTimesteps: 500, ...info });
+  return { state, controls, changes };
 }
 
-const options = () => (byId('label').children ?? []).map(({ value, text }) => [value, text]);
+/** What a reader types into a control, or chooses there. */
+function enter(control, text) {
+  control.value = text;
+  control.dispatch('change');
+}
 
-test('a few classes are a menu, by name where they have names', () => {
-  const controls = controlsFor({ classes: 3, nullLabel: 1, labels: ['cat', null, 'dog\u{1b}[2J'] }, '#label=each&batch=5');
-  assert.deepEqual(options(), [
-    ['any', 'Any'],
-    ['each', 'One of each'],
-    ['0', 'cat'],
-    ['2', 'dog\\u{1b}[2J'],
+const optionOf = (doc) => byId('sampler-options').children.find(({ textContent }) => textContent === `${doc}.`)?.children[0];
+
+test('a setting that is changed is told once; one that cannot be so is not', () => {
+  const { changes } = controlsFor('#batch=5');
+  assert.equal(byId('steps').max, 500);
+  enter(byId('batch'), '7');
+  enter(byId('batch'), '7');
+  enter(byId('batch'), '65');
+  enter(byId('steps'), '2.5');
+  enter(byId('rng'), 'torch');
+  assert.deepEqual(changes, [
+    ['batch', 7],
+    ['rng', 'torch'],
   ]);
-  assert.deepEqual(controls.sampleOptions().labels, [0, 2, 0, 2, 0]);
-  assert.equal(byId('label-number').hidden, true);
 });
 
-test('many classes are a number, and no menu is made of them', () => {
-  for (const classes of [257, 1000, 2 ** 20]) {
-    const controls = controlsFor({ classes }, '#label=each&batch=3');
-    assert.equal(byId('label').hidden, true);
-    assert.ok(options().length <= 300, `${options().length} choices for ${classes} classes`);
-    assert.deepEqual([byId('label-number').hidden, byId('label-number').max], [false, classes - 1]);
-    assert.deepEqual(controls.sampleOptions().labels, [0, 1, 2]);
-    byId('label-number').value = '0256';
-    byId('label-number').dispatch('input');
-    assert.deepEqual(controls.sampleOptions().labels, [256, 256, 256]);
-    assert.equal(controls.resolvedState().label, '256');
-    byId('label-number').value = '';
-    byId('label-number').dispatch('input');
-    assert.deepEqual(controls.sampleOptions().labels, [0, 1, 2]);
-  }
-});
-
-test('a class that this model has not is none of its labels', () => {
-  const of = (info, label) => controlsFor(info, `#batch=2&label=${label}`).sampleOptions().labels;
-  assert.deepEqual(of({ classes: 3, nullLabel: 2 }, '1'), [1, 1]);
-  assert.deepEqual(of({ classes: 3, nullLabel: 2 }, '2'), [2, 2], 'the one that means any');
-  for (const label of ['3', '-1', '1.5', 'cat', '99999999999999999999', '01']) {
-    assert.deepEqual(of({ classes: 3, nullLabel: 2 }, label), [2, 2], label);
-    assert.deepEqual(of({ classes: 3 }, label), [0, 1], label);
-  }
-  assert.deepEqual(of({ classes: 1, nullLabel: 0 }, 'each'), [0, 0]);
-  assert.equal(of({ classes: null }, '1'), undefined);
-});
-
-test('by default the seed stays, so that settings can be compared; unlocked, each run has another', () => {
-  const locked = controlsFor({});
-  assert.deepEqual([locked.sampleOptions().seed, locked.sampleOptions().seed], [7, 7]);
-  const unlocked = controlsFor({}, '#lock=0');
-  assert.equal(unlocked.sampleOptions().seed, 7);
-  assert.notEqual(unlocked.sampleOptions().seed, 7);
-  assert.equal(byId('seed-hint').textContent, 'Every run starts from new noise. Lock the seed to repeat one.');
+test('every control has its sentence', () => {
+  controlsFor();
+  for (const name of ['batch', 'sampler', 'steps', 'guidance', 'rng', 'device'])
+    assert.match(byId(`${name}-hint`).textContent, /^[A-Z].{10,}\.$/, name);
 });
 
 test('the options of a sampler are controls, and what the sampler has not is passed over', () => {
-  const hash = `#sampler=dpm-multistep&options=${encodeURIComponent('solverOrder=3,grid=karras,eta=1,sChurn=2,lowerOrderFinal=false')}`;
-  const controls = controlsFor({}, hash);
-  const { solverOrder, grid, lowerOrderFinal, eta, sChurn } = controls.sampleOptions();
-  assert.deepEqual([solverOrder, grid, lowerOrderFinal, eta, sChurn], [3, 'karras', false, undefined, undefined]);
-  const controlOf = (doc) => byId('sampler-options').children.find(({ textContent }) => textContent === doc).children[0];
-  const order = controlOf("The solver's order");
+  const { state, controls } = controlsFor(
+    `#sampler=dpm-multistep&options=${encodeURIComponent('solverOrder=3,grid=karras,eta=1,sChurn=2')}`,
+  );
+  const order = optionOf("The solver's order");
   assert.deepEqual([order.value, order.min, order.max], ['3', 1, 3]);
   for (const [typed, expected] of [
-    ['2', 2],
-    ['4', 2],
-    ['1.5', 2],
-    ['', undefined],
+    ['2', 'solverOrder=2,grid=karras'],
+    ['4', 'solverOrder=2,grid=karras'],
+    ['1.5', 'solverOrder=2,grid=karras'],
+    ['', 'grid=karras'],
   ]) {
-    order.value = typed;
-    order.dispatch('input');
-    assert.equal(controls.sampleOptions().solverOrder, expected, typed);
+    enter(order, typed);
+    assert.equal(state.options, expected, typed);
   }
-  assert.equal(controls.sampleOptions().grid, 'karras');
+  assert.equal(optionOf("The solver's order"), order, 'the control that is typed into stays');
+  Object.assign(state, { sampler: 'ddim', options: '' });
+  controls.show();
+  assert.equal(optionOf("The solver's order"), undefined);
+  assert.equal(optionOf('Fresh noise in each step: 0 adds none, 1 as much as DDPM').value, '');
 });
 
 test('a run begins as the model’s own scheduler says, and a link says what that was', () => {
-  const lcm = controlsFor({ sampler: 'lcm' });
-  const { sampler, steps } = lcm.sampleOptions();
-  assert.deepEqual([sampler, steps, byId('sampler').value], ['lcm', 4, '']);
-  assert.equal(lcm.resolvedState().sampler, 'lcm');
+  const { state, controls } = controlsFor('', { sampler: 'lcm' });
+  assert.deepEqual([controls.sampler, state.sampler, state.steps, byId('sampler').value], ['lcm', '', 4, '']);
+  assert.match(byId('sampler-hint').textContent, /Luo/);
   // Another model has other steps, unless somebody chose them.
-  lcm.setModel({ trainTimesteps: 1000, labels: null, nullLabel: null, classes: null, sampler: 'ddpm' });
-  assert.deepEqual([lcm.sampleOptions().sampler, lcm.sampleOptions().steps], ['ddim', 20]);
-  const chosen = controlsFor({ sampler: 'lcm' }, '#sampler=heun&steps=7').sampleOptions();
-  assert.deepEqual([chosen.sampler, chosen.steps], ['heun', 7]);
-  assert.equal(controlsFor({ sampler: 'lcm' }, '#steps=7').sampleOptions().steps, 7);
+  controls.setModel({ trainTimesteps: 1000, sampler: 'ddpm' });
+  assert.deepEqual([controls.sampler, state.steps], ['ddim', 20]);
+  const chosen = controlsFor('#sampler=heun&steps=7', { sampler: 'lcm' });
+  assert.deepEqual([chosen.controls.sampler, chosen.state.steps], ['heun', 7]);
+  assert.equal(controlsFor('#steps=7', { sampler: 'lcm' }).state.steps, 7);
 });

@@ -8,15 +8,16 @@ import { before, test } from 'node:test';
 import { made } from '../../tools/build/elements.mjs';
 import { root } from '../../tools/setup/shell.mjs';
 import { ELEMENTS } from '../../www/elements/api.js';
-import { choiceOf, choicesOf, labelsOf } from '../../www/elements/classes.js';
+import { choiceOf, choicesOf, hasMenu, labelsOf } from '../../www/elements/classes.js';
 import { check } from '../../www/elements/check.js';
 import { fits, option } from '../../www/elements/element.js';
-import { borrow } from '../../www/elements/models.js';
+import { borrow, borrowGiven } from '../../www/elements/models.js';
 import { usual } from '../../www/elements/usual.js';
 import { SAMPLERS } from '../../www/samplers.js';
 import { failure } from '../../www/elements/words.js';
 import { DiffusionProcess, DiffusionSampler, DiffusionTrainer } from '../../www/elements.js';
 import { ERROR_TYPES } from '../../www/errors.js';
+import { Noiseball, readSamplerOptions, writeSamplerOptions } from '../../www/noiseball.js';
 import * as engine from './fake-engine.mjs';
 import { checkpointFiles, FakeCaches, installWorker, served, serveFiles } from './web-fakes.mjs';
 
@@ -44,8 +45,8 @@ for (const [tag, element] of Object.entries(ELEMENTS)) {
     const listed = [element.attributes, element.properties, element.methods].flatMap(Object.keys);
     assert.deepEqual(own.sort(), listed.sort());
     assert.deepEqual(observedAttributes, Object.keys(element.attributes));
-    for (const [name, { set = false }] of Object.entries(element.properties))
-      assert.equal(Object.getOwnPropertyDescriptor(prototype, name).set !== undefined, set, name);
+    for (const [name, { writable = false }] of Object.entries(element.properties))
+      assert.equal(Object.getOwnPropertyDescriptor(prototype, name).set !== undefined, writable, name);
   });
 
   test(`everything of <${tag}> is explained`, () => {
@@ -108,7 +109,7 @@ test('attributes are understood, or replaced by their defaults with a warning th
     [
       '<diffusion-sampler>: steps="0" is not possible; “20” is used instead. Allowed: a whole number from 1 to 1000.',
       '<diffusion-sampler>: loading="soon" is not possible; “lazy” is used instead. Allowed: auto, lazy, eager.',
-      '<diffusion-sampler>: controls="tune" is not possible; it is left out. Allowed: run, class, seed, sampler, steps, scrub, save, embed, device.',
+      '<diffusion-sampler>: controls="tune" is not possible; it is left out. Allowed: run, play, speed, class, seed, sampler, steps, guidance, scrub, guess, save, embed, device.',
       '<diffusion-sampler>: batch="1e1" is not possible; “4” is used instead. Allowed: a whole number from 1 to 64.',
     ],
   );
@@ -126,7 +127,7 @@ test('classes are chosen by number or name, any of them where the model knows th
     { value: '0', text: 'happy' },
     { value: '1', text: 'sad' },
   ]);
-  const labels = (text, batch = 3) => labelsOf(info, choiceOf(choices, text).value, batch);
+  const labels = (text, batch = 3) => labelsOf(info, choiceOf(info, text).value, batch);
   assert.deepEqual(
     [labels('any'), labels('each'), labels('1'), labels('happy', 2)],
     [
@@ -136,7 +137,7 @@ test('classes are chosen by number or name, any of them where the model knows th
       [0, 0],
     ],
   );
-  assert.equal(choiceOf(choices, 'angry'), undefined);
+  for (const none of ['angry', '2', '3', '-1', '1.5', '01', '99999999999999999999']) assert.equal(choiceOf(info, none), undefined, none);
   assert.deepEqual(choicesOf({ classes: null, nullLabel: null, labels: null }), []);
   const unnamed = { classes: 2, nullLabel: null, labels: null };
   assert.deepEqual(
@@ -155,6 +156,29 @@ test('a run begins as the model’s own scheduler says, and not through all time
     assert.equal(sampler, defaultSteps === null ? 'ddim' : name);
     assert.ok(steps >= 1 && steps <= 20, name);
   }
+});
+
+test('no menu is made of many classes: their numbers are typed', () => {
+  for (const classes of [257, 1000, 2 ** 20]) {
+    const info = { classes, nullLabel: null, labels: null };
+    assert.equal(hasMenu(info), false);
+    assert.deepEqual(choicesOf(info), [{ value: 'each', text: 'One of each' }]);
+    assert.deepEqual(choiceOf(info, '256'), { value: '256', text: 'Class 256' });
+    assert.equal(choiceOf(info, String(classes)), undefined);
+    assert.deepEqual(labelsOf(info, '256', 2), [256, 256]);
+  }
+  const named = { classes: 2, nullLabel: null, labels: ['cat', 'dog\u{1b}[2J'] };
+  assert.deepEqual(choicesOf(named).at(-1), { value: '1', text: 'dog\\u{1b}[2J' });
+});
+
+test('a sampler’s options are read from a text as far as they can be so, and written again', () => {
+  const text = 'solverOrder=3, grid=karras,eta=1,sChurn=2,lowerOrderFinal=false,solverType=heun';
+  const options = readSamplerOptions('dpm-multistep', text);
+  assert.deepEqual(options, { solverOrder: 3, solverType: 'heun', grid: 'karras', lowerOrderFinal: false });
+  assert.deepEqual(readSamplerOptions('dpm-multistep', writeSamplerOptions(options)), options);
+  for (const wrong of ['solverOrder=4', 'solverOrder=1.5', 'solverOrder=', 'grid=magic', 'lowerOrderFinal=maybe', 'solverOrder', '=', ''])
+    assert.deepEqual(readSamplerOptions('dpm-multistep', wrong), {}, wrong);
+  assert.deepEqual(readSamplerOptions('no-sampler', text), {});
 });
 
 test('every failure of loading and sampling has a sentence, short and whole', () => {
@@ -249,4 +273,17 @@ withModel('runs of a shared model take turns; one that nobody sees gives way, an
   b.release(); // in the middle of its run
   await c.begin(never);
   for (const loan of [a, c]) loan.release();
+});
+
+withModel('a model that the page has loaded is lent to elements, and stays the page’s', async ({ url }) => {
+  const model = await Noiseball.load(url, { device: 'cpu' });
+  const loan = borrowGiven(model);
+  assert.equal(await loan.model, model);
+  loan.release();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.equal(engine.alive.models, 1);
+  const again = borrowGiven(model);
+  await again.begin(new AbortController().signal);
+  again.release();
+  model.dispose();
 });

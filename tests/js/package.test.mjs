@@ -51,7 +51,7 @@ test('everything that its modules name is in the package', () => {
 test('nothing else is in it but the licences and two models to begin with', () => {
   const others = [...packed].filter((path) => !path.startsWith('www/'));
   assert.deepEqual(others.sort(), ['LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'package.json']);
-  for (const path of packed) assert.doesNotMatch(path, /\/(site|tests|node_modules)\/|\.map$|\.test\.|\/\.|pkg.*\.d\.ts$/);
+  for (const path of packed) assert.doesNotMatch(path, /\/(site|story|tests|node_modules)\/|\.map$|\.test\.|\/\.|pkg.*\.d\.ts$/);
   const names = readdirSync(join(root, 'www', 'models'), { withFileTypes: true }).filter((entry) => entry.isDirectory());
   assert.deepEqual(names.map(({ name }) => name).sort(), ['kanji-32', 'pixel-faces-16']);
   for (const { name } of names) {

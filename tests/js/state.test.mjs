@@ -14,16 +14,18 @@ test('an empty hash means the defaults', () => {
 test('every setting survives a link, at values other than the default', () => {
   const other = {
     view: 'train',
+    solvers: 'lms',
     model: 'https://example.org/a b/?x=1&y=#z',
-    label: 'each',
+    label: 'any',
     batch: 3,
     seed: Number.MAX_SAFE_INTEGER,
-    lock: false,
     sampler: 'ddpm',
     steps: 1000,
-    eta: 0.35,
+    guidance: 2.5,
     options: 'grid=karras',
     rng: 'torch',
+    speed: 'fast',
+    guess: 'off',
     device: 'cpu',
   };
   assert.deepEqual(Object.keys(other).sort(), Object.keys(defaults).sort(), 'a row has no value in this test');
@@ -31,13 +33,13 @@ test('every setting survives a link, at values other than the default', () => {
   assert.deepEqual(readHash(writeHash(other)), other);
 });
 
-test('zero, false and one are written and read as they are', () => {
-  const state = { ...defaults, seed: 0, eta: 0, batch: 1, lock: true };
+test('zero and one are written and read as they are', () => {
+  const state = { ...defaults, seed: 0, batch: 1 };
   assert.deepEqual(readHash(writeHash(state)), state);
 });
 
 test('nonsense in a link falls back to the default, setting by setting', () => {
-  const hash = '#batch=65&seed=-1&lock=maybe&sampler=magic&steps=2.5&eta=1.1&rng=dice&device=toaster&unknown=1';
+  const hash = '#batch=65&seed=-1&sampler=magic&steps=2.5&speed=light&rng=dice&device=toaster&unknown=1';
   assert.deepEqual(readHash(hash), defaults);
   assert.equal(readHash('#batch=0').batch, defaults.batch);
   assert.equal(readHash('#seed=9007199254740992').seed, defaults.seed);

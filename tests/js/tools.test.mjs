@@ -1,11 +1,22 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { versions } from '../../tools/build/version.mjs';
 import { shortenImports } from '../../tools/build/imports.mjs';
-import { BUDGETS, checkFloats, checkSize, commandExports, isSite, printsFloats } from '../../tools/build/site.mjs';
+import {
+  addressed,
+  BUDGETS,
+  checkFloats,
+  checkSize,
+  commandExports,
+  isSite,
+  printsFloats,
+  serviceWorker,
+} from '../../tools/build/site.mjs';
 import { older } from '../../tools/setup/rust.mjs';
-import { lockedVersion, SetupError } from '../../tools/setup/shell.mjs';
+import { lockedVersion, root, SetupError } from '../../tools/setup/shell.mjs';
 import { counts } from '../../tools/test/counts.mjs';
 import { rustdocCall } from '../../tools/test/lint.mjs';
 
@@ -104,4 +115,44 @@ test('every manifest has the same version', () => {
   const { 'package.json': version, ...others } = versions();
   assert.match(version, /^\d+\.\d+\.\d+/);
   for (const [path, other] of Object.entries(others)) assert.equal(other, version, path);
+});
+
+test('the card’s address is told where the site’s is known, and nothing of it elsewhere', () => {
+  const page = readFileSync(join(root, 'index.html'), 'utf8');
+  assert.doesNotMatch(addressed(page), /og:image|og:url/);
+  for (const url of ['https://example.org/noiseball', 'https://example.org/noiseball/']) {
+    const built = addressed(page, url);
+    assert.match(built, /<meta property="og:image" content="https:\/\/example\.org\/noiseball\/www\/site\/card\.png">/);
+    assert.match(built, /<meta property="og:url" content="https:\/\/example\.org\/noiseball\/">/);
+  }
+  const story = addressed(readFileSync(join(root, 'story.html'), 'utf8'), 'https://example.org/', 'story.html');
+  assert.match(story, /<meta property="og:url" content="https:\/\/example\.org\/story\.html">/);
+  assert.throws(() => addressed(page, 'no address'), TypeError);
+});
+
+test('the service worker has the files of one version, and another version where one of them is another', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'noiseball-site-'));
+  const source = readFileSync(join(root, 'sw.js'), 'utf8');
+  const made = () => {
+    const script = serviceWorker(source, folder);
+    return { files: JSON.parse(script.match(/const FILES = (.*);/)[1]), version: script.match(/const VERSION = '(.*)';/)[1] };
+  };
+  mkdirSync(join(folder, 'www', 'pkg-train'), { recursive: true });
+  mkdirSync(join(folder, 'www', 'models', 'm'), { recursive: true });
+  writeFileSync(join(folder, 'index.html'), 'page');
+  writeFileSync(join(folder, 'www', 'pkg-train', 'big.wasm.gz'), 'wasm');
+  writeFileSync(join(folder, 'www', 'models', 'm', 'config.json'), '{}');
+  const first = made();
+  assert.deepEqual(
+    Object.entries(first.files).map(([path, [hash, atOnce]]) => [path, hash.length, atOnce]),
+    [
+      ['index.html', 64, true],
+      ['www/pkg-train/big.wasm.gz', 64, false],
+    ],
+  );
+  assert.match(first.version, /^[0-9a-f]{16}$/);
+  assert.equal(made().version, first.version);
+  writeFileSync(join(folder, 'index.html'), 'pagf');
+  assert.notEqual(made().version, first.version);
+  rmSync(folder, { recursive: true });
 });

@@ -7,6 +7,9 @@ import {
   type ModelInfo,
   Noiseball,
   NoiseballError,
+  type ResolvedSource,
+  readSamplerOptions,
+  resolveSource,
   type Source,
   type Step,
 } from 'noiseball';
@@ -48,6 +51,17 @@ export async function example(): Promise<void> {
     context.putImageData(picture, 0, 0);
   }
   model.dispose();
+}
+
+/** A model that the page loads into an element, with a link's options. */
+export async function lend(element: DiffusionSampler, source: Source): Promise<void> {
+  const resolved: ResolvedSource = await resolveSource(source, document.baseURI);
+  if (resolved.kind === 'url') say(new URL(resolved.url).host);
+  element.model = Noiseball.load(resolved);
+  element.addEventListener('finish', ({ detail }) => say(`${detail.milliseconds} ms`));
+  const { eta } = readSamplerOptions('ddim', 'eta=0.5');
+  say(`${eta ?? 0}`);
+  element.speed = 'slow';
 }
 
 /** Every kind of source. */

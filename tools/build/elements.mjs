@@ -26,20 +26,24 @@ function tables() {
 function table([tag, element]) {
   const sections = [
     ['Attribute and property', element.attributes, (name, row) => [`\`${name}\``, values(row), row.about]],
-    ['Property', element.properties, (name, { type, about }) => [`\`${name}\``, code(type), about]],
+    ['Property', writable(element, true), (name, { type, about }) => [`\`${name}\``, code(type), about]],
+    ['Read-only property', writable(element, false), (name, { type, about }) => [`\`${name}\``, code(type), about]],
     ['Method', element.methods, (name, { type, about }) => [code(`${name}${type.replace(/\): (.*)$/, ') → $1')}`), '', about]],
     ['Event', element.events, (name, { detail, about }) => [`\`${name}\``, detail === 'null' ? '' : `\`detail\`: ${code(detail)}`, about]],
     ['Slot', element.slots, (name, about) => [name ? `\`${name}\`` : '(its own content)', '', about]],
     ['Part', element.parts, (name, about) => [`\`::part(${name})\``, '', `${about}.`]],
     ['Custom property', element.customProperties, (name, about) => [`\`${name}\``, '', `${about}.`]],
   ];
-  const rows = sections.flatMap(([title, things, row]) => [
-    [`**${title}**`, '', ''],
-    ...Object.entries(things).map(([name, thing]) => row(name, thing)),
-  ]);
+  const rows = sections
+    .filter(([, things]) => Object.keys(things).length > 0)
+    .flatMap(([title, things, row]) => [[`**${title}**`, '', ''], ...Object.entries(things).map(([name, thing]) => row(name, thing))]);
   const lines = [['', '', ''], ['---', '---', '---'], ...rows].map((cells) => `| ${cells.join(' | ')} |`);
   return [`#### \`<${tag}>\``, '', element.about, '', ...lines].join('\n');
 }
+
+/** The properties that can be set, or those that cannot. */
+const writable = ({ properties }, can) =>
+  Object.fromEntries(Object.entries(properties).filter(([, row]) => (row.writable ?? false) === can));
 
 const code = (text) => `\`${text.replaceAll('|', '\\|')}\``;
 
@@ -55,7 +59,7 @@ function values({ type, values, min, max, default: otherwise }) {
 function types() {
   return `// Types of the package's entry \`noiseball/elements\`, made of elements/api.js by tools/build/elements.mjs. Importing it registers the elements.
 
-import type { ErrorType, ModelInfo, Source } from './noiseball.js';
+import type { ErrorType, ModelInfo, Noiseball, Source } from './noiseball.js';
 import type { DataInfo, TrainingProgress } from './training.js';
 
 ${Object.entries(ELEMENTS).map(typesOf).join('\n')}
@@ -72,7 +76,9 @@ function typesOf([tag, { name, about, attributes, properties, methods, events }]
   const own = Object.entries(events).map(([event, { detail, about }]) => `${comment(about)}  ${quoted(event)}: CustomEvent<${detail}>;`);
   const members = [
     ...Object.entries(attributes).map(([name, row]) => `${comment(row.about)}${accessors(name, row)}`),
-    ...Object.entries(properties).map(([name, { type, about, set }]) => `${comment(about)}  ${set ? '' : 'readonly '}${name}: ${type};`),
+    ...Object.entries(properties).map(
+      ([name, { type, about, writable }]) => `${comment(about)}  ${writable ? '' : 'readonly '}${name}: ${type};`,
+    ),
     ...Object.entries(methods).map(([name, { type, about }]) => `${comment(about)}  ${name}${type};`),
   ];
   const head = `export interface ${name}EventMap`;

@@ -1,14 +1,18 @@
 /**
- * The static site in dist/: index.html, www/ and the modules, in the repository's own layout with relative URLs
+ * The static site in dist/: its pages, www/ and the modules, in the repository's own layout with relative URLs
  * only, so that any file host serves it from any sub-path. Modules are measured and checked on the way.
  */
-import { cpSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { basename, dirname, join, relative } from 'node:path';
+import { createHash } from 'node:crypto';
+import { cpSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join, relative, sep } from 'node:path';
 import { brotliCompressSync, constants, gunzipSync, gzipSync } from 'node:zlib';
 import { root, SetupError, step } from '../setup/shell.mjs';
 
 /** Where the site is put together. */
 export const DIST = join(root, 'dist');
+
+/** The site's pages. */
+export const PAGES = ['index.html', 'story.html'];
 
 /** Bytes that a page may download: for sampling as much as for a photograph in a blog post, for training what burn takes. */
 export const BUDGETS = [
@@ -19,12 +23,52 @@ export const BUDGETS = [
 /** Copies the site to dist/ and reports its modules: `{ path, gzip, brotli, printsFloats }` each, sizes in bytes. */
 export function assembleSite() {
   rmSync(DIST, { recursive: true, force: true });
-  cpSync(join(root, 'index.html'), join(DIST, 'index.html'));
   cpSync(join(root, 'www'), join(DIST, 'www'), { recursive: true, filter: (path) => isSite(basename(path)) });
+  const card = join(DIST, 'www', 'site', 'card.png');
+  for (const page of PAGES) writeFileSync(join(DIST, page), addressed(readFileSync(join(root, page), 'utf8'), process.env.SITE_URL, page));
+  if (!process.env.SITE_URL) rmSync(card); // nothing else shows it
+  writeFileSync(join(DIST, 'sw.js'), serviceWorker(readFileSync(join(root, 'sw.js'), 'utf8'), DIST));
   const modules = readdirSync(DIST, { recursive: true }).filter((path) => /\.wasm(\.gz)?$/.test(path));
   const sizes = modules.map((path) => checkModule(join(DIST, path)));
   step(`the site is in ${relative(root, DIST)}/: any static file host can serve it, from any folder`);
   return sizes;
+}
+
+/** A page as it is served: it works without a network, and where the site's address is known it says which picture is its card. */
+export function addressed(page, url, path = 'index.html') {
+  const built = page.replace('<html lang="en">', '<html lang="en" data-built>');
+  if (!url) return built;
+  const base = new URL(url.endsWith('/') ? url : `${url}/`);
+  const card = {
+    'og:url': new URL(path === 'index.html' ? '' : path, base).href,
+    'og:image': new URL('www/site/card.png', base).href,
+    'og:image:width': 1200,
+    'og:image:height': 630,
+    'og:image:alt': 'Four stages of a grid of pixel faces, from pure noise to finished pictures',
+  };
+  const lines = Object.entries(card).map(([name, content]) => `    <meta property="${name}" content="${content}">\n`);
+  return built.replace(/(?= {4}<meta name="twitter:card")/, lines.join(''));
+}
+
+/** What is got when it is first wanted, and what www/cache.js keeps or nothing shows. */
+const [LATER, NEVER] = [
+  /^www\/(pkg-train|train|data|site\/train|elements\/example|training\.js)/,
+  /^www\/models\/|\.d\.ts$|\.md$|^sw\.js$|\/card\.png$/,
+];
+
+/** The service worker with the files of this folder. */
+export function serviceWorker(source, folder) {
+  const files = readdirSync(folder, { recursive: true })
+    .filter((path) => statSync(join(folder, path)).isFile())
+    .map((path) => path.split(sep).join('/'))
+    .filter((path) => !NEVER.test(path))
+    .sort();
+  const hash = (bytes) => createHash('sha256').update(bytes).digest('hex');
+  const listed = Object.fromEntries(files.map((path) => [path, [hash(readFileSync(join(folder, path))), !LATER.test(path)]]));
+  const list = JSON.stringify(listed);
+  return source
+    .replace('const FILES = {};', `const FILES = ${list};`)
+    .replace("const VERSION = '';", `const VERSION = '${hash(list).slice(0, 16)}';`);
 }
 
 /** Fails where a module has outgrown its budget. Builds with more features may; what is shipped is tested for it. */

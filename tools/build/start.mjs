@@ -6,12 +6,13 @@
  */
 import { main, root, step } from '../setup/shell.mjs';
 import { serve } from './serve.mjs';
+import { PAGES } from './site.mjs';
 import { buildTraining, buildWasm } from './wasm.mjs';
 
 await main(async () => {
   const cargoArguments = process.argv.slice(2).filter((argument) => argument !== '--without-training');
   await buildWasm(cargoArguments);
-  const { url } = await serve({ folder: root, only: ['index.html', 'www', 'examples'] });
+  const { url } = await serve({ folder: root, only: [...PAGES, 'sw.js', 'www', 'examples'] });
   console.log(`\nNoiseball is at ${url}  (Ctrl+C stops it)\n`);
   if (process.argv.includes('--without-training')) return;
   try {

@@ -30,16 +30,27 @@ export const ELEMENTS = {
         'Which class, where the model has classes: its name or number, `any`, or `each` for one of each in turn. Left out, `any` or else `each`.',
       sampler: `How the noise is taken away: ${SAMPLERS.map(({ name }) => `\`${name}\``).join(', ')}. Left out, it is the one that the model's own scheduler stands for, or \`ddim\` where that one goes through all timesteps.`,
       steps: 'In how many steps. No more than the model was trained with.',
+      guidance:
+        'How strongly the pictures keep to their class, where the model also knows an answer without one: 1 is as it was trained, more is clearer and less varied.',
+      options: 'The sampler’s own options, by the names of `samplers()`: `solverOrder=3,grid=karras`. Left out, as the model’s files say.',
+      rng: 'Which random generator: `philox`, the same on every device, or `torch`, whose noise for a seed is that of PyTorch.',
+      speed: 'How fast a run is shown, so that noise is seen becoming pictures: `fast` is as fast as it is computed.',
+      guess: 'Whether the network’s guess of the finished pictures, x̂₀, stands beside them.',
       device: '`auto`: the GPU, or the CPU where there is none; the element says why.',
       variant: 'Which of several weights, as in Python: `fp16`.',
     }),
-    /** Read-only but for those with `set`. */
+    /** Read-only, but those that say `writable`. */
     properties: {
       source: {
         type: 'Source | null',
-        set: true,
+        writable: true,
         about:
-          'In place of `src`: anything that `Noiseball.load` takes, such as a map of paths to addresses, which bundlers can carry along. This one can be set.',
+          'What to load in place of `src`: anything that `Noiseball.load` takes, such as a map of paths to addresses, which bundlers can carry along. The element loads it and frees it.',
+      },
+      model: {
+        type: 'Noiseball | Promise<Noiseball> | null',
+        writable: true,
+        about: 'A model that the page has loaded itself, or is loading, in place of `source` and `src`. It stays the page’s to dispose of.',
       },
       loaded: { type: 'boolean', about: 'Whether the model is ready to run.' },
       running: { type: 'boolean', about: 'Whether a run is going on, or waits to be seen.' },
@@ -67,11 +78,16 @@ export const ELEMENTS = {
       },
       load: { detail: '{ info: ModelInfo }', about: 'The model is ready.' },
       'poster-dismissed': { detail: 'null', about: 'The poster gave way to the model’s pictures.' },
+      start: { detail: 'null', about: 'A run begins, in place of one that was going on, or waits for its model.' },
       step: {
         detail: '{ index: number; total: number }',
         about: 'A step was taken: `index` of `total`, from 1. It may not be on show yet.',
       },
-      finish: { detail: '{ seed: number }', about: 'A run came to its end.' },
+      finish: {
+        detail: '{ seed: number; milliseconds: number }',
+        about: 'A run came to its end; `milliseconds` is how long it was computed, without the time that its states were on show.',
+      },
+      stop: { detail: '{ index: number; total: number } | null', about: 'A run was stopped after that step, or before its first.' },
       error: {
         detail: '{ type: ErrorType; message: string; sourceError: Error }',
         about: 'Loading or a run failed. The element says so, too, and offers to try again.',
@@ -80,11 +96,14 @@ export const ELEMENTS = {
     slots: {
       '': 'What there is to see without JavaScript, in feeds, and in print before the first run.',
       poster: 'In place of `poster`: any element.',
+      below: 'What is to stand below the pictures and their slider.',
+      'guess-poster': 'The same for the guess, where `guess` is on.',
       'progress-bar': 'In place of the bar, for your own on `progress` events.',
     },
     parts: {
       frame: 'Around the pictures',
-      canvas: 'The pictures',
+      canvas: 'The pictures, and the guess',
+      names: 'The names of the classes under the pictures',
       poster: 'The poster',
       'run-button': 'Run over the poster, and Run or Stop below the pictures',
       'progress-bar': 'The bar',
@@ -96,6 +115,7 @@ export const ELEMENTS = {
       '--noiseball-on-accent': 'Colour of the main button’s text',
       '--noiseball-radius': 'Corners of the frame, a length',
       '--noiseball-poster-color': 'Colour behind the poster and the pictures',
+      '--noiseball-aspect': 'Width by height of the frame, 1 unless set',
     },
   },
 
@@ -165,6 +185,7 @@ export const ELEMENTS = {
     parts: {
       frame: 'Around the pictures',
       canvas: 'The pictures or the points',
+      names: 'The names of the classes under the pictures',
       poster: 'The poster',
       'run-button': 'Train over the poster, and Train, Pause or Resume below the pictures',
       'progress-bar': 'The bar',

@@ -12,10 +12,7 @@ export let face;
 /** @type {(element: any) => Promise<any>} the same when it is there; null where it cannot be had, or the element is in no page */
 export let opened;
 
-/**
- * An element, whose module's `Face` is made when it is in a page. `connect` and `disconnect` follow the element, `free` says that it stays
- * out, `changed` which attribute has another value, `again` that the reader wants what failed once more.
- */
+/** An element, whose module's `Face` is made when it is in a page: `free` says that it stays out, `again` tries what failed once more. */
 export class Shell extends Base {
   #load;
   /** @type {any} */
@@ -131,9 +128,9 @@ function read({ type, values = [], min = 0, max = 0 }, text) {
 
 export const tokens = (text) => text.split(/\s+/).filter(Boolean);
 
-/** Properties that were set before the script came hide the real ones. */
+/** Properties that were set before the script came hide the real ones: they are set once more. */
 function adoptProperties(element) {
-  for (const name of [...observed(element.localName), 'source']) {
+  for (const name of [...observed(element.localName), 'source', 'model']) {
     if (!Object.hasOwn(element, name)) continue;
     const value = element[name];
     delete element[name];

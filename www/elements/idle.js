@@ -57,7 +57,7 @@ export function showPoster(element, { poster }) {
 }
 
 /** A poster where the author gave none: what every run begins with. */
-function noise() {
+export function noise() {
   const side = 40;
   const canvas = h('canvas', { part: 'poster', role: 'img', 'aria-label': 'Noise', width: side, height: side });
   const picture = new ImageData(side, side);

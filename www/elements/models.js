@@ -15,18 +15,30 @@ const models = new Map();
  */
 export function borrow(source, options, onProgress) {
   const key = JSON.stringify([nameOf(source), options.device, options.variant]);
-  if (!models.has(key)) models.set(key, new Shared(source, options, (gone) => models.get(key) === gone && models.delete(key)));
+  if (!models.has(key)) {
+    const load = (more) => Noiseball.load(source, { ...options, ...more });
+    models.set(key, new Shared(load, (gone) => models.get(key) === gone && models.delete(key)));
+  }
   return new Loan(models.get(key), onProgress);
 }
 
 /** @type {WeakMap<object, number>} */
 const numbers = new WeakMap();
-let given = 0;
+let count = 0;
 
 function nameOf(source) {
   if (typeof source === 'string') return source;
-  if (!numbers.has(source)) numbers.set(source, given++);
+  if (!numbers.has(source)) numbers.set(source, count++);
   return numbers.get(source);
+}
+
+/** @type {WeakMap<object, Shared>} */
+const given = new WeakMap();
+
+/** Borrows a model that the page has loaded, or a promise of one. It stays the page's: giving it back frees nothing. */
+export function borrowGiven(model) {
+  if (!given.has(model)) given.set(model, new Shared(() => Promise.resolve(model), null));
+  return new Loan(/** @type {Shared} */ (given.get(model)), () => {});
 }
 
 class Shared {
@@ -40,14 +52,18 @@ class Shared {
   #last = null;
   #forget;
 
-  constructor(source, options, forget) {
-    this.#forget = () => forget(this);
+  /**
+   * @param {(more: {signal: AbortSignal, onProgress: (progress: any) => void}) => Promise<Noiseball>} load
+   * @param {((shared: Shared) => void) | null} forget null for a model that is not ours to free
+   */
+  constructor(load, forget) {
+    this.#forget = forget && (() => forget(this));
     const onProgress = (progress) => {
       this.#last = progress;
       for (const { onProgress } of this.loans) onProgress(progress);
     };
-    this.model = Noiseball.load(source, { ...options, signal: this.#controller.signal, onProgress });
-    this.model.catch(this.#forget);
+    this.model = load({ signal: this.#controller.signal, onProgress });
+    this.model.catch(this.#forget ?? (() => {}));
   }
 
   add(loan) {
@@ -58,7 +74,7 @@ class Shared {
   remove(loan) {
     this.loans.delete(loan);
     this.end(loan);
-    if (this.loans.size > 0) return;
+    if (this.loans.size > 0 || !this.#forget) return;
     this.#forget();
     this.#controller.abort();
     this.model.then(

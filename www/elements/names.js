@@ -2,8 +2,8 @@
 
 import { h } from './element.js';
 
-const MOST = 5; // columns: in more of them nobody can read a name
-const SHARE = 0.2; // of a picture's height, for its name
+const MOST = 6; // columns: in more of them nobody can read a name
+const SHARE = 0.375; // of a picture's height, for two lines of its name
 
 /** Rows of pixels to leave below each picture, as `drawGrid` takes them. */
 export function roomFor(names, columns, height) {
@@ -12,7 +12,7 @@ export function roomFor(names, columns, height) {
 
 /** The layer for the names, over the canvas. The canvas's description has them for those who do not see it. */
 export function nameLayer() {
-  return h('div', { class: 'names', 'aria-hidden': 'true', hidden: true });
+  return h('div', { class: 'names', part: 'names', 'aria-hidden': 'true', hidden: true });
 }
 
 /**
@@ -25,7 +25,7 @@ export function nameLayer() {
  */
 export function showNames(layer, names, { columns, rows }, { width, height }, aspect) {
   layer.hidden = !names || columns > MOST;
-  if (!names || layer.hidden) return;
+  if (!names || layer.hidden) return layer.replaceChildren();
   const wide = width / height / aspect;
   Object.assign(layer.style, {
     width: `${100 * Math.min(1, wide)}%`,
@@ -44,5 +44,6 @@ export function spoken(names) {
 export const NAMES_STYLE = `
 [part=frame] { container-type: inline-size; }
 .names { display: grid; place-self: center; pointer-events: none; }
-.names span { align-self: end; overflow: hidden; padding: 0 .125rem .125rem; font-size: clamp(.5rem, calc(14cqi / var(--columns)), .875rem); line-height: 1.15; text-align: center; text-overflow: ellipsis; white-space: nowrap; }
+@container (max-width: 8rem) { .names { display: none; } }
+.names span { align-self: end; height: ${(92 * SHARE) / (1 + SHARE)}%; overflow: hidden; overflow-wrap: anywhere; display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2; font-size: clamp(.5rem, calc(14cqi / var(--columns)), .8125rem); line-height: 1.15; text-align: center; }
 `;

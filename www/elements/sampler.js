@@ -1,8 +1,9 @@
 // <diffusion-sampler> in a page, before anybody asks it for anything: its poster and the button on it. What loads and runs a model
 // comes with sampling.js when it is first wanted, and goes again with the element.
 
-import { emit, NOT_LOADED, option, whileSeen } from './element.js';
-import { buildIdle, showPoster } from './idle.js';
+import { addStyle, emit, h, NOT_LOADED, option, whileSeen } from './element.js';
+import { buildIdle, noise, showPoster } from './idle.js';
+import { SAMPLER_STYLE } from './sampler-style.js';
 
 export class Face {
   #element;
@@ -15,7 +16,7 @@ export class Face {
 
   constructor(element, { root, error }) {
     this.#element = element;
-    this.#parts = buildIdle(root, error, 'Run');
+    this.#parts = arrange(buildIdle(root, error, 'Run'));
     this.#parts.start.addEventListener('click', () => this.run());
   }
 
@@ -56,7 +57,7 @@ export class Face {
       if (seen && option(element, 'reveal') === 'auto' && !this.#sampling?.begun) this.run();
     });
     this.#showIdle();
-    if (option(element, 'loading') === 'eager') this.#open().then((sampling) => sampling?.load());
+    if (option(element, 'loading') === 'eager' || element.model) this.#load();
   }
 
   disconnect() {
@@ -71,7 +72,12 @@ export class Face {
 
   changed(name) {
     this.#showIdle();
-    this.#sampling?.changed(name);
+    if (this.#sampling) this.#sampling.changed(name);
+    else if (name === 'model' && this.#element.model) this.#load();
+  }
+
+  async #load() {
+    (await this.#open())?.load();
   }
 
   /** The part that loads and runs; null where it cannot be had, which is shown, or where the element is gone meanwhile. */
@@ -99,12 +105,25 @@ export class Face {
     start.setAttribute('aria-label', alt ? `Run: ${alt}` : 'Run the model');
     const host = hostOf(element);
     hint.textContent = `A diffusion model. It runs in this tab when you press Run${host ? `, and is downloaded from ${host}` : ''}.`;
-    hint.hidden = start.hidden;
+    hint.hidden = start.hidden || this.#sampling?.attached;
   }
+}
+
+/** Makes room for the network's guess beside the pictures, and for controls and what the page puts below. */
+function arrange(parts) {
+  const { root, frame, error, hint, live } = parts;
+  addStyle(root, SAMPLER_STYLE);
+  const guessPoster = h('slot', { name: 'guess-poster' }, noise());
+  const guess = h('figure', { class: 'guess' }, h('div', { part: 'frame' }, h('div', { class: 'poster' }, guessPoster)));
+  const main = h('div', { class: 'main' }, h('div', { class: 'views' }, h('figure', {}, frame), guess), error.box);
+  const layout = h('div', { class: 'layout' }, main, hint, h('div', { class: 'below' }, h('slot', { name: 'below' })));
+  live.before(layout);
+  return { ...parts, layout, main, guess };
 }
 
 /** Another site that the model comes from; nothing where it is the page's own. */
 function hostOf(element) {
+  if (element.model) return '';
   // Of a map of paths to addresses any will do; files are the reader's own.
   const addresses = Object.values(Object.getPrototypeOf(element.source ?? []) === Object.prototype ? element.source : {});
   const src = element.source ? String(element.source instanceof URL ? element.source : (addresses[0] ?? '')) : option(element, 'src');

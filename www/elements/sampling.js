@@ -1,25 +1,28 @@
 // <diffusion-sampler> once it is wanted: it borrows a model, runs it, and shows the run and its controls.
 
-import { NoiseballError } from '../noiseball.js';
+import { NoiseballError, readSamplerOptions } from '../noiseball.js';
 import { SAMPLERS } from '../samplers.js';
 import { untilVisible } from '../visible.js';
 import { warn } from './check.js';
-import { choiceOf, choicesOf, labelsOf } from './classes.js';
+import { choiceOf, choicesOf, hasMenu, labelsOf, nameOf } from './classes.js';
 import { addStyle, blobOf, emit, h, option, s } from './element.js';
 import { drawGrid, enlarge, layout } from './grid.js';
 import { History } from './history.js';
-import { borrow } from './models.js';
-import { samplerOf, usual } from './usual.js';
+import { borrow, borrowGiven } from './models.js';
 import { NAMES_STYLE, nameLayer, roomFor, showNames, spoken } from './names.js';
+import { samplerOf, usual } from './usual.js';
 import { deviceSentence, failure, moment } from './words.js';
 
-// Noise is to be seen becoming pictures, also where a run would be over at once: how long, in milliseconds, each state stands.
-const NOISE = 500; // the pure noise
-const STATE = 250; // any other, at most
-const RUN_TIME = 3000; // all of them together, at most
+// Noise is to be seen becoming pictures, also where a run would be over at once: how long, in milliseconds, the pure noise stands, any
+// other state at most, and all of them together at most.
+const SPEEDS = {
+  slow: { noise: 1500, state: 800, run: 12_000 },
+  normal: { noise: 500, state: 250, run: 3000 },
+  fast: { noise: 0, state: 0, run: 0 },
+};
+const FLICK = 40; // milliseconds of a state that is played again, at least
 const KEPT = 32 * 2 ** 20; // bytes of a run's states; a page may have many elements
-const SHARP = 1024; // pixels of the canvas at least, so that the pictures' own stay sharp when it is shrunk
-const MENU = 1000; // classes; nobody reads a longer menu
+const LARGE = 1024; // pixels of a saved picture's longer side, at least
 
 /** What a run can be saved as. */
 const SAVED = [
@@ -29,8 +32,8 @@ const SAVED = [
 ];
 
 /** Attributes that choose the model, and those that a run takes. */
-const OF_MODEL = ['src', 'device', 'variant'];
-const OF_RUN = ['batch', 'seed', 'label', 'sampler', 'steps'];
+const OF_MODEL = ['model', 'src', 'device', 'variant'];
+const OF_RUN = ['batch', 'seed', 'label', 'sampler', 'steps', 'guidance', 'options', 'rng'];
 
 export class Sampling {
   /** @type {any} what the model is, once it is loaded */
@@ -55,14 +58,19 @@ export class Sampling {
   /** @type {any} the state on show */
   #state = null;
   #follows = true;
-  #choices = [];
-  /** @type {string[] | null} of the run's pictures, where they have classes */
-  #names = null;
+  /** Whether the reader holds what is played, and whether it may go one state on. */
+  #held = false;
+  #once = false;
+  /** @type {AbortController | null} of the states that are played again */
+  #replay = null;
+  /** @type {number[]} the classes of this run's pictures */
+  #labels = [];
   #changes = new Set();
   #totalProgress = 0;
+  #resized = new ResizeObserver(() => this.#state && this.#show(this.#state));
   #calm = matchMedia('(prefers-reduced-motion: reduce)');
-  /** @type {(() => void)[]} called when the element comes into view */
-  #waiting = [];
+  /** @type {Set<() => void>} wakes what is played: the element came into view, or the reader goes on */
+  #waiting = new Set();
 
   constructor(element, parts, seen) {
     this.#element = element;
@@ -71,15 +79,25 @@ export class Sampling {
     this.#ui = build();
     addStyle(parts.root, NAMES_STYLE);
     this.#listen();
+    this.#resized.observe(parts.frame);
   }
 
   get running() {
     return this.#run !== null;
   }
 
-  /** The canvas with the pictures on show, or null. */
+  /** Whether the controls are there, in the hint's place. */
+  get attached() {
+    return this.#ui.controls.parentNode !== null;
+  }
+
+  /** The pictures on show on a canvas of their own, large enough to be saved, or null. */
   get shown() {
-    return this.#state ? this.#ui.canvas : null;
+    if (!this.#state) return null;
+    const [native, canvas] = [document.createElement('canvas'), document.createElement('canvas')];
+    drawGrid(native, this.#state.pictures, this.#state);
+    enlarge(native, canvas, Math.max(1, Math.ceil(LARGE / Math.max(native.width, native.height))));
+    return canvas;
   }
 
   /** The pictures on show; or the run, where a film's type is asked for. */
@@ -88,11 +106,13 @@ export class Sampling {
     const { steps } = this.#history;
     if (steps.length === 0) return null;
     const { film } = await import('./film.js');
-    return film(steps, options.mimeType, { noise: NOISE, each: Math.min(STATE, RUN_TIME / steps.length) });
+    const { noise, state, run } = SPEEDS.normal;
+    return film(steps, options.mimeType, { noise, each: Math.min(state, run / steps.length) });
   }
 
   /** Loads the model without running it. */
   async load() {
+    if (this.#element.model) this.#attach();
     try {
       await this.#model(undefined);
     } catch (error) {
@@ -104,18 +124,22 @@ export class Sampling {
   run() {
     this.#begin();
     this.#run?.abort();
+    this.#replay?.abort();
+    this.#held = this.#once = false;
     const controller = new AbortController();
     const before = this.#ended;
     this.#run = controller;
     this.#showRunning();
+    emit(this.#element, 'start');
     const mine = (async () => {
       await before;
       try {
         await this.#perform(controller.signal);
         return true;
       } catch (error) {
-        if (error.type !== 'aborted') this.#fail(error);
-        else if (this.#run === controller) this.#say(this.#interrupted ? 'Waits until it is seen again.' : this.#where('Stopped'));
+        if (this.#run !== controller) return false; // another has taken its place
+        if (error.type === 'aborted') this.#stopped();
+        else this.#fail(error);
         return false;
       } finally {
         if (this.#run === controller) this.#run = null;
@@ -130,13 +154,21 @@ export class Sampling {
   stop() {
     this.#interrupted = false;
     this.#run?.abort();
+    this.#replay?.abort();
+  }
+
+  #stopped() {
+    if (this.#interrupted) return this.#say('Waits until it is seen again.');
+    this.#say(this.#where('Stopped'));
+    const { index, total } = this.#reached ?? {};
+    emit(this.#element, 'stop', this.#reached && { index, total });
   }
 
   /** The element came into view, or left it. */
   sees(seen) {
     this.#seen = seen;
     if (!seen) return;
-    for (const resolve of this.#waiting.splice(0)) resolve();
+    this.#wake();
     if (this.#interrupted && !this.#run) this.run();
   }
 
@@ -148,14 +180,20 @@ export class Sampling {
 
   free() {
     this.stop();
+    this.#resized.disconnect();
     this.#release();
-    const { canvas, controls, names } = this.#ui;
-    canvas.remove();
-    names.remove();
-    controls.remove();
-    const { frame, poster, progress } = this.#parts;
-    frame.classList.remove('begun');
-    poster.parentElement.hidden = false;
+    for (const part of [
+      this.#ui.pictures,
+      this.#ui.guessPictures,
+      this.#ui.caption,
+      this.#ui.guessCaption,
+      this.#ui.track,
+      this.#ui.controls,
+    ])
+      part.remove();
+    const { root, layout, progress } = this.#parts;
+    layout.classList.remove('begun', 'attached');
+    for (const poster of root.querySelectorAll('div.poster')) poster.hidden = false;
     progress.value = 0;
     progress.hidden = true;
   }
@@ -166,9 +204,11 @@ export class Sampling {
     this.#changes.clear();
     if (!this.#element.isConnected) return;
     this.#showControls();
-    if (this.#state) this.#describe();
+    if (this.#state) this.#show(this.#state);
     if (model) this.#release();
-    if ((model || run) && this.begun) this.run();
+    // A model that the page gives is run when the page says so.
+    if (model && this.#element.model) this.load();
+    else if ((model || run) && this.begun) this.run();
     else if (model) this.load();
   }
 
@@ -179,7 +219,10 @@ export class Sampling {
 
   /** The model. Another caller may wait for it, too; where this one's signal fires or the load fails, it is given back. */
   async #model(signal) {
-    if (!this.#loan) {
+    const { model } = this.#element;
+    if (!this.#loan && model) {
+      this.#loan = borrowGiven(model);
+    } else if (!this.#loan) {
       this.#parts.error.show();
       this.#totalProgress = 0;
       this.#progress(0);
@@ -199,9 +242,8 @@ export class Sampling {
 
   #loaded(model) {
     this.info = model.info;
-    this.#choices = choicesOf(model.info);
     this.#showControls();
-    this.#progress(1);
+    if (!this.#element.model) this.#progress(1);
     this.#parts.progress.hidden = true;
     emit(this.#element, 'load', { info: model.info });
   }
@@ -211,77 +253,157 @@ export class Sampling {
     this.#reached = null;
     this.#parts.error.show();
     if (!this.info) this.#say('Loading the model…', true);
-    await this.#takeRun(signal).catch((error) => {
+    const milliseconds = await this.#takeRun(signal).catch((error) => {
       // Its next run loads the model once more, on a new device: that is worth one try.
       if (error.type !== 'device-lost') throw error;
       return this.#takeRun(signal);
     });
-    emit(this.#element, 'finish', { seed: option(this.#element, 'seed') });
+    emit(this.#element, 'finish', { seed: option(this.#element, 'seed'), milliseconds });
   }
 
   async #takeRun(signal) {
     const model = await this.#model(signal);
     const loan = this.#loan;
     const options = this.#options();
-    const names = this.#namesOf(options.labels);
     loan.interrupt = () => {
-      this.#interrupted = true;
+      this.#interrupted = !this.#held;
       this.#run?.abort();
     };
     this.#say('Waiting for another run on this page…');
     await loan.begin(signal);
-    this.#names = names;
+    let milliseconds;
     try {
-      await this.#play(model.sample({ ...options, signal }), loan, options, signal);
+      milliseconds = await this.#play(model.sample({ ...options, signal }), loan, options, signal);
     } finally {
       loan.end();
     }
     this.info = model.info; // after a lost device it may run elsewhere
     this.#showDevice();
+    return milliseconds;
   }
 
-  async #play(run, loan, { batch, steps }, signal) {
+  /** Plays a run to its end; resolves to how long it was computed, in milliseconds. */
+  async #play(run, loan, { batch, steps, labels }, signal) {
     this.#follows = true;
     this.#history = new History(KEPT);
+    this.#labels = labels ?? [];
+    let milliseconds = 0;
+    const compute = () => {
+      const began = performance.now();
+      const step = run.next();
+      step.then(() => (milliseconds += performance.now() - began)).catch(() => {}); // where it matters, it is awaited
+      return step;
+    };
     this.#say(`Drawing ${batch === 1 ? 'a picture' : `${batch} pictures`} in ${steps} steps.`, true);
     /** @type {any} */
     let last = null;
-    let next = run.next();
+    let next = compute();
     try {
       for (;;) {
         const { done, value: step } = await next;
         if (done) break;
         this.#add(stateOf(step, step.index, step.noise, last?.pictures ?? step.start));
-        const stands = this.#calm.matches ? 0 : last ? Math.min(STATE, RUN_TIME / step.total) : NOISE;
         last = step;
         emit(this.#element, 'step', { index: step.index + 1, total: step.total });
-        next = run.next(); // is computed while this one stands
-        next.catch(() => {}); // where it matters, it is awaited
-        await this.#whileSeen(stands, loan, signal);
+        next = compute(); // while this one stands
+        await this.#stand(this.#calm.matches ? 0 : this.#duration(step.index, step.total), loan, signal);
       }
     } finally {
       await run.return();
       // Where it was stopped, nobody knows how much noise is left: only the next step would say.
       if (last) this.#add(stateOf(last, last.index + 1, null, last.pictures));
     }
-    this.#say(this.#where('Finished'), true);
+    this.#parts.live.textContent = this.#where('Finished');
+    return milliseconds;
   }
 
-  /** Holds the run for some milliseconds, and as long as nobody can see it. */
-  async #whileSeen(milliseconds, loan, signal) {
-    await unlessAborted(new Promise((resolve) => setTimeout(resolve, milliseconds)), signal);
-    while (!this.#seen || document.visibilityState === 'hidden') {
-      loan.pause(true);
+  /** How long a state stands, in milliseconds. */
+  #duration(index, total) {
+    const { noise, state, run } = SPEEDS[option(this.#element, 'speed')];
+    return index === 0 ? noise : Math.min(state, run / total);
+  }
+
+  /** Lets what is on show stand for some milliseconds, and as long as nobody can see it or the reader holds it. */
+  async #stand(milliseconds, loan, signal) {
+    const until = performance.now() + milliseconds;
+    for (;;) {
+      if (this.#once) break;
+      const hidden = document.visibilityState === 'hidden';
+      const waits = hidden || !this.#seen || this.#held;
+      const left = until - performance.now();
+      if (!waits && left <= 0) break;
+      loan?.pause(waits);
+      let woken = () => {};
       try {
-        await untilVisible([signal]);
-        if (!this.#seen) await unlessAborted(new Promise((resolve) => this.#waiting.push(() => resolve(undefined))), signal);
+        if (hidden) await untilVisible([signal]);
+        else {
+          const wake = new Promise((resolve) => (woken = () => resolve(undefined)));
+          this.#waiting.add(woken);
+          if (!waits) setTimeout(woken, left);
+          await unlessAborted(wake, signal);
+        }
       } finally {
-        loan.pause(false);
+        this.#waiting.delete(woken);
+        loan?.pause(false);
       }
     }
+    this.#once = false;
   }
 
-  /** What `sample` takes, with a warning of what this model or this version does not have. */
+  #wake() {
+    for (const woken of this.#waiting) woken();
+  }
+
+  /** Shows the states of the last run once more, from its noise on. */
+  async #playAgain() {
+    this.#replay?.abort();
+    const controller = new AbortController();
+    this.#replay = controller;
+    this.#follows = this.#held = false;
+    this.#showRunning();
+    try {
+      for (const state of this.#history.steps) {
+        this.#show(state);
+        this.#ui.scrub.value = state.index;
+        if (state.noise !== null) await this.#stand(Math.max(FLICK, this.#duration(state.index, state.total)), null, controller.signal);
+      }
+    } catch (error) {
+      if (error.type !== 'aborted') throw error;
+    }
+    if (this.#replay === controller) this.#replay = null;
+    this.#showRunning();
+  }
+
+  /** Holds what is played or lets it go on; plays the last run again where nothing is. */
+  #hold() {
+    if (!this.running && !this.#replay) return this.#playAgain();
+    this.#held = !this.#held;
+    this.#follows = this.running;
+    this.#wake();
+    this.#showRunning();
+  }
+
+  /** Goes one state on and stays there; from the last to the first. */
+  #step() {
+    if (this.running || this.#replay) {
+      this.#once = this.#waiting.size > 0; // what is on show stands: the next comes in its place
+      this.#held = true;
+      this.#follows = this.running;
+      this.#wake();
+      this.#showRunning();
+      return;
+    }
+    const { steps } = this.#history;
+    const next = steps[(steps.indexOf(this.#state) + 1) % steps.length];
+    this.#follows = false;
+    this.#show(next);
+    this.#ui.scrub.value = next.index;
+  }
+
+  /**
+   * What `sample` takes, with a warning of what this model or this version does not have.
+   * @returns {any}
+   */
   #options() {
     const element = this.#element;
     const [batch, seed] = [option(element, 'batch'), option(element, 'seed')];
@@ -291,7 +413,17 @@ export class Sampling {
       warn(element, 'sampler', named, `“${sampler}” is used instead`, SAMPLERS.map(({ name }) => name).join(', '));
     const choice = this.#choice();
     const labels = choice ? labelsOf(this.info, choice.value, batch) : undefined;
-    return { sampler, steps, seed, batch, ...(labels && { labels }) };
+    const guidance = option(element, 'guidance');
+    if (guidance !== 1 && !this.#guides())
+      warn(element, 'guidance', guidance, 'it is left out', '1, as this model has no answer without a class');
+    const guided = guidance !== 1 && this.#guides() && labels?.some((label) => label !== this.info.nullLabel);
+    const own = readSamplerOptions(sampler, option(element, 'options'));
+    return { sampler, steps, seed, batch, rng: option(element, 'rng'), ...own, ...(labels && { labels }), ...(guided && { guidance }) };
+  }
+
+  /** Whether the model has an answer without a class, which guidance leads away from. */
+  #guides() {
+    return choicesOf(this.info).length > 0 && this.info.nullLabel !== null;
   }
 
   /** The sampler that is chosen: the model's usual one where the attribute names none that there is. */
@@ -309,19 +441,14 @@ export class Sampling {
   /** The class that is chosen: the first choice where none is, or one that this model lacks. */
   #choice() {
     const text = option(this.#element, 'label');
-    const found = choiceOf(this.#choices, text);
-    if (text && !found) {
-      const allowed = this.#choices.map(({ value, text }) => (value === text ? value : `${value} (${text})`)).slice(0, 40);
-      warn(this.#element, 'label', text, 'it is left out', allowed.join(', ') || 'none, as this model has no classes');
+    const found = choiceOf(this.info, text);
+    const [first] = choicesOf(this.info);
+    if (text && !found && (first || !/^(any|each)$/.test(text))) {
+      const allowed = choicesOf(this.info).map(({ value, text }) => (value === text ? value : `${value} (${text})`));
+      if (!hasMenu(this.info)) allowed.push(`a number below ${this.info.classes}`);
+      warn(this.#element, 'label', text, 'it is left out', allowed.slice(0, 40).join(', ') || 'none, as this model has no classes');
     }
-    return found ?? this.#choices[0];
-  }
-
-  /** Each picture's class, where the model has classes and it is one of them. */
-  #namesOf(labels) {
-    if (!labels || labels.includes(this.info.nullLabel)) return null;
-    const texts = new Map(this.#choices.map(({ value, text }) => [value, text]));
-    return labels.map((label) => texts.get(String(label)) ?? '');
+    return found ?? first;
   }
 
   /** From 0 once up to 1, over download and preparation. */
@@ -344,26 +471,41 @@ export class Sampling {
   // ---- What is shown ----
 
   #listen() {
-    const { toggle, scrub, seed, dice, label, sampler, steps, embed, save } = this.#ui;
+    const { toggle, play, step, scrub, seed, dice, label, labelNumber, sampler, steps, guidance, speed, guess, embed, save } = this.#ui;
     const element = this.#element;
     const set = (name, field) => {
       if (field.checkValidity()) element[name] = field.value;
       else this.#showControls();
     };
-    toggle.addEventListener('click', () => (this.running ? this.stop() : this.run()));
     save.addEventListener('click', () => this.#save());
     embed.addEventListener('click', async () => {
       const { attributesOf, openEmbed } = await import('./embed.js');
       await openEmbed(element.localName, attributesOf(element));
     });
+    // A press takes the focus from a field, whose new value begins a run: the button was not pressed to stop that one.
+    let begins = false;
+    toggle.addEventListener('pointerdown', () => (begins = !this.running));
+    toggle.addEventListener('click', (event) => {
+      if (!this.running) this.run();
+      else if (event.detail === 0 || !begins) this.stop();
+      begins = false;
+    });
+    play.addEventListener('click', () => this.#hold());
+    step.addEventListener('click', () => this.#step());
+    guess.addEventListener('change', () => (element.guess = guess.checked ? 'on' : 'off'));
+    labelNumber.addEventListener('change', () => {
+      if (labelNumber.checkValidity()) element.label = labelNumber.value === '' ? '' : String(Number(labelNumber.value));
+    });
     dice.addEventListener('click', () => (element.seed = crypto.getRandomValues(new Uint32Array(1))[0]));
-    for (const [name, field] of Object.entries({ seed, label, sampler, steps })) field.addEventListener('change', () => set(name, field));
+    for (const [name, field] of Object.entries({ seed, label, sampler, steps, guidance, speed }))
+      field.addEventListener('change', () => set(name, field));
     scrub.addEventListener('input', () => {
       this.#follows = false;
+      this.#replay?.abort();
       // Of a long run not every state is kept.
       this.#show(this.#history.steps.findLast(({ index }) => index <= Number(scrub.value)));
     });
-    for (const part of [this.#ui.controls, this.#parts.frame]) {
+    for (const part of [this.#ui.controls, this.#parts.main]) {
       part.addEventListener('keydown', (event) => event.key === 'Escape' && this.stop());
     }
   }
@@ -388,22 +530,39 @@ export class Sampling {
     }
   }
 
-  /** Takes the button off the poster, and puts the controls below. */
+  /** Puts the controls where the hint was. */
+  #attach() {
+    const { hint, main, frame, guess } = this.#parts;
+    if (this.attached) return;
+    this.#parts.layout.classList.add('attached');
+    hint.hidden = true;
+    hint.after(this.#ui.controls);
+    main.append(this.#ui.track);
+    guess.append(this.#ui.guessCaption);
+    frame.after(this.#ui.caption);
+    this.#caption(false);
+    this.#showControls();
+    this.#showRunning();
+  }
+
+  /** Takes the button off the poster. */
   #begin() {
-    const { root, frame, start, hint, error } = this.#parts;
+    const { root, layout, start, error } = this.#parts;
     const focused = root.activeElement;
+    this.#attach();
     if (!this.begun) {
       this.begun = true;
-      start.hidden = hint.hidden = true;
-      hint.after(this.#ui.controls);
-      this.#showControls();
-      frame.classList.add('begun');
+      start.hidden = true;
+      this.#ui.toggle.classList.remove('later');
+      layout.classList.add('begun');
     }
     // The keyboard's focus was on a button that goes.
     if (focused === start || error.box.contains(focused)) this.#ui.toggle.focus();
   }
 
   #add(state) {
+    // What is shown of a state may be wanted when another run has begun.
+    Object.assign(state, { labels: this.#labels, start: (this.#history.steps[0] ?? state).pictures });
     this.#reached = state;
     this.#history.add(state);
     const { steps } = this.#history;
@@ -418,27 +577,61 @@ export class Sampling {
     if (!state) return;
     const first = this.#state === null;
     this.#state = state;
-    const { canvas, scrub, names } = this.#ui;
+    const { pictures, canvas, guessPictures, guessCanvas, names, scrub } = this.#ui;
     const grid = layout(state.batch);
-    drawGrid(this.#native, state.pictures, state, grid.columns, roomFor(this.#names, grid.columns, state.height));
-    showNames(names, this.#names, grid, this.#native, 1);
-    enlarge(this.#native, canvas, Math.max(1, Math.ceil(SHARP / Math.max(this.#native.width, this.#native.height))));
+    const texts = this.#names(state);
+    const below = roomFor(texts, grid.columns, state.height);
+    drawGrid(this.#native, state.pictures, state, grid.columns, below);
+    showNames(names, texts, grid, this.#native, this.#native.width / this.#native.height);
+    this.#enlarge(canvas, pictures);
+    if (option(this.#element, 'guess') === 'on') {
+      // Finished pictures and the last guess of them are the same: what they were made from says more.
+      drawGrid(this.#native, finished(state) ? state.start : state.predicted, state, grid.columns, below);
+      this.#enlarge(guessCanvas, guessPictures);
+      const [, text] = CAPTIONS[finished(state) ? 'finished' : 'running'];
+      guessCanvas.setAttribute('aria-label', `${text}. ${moment(state)}`);
+      this.#parts.guess.querySelector('.poster').hidden = true;
+      this.#parts.guess.querySelector('[part=frame]').append(guessPictures);
+      this.#caption(finished(state));
+    }
     if (this.#follows) scrub.value = state.index;
     this.#describe();
     if (!first) return;
     this.#parts.poster.parentElement.hidden = true;
-    this.#parts.bar.before(canvas, names);
+    this.#parts.bar.before(pictures);
     emit(this.#element, 'poster-dismissed');
+  }
+
+  /** Puts what was drawn on a canvas, each pixel a crisp square, as large as its frame has room for. */
+  #enlarge(canvas, box) {
+    const { width, height } = this.#native;
+    const room = this.#parts.frame.clientWidth * devicePixelRatio;
+    enlarge(this.#native, canvas, Math.max(1, Math.ceil(room / Math.max(width, height))));
+    Object.assign(box.style, { aspectRatio: `${width} / ${height}`, width: `min(100%, 100% * ${width / height} / var(--aspect))` });
+  }
+
+  /** What is to be seen in each of the two frames. */
+  #caption(finished) {
+    const [now, guess] = CAPTIONS[finished ? 'finished' : 'running'];
+    const symbol = (letter, below) => h('b', { 'aria-hidden': 'true' }, h('i', {}, letter), h('sub', {}, below));
+    const { caption, guessCaption } = this.#ui;
+    caption.replaceChildren(...(finished ? [] : [symbol('x', 't')]), now);
+    guessCaption.replaceChildren(finished ? symbol('x', 'T') : symbol('x̂', '0'), guess);
+  }
+
+  /** Each picture's class; null where the model has none, or any class was asked for. */
+  #names({ labels }) {
+    const { info } = this;
+    if (!info || labels.length === 0 || labels.includes(info.nullLabel)) return null;
+    return labels.map((label) => nameOf(info, label));
   }
 
   #describe() {
     const text = moment(this.#state);
     this.#ui.moment.textContent = text;
     this.#ui.scrub.setAttribute('aria-valuetext', text);
-    this.#ui.canvas.setAttribute(
-      'aria-label',
-      `${option(this.#element, 'alt') || `Pictures of ${this.info?.name}`}${spoken(this.#names)}. ${text}`,
-    );
+    const alt = option(this.#element, 'alt') || `Pictures of ${this.info?.name}`;
+    this.#ui.canvas.setAttribute('aria-label', `${alt}${spoken(this.#names(this.#state))}. ${text}`);
   }
 
   /** What became of a run, and when. */
@@ -453,29 +646,50 @@ export class Sampling {
   }
 
   #showRunning() {
-    const { toggle } = this.#ui;
+    const { toggle, play, step } = this.#ui;
     toggle.textContent = this.running ? 'Stop' : 'Run';
     toggle.classList.toggle('primary', !this.running);
+    const plays = this.running || this.#replay !== null;
+    play.textContent = !plays ? 'Replay' : this.#held ? 'Go on' : 'Hold';
+    play.disabled = step.disabled = !plays && this.#history.steps.length < 2;
   }
 
   #showControls() {
     const element = this.#element;
     const wanted = option(element, 'controls');
-    const { fields, scrub, device, toggle, label, seed, sampler, steps, embed } = this.#ui;
-    const classes = this.#choices.length > 0 && this.#choices.length <= MENU;
+    const { fields, row, scrub, device, toggle, play, step, speed, guess, label, labelNumber, seed, sampler, steps } = this.#ui;
+    const { guidance, embed, saving, taking } = this.#ui;
     toggle.hidden = !wanted.includes('run');
-    for (const [name, field] of Object.entries(fields)) field.hidden = !wanted.includes(name) || !this.info;
-    fields.class.hidden ||= !classes;
+    play.hidden = step.hidden = !wanted.includes('play');
+    for (const [name, field] of Object.entries(fields)) field.hidden = !wanted.includes(name);
+    // Their place is kept until it is known what can be chosen.
+    row.classList.toggle('later', !this.info);
+    row.hidden = [fields.class, fields.seed, fields.sampler, fields.steps, fields.guidance].every(({ hidden }) => hidden);
     scrub.hidden = this.#ui.moment.hidden = !wanted.includes('scrub');
     device.hidden = !wanted.includes('device');
     embed.hidden = !wanted.includes('embed');
-    this.#ui.saving.hidden = !wanted.includes('save') || !this.info;
+    saving.hidden = !wanted.includes('save') || !this.info;
+    taking.hidden = embed.hidden && saving.hidden;
+    speed.value = option(element, 'speed');
+    guess.checked = option(element, 'guess') === 'on';
     if (!this.info) return;
-    if (label.dataset.of !== JSON.stringify(this.#choices)) {
-      label.dataset.of = JSON.stringify(this.#choices);
-      label.replaceChildren(...(classes ? this.#choices.map(({ value, text }) => new Option(text, value)) : []));
+    const choices = choicesOf(this.info);
+    fields.class.hidden ||= choices.length === 0;
+    fields.guidance.hidden ||= !this.#guides();
+    guidance.value = option(element, 'guidance');
+    if (label.dataset.of !== JSON.stringify(choices)) {
+      label.dataset.of = JSON.stringify(choices);
+      label.replaceChildren(...choices.map(({ value, text }) => new Option(text, value)));
     }
-    label.value = (choiceOf(this.#choices, option(element, 'label')) ?? this.#choices[0])?.value ?? '';
+    const chosen = (choiceOf(this.info, option(element, 'label')) ?? choices[0])?.value ?? '';
+    label.value = chosen;
+    label.hidden = !hasMenu(this.info);
+    labelNumber.hidden = !label.hidden;
+    Object.assign(labelNumber, {
+      max: (this.info.classes ?? 1) - 1,
+      placeholder: choices[0]?.text ?? '',
+      value: Number(chosen) >= 0 ? chosen : '',
+    });
     seed.value = option(element, 'seed');
     sampler.value = this.#sampler();
     Object.assign(steps, { max: Math.min(1000, this.info.trainTimesteps), value: this.#steps() });
@@ -489,8 +703,13 @@ export class Sampling {
 }
 
 function build() {
-  const toggle = h('button', { type: 'button', part: 'run-button', class: 'toggle' });
+  const toggle = h('button', { type: 'button', part: 'run-button', class: 'toggle later' });
+  const play = h('button', { type: 'button', class: 'play' }, 'Replay');
+  const step = h('button', { type: 'button', title: 'Go one step on and hold' }, 'Step');
+  const speed = h('select', {}, new Option('Slow', 'slow'), new Option('Normal', 'normal'), new Option('Fast', 'fast'));
+  const guess = h('input', { type: 'checkbox', role: 'switch' });
   const label = h('select');
+  const labelNumber = h('input', { type: 'number', inputmode: 'numeric', min: 0, step: 1, hidden: true });
   const seed = h('input', { type: 'number', inputmode: 'numeric', min: 0, max: Number.MAX_SAFE_INTEGER, step: 1, required: true });
   const dots = [
     [8.5, 8.5],
@@ -508,11 +727,15 @@ function build() {
   const dice = h('button', { type: 'button', class: 'dice', title: 'Draw another seed', 'aria-label': 'Draw another seed' }, die);
   const sampler = h('select', {}, ...SAMPLERS.map(({ name }) => new Option(name, name)));
   const steps = h('input', { type: 'number', inputmode: 'numeric', min: 1, step: 1, required: true });
+  const guidance = h('input', { type: 'number', inputmode: 'decimal', min: 0, max: 20, step: 'any', required: true });
   const fields = {
-    class: h('label', { class: 'field' }, 'Class', label),
+    speed: h('label', { class: 'field speed' }, 'Speed', speed),
+    class: h('label', { class: 'field' }, 'Class', label, labelNumber),
     seed: h('div', { class: 'seed' }, h('label', { class: 'field' }, 'Seed', seed), dice),
     sampler: h('label', { class: 'field' }, 'Sampler', sampler),
     steps: h('label', { class: 'field' }, 'Steps', steps),
+    guidance: h('label', { class: 'field' }, 'Guidance', guidance),
+    guess: h('label', { class: 'switch' }, guess, 'Show what it guesses'),
   };
   const embed = h('button', { type: 'button' }, 'Embed');
   const kind = h('select', {}, ...SAVED.map(({ type, text }) => new Option(text, type)));
@@ -520,23 +743,59 @@ function build() {
   const saving = h('div', { class: 'seed' }, h('label', { class: 'field' }, 'Save as', kind), save);
   const scrub = h('input', { type: 'range', min: 0, max: 1, value: 0, disabled: true, 'aria-label': 'Step' });
   const moment = h('p', { class: 'moment' });
-  const device = h('div', { class: 'hint' });
-  const controls = h(
-    'div',
-    { part: 'controls' },
-    scrub,
-    moment,
-    h('div', { class: 'row' }, toggle, ...Object.values(fields), saving, embed),
-    device,
-  );
+  const device = h('div', { class: 'hint device' });
+  const row = h('div', { class: 'row' }, fields.class, fields.seed, fields.sampler, fields.steps, fields.guidance);
+  const buttons = h('div', { class: 'row' }, toggle, play, step, fields.speed, fields.guess);
+  const taking = h('div', { class: 'row' }, saving, embed);
+  const track = h('div', { class: 'track' }, scrub, moment);
+  const controls = h('div', { part: 'controls' }, buttons, row, taking, device);
   const canvas = h('canvas', { part: 'canvas', role: 'img' });
   const names = nameLayer();
-  return { names, embed, kind, save, saving, toggle, label, seed, dice, sampler, steps, fields, scrub, moment, device, controls, canvas };
+  const pictures = h('div', { class: 'pictures' }, canvas, names);
+  const guessCanvas = h('canvas', { part: 'canvas', role: 'img' });
+  const guessPictures = h('div', { class: 'pictures' }, guessCanvas);
+  const [caption, guessCaption] = [h('figcaption'), h('figcaption')];
+  const views = { pictures, canvas, names, guessPictures, guessCanvas, caption, guessCaption };
+  return {
+    ...views,
+    toggle,
+    play,
+    step,
+    speed,
+    guess,
+    label,
+    labelNumber,
+    seed,
+    dice,
+    sampler,
+    steps,
+    guidance,
+    fields,
+    row,
+    embed,
+    kind,
+    save,
+    saving,
+    taking,
+    track,
+    scrub,
+    moment,
+    device,
+    controls,
+  };
 }
 
+/** What stands under the pictures and under the guess. */
+const CAPTIONS = {
+  running: ['What the model has now', 'Its guess, from that, of the finished pictures'],
+  finished: ['Finished pictures', 'The pure noise that they were made from'],
+};
+
+const finished = ({ index, total }) => index === total;
+
 /** A moment between two steps: the pictures then, and how much of them is noise. */
-function stateOf({ total, batch, width, height }, index, noise, pictures) {
-  return { index, total, noise, batch, width, height, pictures };
+function stateOf({ total, batch, width, height, predicted }, index, noise, pictures) {
+  return { index, total, noise, batch, width, height, pictures, predicted };
 }
 
 /** What `Noiseball.load` takes: the element's `source`, or its `src`. The hub is meant only where `hf:` says so: `faces/v2` is a folder. */

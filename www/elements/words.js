@@ -46,7 +46,7 @@ const FAILURES = {
   'insecure-context': 'This page may not use the GPU, and was told to use nothing else.',
   'no-webgpu': 'This browser has no WebGPU, and the page wants nothing else.',
   'no-adapter': 'This browser found no usable GPU, and the page wants nothing else.',
-  'wrong-results': 'The GPU computes wrong pictures here, and the page wants nothing else.',
+  'wrong-results': 'This GPU computes wrong pictures, and the page wants nothing else.',
   limit: 'The model is too large for this GPU.',
   'out-of-memory': 'There is too little memory for this model.',
   'device-lost': 'The GPU was lost.',

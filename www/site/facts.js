@@ -1,8 +1,8 @@
-// What the model is and where it runs.
+// What the model is.
 
 import { name as shown } from '../text.js';
 import { byId } from './page.js';
-import { amount, deviceSentence } from './words.js';
+import { amount } from './words.js';
 
 export function showFacts(info) {
   const facts = [
@@ -14,19 +14,9 @@ export function showFacts(info) {
   ];
   const cells = facts.flatMap(([term, detail]) => [element('dt', term), element('dd', detail)]);
   byId('facts').replaceChildren(...cells);
-  showDevice(info.device);
   const notes = [...info.notes, ...unknown(info.unknownKeys)];
   byId('notes').replaceChildren(...notes.map((note) => element('li', note)));
   byId('notes').hidden = notes.length === 0;
-}
-
-/** Called after each run too; a reason that the reader has opened stays open. */
-function showDevice(device) {
-  const { sentence, more } = deviceSentence(device);
-  const why = document.createElement('details');
-  why.append(element('summary', 'Why?'), element('p', more));
-  why.open = byId('device-report').querySelector('details')?.open ?? false;
-  byId('device-report').replaceChildren(element('span', sentence), ...(more ? [why] : []));
 }
 
 function colours(channels) {

@@ -1,34 +1,34 @@
-// The page: loads a model, runs it, and keeps the address in step with the settings.
+// The page: loads a model into the stage, a <diffusion-sampler>, and keeps the address in step with the settings.
 
-import { Noiseball } from '../noiseball.js';
-import { resolveSource } from '../source.js';
+import '../elements.js';
+import { Noiseball, resolveSource } from '../noiseball.js';
 import { Controls } from './controls.js';
 import { isPictures } from './dropped.js';
 import { showFacts } from './facts.js';
 import { clearNotice, showError } from './notice.js';
 import { foreignFolder, listenForSources } from './open.js';
 import { announce, byId, flash, setEnabled } from './page.js';
-import { Player, progress } from './player.js';
 import { copyLink, savePng } from './share.js';
-import { linkable, readHash, writeHash } from './state.js';
+import { linkable, OF_STAGE, readHash, writeHash } from './state.js';
 import { duration, LoadingBar, loading, pictures } from './words.js';
 
 byId('unstarted').remove();
 
 const FIRST_MODEL = new URL('../models/pixel-faces-16/', import.meta.url).href;
+const VIEWS = ['sample', 'compare', 'train'];
+const NAMED = 0.735; // a frame's width by its height where there are names under square pictures
 
+const stage = byId('stage');
 const state = readHash(location.hash);
 const controls = new Controls(state, settingChanged);
-const player = new Player();
 
 let model = null;
 let source = null; // where `model` is from; kept to load it again on another device
 let wanted = null; // [source, address] of the last load, which may have failed
-let work = null; // {stop(), done}: the load or run in progress
-let usedSeed = state.seed;
+let work = null; // {stop(), done}: the load in progress
 let invited = ''; // the address of a link's model while the reader is asked for it
 
-/** Starts one piece of work, after the one in progress (which is stopped) has come to its end. */
+/** Starts a load, after the one in progress (which is stopped) has come to its end. */
 async function begin(task) {
   work?.stop();
   const before = work?.done;
@@ -37,16 +37,12 @@ async function begin(task) {
   work = mine;
   mine.done = (async () => {
     await before;
-    setWorking(true);
     try {
       await task(controller.signal);
     } catch (error) {
       report(error);
     } finally {
-      if (work === mine) {
-        work = null;
-        setWorking(false);
-      }
+      if (work === mine) work = null;
     }
   })();
   return mine.done;
@@ -56,18 +52,16 @@ function report(error) {
   if (error.type === 'aborted') return;
   showError(error);
   if (!model) byId('reset').hidden = false; // the way to try again
-  if (work) progress(0, model ? `${model.info.name} is ready.` : 'No model is loaded.');
+  say(model ? `${model.info.name} is ready.` : 'No model is loaded.');
 }
 
-function setWorking(working) {
-  setEnabled(byId('run'), !working && model);
-  setEnabled(byId('stop'), working);
-  setEnabled(byId('save'), !working && player.shown);
+function say(text) {
+  byId('status').textContent = text;
 }
 
 /**
- * Loads a model and takes its first pictures. The one before stays where this fails. `at` is its place in the browser's history, where
- * the browser is there already; without one a place is added.
+ * Loads a model and runs it. The one before stays where this fails. `at` is its place in the browser's history, where the browser is
+ * there already; without one a place is added.
  */
 function open(promisedSource, address, at = null) {
   return begin(async (signal) => {
@@ -83,7 +77,7 @@ function open(promisedSource, address, at = null) {
     state.model = address;
     byId('reset').hidden = source.kind === 'url' && source.url === FIRST_MODEL;
     visited(next, address, at);
-    await run(signal);
+    if (state.view === 'sample') stage.run();
   });
 }
 
@@ -101,49 +95,87 @@ function isArchive({ kind, files }) {
 }
 
 async function load(next, signal) {
-  progress(null, `Loading ${next.name}…`);
+  say(`Loading ${next.name}…`);
   announce(`Loading ${next.name}.`);
   const bar = new LoadingBar();
+  Object.assign(byId('progress'), { hidden: false, value: 0 });
+  const promised = Noiseball.load(next, {
+    signal,
+    device: state.device,
+    onProgress: (progress) => {
+      byId('progress').value = bar.take(progress);
+      say(loading(progress, next.name));
+    },
+  });
+  // So that Run over the poster waits for it.
+  if (!model) stage.model = promised;
   let loaded;
   try {
-    loaded = await Noiseball.load(next, {
-      signal,
-      device: state.device,
-      onProgress: (state) => progress(bar.take(state), loading(state, next.name)),
-    });
+    loaded = await promised;
   } catch (error) {
-    progress(0, error.type === 'aborted' ? 'Loading was stopped.' : 'Loading failed.');
+    say(error.type === 'aborted' ? 'Loading was stopped.' : 'Loading failed.');
     announce(byId('status').textContent);
     throw error;
+  } finally {
+    byId('progress').hidden = true;
   }
-  model?.dispose();
+  const before = model;
   [model, source] = [loaded, next];
-  controls.setModel(model.info);
-  showFacts(model.info);
+  stage.stop();
+  stage.model = loaded;
+  stage.alt = `Pictures of ${loaded.info.name}`;
+  const { width, height, classes } = loaded.info;
+  stage.style.setProperty('--noiseball-aspect', String((width / height) * (classes === null ? 1 : NAMED)));
+  if (before) comparing?.then((part) => part.show()); // it was of that model
+  before?.dispose();
+  say(`${loaded.info.name} is ready.`);
+  controls.setModel(loaded.info);
+  setStage();
+  showFacts(loaded.info);
 }
 
-async function run(signal) {
-  const options = controls.sampleOptions();
-  usedSeed = options.seed;
-  byId('stale').hidden = true;
-  updateAddress();
-  try {
-    const time = await player.play(model.sample({ ...options, signal, pauseWhenHidden: true }), options);
-    showFacts(model.info); // after a lost device it may run elsewhere
-    progress(1, `${pictures(options.batch)} in ${duration(time)}`);
-    announce(`Done: ${pictures(options.batch)} in ${duration(time)}.`);
-  } catch (error) {
-    const { reached } = player;
-    const where = error.type === 'aborted' ? 'Stopped' : 'Failed';
-    progress(0, reached ? `${where} after step ${reached.index} of ${reached.total}` : where);
-    announce(byId('status').textContent);
-    throw error;
-  }
+// ---- The stage: what it says of its run, and what its own controls change ----
+
+let began = 0;
+let ran = false; // whether a run was begun
+
+stage.addEventListener('start', () => {
+  ran = true;
+  if (model) say(`Drawing ${pictures(stage.batch)}…`);
+});
+stage.addEventListener('step', ({ detail: { index, total } }) => {
+  if (index === 1) began = performance.now();
+  const left = index > 1 && index < total ? ((performance.now() - began) / (index - 1)) * (total - index) : 0;
+  say(`Drawing ${pictures(stage.batch)}${left > 0 ? `, ${duration(left)} left` : '…'}`);
+  setEnabled(byId('save'), true);
+});
+stage.addEventListener('finish', ({ detail: { milliseconds } }) => {
+  showFacts(model.info); // after a lost device it may run elsewhere
+  clearNotice();
+  say(`${pictures(state.batch)} in ${duration(milliseconds)} of computing`);
+});
+stage.addEventListener('stop', ({ detail }) => {
+  if (!work) say(detail ? `Stopped after step ${detail.index} of ${detail.total}` : 'Stopped');
+});
+stage.addEventListener('error', ({ detail: { sourceError } }) => {
+  if (model) report(sourceError); // else the load has said so
+});
+
+/** Puts the settings on the stage, which runs again where that changes something. */
+function setStage() {
+  for (const name of OF_STAGE) if (String(stage[name]) !== String(state[name])) stage[name] = state[name];
 }
+
+new MutationObserver(() => {
+  for (const name of OF_STAGE) state[name] = stage[name];
+  updateAddress();
+}).observe(stage, { attributeFilter: OF_STAGE });
 
 function settingChanged(name) {
+  if (name === 'sampler') state.options = ''; // they were the other sampler's
+  setStage();
+  controls.show();
   updateAddress();
-  if (player.shown && !work && name !== 'lock' && name !== 'device') byId('stale').hidden = false;
   if (name !== 'device' || !wanted) return;
   if (!model) {
     open(...wanted, newPlace());
@@ -161,8 +193,7 @@ function settingChanged(name) {
       updateAddress();
       throw error;
     }
-    controls.keepSeed();
-    await run(signal);
+    if (state.view === 'sample') stage.run();
   });
 }
 
@@ -200,7 +231,7 @@ function followAddress() {
   const asked = readHash(location.hash);
   if (invited && asked.model === linkable(invited)) asked.model = address; // the reader is still being asked
   Object.assign(state, asked);
-  controls.keepSeed();
+  setStage();
   controls.show();
   showView();
   if (!sampling) return;
@@ -230,26 +261,23 @@ function endInvitation() {
 
 /** Opens what the reader asked for, whatever a link had suggested. */
 function choose(promisedSource, address) {
+  setView('sample');
   endInvitation();
   scrollTo({ top: 0 }); // where its progress and its pictures are
   return open(promisedSource, address);
 }
 
-byId('settings').addEventListener('submit', (event) => {
-  event.preventDefault();
-  if (!model || work) return;
-  begin(async (signal) => {
-    clearNotice();
-    await run(signal);
-  });
+byId('settings').addEventListener('submit', (event) => event.preventDefault());
+byId('save').addEventListener('click', () => model && savePng(stage, model.info.name, state.seed));
+byId('link').addEventListener('click', () => copyLink({ ...state, sampler: controls.sampler, model: linkable(state.model) }, source));
+byId('embed').addEventListener('click', async () => {
+  const { attributesOf, openEmbed } = await import('../elements/embed.js');
+  await openEmbed(stage.localName, { src: source?.kind === 'url' ? source.url : '', ...attributesOf(stage) });
 });
-byId('stop').addEventListener('click', () => work?.stop());
-byId('save').addEventListener('click', () => !work && player.shown && savePng(player, model.info.name, usedSeed));
-byId('link').addEventListener('click', () => copyLink({ ...controls.resolvedState(), model: linkable(state.model) }, source));
 byId('invitation-decline').addEventListener('click', () => {
   endInvitation();
   updateAddress();
-  byId('run').focus();
+  byId('link').focus();
 });
 byId('reset').addEventListener('click', () => choose(resolveSource(FIRST_MODEL), ''));
 byId('purge').addEventListener('click', async () => {
@@ -258,21 +286,24 @@ byId('purge').addEventListener('click', async () => {
   flash(byId('purge'), 'Deleted');
 });
 window.addEventListener('keydown', (event) => {
-  if (event.key === 'Escape' && work) work.stop();
+  if (event.key !== 'Escape') return;
+  work?.stop();
+  stage.stop();
 });
 
-// ---- The two parts of the page ----
+// ---- The parts of the page ----
 
 let training = null; // the part for training, once it was looked at
+let comparing = null; // the one that compares samplers
 let sampling = false; // whether the part for sampling was looked at, and has its model
 
 function showView() {
   document.documentElement.dataset.view = state.view;
   const train = state.view === 'train';
-  byId('sampling').hidden = train;
+  byId('sampling').hidden = state.view !== 'sample';
+  if (state.view !== 'compare') byId('comparing').hidden = true;
   if (!train) byId('training').hidden = true;
-  byId('view-sample').setAttribute('aria-pressed', String(!train));
-  byId('view-train').setAttribute('aria-pressed', String(train));
+  for (const view of VIEWS) byId(`view-${view}`).setAttribute('aria-pressed', String(state.view === view));
   byId('drop-text').textContent = train ? 'Drop a folder, a ZIP or pictures' : 'Drop a diffusers folder, its files or a ZIP of them';
   if (train) {
     training ??= import('./train/view.js').then(({ openTrainView }) =>
@@ -280,7 +311,6 @@ function showView() {
         sampledSource: () => source,
         openModel: (promised) => {
           sampling = true;
-          setView('sample');
           choose(promised, '');
         },
       }),
@@ -290,18 +320,39 @@ function showView() {
   } else if (!sampling) {
     sampling = true;
     openFromLink();
+  } else if (state.view === 'sample' && model && !ran) {
+    stage.run();
   }
+  if (state.view === 'compare') showCompare();
+  else comparing?.then((part) => part.stop());
+}
+
+async function showCompare() {
+  stage.stop(); // a model does one run at a time
+  comparing ??= import('./compare.js').then(
+    ({ Compare }) =>
+      new Compare({
+        model: () => model ?? work?.done.then(() => model),
+        state,
+        changed: (solvers) => {
+          state.solvers = solvers;
+          updateAddress();
+        },
+      }),
+  );
+  (await comparing).show();
+  byId('comparing').hidden = state.view !== 'compare'; // not before its buttons do something
 }
 
 function setView(view) {
   if (state.view === view) return;
   state.view = view;
+  clearNotice();
   history.pushState({ place }, '', hash());
   showView();
 }
 
-byId('view-sample').addEventListener('click', () => setView('sample'));
-byId('view-train').addEventListener('click', () => setView('train'));
+for (const view of VIEWS) byId(`view-${view}`).addEventListener('click', () => setView(view));
 // Browsers send the one, the other or both; the second finds nothing to do.
 window.addEventListener('popstate', followAddress);
 window.addEventListener('hashchange', followAddress);
@@ -311,4 +362,8 @@ listenForSources((promised, address) => {
   promised.catch(() => {}); // reported by whoever takes it
   training.then((part) => part.take(promised));
 });
+setStage();
 showView();
+
+// The built site is there without a network, too.
+if ('built' in document.documentElement.dataset) navigator.serviceWorker?.register(new URL('../../sw.js', import.meta.url)).catch(() => {});

@@ -19,7 +19,7 @@ export function clearNotice() {
 
 byId('notice-close').addEventListener('click', () => {
   clearNotice();
-  byId('run').focus();
+  byId('link').focus();
 });
 
 /** A message as a sentence of its own; a file's name at its start stays as it is. */

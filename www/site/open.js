@@ -1,6 +1,6 @@
 // The reader's own checkpoints: dropped anywhere on the page, chosen, or named by an address.
 
-import { resolveSource } from '../source.js';
+import { resolveSource } from '../noiseball.js';
 import { withoutSecrets } from '../text.js';
 import { byId } from './page.js';
 

@@ -1,54 +1,29 @@
-// The chosen sampler's own options, as the table of samplers lists them: a control each, and one text of all for the link.
+// The chosen sampler's own options, as the table of samplers lists them: a control and a sentence each.
 
-import { SAMPLERS } from '../samplers.js';
+import { readSamplerOptions, writeSamplerOptions } from '../noiseball.js';
 import { byId, fillSelect } from './page.js';
 
-/** The options of a sampler but η, which has a control of its own. */
-function optionsOf(sampler) {
-  return SAMPLERS.find(({ name }) => name === sampler).options.filter(({ name }) => name !== 'eta');
-}
-
-/** What `model.sample` takes of a link's text, `solverOrder=3,grid=karras`: what this sampler has, where it can be so. */
-export function readOptions(sampler, text) {
-  const given = new Map(text.split(',').map((pair) => /** @type {[string, string]} */ (pair.split('=', 2))));
-  const read = (option) => [option.name, valueIn(option, given.get(option.name))];
-  return Object.fromEntries(
-    optionsOf(sampler)
-      .map(read)
-      .filter(([, value]) => value !== undefined),
-  );
-}
-
-function valueIn({ type, choices, min, max }, text) {
-  if (!text) return undefined;
-  if (type === 'choice') return choices.includes(text) ? text : undefined;
-  if (type === 'flag') return { true: true, false: false }[text];
-  const number = Number(text);
-  const fits = number >= (min ?? -Infinity) && number <= max && (type === 'real' || Number.isInteger(number));
-  return fits ? number : undefined;
-}
-
-/** Fills the form with controls for the sampler's options; `changed` is given the text of all. */
-export function showOptions(sampler, text, changed) {
-  const chosen = readOptions(sampler, text);
+/** Fills the form with controls for these options of that sampler, set as `text` says; `changed` is given the text of all. */
+export function showOptions(options, sampler, text, changed) {
+  const chosen = readSamplerOptions(sampler, text);
   const field = (option) => {
     const control = option.type === 'choice' || option.type === 'flag' ? menu(option) : number(option);
+    control.id = `option-${option.name}`;
     control.value = String(chosen[option.name] ?? '');
-    control.addEventListener('input', () => {
-      const value = valueIn(option, control.value);
-      if (control.value !== '' && value === undefined) return;
-      if (value === undefined) delete chosen[option.name];
-      else chosen[option.name] = value;
-      const pairs = Object.entries(chosen);
-      changed(pairs.map(([name, value]) => `${name}=${value}`).join(','));
+    control.addEventListener('change', () => {
+      const read = readSamplerOptions(sampler, `${option.name}=${control.value}`);
+      if (control.value !== '' && !(option.name in read)) return control.reportValidity?.();
+      if (control.value === '') delete chosen[option.name];
+      Object.assign(chosen, read);
+      changed(writeSamplerOptions(chosen));
     });
     const label = document.createElement('label');
-    label.textContent = option.doc;
+    label.textContent = `${option.doc}.`;
     label.append(control);
     label.className = 'field';
     return label;
   };
-  byId('sampler-options').replaceChildren(...optionsOf(sampler).map(field));
+  byId('sampler-options').replaceChildren(...options.map(field));
 }
 
 /** The first choice leaves it to the model's files, and to the sampler's default where they say nothing. */

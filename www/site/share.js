@@ -4,11 +4,12 @@ import { announce, byId, flash } from './page.js';
 import { tell } from './notice.js';
 import { writeHash } from './state.js';
 
-export async function savePng(player, name, seed) {
-  const blob = await player.toBlob();
+export async function savePng(stage, name, seed) {
+  const blob = await stage.toBlob();
+  if (!blob) return;
   const link = document.createElement('a');
   link.href = URL.createObjectURL(blob);
-  link.download = `${name.replace(/[^\w.-]+/g, '-')}-seed-${seed}-step-${player.shown.index}.png`;
+  link.download = `${name.replace(/[^\w.-]+/g, '-')}-seed-${seed}.png`;
   link.click();
   // The download has its own hold on the blob by then.
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);

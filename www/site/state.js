@@ -1,14 +1,14 @@
 // The page's settings as rows; the address's hash is read and written by walking them, and the controls take
 // their limits from them. A new setting is one row here and one control in index.html.
 
-import { SAMPLERS } from '../samplers.js';
+import { samplers } from '../noiseball.js';
 import { withoutSecrets } from '../text.js';
 
-const MENU = [{ value: '', text: 'Usual' }, ...SAMPLERS.map(({ name }) => ({ value: name, text: name }))];
+const MENU = [{ value: '', text: 'Usual' }, ...samplers().map(({ name }) => ({ value: name, text: name }))];
 
 /**
- * One setting. `default` is what a hash without it means.
- * @type {{name: string, type: string, default: any, min?: number, max?: number, choices?: {value: string, text: string}[]}[]}
+ * One setting. `default` is what a hash without it means; `about` is the sentence beside its control.
+ * @type {{name: string, type: string, default: any, about?: string, min?: number, max?: number, choices?: {value: string, text: string}[]}[]}
  */
 export const ROWS = [
   {
@@ -17,34 +17,54 @@ export const ROWS = [
     default: 'sample',
     choices: [
       { value: 'sample', text: 'Sample' },
+      { value: 'compare', text: 'Compare' },
       { value: 'train', text: 'Train' },
     ],
   },
+  { name: 'solvers', type: 'text', default: 'ddim,euler,kdpm2,dpm-multistep,unipc,deis' },
   { name: 'model', type: 'text', default: '' },
-  { name: 'label', type: 'text', default: '' },
-  { name: 'batch', type: 'whole', default: 16, min: 1, max: 64 },
+  { name: 'label', type: 'text', default: 'each' },
+  { name: 'batch', type: 'whole', default: 9, min: 1, max: 64, about: 'How many are drawn at a time.' },
+  // It stays until the dice is thrown, so that two runs differ by what was changed alone.
   { name: 'seed', type: 'whole', default: 7, min: 0, max: Number.MAX_SAFE_INTEGER },
-  // Locked, so that two runs differ by what was changed alone.
-  { name: 'lock', type: 'flag', default: true },
   // Nothing for the one that the model's file stands for: ../elements/usual.js.
   { name: 'sampler', type: 'choice', default: '', choices: MENU },
-  { name: 'steps', type: 'whole', default: 20, min: 1, max: 1000 },
-  { name: 'eta', type: 'real', default: 0, min: 0, max: 1 },
-  // The sampler's other options, as sampler-options.js writes them.
+  {
+    name: 'steps',
+    type: 'whole',
+    default: 20,
+    min: 1,
+    max: 1000,
+    about: 'In how many steps the noise is taken away: few are quick, many are finer.',
+  },
+  {
+    name: 'guidance',
+    type: 'real',
+    default: 1,
+    min: 0,
+    max: 20,
+    about: 'How strongly pictures keep to their class: 1 as trained, more is clearer and less varied.',
+  },
+  // The sampler's own options, as `readSamplerOptions` reads them.
   { name: 'options', type: 'text', default: '' },
   {
     name: 'rng',
     type: 'choice',
     default: 'philox',
+    about: 'Choose PyTorch’s to get the very picture that Python’s diffusers gives for this seed.',
     choices: [
       { value: 'philox', text: 'Same on every device' },
       { value: 'torch', text: 'As PyTorch' },
     ],
   },
+  // Slow enough to see what happens.
+  { name: 'speed', type: 'choice', default: 'slow', choices: ['slow', 'normal', 'fast'].map((value) => ({ value, text: value })) },
+  { name: 'guess', type: 'choice', default: 'on', choices: ['on', 'off'].map((value) => ({ value, text: value })) },
   {
     name: 'device',
     type: 'choice',
     default: 'auto',
+    about: 'Where the model runs: on the GPU, or on the CPU where there is none.',
     choices: [
       { value: 'auto', text: 'Best available' },
       { value: 'gpu', text: 'GPU (WebGPU)' },
@@ -53,13 +73,15 @@ export const ROWS = [
   },
 ];
 
+/** The settings that are attributes of the stage. */
+export const OF_STAGE = ['label', 'batch', 'seed', 'sampler', 'steps', 'guidance', 'options', 'rng', 'speed', 'guess'];
+
 // How each type reads a text (undefined: not valid) and writes a value.
 const TYPES = {
   text: { read: (text) => text, write: (value) => value },
-  flag: { read: (text) => ({ 1: true, 0: false })[text], write: (value) => (value ? '1' : '0') },
   choice: { read: (text, row) => row.choices.find(({ value }) => value === text)?.value, write: (value) => value },
-  whole: { read: (text, row) => (/^\d+$/.test(text) ? within(Number(text), row) : undefined), write: String },
   real: { read: (text, row) => (/^\d*\.?\d+$/.test(text) ? within(Number(text), row) : undefined), write: String },
+  whole: { read: (text, row) => (/^\d+$/.test(text) ? within(Number(text), row) : undefined), write: String },
 };
 
 function within(number, { min, max }) {
@@ -79,7 +101,8 @@ export function readValue(row, text) {
 /** All settings: what the hash says, and the default where it says nothing or nonsense. */
 export function readHash(hash) {
   const given = new URLSearchParams(hash.replace(/^#/, ''));
-  return Object.fromEntries(ROWS.map((row) => [row.name, readValue(row, given.get(row.name) ?? '') ?? row.default]));
+  const read = (row) => (given.has(row.name) ? readValue(row, given.get(row.name) ?? '') : undefined) ?? row.default;
+  return Object.fromEntries(ROWS.map((row) => [row.name, read(row)]));
 }
 
 /** The hash that restores these settings: all of them, so that it outlives a change of the defaults. */
@@ -95,9 +118,4 @@ export function writeHash(state) {
 /** An address as links may hold it: without what may be a secret. */
 export function linkable(address) {
   return withoutSecrets(address.split(/[?#]/, 1)[0]);
-}
-
-/** Whether the sampler of that name has an option. */
-export function hasOption(sampler, option) {
-  return SAMPLERS.find(({ name }) => name === sampler).options.some(({ name }) => name === option);
 }

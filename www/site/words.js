@@ -52,18 +52,16 @@ export function loading({ stage, loaded, total }, name) {
 }
 
 /**
- * How far a load is, 0 to 1, or null as long as nobody knows. What is small comes first and is complete before the size of the weights
- * is known; a bar that ran to its end for it would run twice.
+ * How far a load is, from 0 once up to 1: nine tenths for the download. What is small comes first and is complete before the size of the
+ * weights is known; until then, and where a server does not say how long they are, the bar only shows that something comes.
  */
 export class LoadingBar {
-  #weights = false;
   #fraction = 0;
 
   take({ stage, loaded, total, file }) {
-    if (stage !== 'download') return null;
-    this.#weights ||= /\.(safetensors|bin)$/.test(file ?? '');
-    if (!this.#weights || !total) return null;
-    return (this.#fraction = Math.max(this.#fraction, loaded / total));
+    const weights = /\.(safetensors|bin)$/.test(file ?? '');
+    const fraction = stage === 'compile' ? (loaded ? 1 : 0.95) : 0.9 * (weights && total ? loaded / total : loaded / (loaded + 2e7));
+    return (this.#fraction = Math.max(this.#fraction, fraction));
   }
 }
 

@@ -1,6 +1,6 @@
 // The data: pictures chosen or dropped, or a bundled set; what was made of them, and what noise does to them.
 
-import { resolveSource } from '../../source.js';
+import { resolveSource } from '../../noiseball.js';
 import { name as shown } from '../../text.js';
 import { BUNDLED, prepare } from '../../training.js';
 import { isList } from '../../train/toys.js';

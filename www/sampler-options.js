@@ -1,0 +1,37 @@
+// A sampler's own options in one text, `solverOrder=3,grid=karras`, as links and attributes have them.
+
+import { SAMPLERS } from './samplers.js';
+
+const optionsOf = (sampler) => SAMPLERS.find(({ name }) => name === sampler)?.options ?? [];
+
+/**
+ * What `model.sample` takes of such a text: the options that this sampler has, where they can be so.
+ * @param {string} sampler
+ * @param {string} text
+ * @returns {Record<string, string | number | boolean>}
+ */
+export function readSamplerOptions(sampler, text) {
+  const given = new Map(text.split(',').map((pair) => /** @type {[string, string]} */ (pair.trim().split('=', 2))));
+  const read = (option) => [option.name, valueIn(option, given.get(option.name)?.trim())];
+  return Object.fromEntries(
+    optionsOf(sampler)
+      .map(read)
+      .filter(([, value]) => value !== undefined),
+  );
+}
+
+function valueIn({ type, choices, min, max }, text) {
+  if (!text) return undefined;
+  if (type === 'choice') return choices.includes(text) ? text : undefined;
+  if (type === 'flag') return { true: true, false: false }[text];
+  const number = Number(text);
+  const fits = number >= (min ?? -Infinity) && number <= max && (type === 'real' || Number.isInteger(number));
+  return fits ? number : undefined;
+}
+
+/** The text of such options. */
+export function writeSamplerOptions(options) {
+  return Object.entries(options)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(',');
+}
