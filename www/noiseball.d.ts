@@ -166,7 +166,7 @@ export interface SampleOptions extends SamplerOptions {
    * promise: the run goes on as if the network had said that. What it throws ends the run. Slower, as all numbers then come to the page
    * at every evaluation.
    */
-  onPrediction?: ((prediction: Prediction) => void | Numbers | Promise<void | Numbers>) | undefined;
+  onPrediction?: ((prediction: Prediction) => undefined | Numbers | Promise<undefined | Numbers>) | undefined;
   /** Ends the run, within one network evaluation, with an error of type 'aborted'. */
   signal?: AbortSignal | undefined;
   /** Pause between two steps while the page cannot be seen, as in a tab behind others; false by default. */
