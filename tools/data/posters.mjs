@@ -16,11 +16,11 @@ const browser = await playwright.launch({ executablePath: chromium().browser, ar
 const page = await browser.newPage();
 await page.goto(`${site.url}www/site/icon.svg`);
 const files = await page.evaluate(async (middle) => {
-  const [{ Noiseball }, { drawGrid }, { readHash }] = await Promise.all(
-    ['noiseball.js', 'elements/grid.js', 'site/state.js'].map((name) => import(`/www/${name}`)),
+  const [{ Noiseball }, { drawGrid }, { readHash }, { MODELS }] = await Promise.all(
+    ['noiseball.js', 'elements/grid.js', 'site/state.js', 'site/models.js'].map((name) => import(`/www/${name}`)),
   );
-  const { batch, seed, sampler, steps } = readHash('');
-  const model = await Noiseball.load('/www/models/pixel-faces-16/', { device: 'cpu' });
+  const [{ batch, seed }, { address, setting }] = [readHash(''), MODELS[0]];
+  const model = await Noiseball.load(address, { device: 'cpu' });
   const png = (pixels, shape, below) => {
     const canvas = new OffscreenCanvas(1, 1);
     drawGrid(canvas, pixels, shape, undefined, below);
@@ -32,7 +32,7 @@ const files = await page.evaluate(async (middle) => {
   const files = {};
   const labels = Array.from({ length: batch }, (_, i) => i);
   let x;
-  for await (const step of model.sample({ sampler, steps, seed, batch, labels })) {
+  for await (const step of model.sample({ ...setting, seed, batch, labels })) {
     if (step.index === middle) {
       const below = Math.ceil(step.height * 0.375); // where the page has the names
       files.poster = await png(x, step, below);

@@ -8,7 +8,10 @@ import { showError } from './notice.js';
 
 const BUDGETS = [4, 6, 10, 20, 50];
 /** Evaluations of so many steps, where it is not one a step. */
-const TWICE = new Set(['heun', 'kdpm2', 'kdpm2-ancestral', 'flow-heun']);
+const TWICE = new Set(['heun', 'kdpm2', 'kdpm2-ancestral', 'flow-heun', 'dpm-sde']);
+/** Their evaluations are as many as their options, or the run itself, make them: no column is theirs. */
+const UNCOUNTED = new Set(['reverse-sde', 'annealed-langevin', 'adaptive']);
+const OFFERED = samplers().filter(({ name }) => !UNCOUNTED.has(name));
 const EXACT = { sampler: 'unipc', steps: 200 };
 const [WIDE, HIGH, LEFT, BELOW] = [460, 260, 44, 34]; // of the chart
 const MARKS = [
@@ -33,7 +36,7 @@ export class Compare {
   constructor({ model, state, changed }) {
     [this.#model, this.#state, this.#changed] = [model, state, changed];
     byId('compare-samplers').replaceChildren(
-      ...samplers().map(({ name, paper }) => {
+      ...OFFERED.map(({ name, paper }) => {
         const box = h('input', { type: 'checkbox', name: 'solver', value: name });
         box.addEventListener('change', () => this.#choose());
         return h('label', { class: 'check', title: paper }, box, name);

@@ -1,25 +1,29 @@
 // The page: loads a model into the stage, a <diffusion-sampler>, and keeps the address in step with the settings.
 
 import '../elements.js';
+import { h } from '../elements/element.js';
 import { Noiseball, resolveSource } from '../noiseball.js';
 import { Controls } from './controls.js';
 import { isPictures } from './dropped.js';
 import { showFacts } from './facts.js';
 import { clearNotice, showError } from './notice.js';
+import { MODELS } from './models.js';
 import { foreignFolder, listenForSources } from './open.js';
 import { announce, byId, flash, setEnabled } from './page.js';
 import { copyLink, savePng } from './share.js';
-import { linkable, OF_STAGE, readHash, writeHash } from './state.js';
+import { linkable, OF_STAGE, readHash, rowOf, writeHash } from './state.js';
 import { duration, LoadingBar, loading, pictures } from './words.js';
 
 byId('unstarted').remove();
 
-const FIRST_MODEL = new URL('../models/pixel-faces-16/', import.meta.url).href;
+const FIRST_MODEL = MODELS[0].address;
 const VIEWS = ['sample', 'compare', 'train'];
 const NAMED = 0.735; // a frame's width by its height where there are names under square pictures
 
 const stage = byId('stage');
 const state = readHash(location.hash);
+let recommended = null; // what the card of the open model recommends, where the state has it
+if (location.hash.length < 2) recommend(MODELS[0].setting);
 const controls = new Controls(state, settingChanged);
 
 let model = null;
@@ -27,6 +31,17 @@ let source = null; // where `model` is from; kept to load it again on another de
 let wanted = null; // [source, address] of the last load, which may have failed
 let work = null; // {stop(), done}: the load in progress
 let invited = ''; // the address of a link's model while the reader is asked for it
+
+function recommend(setting) {
+  Object.assign(state, setting);
+  recommended = setting;
+}
+
+/** Takes back what only another model's card recommends. */
+function forgetRecommended() {
+  for (const [name, value] of Object.entries(recommended ?? {})) if (state[name] === value) state[name] = rowOf(name).default;
+  recommended = null;
+}
 
 /** Starts a load, after the one in progress (which is stopped) has come to its end. */
 async function begin(task) {
@@ -75,6 +90,7 @@ function open(promisedSource, address, at = null) {
       throw isArchive(next) && error.type === 'checkpoint' ? Object.assign(error, { message: `${error.message}. ${TO_TRAIN}` }) : error;
     }
     state.model = address;
+    if (!MODELS.some((ours) => ours.address === next.url)) forgetRecommended();
     byId('reset').hidden = source.kind === 'url' && source.url === FIRST_MODEL;
     visited(next, address, at);
     if (state.view === 'sample') stage.run();
@@ -279,6 +295,17 @@ byId('invitation-decline').addEventListener('click', () => {
   updateAddress();
   byId('link').focus();
 });
+byId('models').replaceChildren(
+  ...MODELS.map(({ title, about, address, bytes, setting }) => {
+    const button = h('button', { type: 'button' }, title);
+    button.addEventListener('click', () => {
+      recommend(setting);
+      // The first needs no address, and the others' are the page's own.
+      choose(resolveSource(address), address === FIRST_MODEL ? '' : address);
+    });
+    return h('li', {}, button, ` ${about}, ${(bytes / 1e6).toFixed(1)} MB`);
+  }),
+);
 byId('reset').addEventListener('click', () => choose(resolveSource(FIRST_MODEL), ''));
 byId('purge').addEventListener('click', async () => {
   await Noiseball.purge();
