@@ -91,6 +91,8 @@ function open(promisedSource, address, at = null) {
     }
     state.model = address;
     if (!MODELS.some((ours) => ours.address === next.url)) forgetRecommended();
+    setStage();
+    controls.show();
     byId('reset').hidden = source.kind === 'url' && source.url === FIRST_MODEL;
     visited(next, address, at);
     if (state.view === 'sample') stage.run();
