@@ -422,7 +422,7 @@ impl Model {
     /// What a guided run is to keep away from, picture by picture; nothing for others.
     fn negative(&self, options: &SampleOptions, null: Option<f32>) -> Result<Vec<f32>> {
         let refuse = |option, found: f64, expected: &str| {
-            Err(Error::Option { option, found: found.to_string(), expected: expected.to_owned() })
+            Err(Error::Option { option, found: number(found), expected: expected.to_owned() })
         };
         let scale = options.guidance.scale;
         if scale == 1.0 {
