@@ -58,7 +58,7 @@ const WRONG = `
 test('a GPU that computes wrong pictures is not used, and the page says so', async ({ page }) => {
   await inWorker(page, WRONG);
   await openPage(page, AUTO);
-  await expect(page.locator('#device-report')).toContainText('Running on the CPU: this GPU computes wrong pictures here.');
+  await expect(page.locator(DEVICE)).toContainText('Running on the CPU: this GPU computes wrong pictures here.');
   // Found out once, and remembered.
   await page.locator('#device').selectOption('gpu');
   await expect(notice(page)).toContainText('The GPU computes wrong pictures.');
