@@ -20,8 +20,8 @@ const noiseball = join(source, 'node_modules', 'noiseball');
 const names = ['sample', 'elements', 'model', ...(process.argv.includes('--train') ? ['train'] : [])];
 /** Elements are the same modules and one dynamic import: one bundler that follows the worker and one that does not are enough. */
 const WITH_ELEMENTS = ['vite', 'esbuild'];
-/** They carry the files along that a module names. */
-const WITH_MODEL = ['vite', 'webpack', 'parcel'];
+/** They carry the files along that a module names, as they are: Parcel makes scripts of JSON. */
+const WITH_MODEL = ['vite', 'webpack'];
 
 /** How each builds the app of an entry into a folder. */
 const BUNDLERS = {

@@ -63,7 +63,7 @@ for (const bundler of EVERY) {
   });
 }
 
-for (const bundler of ['vite', 'webpack', 'parcel']) {
+for (const bundler of ['vite', 'webpack']) {
   test(`${bundler}: the app samples the model that it imports`, async ({ page, site }) => {
     const policy = { 'content-security-policy': SAME };
     await open(page, await site(join(apps, `${bundler}-model`), policy), `${bundler}-model`);
