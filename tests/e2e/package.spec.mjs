@@ -75,7 +75,7 @@ for (const bundler of ['vite', 'esbuild']) {
   test(`${bundler}: the app’s element draws when its button is pressed`, async ({ page, site }) => {
     await open(page, await site(join(apps, `${bundler}-elements`)), `${bundler}-elements`);
     await page.getByRole('button', { name: 'Run: A face' }).click();
-    await expect(page.getByRole('img', { name: 'A face. Step 2 of 2: finished' })).toBeVisible();
+    await expect(page.getByRole('img', { name: 'A face (long bright hair). Step 2 of 2: finished' })).toBeVisible();
   });
 }
 
