@@ -14,7 +14,7 @@ use golden::{Case, cases, floats, relative_error, scaled, weight};
 use noiseball::Error;
 use noiseball::engine::Plan;
 use noiseball::engine::cpu::CpuNetwork;
-use noiseball::engine::kernels::attention::{self, attention};
+use noiseball::engine::kernels::attention::{self, Attention, Part, attention};
 use noiseball::engine::kernels::gemm::{self, Gemm, gemm};
 use noiseball::engine::kernels::load::{Loaded, Scale};
 use noiseball::engine::kernels::norm::{Normalise, moments, normalise};
@@ -453,6 +453,12 @@ impl Picture {
     }
 }
 
+/// Queries, keys and values side by side in each pixel.
+fn merged(qkv: &[f32], pixels: usize, inner: usize, heads: usize) -> Attention<'_> {
+    let [q, k, v] = [0, inner, 2 * inner].map(|start| Part { data: qkv, start, row: 3 * inner, pixels });
+    Attention { q, k, v, inner, heads }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -533,7 +539,7 @@ proptest! {
         }
         let mut scratch = vec![f32::NAN; attention::scratch_len(pixels, inner, heads)];
         let mut found = vec![f32::NAN; pixels * inner];
-        attention(&qkv, pixels, inner, heads, &mut scratch, &mut found);
+        attention(&merged(&qkv, pixels, inner, heads), &mut scratch, &mut found);
         let at = |pixel: usize, which: usize, c: usize| f64::from(qkv[pixel * 3 * inner + which * inner + c]);
         let mut expected = vec![0.0; pixels * inner];
         for head in 0..heads {
@@ -759,7 +765,7 @@ fn what_is_not_a_number_stays_where_it_is() {
         qkv[2 * 12 + 4] = poison;
         let mut scratch = vec![0.0; attention::scratch_len(6, 4, 2)];
         let mut y = vec![0.0; 6 * 4];
-        attention(&qkv, 6, 4, 2, &mut scratch, &mut y);
+        attention(&merged(&qkv, 6, 4, 2), &mut scratch, &mut y);
         for (i, value) in y.iter().enumerate() {
             let query = qkv[i / 4 * 12];
             let lost = i % 4 < 2 && (poison.is_nan() || query > 0.0);

@@ -22,12 +22,14 @@
 
 pub mod arena;
 pub mod cpu;
-mod fuse;
+pub mod draft;
+pub mod execute;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 pub mod order;
 pub mod packed;
 pub mod parameters;
+pub mod passes;
 pub mod plan;
 pub mod prelude;
 pub mod trace;

@@ -199,11 +199,19 @@ impl Parameters {
         VectorId(self.vectors.len() - 1)
     }
 
-    /// A table: the same one for all who look rows up in the same tensor.
-    pub(super) fn table(&mut self, part: MatrixPart) -> MatrixId {
-        match self.matrices.iter().position(|m| m.parts == [part.clone()]) {
+    /// The matrix of one tensor: the same for all who read it.
+    pub(super) fn matrix(&mut self, part: MatrixPart) -> MatrixId {
+        match self.matrices.iter().position(|m| m.parts == std::slice::from_ref(&part)) {
             Some(known) => MatrixId(known),
             None => self.add_matrix(vec![part]),
+        }
+    }
+
+    /// The vector of one tensor, likewise.
+    pub(super) fn vector(&mut self, part: VectorPart) -> VectorId {
+        match self.vectors.iter().position(|v| v.parts == std::slice::from_ref(&part)) {
+            Some(known) => VectorId(known),
+            None => self.add_vector(vec![part]),
         }
     }
 

@@ -3,20 +3,26 @@
 //! A [`Plan`] is made once for a network and a shape, and replayed by an executor: the CPU's, or a GPU's, which turns
 //! each operation into a dispatch. It has two parts. The *prelude* works on vectors, one row for each timestep of a
 //! run (and each label), and is computed once per run. The *operations* work on images, once per evaluation of the network.
+//! Both consist of the same kinds of operation.
 //!
-//! Images are NHWC, `[batch, height, width, channels]`, in f32, in one buffer, the arena. There are four operations:
+//! Images are NHWC, `[batch, height, width, channels]`, in f32, in one buffer, the arena. Tokens are images one pixel wide, and
+//! a vector is one pixel. The operations are:
 //!
 //! - [`Gemm`], a convolution as matrix product. Its load applies the normalisation and nonlinearity before it, reads
 //!   two images as if they were concatenated, and doubles the resolution; its epilogue adds bias, time vector and
 //!   residual, and leaves the moments of its result for the normalisation after it.
+//! - [`Op::Moments`], the moments of an image that no product leaves.
 //! - [`Norm`], from moments to a scale and a shift for each sample and channel.
 //! - [`Attention`], over the pixels of an image.
 //! - [`Pool`], which halves the resolution.
+//! - [`Map`], element by element: what loads and epilogues do, where nothing takes it into them.
+//! - [`Op::Gather`], rows of a table.
 
 use std::fmt;
 
 use super::arena::{self, Lifetime};
 use super::parameters::{MatrixId, Parameters, VectorId};
+use super::trace::Input;
 use crate::error::{Error, Result};
 use crate::network::ops::{Activation, Padding};
 
@@ -195,11 +201,24 @@ pub struct Gemm {
     pub moments: Option<ValueId>,
 }
 
+/// Some channels of an image, from `start` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channels {
+    /// The image.
+    pub value: ValueId,
+    /// The first channel.
+    pub start: usize,
+}
+
 /// `softmax(q kᵀ / √d) v` over the pixels of a sample, for each head of d channels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attention {
-    /// q, k and v: 3 · `inner` channels, each divided into heads.
-    pub qkv: ValueId,
+    /// Queries: `inner` channels, divided into heads.
+    pub q: Channels,
+    /// Keys, likewise; of as many pixels as the values, which may be others than the queries'.
+    pub k: Channels,
+    /// Values, likewise.
+    pub v: Channels,
     /// Heads.
     pub heads: usize,
     /// Channels of the output, of all heads together.
@@ -219,7 +238,42 @@ pub struct Pool {
     pub output: ValueId,
 }
 
-/// An operation on images.
+/// How an operand is combined with the number y of pixel p and channel c.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Combine {
+    /// `y + operand[p, c]`.
+    Add,
+    /// `y + operand[c]`.
+    AddPerChannel,
+    /// `y · (1 + operand[c]) + operand[channels + c]`.
+    ScaleShift,
+    /// `y · operand[0]`.
+    ScaleSamples,
+}
+
+/// Where an operand lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Among the values of the same part of the plan.
+    Value(ValueId),
+    /// In the prelude.
+    Rows(RowSlice),
+}
+
+/// An image written out, element by element: `load(source)`, combined with an operand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Map {
+    /// The image; without one it is all zeros.
+    pub source: Option<Source>,
+    /// What is applied while it is read.
+    pub load: Load,
+    /// What is combined with it.
+    pub operand: Option<(Combine, Place)>,
+    /// The result.
+    pub output: ValueId,
+}
+
+/// An operation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// A convolution or linear map.
@@ -235,50 +289,153 @@ pub enum Op {
     Attention(Attention),
     /// Half the resolution.
     Pool(Pool),
+    /// An image written out.
+    Map(Map),
+    /// The moments of an image, as a product leaves them.
+    Moments {
+        /// The image.
+        source: ValueId,
+        /// The result.
+        output: ValueId,
+    },
+    /// Rows of a table.
+    Gather {
+        /// Whole numbers stored as floats, one channel.
+        indices: ValueId,
+        /// The table.
+        table: MatrixId,
+        /// The result.
+        output: ValueId,
+    },
+}
+
+/// What an operation refers to.
+pub(super) enum Slot<'a> {
+    /// A value that it reads.
+    Read(&'a mut ValueId),
+    /// A value that it writes.
+    Write(&'a mut ValueId),
+    /// Part of a vector of the prelude.
+    Rows(&'a mut RowSlice),
+    /// A matrix or table.
+    Matrix(&'a mut MatrixId),
+    /// A vector of parameters.
+    Vector(&'a mut VectorId),
 }
 
 impl Op {
-    /// What it reads from the arena.
+    /// What it reads of its part of the plan.
     #[must_use]
     pub fn reads(&self) -> Vec<ValueId> {
         let mut reads = Vec::new();
-        match self {
-            Op::Gemm(g) => {
-                let sources = [Some(g.source), g.shortcut, g.residual];
-                reads.extend(sources.iter().flatten().flat_map(Source::values));
-                reads.extend(scaling_reads(&g.load));
+        self.refers(&mut |slot| {
+            if let Slot::Read(id) = slot {
+                reads.push(*id);
             }
-            Op::Norm { norm, .. } => reads.extend(norm_reads(norm)),
-            Op::Attention(a) => reads.push(a.qkv),
-            Op::Pool(p) => {
-                reads.extend(p.source.values());
-                reads.extend(scaling_reads(&p.load));
-            }
-        }
+        });
         reads
     }
 
     /// What it writes.
     #[must_use]
     pub fn writes(&self) -> Vec<ValueId> {
+        let mut writes = Vec::new();
+        self.refers(&mut |slot| {
+            if let Slot::Write(id) = slot {
+                writes.push(*id);
+            }
+        });
+        writes
+    }
+
+    /// Calls `f` with all that it refers to.
+    pub(super) fn refers(&self, f: &mut dyn FnMut(Slot)) {
+        self.clone().slots(f);
+    }
+
+    /// The same, for changing it. Moments stand first among the values that are read.
+    pub(super) fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
         match self {
-            Op::Gemm(g) => [g.output].into_iter().chain(g.moments).collect(),
-            Op::Norm { output, .. } => vec![*output],
-            Op::Attention(a) => vec![a.output],
-            Op::Pool(p) => vec![p.output],
+            Op::Gemm(g) => {
+                load_slots(&mut g.load, f);
+                source_slots(&mut g.source, f);
+                for source in [&mut g.shortcut, &mut g.residual].into_iter().flatten() {
+                    source_slots(source, f);
+                }
+                for slice in [&mut g.time, &mut g.sample_scale].into_iter().flatten() {
+                    f(Slot::Rows(slice));
+                }
+                f(Slot::Matrix(&mut g.matrix));
+                f(Slot::Vector(&mut g.bias));
+                f(Slot::Write(&mut g.output));
+                if let Some(moments) = &mut g.moments {
+                    f(Slot::Write(moments));
+                }
+            }
+            Op::Norm { norm, output } => {
+                norm_slots(norm, f);
+                f(Slot::Write(output));
+            }
+            Op::Attention(a) => {
+                for part in [&mut a.q, &mut a.k, &mut a.v] {
+                    f(Slot::Read(&mut part.value));
+                }
+                f(Slot::Write(&mut a.output));
+            }
+            Op::Pool(p) => {
+                load_slots(&mut p.load, f);
+                source_slots(&mut p.source, f);
+                f(Slot::Write(&mut p.output));
+            }
+            Op::Map(m) => {
+                load_slots(&mut m.load, f);
+                if let Some(source) = &mut m.source {
+                    source_slots(source, f);
+                }
+                match &mut m.operand {
+                    None => {}
+                    Some((_, Place::Value(id))) => f(Slot::Read(id)),
+                    Some((_, Place::Rows(slice))) => f(Slot::Rows(slice)),
+                }
+                f(Slot::Write(&mut m.output));
+            }
+            Op::Moments { source, output } => {
+                f(Slot::Read(source));
+                f(Slot::Write(output));
+            }
+            Op::Gather { indices, table, output } => {
+                f(Slot::Read(indices));
+                f(Slot::Matrix(table));
+                f(Slot::Write(output));
+            }
         }
     }
 }
 
-fn norm_reads(norm: &Norm) -> impl Iterator<Item = ValueId> {
-    [norm.moments.0].into_iter().chain(norm.moments.1)
+fn source_slots(source: &mut Source, f: &mut dyn FnMut(Slot)) {
+    f(Slot::Read(&mut source.first));
+    if let Some(second) = &mut source.second {
+        f(Slot::Read(second));
+    }
 }
 
-fn scaling_reads(load: &Load) -> Vec<ValueId> {
-    match &load.scaling {
-        None | Some(Scaling::Constant { .. }) => Vec::new(),
-        Some(Scaling::Ready(value)) => vec![*value],
-        Some(Scaling::Inline(norm)) => norm_reads(norm).collect(),
+fn norm_slots(norm: &mut Norm, f: &mut dyn FnMut(Slot)) {
+    f(Slot::Read(&mut norm.moments.0));
+    if let Some(second) = &mut norm.moments.1 {
+        f(Slot::Read(second));
+    }
+    f(Slot::Vector(&mut norm.weight));
+    f(Slot::Vector(&mut norm.bias));
+    if let Some(slice) = &mut norm.modulation {
+        f(Slot::Rows(slice));
+    }
+}
+
+fn load_slots(load: &mut Load, f: &mut dyn FnMut(Slot)) {
+    match &mut load.scaling {
+        None | Some(Scaling::Constant { .. }) => {}
+        Some(Scaling::Ready(value)) => f(Slot::Read(value)),
+        Some(Scaling::Inline(norm)) => norm_slots(norm, f),
     }
 }
 
@@ -291,68 +448,37 @@ pub struct PlannedOp {
     pub op: Op,
 }
 
-/// A vector of the prelude, one row for each timestep and label of a run. With `n` rows, it is `[n, width]` at
-/// `n · start` floats of the prelude's buffer.
+/// A vector of the prelude, or an image, one row for each timestep and label of a run. With `n` rows, it is
+/// `[n, height, width, channels]` at `n · start` floats of the prelude's buffer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Numbers of one row.
+    /// Height, width and channels.
+    pub shape: [usize; 3],
+    /// Numbers of one row, of which `shape` is the shape.
     pub width: usize,
     /// Where it starts, in floats for each row: a multiple of 64, so that `n · start` is well aligned for every n.
     pub start: usize,
 }
 
-/// An operation on all rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PreludeOp {
-    /// Rows of a table: `indices` are whole numbers stored as floats.
-    Gather {
-        /// `[n, 1]`.
-        indices: RowId,
-        /// The table.
-        table: MatrixId,
-        /// The result.
-        output: RowId,
-    },
-    /// `activation(input) · matrix + bias`: the same product as on images, with rows as pixels.
-    Linear {
-        /// The rows.
-        input: RowId,
-        /// The nonlinearity before.
-        activation: Option<Activation>,
-        /// `[inputs][outputs]`.
-        matrix: MatrixId,
-        /// Added to every row.
-        bias: VectorId,
-        /// The result.
-        output: RowId,
-    },
-    /// `a + b`.
-    Add {
-        /// One.
-        a: RowId,
-        /// The other.
-        b: RowId,
-        /// The result.
-        output: RowId,
-    },
-}
-
 /// What depends on timesteps and labels alone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prelude {
     /// Every vector.
     pub rows: Vec<Row>,
-    /// The operations in order.
-    pub ops: Vec<PreludeOp>,
-    /// Given: features of the timestep.
-    pub time: Option<RowId>,
-    /// Given: the class.
-    pub class: Option<RowId>,
-    /// Given: 1/t.
-    pub inverse_time: Option<RowId>,
+    /// The operations in order. Their values are the rows: `ValueId(i)` is `RowId(i)`, and their batch the number of rows of a run.
+    pub ops: Vec<PlannedOp>,
+    /// What is given, in the order of the network's inputs.
+    pub inputs: Vec<(Input, RowId)>,
 }
 
 impl Prelude {
+    /// Adds a vector or image.
+    pub(super) fn add(&mut self, shape: [usize; 3]) -> RowId {
+        let row = Row { shape, width: shape.iter().product(), start: self.width() };
+        self.rows.push(row);
+        RowId(self.rows.len() - 1)
+    }
+
     /// Floats of the prelude's buffer for each row of a run.
     #[must_use]
     pub fn width(&self) -> usize {
@@ -445,44 +571,18 @@ impl fmt::Display for Plan {
             4 * self.live_maximum(),
         )?;
         writeln!(f, "prelude, {} floats a row:", self.prelude.width())?;
-        let p = &self.prelude;
-        for (name, row) in [("time", p.time), ("class", p.class), ("inverse time", p.inverse_time)] {
-            if let Some(row) = row {
-                writeln!(f, "  {} = {name}", self.row(row))?;
-            }
+        for (input, row) in &self.prelude.inputs {
+            writeln!(f, "  {} = {}", self.row(*row), input.name)?;
         }
-        for op in &p.ops {
-            match op {
-                PreludeOp::Gather { indices, table, output } => {
-                    let key = &self.parameters.matrices[table.0].parts[0].key;
-                    writeln!(f, "  {} = {key}[r{}]", self.row(*output), indices.0)?;
-                }
-                PreludeOp::Linear { input, activation, matrix, output, .. } => {
-                    let input = activated(&format!("r{}", input.0), *activation);
-                    let parts = &self.parameters.matrices[matrix.0].parts;
-                    let more = if parts.len() > 1 {
-                        format!(" and {} more", parts.len() - 1)
-                    } else {
-                        String::new()
-                    };
-                    writeln!(f, "  {} = {input} · {}{more}", self.row(*output), parts[0].key)?;
-                }
-                PreludeOp::Add { a, b, output } => {
-                    writeln!(f, "  {} = r{} + r{}", self.row(*output), a.0, b.0)?;
-                }
-            }
+        for step in &self.prelude.ops {
+            let outputs: Vec<String> = step.op.writes().iter().map(|id| self.row(RowId(id.0))).collect();
+            writeln!(f, "  {} = {}", outputs.join(", moments "), self.prelude_expression(&step.op))?;
         }
         writeln!(f, "step:")?;
         writeln!(f, "  {} = input", self.described(self.input))?;
         for (at, step) in self.ops.iter().enumerate() {
-            let (outputs, expression) = match &step.op {
-                Op::Gemm(g) => (self.gemm_outputs(g), self.gemm(g)),
-                Op::Norm { norm, output } => (self.described(*output), normalised(norm)),
-                Op::Attention(a) => {
-                    (self.described(a.output), format!("attention(v{}, {} heads)", a.qkv.0, a.heads))
-                }
-                Op::Pool(p) => (self.described(p.output), format!("pool({})", loaded(&p.source, &p.load))),
-            };
+            let outputs: Vec<String> = step.op.writes().iter().map(|id| self.described(*id)).collect();
+            let (outputs, expression) = (outputs.join(", moments "), self.expression('v', &step.op));
             writeln!(f, "  {at:3} {}: {outputs} = {expression}", step.name)?;
         }
         writeln!(f, "  output = v{}", self.output.0)
@@ -491,7 +591,11 @@ impl fmt::Display for Plan {
 
 impl Plan {
     fn row(&self, id: RowId) -> String {
-        format!("r{} [{}]", id.0, self.prelude.rows[id.0].width)
+        let row = &self.prelude.rows[id.0];
+        match row.shape {
+            [1, 1, channels] => format!("r{} [{channels}]", id.0),
+            shape => format!("r{} {shape:?}", id.0),
+        }
     }
 
     fn described(&self, id: ValueId) -> String {
@@ -499,14 +603,48 @@ impl Plan {
         format!("v{} {:?} @{}", id.0, v.shape, 4 * v.offset as u64)
     }
 
-    fn gemm_outputs(&self, g: &Gemm) -> String {
-        let moments = g.moments.map_or_else(String::new, |m| format!(", moments {}", self.described(m)));
-        self.described(g.output) + &moments
+    /// A linear map of a vector is named by its weights; all else reads as in a step.
+    fn prelude_expression(&self, op: &Op) -> String {
+        match op {
+            Op::Gemm(g) if g.window == Window::Pointwise && g.shortcut.is_none() && g.residual.is_none() => {
+                let parts = &self.parameters.matrices[g.matrix.0].parts;
+                let more =
+                    if parts.len() > 1 { format!(" and {} more", parts.len() - 1) } else { String::new() };
+                format!("{} · {}{more}", loaded('r', &g.source, &g.load), parts[0].key)
+            }
+            op => self.expression('r', op),
+        }
     }
 
-    fn gemm(&self, g: &Gemm) -> String {
+    /// What an operation computes, of values that are called `kind` and a number.
+    fn expression(&self, kind: char, op: &Op) -> String {
+        match op {
+            Op::Gemm(g) => self.gemm(kind, g),
+            Op::Norm { norm, .. } => normalised(kind, norm),
+            Op::Attention(a) => {
+                let part = |c: Channels| {
+                    let start = if c.start == 0 { String::new() } else { format!("[{}..]", c.start) };
+                    format!("{kind}{}{start}", c.value.0)
+                };
+                let merged = [a.q, a.k, a.v]
+                    .iter()
+                    .enumerate()
+                    .all(|(i, part)| *part == Channels { value: a.q.value, start: i * a.inner });
+                let of = if merged { part(a.q) } else { [a.q, a.k, a.v].map(part).join(", ") };
+                format!("attention({of}, {} heads)", a.heads)
+            }
+            Op::Pool(p) => format!("pool({})", loaded(kind, &p.source, &p.load)),
+            Op::Map(m) => mapped(kind, m),
+            Op::Moments { source, .. } => format!("moments({kind}{})", source.0),
+            Op::Gather { indices, table, .. } => {
+                format!("{}[{kind}{}]", self.parameters.matrices[table.0].parts[0].key, indices.0)
+            }
+        }
+    }
+
+    fn gemm(&self, kind: char, g: &Gemm) -> String {
         let matrix = &self.parameters.matrices[g.matrix.0];
-        let kind = match g.window {
+        let window = match g.window {
             Window::Pointwise => "1×1".to_owned(),
             Window::Square { stride, padding } => {
                 let stride = if stride == 1 { String::new() } else { format!("/{stride}") };
@@ -519,10 +657,10 @@ impl Plan {
             }
         };
         let mut text =
-            format!("{kind} [{}][{}]({})", matrix.rows, matrix.columns, loaded(&g.source, &g.load));
+            format!("{window} [{}][{}]({})", matrix.rows, matrix.columns, loaded(kind, &g.source, &g.load));
         for (what, source) in [("shortcut", g.shortcut), ("residual", g.residual)] {
             if let Some(source) = source {
-                text += &format!(" + {what} {}", loaded(&source, &Load::default()));
+                text += &format!(" + {what} {}", loaded(kind, &source, &Load::default()));
             }
         }
         if let Some(time) = g.time {
@@ -549,22 +687,38 @@ fn activated(x: &str, activation: Option<Activation>) -> String {
     }
 }
 
-fn normalised(norm: &Norm) -> String {
-    let second = norm.moments.1.map_or_else(String::new, |m| format!("|v{}", m.0));
-    let modulation = norm.modulation.map_or_else(String::new, |m| format!(", {}", sliced(&m)));
-    format!("norm(v{}{second}, {} groups{modulation})", norm.moments.0.0, norm.groups)
+fn mapped(kind: char, m: &Map) -> String {
+    let mut text = m.source.map_or_else(|| "0".to_owned(), |source| loaded(kind, &source, &m.load));
+    if let Some((combine, place)) = &m.operand {
+        let operand = match place {
+            Place::Value(id) => format!("{kind}{}", id.0),
+            Place::Rows(slice) => sliced(slice),
+        };
+        text += &match combine {
+            Combine::Add | Combine::AddPerChannel => format!(" + {operand}"),
+            Combine::ScaleShift => format!(" · (1 + s) + b of {operand}"),
+            Combine::ScaleSamples => format!(" · {operand}"),
+        };
+    }
+    text
 }
 
-fn loaded(source: &Source, load: &Load) -> String {
-    let mut text = format!("v{}", source.first.0);
+fn normalised(kind: char, norm: &Norm) -> String {
+    let second = norm.moments.1.map_or_else(String::new, |m| format!("|{kind}{}", m.0));
+    let modulation = norm.modulation.map_or_else(String::new, |m| format!(", {}", sliced(&m)));
+    format!("norm({kind}{}{second}, {} groups{modulation})", norm.moments.0.0, norm.groups)
+}
+
+fn loaded(kind: char, source: &Source, load: &Load) -> String {
+    let mut text = format!("{kind}{}", source.first.0);
     if let Some(second) = source.second {
-        text += &format!("|v{}", second.0);
+        text += &format!("|{kind}{}", second.0);
     }
     match &load.scaling {
         None => {}
         Some(Scaling::Constant { scale, shift }) => text += &format!(" · {scale} + {shift}"),
-        Some(Scaling::Ready(norm)) => text += &format!(" × v{}", norm.0),
-        Some(Scaling::Inline(norm)) => text += &format!(" × {}", normalised(norm)),
+        Some(Scaling::Ready(norm)) => text += &format!(" × {kind}{}", norm.0),
+        Some(Scaling::Inline(norm)) => text += &format!(" × {}", normalised(kind, norm)),
     }
     let text = activated(&text, load.activation);
     if source.upsample { format!("upsample {text}") } else { text }

@@ -10,59 +10,61 @@ use crate::network::unet::{self, Conditioning, UNet2DConfig};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub usize);
 
-/// One sample's part of a recorded tensor.
+/// One sample's part of a recorded tensor: an image; or a sequence of tokens, which is an image one pixel wide; or a vector,
+/// which is one pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Extent {
-    /// An image of this many channels, rows and columns.
-    Image {
-        /// Channels.
-        channels: usize,
-        /// Rows of pixels.
-        height: usize,
-        /// Pixels of a row.
-        width: usize,
-    },
-    /// A per-sample vector. It depends only on timestep and label, so it is computed once per run (the prelude).
-    Vector(usize),
+pub struct Shape {
+    /// Rows of pixels, or tokens.
+    pub height: usize,
+    /// Pixels of a row.
+    pub width: usize,
+    /// Numbers of a pixel.
+    pub channels: usize,
 }
 
-impl Extent {
-    /// Channels of an image, numbers of a vector.
+impl Shape {
+    /// A vector of so many numbers.
     #[must_use]
-    pub fn channels(self) -> usize {
-        match self {
-            Extent::Image { channels, .. } | Extent::Vector(channels) => channels,
-        }
+    pub fn vector(channels: usize) -> Self {
+        Self { height: 1, width: 1, channels }
+    }
+
+    /// Pixels.
+    #[must_use]
+    pub fn pixels(self) -> usize {
+        self.height * self.width
     }
 
     fn with_channels(self, channels: usize) -> Self {
-        match self {
-            Extent::Image { height, width, .. } => Extent::Image { channels, height, width },
-            Extent::Vector(_) => Extent::Vector(channels),
-        }
+        Self { channels, ..self }
     }
 
     fn with_size(self, size: impl Fn(usize) -> usize) -> Self {
-        match self {
-            Extent::Image { channels, height, width } => {
-                Extent::Image { channels, height: size(height), width: size(width) }
-            }
-            vector @ Extent::Vector(_) => vector,
-        }
+        Self { height: size(self.height), width: size(self.width), ..self }
     }
+}
+
+/// How often a tensor changes. A result changes as often as the argument that does so most often; what changes less often than
+/// the network is evaluated is computed once for a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rate {
+    /// Never.
+    Model,
+    /// With the label or prompt.
+    Prompt,
+    /// With the timestep.
+    Timestep,
+    /// With every evaluation.
+    Evaluation,
 }
 
 /// What the network is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// The noisy images.
-    Image,
-    /// Features of the timestep.
-    Time,
-    /// The class, as a row number or a vector.
-    Class,
-    /// 1/t.
-    InverseTime,
+pub struct Input {
+    /// What it is called.
+    pub name: &'static str,
+    /// How often it changes.
+    pub rate: Rate,
 }
 
 /// A recorded call; each stands for the method of [`Ops`] of its name.
@@ -95,7 +97,9 @@ pub struct Node {
     /// Its tensors, in the order of the method's arguments.
     pub arguments: Vec<NodeId>,
     /// One sample's part of its result.
-    pub extent: Extent,
+    pub shape: Shape,
+    /// How often its result changes.
+    pub rate: Rate,
 }
 
 /// A forward pass as it was called: arguments stand before the calls that use them.
@@ -112,35 +116,24 @@ impl Graph {
     #[must_use]
     pub fn of_unet(net: &UNet2DConfig, height: usize, width: usize) -> Self {
         let mut tracer = Tracer::default();
-        let image = Extent::Image { channels: net.in_channels, height, width };
-        let x = tracer.input(Input::Image, image);
+        let x = tracer.input("input", Rate::Evaluation, Shape { height, width, channels: net.in_channels });
+        let mut vector = |name, rate, width| tracer.input(name, rate, Shape::vector(width));
         let conditioning = Conditioning {
-            time: tracer.input(Input::Time, Extent::Vector(net.time_width())),
-            class: net.class_width().map(|w| tracer.input(Input::Class, Extent::Vector(w))),
-            inverse_time: net.divides_by_time().then(|| tracer.input(Input::InverseTime, Extent::Vector(1))),
+            time: vector("time", Rate::Timestep, net.time_width()),
+            class: net.class_width().map(|w| vector("class", Rate::Prompt, w)),
+            inverse_time: net.divides_by_time().then(|| vector("inverse time", Rate::Timestep, 1)),
         };
         let output = unet::forward(&mut tracer, net, &x, &conditioning);
-        Self { output: Some(output), ..tracer.graph }
+        tracer.finish(output)
     }
 
     /// Channels of the widest image, q, k and v counted together.
     pub(super) fn most_channels(&self) -> usize {
-        let of = |node: &Node| match (&node.call, node.extent) {
-            (Call::Attention { .. }, Extent::Image { channels, .. }) => 3 * channels,
-            (_, Extent::Image { channels, .. }) => channels,
-            (_, Extent::Vector(_)) => 0,
+        let of = |node: &Node| match (&node.call, node.shape.channels) {
+            (Call::Attention { .. }, channels) => 3 * channels,
+            (_, channels) => channels,
         };
-        self.nodes.iter().map(of).max().unwrap_or(0)
-    }
-
-    /// How often each node's result is used, the graph's output counting as one use.
-    #[must_use]
-    pub fn uses(&self) -> Vec<usize> {
-        let mut uses = vec![0; self.nodes.len()];
-        for id in self.nodes.iter().flat_map(|n| &n.arguments).chain(&self.output) {
-            uses[id.0] += 1;
-        }
-        uses
+        self.nodes.iter().filter(|node| node.rate == Rate::Evaluation).map(of).max().unwrap_or(0)
     }
 }
 
@@ -152,22 +145,36 @@ pub struct Tracer {
 
 impl Tracer {
     /// Records an input of the network.
-    pub fn input(&mut self, input: Input, extent: Extent) -> NodeId {
-        self.push(Call::Input(input), &[], extent)
+    pub fn input(&mut self, name: &'static str, rate: Rate, shape: Shape) -> NodeId {
+        self.add(Node { call: Call::Input(Input { name, rate }), arguments: Vec::new(), shape, rate })
     }
 
-    fn push(&mut self, call: Call, arguments: &[NodeId], extent: Extent) -> NodeId {
-        self.graph.nodes.push(Node { call, arguments: arguments.to_vec(), extent });
+    /// What was recorded of a forward pass that returned `output`.
+    #[must_use]
+    pub fn finish(self, output: NodeId) -> Graph {
+        Graph { output: Some(output), ..self.graph }
+    }
+
+    fn push(&mut self, call: Call, arguments: &[NodeId], shape: Shape) -> NodeId {
+        let rates = arguments.iter().map(|id| self.graph.nodes[id.0].rate);
+        let rate = rates.max().unwrap_or(Rate::Model);
+        self.add(Node { call, arguments: arguments.to_vec(), shape, rate })
+    }
+
+    fn add(&mut self, node: Node) -> NodeId {
+        self.graph.nodes.push(node);
         NodeId(self.graph.nodes.len() - 1)
     }
 
-    fn extent(&self, id: NodeId) -> Extent {
-        self.graph.nodes[id.0].extent
+    /// One sample's part of a recorded tensor.
+    #[must_use]
+    pub fn shape(&self, id: NodeId) -> Shape {
+        self.graph.nodes[id.0].shape
     }
 
-    /// Records a call whose result has the extent of its first argument.
+    /// Records a call whose result has the shape of its first argument.
     fn like(&mut self, call: Call, arguments: &[NodeId]) -> NodeId {
-        self.push(call, arguments, self.extent(arguments[0]))
+        self.push(call, arguments, self.shape(arguments[0]))
     }
 }
 
@@ -184,21 +191,23 @@ impl Ops for Tracer {
     type Tensor = NodeId;
 
     fn conv2d(&mut self, x: &NodeId, name: &str, conv: Conv) -> NodeId {
-        let extent = self.extent(*x).with_channels(conv.out_channels).with_size(|n| convolved(n, conv));
-        self.push(Call::Conv2d { name: name.to_owned(), conv }, &[*x], extent)
+        let shape = self.shape(*x).with_channels(conv.out_channels).with_size(|n| convolved(n, conv));
+        self.push(Call::Conv2d { name: name.to_owned(), conv }, &[*x], shape)
     }
 
     fn pointwise(&mut self, x: &NodeId, name: &str, out_channels: usize) -> NodeId {
-        let extent = self.extent(*x).with_channels(out_channels);
-        self.push(Call::Pointwise { name: name.to_owned() }, &[*x], extent)
+        let shape = self.shape(*x).with_channels(out_channels);
+        self.push(Call::Pointwise { name: name.to_owned() }, &[*x], shape)
     }
 
     fn linear(&mut self, v: &NodeId, name: &str, out: usize) -> NodeId {
-        self.push(Call::Linear { name: name.to_owned() }, &[*v], Extent::Vector(out))
+        let shape = self.shape(*v).with_channels(out);
+        self.push(Call::Linear { name: name.to_owned() }, &[*v], shape)
     }
 
     fn embedding(&mut self, indices: &NodeId, name: &str, rows: usize, width: usize) -> NodeId {
-        self.push(Call::Embedding { name: name.to_owned(), rows }, &[*indices], Extent::Vector(width))
+        let shape = self.shape(*indices).with_channels(width);
+        self.push(Call::Embedding { name: name.to_owned(), rows }, &[*indices], shape)
     }
 
     fn group_norm(&mut self, x: &NodeId, name: &str, groups: usize, eps: f64) -> NodeId {
@@ -234,15 +243,15 @@ impl Ops for Tracer {
     }
 
     fn concat(&mut self, a: &NodeId, b: &NodeId) -> NodeId {
-        let (first, second) = (self.extent(*a), self.extent(*b));
-        self.push(Call::Concat, &[*a, *b], first.with_channels(first.channels() + second.channels()))
+        let (first, second) = (self.shape(*a), self.shape(*b));
+        self.push(Call::Concat, &[*a, *b], first.with_channels(first.channels + second.channels))
     }
 
     fn upsample_nearest(&mut self, x: &NodeId) -> NodeId {
-        self.push(Call::UpsampleNearest, &[*x], self.extent(*x).with_size(|n| 2 * n))
+        self.push(Call::UpsampleNearest, &[*x], self.shape(*x).with_size(|n| 2 * n))
     }
 
     fn downsample_mean(&mut self, x: &NodeId) -> NodeId {
-        self.push(Call::DownsampleMean, &[*x], self.extent(*x).with_size(|n| n / 2))
+        self.push(Call::DownsampleMean, &[*x], self.shape(*x).with_size(|n| n / 2))
     }
 }

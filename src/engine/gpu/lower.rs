@@ -151,6 +151,12 @@ impl Builder<'_> {
             Op::Norm { norm, output } => self.norm(norm, self.offset(*output)),
             Op::Attention(attention) => self.attention(attention)?,
             Op::Pool(pool) => self.pool(pool),
+            Op::Map(_) | Op::Moments { .. } | Op::Gather { .. } => {
+                return Err(Error::Unsupported {
+                    what: "this network".to_owned(),
+                    why: "a GPU has no kernel for it yet".to_owned(),
+                });
+            }
         }
         Ok(())
     }
@@ -475,7 +481,7 @@ impl Builder<'_> {
         };
         let tiles = pixels.div_ceil(if queries == 0 { FLAT_THREADS as usize } else { queries });
         let params = AttentionParams {
-            qkv: self.offset(a.qkv),
+            qkv: self.offset(a.q.value),
             output: self.offset(a.output),
             batch: word(batch),
             pixels: word(pixels),

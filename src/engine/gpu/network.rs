@@ -124,7 +124,7 @@ impl GpuNetwork {
         let out_channels = self.config.out_channels;
         let replay = self.plan(batch, height, width).await?;
         replay.start(batch, &[Rows { first: 0, stride: 1 }]).await?;
-        replay.upload(&prelude(replay.plan(), replay.weights().host(), &given));
+        replay.upload(&prelude(replay.plan(), replay.weights().host(), &given)?);
         let (input, output) = (replay.plan().input, replay.plan().output);
         let mut nhwc = vec![0.0; x.len()];
         to_nhwc(x, channels, height * width, &mut nhwc);

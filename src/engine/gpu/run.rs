@@ -414,7 +414,7 @@ fn prelude_of(
     let timesteps: Vec<f32> = timesteps.flat_map(|t| std::iter::repeat_n(t as f32, each)).collect();
     let labels = labels.map(|l| l.repeat(timesteps.len() / each));
     let given = config.conditioning(&timesteps, labels.as_deref(), frequencies)?;
-    Ok(prelude(replay.plan(), replay.weights().host(), &given))
+    prelude(replay.plan(), replay.weights().host(), &given)
 }
 
 /// Images that are being copied from a device.

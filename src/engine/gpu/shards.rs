@@ -1,7 +1,7 @@
 //! Where a network's parameters lie in a device's memory.
 
 use crate::engine::parameters::{MatrixId, Parameters, Storage, VectorId};
-use crate::engine::plan::{Plan, PreludeOp};
+use crate::engine::plan::{Plan, Slot};
 
 /// The largest buffer for matrices, unless one of them is larger: what every adapter lets a kernel see at once.
 const SHARD: u64 = 128 << 20;
@@ -33,13 +33,12 @@ impl ShardLayout {
     pub fn new(plan: &Plan, storage: Storage) -> Self {
         let parameters = &plan.parameters;
         let mut in_prelude = vec![false; parameters.matrices.len()];
-        for op in &plan.prelude.ops {
-            match op {
-                PreludeOp::Gather { table: matrix, .. } | PreludeOp::Linear { matrix, .. } => {
-                    in_prelude[matrix.0] = true;
+        for step in &plan.prelude.ops {
+            step.op.refers(&mut |slot| {
+                if let Slot::Matrix(id) = slot {
+                    in_prelude[id.0] = true;
                 }
-                PreludeOp::Add { .. } => {}
-            }
+            });
         }
         let (places, shards) = place(parameters, storage, &|id| in_prelude[id.0]);
         let starts = parameters.vectors.iter().map(|v| v.start).collect();

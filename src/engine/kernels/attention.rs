@@ -10,44 +10,63 @@ use super::vector::simd;
 /// Queries of a tile.
 const QUERIES: usize = 24;
 
-/// One sample: `qkv` is `[pixels, 3 · inner]`, q, k and v side by side and each `heads` heads; `out` is `[pixels, inner]`.
-/// `scratch` is of [`scratch_len`].
-pub fn attention(
-    qkv: &[f32],
-    pixels: usize,
-    inner: usize,
-    heads: usize,
-    scratch: &mut [f32],
-    out: &mut [f32],
-) {
-    let width = inner / heads;
-    let row = 3 * inner;
+/// Some channels of one sample's pixels: those of pixel i begin at `start + i · row`.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// The sample.
+    pub data: &'a [f32],
+    /// The first pixel's.
+    pub start: usize,
+    /// Channels of the image that they are a part of.
+    pub row: usize,
+    /// Pixels.
+    pub pixels: usize,
+}
+
+/// What attention reads of one sample.
+#[derive(Clone, Copy, Debug)]
+pub struct Attention<'a> {
+    /// Queries, `[pixels, inner]`, each `heads` heads.
+    pub q: Part<'a>,
+    /// Keys, likewise; perhaps of other pixels.
+    pub k: Part<'a>,
+    /// Values, of as many pixels as there are keys.
+    pub v: Part<'a>,
+    /// Channels of all heads.
+    pub inner: usize,
+    /// Heads.
+    pub heads: usize,
+}
+
+/// One sample: `out` is `[pixels of the queries, inner]`. `scratch` is of [`scratch_len`].
+pub fn attention(a: &Attention, scratch: &mut [f32], out: &mut [f32]) {
+    let Attention { q, k, v, inner, heads } = *a;
+    let (width, pixels) = (inner / heads, k.pixels);
     let (keys, rest) = scratch.split_at_mut(Panels::len_of(width, pixels));
     let (values, rest) = rest.split_at_mut(Panels::len_of(pixels, width));
     let scores = &mut rest[..QUERIES * pixels];
-    for head in 0..heads {
-        let q = head * width;
-        let (k, v) = (q + inner, q + 2 * inner);
-        Panels::fill(width, pixels, keys, |channel, pixel| qkv[pixel * row + k + channel]);
-        Panels::fill(pixels, width, values, |pixel, channel| qkv[pixel * row + v + channel]);
+    for channel in (0..inner).step_by(width) {
+        let (from_k, from_v) = (k.start + channel, v.start + channel);
+        Panels::fill(width, pixels, keys, |c, pixel| k.data[pixel * k.row + from_k + c]);
+        Panels::fill(pixels, width, values, |pixel, c| v.data[pixel * v.row + from_v + c]);
         let plain = Epilogue { bias: &[], time: &[], residual: None, scale: 1.0 };
         let to_scores = Product {
-            inputs: &[PixelRuns { start: q, ..rows(qkv, row, width) }],
+            inputs: &[PixelRuns { start: q.start + channel, ..rows(q.data, q.row, width) }],
             panels: Panels { data: keys, rows: width, columns: pixels },
-            width: pixels,
+            width: q.pixels,
             epilogue: Epilogue { scale: 1.0 / (width as f32).sqrt(), ..plain },
         };
-        for first in (0..pixels).step_by(QUERIES) {
-            let count = QUERIES.min(pixels - first);
+        for first in (0..q.pixels).step_by(QUERIES) {
+            let count = QUERIES.min(q.pixels - first);
             multiply(&to_scores, first..first + count, scores, pixels);
             softmax(&mut scores[..count * pixels], pixels);
             let to_result = Product {
                 inputs: &[rows(scores, pixels, pixels)],
                 panels: Panels { data: values, rows: pixels, columns: width },
-                width: pixels,
+                width: q.pixels,
                 epilogue: plain,
             };
-            multiply(&to_result, 0..count, &mut out[first * inner + q..], inner);
+            multiply(&to_result, 0..count, &mut out[first * inner + channel..], inner);
         }
     }
 }
@@ -57,7 +76,7 @@ fn rows(data: &[f32], pixel: usize, len: usize) -> PixelRuns<'_> {
     PixelRuns { data, start: 0, top: 0, row: 0, pixel, shift: 0, len }
 }
 
-/// Floats of [`attention`]'s scratch.
+/// Floats of [`attention`]'s scratch for so many keys.
 #[must_use]
 pub fn scratch_len(pixels: usize, inner: usize, heads: usize) -> usize {
     let width = inner / heads;

@@ -9,6 +9,7 @@ pub mod activation;
 pub mod attention;
 pub mod gemm;
 pub mod load;
+pub mod map;
 pub mod norm;
 pub mod pool;
 pub mod product;

@@ -2,12 +2,12 @@
 
 use super::load::Loaded;
 
-/// One sample of an even number of rows and columns to `[height / 2, width / 2, channels]`. `scratch` holds two rows of
+/// One sample to `[height / 2, width / 2, channels]`; a last odd row or column is left out. `scratch` holds two rows of
 /// the input.
 pub fn pool(loaded: &Loaded, scratch: &mut [f32], out: &mut [f32]) {
     let (width, channels) = (loaded.image.width, loaded.image.all_channels());
     let line = width * channels;
-    for (y, out) in out.chunks_exact_mut(line / 2).enumerate() {
+    for (y, out) in out.chunks_exact_mut(width / 2 * channels).enumerate() {
         let top = 2 * y as isize;
         loaded.write(top..top + 2, 0..width as isize, scratch);
         let (upper, lower) = scratch[..2 * line].split_at(line);

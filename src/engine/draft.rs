@@ -1,0 +1,502 @@
+//! The second stage: from a recorded [`Graph`] to a [`Plan`], naively. Every call becomes an operation of its own, but for a
+//! group normalisation, which is three: moments, then scale and shift, then their use. Any graph has such a draft, and any
+//! draft runs. What makes it fast are the [`passes`](super::passes), each of which rewrites a draft to one of fewer operations and
+//! the same numbers.
+//!
+//! In a draft, what depends on timesteps and labels alone stands among all else: a [`RowSlice`] refers to a value by its
+//! number. [`Draft::finish`] divides the operations by the rate of what they write, numbers everything in the order in
+//! which it is written, drops what nobody reads, and places the activations in the arena.
+
+use super::parameters::{MatrixId, MatrixPart, Packing, Parameters, VectorId, VectorPart};
+use super::plan::{
+    Attention, Channels, Combine, Gemm, Load, Map, Norm, Op, Place, Plan, PlannedOp, Pool, Prelude, RowId,
+    RowSlice, Scaling, Slot, Source, TILE_PIXELS, Value, ValueId, Window,
+};
+use super::trace::{Call, Graph, Input, NodeId, Rate, Shape};
+use crate::error::{Error, Result};
+
+/// What operations of a draft write.
+#[derive(Clone, Debug)]
+pub struct DraftValue {
+    /// One sample's part: height, width and channels.
+    pub shape: [usize; 3],
+    /// Whether it changes with every evaluation. If not, it belongs to the prelude.
+    pub evaluated: bool,
+}
+
+/// A plan in the making.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Images evaluated together.
+    pub batch: usize,
+    /// What operations read from the checkpoint.
+    pub parameters: Parameters,
+    /// The operations in order.
+    pub ops: Vec<PlannedOp>,
+    /// Everything that operations write, and what is given.
+    pub values: Vec<DraftValue>,
+    /// What is given.
+    pub inputs: Vec<(Input, ValueId)>,
+    /// The result.
+    pub output: ValueId,
+}
+
+impl Draft {
+    /// An operation for each call of `graph`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a network without a result.
+    pub fn of(graph: &Graph, batch: usize) -> Result<Self> {
+        let draft = Draft {
+            batch,
+            parameters: Parameters::default(),
+            ops: Vec::new(),
+            values: Vec::new(),
+            inputs: Vec::new(),
+            output: ValueId(0),
+        };
+        let mut drafter = Drafter { graph, of: Vec::new(), moments: Vec::new(), copies: Vec::new(), draft };
+        for at in 0..graph.nodes.len() {
+            let value = drafter.node(NodeId(at));
+            drafter.of.push(value);
+        }
+        let output = graph.output.ok_or_else(|| unsupported("a network without a result"))?;
+        let output = drafter.of[output.0];
+        drafter.draft.output = drafter.copied(output, true);
+        Ok(drafter.draft)
+    }
+
+    /// Adds a value, whose place is found later.
+    pub fn value(&mut self, shape: [usize; 3], evaluated: bool) -> ValueId {
+        self.values.push(DraftValue { shape, evaluated });
+        ValueId(self.values.len() - 1)
+    }
+
+    /// How often each value is read, the result counting as one reading.
+    #[must_use]
+    pub fn uses(&self) -> Vec<usize> {
+        let mut uses = vec![0; self.values.len()];
+        uses[self.output.0] += 1;
+        for step in &self.ops {
+            step.op.refers(&mut |slot| match slot {
+                Slot::Read(id) => uses[id.0] += 1,
+                Slot::Rows(slice) => uses[slice.row.0] += 1,
+                _ => {}
+            });
+        }
+        uses
+    }
+
+    /// The position of the operation that writes each value.
+    #[must_use]
+    pub fn producers(&self) -> Vec<Option<usize>> {
+        let mut producers = vec![None; self.values.len()];
+        for (at, step) in self.ops.iter().enumerate() {
+            for id in step.op.writes() {
+                producers[id.0] = Some(at);
+            }
+        }
+        producers
+    }
+
+    /// The positions of the operations that read each value, once for each reading. The result is read by none.
+    #[must_use]
+    pub fn readers(&self) -> Vec<Vec<usize>> {
+        let mut readers = vec![Vec::new(); self.values.len()];
+        for (at, step) in self.ops.iter().enumerate() {
+            step.op.refers(&mut |slot| match slot {
+                Slot::Read(id) => readers[id.0].push(at),
+                Slot::Rows(slice) => readers[slice.row.0].push(at),
+                _ => {}
+            });
+        }
+        readers
+    }
+
+    /// How many operations read each matrix: only one that no other reads may be changed.
+    #[must_use]
+    pub fn matrix_uses(&self) -> Vec<usize> {
+        let mut uses = vec![0; self.parameters.matrices.len()];
+        for step in &self.ops {
+            step.op.refers(&mut |slot| {
+                if let Slot::Matrix(id) = slot {
+                    uses[id.0] += 1;
+                }
+            });
+        }
+        uses
+    }
+
+    /// Removes the operations whose position is marked.
+    pub fn remove(&mut self, marked: &[bool]) {
+        let mut at = 0;
+        self.ops.retain(|_| {
+            at += 1;
+            !marked[at - 1]
+        });
+    }
+
+    /// Removes operations whose results nobody reads, and moments that nobody reads.
+    pub fn sweep(&mut self) {
+        let mut uses = self.uses();
+        for at in (0..self.ops.len()).rev() {
+            let op = &mut self.ops[at].op;
+            if let Op::Gemm(g) = op
+                && g.moments.is_some_and(|m| uses[m.0] == 0)
+            {
+                g.moments = None;
+            }
+            if op.writes().iter().all(|id| uses[id.0] == 0) {
+                op.refers(&mut |slot| match slot {
+                    Slot::Read(id) => uses[id.0] -= 1,
+                    Slot::Rows(slice) => uses[slice.row.0] -= 1,
+                    _ => {}
+                });
+                self.ops.remove(at);
+            }
+        }
+    }
+
+    /// The plan of these operations.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] where the plan has more bytes than this machine can count, [`Error::Unsupported`] for a network
+    /// that is given nothing that changes with every evaluation.
+    pub fn finish(mut self) -> Result<Plan> {
+        self.sweep();
+        self.compact();
+        let input = self.inputs.iter().find(|(_, id)| self.values[id.0].evaluated);
+        let input = input.ok_or_else(|| unsupported("a network without images"))?.1;
+        let numbers = vec![None; self.values.len()];
+        let mut numbering = Numbering {
+            batch: self.batch,
+            of: &self.values,
+            numbers,
+            prelude: Prelude::default(),
+            values: Vec::new(),
+        };
+        for (input, id) in &self.inputs {
+            let number = numbering.number(*id);
+            if !self.values[id.0].evaluated {
+                numbering.prelude.inputs.push((*input, RowId(number)));
+            }
+        }
+        let (mut ops, mut before) = (Vec::with_capacity(self.ops.len()), Vec::new());
+        for mut step in self.ops {
+            let evaluated = step.op.writes().iter().any(|id| self.values[id.0].evaluated);
+            numbering.renumber(&mut step.op);
+            if evaluated { &mut ops } else { &mut before }.push(step);
+        }
+        for step in ops.iter_mut().chain(&mut before) {
+            numbering.renumber_moments(&mut step.op);
+        }
+        let (input, output) = (ValueId(numbering.number(input)), ValueId(numbering.number(self.output)));
+        let Numbering { prelude, values, .. } = numbering;
+        let prelude = Prelude { ops: before, ..prelude };
+        let mut plan = Plan {
+            batch: self.batch,
+            parameters: self.parameters,
+            prelude,
+            ops,
+            values,
+            arena: 0,
+            input,
+            output,
+        };
+        plan.parameters.check()?;
+        plan.place()?;
+        Ok(plan)
+    }
+
+    /// Drops parameters that no operation reads any more.
+    fn compact(&mut self) {
+        let (mut matrices, mut vectors) =
+            (vec![None; self.parameters.matrices.len()], vec![None; self.parameters.vectors.len()]);
+        for step in &self.ops {
+            step.op.refers(&mut |slot| match slot {
+                Slot::Matrix(id) => matrices[id.0] = Some(*id),
+                Slot::Vector(id) => vectors[id.0] = Some(*id),
+                _ => {}
+            });
+        }
+        let mut kept = Parameters::default();
+        let all = std::mem::take(&mut self.parameters);
+        for (id, matrix) in matrices.iter_mut().zip(all.matrices) {
+            *id = id.map(|_| kept.add_matrix(matrix.parts));
+        }
+        for (id, vector) in vectors.iter_mut().zip(all.vectors) {
+            *id = id.map(|_| kept.add_vector(vector.parts));
+        }
+        self.parameters = kept;
+        for step in &mut self.ops {
+            step.op.slots(&mut |slot| match slot {
+                Slot::Matrix(id) => *id = matrices[id.0].unwrap_or(*id),
+                Slot::Vector(id) => *id = vectors[id.0].unwrap_or(*id),
+                _ => {}
+            });
+        }
+    }
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::Unsupported { what: what.to_owned(), why: "the engine has nothing to evaluate".to_owned() }
+}
+
+/// Gives values their final numbers, in the order in which they are written; but moments that a product leaves, when they are
+/// first read.
+struct Numbering<'a> {
+    batch: usize,
+    of: &'a [DraftValue],
+    numbers: Vec<Option<usize>>,
+    prelude: Prelude,
+    values: Vec<Value>,
+}
+
+impl Numbering<'_> {
+    fn number(&mut self, id: ValueId) -> usize {
+        if let Some(known) = self.numbers[id.0] {
+            return known;
+        }
+        let DraftValue { shape, evaluated } = self.of[id.0];
+        let number = if evaluated {
+            let [height, width, channels] = shape;
+            self.values.push(Value { shape: [self.batch, height, width, channels], offset: 0, life: (0, 0) });
+            self.values.len() - 1
+        } else {
+            self.prelude.add(shape).0
+        };
+        self.numbers[id.0] = Some(number);
+        number
+    }
+
+    fn renumber(&mut self, op: &mut Op) {
+        let late = match op {
+            Op::Gemm(g) => g.moments,
+            _ => None,
+        };
+        op.refers(&mut |slot| match slot {
+            Slot::Read(id) => {
+                self.number(*id);
+            }
+            Slot::Write(id) if Some(*id) != late => {
+                self.number(*id);
+            }
+            _ => {}
+        });
+        op.slots(&mut |slot| match slot {
+            Slot::Read(id) => id.0 = self.number(*id),
+            Slot::Write(id) if Some(*id) != late => id.0 = self.number(*id),
+            Slot::Rows(slice) => slice.row.0 = self.number(ValueId(slice.row.0)),
+            _ => {}
+        });
+    }
+
+    /// To be called when all that reads them is numbered.
+    fn renumber_moments(&mut self, op: &mut Op) {
+        if let Op::Gemm(Gemm { moments: Some(id), .. }) = op {
+            id.0 = self.number(*id);
+        }
+    }
+}
+
+/// Makes operations of calls.
+struct Drafter<'a> {
+    graph: &'a Graph,
+    /// The value of each call so far.
+    of: Vec<ValueId>,
+    /// Images whose moments there are.
+    moments: Vec<(ValueId, ValueId)>,
+    /// What has been copied from the prelude.
+    copies: Vec<(ValueId, ValueId)>,
+    draft: Draft,
+}
+
+impl Drafter<'_> {
+    fn node(&mut self, id: NodeId) -> ValueId {
+        let node = &self.graph.nodes[id.0];
+        let Shape { height, width, channels } = node.shape;
+        let evaluated = node.rate == Rate::Evaluation;
+        let arguments: Vec<ValueId> = node.arguments.iter().map(|a| self.of[a.0]).collect();
+        let output = self.draft.value([height, width, channels], evaluated);
+        if let Call::Input(input) = &node.call {
+            self.draft.inputs.push((*input, output));
+            return output;
+        }
+        let combine = match &node.call {
+            Call::Add => Some((Combine::Add, "add")),
+            Call::AddPerChannel => Some((Combine::AddPerChannel, "add_per_channel")),
+            Call::ScaleShift => Some((Combine::ScaleShift, "scale_shift")),
+            Call::ScaleSamples => Some((Combine::ScaleSamples, "scale_samples")),
+            _ => None,
+        };
+        if let Some((combine, name)) = combine {
+            self.combine(name, combine, arguments[0], arguments[1], output);
+            return output;
+        }
+        let read: Vec<ValueId> = arguments.iter().map(|a| self.copied(*a, evaluated)).collect();
+        let x = read[0];
+        let inputs = self.draft.values[x.0].shape[2];
+        match &node.call {
+            Call::Conv2d { name, conv } => {
+                let window = Window::Square { stride: conv.stride, padding: conv.padding };
+                self.gemm(name, x, window, vec![channels, inputs, 3, 3], output);
+            }
+            Call::Pointwise { name } if name.ends_with("conv_shortcut") => {
+                self.gemm(name, x, Window::Pointwise, vec![channels, inputs, 1, 1], output);
+            }
+            Call::Pointwise { name } | Call::Linear { name } => {
+                self.gemm(name, x, Window::Pointwise, vec![channels, inputs], output);
+            }
+            Call::Embedding { name, rows } => self.gather(name, x, [*rows, channels], output),
+            Call::GroupNorm { name, groups, eps } => self.group_norm(name, x, *groups, *eps, output),
+            Call::Attention { heads } => self.attention(id, &read, *heads, output),
+            Call::DownsampleMean => {
+                let pool = Pool { source: Source::of(x), load: Load::default(), output };
+                self.emit("downsample_mean", Op::Pool(pool));
+            }
+            call => self.load(call, &read, output),
+        }
+        output
+    }
+
+    fn emit(&mut self, name: &str, op: Op) {
+        self.draft.ops.push(PlannedOp { name: name.to_owned(), op });
+    }
+
+    /// A value as an operation can read it that is, or is not, computed with every evaluation.
+    fn copied(&mut self, value: ValueId, evaluated: bool) -> ValueId {
+        let DraftValue { shape, evaluated: already } = self.draft.values[value.0];
+        if already || !evaluated {
+            return value;
+        }
+        if let Some((_, copy)) = self.copies.iter().find(|(of, _)| *of == value) {
+            return *copy;
+        }
+        let output = self.draft.value(shape, true);
+        let operand = Some((Combine::Add, self.place(value, true)));
+        self.emit("copy", Op::Map(Map { source: None, load: Load::default(), operand, output }));
+        self.copies.push((value, output));
+        output
+    }
+
+    /// Where such an operation finds an operand.
+    fn place(&self, value: ValueId, evaluated: bool) -> Place {
+        let DraftValue { shape, evaluated: already } = self.draft.values[value.0];
+        if already || !evaluated {
+            return Place::Value(value);
+        }
+        Place::Rows(RowSlice { row: RowId(value.0), start: 0, len: shape.iter().product() })
+    }
+
+    /// What the product that computes the first argument could do in its epilogue.
+    fn combine(&mut self, name: &str, combine: Combine, mut x: ValueId, mut v: ValueId, output: ValueId) {
+        let evaluated = self.draft.values[output.0].evaluated;
+        if combine == Combine::Add && evaluated && !self.draft.values[x.0].evaluated {
+            (x, v) = (v, x);
+        }
+        let source = Some(Source::of(self.copied(x, evaluated)));
+        let operand = Some((combine, self.place(v, evaluated)));
+        self.emit(name, Op::Map(Map { source, load: Load::default(), operand, output }));
+    }
+
+    /// What the reader of the result could do while it loads.
+    fn load(&mut self, call: &Call, read: &[ValueId], output: ValueId) {
+        let mut source = Source::of(read[0]);
+        let mut load = Load::default();
+        let name = match call {
+            Call::Activation(activation) => {
+                load.activation = Some(*activation);
+                "activation"
+            }
+            Call::Affine { scale, shift } => {
+                load.scaling = Some(Scaling::Constant { scale: *scale as f32, shift: *shift as f32 });
+                "affine"
+            }
+            Call::UpsampleNearest => {
+                source.upsample = true;
+                "upsample_nearest"
+            }
+            _ => {
+                source.second = read.get(1).copied();
+                "concat"
+            }
+        };
+        self.emit(name, Op::Map(Map { source: Some(source), load, operand: None, output }));
+    }
+
+    fn gemm(&mut self, name: &str, x: ValueId, window: Window, shape: Vec<usize>, output: ValueId) {
+        let columns = shape[0];
+        let part = MatrixPart {
+            key: format!("{name}.weight"),
+            shape,
+            packing: Packing::Transposed,
+            row: 0,
+            column: 0,
+        };
+        let gemm = Gemm {
+            source: Source::of(x),
+            load: Load::default(),
+            window,
+            shortcut: None,
+            matrix: self.draft.parameters.matrix(part),
+            bias: self.vector(format!("{name}.bias"), columns),
+            time: None,
+            residual: None,
+            scale: 1.0,
+            sample_scale: None,
+            output,
+            moments: None,
+        };
+        self.emit(name, Op::Gemm(gemm));
+    }
+
+    fn vector(&mut self, key: String, len: usize) -> VectorId {
+        self.draft.parameters.vector(VectorPart { key, len, at: 0 })
+    }
+
+    fn gather(&mut self, name: &str, indices: ValueId, shape: [usize; 2], output: ValueId) {
+        let key = format!("{name}.weight");
+        let part = MatrixPart { key, shape: shape.to_vec(), packing: Packing::Table, row: 0, column: 0 };
+        let table: MatrixId = self.draft.parameters.matrix(part);
+        self.emit(name, Op::Gather { indices, table, output });
+    }
+
+    /// The moments, the scale and shift that they come to, and these applied.
+    fn group_norm(&mut self, name: &str, x: ValueId, groups: usize, eps: f64, output: ValueId) {
+        let DraftValue { shape: [height, width, channels], evaluated } = self.draft.values[x.0];
+        let pixels = height * width;
+        let moments = match self.moments.iter().find(|(of, _)| *of == x) {
+            Some((_, known)) => *known,
+            None => {
+                let moments = self.draft.value([pixels.div_ceil(TILE_PIXELS), 2, channels], evaluated);
+                self.emit(name, Op::Moments { source: x, output: moments });
+                self.moments.push((x, moments));
+                moments
+            }
+        };
+        let norm = Norm {
+            moments: (moments, None),
+            pixels,
+            groups,
+            eps: eps as f32,
+            weight: self.vector(format!("{name}.weight"), channels),
+            bias: self.vector(format!("{name}.bias"), channels),
+            modulation: None,
+        };
+        let ready = self.draft.value([1, 2, channels], evaluated);
+        self.emit(name, Op::Norm { norm, output: ready });
+        let load = Load { scaling: Some(Scaling::Ready(ready)), activation: None };
+        self.emit(name, Op::Map(Map { source: Some(Source::of(x)), load, operand: None, output }));
+    }
+
+    /// It has no name of its own, and takes that of the module which its queries' linear map belongs to.
+    fn attention(&mut self, id: NodeId, qkv: &[ValueId], heads: usize, output: ValueId) {
+        let node = &self.graph.nodes[id.0];
+        let name = match &self.graph.nodes[node.arguments[0].0].call {
+            Call::Pointwise { name } => name.strip_suffix(".to_q").unwrap_or(name),
+            _ => "attention",
+        };
+        let [q, k, v] = [qkv[0], qkv[1], qkv[2]].map(|value| Channels { value, start: 0 });
+        self.emit(name, Op::Attention(Attention { q, k, v, heads, inner: node.shape.channels, output }));
+    }
+}

@@ -1,0 +1,47 @@
+//! An image written out, element by element: loaded, and combined with an operand.
+
+use super::load::Loaded;
+
+/// What one sample is combined with, number by number; y is a loaded number of channel c.
+#[derive(Clone, Copy, Debug)]
+pub enum Operand<'a> {
+    /// Nothing.
+    None,
+    /// `y +` the number in its place.
+    Image(&'a [f32]),
+    /// `y + v[c]`.
+    PerChannel(&'a [f32]),
+    /// `y · (1 + v[c]) + v[channels + c]`.
+    ScaleShift(&'a [f32]),
+    /// `y · v`.
+    Scale(f32),
+}
+
+/// One sample to `out`, `[height, width, channels]`; the height and width are twice the image's where it is doubled. Without an
+/// image, all y are 0.
+pub fn map(loaded: Option<&Loaded>, operand: Operand, channels: usize, out: &mut [f32]) {
+    match loaded {
+        None => out.fill(0.0),
+        Some(loaded) => {
+            let shift = u32::from(loaded.image.upsample);
+            let (height, width) = (loaded.image.height << shift, loaded.image.width << shift);
+            loaded.write(0..height as isize, 0..width as isize, out);
+        }
+    }
+    match operand {
+        Operand::None => {}
+        Operand::Image(image) => out.iter_mut().zip(image).for_each(|(y, x)| *y += x),
+        Operand::PerChannel(v) => {
+            for pixel in out.chunks_exact_mut(channels) {
+                pixel.iter_mut().zip(v).for_each(|(y, v)| *y += v);
+            }
+        }
+        Operand::ScaleShift(v) => {
+            let (s, b) = v.split_at(channels);
+            for pixel in out.chunks_exact_mut(channels) {
+                pixel.iter_mut().zip(s).zip(b).for_each(|((y, s), b)| *y = *y * (1.0 + s) + b);
+            }
+        }
+        Operand::Scale(factor) => out.iter_mut().for_each(|y| *y *= factor),
+    }
+}

@@ -1,0 +1,92 @@
+//! What makes a plan fast: passes, each of which rewrites a [`Draft`] to one of fewer operations that gives the same numbers.
+//!
+//! A pass is a function in a file of its own and a line in [`PASSES`]. None needs another: with any of them left out, in any
+//! order, a plan gives the same numbers but for rounding, which is tested on random graphs. It takes what it recognises and
+//! leaves the rest, and what it decides about parameters must not depend on the size or number of images, since these are
+//! packed once for all.
+//!
+//! An operation that takes another into itself stands where the later of the two stood: there, all that it reads is there.
+
+mod concat;
+mod epilogue;
+mod fold;
+mod inline;
+mod linears;
+mod loads;
+mod modulation;
+mod moments;
+mod per_channel;
+mod qkv;
+mod residual;
+mod sample_scale;
+mod scale;
+mod shortcut;
+mod upsample;
+
+use super::draft::Draft;
+use super::plan::Plan;
+use super::trace::Graph;
+use crate::error::{Error, Result};
+use crate::network::unet::UNet2DConfig;
+
+/// A rewriting of a draft.
+pub type Pass = fn(&mut Draft);
+
+/// All passes by name, in the order in which they pay most.
+pub const PASSES: [(&str, Pass); 13] = [
+    ("shortcut", shortcut::shortcut),
+    ("residual", residual::residual),
+    ("per_channel", per_channel::per_channel),
+    ("scale", scale::scale),
+    ("sample_scale", sample_scale::sample_scale),
+    ("modulation", modulation::modulation),
+    ("loads", loads::loads),
+    ("upsample", upsample::upsample),
+    ("concat", concat::concat),
+    ("moments", moments::moments),
+    ("qkv", qkv::qkv),
+    ("linears", linears::linears),
+    ("inline", inline::inline),
+];
+
+/// Plans a recorded forward pass for `batch` samples, with the passes of [`PASSES`] that `wanted` says yes to.
+///
+/// # Errors
+/// Those of [`Draft::of`] and [`Draft::finish`].
+pub fn plan(graph: &Graph, batch: usize, wanted: impl Fn(&str) -> bool) -> Result<Plan> {
+    let mut draft = Draft::of(graph, batch)?;
+    for (name, pass) in PASSES {
+        if wanted(name) {
+            pass(&mut draft);
+        }
+    }
+    draft.finish()
+}
+
+impl Plan {
+    /// Plans the U-Net on `batch` images of `height` × `width`.
+    ///
+    /// # Errors
+    /// [`Error::Option`] where the U cannot halve the size often enough or there is no image, [`Error::OutOfMemory`] where
+    /// no address space holds one of its activations.
+    pub fn new(config: &UNet2DConfig, batch: usize, height: usize, width: usize) -> Result<Self> {
+        config.check_size(height, width)?;
+        if batch == 0 {
+            return Err(Error::Option {
+                option: "batch",
+                found: "0".to_owned(),
+                expected: "1 or more".to_owned(),
+            });
+        }
+        let graph = Graph::of_unet(config, height, width);
+        let bytes = [height, width, graph.most_channels(), 4]
+            .into_iter()
+            .try_fold(batch, usize::checked_mul)
+            .filter(|bytes| isize::try_from(*bytes).is_ok());
+        if bytes.is_none() {
+            let problem = format!("activations of {batch} images of {height}×{width} pixels");
+            return Err(Error::OutOfMemory { problem });
+        }
+        plan(&graph, batch, |_| true)
+    }
+}

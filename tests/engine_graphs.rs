@@ -1,0 +1,366 @@
+//! What a graph computes does not depend on the passes that its plan went through: random graphs over everything that networks
+//! are written in, planned without passes, with each alone, and with all.
+//!
+//! `GRAPHS=2000 SEED=7` before the command makes more of them, from another seed.
+#![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::print_stdout, reason = "tests say how close they came")]
+
+mod golden;
+
+use golden::{relative_error, scaled, weight};
+use noiseball::engine::execute::{Memory, Rows, prelude, step};
+use noiseball::engine::packed::Packed;
+use noiseball::engine::passes::{PASSES, plan};
+use noiseball::engine::plan::{Op, Plan};
+use noiseball::engine::trace::{Graph, NodeId, Rate, Shape, Tracer};
+use noiseball::network::ops::{Activation, Conv, Ops, Padding};
+
+/// How many graphs, and where their numbers begin.
+fn asked() -> (u64, u64) {
+    let number =
+        |name: &str, default| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
+    (number("GRAPHS", 200), number("SEED", 1))
+}
+
+/// Random numbers, always the same.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ z >> 31) % n as u64) as usize
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+}
+
+const ACTIVATIONS: [Activation; 4] = [Activation::Silu, Activation::Mish, Activation::Gelu, Activation::Relu];
+const ROWS_OF_TABLE: usize = 5;
+
+/// A graph in the making.
+struct Maker<'a> {
+    random: &'a mut Random,
+    ops: Tracer,
+    /// Everything that calls can be made on; what was made last is the last.
+    all: Vec<NodeId>,
+    /// Numbers of what never changes with an evaluation.
+    vectors: Vec<NodeId>,
+    indices: NodeId,
+    names: usize,
+}
+
+impl Maker<'_> {
+    fn graph(random: &mut Random) -> Graph {
+        let mut ops = Tracer::default();
+        let size = random.pick(&[[1, 1], [2, 2], [4, 4], [3, 5], [8, 8], [8, 12], [16, 20], [7, 1]]);
+        let image = Shape { height: size[0], width: size[1], channels: 1 + random.below(6) };
+        let x = ops.input("image", Rate::Evaluation, image);
+        let time = ops.input("time", Rate::Timestep, Shape::vector(1 + random.below(9)));
+        let indices = ops.input("class", Rate::Prompt, Shape::vector(1));
+        let text = Shape { channels: 4, ..image };
+        let text = ops.input("text", Rate::Prompt, text);
+        let mut maker = Maker { random, ops, all: vec![x], vectors: vec![time], indices, names: 0 };
+        if maker.random.one_in(4) {
+            maker.all.push(text);
+        }
+        for _ in 0..2 + maker.random.below(8) {
+            maker.some();
+        }
+        let output = if maker.random.one_in(8) { maker.any() } else { maker.all[maker.all.len() - 1] };
+        maker.ops.finish(output)
+    }
+
+    fn name(&mut self) -> String {
+        self.names += 1;
+        format!("module.{}", self.names)
+    }
+
+    /// An image: mostly one of the last.
+    fn any(&mut self) -> NodeId {
+        let len = self.all.len();
+        let among = if self.random.one_in(3) { len } else { len.min(2) };
+        self.all[len - 1 - self.random.below(among)]
+    }
+
+    /// An image of the same size, and where wanted of the same channels.
+    fn like(&mut self, x: NodeId, channels: bool) -> Option<NodeId> {
+        let shape = self.ops.shape(x);
+        let same = |other: Shape| {
+            let other = if channels { other } else { Shape { channels: shape.channels, ..other } };
+            other == shape
+        };
+        let found: Vec<NodeId> = self.all.iter().copied().filter(|id| same(self.ops.shape(*id))).collect();
+        (!found.is_empty()).then(|| self.random.pick(&found))
+    }
+
+    /// A vector of so many numbers, from what does not change with an evaluation, or sometimes from an image of one pixel.
+    fn vector(&mut self, width: usize) -> NodeId {
+        let from = self.random.pick(&self.vectors.clone());
+        let last = self.all[self.all.len() - 1];
+        let from = if self.ops.shape(last).pixels() == 1 && self.random.one_in(3) { last } else { from };
+        let name = self.name();
+        self.ops.linear(&from, &name, width)
+    }
+
+    fn norm(&mut self, x: NodeId) -> NodeId {
+        let channels = self.ops.shape(x).channels;
+        let divisors: Vec<usize> = (1..=channels).filter(|g| channels.is_multiple_of(*g)).collect();
+        let name = self.name();
+        // Of groups that are nearly constant only rounding would be left.
+        self.ops.group_norm(&x, &name, self.random.pick(&divisors), 0.1)
+    }
+
+    fn activation(&mut self, x: NodeId) -> NodeId {
+        let activation = self.random.pick(&ACTIVATIONS);
+        self.ops.activation(&x, activation)
+    }
+
+    fn convolution(&mut self, x: NodeId, channels: usize) -> NodeId {
+        let name = self.name();
+        let Shape { height, width, .. } = self.ops.shape(x);
+        let halves = height.min(width) > 1 && self.random.one_in(6);
+        let conv = match self.random.below(6) {
+            _ if halves => {
+                let padding = if self.random.one_in(2) { Padding::All(1) } else { Padding::RightBottom };
+                Conv { out_channels: channels, stride: 2, padding }
+            }
+            0 if height.min(width) > 2 => {
+                Conv { out_channels: channels, stride: 1, padding: Padding::All(0) }
+            }
+            1 | 2 => return self.ops.pointwise(&x, &name, channels),
+            _ => Conv::same(channels),
+        };
+        self.ops.conv2d(&x, &name, conv)
+    }
+
+    fn some(&mut self) {
+        let x = self.any();
+        let made = match self.random.below(16) {
+            0..=2 => self.residual_block(x),
+            3 | 4 => self.attention_block(x),
+            5 => self.prelude(),
+            _ => self.single(x),
+        };
+        self.all.push(made);
+    }
+
+    /// Something more that depends on timestep and label alone; the image stays.
+    fn prelude(&mut self) -> NodeId {
+        let (name, width) = (self.name(), 1 + self.random.below(9));
+        let from = self.random.pick(&self.vectors.clone());
+        let made = match self.random.below(5) {
+            0 => {
+                let width = self.ops.shape(from).channels;
+                let row = self.ops.embedding(&self.indices, &name, ROWS_OF_TABLE, width);
+                self.ops.add(&from, &row)
+            }
+            1 => self.activation(from),
+            2 => self.ops.affine(&from, 0.7, 0.1),
+            3 => self.ops.concat(&from, &from),
+            _ => self.ops.linear(&from, &name, width),
+        };
+        self.vectors.push(made);
+        self.all[self.all.len() - 1]
+    }
+
+    /// One call.
+    fn single(&mut self, x: NodeId) -> NodeId {
+        let Shape { height, width, channels } = self.ops.shape(x);
+        let most = self.random.pick(&[4, 9]);
+        let columns = 1 + self.random.below(most);
+        match self.random.below(13) {
+            0 => self.norm(x),
+            1 => self.activation(x),
+            2 => match self.like(x, true) {
+                Some(other) => self.ops.add(&x, &other),
+                None => self.activation(x),
+            },
+            3 => match self.like(x, false) {
+                Some(other) if channels < 24 => self.ops.concat(&x, &other),
+                _ => self.norm(x),
+            },
+            4 if height * width <= 96 => self.ops.upsample_nearest(&x),
+            5 if height.min(width) > 1 => self.ops.downsample_mean(&x),
+            6 => {
+                let shift = self.random.pick(&[0.0, 0.0, 0.3]);
+                self.ops.affine(&x, 0.7, shift)
+            }
+            7 => {
+                let v = self.vector(channels);
+                self.ops.add_per_channel(&x, &v)
+            }
+            8 => {
+                let v = self.vector(2 * channels);
+                self.ops.scale_shift(&x, &v)
+            }
+            9 => {
+                let v = self.vector(1);
+                self.ops.scale_samples(&x, &v)
+            }
+            10 => {
+                let name = self.name();
+                self.ops.linear(&x, &name, columns)
+            }
+            _ => self.convolution(x, columns),
+        }
+    }
+
+    /// A residual block with any of its parts.
+    fn residual_block(&mut self, x: NodeId) -> NodeId {
+        let columns =
+            if self.random.one_in(2) { self.ops.shape(x).channels } else { 1 + self.random.below(8) };
+        let mut h = if self.random.one_in(4) { x } else { self.norm(x) };
+        if !self.random.one_in(4) {
+            h = self.activation(h);
+        }
+        h = self.convolution(h, columns);
+        let modulated = self.random.one_in(2);
+        if !modulated {
+            let v = self.vector(columns);
+            h = self.ops.add_per_channel(&h, &v);
+        }
+        h = self.norm(h);
+        if modulated {
+            let v = self.vector(2 * columns);
+            h = self.ops.scale_shift(&h, &v);
+        }
+        h = self.activation(h);
+        let name = self.name();
+        h = self.ops.conv2d(&h, &name, Conv::same(columns));
+        let mut x = x;
+        if self.ops.shape(x).channels != columns || self.random.one_in(4) {
+            let name = self.name();
+            x = self.ops.pointwise(&x, &format!("{name}.conv_shortcut"), columns);
+        }
+        if self.ops.shape(x) == self.ops.shape(h) {
+            h = if self.random.one_in(4) { self.ops.add(&h, &x) } else { self.ops.add(&x, &h) };
+        }
+        if self.random.one_in(3) {
+            h = self.ops.affine(&h, 0.5, 0.0);
+        }
+        if self.random.one_in(4) {
+            let v = self.vector(1);
+            h = self.ops.scale_samples(&h, &v);
+        }
+        h
+    }
+
+    /// Attention of an image to itself or to another of its size.
+    fn attention_block(&mut self, x: NodeId) -> NodeId {
+        let h = if self.random.one_in(3) { x } else { self.norm(x) };
+        let heads = 1 + self.random.below(3);
+        let inner = heads * (1 + self.random.below(5));
+        let to = if self.random.one_in(3) { self.like(x, false).unwrap_or(h) } else { h };
+        let name = self.name();
+        let [q, k, v] = [("to_q", h), ("to_k", to), ("to_v", to)]
+            .map(|(part, of)| self.ops.pointwise(&of, &format!("{name}.{part}"), inner));
+        let y = self.ops.attention(&q, &k, &v, heads);
+        let columns = self.ops.shape(x).channels;
+        let y = self.ops.pointwise(&y, &format!("{name}.to_out.0"), columns);
+        self.ops.add(&x, &y)
+    }
+}
+
+const BATCH: usize = 2;
+/// Rows of the prelude, of which the samples read the last.
+const COUNT: usize = 4;
+const READ: Rows = Rows { first: 2, stride: 1 };
+
+fn given(plan: &Plan) -> Vec<Vec<f32>> {
+    let of = |(input, row): &(noiseball::engine::trace::Input, noiseball::engine::plan::RowId)| {
+        if input.name == "class" {
+            return (0..COUNT).map(|i| (i % ROWS_OF_TABLE) as f32).collect();
+        }
+        scaled(input.name, COUNT * plan.prelude.rows[row.0].width, 1.0)
+    };
+    plan.prelude.inputs.iter().map(of).collect()
+}
+
+/// The prelude's buffer, and the input.
+fn inputs(plan: &Plan, packed: &Packed) -> (Vec<f32>, Vec<f32>) {
+    let given = given(plan);
+    let given: Vec<&[f32]> = given.iter().map(|numbers| &numbers[..]).collect();
+    (prelude(plan, packed, &given).unwrap(), scaled("image", plan.value(plan.input).len(), 1.0))
+}
+
+fn on_cpu(plan: &Plan) -> Vec<f32> {
+    let packed = Packed::new(&plan.parameters, |key, shape| Ok(weight(key, shape))).unwrap();
+    let (prelude, x) = inputs(plan, &packed);
+    let mut memory = Memory::default();
+    memory.fit(plan).unwrap();
+    memory.value_mut(plan, plan.input).copy_from_slice(&x);
+    step(plan, &packed, &prelude, COUNT, READ, &mut memory);
+    memory.value(plan, plan.output).to_vec()
+}
+
+/// What rounding may come to. A node rounds a handful of times, to 6e-8 each, and a normalisation of a small group can multiply
+/// that by some ten; an error in a pass is of the order of the numbers themselves.
+const BAR: f32 = 1e-5;
+
+#[test]
+fn no_pass_changes_the_numbers_on_the_cpu() {
+    let (count, seed) = asked();
+    let mut worst = (0.0, String::new());
+    let (mut before, mut after) = (0, 0);
+    let mut changed = [0; PASSES.len()];
+    for i in 0..count {
+        let graph = Maker::graph(&mut Random(seed << 32 | i));
+        let naive = plan(&graph, BATCH, |_| false).unwrap();
+        let expected = on_cpu(&naive);
+        let mut check = |planned: &Plan, what: &str| {
+            let error = relative_error(&on_cpu(planned), &expected);
+            assert!(error <= BAR, "graph {i} of seed {seed}, {what}: {error:e}\n{naive}\n{planned}");
+            if error > worst.0 {
+                worst = (error, format!("graph {i}, {what}"));
+            }
+        };
+        for ((name, _), changed) in PASSES.iter().zip(&mut changed) {
+            let planned = plan(&graph, BATCH, |other| other == *name).unwrap();
+            *changed += usize::from(planned != naive);
+            check(&planned, name);
+            check(&plan(&graph, BATCH, |other| other != *name).unwrap(), &format!("all but {name}"));
+        }
+        let all = plan(&graph, BATCH, |_| true).unwrap();
+        check(&all, "all");
+        (before, after) = (before + naive.ops.len(), after + all.ops.len());
+    }
+    println!(
+        "{count} graphs of seed {seed}: {before} operations, {after} after all passes; worst relative error {:.1e}, {}",
+        worst.0, worst.1
+    );
+    for ((name, _), changed) in PASSES.iter().zip(changed) {
+        println!("{name}: changed {changed} plans");
+        assert!(changed > 0, "no graph has anything for {name}");
+    }
+}
+
+/// Every kind of operation is in some naive plan; else the law above says nothing of it.
+#[test]
+fn random_graphs_have_every_operation() {
+    let (count, seed) = asked();
+    let mut kinds = [0; 7];
+    for i in 0..count {
+        let plan = plan(&Maker::graph(&mut Random(seed << 32 | i)), BATCH, |_| false).unwrap();
+        for step in plan.ops.iter().chain(&plan.prelude.ops) {
+            kinds[match step.op {
+                Op::Gemm(_) => 0,
+                Op::Norm { .. } => 1,
+                Op::Attention(_) => 2,
+                Op::Pool(_) => 3,
+                Op::Map(_) => 4,
+                Op::Moments { .. } => 5,
+                Op::Gather { .. } => 6,
+            }] += 1;
+        }
+    }
+    println!("{kinds:?}");
+    assert!(kinds.iter().all(|n| *n > 0), "{kinds:?}");
+}
