@@ -165,7 +165,7 @@ fn a_convolution_and_what_stands_before_it_are_at_most_two_operations() {
             Op::Pool(p) => matches!(p.load.scaling, Some(Scaling::Ready(_))),
             _ => false,
         });
-        assert_eq!(count(|op| matches!(op, Op::Norm { .. })), normalised, "{name}");
+        assert_eq!(count(|op| matches!(op, Op::Norm(_))), normalised, "{name}");
     }
 }
 

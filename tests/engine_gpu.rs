@@ -16,8 +16,8 @@ use noiseball::engine::parameters::{
     Matrix, MatrixId, MatrixPart, Packing, Parameters, Storage, Vector, VectorId, VectorPart,
 };
 use noiseball::engine::plan::{
-    Attention, Gemm, Load, Norm, Op, Plan, PlannedOp, Pool, Prelude, Row, RowId, RowSlice, Scaling, Source,
-    Value, ValueId, Window,
+    Attention, Channels, Gemm, Load, Norm, Op, Plan, PlannedOp, Pool, Prelude, ReadyNorm, Row, RowId,
+    RowSlice, Scaling, Source, Value, ValueId, Window,
 };
 use noiseball::engine::prelude::Rows;
 use noiseball::network::ops::{Activation, Padding};
@@ -180,7 +180,8 @@ impl Single {
     fn row(&mut self, len: usize, random: &mut Random) -> RowSlice {
         let start = 4 * random.within(0, 3);
         let width = start + len + random.within(0, 3);
-        self.plan.prelude.rows.push(Row { width, start: self.plan.prelude.width() });
+        let row = Row { shape: [1, 1, width], width, start: self.plan.prelude.width() };
+        self.plan.prelude.rows.push(row);
         RowSlice { row: RowId(self.plan.prelude.rows.len() - 1), start, len }
     }
 
@@ -443,7 +444,13 @@ fn norms_are_their_twins() {
         let channels = [random.within(1, 50), random.pick(&[0, 3, 32])];
         let norm = single.norm(size, channels, random);
         let output = single.value([single.plan.batch, 1, 2, channels[0] + channels[1]]);
-        single.compare(Op::Norm { norm, output }, Storage::F32, random, nothing, &format!("norm {i}"));
+        single.compare(
+            Op::Norm(ReadyNorm { norm, output }),
+            Storage::F32,
+            random,
+            nothing,
+            &format!("norm {i}"),
+        );
     }
 }
 
@@ -471,7 +478,8 @@ fn attention(
     let inner = heads * head;
     let qkv = single.input([batch, height, width, 3 * inner]);
     let output = single.value([batch, height, width, inner]);
-    let op = Op::Attention(Attention { qkv, heads, inner, output });
+    let [q, k, v] = [0, inner, 2 * inner].map(|start| Channels { value: qkv, start });
+    let op = Op::Attention(Attention { q, k, v, heads, inner, output });
     single.compare(op, Storage::F32, random, change, &format!("{heads} heads of {head}"));
 }
 
@@ -506,7 +514,7 @@ fn more_workgroups_than_one_dimension_holds() {
     let mut norm = single.norm([1, 1], [count, 0], random);
     norm.groups = count;
     let output = single.value([1, 1, 2, count]);
-    single.compare(Op::Norm { norm, output }, Storage::F32, random, nothing, "many groups");
+    single.compare(Op::Norm(ReadyNorm { norm, output }), Storage::F32, random, nothing, "many groups");
     let mut single = Single::new(1);
     let columns = 32 * count;
     let op = Op::Gemm(Gemm {

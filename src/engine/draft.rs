@@ -9,8 +9,8 @@
 
 use super::parameters::{MatrixId, MatrixPart, Packing, Parameters, VectorId, VectorPart};
 use super::plan::{
-    Attention, Channels, Combine, Gemm, Load, Map, Norm, Op, Place, Plan, PlannedOp, Pool, Prelude, RowId,
-    RowSlice, Scaling, Slot, Source, TILE_PIXELS, Value, ValueId, Window,
+    Attention, Channels, Combine, Gather, Gemm, Load, Map, Moments, Norm, Op, Place, Plan, PlannedOp, Pool,
+    Prelude, ReadyNorm, RowId, RowSlice, Scaling, Slot, Source, TILE_PIXELS, Value, ValueId, Window,
 };
 use super::trace::{Call, Graph, Input, NodeId, Rate, Shape};
 use crate::error::{Error, Result};
@@ -458,7 +458,7 @@ impl Drafter<'_> {
         let key = format!("{name}.weight");
         let part = MatrixPart { key, shape: shape.to_vec(), packing: Packing::Table, row: 0, column: 0 };
         let table: MatrixId = self.draft.parameters.matrix(part);
-        self.emit(name, Op::Gather { indices, table, output });
+        self.emit(name, Op::Gather(Gather { indices, table, output }));
     }
 
     /// The moments, the scale and shift that they come to, and these applied.
@@ -469,7 +469,7 @@ impl Drafter<'_> {
             Some((_, known)) => *known,
             None => {
                 let moments = self.draft.value([pixels.div_ceil(TILE_PIXELS), 2, channels], evaluated);
-                self.emit(name, Op::Moments { source: x, output: moments });
+                self.emit(name, Op::Moments(Moments { source: x, output: moments }));
                 self.moments.push((x, moments));
                 moments
             }
@@ -484,7 +484,7 @@ impl Drafter<'_> {
             modulation: None,
         };
         let ready = self.draft.value([1, 2, channels], evaluated);
-        self.emit(name, Op::Norm { norm, output: ready });
+        self.emit(name, Op::Norm(ReadyNorm { norm, output: ready }));
         let load = Load { scaling: Some(Scaling::Ready(ready)), activation: None };
         self.emit(name, Op::Map(Map { source: Some(Source::of(x)), load, operand: None, output }));
     }

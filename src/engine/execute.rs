@@ -12,8 +12,8 @@ use super::kernels::pool::{self, pool};
 use super::kernels::{Image, PerSample};
 use super::packed::Packed;
 use super::plan::{
-    self, Channels, Combine, Load, Map, Norm, Op, Place, Plan, PlannedOp, Pool, Prelude, RowSlice, Scaling,
-    Source, Value, ValueId, Window,
+    self, Channels, Combine, Gather, Load, Map, Moments, Norm, Op, Place, Plan, PlannedOp, Pool, Prelude,
+    ReadyNorm, RowSlice, Scaling, Source, Value, ValueId, Window,
 };
 use crate::error::{Error, Result};
 
@@ -99,7 +99,7 @@ fn scratch_len(op: &Op, values: &[Value]) -> usize {
             attention::scratch_len(height * width, a.inner, a.heads)
         }
         Op::Pool(p) => pool::scratch_len(values[p.source.first.0].shape[2], channels(values, &p.source)),
-        Op::Norm { .. } | Op::Map(_) | Op::Moments { .. } | Op::Gather { .. } => 0,
+        Op::Norm(_) | Op::Map(_) | Op::Moments(_) | Op::Gather(_) => 0,
     }
 }
 
@@ -207,12 +207,12 @@ impl<'a> Stage<'a> {
         let Memory { arena, scratch, scaling } = memory;
         let written = match op {
             Op::Gemm(plan::Gemm { output, .. })
-            | Op::Norm { output, .. }
+            | Op::Norm(ReadyNorm { output, .. })
             | Op::Attention(plan::Attention { output, .. })
             | Op::Pool(Pool { output, .. })
             | Op::Map(Map { output, .. })
-            | Op::Moments { output, .. }
-            | Op::Gather { output, .. } => self.value(*output).range(),
+            | Op::Moments(Moments { output, .. })
+            | Op::Gather(Gather { output, .. }) => self.value(*output).range(),
         };
         let (view, out) = ArenaView::split(arena, written);
         match op {
@@ -223,7 +223,7 @@ impl<'a> Stage<'a> {
                     self.moments(g.output, view, out);
                 }
             }
-            Op::Norm { norm, .. } => normalise(&self.normalisation(view, norm), out),
+            Op::Norm(ReadyNorm { norm, .. }) => normalise(&self.normalisation(view, norm), out),
             Op::Attention(a) => self.attention(a, view, scratch, out),
             Op::Pool(p) => {
                 let each = out.len() / self.batch;
@@ -233,8 +233,8 @@ impl<'a> Stage<'a> {
                 }
             }
             Op::Map(m) => self.map(m, view, scaling, out),
-            Op::Moments { source, .. } => self.moments(*source, view, out),
-            Op::Gather { indices, table, .. } => {
+            Op::Moments(Moments { source, .. }) => self.moments(*source, view, out),
+            Op::Gather(Gather { indices, table, .. }) => {
                 let (table, indices) = (self.packed.panels(*table), view.get(self.value(*indices).range()));
                 for (index, row) in indices.iter().zip(out.chunks_exact_mut(table.columns)) {
                     table.copy_row(*index as usize, row);

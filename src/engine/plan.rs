@@ -11,12 +11,12 @@
 //! - [`Gemm`], a convolution as matrix product. Its load applies the normalisation and nonlinearity before it, reads
 //!   two images as if they were concatenated, and doubles the resolution; its epilogue adds bias, time vector and
 //!   residual, and leaves the moments of its result for the normalisation after it.
-//! - [`Op::Moments`], the moments of an image that no product leaves.
+//! - [`Moments`], the moments of an image that no product leaves.
 //! - [`Norm`], from moments to a scale and a shift for each sample and channel.
 //! - [`Attention`], over the pixels of an image.
 //! - [`Pool`], which halves the resolution.
 //! - [`Map`], element by element: what loads and epilogues do, where nothing takes it into them.
-//! - [`Op::Gather`], rows of a table.
+//! - [`Gather`], rows of a table.
 
 use std::fmt;
 
@@ -146,7 +146,7 @@ pub enum Scaling {
         /// Added after.
         shift: f32,
     },
-    /// Read from the result of an [`Op::Norm`].
+    /// Read from the result of a [`ReadyNorm`].
     Ready(ValueId),
     /// Computed by each operation that reads the image, before it reads.
     Inline(Norm),
@@ -273,40 +273,52 @@ pub struct Map {
     pub output: ValueId,
 }
 
+/// Scale and shift of a normalisation, written out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadyNorm {
+    /// What they are computed from.
+    pub norm: Norm,
+    /// The result.
+    pub output: ValueId,
+}
+
+/// The moments of an image, as a product leaves those of its result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moments {
+    /// The image.
+    pub source: ValueId,
+    /// The result.
+    pub output: ValueId,
+}
+
+/// Rows of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gather {
+    /// Whole numbers stored as floats, one channel.
+    pub indices: ValueId,
+    /// The table.
+    pub table: MatrixId,
+    /// The result.
+    pub output: ValueId,
+}
+
 /// An operation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// A convolution or linear map.
     Gemm(Gemm),
     /// Scale and shift of a normalisation.
-    Norm {
-        /// What they are computed from.
-        norm: Norm,
-        /// The result.
-        output: ValueId,
-    },
+    Norm(ReadyNorm),
     /// Attention over pixels.
     Attention(Attention),
     /// Half the resolution.
     Pool(Pool),
     /// An image written out.
     Map(Map),
-    /// The moments of an image, as a product leaves them.
-    Moments {
-        /// The image.
-        source: ValueId,
-        /// The result.
-        output: ValueId,
-    },
+    /// The moments of an image.
+    Moments(Moments),
     /// Rows of a table.
-    Gather {
-        /// Whole numbers stored as floats, one channel.
-        indices: ValueId,
-        /// The table.
-        table: MatrixId,
-        /// The result.
-        output: ValueId,
-    },
+    Gather(Gather),
 }
 
 /// What an operation refers to.
@@ -372,7 +384,7 @@ impl Op {
                     f(Slot::Write(moments));
                 }
             }
-            Op::Norm { norm, output } => {
+            Op::Norm(ReadyNorm { norm, output }) => {
                 norm_slots(norm, f);
                 f(Slot::Write(output));
             }
@@ -399,11 +411,11 @@ impl Op {
                 }
                 f(Slot::Write(&mut m.output));
             }
-            Op::Moments { source, output } => {
+            Op::Moments(Moments { source, output }) => {
                 f(Slot::Read(source));
                 f(Slot::Write(output));
             }
-            Op::Gather { indices, table, output } => {
+            Op::Gather(Gather { indices, table, output }) => {
                 f(Slot::Read(indices));
                 f(Slot::Matrix(table));
                 f(Slot::Write(output));
@@ -620,7 +632,7 @@ impl Plan {
     fn expression(&self, kind: char, op: &Op) -> String {
         match op {
             Op::Gemm(g) => self.gemm(kind, g),
-            Op::Norm { norm, .. } => normalised(kind, norm),
+            Op::Norm(ReadyNorm { norm, .. }) => normalised(kind, norm),
             Op::Attention(a) => {
                 let part = |c: Channels| {
                     let start = if c.start == 0 { String::new() } else { format!("[{}..]", c.start) };
@@ -635,8 +647,8 @@ impl Plan {
             }
             Op::Pool(p) => format!("pool({})", loaded(kind, &p.source, &p.load)),
             Op::Map(m) => mapped(kind, m),
-            Op::Moments { source, .. } => format!("moments({kind}{})", source.0),
-            Op::Gather { indices, table, .. } => {
+            Op::Moments(Moments { source, .. }) => format!("moments({kind}{})", source.0),
+            Op::Gather(Gather { indices, table, .. }) => {
                 format!("{}[{kind}{}]", self.parameters.matrices[table.0].parts[0].key, indices.0)
             }
         }

@@ -10,7 +10,9 @@ use super::shader::{GemmVariant, Kernel, Tile};
 use super::shards::ShardLayout;
 use super::tuning::{Choice, Tuning};
 use crate::engine::parameters::Storage;
-use crate::engine::plan::{self, Attention, Gemm, Load, Norm, Op, Plan, Pool, RowSlice, Source, ValueId};
+use crate::engine::plan::{
+    self, Attention, Gemm, Load, Norm, Op, Plan, Pool, ReadyNorm, RowSlice, Source, ValueId,
+};
 use crate::error::{Error, Result};
 use crate::network::ops::Activation;
 
@@ -148,10 +150,10 @@ impl Builder<'_> {
     fn lower(&mut self, op: &Op) -> Result<()> {
         match op {
             Op::Gemm(gemm) => self.gemm(gemm),
-            Op::Norm { norm, output } => self.norm(norm, self.offset(*output)),
+            Op::Norm(ReadyNorm { norm, output }) => self.norm(norm, self.offset(*output)),
             Op::Attention(attention) => self.attention(attention)?,
             Op::Pool(pool) => self.pool(pool),
-            Op::Map(_) | Op::Moments { .. } | Op::Gather { .. } => {
+            Op::Map(_) | Op::Moments(_) | Op::Gather(_) => {
                 return Err(Error::Unsupported {
                     what: "this network".to_owned(),
                     why: "a GPU has no kernel for it yet".to_owned(),

@@ -2,7 +2,9 @@
 
 use super::fold::fold;
 use crate::engine::draft::Draft;
-use crate::engine::plan::{Gemm, Load, Map, Norm, Op, PlannedOp, Pool, Scaling, Source, ValueId};
+use crate::engine::plan::{
+    Gemm, Load, Map, Moments, Norm, Op, PlannedOp, Pool, ReadyNorm, Scaling, Source, ValueId,
+};
 
 pub(super) fn concat(draft: &mut Draft) {
     part_moments(draft);
@@ -17,7 +19,7 @@ fn part_moments(draft: &mut Draft) {
     let mut renamed: Vec<(ValueId, ValueId)> = Vec::new();
     let mut ops = Vec::with_capacity(draft.ops.len());
     for mut step in std::mem::take(&mut draft.ops) {
-        if let Op::Moments { source, output } = step.op {
+        if let Op::Moments(Moments { source, output }) = step.op {
             match parts.iter().find(|(whole, ..)| *whole == output) {
                 Some((_, first, second)) => {
                     for part in [*first, *second] {
@@ -63,7 +65,7 @@ fn wholes(draft: &mut Draft) -> Vec<(ValueId, ValueId, ValueId)> {
     let (producers, readers) = (draft.producers(), draft.readers());
     let mut found = Vec::new();
     for at in 0..draft.ops.len() {
-        let Op::Moments { source, output } = draft.ops[at].op else { continue };
+        let Op::Moments(Moments { source, output }) = draft.ops[at].op else { continue };
         let Some(Op::Map(Map { source: Some(parts), load, operand: None, .. })) =
             producers[source.0].map(|p| &draft.ops[p].op)
         else {
@@ -86,13 +88,13 @@ fn moments_of(draft: &mut Draft, source: ValueId) -> (ValueId, Op) {
     let ([height, width, channels], evaluated) = (value.shape, value.evaluated);
     let tiles = (height * width).div_ceil(crate::engine::plan::TILE_PIXELS);
     let output = draft.value([tiles, 2, channels], evaluated);
-    (output, Op::Moments { source, output })
+    (output, Op::Moments(Moments { source, output }))
 }
 
 /// The normalisation that an operation computes.
 fn norm_of(op: &mut Op) -> Option<&mut Norm> {
     match op {
-        Op::Norm { norm, .. } => Some(norm),
+        Op::Norm(ReadyNorm { norm, .. }) => Some(norm),
         Op::Gemm(Gemm { load: Load { scaling: Some(Scaling::Inline(norm)), .. }, .. })
         | Op::Pool(Pool { load: Load { scaling: Some(Scaling::Inline(norm)), .. }, .. })
         | Op::Map(Map { load: Load { scaling: Some(Scaling::Inline(norm)), .. }, .. }) => Some(norm),

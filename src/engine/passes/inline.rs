@@ -2,12 +2,12 @@
 //! few kilobytes more, which costs less than another dispatch.
 
 use crate::engine::draft::Draft;
-use crate::engine::plan::{Gemm, Load, MAX_INLINE_TILES, Map, Op, Pool, Scaling, TILE_PIXELS};
+use crate::engine::plan::{Gemm, Load, MAX_INLINE_TILES, Map, Op, Pool, ReadyNorm, Scaling, TILE_PIXELS};
 
 pub(super) fn inline(draft: &mut Draft) {
     let readers = draft.readers();
     for at in 0..draft.ops.len() {
-        let Op::Norm { norm, output } = draft.ops[at].op.clone() else { continue };
+        let Op::Norm(ReadyNorm { norm, output }) = draft.ops[at].op.clone() else { continue };
         if norm.pixels.div_ceil(TILE_PIXELS) > MAX_INLINE_TILES {
             continue;
         }

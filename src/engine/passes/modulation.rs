@@ -2,7 +2,7 @@
 
 use super::epilogue::{Flow, plain};
 use crate::engine::draft::Draft;
-use crate::engine::plan::{Combine, Load, Map, Op, Place, PlannedOp, Scaling};
+use crate::engine::plan::{Combine, Load, Map, Op, Place, PlannedOp, ReadyNorm, Scaling};
 
 pub(super) fn modulation(draft: &mut Draft) {
     let flow = Flow::of(draft);
@@ -21,7 +21,7 @@ pub(super) fn modulation(draft: &mut Draft) {
         };
         let step =
             PlannedOp { name: name.clone(), op: Op::Map(Map { output: *output, ..normalised.clone() }) };
-        if let Op::Norm { norm, .. } = &mut draft.ops[before].op
+        if let Op::Norm(ReadyNorm { norm, .. }) = &mut draft.ops[before].op
             && norm.modulation.is_none()
         {
             norm.modulation = Some(slice);

@@ -1,13 +1,13 @@
 //! The moments of a product's result are taken by the product.
 
 use crate::engine::draft::Draft;
-use crate::engine::plan::Op;
+use crate::engine::plan::{Moments, Op};
 
 pub(super) fn moments(draft: &mut Draft) {
     let producers = draft.producers();
     let mut taken = vec![false; draft.ops.len()];
     for at in 0..draft.ops.len() {
-        let Op::Moments { source, output } = draft.ops[at].op else { continue };
+        let Op::Moments(Moments { source, output }) = draft.ops[at].op else { continue };
         if let Some(Op::Gemm(product)) = producers[source.0].map(|p| &mut draft.ops[p].op)
             && product.moments.is_none()
         {
