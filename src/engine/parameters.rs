@@ -215,6 +215,24 @@ impl Parameters {
         }
     }
 
+    /// Moves the tensors of one matrix and bias into another matrix and bias, whose first rows and columns stay as they are.
+    pub(super) fn paste(
+        &mut self,
+        to: (MatrixId, VectorId),
+        from: (MatrixId, VectorId),
+        row: usize,
+        column: usize,
+    ) {
+        let moved = std::mem::take(&mut self.matrices[from.0.0].parts);
+        let matrix = &mut self.matrices[to.0.0];
+        for part in moved {
+            matrix.parts.push(MatrixPart { row: row + part.row, column: column + part.column, ..part });
+        }
+        for part in std::mem::take(&mut self.vectors[from.1.0].parts) {
+            self.vectors[to.1.0].parts.push(VectorPart { at: column + part.at, ..part });
+        }
+    }
+
     pub(super) fn add_matrix(&mut self, parts: Vec<MatrixPart>) -> MatrixId {
         let end =
             |axis: usize| parts.iter().map(|p| [p.row, p.column][axis] + p.size()[axis]).max().unwrap_or(0);

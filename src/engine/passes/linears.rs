@@ -3,8 +3,7 @@
 
 use super::epilogue::is_sum;
 use crate::engine::draft::Draft;
-use crate::engine::parameters::{MatrixPart, VectorPart};
-use crate::engine::plan::{Gemm, Op, RowId, Slot, Window};
+use crate::engine::plan::{Gemm, Op, RowId, Slot, ValueId, Window};
 
 pub(super) fn linears(draft: &mut Draft) {
     let groups = groups(draft);
@@ -54,26 +53,17 @@ fn groups(draft: &Draft) -> Vec<Vec<usize>> {
 
 /// Puts the columns of the products side by side, each from a multiple of four, and the result in the first one's place.
 fn merge(draft: &mut Draft, group: &[usize], part_of: &mut [Option<(RowId, usize)>]) {
-    let (mut matrix, mut bias, mut width) = (Vec::new(), Vec::new(), 0_usize);
-    let mut outputs = Vec::new();
+    let row = RowId(draft.values.len());
+    let (mut width, mut first) = (0_usize, None);
     for at in group {
-        let Op::Gemm(g) = &draft.ops[*at].op else { continue };
-        let start = width.next_multiple_of(4);
-        let parameters = &draft.parameters;
-        let parts = parameters.matrices[g.matrix.0].parts.iter().cloned();
-        matrix.extend(parts.map(|p| MatrixPart { column: start + p.column, ..p }));
-        let parts = parameters.vectors[g.bias.0].parts.iter().cloned();
-        bias.extend(parts.map(|p| VectorPart { at: start + p.at, ..p }));
-        width = start + parameters.matrices[g.matrix.0].columns;
-        outputs.push((g.output, start));
+        let Op::Gemm(g) = &mut draft.ops[*at].op else { continue };
+        let (start, ids) = (width.next_multiple_of(4), (g.matrix, g.bias));
+        part_of[g.output.0] = Some((row, start));
+        width = start + draft.values[g.output.0].shape[2];
+        match first {
+            Some(first) => draft.parameters.paste(first, ids, 0, start),
+            None => (first, g.output) = (Some(ids), ValueId(row.0)),
+        }
     }
-    let output = draft.value([1, 1, width], false);
-    for (part, start) in outputs {
-        part_of[part.0] = Some((RowId(output.0), start));
-    }
-    if let Op::Gemm(first) = &mut draft.ops[group[0]].op {
-        first.output = output;
-        draft.parameters.matrices[first.matrix.0].parts = matrix;
-        draft.parameters.vectors[first.bias.0].parts = bias;
-    }
+    draft.value([1, 1, width], false);
 }

@@ -2,7 +2,6 @@
 
 use super::epilogue::{Flow, is_sum};
 use crate::engine::draft::Draft;
-use crate::engine::parameters::{MatrixPart, VectorPart};
 use crate::engine::plan::{Channels, Gemm, Op, PlannedOp, Window};
 
 pub(super) fn qkv(draft: &mut Draft) {
@@ -33,20 +32,14 @@ pub(super) fn qkv(draft: &mut Draft) {
 /// Puts the columns of the products side by side, and has the attention read its parts of the one result.
 fn merge(draft: &mut Draft, attention: usize, products: &[(usize, String, Gemm)]) {
     let (first, module) = (&products[0].2, &products[0].1);
-    let (mut matrix, mut bias, mut width, mut starts) = (Vec::new(), Vec::new(), 0, [0; 3]);
+    let (mut width, mut starts) = (0, [0; 3]);
     for ((_, _, g), start) in products.iter().zip(&mut starts) {
         *start = width;
-        let parameters = &draft.parameters;
-        let parts = parameters.matrices[g.matrix.0].parts.iter().cloned();
-        matrix.extend(parts.map(|p| MatrixPart { column: width + p.column, ..p }));
-        let parts = parameters.vectors[g.bias.0].parts.iter().cloned();
-        bias.extend(parts.map(|p| VectorPart { at: width + p.at, ..p }));
-        width += parameters.matrices[g.matrix.0].columns;
+        width += draft.values[g.output.0].shape[2];
+        if *start > 0 {
+            draft.parameters.paste((first.matrix, first.bias), (g.matrix, g.bias), 0, *start);
+        }
     }
-    let parameters = &mut draft.parameters;
-    (parameters.matrices[first.matrix.0].parts, parameters.matrices[first.matrix.0].columns) =
-        (matrix, width);
-    parameters.vectors[first.bias.0].parts = bias;
     let value = &draft.values[first.output.0];
     let ([height, pixels, _], evaluated) = (value.shape, value.evaluated);
     let output = draft.value([height, pixels, width], evaluated);

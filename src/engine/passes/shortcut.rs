@@ -4,7 +4,6 @@
 use super::epilogue::{Flow, is_sum};
 use super::residual::addition;
 use crate::engine::draft::Draft;
-use crate::engine::parameters::MatrixPart;
 use crate::engine::plan::{Gemm, Op, PlannedOp, Window};
 
 pub(super) fn shortcut(draft: &mut Draft) {
@@ -20,22 +19,14 @@ pub(super) fn shortcut(draft: &mut Draft) {
             (suits && own).then(|| (name.to_owned(), linear.clone(), product.clone()))
         });
         if let Some((name, linear, product)) = pair {
-            append(draft, &product, &linear);
+            let ids = |g: &Gemm| (g.matrix, g.bias);
+            let (below, more) =
+                [product.matrix, linear.matrix].map(|m| draft.parameters.matrices[m.0].rows).into();
+            draft.parameters.paste(ids(&product), ids(&linear), below, 0);
+            draft.parameters.matrices[product.matrix.0].rows = below + more;
             let op = Op::Gemm(Gemm { shortcut: Some(linear.source), output, ..product });
             draft.ops[at] = PlannedOp { name, op };
         }
     }
     draft.sweep();
-}
-
-/// Puts the rows of one matrix below those of another, and adds its bias.
-fn append(draft: &mut Draft, to: &Gemm, from: &Gemm) {
-    let parameters = &mut draft.parameters;
-    let matrix = parameters.matrices[from.matrix.0].clone();
-    let target = &mut parameters.matrices[to.matrix.0];
-    let below = target.rows;
-    target.parts.extend(matrix.parts.into_iter().map(|p| MatrixPart { row: below + p.row, ..p }));
-    target.rows += matrix.rows;
-    let bias = parameters.vectors[from.bias.0].parts.clone();
-    parameters.vectors[to.bias.0].parts.extend(bias);
 }
