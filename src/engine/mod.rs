@@ -26,6 +26,10 @@ pub mod draft;
 pub mod execute;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+#[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "a GPU's half of the operations"))]
+mod lower;
+#[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "a GPU's half of the operations"))]
+mod ops;
 pub mod order;
 pub mod packed;
 pub mod parameters;

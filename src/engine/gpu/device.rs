@@ -4,10 +4,9 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use super::interface::UNIFORM_BYTES;
-use super::shader::{self, Kernel};
+use super::combine;
 use super::signal::{Receiver, Signals, lock};
-use super::tuning::{Choice, Tuning};
+use crate::engine::lower::{Choice, Shader, Tuning, UNIFORM_BYTES};
 use crate::error::{Error, Result};
 
 /// A device on a graphics adapter. Cloning is cheap; clones are the same device.
@@ -32,7 +31,7 @@ struct Shared {
     trouble: Arc<Trouble>,
     layouts: Layouts,
     /// A few dozen, so that a list does.
-    pipelines: Mutex<Vec<(Kernel, wgpu::ComputePipeline)>>,
+    pipelines: Mutex<Vec<(Shader, wgpu::ComputePipeline)>>,
     combine: OnceLock<Combine>,
     #[cfg(all(feature = "burn", not(target_arch = "wasm32")))]
     origin: (wgpu::Instance, wgpu::Adapter),
@@ -410,15 +409,15 @@ impl Gpu {
     }
 
     /// The pipeline of a kernel, compiled at the first call.
-    pub(super) fn pipeline(&self, kernel: Kernel) -> wgpu::ComputePipeline {
+    pub(super) fn pipeline(&self, shader: Shader) -> wgpu::ComputePipeline {
         let mut pipelines = lock(&self.shared.pipelines);
-        if let Some((_, known)) = pipelines.iter().find(|(other, _)| *other == kernel) {
+        if let Some((_, known)) = pipelines.iter().find(|(other, _)| *other == shader) {
             return known.clone();
         }
         self.shared.counts.pipelines.fetch_add(1, Ordering::Relaxed);
         let f16 = self.device().features().contains(wgpu::Features::SHADER_F16);
-        let made = self.compile(kernel.entry(), &kernel.source(f16), &self.layouts().pipeline);
-        pipelines.push((kernel, made.clone()));
+        let made = self.compile(shader.entry, &shader.text(f16), &self.layouts().pipeline);
+        pipelines.push((shader, made.clone()));
         made
     }
 
@@ -528,7 +527,7 @@ impl Gpu {
                 bind_group_layouts: &[Some(&layout)],
                 immediate_size: 0,
             });
-            let pipeline = self.compile("main", &shader::combine(), &pipeline_layout);
+            let pipeline = self.compile("main", &combine::text(), &pipeline_layout);
             Combine { layout, pipeline }
         })
     }

@@ -1,11 +1,11 @@
-//! The third stage on a GPU: replays a plan with the shaders beside the [`kernels`](super::kernels).
+//! The third stage on a GPU: replays a plan with the shaders of its operations.
 //!
 //! [`Gpu`] is a device, [`Weights`] a network's parameters there, and [`Replay`] a plan with everything that it needs made
 //! beforehand: an evaluation is one command buffer. [`GpuNetwork`] puts them together and keeps a plan for each
 //! shape that was used lately. Nothing blocks in a browser; natively, waiting for a result waits in the calling thread.
 //!
-//! A file uses only those that stand before it: signal, tuning, unroll, shards, interface; shader; lower, device; weights;
-//! replay; network, profile; run.
+//! A file uses only those that stand before it: signal, combine, lowered; device; weights; replay; network, profile;
+//! run.
 //!
 //! ```no_run
 //! use noiseball::engine::gpu::{Gpu, GpuNetwork};
@@ -21,28 +21,23 @@
 //! # }
 //! ```
 
+mod combine;
 mod device;
-mod interface;
-mod lower;
+mod lowered;
 mod network;
 #[cfg(not(target_arch = "wasm32"))]
 mod profile;
 mod replay;
 mod run;
-mod shader;
-mod shards;
 mod signal;
-mod tuning;
-mod unroll;
 mod weights;
 
+pub use super::lower::{Choice, ShardLayout, Tuning};
 pub use device::{Counters, Gpu};
-pub use lower::Lowered;
+pub use lowered::Lowered;
 pub use network::GpuNetwork;
 #[cfg(not(target_arch = "wasm32"))]
 pub use profile::{Peak, Timing, timings};
 pub use replay::Replay;
 pub use run::{GpuRun, GpuStep, IN_FLIGHT, Reading};
-pub use shards::ShardLayout;
-pub use tuning::{Choice, Tuning};
 pub use weights::Weights;

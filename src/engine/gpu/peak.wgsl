@@ -5,7 +5,7 @@
 @group(0) @binding(0) var<storage, read_write> result: array<vec4f>;
 @group(0) @binding(1) var<storage, read> source: array<vec4f>;
 
-@compute @workgroup_size(FLAT_THREADS)
+@compute @workgroup_size(THREADS)
 fn multiply_add(@builtin(global_invocation_id) id: vec3u) {
     let rounds = bitcast<u32>(source[0].x);
     let a = vec4f(0.999, 0.998, 0.997, 0.996);
@@ -28,7 +28,7 @@ fn multiply_add(@builtin(global_invocation_id) id: vec3u) {
     result[id.x] = sum;
 }
 
-@compute @workgroup_size(FLAT_THREADS)
+@compute @workgroup_size(THREADS)
 fn copy(@builtin(global_invocation_id) id: vec3u) {
     for (var i = 0u; i < COPIES; i++) {
         result[id.x + i * PEAK_THREADS] = source[id.x + i * PEAK_THREADS];

@@ -1,11 +1,10 @@
 //! How long each dispatch takes on the device, by timestamp queries, and what the adapter can do at most.
 
 use super::device::{Buffer, Gpu, layout, storage};
-use super::interface::FLAT_THREADS;
-use super::lower::{Dispatch, Lowered};
+use super::lowered::Lowered;
 use super::replay::Replay;
-use super::shader::{GemmVariant, Kernel, PEAK_CHAINS, PEAK_LINKS, PEAK_THREADS, peak};
-use crate::engine::plan::{Gemm, Load, Op, Plan, Scaling};
+use crate::engine::lower::{Dispatch, Work, constants, declarations, unroll, wgsl};
+use crate::engine::plan::Plan;
 use crate::engine::prelude::Rows;
 use crate::error::{Error, Result};
 
@@ -29,19 +28,47 @@ pub struct Timing {
 /// An evaluation's dispatches before there is a device, with no time.
 #[must_use]
 pub fn timings(plan: &Plan, lowered: &Lowered) -> Vec<Timing> {
-    let mut partial = 0;
-    lowered.dispatches.iter().map(|dispatch| timing(plan, dispatch, &mut partial, 0.0)).collect()
+    lowered.dispatches.iter().map(|dispatch| timing(plan, dispatch, 0.0)).collect()
 }
 
-fn timing(plan: &Plan, dispatch: &Dispatch, partial: &mut u64, seconds: f64) -> Timing {
-    let (flops, bytes) = work(plan, dispatch, partial);
+fn timing(plan: &Plan, dispatch: &Dispatch, seconds: f64) -> Timing {
+    let Work { op, flops, bytes } = dispatch.work;
     Timing {
-        name: plan.ops[dispatch.op].name.clone(),
-        kernel: dispatch.kernel.label(),
+        name: plan.ops[op].name.clone(),
+        kernel: dispatch.shader.label.clone(),
         seconds,
         flops,
         bytes,
         groups: dispatch.groups.map(u64::from).iter().product(),
+    }
+}
+
+constants! {
+    /// Threads of a workgroup.
+    THREADS = 64;
+    /// Threads of either kernel: so many workgroups that all fit in one dimension.
+    PEAK_THREADS = THREADS * 16_384;
+    /// Multiply-adds of each thread of `multiply_add` in a round, of four lanes each: chains, and links of each.
+    CHAINS = 8;
+    LINKS = 8;
+}
+
+/// The kernels that measure what an adapter can do at most, `multiply_add` and `copy`, whose threads copy so many vectors each.
+fn peak(copies: u32) -> String {
+    let text = declarations(CONSTANTS) + &declarations(&[("COPIES", copies)]) + wgsl!("peak.wgsl");
+    unroll(&text, |name| match name {
+        "CHAINS" => Some(CHAINS),
+        "LINKS" => Some(LINKS),
+        "COPIES" => Some(copies),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+#[test]
+fn the_kernels_of_the_peak_are_valid() {
+    for entry in ["multiply_add", "copy"] {
+        crate::engine::lower::valid("peak", &peak(2), entry);
     }
 }
 
@@ -79,47 +106,10 @@ impl Replay {
                 seconds.iter_mut().zip(found).for_each(|(all, one)| all.push(one));
             }
         }
-        let mut partial = 0;
         Ok((0..count)
             .zip(&mut seconds)
-            .map(|(at, seconds)| timing(self.plan(), self.dispatch(at), &mut partial, median(seconds)))
+            .map(|(at, seconds)| timing(self.plan(), self.dispatch(at), median(seconds)))
             .collect())
-    }
-}
-
-/// Operations and bytes of a dispatch. `partial` holds the bytes of the partial sums that the dispatch before it left; this one
-/// leaves its own there.
-fn work(plan: &Plan, dispatch: &Dispatch, partial: &mut u64) -> (u64, u64) {
-    {
-        let op = &plan.ops[dispatch.op].op;
-        let sum = |ids: Vec<_>| ids.iter().map(|id| 4 * plan.value(*id).len() as u64).sum::<u64>();
-        let (read, written) = (sum(op.reads()), sum(op.writes()));
-        match (dispatch.kernel, op) {
-            (Kernel::Gemm(GemmVariant { reduce: true, .. }), _) => (0, std::mem::take(partial) + written),
-            (Kernel::Gemm(GemmVariant { tile, .. }), Op::Gemm(g)) => {
-                let matrix = &plan.parameters.matrices[g.matrix.0];
-                let size = (matrix.rows * matrix.columns) as u64;
-                let [batch, height, width, _] = plan.value(g.output).shape;
-                let [x, y, slices] = dispatch.groups.map(u64::from);
-                let written = if slices == 1 {
-                    written
-                } else {
-                    *partial = 4 * x * y * slices * (tile.pixels() * tile.columns()) as u64;
-                    *partial
-                };
-                (2 * (batch * height * width) as u64 * size, read + 4 * size + written)
-            }
-            (_, Op::Attention(a)) => {
-                let [batch, height, width, _] = plan.value(a.output).shape;
-                (4 * (batch * a.inner) as u64 * ((height * width) as u64).pow(2), read + written)
-            }
-            // A normalisation before a product that has no room for it: of its operation, it reads the moments alone.
-            (
-                Kernel::Norm,
-                Op::Gemm(Gemm { load: Load { scaling: Some(Scaling::Inline(norm)), .. }, .. }),
-            ) => (0, sum([norm.moments.0].into_iter().chain(norm.moments.1).collect())),
-            _ => (0, read + written),
-        }
     }
 }
 
@@ -154,7 +144,7 @@ impl Peak {
                     pass.set_pipeline(pipeline);
                     pass.set_bind_group(0, &group, &[]);
                     for _ in 0..repeats {
-                        pass.dispatch_workgroups(PEAK_THREADS / FLAT_THREADS, 1, 1);
+                        pass.dispatch_workgroups(PEAK_THREADS / THREADS, 1, 1);
                     }
                 };
                 best = stamps.time(gpu, 1, record).await?[0].min(best);
@@ -167,7 +157,7 @@ impl Peak {
             gpu.queue().write_buffer(from.raw(), 0, &rounds.to_le_bytes());
             seconds = run(&multiply_add, 1).await?;
         }
-        let each = f64::from(2 * 4 * PEAK_CHAINS * PEAK_LINKS);
+        let each = f64::from(2 * 4 * CHAINS * LINKS);
         let flops_per_second = each * f64::from(rounds) * f64::from(PEAK_THREADS) / seconds;
         let (mut repeats, mut seconds) = (1, 0.0);
         while seconds < LONG_ENOUGH && repeats < 1 << 12 {

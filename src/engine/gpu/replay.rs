@@ -9,9 +9,9 @@
 use std::sync::Arc;
 
 use super::device::{Buffer, Gpu};
-use super::interface::{EvaluationParams, UNIFORM_BYTES, Uniform};
-use super::lower::{Dispatch, Lowered};
+use super::lowered::Lowered;
 use super::weights::Weights;
+use crate::engine::lower::{Dispatch, EvaluationParams, UNIFORM_BYTES, append, word};
 use crate::engine::plan::{Plan, ValueId};
 use crate::engine::prelude::Rows;
 use crate::error::{Error, Result};
@@ -57,7 +57,7 @@ impl Replay {
         let rows = gpu.buffer("prelude", 0, storage).await?;
         let steps = gpu.buffer("steps", UNIFORM_BYTES, Usage::UNIFORM | Usage::COPY_DST).await?;
         let group = bind(&gpu, &weights, &arena, &rows, &uniform_buffer, &steps);
-        let dispatches = dispatches.into_iter().map(|d| (gpu.pipeline(d.kernel), d)).collect();
+        let dispatches = dispatches.into_iter().map(|d| (gpu.pipeline(d.shader.clone()), d)).collect();
         Ok(Self { plan, weights, dispatches, arena, uniforms: uniform_buffer, rows, steps, group, staging })
     }
 
@@ -108,13 +108,11 @@ impl Replay {
             }
             self.group = bind(gpu, &self.weights, &self.arena, &self.rows, &self.uniforms, &self.steps);
         }
-        let word = |n: usize| n as u32;
-        let params = |rows: &Rows| EvaluationParams {
-            count: word(count),
-            first: word(rows.first),
-            stride: word(rows.stride),
-        };
-        let table: Vec<u32> = evaluations.iter().flat_map(|rows| params(rows).words()).collect();
+        let mut table = Vec::with_capacity(evaluations.len() * UNIFORM_BYTES / 4);
+        for rows in evaluations {
+            let [count, first, stride] = [count, rows.first, rows.stride].map(word);
+            append(&mut table, bytemuck::bytes_of(&EvaluationParams { count, first, stride }));
+        }
         gpu.queue().write_buffer(self.steps.raw(), 0, bytemuck::cast_slice(&table));
         Ok(())
     }

@@ -9,17 +9,17 @@ use std::collections::VecDeque;
 use std::ops::DerefMut;
 use std::sync::{Arc, Mutex};
 
-use super::device::{Buffer, Gpu, Pending};
-use super::interface::{
-    CombineParams, FLAT_THREADS, NO_NOISE, NOISE_CONSTANT, NOISE_DRAWN, NOISE_LEARNED, NOISE_LEARNED_RANGE,
-    OP_BLEND, OP_COMBINE, OP_END_STEP, OP_GIVE_INPUT, OP_TAKE_OUTPUT, UNIFORM_BYTES, Uniform,
+use super::combine::{
+    NO_NOISE, NOISE_CONSTANT, NOISE_DRAWN, NOISE_LEARNED, NOISE_LEARNED_RANGE, OP_BLEND, OP_COMBINE,
+    OP_END_STEP, OP_GIVE_INPUT, OP_TAKE_OUTPUT, Params, THREADS,
 };
-use super::lower::grid;
+use super::device::{Buffer, Gpu, Pending};
 use super::network::GpuNetwork;
 use super::replay::Replay;
 use super::signal::lock;
 
 use crate::denoiser::{Level, Point};
+use crate::engine::lower::{UNIFORM_BYTES, append, grid};
 use crate::engine::order::{to_nchw, to_nhwc};
 use crate::engine::prelude::{Rows, prelude};
 use crate::error::{Error, Result};
@@ -207,7 +207,7 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
         let mut table: Vec<u32> = Vec::with_capacity(table_words);
         for segment in &compiled.segments {
             let [input, output] = places[segment.side];
-            let params = CombineParams {
+            let params = Params {
                 start,
                 end: start + segment.words.len() as u32,
                 batch: batch as u32,
@@ -220,7 +220,7 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
                 seed_high: (seed >> 32) as u32,
             };
             start = params.end;
-            table.extend(params.words());
+            append(&mut table, bytemuck::bytes_of(&params));
         }
         gpu.queue().write_buffer(code.raw(), 0, bytemuck::cast_slice(&words));
         gpu.queue().write_buffer(uniforms.raw(), 0, bytemuck::cast_slice(&table));
@@ -347,7 +347,7 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
             if !segment.words.is_empty() {
                 pass.set_pipeline(&gpu.combine().pipeline);
                 pass.set_bind_group(0, &side.group, &[(UNIFORM_BYTES * self.next) as u32]);
-                let [x, y, z] = grid(self.shape.iter().product::<usize>().div_ceil(FLAT_THREADS as usize));
+                let [x, y, z] = grid(self.shape.iter().product::<usize>().div_ceil(THREADS as usize));
                 pass.dispatch_workgroups(x, y, z);
                 dispatches += 1;
             }

@@ -1,7 +1,7 @@
 //! A network's parameters in a device's memory.
 
 use super::device::{Buffer, Gpu};
-use super::shards::{MatrixPlace, ShardLayout, bytes_of_four};
+use crate::engine::lower::{MatrixPlace, ShardLayout, bytes_of_four};
 use crate::engine::packed::Packed;
 use crate::engine::parameters::{MatrixId, Storage, zeros};
 use crate::engine::plan::Plan;

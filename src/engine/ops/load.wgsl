@@ -3,7 +3,7 @@
 // SCALING says how they are scaled: by a constant, by the result of a norm, or by a norm that each workgroup computes for
 // itself (inline); `norms` then holds the scale and shift of each channel of the workgroup's samples. Dynamic is any of these,
 // as `p.load.scaling` says. It always goes through `norms`, because a processor that stands in for a GPU would run through
-// every branch for every number. ACTIVE is 1 where an activation follows, else 0.
+// every branch for every number. ACTIVATION follows; where SCALING is dynamic, only if `p.load.activated` is 1.
 
 struct Load {
     scale: f32,
@@ -32,7 +32,7 @@ struct Load {
     // Size of the image.
     height: u32,
     width: u32,
-    // What SCALING and ACTIVE are, where SCALING is dynamic.
+    // Where SCALING is dynamic: what it would else be, and whether ACTIVATION follows.
     scaling: u32,
     activated: u32,
     // The next member of a uniform starts at a multiple of 16 bytes.
@@ -123,6 +123,11 @@ fn ready_at(sample: u32, channel: u32) -> u32 {
     return p.load.ready + sample * 2u * (p.load.channels_a + p.load.channels_b) + channel;
 }
 
+fn activated() -> bool {
+    if SCALING == SCALING_DYNAMIC { return p.load.activated != 0u; }
+    return ACTIVATION != NO_ACTIVATION;
+}
+
 // A number as it is loaded, and four of them. `local` counts samples from the workgroup's first.
 fn loaded1(x: f32, sample: u32, local: u32, channel: u32) -> f32 {
     var y = x;
@@ -136,7 +141,7 @@ fn loaded1(x: f32, sample: u32, local: u32, channel: u32) -> f32 {
         let n = norms[local * (p.load.channels_a + p.load.channels_b) + channel];
         y = x * n.x + n.y;
     }
-    if ACTIVE != 0u { y = activate1(y); }
+    if activated() { y = activate1(y); }
     return y;
 }
 
@@ -156,6 +161,6 @@ fn loaded4(x: vec4f, sample: u32, local: u32, channel: u32) -> vec4f {
         let d = norms[at + 3u];
         y = x * vec4f(a.x, b.x, c.x, d.x) + vec4f(a.y, b.y, c.y, d.y);
     }
-    if ACTIVE != 0u { y = activate4(y); }
+    if activated() { y = activate4(y); }
     return y;
 }

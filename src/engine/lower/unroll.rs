@@ -5,48 +5,52 @@
 
 use crate::text::split_once;
 
-/// The text with another part in place of each `part`.
-pub(super) fn replaced(text: &str, part: &str, other: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = split_once(rest, part) {
-        out += before;
-        out += other;
-        rest = after;
-    }
-    out + rest
-}
-
-/// Replaces every loop `for (var i = 0u; i < NAME; i++) { … }` over one of the named `counts` by as many blocks, in each of
+/// Replaces every loop `for (var i = 0u; i < NAME; i++) { … }` for whose name there is a count by as many blocks, in each of
 /// which `i` is a number. Such loops may not break or continue.
-pub(super) fn unroll(text: &str, counts: &[(&str, u32)]) -> String {
+pub(in crate::engine) fn unroll(text: &str, count: impl Fn(&str) -> Option<u32> + Copy) -> String {
     let mut out = String::with_capacity(4 * text.len());
     let mut rest = text;
-    while let Some((before, variable, count, body, after)) = next_loop(rest, counts) {
-        out += before;
-        for i in 0..count {
+    while let Some(found) = next_loop(rest, &count) {
+        out += found.before;
+        for i in 0..found.count {
             out.push('{');
-            out += &unroll(&with_number(body, variable, i), counts);
+            out += &unroll(&with_number(found.body, found.variable, i), count);
             out.push('}');
         }
-        rest = after;
+        rest = found.after;
     }
     out + rest
 }
 
-/// The first loop over one of the counts: the text before it, its variable, its count, its body and the text after it.
-fn next_loop<'t>(text: &'t str, counts: &[(&str, u32)]) -> Option<(&'t str, &'t str, u32, &'t str, &'t str)> {
+/// A loop in a text.
+struct Loop<'t> {
+    before: &'t str,
+    variable: &'t str,
+    count: u32,
+    body: &'t str,
+    after: &'t str,
+}
+
+/// The first loop for whose name there is a count.
+fn next_loop<'t>(text: &'t str, count: &dyn Fn(&str) -> Option<u32>) -> Option<Loop<'t>> {
     let mut from = 0;
     while let Some((before, after)) = split_once(&text[from..], "for (var ") {
         let at = from + before.len();
         from = text.len() - after.len();
         let (head, body) = split_once(after, ") {")?;
         let variable = head.split_once(' ')?.0;
-        for (name, count) in counts {
-            if head == format!("{variable} = 0u; {variable} < {name}; {variable}++") {
-                let end = closing(body)?;
-                return Some((&text[..at], variable, *count, &body[..end], &body[end + 1..]));
-            }
+        let name = head.rsplit(' ').nth(1)?.trim_end_matches(';');
+        if head == format!("{variable} = 0u; {variable} < {name}; {variable}++")
+            && let Some(count) = count(name)
+        {
+            let end = closing(body)?;
+            return Some(Loop {
+                before: &text[..at],
+                variable,
+                count,
+                body: &body[..end],
+                after: &body[end + 1..],
+            });
         }
     }
     None
@@ -87,7 +91,11 @@ mod tests {
         let text = "a; for (var r = 0u; r < ROWS; r++) { for (var j = 0u; j < N; j++) { x[r][j] = rr.r + r2; } }\n\
                     for (var k = 0u; k < p.count; k++) { for (var r = 0u; r < ROWS; r++) { y(k, r); } } b;";
         assert_eq!(
-            unroll(text, &[("ROWS", 2), ("N", 1)]),
+            unroll(text, |name| match name {
+                "ROWS" => Some(2),
+                "N" => Some(1),
+                _ => None,
+            }),
             "a; { { x[0u][0u] = rr.r + r2; } }{ { x[1u][0u] = rr.r + r2; } }\n\
              for (var k = 0u; k < p.count; k++) { { y(k, 0u); }{ y(k, 1u); } } b;"
         );

@@ -9,22 +9,22 @@ const SHARD: u64 = 128 << 20;
 /// Where a network's parameters lie in a device's memory; known before there is one.
 #[derive(Clone, Debug)]
 pub struct ShardLayout {
-    pub(super) storage: Storage,
-    pub(super) places: Vec<MatrixPlace>,
+    pub(in crate::engine) storage: Storage,
+    pub(in crate::engine) places: Vec<MatrixPlace>,
     /// Bytes of each buffer of matrices.
-    pub(super) shards: Vec<usize>,
+    pub(in crate::engine) shards: Vec<usize>,
     starts: Vec<usize>,
     /// Floats of the buffer of vectors.
     vectors: usize,
-    pub(super) in_prelude: Vec<bool>,
+    pub(in crate::engine) in_prelude: Vec<bool>,
 }
 
 /// Where a matrix is: in which buffer, from where and from one row to the next, in vectors of four.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct MatrixPlace {
-    pub(super) shard: usize,
-    pub(super) start: usize,
-    pub(super) row: usize,
+pub(in crate::engine) struct MatrixPlace {
+    pub(in crate::engine) shard: usize,
+    pub(in crate::engine) start: usize,
+    pub(in crate::engine) row: usize,
 }
 
 impl ShardLayout {
@@ -51,16 +51,16 @@ impl ShardLayout {
         4 * self.vectors as u64 + self.shards.iter().map(|bytes| *bytes as u64).sum::<u64>()
     }
 
-    pub(super) fn place(&self, id: MatrixId) -> MatrixPlace {
+    pub(in crate::engine) fn place(&self, id: MatrixId) -> MatrixPlace {
         self.places[id.0]
     }
 
-    pub(super) fn vector(&self, id: VectorId) -> usize {
+    pub(in crate::engine) fn vector(&self, id: VectorId) -> usize {
         self.starts[id.0]
     }
 }
 
-pub(super) fn bytes_of_four(storage: Storage) -> usize {
+pub(in crate::engine) fn bytes_of_four(storage: Storage) -> usize {
     match storage {
         Storage::F32 => 16,
         Storage::F16 => 8,

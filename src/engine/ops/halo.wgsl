@@ -1,6 +1,5 @@
 // A 3×3 convolution of stride 1 whose nine taps share what is loaded: the workgroup's pixels, whole rows of one image of WIDTH
-// pixels, with one more pixel on each side, TILE_K channels at a time, scaled and activated once. It follows gemm.wgsl, whose
-// `multiply` reads `patch_of_image` here.
+// pixels, with one more pixel on each side, TILE_K channels at a time, scaled and activated once. It follows gemm.wgsl.
 //
 // A stage multiplies one tap of TILE_K channels. Behind the window's stages come the shortcut's, of the middle tap alone.
 
@@ -62,6 +61,15 @@ fn put_patch(stage: Stage, thread: u32, first_sample: u32) {
     }
 }
 
+fn multiply_patch(spot: u32, across: u32) {
+    for (var k4 = 0u; k4 < TILE_K4; k4++) {
+        for (var r = 0u; r < ROWS; r++) {
+            taken[r] = patch_of_image[k4][spot + (r * DOWN / WIDTH) * SPAN + r * DOWN % WIDTH];
+        }
+        add_products(k4, across);
+    }
+}
+
 @compute @workgroup_size(THREADS)
 fn halo(
     @builtin(workgroup_id) group: vec3u,
@@ -95,7 +103,7 @@ fn halo(
                 fetched_weights[i] = weights[p.matrix + min(top + i * WEIGHT_STEP, p.depth - 1u) * p.row + column4];
             }
         }
-        if at > start { multiply(spot + (tap / 3u) * SPAN + tap % 3u, across); }
+        if at > start { multiply_patch(spot + (tap / 3u) * SPAN + tap % 3u, across); }
         workgroupBarrier();
         if at < end {
             if new_patch { put_patch(stage, thread, first_sample); }

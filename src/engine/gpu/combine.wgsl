@@ -1,5 +1,5 @@
 // A sampler's work between two evaluations of the network, whatever the sampler: a short program, run for each number of the
-// images by itself. gpu/interface.rs says what its words mean. The twins are sampler/host.rs and, for the noise, rng.rs.
+// images by itself. combine.rs says what its words mean. The twins are sampler/host.rs and, for the noise, rng.rs.
 //
 // A thread for each number. Slots are NHWC as the network's images are; Philox counts as if they were NCHW.
 
@@ -106,13 +106,13 @@ fn number(at: u32) -> f32 {
     return bitcast<f32>(program[at]);
 }
 
-@compute @workgroup_size(FLAT_THREADS)
+@compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) thread: u32,
 ) {
-    let id = (group.x + group.y * groups.x) * FLAT_THREADS + thread;
+    let id = (group.x + group.y * groups.x) * THREADS + thread;
     if id >= p.batch * p.pixels * p.channels { return; }
     let place = id / p.channels;
     let channel = id - place * p.channels;

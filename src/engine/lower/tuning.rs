@@ -31,7 +31,7 @@ impl Choice {
     /// The same for a graphics card, whose hundred cores take more workgroups than those of a GPU beside a processor: cut into
     /// so many, the CIFAR-10 U-Net's products at batch 1 take two thirds of the time on an H200. Browsers do not say which of
     /// the two an adapter is.
-    pub(super) fn of_card(self) -> Self {
+    pub(in crate::engine) fn of_card(self) -> Self {
         Self { few: self.few.or(Some(128)), wanted: self.wanted.or(Some(512)), ..self }
     }
 }

@@ -1,4 +1,4 @@
-// Attention over the pixels of an image, one dispatch; attention.rs is the twin. Neither way ever holds all scores of a
+// Attention of the pixels of an image to those of the same or another, one dispatch; attention.rs is the twin. Neither way ever holds all scores of a
 // query: the softmax goes along with a running maximum and sum, which rescale what was added before (Dao et al. 2022,
 // "FlashAttention"). NaN among the scores is not a maximum, but makes its row NaN.
 //
@@ -7,10 +7,18 @@
 // and key, then the channels of the result.
 
 struct Params {
-    qkv: u32,
+    // Where the first head of queries, keys and values starts, and channels of the images that they are a part of.
+    q: u32,
+    k: u32,
+    v: u32,
+    q_row: u32,
+    k_row: u32,
+    v_row: u32,
     output: u32,
     batch: u32,
+    // Pixels of the queries, and of keys and values.
     pixels: u32,
+    keys: u32,
     heads: u32,
     inner: u32,
     scale: f32,
@@ -22,8 +30,16 @@ const WIDTH = HEAD / LANE;
 // Below every score that is a number.
 const LEAST = -3.4e38;
 
-fn lane_at(sample: u32, pixel: u32, channel: u32) -> u32 {
-    return (p.qkv + (sample * p.pixels + pixel) * 3u * p.inner + channel) / LANE;
+fn query_at(sample: u32, pixel: u32, channel: u32) -> u32 {
+    return (p.q + (sample * p.pixels + pixel) * p.q_row + channel) / LANE;
+}
+
+fn key_at(sample: u32, key: u32, channel: u32) -> u32 {
+    return (p.k + (sample * p.keys + key) * p.k_row + channel) / LANE;
+}
+
+fn value_at(sample: u32, key: u32, channel: u32) -> u32 {
+    return (p.v + (sample * p.keys + key) * p.v_row + channel) / LANE;
 }
 
 fn output_at(sample: u32, pixel: u32, channel: u32) -> u32 {
@@ -51,7 +67,7 @@ fn narrow(
     let head = id / tiles - sample * p.heads;
     let channel = head * HEAD;
     let query = (id % tiles) * THREADS + thread;
-    let start = lane_at(sample, min(query, p.pixels - 1u), channel);
+    let start = query_at(sample, min(query, p.pixels - 1u), channel);
     var q: array<Lane, NARROW_WIDTH>;
     var sums: array<Lane, NARROW_WIDTH>;
     for (var c = 0u; c < NARROW_WIDTH; c++) {
@@ -59,15 +75,15 @@ fn narrow(
     }
     var top = LEAST;
     var sum = 0.0;
-    for (var first = 0u; first < p.pixels; first += NARROW_KEYS) {
+    for (var first = 0u; first < p.keys; first += NARROW_KEYS) {
         workgroupBarrier();
         for (var i = thread; i < NARROW_KEYS * NARROW_WIDTH; i += THREADS) {
             let key = first + i / NARROW_WIDTH;
             keys[i] = Lane();
             values[i] = Lane();
-            if key < p.pixels {
-                keys[i] = arena[lane_at(sample, key, p.inner + channel) + i % NARROW_WIDTH];
-                values[i] = arena[lane_at(sample, key, 2u * p.inner + channel) + i % NARROW_WIDTH];
+            if key < p.keys {
+                keys[i] = arena[key_at(sample, key, channel) + i % NARROW_WIDTH];
+                values[i] = arena[value_at(sample, key, channel) + i % NARROW_WIDTH];
             }
         }
         workgroupBarrier();
@@ -79,7 +95,7 @@ fn narrow(
                 score += product(q[c], keys[k * NARROW_WIDTH + c]);
             }
             scores[k] = score;
-            if first + k < p.pixels { higher = select(higher, score, score > higher); }
+            if first + k < p.keys { higher = select(higher, score, score > higher); }
         }
         let before = exp(top - higher);
         top = higher;
@@ -88,7 +104,7 @@ fn narrow(
             sums[c] *= before;
         }
         for (var k = 0u; k < NARROW_KEYS; k++) {
-            if first + k >= p.pixels { break; }
+            if first + k >= p.keys { break; }
             let weight = exp(scores[k] - top);
             sum += weight;
             for (var c = 0u; c < NARROW_WIDTH; c++) {
@@ -133,18 +149,18 @@ fn wide(
     let first_query = (id % tiles) * QUERIES;
     for (var i = thread; i < QUERIES * WIDTH; i += THREADS) {
         let query = min(first_query + i / WIDTH, p.pixels - 1u);
-        queries[i] = arena[lane_at(sample, query, channel) + i % WIDTH] * p.scale;
+        queries[i] = arena[query_at(sample, query, channel) + i % WIDTH] * p.scale;
     }
     if thread < QUERIES { tops[thread] = LEAST; }
     var sums: array<array<Lane, OWN>, QUERIES>;
     var sum: array<f32, QUERIES>;
-    for (var first = 0u; first < p.pixels; first += WIDE_KEYS) {
+    for (var first = 0u; first < p.keys; first += WIDE_KEYS) {
         workgroupBarrier();
         let key = thread % WIDE_KEYS;
         let share = thread / WIDE_KEYS;
         var dots = array<f32, PAIRS>();
-        if first + key < p.pixels {
-            let start = lane_at(sample, first + key, p.inner + channel);
+        if first + key < p.keys {
+            let start = key_at(sample, first + key, channel);
             for (var c = 0u; c < WIDTH; c++) {
                 let k = arena[start + c];
                 for (var i = 0u; i < PAIRS; i++) {
@@ -156,7 +172,7 @@ fn wide(
             if share * PAIRS + i < QUERIES { scores[(share * PAIRS + i) * WIDE_KEYS + key] = dots[i]; }
         }
         workgroupBarrier();
-        let count = min(WIDE_KEYS, p.pixels - first);
+        let count = min(WIDE_KEYS, p.keys - first);
         if thread < QUERIES {
             let top = tops[thread];
             var higher = top;
@@ -179,7 +195,7 @@ fn wide(
             }
         }
         for (var k = 0u; k < count; k++) {
-            let start = lane_at(sample, first + k, 2u * p.inner + channel);
+            let start = value_at(sample, first + k, channel);
             for (var i = 0u; i < OWN; i++) {
                 let value = arena[start + min(thread + i * THREADS, WIDTH - 1u)];
                 for (var q = 0u; q < QUERIES; q++) {

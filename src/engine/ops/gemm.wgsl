@@ -6,11 +6,12 @@
 // next tile is fetched while one is multiplied.
 //
 // Pixels are counted through the batch. Each sample takes `padded` places, so that moments are taken of whole runs of RUN
-// places: of the plan's tiles of TILE_PIXELS pixels, or of a sample that has fewer.
+// places: of the plan's tiles of TILE_PIXELS pixels, or of a sample that has fewer. A run has RUN_ROWS rows of each of SHARERS
+// threads, and a thread's rows belong to RUNS runs: run_fixed.wgsl or run_dynamic.wgsl says so.
 //
 // An array of registers stays in registers only if every index is a constant. So loops over them, up to ROWS, COLUMNS4,
 // INPUTS and WEIGHTS, are unrolled before a compiler sees them (gpu/unroll.rs), and may neither break nor continue. Loops of
-// the epilogue, up to END_ROWS, `runs` and `most`, are unrolled for a GPU only: they run once, and an adapter in software
+// the epilogue, up to END_ROWS, RUNS and RUN_ROWS, are unrolled for a GPU only: they run once, and an adapter in software
 // then has less to compile.
 
 struct Params {
@@ -180,7 +181,7 @@ var<private> outside: u32;
 fn fetch(tile: u32, thread: u32, column4: u32) {
     let k = tile * TILE_K + 4u * (thread % TILE_K4);
     outside = 0u;
-    if VECTORS {
+    if VECTORS != 0u {
         let channels = p.load.channels_a + p.load.channels_b;
         let tap = u32((f32(k) + 0.5) * p.inverse_channels);
         let channel = k - tap * channels;
@@ -228,7 +229,7 @@ fn put(tile: u32, thread: u32, first: u32, first_sample: u32) {
     let channels = p.load.channels_a + p.load.channels_b;
     for (var i = 0u; i < INPUTS; i++) {
         var v = fetched[i];
-        if VECTORS {
+        if VECTORS != 0u {
             if k < p.window_depth {
                 let tap = u32((f32(k) + 0.5) * p.inverse_channels);
                 let sample = windows[i].sample;
@@ -253,24 +254,30 @@ fn put(tile: u32, thread: u32, first: u32, first_sample: u32) {
 
 var<private> acc: array<array<vec4f, COLUMNS4>, ROWS>;
 
+// What a thread multiplies next: its pixels' inputs.
+var<private> taken: array<vec4f, ROWS>;
+
+fn add_products(k4: u32, across: u32) {
+    for (var j = 0u; j < COLUMNS4; j++) {
+        let b0 = matrix[k4][across][j];
+        let b1 = matrix[k4][across][COLUMNS4 + j];
+        let b2 = matrix[k4][across][2u * COLUMNS4 + j];
+        let b3 = matrix[k4][across][3u * COLUMNS4 + j];
+        for (var r = 0u; r < ROWS; r++) {
+            acc[r][j] += taken[r].x * b0;
+            acc[r][j] += taken[r].y * b1;
+            acc[r][j] += taken[r].z * b2;
+            acc[r][j] += taken[r].w * b3;
+        }
+    }
+}
+
 fn multiply(down: u32, across: u32) {
     for (var k4 = 0u; k4 < TILE_K4; k4++) {
-        var a: array<vec4f, ROWS>;
         for (var r = 0u; r < ROWS; r++) {
-            a[r] = inputs[k4][down][r];
+            taken[r] = inputs[k4][down][r];
         }
-        for (var j = 0u; j < COLUMNS4; j++) {
-            let b0 = matrix[k4][across][j];
-            let b1 = matrix[k4][across][COLUMNS4 + j];
-            let b2 = matrix[k4][across][2u * COLUMNS4 + j];
-            let b3 = matrix[k4][across][3u * COLUMNS4 + j];
-            for (var r = 0u; r < ROWS; r++) {
-                acc[r][j] += a[r].x * b0;
-                acc[r][j] += a[r].y * b1;
-                acc[r][j] += a[r].z * b2;
-                acc[r][j] += a[r].w * b3;
-            }
-        }
+        add_products(k4, across);
     }
 }
 
@@ -305,7 +312,6 @@ fn finished(sum: vec4f, pixel: Pixel, scale: f32, column: u32) -> vec4f {
     return v;
 }
 
-const END_ROWS = ROWS;
 // A copy of the sums for the epilogue, whose loops may not be unrolled: so the sums themselves stay in registers.
 var<private> results: array<array<vec4f, COLUMNS4>, ROWS>;
 
@@ -328,19 +334,16 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
         }
     }
     if (p.parts & PART_MOMENTS) == 0u { return; }
-    // A run has `most` rows of each of `sharers` threads; a thread's rows belong to `runs` runs.
-    const most = max(RUN / DOWN, 1u);
-    const sharers = min(RUN, DOWN);
-    const runs = ROWS / most;
+    begin_runs();
     var means: array<array<vec4f, COLUMNS4>, ROWS>;
     for (var round = 0u; round < 2u; round++) {
-        for (var g = 0u; g < runs; g++) {
+        for (var g = 0u; g < RUNS; g++) {
             workgroupBarrier();
             for (var j = 0u; j < COLUMNS4; j++) {
                 var sum = vec4f();
-                for (var i = 0u; i < most; i++) {
-                    let off = results[g * most + i][j] - means[g][j];
-                    if pixel_of(first + down + (g * most + i) * DOWN).valid {
+                for (var i = 0u; i < RUN_ROWS; i++) {
+                    let off = results[g * RUN_ROWS + i][j] - means[g][j];
+                    if pixel_of(first + down + (g * RUN_ROWS + i) * DOWN).valid {
                         if round == 0u { sum += off; } else { sum += off * off; }
                     }
                 }
@@ -349,18 +352,18 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
             }
             workgroupBarrier();
             // The run's first place, from which its sample and tile follow.
-            let place = first + (down / sharers) * sharers + g * most * DOWN;
+            let place = first + (down / SHARERS) * SHARERS + g * RUN_ROWS * DOWN;
             let pixel = pixel_of(place);
             let count = f32(min(RUN, p.pixels - pixel.at));
             for (var j = 0u; j < COLUMNS4; j++) {
                 var sum = vec4f();
-                for (var i = 0u; i < sharers; i++) {
-                    let at = ((down / sharers) * sharers + i) * COLUMNS4 + j;
+                for (var i = 0u; i < SHARERS; i++) {
+                    let at = ((down / SHARERS) * SHARERS + i) * COLUMNS4 + j;
                     sum += matrix[at / COLUMNS16][across][at % COLUMNS16];
                 }
                 let column = 4u * (tile_n * TILE_N4 + across + j * ACROSS);
                 if pixel.valid && round == 0u { means[g][j] = sum / count; }
-                if pixel.valid && down % sharers == 0u && column < p.columns {
+                if pixel.valid && down % SHARERS == 0u && column < p.columns {
                     let tile = pixel.at / TILE_PIXELS;
                     let tiles = (p.pixels + TILE_PIXELS - 1u) / TILE_PIXELS;
                     let at = p.moments + ((pixel.sample * tiles + tile) * 2u + round) * p.columns + column;

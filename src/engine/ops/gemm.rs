@@ -1,0 +1,555 @@
+//! Convolutions and linear maps as products of pixels and a matrix. The twins are the kernels' `gemm` and `product`.
+
+use super::activation::{ACTIVATION, NO_ACTIVATION, activation_code};
+use super::load::{LOAD, LoadParams, ScalingKind};
+use super::norm::{Loading, loading};
+use super::tile::{self, Tile};
+use crate::engine::lower::{
+    File, Lowering, MatrixPlace, Shader, Tuning, constants, grid, uniform, wgsl, word,
+};
+use crate::engine::parameters::Storage;
+use crate::engine::plan::{Gemm, Source, TILE_PIXELS};
+use crate::error::{Error, Result};
+
+/// A product of at most this many workgroups is cut into slices of its depth, until there are about [`WANTED_GROUPS`], so that
+/// a GPU has enough to do.
+const FEW_GROUPS: usize = 16;
+const WANTED_GROUPS: usize = 128;
+/// Tiles of the matrix's rows that a slice has at least.
+const SLICE_TILES: usize = 4;
+
+/// Products use the largest tile where that makes at least this many workgroups: fewer would leave cores without work.
+const LARGE_GROUPS: usize = 256;
+
+constants! {
+    ACROSS = tile::ACROSS;
+
+    // Bits of `parts`: what an epilogue does besides adding the bias.
+    PART_TIME = 1;
+    PART_RESIDUAL = 2;
+    PART_SAMPLE_SCALE = 4;
+    PART_MOMENTS = 8;
+}
+
+const GEMM: File = File { text: wgsl!("gemm.wgsl"), constants: CONSTANTS };
+const RUN_FIXED: File = File { text: wgsl!("run_fixed.wgsl"), constants: &[] };
+const RUN_DYNAMIC: File = File { text: wgsl!("run_dynamic.wgsl"), constants: &[] };
+#[cfg(not(target_arch = "wasm32"))]
+const HALO: File = File { text: wgsl!("halo.wgsl"), constants: &[] };
+
+uniform! {
+    /// `Params` in gemm.wgsl.
+    struct Params {
+        load: LoadParams,
+        first: u32,
+        second: u32,
+        shift: u32,
+        taps: u32,
+        stride: u32,
+        before: u32,
+        inverse_channels: f32,
+        window_depth: u32,
+        depth: u32,
+        shortcut_a: u32,
+        shortcut_b: u32,
+        shortcut_channels_a: u32,
+        shortcut_channels_b: u32,
+        shortcut_shift: u32,
+        output: u32,
+        pixels: u32,
+        out_width: u32,
+        columns: u32,
+        padded: u32,
+        tiles_m: u32,
+        tiles_n: u32,
+        matrix: u32,
+        row: u32,
+        bias: u32,
+        parts: u32,
+        time: u32,
+        time_start: u32,
+        time_width: u32,
+        residual: u32,
+        residual_shift: u32,
+        scale: f32,
+        sample_scale: u32,
+        sample_scale_start: u32,
+        sample_scale_width: u32,
+        moments: u32,
+        partial: u32,
+        slices: u32,
+        slice_tiles: u32,
+        run: u32,
+    }
+}
+
+/// What makes a variant of the kernel.
+#[derive(Clone, Copy, Debug)]
+struct Variant {
+    tile: Tile,
+    /// Pixels whose moments are taken together; `None` where the uniform says it, with what else differs between products.
+    run: Option<usize>,
+    /// Places for scales and shifts.
+    norms: usize,
+    /// Whether all channels that are read come in fours.
+    vectors: bool,
+    /// Whether the output's channels do.
+    lanes4: bool,
+    storage: Storage,
+    scaling: ScalingKind,
+    activation: u32,
+    work: Work,
+}
+
+/// What a variant does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    /// Multiplies, and loads each tap for itself.
+    Product,
+    /// Multiplies, and loads all taps of an image of this width together.
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "pages do without"))]
+    Halo(usize),
+    /// Adds slices up.
+    Sum,
+}
+
+/// Loops over registers, which every compiler is given written out.
+const REGISTERS: &[&str] = &["ROWS", "COLUMNS4", "INPUTS", "WEIGHTS"];
+/// Loops of the epilogue too.
+const REGISTERS_AND_END: &[&str] =
+    &["ROWS", "COLUMNS4", "INPUTS", "WEIGHTS", "PATCHES", "END_ROWS", "RUN_ROWS", "RUNS"];
+
+impl Variant {
+    fn shader(self) -> Shader {
+        let Self { tile, .. } = self;
+        let mut constants = vec![
+            ("THREADS", tile.threads),
+            ("ROWS", tile.rows),
+            ("COLUMNS4", tile.columns4),
+            ("TILE_K", tile.depth),
+            ("MATRIX_ROWS", tile.matrix_rows()),
+            ("INPUTS", tile.inputs()),
+            ("WEIGHTS", tile.weights()),
+            ("END_ROWS", tile.rows),
+            ("NORMS", word(self.norms)),
+            ("VECTORS", self.vectors.into()),
+            ("SCALING", self.scaling as u32),
+            ("ACTIVATION", self.activation),
+        ];
+        if let Some(run) = self.run {
+            let rows = tile.rows_of_run(word(run));
+            constants.extend([("RUN", word(run)), ("RUN_ROWS", rows), ("RUNS", tile.rows / rows)]);
+        }
+        let files: &'static [_] = match (self.run, self.work) {
+            (None, _) => &[ACTIVATION, LOAD, GEMM, RUN_DYNAMIC],
+            #[cfg(not(target_arch = "wasm32"))]
+            (_, Work::Halo(width)) => {
+                constants.extend([("WIDTH", word(width)), ("PATCHES", tile.patches(width))]);
+                &[ACTIVATION, LOAD, GEMM, RUN_FIXED, HALO]
+            }
+            _ => &[ACTIVATION, LOAD, GEMM, RUN_FIXED],
+        };
+        let shader = Shader::new(self.entry(), constants, self.lanes4, files);
+        let unrolled = if self.run.is_none() { REGISTERS } else { REGISTERS_AND_END };
+        Shader { unrolled, matrices: Some(self.storage), ..shader }.labelled(|| self.label())
+    }
+
+    fn entry(self) -> &'static str {
+        match self.work {
+            Work::Product => "main",
+            Work::Halo(_) => "halo",
+            Work::Sum => "reduce",
+        }
+    }
+
+    fn label(self) -> String {
+        let Self { tile, work, .. } = self;
+        let what = match work {
+            Work::Product => "product",
+            Work::Halo(_) => "halo",
+            Work::Sum => return "sum of slices".to_owned(),
+        };
+        format!("{what} {}×{}×{} of {}", tile.pixels(), tile.columns(), tile.depth, tile.threads)
+    }
+}
+
+/// The output as rows of the product.
+#[derive(Clone, Copy, Debug)]
+struct Rows {
+    batch: usize,
+    height: usize,
+    width: usize,
+    columns: usize,
+    /// Pixels of a sample.
+    pixels: usize,
+    /// Places of a sample: so many that a run of [`TILE_PIXELS`] places holds pixels of one sample, or whole samples.
+    padded: usize,
+}
+
+impl Rows {
+    fn of([batch, height, width, columns]: [usize; 4]) -> Self {
+        let pixels = height * width;
+        let whole = pixels.is_multiple_of(TILE_PIXELS) || TILE_PIXELS.is_multiple_of(pixels);
+        let padded = if whole { pixels } else { pixels.next_multiple_of(TILE_PIXELS) };
+        Self { batch, height, width, columns, pixels, padded }
+    }
+
+    fn places(&self) -> usize {
+        self.batch * self.padded
+    }
+
+    /// Places whose moments are taken together.
+    fn run(&self) -> usize {
+        self.padded.min(TILE_PIXELS)
+    }
+
+    /// Tiles below each other and side by side.
+    fn tiles(&self, tile: Tile) -> [usize; 2] {
+        [self.places().div_ceil(tile.pixels()), self.columns.div_ceil(tile.columns())]
+    }
+
+    /// Workgroups of a slice.
+    fn groups(&self, tile: Tile) -> usize {
+        self.tiles(tile).iter().product()
+    }
+
+    /// The most samples that the places of one workgroup belong to.
+    fn samples(&self, tile: Tile) -> usize {
+        let samples = if self.padded.is_multiple_of(tile.pixels()) {
+            1
+        } else if tile.pixels().is_multiple_of(self.padded) {
+            tile.pixels() / self.padded
+        } else {
+            tile.pixels() / self.padded + 2
+        };
+        samples.min(self.batch)
+    }
+}
+
+/// The tile of a product before its taps are looked at.
+fn tile_of(rows: &Rows, to: &Lowering) -> Result<Tile> {
+    #[cfg(not(target_arch = "wasm32"))]
+    if let Some(numbers) = to.choice.tile {
+        // Only the command's benchmark chooses; a page has no bytes for the sentence.
+        let tile = Tile::of(numbers).ok_or_else(|| Error::Option {
+            option: "tile",
+            found: format!("{numbers:?}"),
+            expected: "rows 1 to 16, 1, 2 or 4 vectors of columns, a depth of 8, 16 or 32 and 64, 128 or 256 threads that \
+                       suit each other and fit in 16 KiB of workgroup memory"
+                .to_owned(),
+        })?;
+        if to.tuning == Tuning::Hardware && rows.run() == TILE_PIXELS {
+            return Ok(tile);
+        }
+    }
+    let large = to.choice.large.unwrap_or(LARGE_GROUPS);
+    Ok(if to.tuning == Tuning::Software {
+        Tile::MEDIUM
+    } else if rows.places() <= Tile::SMALL.pixels() {
+        Tile::SMALL
+    } else if rows.run() == TILE_PIXELS && rows.groups(Tile::LARGE) >= large {
+        Tile::LARGE
+    } else {
+        Tile::MEDIUM
+    })
+}
+
+/// Whether the channels of all images come in fours.
+fn in_fours(channels: &[usize]) -> bool {
+    channels.iter().all(|c| c.is_multiple_of(4))
+}
+
+/// The same tile, perhaps less deep, where all taps can be loaded together.
+#[cfg(not(target_arch = "wasm32"))]
+fn with_halo(g: &Gemm, rows: &Rows, tile: Tile, to: &Lowering) -> Option<Tile> {
+    let [_, height, width, _] = to.shape(g.source.first);
+    let doubled = |source: &Source| source.upsample;
+    let channels = [to.channels(Some(&g.source)), to.channels(g.shortcut.as_ref())];
+    let suits = to.choice.halo.unwrap_or(true)
+        && to.tuning == Tuning::Hardware
+        && (g.window.taps(), g.window.stride(), g.window.before()) == (9, 1, 1)
+        && !doubled(&g.source)
+        && !g.shortcut.as_ref().is_some_and(doubled)
+        && [height, width] == [rows.height, rows.width]
+        && in_fours(channels.as_flattened())
+        && (width.is_multiple_of(8) && width.is_power_of_two());
+    let fits = |tile: &Tile| {
+        rows.pixels.is_multiple_of(tile.pixels())
+            && tile.pixels().is_multiple_of(width)
+            && tile.halo_norms(width) >= 128
+    };
+    // The depth must leave room for it.
+    let shallow = Tile { depth: tile.depth.min(16), ..tile };
+    [tile, shallow].into_iter().find(|tile| suits && fits(tile))
+}
+
+#[cfg(target_arch = "wasm32")]
+fn with_halo(_: &Gemm, _: &Rows, _: Tile, _: &Lowering) -> Option<Tile> {
+    None
+}
+
+/// A product's depth, and how it is cut into slices.
+#[derive(Clone, Copy, Debug)]
+struct Slices {
+    count: usize,
+    /// Tiles of the matrix's rows that a slice has.
+    tiles: usize,
+    /// Floats of all slices' sums; none where there is one slice.
+    floats: usize,
+}
+
+impl Slices {
+    fn of(depth_tiles: usize, rows: &Rows, tile: Tile, to: &Lowering) -> Self {
+        let groups = rows.groups(tile);
+        let few = to.choice.few.unwrap_or(FEW_GROUPS);
+        let slices = if to.tuning == Tuning::Hardware && groups <= few {
+            (to.choice.wanted.unwrap_or(WANTED_GROUPS) / groups).min(depth_tiles / SLICE_TILES).max(1)
+        } else {
+            1
+        };
+        let tiles = depth_tiles.div_ceil(slices);
+        let count = depth_tiles.div_ceil(tiles);
+        let floats = if count == 1 { 0 } else { count * groups * tile.pixels() * tile.columns() };
+        Self { count, tiles, floats }
+    }
+}
+
+/// A product before its uniform and its kernel are written down.
+struct Job<'a> {
+    g: &'a Gemm,
+    rows: Rows,
+    tile: Tile,
+    /// Whether all taps are loaded together.
+    halo: bool,
+    /// Pairs of scale and shift that a workgroup has room for.
+    room: usize,
+    /// Channels of the image and of the shortcut.
+    channels: [[usize; 2]; 2],
+    place: MatrixPlace,
+}
+
+impl Job<'_> {
+    /// Rows of the matrix: of the image's window, and of the shortcut.
+    fn depths(&self) -> [usize; 2] {
+        let [image, shortcut] = self.channels.map(|c| c[0] + c[1]);
+        [self.g.window.taps() * image, shortcut]
+    }
+
+    fn depth_tiles(&self) -> usize {
+        let (taps, step) = (self.g.window.taps(), self.tile.depth as usize);
+        let [window, shortcut] = self.depths();
+        if self.halo {
+            taps * (window / taps).div_ceil(step) + shortcut.div_ceil(step)
+        } else {
+            (window + shortcut).div_ceil(step)
+        }
+    }
+
+    fn params(&self, load: LoadParams, slices: Slices, partial: usize, to: &Lowering) -> Params {
+        let Self { g, rows, place, .. } = self;
+        let [window_depth, more] = self.depths();
+        let [tiles_m, tiles_n] = rows.tiles(self.tile);
+        let [first, second] = to.offsets(Some(&g.source));
+        let [shortcut_a, shortcut_b] = to.offsets(g.shortcut.as_ref());
+        let [shortcut_channels_a, shortcut_channels_b] = self.channels[1].map(word);
+        let [time, time_start, time_width] = to.slice(g.time);
+        let [sample_scale, sample_scale_start, sample_scale_width] = to.slice(g.sample_scale);
+        Params {
+            load,
+            first,
+            second,
+            shift: g.source.upsample.into(),
+            taps: word(g.window.taps()),
+            stride: word(g.window.stride()),
+            before: word(g.window.before()),
+            inverse_channels: 1.0 / (window_depth / g.window.taps()) as f32,
+            window_depth: word(window_depth),
+            depth: word(window_depth + more),
+            shortcut_a,
+            shortcut_b,
+            shortcut_channels_a,
+            shortcut_channels_b,
+            shortcut_shift: g.shortcut.is_some_and(|s| s.upsample).into(),
+            output: to.offset(g.output),
+            pixels: word(rows.pixels),
+            out_width: word(rows.width),
+            columns: word(rows.columns),
+            padded: word(rows.padded),
+            tiles_m: word(tiles_m),
+            tiles_n: word(tiles_n),
+            matrix: word(place.start),
+            row: word(place.row),
+            bias: word(to.layout.vector(g.bias)),
+            parts: self.parts(),
+            time,
+            time_start,
+            time_width,
+            residual: g.residual.map_or(0, |r| to.offset(r.first)),
+            residual_shift: g.residual.is_some_and(|r| r.upsample).into(),
+            scale: g.scale,
+            sample_scale,
+            sample_scale_start,
+            sample_scale_width,
+            moments: g.moments.map_or(0, |id| to.offset(id)),
+            partial: word(partial),
+            slices: word(slices.count),
+            slice_tiles: word(slices.tiles),
+            run: word(self.run()),
+        }
+    }
+
+    fn parts(&self) -> u32 {
+        let part = |there: bool, bit: u32| if there { bit } else { 0 };
+        part(self.g.time.is_some(), PART_TIME)
+            | part(self.g.residual.is_some(), PART_RESIDUAL)
+            | part(self.g.sample_scale.is_some(), PART_SAMPLE_SCALE)
+            | part(self.g.moments.is_some(), PART_MOMENTS)
+    }
+
+    /// Places whose moments are taken together; without moments, the number that makes the fewest variants.
+    fn run(&self) -> usize {
+        if self.g.moments.is_some() { self.rows.run() } else { self.tile.pixels().min(TILE_PIXELS) }
+    }
+
+    /// The kernel that a GPU multiplies with.
+    fn variant(&self, scaling: ScalingKind, samples: usize, to: &Lowering) -> Variant {
+        let all: usize = self.channels[0].iter().sum();
+        let needed = if scaling == ScalingKind::Inline { samples * all } else { 1 };
+        Variant {
+            tile: self.tile,
+            run: Some(self.run()),
+            norms: [1, 128, 256, 512].into_iter().find(|size| *size >= needed).unwrap_or(self.room),
+            vectors: in_fours(self.channels.as_flattened()),
+            lanes4: self.rows.columns.is_multiple_of(4),
+            storage: to.layout.storage,
+            scaling,
+            activation: activation_code(self.g.load.activation),
+            work: if self.halo { Work::Halo(self.rows.width) } else { Work::Product },
+        }
+    }
+
+    /// The kernel that an adapter in software multiplies with: one for as many products as possible.
+    fn shared_variant(&self, own: Variant, to: &Lowering) -> Variant {
+        let fours = own.vectors && own.lanes4;
+        Variant {
+            run: None,
+            norms: own.tile.norms(),
+            vectors: fours,
+            lanes4: fours,
+            scaling: ScalingKind::Dynamic,
+            activation: activation_code(self.g.load.activation.or(to.common_activation)),
+            ..own
+        }
+    }
+}
+
+pub(super) fn lower(g: &Gemm, to: &mut Lowering) -> Result<()> {
+    let rows = Rows::of(to.shape(g.output));
+    let tile = tile_of(&rows, to)?;
+    let halo = with_halo(g, &rows, tile, to);
+    let tile = halo.unwrap_or(tile);
+    let job = Job {
+        g,
+        rows,
+        tile,
+        halo: halo.is_some(),
+        room: if halo.is_some() { tile.halo_norms(rows.width) } else { tile.norms() },
+        channels: [to.channels(Some(&g.source)), to.channels(g.shortcut.as_ref())],
+        place: to.layout.place(g.matrix),
+    };
+    let samples = rows.samples(tile);
+    let Loading { kind, params: load, scratch } = loading(&g.load, &g.source, samples, job.room, to);
+    let slices = Slices::of(job.depth_tiles(), &rows, tile, to);
+    let partial = to.scratch(scratch, slices.floats);
+    let params = job.params(load, slices, partial, to);
+    let own = job.variant(kind, samples, to);
+    let pairs = samples * job.channels[0].iter().sum::<usize>();
+    let shared = to.tuning == Tuning::Software && pairs <= tile.norms();
+    let product = if shared { job.shared_variant(own, to) } else { own };
+    let [x, y, _] = grid(rows.groups(tile));
+    to.dispatch(product.shader(), job.place.shard, &params, [x, y, word(slices.count)]);
+
+    let [read, written] = to.traffic;
+    let matrix = &to.parameters.matrices[g.matrix.0];
+    let weights = (matrix.rows * matrix.columns) as u64;
+    let partial = 4 * slices.floats as u64;
+    let left = if slices.count == 1 { written } else { partial };
+    to.costs(2 * (rows.batch * rows.pixels) as u64 * weights, read + 4 * weights + left);
+    if slices.count > 1 {
+        // Only the multiplication needs these; fixed here, they make no further variants of the addition.
+        let sum = Variant {
+            norms: 1,
+            vectors: true,
+            scaling: ScalingKind::None,
+            activation: NO_ACTIVATION,
+            work: Work::Sum,
+            ..own
+        };
+        to.dispatch(sum.shader(), job.place.shard, &params, [x, y, 1]);
+        to.costs(0, partial + written);
+    }
+    Ok(())
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::super::activation;
+    use super::*;
+    use crate::engine::lower::check;
+
+    #[test]
+    fn every_variant_is_valid() {
+        let kinds = [
+            ScalingKind::None,
+            ScalingKind::Constant,
+            ScalingKind::Ready,
+            ScalingKind::Inline,
+            ScalingKind::Dynamic,
+        ];
+        for tile in [Tile::LARGE, Tile::MEDIUM, Tile::SMALL] {
+            for (i, scaling) in kinds.into_iter().enumerate() {
+                for bits in 0..16 {
+                    let bit = |i: usize| bits >> i & 1 == 1;
+                    let dynamic = scaling == ScalingKind::Dynamic;
+                    let run = if tile == Tile::LARGE { 32 } else { 1 << (bits % 5) };
+                    let variant = Variant {
+                        tile,
+                        run: (!dynamic).then_some(run),
+                        norms: if dynamic || scaling == ScalingKind::Inline { tile.norms() } else { 1 },
+                        vectors: bit(0),
+                        lanes4: bit(1),
+                        storage: if bit(2) { Storage::F16 } else { Storage::F32 },
+                        scaling,
+                        activation: activation::ALL[(i + bits) % activation::ALL.len()],
+                        work: if bit(3) { Work::Sum } else { Work::Product },
+                    };
+                    check::<Params>(&variant.shader());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_variant_with_a_halo_is_valid() {
+        let tiles =
+            [Tile::LARGE, Tile { depth: 16, ..Tile::MEDIUM }, Tile { threads: 128, rows: 4, ..Tile::LARGE }];
+        for tile in tiles {
+            for (width, scaling) in
+                [(8, ScalingKind::None), (16, ScalingKind::Ready), (32, ScalingKind::Inline)]
+            {
+                let variant = Variant {
+                    tile,
+                    run: Some(32),
+                    norms: if scaling == ScalingKind::Inline { tile.halo_norms(width) } else { 1 },
+                    vectors: true,
+                    lanes4: width > 8,
+                    storage: if width > 16 { Storage::F16 } else { Storage::F32 },
+                    scaling,
+                    activation: activation::SILU,
+                    work: Work::Halo(width),
+                };
+                check::<Params>(&variant.shader());
+            }
+        }
+    }
+}
