@@ -76,9 +76,10 @@ pub(super) fn lower(a: &Attention, to: &mut Lowering) -> Result<()> {
         inner: word(a.inner),
         scale: 1.0 / (head as f32).sqrt(),
     };
+    let read = 4 * (batch * a.inner * (pixels + 2 * keys)) as u64;
     let tiles = pixels.div_ceil(queries.unwrap_or(THREADS as usize));
     to.dispatch(shader(head, lanes4, queries), 0, &params, grid(batch * a.heads * tiles));
-    to.costs(4 * (batch * a.inner) as u64 * (pixels * keys) as u64, to.traffic.iter().sum());
+    to.costs(4 * (batch * a.inner) as u64 * (pixels * keys) as u64, to.traffic[1] + read);
     Ok(())
 }
 

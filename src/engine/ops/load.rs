@@ -56,7 +56,7 @@ uniform! {
         width: u32,
         scaling: u32,
         activated: u32,
-        unused: u32,
+        split: u32,
     }
 }
 
@@ -77,6 +77,7 @@ pub(super) fn plain(to: &Lowering, channels: [usize; 2]) -> LoadParams {
 pub(super) fn normalised(to: &Lowering, norm: &Norm, load: LoadParams) -> LoadParams {
     let [modulation, modulation_start, modulation_width] = to.slice(norm.modulation);
     LoadParams {
+        split: word(to.shape(norm.moments.0)[3]),
         moments_a: to.offset(norm.moments.0),
         moments_b: norm.moments.1.map_or(0, |id| to.offset(id)),
         pixels: word(norm.pixels),

@@ -35,19 +35,19 @@ struct Load {
     // Where SCALING is dynamic: what it would else be, and whether ACTIVATION follows.
     scaling: u32,
     activated: u32,
-    // The next member of a uniform starts at a multiple of 16 bytes.
-    unused: u32,
+    // Channels of the first moments: the image need not be divided where its moments are.
+    split: u32,
 }
 
 var<workgroup> norms: array<vec2f, NORMS>;
 
 // The moments of a channel over all tiles of its sample.
 fn channel_moments(sample: u32, channel: u32) -> vec2f {
-    let second = channel >= p.load.channels_a;
-    let channels = select(p.load.channels_a, p.load.channels_b, second);
+    let second = channel >= p.load.split;
+    let channels = select(p.load.split, p.load.channels_a + p.load.channels_b - p.load.split, second);
     let start = select(p.load.moments_a, p.load.moments_b, second)
         + sample * p.load.tiles * 2u * channels
-        + channel - select(0u, p.load.channels_a, second);
+        + channel - select(0u, p.load.split, second);
     var mean = 0.0;
     for (var tile = 0u; tile < p.load.tiles; tile++) {
         mean += f32(min(TILE_PIXELS, p.load.pixels - TILE_PIXELS * tile)) * read1(start + 2u * tile * channels);

@@ -21,11 +21,11 @@ fn total(thread: u32, mine: f32) -> f32 {
 
 // Mean and sum of squares of one tile's channel; the group's numbers are counted channel by channel, tile by tile.
 fn moment(sample: u32, tile: u32, channel: u32) -> vec2f {
-    let second = channel >= p.load.channels_a;
-    let channels = select(p.load.channels_a, p.load.channels_b, second);
+    let second = channel >= p.load.split;
+    let channels = select(p.load.split, p.load.channels_a + p.load.channels_b - p.load.split, second);
     let at = select(p.load.moments_a, p.load.moments_b, second)
         + (sample * p.load.tiles + tile) * 2u * channels
-        + channel - select(0u, p.load.channels_a, second);
+        + channel - select(0u, p.load.split, second);
     return vec2f(read1(at), read1(at + channels));
 }
 
