@@ -1,12 +1,12 @@
 //! The sampling engine: a network's forward pass is recorded, planned, and then replayed for every step.
 //!
-//! [`trace`] runs [`unet::forward`](crate::network::unet::forward) once over an interpreter that records the calls. `fuse`
-//! turns them into a [`plan`] of few operations, which says how the checkpoint's tensors are packed ([`parameters`]) and where
-//! every activation lies in one buffer ([`arena`]). An executor replays the plan: [`cpu`] in Rust, from the [`kernels`] that
+//! [`trace`] runs a network's forward pass once over an interpreter that records the calls. [`draft`] makes of each call an
+//! operation, and [`passes`] make of these few: a [`plan`], which says how the checkpoint's tensors are packed ([`parameters`]) and
+//! where every activation lies in one buffer ([`arena`]). An executor replays the plan: [`cpu`] in Rust, from the [`kernels`] that
 //! are also the reference of the GPU's shaders, or `gpu`.
 //!
-//! A file uses only those that stand before it: arena, parameters, trace; plan; fuse, kernels; packed; prelude, order; cpu and
-//! gpu, which do not know each other.
+//! A file uses only those that stand before it: arena, parameters, trace; plan; draft, kernels; passes, packed; execute; prelude,
+//! order; cpu and gpu, which do not know each other.
 //!
 //! ```no_run
 //! use noiseball::engine::cpu::CpuNetwork;

@@ -4,6 +4,7 @@
 
 mod activation;
 mod attention;
+mod gather;
 mod gemm;
 mod load;
 mod map;
@@ -14,23 +15,20 @@ mod tile;
 
 use super::lower::Lowering;
 use super::plan::Op;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Lowers an operation.
 ///
 /// # Errors
-/// [`Error::Unsupported`] where attention's heads are too wide, or a table's rows are looked up by what is computed each step.
+/// [`Error::Unsupported`](crate::Error::Unsupported) where attention's heads are too wide.
 pub(super) fn lower(op: &Op, to: &mut Lowering) -> Result<()> {
     match op {
         Op::Attention(attention) => attention::lower(attention, to),
+        Op::Gather(gather) => gather::lower(gather, to),
         Op::Gemm(gemm) => gemm::lower(gemm, to),
         Op::Map(map) => map::lower(map, to),
         Op::Moments(moments) => moments::lower(moments, to),
         Op::Norm(norm) => norm::lower(norm, to),
         Op::Pool(pool) => pool::lower(pool, to),
-        Op::Gather(_) => Err(Error::Unsupported {
-            what: "a table looked up at each step".to_owned(),
-            why: "a GPU has no kernel for it; the CPU device has".to_owned(),
-        }),
     }
 }
