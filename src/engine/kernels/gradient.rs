@@ -3,7 +3,7 @@
 
 use super::activation::{exp, gelu, mish, relu, silu};
 use super::product::PANEL;
-use super::vector::{Vector, simd};
+use super::vector::{Vector, simd, simd_vectors};
 use crate::Activation;
 
 /// Pixels whose part of the gradient stays in the first-level cache while the image passes by it.
@@ -34,12 +34,11 @@ pub struct MatrixGradient<'a> {
 
 /// Adds a sample's share to `out`, `[runs · run][columns]`.
 pub fn add_matrix_gradient(g: &MatrixGradient, out: &mut [f32]) {
-    simd!(matrix_gradient::<V>(g: &MatrixGradient, out: &mut [f32]));
+    simd_vectors!(matrix_gradient::<V>(g: &MatrixGradient, out: &mut [f32]));
 }
 
 #[inline(always)]
 fn matrix_gradient<V: Vector>(g: &MatrixGradient, out: &mut [f32]) {
-    const { assert!(2 * V::LANES == PANEL) };
     let (height, width) = g.size;
     // What `rows` reads without a check.
     let last = (height - 1) * g.step + (width - 1) * g.pixel + (g.runs - 1) * g.row;
@@ -62,57 +61,84 @@ fn matrix_gradient<V: Vector>(g: &MatrixGradient, out: &mut [f32]) {
             for window in 0..g.runs {
                 let image = &g.image[window * g.row..];
                 let out = &mut out[window * g.run * g.columns..][..g.run * g.columns];
-                let mut at = 0;
-                while at < g.run {
-                    let out = &mut out[at * g.columns + left..];
-                    let (places, packed) = (&places[..count], &packed[..count]);
-                    match g.run - at {
-                        1 => rows::<V, 1>(&image[at..], places, packed, out, g.columns, len),
-                        2 | 3 => rows::<V, 2>(&image[at..], places, packed, out, g.columns, len),
-                        4 | 5 => rows::<V, 4>(&image[at..], places, packed, out, g.columns, len),
-                        _ => rows::<V, 6>(&image[at..], places, packed, out, g.columns, len),
+                for from in (0..len).step_by(2 * V::LANES) {
+                    let part = Part { places: &places[..count], gradient: &packed[..count], from };
+                    let out = &mut out[left + from..];
+                    let len = (len - from).min(2 * V::LANES);
+                    if len > V::LANES {
+                        runs::<V, 2>(&part, image, g.run, out, (g.columns, len));
+                    } else {
+                        runs::<V, 1>(&part, image, g.run, out, (g.columns, len));
                     }
-                    at += match g.run - at {
-                        1 => 1,
-                        2 | 3 => 2,
-                        4 | 5 => 4,
-                        _ => 6,
-                    };
                 }
             }
         }
     }
 }
 
-/// Some rows of one panel: sums over the pixels of a block, in registers.
+/// A block's pixels and some columns of their gradients.
+struct Part<'a> {
+    places: &'a [usize],
+    gradient: &'a [[f32; PANEL]],
+    from: usize,
+}
+
+/// All `run` rows of the matrix, as many at a time as there are registers for their sums.
 #[inline(always)]
-fn rows<V: Vector, const ROWS: usize>(
+fn runs<V: Vector, const VECTORS: usize>(
+    part: &Part,
     image: &[f32],
-    places: &[usize],
-    gradient: &[[f32; PANEL]],
+    run: usize,
     out: &mut [f32],
-    columns: usize,
-    len: usize,
+    width: (usize, usize),
 ) {
-    let mut sums = [[V::splat(0.0); 2]; ROWS];
-    for (place, gradient) in places.iter().zip(gradient) {
-        let (left, right) = (V::load(gradient), V::load(&gradient[V::LANES..]));
+    let mut at = 0;
+    while at < run {
+        let (image, out) = (&image[at..], &mut out[at * width.0..]);
+        at += match run - at {
+            12.. if V::PIXELS >= 12 => rows::<V, 12, VECTORS>(part, image, out, width),
+            6.. if V::PIXELS >= 6 => rows::<V, 6, VECTORS>(part, image, out, width),
+            4.. => rows::<V, 4, VECTORS>(part, image, out, width),
+            2.. => rows::<V, 2, VECTORS>(part, image, out, width),
+            _ => rows::<V, 1, VECTORS>(part, image, out, width),
+        };
+    }
+}
+
+/// Some rows of one panel, and how many: sums over the pixels of a block, in registers.
+#[inline(always)]
+fn rows<V: Vector, const ROWS: usize, const VECTORS: usize>(
+    part: &Part,
+    image: &[f32],
+    out: &mut [f32],
+    (columns, len): (usize, usize),
+) -> usize {
+    assert!(part.from + VECTORS * V::LANES <= PANEL);
+    let mut sums = [[V::splat(0.0); VECTORS]; ROWS];
+    for (place, gradient) in part.places.iter().zip(part.gradient) {
+        let mut vectors = [V::splat(0.0); VECTORS];
+        for (j, vector) in vectors.iter_mut().enumerate() {
+            *vector = V::load(&gradient[part.from + j * V::LANES..]);
+        }
         for (i, sum) in sums.iter_mut().enumerate() {
             // SAFETY: `matrix_gradient` has seen that the last pixel's run lies in the image, and no other reaches further. With
             // a check in the loop, the sums would have to be in memory for the case that it fails.
             let input = V::splat(unsafe { *image.get_unchecked(place + i) });
-            sum[0] = sum[0].add_product(input, left);
-            sum[1] = sum[1].add_product(input, right);
+            for (sum, vector) in sum.iter_mut().zip(vectors) {
+                *sum = sum.add_product(input, vector);
+            }
         }
     }
-    for (halves, out) in sums.iter().zip(out.chunks_mut(columns)) {
+    for (vectors, out) in sums.iter().zip(out.chunks_mut(columns)) {
         let mut sums = [0.0; PANEL];
-        halves[0].store(&mut sums);
-        halves[1].store(&mut sums[V::LANES..]);
+        for (vector, to) in vectors.iter().zip(sums.chunks_exact_mut(V::LANES)) {
+            vector.store(to);
+        }
         for (out, sum) in out[..len].iter_mut().zip(sums) {
             *out += sum;
         }
     }
+    ROWS
 }
 
 /// `gradient · f'(x)` in place of the gradient.

@@ -102,7 +102,7 @@ fn every_network_has_burns_prediction_and_gradients() {
         let floor = 0.01 * largest(&expected);
         for (key, _, range) in case.layout.trained() {
             let off = distance(&gradient[range.clone()], &expected[range], floor);
-            assert!(off < 1e-4, "{name}: the gradient of {key} is off by {off}");
+            assert!(off < 2e-4, "{name}: the gradient of {key} is off by {off}");
         }
     }
 }
