@@ -36,6 +36,8 @@ mod sample;
 #[cfg(feature = "burn")]
 mod state;
 #[cfg(feature = "burn")]
+mod tape;
+#[cfg(feature = "burn")]
 mod trainer;
 #[cfg(feature = "burn")]
 mod training_loop;

@@ -1,6 +1,9 @@
 //! A network's trained numbers as one vector, so that an optimiser's step is a few operations whatever the number of
 //! layers.
 
+use std::collections::HashMap;
+use std::ops::Range;
+
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
 use super::draws::Draws;
@@ -11,6 +14,7 @@ use crate::network::on_burn::{Parameter, Parameters};
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     keys: Vec<(String, Vec<usize>)>,
+    ranges: HashMap<String, Range<usize>>,
     /// The key of the Fourier frequencies, which are not trained, and their number.
     frequencies: Option<(String, usize)>,
     /// The last of the keys, which are the objective's and no network's.
@@ -29,11 +33,31 @@ impl Layout {
     ) -> Self {
         let is_fixed = |(key, _): &(String, Vec<usize>)| Some(key.as_str()) == fixed;
         let frequencies = parameters.iter().find(|p| is_fixed(p));
-        Self {
-            frequencies: frequencies.map(|(key, shape)| (key.clone(), shape.iter().product())),
-            objectives: objectives.len(),
-            keys: parameters.into_iter().filter(|p| !is_fixed(p)).chain(objectives).collect(),
-        }
+        let frequencies = frequencies.map(|(key, shape)| (key.clone(), shape.iter().product()));
+        let (fixed, count) = (frequencies, objectives.len());
+        let keys: Vec<_> = parameters.into_iter().filter(|p| !is_fixed(p)).chain(objectives).collect();
+        let mut end = 0;
+        let range = |(key, shape): &(String, Vec<usize>)| {
+            let start = end;
+            end += shape.iter().product::<usize>();
+            (key.clone(), start..end)
+        };
+        Self { ranges: keys.iter().map(range).collect(), frequencies: fixed, objectives: count, keys }
+    }
+
+    /// Every trained parameter: its key, its shape and where it stands in the vector.
+    pub(super) fn trained(&self) -> impl Iterator<Item = (&str, &[usize], Range<usize>)> {
+        self.keys.iter().map(|(key, shape)| (key.as_str(), shape.as_slice(), self.range(key)))
+    }
+
+    /// Where a trained parameter stands in the vector.
+    pub(super) fn range(&self, key: &str) -> Range<usize> {
+        self.ranges[key].clone()
+    }
+
+    /// Whether a key is a trained parameter's.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.ranges.contains_key(key)
     }
 
     /// Number of trained numbers.

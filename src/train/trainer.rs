@@ -1,5 +1,6 @@
 //! The training loop's one step, and what there is to read from it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -11,12 +12,13 @@ use super::objective::{Examples, Objective, binomial};
 use super::optimiser::Moments;
 use super::parameters::{Layout, upload};
 use super::recipe::{Recipe, null_label};
+use super::tape::{Matrices, Pass};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::weights::{Tensor as Stored, Weights};
 use crate::denoiser::Level;
 use crate::error::{Error, Result};
 use crate::network::on_burn::{Parameter, Parameters};
-use crate::network::unet::ClassEmbedding;
+use crate::network::unet::{ClassEmbedding, UNet2DConfig};
 use crate::sampler::Evaluate;
 use crate::schedule::Schedule;
 
@@ -350,19 +352,77 @@ impl Trainer {
     }
 
     /// The gradient of the mean loss over some of a batch's examples, and the losses of each.
-    fn gradient(&self, batch: &Batch, part: std::ops::Range<usize>) -> Result<(Tensor<1>, Tensor<1>)> {
+    fn gradient(&self, batch: &Batch, part: Range<usize>) -> Result<(Tensor<1>, Tensor<1>)> {
+        if let Some(config) = self.on_tape() {
+            return self.gradient_on_tape(config, batch, part);
+        }
         let leaves = self.layout.leaves(&self.weights);
         let losses = self.losses_of(&leaves, batch, part)?;
         let gradients = losses.clone().mean().backward();
         Ok((self.layout.gradient(&leaves, gradients, &self.device), losses.without_autodiff()))
     }
 
+    /// The network whose gradients the engine's kernels compute: a U-Net on the processor. The 2015 bound learns the noise levels
+    /// through the network's input, whose gradient a tape does not keep.
+    fn on_tape(&self) -> Option<&UNet2DConfig> {
+        match &self.network {
+            Network::UNet(config)
+                if self.device == Device::flex() && self.recipe.objective != Objective::Bound =>
+            {
+                Some(config)
+            }
+            _ => None,
+        }
+    }
+
+    /// [`Self::gradient`] with the network's part by the engine's kernels: burn has the loss's gradient with respect to the
+    /// prediction, and the tape that of the parameters from it.
+    fn gradient_on_tape(
+        &self,
+        config: &UNet2DConfig,
+        batch: &Batch,
+        part: Range<usize>,
+    ) -> Result<(Tensor<1>, Tensor<1>)> {
+        let weights = here(self.weights.clone())?;
+        let matrices = Matrices::new(&self.layout, &weights);
+        let mut kept = None;
+        let losses = self.losses_with(&Parameters::new(), batch, part, |x, c_noise, labels| {
+            let conditioning = config.conditioning(c_noise, labels, &self.frequencies)?;
+            let shape = x.dims();
+            let (prediction, pass) =
+                Pass::forward(config, &matrices, (&here(x.flatten(0, 3))?, shape), &conditioning)?;
+            let shape = [shape[0], config.out_channels, shape[2], shape[3]];
+            let prediction = Tensor::<4>::from_data(TensorData::new(prediction, shape), &self.device)
+                .autodiff()
+                .require_grad();
+            kept = Some((pass, prediction.clone()));
+            Ok(prediction)
+        })?;
+        let mut gradients = losses.clone().mean().backward();
+        let gradient = match kept.and_then(|(pass, p)| Some((pass, p.grad_remove(&mut gradients)?))) {
+            Some((pass, of_prediction)) => pass.backward(&self.layout, &here(of_prediction.flatten(0, 3))?),
+            None => vec![0.0; self.layout.len()],
+        };
+        Ok((upload(gradient, &self.device), losses.without_autodiff()))
+    }
+
     /// The losses of some of a batch's examples.
-    fn losses_of(
+    fn losses_of(&self, parameters: &Parameters, batch: &Batch, part: Range<usize>) -> Result<Tensor<1>> {
+        self.losses_with(parameters, batch, part, |x, c_noise, labels| {
+            // Where the parameters collect gradients, all of the forward pass is on the device that does.
+            let x = if parameters.values().any(Parameter::is_autodiff) { x.autodiff() } else { x };
+            self.network.forward(parameters, &self.frequencies, x, c_noise, labels)
+        })
+    }
+
+    /// The same for what `network` says of noisy images, the noise that it is told and the labels. An objective's own parameters
+    /// are among `parameters`.
+    fn losses_with(
         &self,
         parameters: &Parameters,
         batch: &Batch,
-        part: std::ops::Range<usize>,
+        part: Range<usize>,
+        network: impl FnOnce(Tensor<4>, &[f32], Option<&[f32]>) -> Result<Tensor<4>>,
     ) -> Result<Tensor<1>> {
         let [channels, height, width] = self.data.shape;
         let len = self.data.image_len();
@@ -382,11 +442,7 @@ impl Trainer {
         }
         let examples = Examples { x0: image(&batch.images)?, epsilon: image(&batch.noise)?, timesteps };
         let labels = batch.labels.as_ref().map(|l| &l[part.start.min(l.len())..part.end.min(l.len())]);
-        let network = |x: Tensor<4>, c_noise: &[f32]| {
-            // Where the parameters collect gradients, all of the forward pass is on the device that does.
-            let x = if parameters.values().any(Parameter::is_autodiff) { x.autodiff() } else { x };
-            self.network.forward(parameters, &self.frequencies, x, c_noise, labels)
-        };
+        let network = |x: Tensor<4>, c_noise: &[f32]| network(x, c_noise, labels);
         self.recipe.objective.losses(&self.schedule, parameters, &examples, network)
     }
 
@@ -593,4 +649,9 @@ async fn read(tensor: Tensor<1>) -> Result<Vec<f32>> {
     let lost = |problem: String| Error::DeviceLost { problem };
     let data = tensor.into_data_async().await.map_err(|e| lost(e.to_string()))?;
     data.try_into_vec::<f32>().map_err(|e| lost(e.to_string()))
+}
+
+/// A tensor of the processor's, which is there without waiting.
+fn here(tensor: Tensor<1>) -> Result<Vec<f32>> {
+    tensor.into_data().try_into_vec::<f32>().map_err(|e| Error::DeviceLost { problem: e.to_string() })
 }

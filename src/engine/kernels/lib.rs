@@ -8,6 +8,7 @@
 pub mod activation;
 pub mod attention;
 pub mod gemm;
+pub mod gradient;
 pub mod load;
 pub mod map;
 pub mod norm;

@@ -7,14 +7,17 @@
 
 use std::ops::Range;
 
-use super::vector::{Vector, simd};
+use super::vector::{Vector, simd_vectors};
 
-/// Columns of a panel: two vectors of the instruction set that the kernel is made for.
-pub const PANEL: usize = if cfg!(target_arch = "wasm32") { 8 } else { 16 };
-
-/// Pixels of a tile. With [`PANEL`], the sums fill the vector registers but for four; in a browser they leave half of them
-/// free, as V8 begins to keep sums in memory at five pixels, and takes a third longer.
-const TILE: usize = if cfg!(target_arch = "wasm32") { 4 } else { 6 };
+/// Columns of a panel: two vectors of the widest instruction set that the kernel is made for. Narrower ones take a panel in
+/// parts.
+pub const PANEL: usize = if cfg!(target_arch = "wasm32") {
+    8
+} else if cfg!(target_arch = "x86_64") {
+    32
+} else {
+    16
+};
 
 /// A matrix `[rows][columns]` cut into panels of [`PANEL`] columns, each `[rows][PANEL]`, the last filled with zeros.
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +112,7 @@ pub struct Product<'a> {
 
 /// Works out the `pixels`, counted in reading order, and writes each to `stride` floats of `out`, the first at its start.
 pub fn multiply(product: &Product, pixels: Range<usize>, out: &mut [f32], stride: usize) {
-    simd!(panels::<V>(product: &Product, pixels: Range<usize>, out: &mut [f32], stride: usize));
+    simd_vectors!(panels::<V>(product: &Product, pixels: Range<usize>, out: &mut [f32], stride: usize));
 }
 
 #[inline(always)]
@@ -118,41 +121,71 @@ fn panels<V: Vector>(product: &Product, pixels: Range<usize>, out: &mut [f32], s
     // A panel stays in the cache while all pixels pass by it.
     for (p, panel) in product.panels.data.chunks_exact(rows * PANEL).take(columns.div_ceil(PANEL)).enumerate()
     {
-        let columns = p * PANEL..columns.min((p + 1) * PANEL);
-        let mut first = pixels.start;
-        while first < pixels.end {
-            let count = TILE.min(pixels.end - first);
-            let out = &mut out[(first - pixels.start) * stride..];
-            match count {
-                1 => tile::<V, 1>(product, panel, first, columns.clone(), out, stride),
-                2 => tile::<V, 2>(product, panel, first, columns.clone(), out, stride),
-                3 => tile::<V, 3>(product, panel, first, columns.clone(), out, stride),
-                4 if TILE > 4 => tile::<V, 4>(product, panel, first, columns.clone(), out, stride),
-                5 if TILE > 5 => tile::<V, 5>(product, panel, first, columns.clone(), out, stride),
-                _ => tile::<V, TILE>(product, panel, first, columns.clone(), out, stride),
+        let left = p * PANEL;
+        let end = columns.min(left + PANEL);
+        for at in (left..end).step_by(2 * V::LANES) {
+            let part = Part { panel, from: at - left, columns: at..end.min(at + 2 * V::LANES) };
+            if part.columns.len() > V::LANES {
+                tiles::<V, 2>(product, &part, pixels.clone(), out, stride);
+            } else {
+                tiles::<V, 1>(product, &part, pixels.clone(), out, stride);
             }
-            first += count;
         }
     }
 }
 
-#[inline(always)]
-fn tile<V: Vector, const PIXELS: usize>(
-    product: &Product,
-    panel: &[f32],
-    first: usize,
+/// The columns of a panel that are worked out together.
+struct Part<'a> {
+    panel: &'a [f32],
+    /// Where they begin in the panel.
+    from: usize,
+    /// What they are of the matrix.
     columns: Range<usize>,
+}
+
+/// All pixels, as many at a time as there are registers for their sums, of `VECTORS` vectors each.
+#[inline(always)]
+fn tiles<V: Vector, const VECTORS: usize>(
+    product: &Product,
+    part: &Part,
+    pixels: Range<usize>,
     out: &mut [f32],
     stride: usize,
 ) {
-    const { assert!(2 * V::LANES == PANEL) };
+    let mut first = pixels.start;
+    while first < pixels.end {
+        let left = pixels.end - first;
+        let out = &mut out[(first - pixels.start) * stride..];
+        first += match left {
+            12.. if V::PIXELS >= 12 => tile::<V, 12, VECTORS>(product, part, first, out, stride),
+            8.. if V::PIXELS >= 8 => tile::<V, 8, VECTORS>(product, part, first, out, stride),
+            6.. if V::PIXELS >= 6 => tile::<V, 6, VECTORS>(product, part, first, out, stride),
+            5.. if V::PIXELS >= 5 => tile::<V, 5, VECTORS>(product, part, first, out, stride),
+            4.. => tile::<V, 4, VECTORS>(product, part, first, out, stride),
+            3 => tile::<V, 3, VECTORS>(product, part, first, out, stride),
+            2 => tile::<V, 2, VECTORS>(product, part, first, out, stride),
+            _ => tile::<V, 1, VECTORS>(product, part, first, out, stride),
+        };
+    }
+}
+
+/// Works out `PIXELS` pixels, and says how many.
+#[inline(always)]
+fn tile<V: Vector, const PIXELS: usize, const VECTORS: usize>(
+    product: &Product,
+    part: &Part,
+    first: usize,
+    out: &mut [f32],
+    stride: usize,
+) -> usize {
+    const { assert!(PANEL.is_multiple_of(2 * V::LANES)) };
     let mut places = [(first / product.width, first % product.width); PIXELS];
     for i in 1..PIXELS {
         let (y, x) = places[i - 1];
         places[i] = if x + 1 == product.width { (y + 1, 0) } else { (y, x + 1) };
     }
-    let mut sums = [[V::splat(0.0); 2]; PIXELS];
-    let mut matrix = panel.as_chunks::<PANEL>().0;
+    let mut sums = [[V::splat(0.0); VECTORS]; PIXELS];
+    let mut matrix = part.panel.as_chunks::<PANEL>().0;
     for input in product.inputs {
         let (here, rest) = matrix.split_at(input.len);
         matrix = rest;
@@ -160,13 +193,15 @@ fn tile<V: Vector, const PIXELS: usize>(
         for (run, (y, x)) in runs.iter_mut().zip(places) {
             *run = &input.run(y, x)[..here.len()];
         }
-        sums = accumulate(sums, runs, here);
+        sums = accumulate(sums, runs, here, part.from);
     }
     let Epilogue { bias, time, residual, scale } = product.epilogue;
-    for ((halves, (y, x)), out) in sums.iter().zip(places).zip(out.chunks_mut(stride)) {
+    let columns = part.columns.clone();
+    for ((vectors, (y, x)), out) in sums.iter().zip(places).zip(out.chunks_mut(stride)) {
         let mut sums = [0.0; PANEL];
-        halves[0].store(&mut sums);
-        halves[1].store(&mut sums[V::LANES..]);
+        for (vector, to) in vectors.iter().zip(sums.chunks_exact_mut(V::LANES)) {
+            vector.store(to);
+        }
         let residual = residual.as_ref().map_or(&[][..], |r| r.run(y, x));
         for added in [bias, time, residual] {
             if !added.is_empty() {
@@ -179,24 +214,31 @@ fn tile<V: Vector, const PIXELS: usize>(
             *out = sum * scale;
         }
     }
+    PIXELS
 }
 
-/// Adds the products of runs and the rows of a panel; no run is shorter than the panel has rows.
+/// Adds the products of runs and the rows of a panel, `from` a column on; no run is shorter than the panel has rows.
 #[inline(always)]
-fn accumulate<V: Vector, const PIXELS: usize>(
-    mut sums: [[V; 2]; PIXELS],
+fn accumulate<V: Vector, const PIXELS: usize, const VECTORS: usize>(
+    mut sums: [[V; VECTORS]; PIXELS],
     runs: [&[f32]; PIXELS],
     panel: &[[f32; PANEL]],
-) -> [[V; 2]; PIXELS] {
+    from: usize,
+) -> [[V; VECTORS]; PIXELS] {
     assert!(runs.iter().all(|run| run.len() >= panel.len()));
+    assert!(from + VECTORS * V::LANES <= PANEL);
     for (k, weights) in panel.iter().enumerate() {
-        let (left, right) = (V::load(weights), V::load(&weights[V::LANES..]));
+        let mut matrix = [V::splat(0.0); VECTORS];
+        for (j, vector) in matrix.iter_mut().enumerate() {
+            *vector = V::load(&weights[from + j * V::LANES..]);
+        }
         for i in 0..PIXELS {
             // SAFETY: k is less than the panel's length, and so than the run's. With a check in the loop, the sums would
             // have to be in memory, not in registers, for the case that it fails.
             let input = V::splat(unsafe { *runs[i].get_unchecked(k) });
-            sums[i][0] = sums[i][0].add_product(input, left);
-            sums[i][1] = sums[i][1].add_product(input, right);
+            for (sum, vector) in sums[i].iter_mut().zip(matrix) {
+                *sum = sum.add_product(input, vector);
+            }
         }
     }
     sums

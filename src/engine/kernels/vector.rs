@@ -5,6 +5,9 @@
 pub(super) trait Vector: Copy {
     /// How many.
     const LANES: usize;
+    /// Pixels of a tile of sums, of two vectors each. They fill the vector registers but for some; in a browser they leave half
+    /// of them free, as V8 begins to keep sums in memory at five pixels, and takes a third longer.
+    const PIXELS: usize;
     /// The same in every lane.
     fn splat(x: f32) -> Self;
     /// The first [`Self::LANES`] floats of a slice.
@@ -33,6 +36,7 @@ mod portable {
 
     impl Vector for Lanes {
         const LANES: usize = LANES;
+        const PIXELS: usize = if cfg!(target_arch = "wasm32") { 4 } else { 6 };
 
         #[inline(always)]
         fn splat(x: f32) -> Self {
@@ -70,6 +74,7 @@ mod wasm {
 
     impl Vector for Simd128 {
         const LANES: usize = 4;
+        const PIXELS: usize = 4;
 
         #[inline(always)]
         fn splat(x: f32) -> Self {
@@ -109,6 +114,7 @@ pub(super) mod avx {
 
     impl Vector for Avx {
         const LANES: usize = 8;
+        const PIXELS: usize = 6;
 
         #[inline(always)]
         fn splat(x: f32) -> Self {
@@ -138,30 +144,109 @@ pub(super) mod avx {
     }
 }
 
-/// Runs `f(arguments)` or `f::<Vector>(arguments)`, an `#[inline(always)]` function without result, compiled for the widest
-/// vectors that this machine has.
+/// Sixteen floats of AVX-512. Only functions that are compiled for it may use it.
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512 {
+    use std::arch::x86_64::{__m512, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps};
+
+    use super::Vector;
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512(__m512);
+
+    impl Vector for Avx512 {
+        const LANES: usize = 16;
+        const PIXELS: usize = 12;
+
+        #[inline(always)]
+        fn splat(x: f32) -> Self {
+            // SAFETY: the caller is compiled for AVX-512 and runs only where the machine has it; here as below.
+            Self(unsafe { _mm512_set1_ps(x) })
+        }
+
+        #[inline(always)]
+        fn load(from: &[f32]) -> Self {
+            let from = &from[..16];
+            // SAFETY: sixteen floats are readable.
+            Self(unsafe { _mm512_loadu_ps(from.as_ptr()) })
+        }
+
+        #[inline(always)]
+        fn add_product(self, a: Self, b: Self) -> Self {
+            // SAFETY: as for `splat`.
+            Self(unsafe { _mm512_fmadd_ps(a.0, b.0, self.0) })
+        }
+
+        #[inline(always)]
+        fn store(self, to: &mut [f32]) {
+            let to = &mut to[..16];
+            // SAFETY: sixteen floats are writable.
+            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), self.0) }
+        }
+    }
+}
+
+/// Runs `f(arguments)`, an `#[inline(always)]` function without result, compiled for AVX2 where the machine has it.
 macro_rules! simd {
-    ($f:ident $(::<$vector:ident>)? ($($name:ident: $type:ty),*)) => {{
+    ($f:ident($($name:ident: $type:ty),* $(,)?)) => {{
         #[cfg(target_arch = "x86_64")]
         {
             #[target_feature(enable = "avx2,fma")]
             fn wide($($name: $type),*) {
-                $(use $crate::vector::avx::Avx as $vector;)?
-                $f$(::<$vector>)?($($name),*)
+                $f($($name),*)
             }
-            if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
+            if $crate::vector::has_avx2() {
                 // SAFETY: the machine has just been asked for both features.
                 unsafe { wide($($name),*) }
             } else {
-                $(use $crate::vector::Baseline as $vector;)?
-                $f$(::<$vector>)?($($name),*)
+                $f($($name),*)
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        $f($($name),*)
+    }};
+}
+pub(super) use simd;
+
+/// Runs `f::<Vector>(arguments)`, an `#[inline(always)]` function without result, compiled for the widest vectors that this
+/// machine has. Each sum is of the same products in the same order whatever their width, so the numbers are the same too.
+macro_rules! simd_vectors {
+    ($f:ident::<$vector:ident>($($name:ident: $type:ty),* $(,)?)) => {{
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(enable = "avx512f,avx2,fma")]
+            fn widest($($name: $type),*) {
+                use $crate::vector::avx512::Avx512 as $vector;
+                $f::<$vector>($($name),*)
+            }
+            #[target_feature(enable = "avx2,fma")]
+            fn wide($($name: $type),*) {
+                use $crate::vector::avx::Avx as $vector;
+                $f::<$vector>($($name),*)
+            }
+            if $crate::vector::has_avx2() && std::is_x86_feature_detected!("avx512f") {
+                // SAFETY: the machine has just been asked for all three features.
+                unsafe { widest($($name),*) }
+            } else if $crate::vector::has_avx2() {
+                // SAFETY: as above, for two of them.
+                unsafe { wide($($name),*) }
+            } else {
+                use $crate::vector::Baseline as $vector;
+                $f::<$vector>($($name),*)
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
-            $(use $crate::vector::Baseline as $vector;)?
-            $f$(::<$vector>)?($($name),*)
+            use $crate::vector::Baseline as $vector;
+            $f::<$vector>($($name),*)
         }
     }};
 }
-pub(super) use simd;
+pub(super) use simd_vectors;
+
+/// Whether the machine has AVX2 and fused multiply-add.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub(super) fn has_avx2() -> bool {
+    std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma")
+}
