@@ -52,7 +52,7 @@ fn eight_hundred_prompts_have_the_ids_of_openais_clip() {
     assert_eq!(agree(&plain, &file["cases"], 49_407, 77), 800);
     // Stable Diffusion 2 pads with `!`, and a prompt's own `!` becomes padding.
     let exclamation = clip(json!({ "model_max_length": 77, "pad_token": "!" }));
-    assert!(agree(&exclamation, &file["exclamation"], 0, 77) >= 20);
+    assert!(agree(&exclamation, &file["exclamation"], 0, 77) >= 15);
 }
 
 #[test]

@@ -5,6 +5,7 @@ stream `PART.NAME`. Each pipeline is saved and opened again by diffusers before 
 the random draws in order, what encoder and U-Net are given first, and what guidance makes of what the U-Net returns.
 """
 
+import functools
 import hashlib
 import json
 import tempfile
@@ -284,6 +285,8 @@ class Recording:
     def wrap(self, owner, name, record):
         method = getattr(owner, name)
 
+        # Pipelines look at a step's signature for what it takes: `eta`, `generator`.
+        @functools.wraps(method)
         def recorded(*args, **kwargs):
             out = method(*args, **kwargs)
             record(args, kwargs, out)
