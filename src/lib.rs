@@ -55,6 +55,7 @@ pub mod model;
 pub mod network;
 pub mod npy;
 pub mod picture;
+pub mod pipeline;
 pub mod prompt;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod read;
