@@ -16,6 +16,7 @@ pub mod labels;
 #[cfg(not(target_arch = "wasm32"))]
 mod open;
 mod opening;
+mod packed;
 mod pickle;
 mod pipeline;
 #[cfg(not(target_arch = "wasm32"))]

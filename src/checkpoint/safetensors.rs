@@ -7,6 +7,7 @@
 //! peak stays near the file: 1.0 times while reading, and 2 times plus one tensor for 16-bit weights widened to f32.
 
 use super::json_text::Reader;
+use super::packed::FORMAT;
 use super::pickle::View;
 use super::torch::{TorchReader, is_torch_file};
 use super::weights::{Asked, Dtype, Tensor, Weights, check_shape};
@@ -29,13 +30,20 @@ struct Entry {
     kept: bool,
 }
 
-/// The header's tensors in the order in which it names them.
-fn read_header(header: &[u8]) -> Result<Vec<Entry>, String> {
-    let mut entries = Vec::new();
+/// The header's tensors in the order in which it names them, and whether they are packed.
+fn read_header(header: &[u8]) -> Result<(Vec<Entry>, bool), String> {
+    let (mut entries, mut packed) = (Vec::new(), false);
     let mut reader = Reader::new(header);
     reader.object("an object of tensors", &mut |reader, name| {
         if name == "__metadata__" {
-            return reader.value(false).map(|_| ());
+            let metadata = reader.value(true)?;
+            let [field, format] = FORMAT;
+            packed = match metadata.get(field).and_then(|format| format.as_str()) {
+                None => false,
+                Some(found) if found == format => true,
+                Some(other) => return Err(format!("`{field}` is `{other}`, and only `{format}` is known")),
+            };
+            return Ok(());
         }
         if entries.len() == MAX_TENSORS {
             return Err(format!("more than {MAX_TENSORS} tensors"));
@@ -45,7 +53,7 @@ fn read_header(header: &[u8]) -> Result<Vec<Entry>, String> {
         Ok(())
     })?;
     reader.end()?;
-    Ok(entries)
+    Ok((entries, packed))
 }
 
 /// A tensor but for its name.
@@ -85,9 +93,9 @@ fn counts(reader: &mut Reader<'_>, most: usize) -> Result<Vec<u64>, String> {
     Ok(counts)
 }
 
-/// The header's tensors in the order of their bytes, which they cover without holes or overlaps.
-fn parse_header(header: &[u8]) -> Result<Vec<Entry>, String> {
-    let mut entries =
+/// The header's tensors in the order of their bytes, which they cover without holes or overlaps, and whether they are packed.
+fn parse_header(header: &[u8]) -> Result<(Vec<Entry>, bool), String> {
+    let (mut entries, packed) =
         read_header(header).map_err(|problem| format!("its header is wrong: {}", text::name(problem)))?;
     if let Some(name) = twice(entries.iter().map(|e| e.name.as_str()).collect()) {
         return Err(format!("its header holds `{}` twice", text::name(name)));
@@ -118,7 +126,7 @@ fn parse_header(header: &[u8]) -> Result<Vec<Entry>, String> {
         }
         at = *end;
     }
-    Ok(entries)
+    Ok((entries, packed))
 }
 
 /// What eight bytes that are no header's length look like.
@@ -193,6 +201,8 @@ pub struct WeightsReader {
     asked: Option<Asked>,
     /// Whether this one file has to hold all that is asked for.
     lone: bool,
+    /// Whether this file's tensors of I8 have scales.
+    packed: bool,
     state: State,
     /// Bytes of this file so far.
     received: u64,
@@ -213,6 +223,7 @@ impl WeightsReader {
             announced: None,
             asked: None,
             lone: false,
+            packed: false,
             state: State::start(&file),
             file,
             received: 0,
@@ -339,6 +350,9 @@ impl WeightsReader {
             }
             self.before.insert(name, tensor);
         }
+        if self.packed {
+            self.before.join_scales()?;
+        }
         for name in std::mem::take(&mut self.skipped) {
             if self.before.skipped.contains_key(&name) {
                 return Err(self.problem(twice(&name)));
@@ -428,7 +442,8 @@ impl WeightsReader {
     }
 
     fn begin_data(&mut self, header: &[u8]) -> Result<()> {
-        let mut entries = parse_header(header).map_err(|problem| self.problem(problem))?;
+        let (mut entries, packed) = parse_header(header).map_err(|problem| self.problem(problem))?;
+        self.packed = packed;
         let data = entries.last().map_or(0, |e| e.end);
         let Some(total) = data.checked_add(8 + header.len() as u64) else {
             return Err(self.problem(format!("its {data} bytes of weights are more than any file has")));
@@ -471,7 +486,9 @@ impl WeightsReader {
             let Some(at) = asked.find(stored) else { continue };
             let (name, expected) = &asked.parameters()[at];
             check_shape(name, shape, expected)?;
-            if let Dtype::Other(dtype) = dtype {
+            if let Dtype::Other(dtype) = dtype
+                && !(self.packed && *dtype == "I8")
+            {
                 return Err(Error::Dtype { key: name.clone(), dtype: (*dtype).to_owned() });
             }
             // Where a file holds a tensor under an old name and under the current one, the current one counts.
@@ -482,6 +499,14 @@ impl WeightsReader {
             }
             chosen[at] = Some(i);
             kept[i] = Some(name.clone());
+        }
+        if self.packed {
+            for (i, (stored, ..)) in tensors.iter().enumerate() {
+                let Some(at) = stored.strip_suffix(".scale").and_then(|packed| asked.find(packed)) else {
+                    continue;
+                };
+                kept[i] = Some(format!("{}.scale", asked.parameters()[at].0));
+            }
         }
         Ok(kept)
     }

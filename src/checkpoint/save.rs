@@ -6,9 +6,9 @@ use std::path::Path;
 use half::f16;
 use serde_json::{Map, Value, json};
 
-use super::Checkpoint;
 use super::labels::Labels;
 use super::weights::{Dtype, Weights};
+use super::{Checkpoint, packed};
 use crate::error::{Error, Result};
 use crate::text;
 
@@ -102,6 +102,60 @@ impl Weights {
     }
 }
 
+/// What packing has cost.
+#[cfg(not(target_arch = "wasm32"))]
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PackingError {
+    /// How many tensors are packed now.
+    pub packed: usize,
+    /// The sum of the weights' squares in these.
+    pub squares: f64,
+    /// The sum of the squares of what was added to them.
+    pub error: f64,
+    /// The tensor with the greatest error in proportion to its deviation from zero, and that error.
+    pub worst: (String, f64),
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl PackingError {
+    /// `√(Σ(packed - weight)² / Σ weight²)`.
+    #[must_use]
+    pub fn relative(&self) -> f64 {
+        if self.squares > 0.0 { (self.error / self.squares).sqrt() } else { 0.0 }
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Weights {
+    /// Packs weights into [`Dtype::Int8`], as the format `int8-64` has it: matrices and convolutions whose rows have 64 weights or
+    /// more. The others become F16.
+    ///
+    /// # Errors
+    /// [`Error::NotFiniteWeight`].
+    pub fn pack(&mut self) -> Result<PackingError> {
+        let mut cost = PackingError::default();
+        let names: Vec<String> = self.names().map(str::to_owned).collect();
+        for name in names {
+            let Some(tensor) = self.take(&name) else { continue };
+            let packed = packed::pack(&name, &tensor)?;
+            if packed.dtype == Dtype::Int8 && tensor.dtype != Dtype::Int8 {
+                let (before, after) = (tensor.to_f32(&name)?, packed.to_f32(&name)?);
+                let squares: f64 = before.iter().map(|v| f64::from(*v).powi(2)).sum();
+                let error: f64 = before.iter().zip(&after).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+                let relative = if squares > 0.0 { (error / squares).sqrt() } else { 0.0 };
+                if relative > cost.worst.1 {
+                    cost.worst = (name.clone(), relative);
+                }
+                cost.packed += 1;
+                cost.squares += squares;
+                cost.error += error;
+            }
+            self.insert(name, packed);
+        }
+        Ok(cost)
+    }
+}
+
 /// The version of diffusers whose configuration files these are.
 pub(crate) const VERSION: &str = "0.30.0";
 
@@ -115,15 +169,28 @@ fn pretty(value: &impl serde::Serialize) -> Vec<u8> {
 /// A safetensors file.
 #[must_use]
 pub fn safetensors(weights: &Weights) -> Vec<u8> {
+    // Each part of the file: a tensor, or the scales of a packed one.
+    let mut parts: Vec<(String, &str, Vec<usize>, &[u8])> = Vec::new();
+    let mut metadata = json!({ "format": "pt" });
+    for (name, tensor) in weights.names().filter_map(|name| weights.get(name).map(|tensor| (name, tensor))) {
+        let numbers = match tensor.dtype {
+            Dtype::Int8 => tensor.shape.iter().product(),
+            _ => tensor.bytes.len(),
+        };
+        let (numbers, scales) = tensor.bytes.split_at(numbers);
+        parts.push((name.to_owned(), tensor.dtype.name(), tensor.shape.clone(), numbers));
+        if tensor.dtype == Dtype::Int8 {
+            let shape = packed::scale_shape(&tensor.shape).to_vec();
+            parts.push((format!("{name}.scale"), Dtype::F16.name(), shape, scales));
+            metadata[packed::FORMAT[0]] = packed::FORMAT[1].into();
+        }
+    }
     let mut header = Map::new();
-    header.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
+    header.insert("__metadata__".to_owned(), metadata);
     let mut offset = 0;
-    let tensors = || weights.names().filter_map(|name| weights.get(name).map(|tensor| (name, tensor)));
-    for (name, tensor) in tensors() {
-        let end = offset + tensor.bytes.len();
-        let entry =
-            json!({ "dtype": tensor.dtype.name(), "shape": tensor.shape, "data_offsets": [offset, end] });
-        header.insert(name.to_owned(), entry);
+    for (name, dtype, shape, bytes) in &parts {
+        let end = offset + bytes.len();
+        header.insert(name.clone(), json!({ "dtype": dtype, "shape": shape, "data_offsets": [offset, end] }));
         offset = end;
     }
     let mut text = serde_json::to_vec(&header).unwrap_or_default();
@@ -132,8 +199,8 @@ pub fn safetensors(weights: &Weights) -> Vec<u8> {
     let mut file = Vec::with_capacity(8 + text.len() + offset);
     file.extend((text.len() as u64).to_le_bytes());
     file.extend(text);
-    for (_, tensor) in tensors() {
-        file.extend(&tensor.bytes);
+    for (.., bytes) in parts {
+        file.extend(bytes);
     }
     file
 }

@@ -6,6 +6,7 @@ use half::{bf16, f16};
 use serde_json::{Map, Value};
 
 use super::json::parse_object;
+use super::packed::{scale_shape, unpack};
 use crate::error::{Error, Result};
 use crate::sort::sort;
 use crate::text;
@@ -21,6 +22,8 @@ pub enum Dtype {
     F16,
     /// The upper half of an f32.
     Bf16,
+    /// Eight bits with scales of groups of 64, which stand behind the numbers: [`Weights::pack`].
+    Int8,
     /// Integers, booleans and formats of 8 bits and less, by their name in the file: kept, but no weights.
     Other(&'static str),
 }
@@ -65,6 +68,7 @@ impl Dtype {
             Self::F32 => "F32",
             Self::F16 => "F16",
             Self::Bf16 => "BF16",
+            Self::Int8 => "I8",
             Self::Other(name) => name,
         }
     }
@@ -77,7 +81,7 @@ pub struct Tensor {
     pub dtype: Dtype,
     /// Sizes, outermost first, in PyTorch's layout: Linear `[out, in]`, Conv `[out, in, height, width]`.
     pub shape: Vec<usize>,
-    /// Little-endian elements in row-major order.
+    /// Little-endian elements in row-major order; of [`Dtype::Int8`] the scales follow.
     pub bytes: Vec<u8>,
 }
 
@@ -96,7 +100,7 @@ impl Tensor {
         Self { dtype: Dtype::F32, shape: shape.to_vec(), bytes }
     }
 
-    /// The values as f32, rounded from F64, exact from the others. `key` names the tensor in errors.
+    /// The values as f32, rounded from F64, products of numbers and scales from [`Dtype::Int8`], exact from the others. `key` names the tensor in errors.
     ///
     /// # Errors
     /// [`Error::Dtype`] for formats that are no floats of 16 bits or more; [`Error::NotFiniteWeight`] where a value
@@ -113,6 +117,14 @@ impl Tensor {
             Dtype::F32 => read(&self.bytes, f32::from_le_bytes),
             Dtype::F16 => read(&self.bytes, |b| f16::from_le_bytes(b).to_f32()),
             Dtype::Bf16 => read(&self.bytes, |b| bf16::from_le_bytes(b).to_f32()),
+            Dtype::Int8 => {
+                let mut values = Vec::new();
+                let room = values.try_reserve_exact(self.shape.iter().product());
+                room.ok().map(|()| {
+                    values.extend(unpack(&self.shape, &self.bytes));
+                    values
+                })
+            }
             Dtype::Other(name) => return Err(Error::Dtype { key: key.to_owned(), dtype: name.to_owned() }),
         };
         let values = values.ok_or_else(|| Error::OutOfMemory {
@@ -214,6 +226,30 @@ impl Weights {
         }
         sort(&mut unused, &|a, b| a < b);
         Ok(unused)
+    }
+
+    /// Puts the scales of packed tensors behind their numbers.
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`] or [`Error::WrongShape`] where a tensor of I8 has no scales, or those of another.
+    pub(super) fn join_scales(&mut self) -> Result<()> {
+        let is_packed = |name: &&str| self.get(name).is_some_and(|t| t.dtype == Dtype::Other("I8"));
+        let packed: Vec<String> = self.names().filter(is_packed).map(str::to_owned).collect();
+        for name in packed {
+            let key = format!("{name}.scale");
+            let (Some(mut tensor), scale) = (self.take(&name), self.take(&key)) else { continue };
+            let expected = scale_shape(&tensor.shape).to_vec();
+            match scale {
+                Some(scale) if scale.dtype == Dtype::F16 && scale.shape == expected => {
+                    tensor.dtype = Dtype::Int8;
+                    tensor.bytes.extend(scale.bytes);
+                }
+                Some(Tensor { shape: found, .. }) => return Err(Error::WrongShape { key, expected, found }),
+                None => return Err(Error::MissingKey { key, expected, more: 0 }),
+            }
+            self.insert(name, tensor);
+        }
+        Ok(())
     }
 
     /// Renames what older diffusers wrote; where a file holds both names, the current one wins.

@@ -13,6 +13,7 @@ mod embed;
 mod inspect;
 mod likelihood;
 mod output;
+mod pack;
 mod sample;
 mod samplers;
 #[cfg(feature = "burn")]
@@ -51,6 +52,8 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Write a checkpoint as safetensors in diffusers' layout, from any that can be opened
     Convert(convert::Arguments),
+    /// Halve a checkpoint's size: weights of eight bits with a scale for each 64
+    Pack(pack::Arguments),
     /// Make of a checkpoint what a web page needs to show it live: weights, poster, film, the lines to copy
     Embed(embed::Arguments),
     /// Train a model on pictures
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
+        Command::Pack(arguments) => pack::run(&arguments),
         Command::Embed(arguments) => embed::run(&arguments),
         #[cfg(feature = "burn")]
         Command::Train(arguments) => train::run(&arguments),
