@@ -112,6 +112,14 @@ pub enum Error {
         /// The format's name in the file.
         dtype: String,
     },
+    /// A file of low-rank updates is of another model, or of a kind that cannot be merged.
+    #[error("this LoRA cannot be merged into {}: {}. Choose one that was trained for this model", name(.part), prose(.problem))]
+    Lora {
+        /// The part of the pipeline: `unet`, `text_encoder`, `text_encoder_2`.
+        part: String,
+        /// What does not fit, by name.
+        problem: String,
+    },
     /// A weight is NaN or infinite.
     #[error(
         "`{}` holds {} at position {index}; the training run that wrote it has diverged. Use an earlier checkpoint", name(.key), number(f64::from(*.value))
@@ -282,6 +290,7 @@ impl Error {
             | Error::KeyNames { .. }
             | Error::WrongShape { .. }
             | Error::Dtype { .. }
+            | Error::Lora { .. }
             | Error::NotFiniteWeight { .. }
             | Error::NotFiniteOutput { .. } => "checkpoint",
             Error::Unsupported { .. } => "unsupported-architecture",

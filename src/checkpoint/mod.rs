@@ -13,6 +13,7 @@ pub mod folder;
 pub mod json;
 mod json_text;
 pub mod labels;
+pub mod lora;
 #[cfg(not(target_arch = "wasm32"))]
 mod open;
 mod opening;

@@ -6,6 +6,8 @@
 //! hands the tensors out one by one, so that memory is given back while a network is built. In both directions the
 //! peak stays near the file: 1.0 times while reading, and 2 times plus one tensor for 16-bit weights widened to f32.
 
+use serde_json::Value;
+
 use super::json_text::Reader;
 use super::packed::FORMAT;
 use super::pickle::View;
@@ -30,19 +32,13 @@ struct Entry {
     kept: bool,
 }
 
-/// The header's tensors in the order in which it names them, and whether they are packed.
-fn read_header(header: &[u8]) -> Result<(Vec<Entry>, bool), String> {
-    let (mut entries, mut packed) = (Vec::new(), false);
+/// The header's tensors in the order in which it names them, and its metadata.
+fn read_header(header: &[u8]) -> Result<(Vec<Entry>, Value), String> {
+    let (mut entries, mut metadata) = (Vec::new(), Value::Null);
     let mut reader = Reader::new(header);
     reader.object("an object of tensors", &mut |reader, name| {
         if name == "__metadata__" {
-            let metadata = reader.value(true)?;
-            let [field, format] = FORMAT;
-            packed = match metadata.get(field).and_then(|format| format.as_str()) {
-                None => false,
-                Some(found) if found == format => true,
-                Some(other) => return Err(format!("`{field}` is `{other}`, and only `{format}` is known")),
-            };
+            metadata = reader.value(true)?;
             return Ok(());
         }
         if entries.len() == MAX_TENSORS {
@@ -53,7 +49,7 @@ fn read_header(header: &[u8]) -> Result<(Vec<Entry>, bool), String> {
         Ok(())
     })?;
     reader.end()?;
-    Ok((entries, packed))
+    Ok((entries, metadata))
 }
 
 /// A tensor but for its name.
@@ -93,9 +89,9 @@ fn counts(reader: &mut Reader<'_>, most: usize) -> Result<Vec<u64>, String> {
     Ok(counts)
 }
 
-/// The header's tensors in the order of their bytes, which they cover without holes or overlaps, and whether they are packed.
-fn parse_header(header: &[u8]) -> Result<(Vec<Entry>, bool), String> {
-    let (mut entries, packed) =
+/// The header's tensors in the order of their bytes, which they cover without holes or overlaps, and its metadata.
+fn parse_header(header: &[u8]) -> Result<(Vec<Entry>, Value), String> {
+    let (mut entries, metadata) =
         read_header(header).map_err(|problem| format!("its header is wrong: {}", text::name(problem)))?;
     if let Some(name) = twice(entries.iter().map(|e| e.name.as_str()).collect()) {
         return Err(format!("its header holds `{}` twice", text::name(name)));
@@ -126,7 +122,7 @@ fn parse_header(header: &[u8]) -> Result<(Vec<Entry>, bool), String> {
         }
         at = *end;
     }
-    Ok((entries, packed))
+    Ok((entries, metadata))
 }
 
 /// What eight bytes that are no header's length look like.
@@ -357,7 +353,7 @@ impl WeightsReader {
             if self.before.skipped.contains_key(&name) {
                 return Err(self.problem(twice(&name)));
             }
-            self.before.skipped.insert(name, serde_json::Value::Null);
+            self.before.skipped.insert(name, Value::Null);
         }
         Ok(())
     }
@@ -442,8 +438,16 @@ impl WeightsReader {
     }
 
     fn begin_data(&mut self, header: &[u8]) -> Result<()> {
-        let (mut entries, packed) = parse_header(header).map_err(|problem| self.problem(problem))?;
-        self.packed = packed;
+        let (mut entries, metadata) = parse_header(header).map_err(|problem| self.problem(problem))?;
+        let [field, format] = FORMAT;
+        self.packed = match metadata.get(field).and_then(Value::as_str) {
+            Some(other) if other != format => {
+                let other = text::name(other);
+                return Err(self.problem(format!("`{field}` is `{other}`, and only `{format}` is known")));
+            }
+            found => found.is_some(),
+        };
+        self.before.set_metadata(metadata);
         let data = entries.last().map_or(0, |e| e.end);
         let Some(total) = data.checked_add(8 + header.len() as u64) else {
             return Err(self.problem(format!("its {data} bytes of weights are more than any file has")));

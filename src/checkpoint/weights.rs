@@ -146,9 +146,21 @@ pub struct Weights {
     tensors: Vec<Option<Tensor>>,
     /// The names of tensors that were in the files and were not kept, because nobody asked for them.
     pub(super) skipped: Map<String, Value>,
+    /// What the last file says of itself.
+    metadata: Value,
 }
 
 impl Weights {
+    /// What a safetensors file says of itself: texts by name. It is not written again.
+    #[must_use]
+    pub fn metadata(&self) -> &Value {
+        &self.metadata
+    }
+
+    pub(super) fn set_metadata(&mut self, metadata: Value) {
+        self.metadata = metadata;
+    }
+
     /// The names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.places.keys().map(String::as_str).filter(|name| self.get(name).is_some())
