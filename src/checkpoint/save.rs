@@ -7,6 +7,8 @@ use half::f16;
 use serde_json::{Map, Value, json};
 
 use super::labels::Labels;
+#[cfg(not(target_arch = "wasm32"))]
+use super::weights::Tensor;
 use super::weights::{Dtype, Weights};
 use super::{Checkpoint, packed};
 use crate::error::{Error, Result};
@@ -137,7 +139,7 @@ impl Weights {
         let names: Vec<String> = self.names().map(str::to_owned).collect();
         for name in names {
             let Some(tensor) = self.take(&name) else { continue };
-            let packed = packed::pack(&name, &tensor)?;
+            let packed = pack(&name, &tensor)?;
             if packed.dtype == Dtype::Int8 && tensor.dtype != Dtype::Int8 {
                 let (before, after) = (tensor.to_f32(&name)?, packed.to_f32(&name)?);
                 let squares: f64 = before.iter().map(|v| f64::from(*v).powi(2)).sum();
@@ -154,6 +156,41 @@ impl Weights {
         }
         Ok(cost)
     }
+}
+
+/// Packs a tensor where that makes it smaller; else gives it F16, or leaves it where it has no floats or F16 is too small for it.
+/// `key` names it in errors.
+///
+/// # Errors
+/// As [`Tensor::to_f32`].
+#[cfg(not(target_arch = "wasm32"))]
+fn pack(key: &str, tensor: &Tensor) -> Result<Tensor> {
+    if matches!(tensor.dtype, Dtype::Other(_) | Dtype::Int8) {
+        return Ok(tensor.clone());
+    }
+    let (shape, values) = (tensor.shape.clone(), tensor.to_f32(key)?);
+    let row: usize = shape.iter().skip(1).product();
+    // Scales of F16 have no room for weights that are larger than any.
+    let largest = values.iter().fold(0f32, |most, value| most.max(value.abs()));
+    if shape.len() < 2 || row < packed::GROUP || !(largest < 65_504.0) {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
+        let fits = largest < 65_504.0;
+        return Ok(if fits { Tensor { dtype: Dtype::F16, shape, bytes } } else { tensor.clone() });
+    }
+    let mut numbers = Vec::with_capacity(values.len());
+    let mut scales = Vec::new();
+    for group in values.chunks_exact(row).flat_map(|row| row.chunks(packed::GROUP)) {
+        let largest = group.iter().fold(0f32, |most, value| most.max(value.abs()));
+        let scale = f16::from_f32(largest / 127.0);
+        // Of nothing but zeros any scale makes zeros.
+        let inverse = if scale.to_f32() > 0.0 { 1.0 / scale.to_f32() } else { 0.0 };
+        numbers.extend(
+            group.iter().map(|value| ((value * inverse).round().clamp(-127.0, 127.0) as i8).cast_unsigned()),
+        );
+        scales.extend(scale.to_le_bytes());
+    }
+    numbers.extend(scales);
+    Ok(Tensor { dtype: Dtype::Int8, shape, bytes: numbers })
 }
 
 /// The version of diffusers whose configuration files these are.

@@ -50,11 +50,11 @@ def processors(model, names: list[str]) -> dict:
 def kohya(start: str, model, names: list[str], rename=lambda name: name) -> dict:
     found = {}
     for n, name in enumerate(names):
-        # Ranks and alphas differ from one to the next, as trainers can have it.
+        # Ranks differ from one to the next, as trainers can have it. Where alphas do, diffusers gives attention's the commonest.
         down, up = pair(model, name, RANK + n % 2)
         flat = start + rename(name).replace(".", "_")
         found[f"{flat}.lora_down.weight"], found[f"{flat}.lora_up.weight"] = down, up
-        found[f"{flat}.alpha"] = 1.0 + n % 3
+        found[f"{flat}.alpha"] = 2.0
     return found
 
 
