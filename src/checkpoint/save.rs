@@ -172,7 +172,7 @@ fn pack(key: &str, tensor: &Tensor) -> Result<Tensor> {
     let row: usize = shape.iter().skip(1).product();
     // Scales of F16 have no room for weights that are larger than any.
     let largest = values.iter().fold(0f32, |most, value| most.max(value.abs()));
-    if shape.len() < 2 || row < packed::GROUP || !(largest < 65_504.0) {
+    if shape.len() < 2 || row < packed::GROUP || largest >= 65_504.0 {
         let bytes: Vec<u8> = values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect();
         let fits = largest < 65_504.0;
         return Ok(if fits { Tensor { dtype: Dtype::F16, shape, bytes } } else { tensor.clone() });

@@ -375,6 +375,8 @@ const SPECIAL: &str = "special_tokens_map.json";
 
 type Vocabulary = HashMap<String, u32>;
 type Pairs = Vec<(String, String)>;
+/// Tokens that were added to a vocabulary, and their ids.
+type Added = Vec<(String, u32)>;
 
 fn config_error(file: &str, field: &str, found: impl ToString, expected: impl ToString) -> Error {
     Error::Config {
@@ -422,7 +424,7 @@ fn pair_of(file: &str, line: &str) -> Result<(String, String)> {
 }
 
 /// The vocabulary, the merges and the tokens that were added to them.
-fn of_tokenizer_json(json: &Map<String, Value>) -> Result<(Vocabulary, Pairs, Vec<(String, u32)>)> {
+fn of_tokenizer_json(json: &Map<String, Value>) -> Result<(Vocabulary, Pairs, Added)> {
     let model = json.get("model").and_then(Value::as_object);
     let (Some(Value::Object(vocab)), Some(Value::Array(merges))) =
         (model.and_then(|model| model.get("vocab")), model.and_then(|model| model.get("merges")))
