@@ -13,10 +13,10 @@ export interface DiffusionSamplerEventMap
   'poster-dismissed': CustomEvent<null>;
   /** A run begins, in place of one that was going on, or waits for its model. */
   start: CustomEvent<null>;
-  /** A step was taken: `index` of `total`, from 1. It may not be on show yet. */
-  step: CustomEvent<{ index: number; total: number }>;
-  /** A run came to its end; `milliseconds` is how long it was computed, without the time that its states were on show. */
-  finish: CustomEvent<{ seed: number; milliseconds: number }>;
+  /** A step was taken: `index` of `total`, from 1, of `batch` pictures. It may not be on show yet. */
+  step: CustomEvent<{ index: number; total: number; batch: number }>;
+  /** A run of `batch` pictures came to its end; `milliseconds` is how long it was computed, without the time that its states were on show. */
+  finish: CustomEvent<{ seed: number; milliseconds: number; batch: number }>;
   /** A run was stopped after that step, or before its first. */
   stop: CustomEvent<{ index: number; total: number } | null>;
   /** Loading or a run failed. The element says so, too, and offers to try again. */

@@ -80,12 +80,12 @@ export const ELEMENTS = {
       'poster-dismissed': { detail: 'null', about: 'The poster gave way to the model’s pictures.' },
       start: { detail: 'null', about: 'A run begins, in place of one that was going on, or waits for its model.' },
       step: {
-        detail: '{ index: number; total: number }',
-        about: 'A step was taken: `index` of `total`, from 1. It may not be on show yet.',
+        detail: '{ index: number; total: number; batch: number }',
+        about: 'A step was taken: `index` of `total`, from 1, of `batch` pictures. It may not be on show yet.',
       },
       finish: {
-        detail: '{ seed: number; milliseconds: number }',
-        about: 'A run came to its end; `milliseconds` is how long it was computed, without the time that its states were on show.',
+        detail: '{ seed: number; milliseconds: number; batch: number }',
+        about: 'A run of `batch` pictures came to its end; `milliseconds` is how long it was computed, without the time that its states were on show.',
       },
       stop: { detail: '{ index: number; total: number } | null', about: 'A run was stopped after that step, or before its first.' },
       error: {

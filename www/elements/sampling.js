@@ -1,6 +1,7 @@
 // <diffusion-sampler> once it is wanted: it borrows a model, runs it, and shows the run and its controls.
 
 import { NoiseballError, readSamplerOptions } from '../noiseball.js';
+import { KEPT as SHARE, largestBatch } from '../memory.js';
 import { SAMPLERS } from '../samplers.js';
 import { untilVisible } from '../visible.js';
 import { warn } from './check.js';
@@ -11,7 +12,7 @@ import { History } from './history.js';
 import { borrow, borrowGiven } from './models.js';
 import { NAMES_STYLE, nameLayer, roomFor, showNames, spoken } from './names.js';
 import { samplerOf, usual } from './usual.js';
-import { deviceSentence, failure, moment } from './words.js';
+import { deviceSentence, failure, fewerSentence, moment } from './words.js';
 
 // Noise is to be seen becoming pictures, also where a run would be over at once: how long, in milliseconds, the pure noise stands, any
 // other state at most, and all of them together at most.
@@ -21,7 +22,7 @@ const SPEEDS = {
   fast: { noise: 0, state: 0, run: 0 },
 };
 const FLICK = 40; // milliseconds of a state that is played again, at least
-const KEPT = 32 * 2 ** 20; // bytes of a run's states; a page may have many elements
+const KEPT = 32 * 2 ** 20; // bytes of a run's states at most; a page may have many elements
 const LARGE = 1024; // pixels of a saved picture's longer side, at least
 
 /** What a run can be saved as. */
@@ -258,7 +259,7 @@ export class Sampling {
       if (error.type !== 'device-lost') throw error;
       return this.#takeRun(signal);
     });
-    emit(this.#element, 'finish', { seed: option(this.#element, 'seed'), milliseconds });
+    emit(this.#element, 'finish', { seed: option(this.#element, 'seed'), milliseconds, batch: this.#state.batch });
   }
 
   async #takeRun(signal) {
@@ -285,7 +286,7 @@ export class Sampling {
   /** Plays a run to its end; resolves to how long it was computed, in milliseconds. */
   async #play(run, loan, { batch, steps, labels }, signal) {
     this.#follows = true;
-    this.#history = new History(KEPT);
+    this.#history = new History(Math.min(KEPT, this.info.memory.budget * SHARE));
     this.#labels = labels ?? [];
     let milliseconds = 0;
     const compute = () => {
@@ -304,7 +305,7 @@ export class Sampling {
         if (done) break;
         this.#add(stateOf(step, step.index, step.noise, last?.pictures ?? step.start));
         last = step;
-        emit(this.#element, 'step', { index: step.index + 1, total: step.total });
+        emit(this.#element, 'step', { index: step.index + 1, total: step.total, batch });
         next = compute(); // while this one stands
         await this.#stand(this.#calm.matches ? 0 : this.#duration(step.index, step.total), loan, signal);
       }
@@ -406,17 +407,17 @@ export class Sampling {
    */
   #options() {
     const element = this.#element;
-    const [batch, seed] = [option(element, 'batch'), option(element, 'seed')];
+    const seed = option(element, 'seed');
     const steps = Math.min(this.#steps(), this.info.trainTimesteps);
     const [named, sampler] = [option(element, 'sampler'), this.#sampler()];
     if (named && sampler !== named)
       warn(element, 'sampler', named, `“${sampler}” is used instead`, SAMPLERS.map(({ name }) => name).join(', '));
-    const choice = this.#choice();
+    const [batch, choice] = [this.#batch(), this.#choice()];
     const labels = choice ? labelsOf(this.info, choice.value, batch) : undefined;
     const guidance = option(element, 'guidance');
     if (guidance !== 1 && !this.#guides())
       warn(element, 'guidance', guidance, 'it is left out', '1, as this model has no answer without a class');
-    const guided = guidance !== 1 && this.#guides() && labels?.some((label) => label !== this.info.nullLabel);
+    const guided = this.#guided() && labels?.some((label) => label !== this.info.nullLabel);
     const own = readSamplerOptions(sampler, option(element, 'options'));
     return { sampler, steps, seed, batch, rng: option(element, 'rng'), ...own, ...(labels && { labels }), ...(guided && { guidance }) };
   }
@@ -424,6 +425,16 @@ export class Sampling {
   /** Whether the model has an answer without a class, which guidance leads away from. */
   #guides() {
     return choicesOf(this.info).length > 0 && this.info.nullLabel !== null;
+  }
+
+  /** Whether a run may be guided: whether its labels are the null label is not looked at. */
+  #guided() {
+    return option(this.#element, 'guidance') !== 1 && this.#guides();
+  }
+
+  /** How many pictures: those that are wanted, as far as there is memory for them. Where there is for none, the run says so. */
+  #batch() {
+    return Math.min(option(this.#element, 'batch'), largestBatch(this.info.memory, this.#guided()) || 1);
   }
 
   /** The sampler that is chosen: the model's usual one where the attribute names none that there is. */
@@ -698,6 +709,9 @@ export class Sampling {
 
   #showDevice() {
     const { sentence, more } = deviceSentence(this.info.device);
+    const fewer = fewerSentence(option(this.#element, 'batch'), this.#batch(), this.info.memory);
+    this.#ui.fewer.textContent = fewer;
+    this.#ui.fewer.hidden = fewer === '';
     this.#ui.device.replaceChildren(sentence, ...(more ? [h('details', {}, h('summary', {}, 'Why?'), more)] : []));
   }
 }
@@ -748,7 +762,8 @@ function build() {
   const buttons = h('div', { class: 'row' }, toggle, play, step, fields.speed, fields.guess);
   const taking = h('div', { class: 'row' }, saving, embed);
   const track = h('div', { class: 'track' }, scrub, moment);
-  const controls = h('div', { part: 'controls' }, buttons, row, taking, device);
+  const fewer = h('p', { class: 'hint', hidden: true });
+  const controls = h('div', { part: 'controls' }, buttons, row, taking, fewer, device);
   const canvas = h('canvas', { part: 'canvas', role: 'img' });
   const names = nameLayer();
   const pictures = h('div', { class: 'pictures' }, canvas, names);
@@ -781,6 +796,7 @@ function build() {
     scrub,
     moment,
     device,
+    fewer,
     controls,
   };
 }
