@@ -4,6 +4,7 @@
 import { abortError, describeError, NoiseballError } from './errors.js';
 import { evict } from './cache.js';
 import { download, downloadBytes } from './download.js';
+import { Weights } from './memory.js';
 import { isZip, readZip } from './zip.js';
 
 /** Failures that say nothing against the files. */
@@ -22,11 +23,12 @@ const NOT_STORED_FILES = new Set(['fetch', 'invalid-option']);
  *
  * @param {import('./source.js').Source} source
  * @param {{engine: Promise<any>, signal: AbortSignal, progress: Progress, again?: boolean, variant?: string,
- *         integrity?: Record<string, string>, weights: import('./memory.js').Weights}} context
+ *         integrity?: Record<string, string>, weights?: import('./memory.js').Weights}} given
  *        `again`: take what the cache has, without asking the server whether that is its newest
  * @returns {Promise<Checkpoint>}
  */
-export async function readCheckpoint(source, context) {
+export async function readCheckpoint(source, given) {
+  const context = { weights: new Weights(), ...given };
   const files = source.kind === 'files' ? new Files(await unpacked(source.files), context) : siteOf(source, context);
   const { Opening } = await context.engine;
   const forget = (error) => files.forget(describeError(error).type);
@@ -177,7 +179,10 @@ async function isOneOf(bytes, hashes) {
   const { subtle } = globalThis.crypto;
   if (!subtle) throw new NoiseballError('insecure-context', 'browsers check hashes on secure pages only. Serve the page over https');
   const known = [...hashes.matchAll(/(?:^|\s)sha(256|384|512)-([\w+/=-]+)/g)];
-  const strongest = known.map(([, bits]) => bits).sort().at(-1);
+  const strongest = known
+    .map(([, bits]) => bits)
+    .sort()
+    .at(-1);
   if (!strongest) return true;
   const digest = btoa(String.fromCharCode(...new Uint8Array(await subtle.digest(`SHA-${strongest}`, bytes))));
   return known.some(([, bits, hash]) => bits === strongest && hash.replaceAll('-', '+').replaceAll('_', '/') === digest);

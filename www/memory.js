@@ -21,7 +21,8 @@ export const KEPT = 1 / 16;
 export function budgetOf(navigator = /** @type {any} */ (globalThis.navigator) ?? {}) {
   const { deviceMemory, userAgentData, userAgent = '', maxTouchPoints = 0 } = navigator;
   // An iPad says that it is a Mac, of which none has a touch screen.
-  const phone = userAgentData?.mobile ?? (/Android|iPhone|iPad|Mobile/.test(userAgent) || (/Macintosh/.test(userAgent) && maxTouchPoints > 1));
+  const phone =
+    userAgentData?.mobile ?? (/Android|iPhone|iPad|Mobile/.test(userAgent) || (/Macintosh/.test(userAgent) && maxTouchPoints > 1));
   return ((deviceMemory ?? (phone ? 2 : 8)) * GIB) / (phone ? 4 : 2);
 }
 
@@ -44,7 +45,10 @@ export class Weights {
 
   /** Bytes of all files as far as they are known. */
   get size() {
-    return Math.max(this.#announced, [...this.#files.values()].reduce((sum, size) => sum + size, 0));
+    return Math.max(
+      this.#announced,
+      [...this.#files.values()].reduce((sum, size) => sum + size, 0),
+    );
   }
 
   /** A file's size, before it is downloaded. Throws where the model cannot fit. */

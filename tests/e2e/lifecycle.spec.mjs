@@ -7,7 +7,8 @@ import { chromium } from '@playwright/test';
 import { root } from '../../tools/setup/shell.mjs';
 import { checkpoints, expect, servedBelow, test } from './browser.mjs';
 
-const HTML = '<!doctype html><html lang="en"><meta charset="utf-8"><title>blog</title><script type="module" src="./www/elements.js"></script>';
+const HTML =
+  '<!doctype html><html lang="en"><meta charset="utf-8"><title>blog</title><script type="module" src="./www/elements.js"></script>';
 
 /** A page with this body, beside the built site and a small model. */
 async function blog(page, body) {

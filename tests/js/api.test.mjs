@@ -87,7 +87,10 @@ test('a file within its address is held to its hash, too, and a damaged one is a
   const weights = 'unet/diffusion_pytorch_model.safetensors';
   // Of two kinds the stronger one counts.
   const wrong = `${hash(given[weights], 'sha256')} ${hash('another', 'sha384')}`;
-  await assert.rejects(Noiseball.load(urls, { integrity: { ...integrity, [weights]: wrong } }), { type: 'fetch', message: /is not the file/ });
+  await assert.rejects(Noiseball.load(urls, { integrity: { ...integrity, [weights]: wrong } }), {
+    type: 'fetch',
+    message: /is not the file/,
+  });
   await assert.rejects(Noiseball.load({ ...urls, [weights]: 'data:;base64,%%%' }), { type: 'fetch', message: /damaged/ });
   await assert.rejects(Noiseball.load({ ...urls, [weights]: 'data:,%E0%A4%A' }), { type: 'fetch', message: /damaged/ });
 });

@@ -1,6 +1,6 @@
 // <diffusion-sampler> once it is wanted: it borrows a model, runs it, and shows the run and its controls.
 
-import { NoiseballError, readSamplerOptions } from '../noiseball.js';
+import { NoiseballError, readSamplerOptions, resolveSource } from '../noiseball.js';
 import { KEPT as SHARE, largestBatch } from '../memory.js';
 import { SAMPLERS } from '../samplers.js';
 import { untilVisible } from '../visible.js';
@@ -9,8 +9,10 @@ import { choiceOf, choicesOf, hasMenu, labelsOf, nameOf } from './classes.js';
 import { addStyle, blobOf, emit, h, option, s } from './element.js';
 import { drawGrid, enlarge, layout } from './grid.js';
 import { History } from './history.js';
+import { Loading } from './loading.js';
 import { borrow, borrowGiven } from './models.js';
 import { NAMES_STYLE, nameLayer, roomFor, showNames, spoken } from './names.js';
+import { embedButton, saveFile } from './taking.js';
 import { samplerOf, usual } from './usual.js';
 import { deviceSentence, failure, fewerSentence, moment } from './words.js';
 
@@ -32,8 +34,10 @@ const SAVED = [
   ...(globalThis.MediaRecorder?.isTypeSupported('video/webm') ? [{ type: 'video/webm', end: 'webm', text: 'Film (WebM)' }] : []),
 ];
 
+const LOOK = '.over { outline: 3px dashed var(--accent); outline-offset: -3px; }';
+
 /** Attributes that choose the model, and those that a run takes. */
-const OF_MODEL = ['model', 'src', 'device', 'variant'];
+const OF_MODEL = ['model', 'src', 'device', 'variant', 'integrity'];
 const OF_RUN = ['batch', 'seed', 'label', 'sampler', 'steps', 'guidance', 'options', 'rng'];
 
 export class Sampling {
@@ -44,6 +48,7 @@ export class Sampling {
 
   #element;
   #parts;
+  #bar;
   #ui;
   #seen;
   /** @type {any} */
@@ -67,7 +72,6 @@ export class Sampling {
   /** @type {number[]} the classes of this run's pictures */
   #labels = [];
   #changes = new Set();
-  #totalProgress = 0;
   #resized = new ResizeObserver(() => this.#state && this.#show(this.#state));
   #calm = matchMedia('(prefers-reduced-motion: reduce)');
   /** @type {Set<() => void>} wakes what is played: the element came into view, or the reader goes on */
@@ -76,9 +80,11 @@ export class Sampling {
   constructor(element, parts, seen) {
     this.#element = element;
     this.#parts = parts;
+    this.#bar = new Loading(element, parts.progress);
     this.#seen = seen;
-    this.#ui = build();
+    this.#ui = build(element);
     addStyle(parts.root, NAMES_STYLE);
+    addStyle(parts.root, LOOK);
     this.#listen();
     this.#resized.observe(parts.frame);
   }
@@ -124,6 +130,10 @@ export class Sampling {
   /** Runs in place of the run in progress; resolves to whether it came to its end. */
   run() {
     this.#begin();
+    if (!hasModel(this.#element) && option(this.#element, 'controls').includes('files')) {
+      this.#say('Drop a model’s folder on the picture, or press Your model….', true);
+      return Promise.resolve(false);
+    }
     this.#run?.abort();
     this.#replay?.abort();
     this.#held = this.#once = false;
@@ -144,7 +154,7 @@ export class Sampling {
         return false;
       } finally {
         if (this.#run === controller) this.#run = null;
-        if (!this.#loan) this.#parts.progress.hidden = true; // stopped while it loaded
+        if (!this.#loan) this.#bar.end(); // stopped while it loaded
         this.#showRunning();
       }
     })();
@@ -192,11 +202,10 @@ export class Sampling {
       this.#ui.controls,
     ])
       part.remove();
-    const { root, layout, progress } = this.#parts;
+    const { root, layout } = this.#parts;
     layout.classList.remove('begun', 'attached');
     for (const poster of root.querySelectorAll('div.poster')) poster.hidden = false;
-    progress.value = 0;
-    progress.hidden = true;
+    this.#bar.end();
   }
 
   #takeChanges() {
@@ -225,10 +234,9 @@ export class Sampling {
       this.#loan = borrowGiven(model);
     } else if (!this.#loan) {
       this.#parts.error.show();
-      this.#totalProgress = 0;
-      this.#progress(0);
-      const options = { device: option(this.#element, 'device'), variant: option(this.#element, 'variant') || undefined };
-      this.#loan = borrow(sourceOf(this.#element), options, (progress) => this.#progress(progressOf(progress)));
+      this.#bar.begin();
+      const options = optionsOf(this.#element);
+      this.#loan = borrow(sourceOf(this.#element), options, (progress) => this.#bar.take(progressOf(progress)));
     }
     const loan = this.#loan;
     try {
@@ -244,8 +252,8 @@ export class Sampling {
   #loaded(model) {
     this.info = model.info;
     this.#showControls();
-    if (!this.#element.model) this.#progress(1);
-    this.#parts.progress.hidden = true;
+    if (!this.#element.model) this.#bar.take(1);
+    this.#bar.end();
     emit(this.#element, 'load', { info: model.info });
   }
 
@@ -462,18 +470,9 @@ export class Sampling {
     return found ?? first;
   }
 
-  /** From 0 once up to 1, over download and preparation. */
-  #progress(fraction) {
-    const { progress } = this.#parts;
-    progress.hidden = false;
-    this.#totalProgress = Math.max(this.#totalProgress, fraction);
-    progress.value = this.#totalProgress;
-    emit(this.#element, 'progress', { totalProgress: this.#totalProgress });
-  }
-
   #fail(error) {
     const failed = error instanceof NoiseballError ? error : new NoiseballError('device-lost', error.message, { cause: error });
-    this.#parts.progress.hidden = true;
+    this.#bar.end();
     this.#parts.error.show({ sentence: failure(failed, navigator.onLine), message: failed.message });
     this.#say(this.#reached !== null ? this.#where('Failed') : this.#state ? moment(this.#state) : '');
     emit(this.#element, 'error', { type: failed.type, message: failed.message, sourceError: failed });
@@ -482,17 +481,14 @@ export class Sampling {
   // ---- What is shown ----
 
   #listen() {
-    const { toggle, play, step, scrub, seed, dice, label, labelNumber, sampler, steps, guidance, speed, guess, embed, save } = this.#ui;
+    const { toggle, play, step, scrub, seed, dice, label, labelNumber, sampler, steps, guidance, speed, guess, save, choose, input } =
+      this.#ui;
     const element = this.#element;
     const set = (name, field) => {
       if (field.checkValidity()) element[name] = field.value;
       else this.#showControls();
     };
     save.addEventListener('click', () => this.#save());
-    embed.addEventListener('click', async () => {
-      const { attributesOf, openEmbed } = await import('./embed.js');
-      await openEmbed(element.localName, attributesOf(element));
-    });
     // A press takes the focus from a field, whose new value begins a run: the button was not pressed to stop that one.
     let begins = false;
     toggle.addEventListener('pointerdown', () => (begins = !this.running));
@@ -510,6 +506,25 @@ export class Sampling {
     dice.addEventListener('click', () => (element.seed = crypto.getRandomValues(new Uint32Array(1))[0]));
     for (const [name, field] of Object.entries({ seed, label, sampler, steps, guidance, speed }))
       field.addEventListener('change', () => set(name, field));
+    choose.addEventListener('click', () => input.click());
+    input.addEventListener('change', () => {
+      const files = [...input.files];
+      input.value = '';
+      if (files.length > 0) this.#take(files);
+    });
+    const { frame } = this.#parts;
+    const takes = ({ dataTransfer }) => option(element, 'controls').includes('files') && dataTransfer?.types.includes('Files');
+    frame.addEventListener('dragover', (event) => {
+      if (!takes(event)) return;
+      event.preventDefault();
+      frame.classList.add('over');
+    });
+    for (const type of ['dragleave', 'drop']) frame.addEventListener(type, () => frame.classList.remove('over'));
+    frame.addEventListener('drop', (event) => {
+      if (!takes(event)) return;
+      event.preventDefault();
+      this.#take(event.dataTransfer);
+    });
     scrub.addEventListener('input', () => {
       this.#follows = false;
       this.#replay?.abort();
@@ -518,6 +533,17 @@ export class Sampling {
     });
     for (const part of [this.#ui.controls, this.#parts.main]) {
       part.addEventListener('keydown', (event) => event.key === 'Escape' && this.stop());
+    }
+  }
+
+  /** Runs a model that a reader chose or dropped. Its files are understood within the event: browsers empty a drop afterwards. */
+  async #take(files) {
+    try {
+      const source = await resolveSource(files);
+      this.#begin(); // so that it runs
+      this.#element.source = source;
+    } catch (error) {
+      this.#fail(error);
     }
   }
 
@@ -530,9 +556,7 @@ export class Sampling {
       if (!blob) return;
       const { end } = SAVED.find(({ type }) => type === kind.value) ?? SAVED[0];
       const name = `${this.info?.name ?? 'pictures'}-seed-${option(this.#element, 'seed')}.${end}`;
-      const link = h('a', { href: URL.createObjectURL(blob), download: name.replace(/[^\w.-]+/g, '-') });
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the download has its own hold on the blob by then
+      saveFile(blob, name.replace(/[^\w.-]+/g, '-'));
       this.#parts.live.textContent = 'Saved.';
     } catch (error) {
       this.#fail(error);
@@ -669,7 +693,7 @@ export class Sampling {
     const element = this.#element;
     const wanted = option(element, 'controls');
     const { fields, row, scrub, device, toggle, play, step, speed, guess, label, labelNumber, seed, sampler, steps } = this.#ui;
-    const { guidance, embed, saving, taking } = this.#ui;
+    const { guidance, embed, choose, saving, taking } = this.#ui;
     toggle.hidden = !wanted.includes('run');
     play.hidden = step.hidden = !wanted.includes('play');
     for (const [name, field] of Object.entries(fields)) field.hidden = !wanted.includes(name);
@@ -680,7 +704,8 @@ export class Sampling {
     device.hidden = !wanted.includes('device');
     embed.hidden = !wanted.includes('embed');
     saving.hidden = !wanted.includes('save') || !this.info;
-    taking.hidden = embed.hidden && saving.hidden;
+    choose.hidden = !wanted.includes('files');
+    taking.hidden = embed.hidden && saving.hidden && choose.hidden;
     speed.value = option(element, 'speed');
     guess.checked = option(element, 'guess') === 'on';
     if (!this.info) return;
@@ -716,7 +741,7 @@ export class Sampling {
   }
 }
 
-function build() {
+function build(element) {
   const toggle = h('button', { type: 'button', part: 'run-button', class: 'toggle later' });
   const play = h('button', { type: 'button', class: 'play' }, 'Replay');
   const step = h('button', { type: 'button', title: 'Go one step on and hold' }, 'Step');
@@ -751,7 +776,9 @@ function build() {
     guidance: h('label', { class: 'field' }, 'Guidance', guidance),
     guess: h('label', { class: 'switch' }, guess, 'Show what it guesses'),
   };
-  const embed = h('button', { type: 'button' }, 'Embed');
+  const embed = embedButton(element);
+  const choose = h('button', { type: 'button' }, 'Your model…');
+  const input = h('input', { type: 'file', webkitdirectory: true, multiple: true, hidden: true, tabindex: -1 });
   const kind = h('select', {}, ...SAVED.map(({ type, text }) => new Option(text, type)));
   const save = h('button', { type: 'button' }, 'Save');
   const saving = h('div', { class: 'seed' }, h('label', { class: 'field' }, 'Save as', kind), save);
@@ -760,7 +787,7 @@ function build() {
   const device = h('div', { class: 'hint device' });
   const row = h('div', { class: 'row' }, fields.class, fields.seed, fields.sampler, fields.steps, fields.guidance);
   const buttons = h('div', { class: 'row' }, toggle, play, step, fields.speed, fields.guess);
-  const taking = h('div', { class: 'row' }, saving, embed);
+  const taking = h('div', { class: 'row' }, saving, choose, input, embed);
   const track = h('div', { class: 'track' }, scrub, moment);
   const fewer = h('p', { class: 'hint', hidden: true });
   const controls = h('div', { part: 'controls' }, buttons, row, taking, fewer, device);
@@ -788,6 +815,8 @@ function build() {
     fields,
     row,
     embed,
+    choose,
+    input,
     kind,
     save,
     saving,
@@ -812,6 +841,26 @@ const finished = ({ index, total }) => index === total;
 /** A moment between two steps: the pictures then, and how much of them is noise. */
 function stateOf({ total, batch, width, height, predicted }, index, noise, pictures) {
   return { index, total, noise, batch, width, height, pictures, predicted };
+}
+
+const hasModel = (element) => Boolean(element.model || element.source || option(element, 'src'));
+
+/** What a model is loaded with. Hashes that cannot be read are not passed over: somebody wanted the files to be held to them. */
+function optionsOf(element) {
+  const [variant, text] = [option(element, 'variant') || undefined, option(element, 'integrity')];
+  let integrity;
+  try {
+    integrity = text ? JSON.parse(text) : undefined;
+  } catch {
+    integrity = null;
+  }
+  const known =
+    integrity === undefined || (Object(integrity) === integrity && Object.values(integrity).every((hash) => typeof hash === 'string'));
+  if (known) return { device: option(element, 'device'), variant, integrity };
+  throw new NoiseballError(
+    'invalid-option',
+    `integrity is not a JSON object of paths and hashes, such as {"unet/config.json": "sha256-…"}`,
+  );
 }
 
 /** What `Noiseball.load` takes: the element's `source`, or its `src`. The hub is meant only where `hf:` says so: `faces/v2` is a folder. */
