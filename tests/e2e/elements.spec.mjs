@@ -509,7 +509,7 @@ test('a run is saved as a film; the Embed button hands out what shows it elsewhe
 
   const body = `<script>addEventListener('message', ({ data }) => {
     if (data.type === 'noiseball-height') document.querySelector('iframe').height = data.height;
-  })</script>${frame.replace('640', '10')}`;
+  })</script>${frame.replace('760', '10')}`;
   await tab.goto(await blog({ 'index.html': `<!doctype html><title>elsewhere</title>${body}` }));
   await expect.poll(() => tab.locator('iframe').evaluate(({ height }) => Number(height))).toBeGreaterThan(200);
   const inner = tab.frameLocator('iframe').locator('diffusion-sampler');
