@@ -4,6 +4,7 @@
 import { abortError, describeError, NoiseballError } from './errors.js';
 import { evict } from './cache.js';
 import { download, downloadBytes } from './download.js';
+import { Weights } from './memory.js';
 import { isZip, readZip } from './zip.js';
 
 /** Failures that say nothing against the files. */
@@ -22,11 +23,12 @@ const NOT_STORED_FILES = new Set(['fetch', 'invalid-option']);
  *
  * @param {import('./source.js').Source} source
  * @param {{engine: Promise<any>, signal: AbortSignal, progress: Progress, again?: boolean, variant?: string,
- *         integrity?: Record<string, string>}} context
+ *         integrity?: Record<string, string>, weights?: import('./memory.js').Weights}} given
  *        `again`: take what the cache has, without asking the server whether that is its newest
  * @returns {Promise<Checkpoint>}
  */
-export async function readCheckpoint(source, context) {
+export async function readCheckpoint(source, given) {
+  const context = { weights: new Weights(), ...given };
   const files = source.kind === 'files' ? new Files(await unpacked(source.files), context) : siteOf(source, context);
   const { Opening } = await context.engine;
   const forget = (error) => files.forget(describeError(error).type);
@@ -36,7 +38,7 @@ export async function readCheckpoint(source, context) {
     for (;;) {
       const wanted = opening.wanted();
       if (wanted.length === 0) return { opening, forget };
-      await bring(opening, wanted, files);
+      await bring(opening, wanted, files, context.weights);
     }
   } catch (error) {
     opening?.free();
@@ -46,15 +48,17 @@ export async function readCheckpoint(source, context) {
 }
 
 /** Gets files and hands them over in the order of asking, so that of two faults the same one is told whatever came first. */
-async function bring(opening, wanted, files) {
+async function bring(opening, wanted, files, weights) {
   const small = wanted.filter(({ weights }) => !weights);
   // Waits for all of them, also where one fails: one that came later would still be stored.
   const answers = await Promise.allSettled(small.map(({ path, limit }) => files.read(path, limit)));
   answers.forEach((answer, i) => {
     if (answer.status === 'rejected') throw answer.reason;
     const { bytes, refused } = answer.value;
-    if (bytes) opening.give(small[i].path, bytes);
-    else opening.absent(small[i].path, refused);
+    if (bytes) {
+      opening.give(small[i].path, bytes);
+      if (small[i].path.endsWith('.index.json')) weights.index(bytes);
+    } else opening.absent(small[i].path, refused);
   });
   for (const { path } of wanted.filter(({ weights }) => weights)) {
     const { found, refused } = await files.stream(path, opening);
@@ -94,7 +98,7 @@ class Site {
   /** Resolves to the file's `bytes`, or to whether it was `refused`. Of one with too many bytes just more than the limit come. */
   async read(path, limit) {
     if (this.#unnamed(path)) return { refused: false };
-    const inlined = this.#inlined(path);
+    const inlined = await this.#inlined(path);
     if (inlined) return { bytes: inlined };
     const { url, options, answer } = this.#ask(path);
     const bytes = await downloadBytes(url, { ...options, limit });
@@ -104,26 +108,41 @@ class Site {
   /** Resolves to whether the file was `found`, or else `refused`. */
   async stream(path, opening) {
     if (this.#unnamed(path)) return { found: false, refused: false };
-    const inlined = this.#inlined(path);
+    const inlined = await this.#inlined(path);
     if (inlined) {
+      this.#context.weights.file(path, inlined.length);
       opening.begin(path, inlined.length);
       opening.push(inlined);
       return { found: true, refused: false };
     }
+    const { weights } = this.#context;
     const { url, options, answer } = this.#ask(path);
+    // Another site's server may hide how many bytes come: then they are counted.
+    const onProgress = (loaded, total) => {
+      weights.file(path, Math.max(loaded, total ?? 0));
+      options.onProgress(loaded, total);
+    };
     const open = (length) => {
       opening.begin(path, length);
       return { push: (chunk) => opening.push(chunk) };
     };
-    const sink = await download(url, { ...options, open });
+    const sink = await download(url, { ...options, onProgress, open });
     return { ...answer, found: sink !== null };
   }
 
   /** The bytes of an address that holds its file, as bundlers write small ones. A policy need not allow to fetch such. */
-  #inlined(path) {
+  async #inlined(path) {
     const [, base64, data] = /^data:[^,]*?(;base64)?,(.*)$/s.exec(this.#addresses.get(path)) ?? [];
     if (data === undefined) return null;
-    return base64 ? Uint8Array.from(atob(data), (byte) => byte.charCodeAt(0)) : new TextEncoder().encode(decodeURIComponent(data));
+    let bytes;
+    try {
+      bytes = base64 ? Uint8Array.from(atob(data), (byte) => byte.charCodeAt(0)) : new TextEncoder().encode(decodeURIComponent(data));
+    } catch (cause) {
+      throw new NoiseballError('fetch', `the data: address of ${path} is damaged. Build the page's bundle again`, { cause });
+    }
+    const hashes = this.#context.integrity?.[path];
+    if (hashes === undefined || (await isOneOf(bytes, hashes))) return bytes;
+    throw new NoiseballError('fetch', `${path} is not the file that \`integrity\` names: ${hashes}`);
   }
 
   /** Where hashes are given, a file without one is as good as absent: nobody has looked at it. */
@@ -155,6 +174,20 @@ class Site {
   }
 }
 
+/** Whether bytes have one of these hashes, of which the strongest kind counts, as in HTML: what the browser does where it fetches. */
+async function isOneOf(bytes, hashes) {
+  const { subtle } = globalThis.crypto;
+  if (!subtle) throw new NoiseballError('insecure-context', 'browsers check hashes on secure pages only. Serve the page over https');
+  const known = [...hashes.matchAll(/(?:^|\s)sha(256|384|512)-([\w+/=-]+)/g)];
+  const strongest = known
+    .map(([, bits]) => bits)
+    .sort()
+    .at(-1);
+  if (!strongest) return true;
+  const digest = btoa(String.fromCharCode(...new Uint8Array(await subtle.digest(`SHA-${strongest}`, bytes))));
+  return known.some(([, bits, hash]) => bits === strongest && hash.replaceAll('-', '+').replaceAll('_', '/') === digest);
+}
+
 /** Files that the reader chose, or those of an archive. */
 class Files {
   #files;
@@ -176,8 +209,9 @@ class Files {
   }
 
   async stream(path, opening) {
-    const { signal, progress } = this.#context;
+    const { signal, progress, weights } = this.#context;
     const { size, chunks } = this.#files.get(path);
+    weights.file(path, size);
     opening.begin(path, size);
     let loaded = 0;
     progress.report(path, 0, size);
@@ -225,7 +259,6 @@ async function readable(path, promise) {
   }
 }
 
-/** @returns {any} */
 /** Adds up the progress of files that arrive side by side. */
 export class Progress {
   #files = new Map();

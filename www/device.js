@@ -11,10 +11,16 @@ const WHY = {
 };
 
 const cards = new WeakSet();
+const buffers = new WeakMap();
 
 /** Whether a device is a graphics card, whose driver nobody here has tried. A program in its place is taken only by those who ask for it. */
 export function isCard(device) {
   return cards.has(device);
+}
+
+/** Bytes of the largest buffer that a network's activations may lie in. */
+export function largestBuffer(device) {
+  return buffers.get(device) ?? Infinity;
 }
 
 /**
@@ -36,6 +42,8 @@ export async function devicesFor(wanted, scope) {
     /** @type {Device} */
     const gpu = { kind: 'gpu', name: adapterName(adapter.info), reason: null };
     if (!adapter.info?.isFallbackAdapter) cards.add(gpu);
+    const { maxBufferSize = Infinity, maxStorageBufferBindingSize = Infinity } = adapter.limits ?? {};
+    buffers.set(gpu, Math.min(maxBufferSize, maxStorageBufferBindingSize));
     return wanted === 'gpu' ? [gpu] : [gpu, cpu(null)];
   }
   if (wanted === 'gpu') throw new NoiseballError(reason, WHY[reason]);

@@ -13,10 +13,10 @@ export interface DiffusionSamplerEventMap
   'poster-dismissed': CustomEvent<null>;
   /** A run begins, in place of one that was going on, or waits for its model. */
   start: CustomEvent<null>;
-  /** A step was taken: `index` of `total`, from 1. It may not be on show yet. */
-  step: CustomEvent<{ index: number; total: number }>;
-  /** A run came to its end; `milliseconds` is how long it was computed, without the time that its states were on show. */
-  finish: CustomEvent<{ seed: number; milliseconds: number }>;
+  /** A step was taken: `index` of `total`, from 1, of `batch` pictures. It may not be on show yet. */
+  step: CustomEvent<{ index: number; total: number; batch: number }>;
+  /** A run of `batch` pictures came to its end; `milliseconds` is how long it was computed, without the time that its states were on show. */
+  finish: CustomEvent<{ seed: number; milliseconds: number; batch: number }>;
   /** A run was stopped after that step, or before its first. */
   stop: CustomEvent<{ index: number; total: number } | null>;
   /** Loading or a run failed. The element says so, too, and offers to try again. */
@@ -35,7 +35,7 @@ export class DiffusionSampler extends HTMLElement {
   loading: 'auto' | 'lazy' | 'eager';
   /** When the first run begins: when the reader presses Run; `auto`: when the element comes into view; `manual`: when `run()` or `dismissPoster()` is called. */
   reveal: 'auto' | 'interaction' | 'manual';
-  /** What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone. `save` offers the pictures or the run as a file, `embed` what shows it in another page. */
+  /** What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone. `files` lets them drop or choose a model’s folder of their own, `save` offers the pictures or the run as a file, `embed` what shows it in another page. */
   get controls(): string[];
   set controls(value: readonly string[] | string);
   /** How many pictures at a time. */
@@ -66,6 +66,8 @@ export class DiffusionSampler extends HTMLElement {
   device: 'auto' | 'gpu' | 'cpu';
   /** Which of several weights, as in Python: `fp16`. */
   variant: string;
+  /** Hashes of the model’s files by their paths, as JSON: `{"unet/config.json": "sha256-…"}`. A file that is another one, or has none, is refused. */
+  integrity: string;
   /** What to load in place of `src`: anything that `Noiseball.load` takes, such as a map of paths to addresses, which bundlers can carry along. The element loads it and frees it. */
   source: Source | null;
   /** A model that the page has loaded itself, or is loading, in place of `source` and `src`. It stays the page’s to dispose of. */

@@ -1,6 +1,6 @@
 // The worker's half of the conversation with noiseball.js: models, runs, and whose turn it is.
 //
-// Messages in:  {id, op: 'load', source, variant, device, again, integrity} · {op: 'abort', id} · {op: 'dispose', model}
+// Messages in:  {id, op: 'load', source, variant, device, again, integrity, budget} · {op: 'abort', id} · {op: 'dispose', model}
 //               (`again`: the same files as before, without asking the server whether it has others)
 //               {id, op: 'noise', model, seed}
 //               {id, op: 'sample', model, options, told, init, mask, noise, watched} · {id, op: 'next', model} · {op: 'stop', model}
@@ -9,8 +9,9 @@
 
 import { abortError, describeError, NoiseballError } from './errors.js';
 import { Progress, readCheckpoint } from './checkpoint.js';
-import { cpu, devicesFor, isCard } from './device.js';
+import { cpu, devicesFor, isCard, largestBuffer } from './device.js';
 import { isRight } from './known-answer.js';
+import { memoryOf, Weights } from './memory.js';
 
 // Where the GPU cannot take a model and the caller left the choice to us, the CPU can.
 const CPU_HELPS = new Set(['no-adapter', 'limit', 'out-of-memory', 'wrong-results']);
@@ -70,13 +71,13 @@ export class Host {
     return answer.finally(() => this.#questions.delete(id));
   }
 
-  async #load({ id, source, variant, device, again, integrity }) {
+  async #load({ id, source, variant, device, again, integrity, budget }) {
     const controller = new AbortController();
     this.#loads.set(id, controller);
     try {
       const progress = new Progress((state) => this.#post({ id, progress: state }));
       const devices = await devicesFor(device, this.#scope);
-      return await this.#build(id, source, devices, { progress, signal: controller.signal, again, variant, integrity });
+      return await this.#build(id, source, devices, { progress, signal: controller.signal, again, variant, integrity, budget });
     } finally {
       this.#loads.delete(id);
     }
@@ -84,10 +85,11 @@ export class Host {
 
   async #build(id, source, devices, context) {
     const [device, ...others] = devices;
-    const { progress, signal } = context;
+    const { progress, signal, budget } = context;
     const engine = this.#start(progress);
+    const weights = new Weights(budget);
     engine.catch(() => {}); // whoever awaits it reports it
-    const checkpoint = await readCheckpoint(source, { ...context, engine });
+    const checkpoint = await readCheckpoint(source, { ...context, engine, weights });
     const { Model } = await engine;
     if (signal.aborted) throw abortError(signal);
     progress.compile(false);
@@ -107,7 +109,9 @@ export class Host {
     }
     progress.compile(true);
     this.#models.set(id, new Entry(model));
-    return { model: id, info: { ...model.info(), name: source.name, device } };
+    const info = model.info();
+    const memory = memoryOf(info, { budget, weights: weights.size, kind: device.kind, buffer: largestBuffer(device) });
+    return { model: id, info: { ...info, name: source.name, device, memory } };
   }
 }
 

@@ -68,6 +68,11 @@ export interface LoadOptions {
   integrity?: Readonly<Record<string, string>> | undefined;
   /** 'auto' (the default) takes the GPU and falls back to the CPU; `info.device.reason` then says why. */
   device?: Device | undefined;
+  /**
+   * The most bytes that the model and its runs may take, by an estimate; `Infinity` for no limit. By default half of the device's memory,
+   * on a phone a quarter. A model that cannot fit is an error of type 'out-of-memory' before its weights are downloaded.
+   */
+  memory?: number | undefined;
 }
 
 /** An option of a sampler. `default` holds where neither the caller nor the checkpoint's scheduler_config.json says; null is −∞. */
@@ -290,6 +295,18 @@ export interface DeviceInfo {
   reason: ErrorType | 'software-adapter' | null;
 }
 
+/** What a model takes here, in bytes: estimates, on the safe side. */
+export interface ModelMemory {
+  /** The most that it and its runs may take: the option `memory` of `Noiseball.load`. */
+  budget: number;
+  /** The model. */
+  model: number;
+  /** Each picture of a run; twice that with guidance. */
+  picture: number;
+  /** How many pictures fit at a time, at most 1024; half as many with guidance. Of a run of more, `sample` says 'out-of-memory'. */
+  batch: number;
+}
+
 export interface ModelInfo {
   name: string;
   /** How many weights. */
@@ -315,6 +332,7 @@ export interface ModelInfo {
   unknownKeys: string[];
   notes: string[];
   device: DeviceInfo;
+  memory: ModelMemory;
 }
 
 export type ErrorType =

@@ -5,6 +5,7 @@ import { openChannel } from './channel.js';
 import { purge } from './cache.js';
 import { prepare } from './editing.js';
 import { abortError, NoiseballError } from './errors.js';
+import { checkRun, readBudget } from './memory.js';
 import { SAMPLERS } from './samplers.js';
 import { resolveSource } from './source.js';
 import { untilVisible } from './visible.js';
@@ -32,17 +33,19 @@ export class Noiseball {
   #variant;
   #integrity;
   #device;
+  #budget;
   #channel;
   #id = null;
   #sampling = false;
   #gone = new AbortController();
 
   /** @private */
-  constructor(source, variant, device, integrity) {
+  constructor(source, { variant, device, integrity, budget }) {
     this.#source = source;
     this.#variant = variant;
     this.#integrity = integrity;
     this.#device = device;
+    this.#budget = budget;
     /** What the model is and where it runs. */
     this.info = null;
   }
@@ -52,9 +55,10 @@ export class Noiseball {
    * @param {import('./noiseball.js').Source} source
    * @param {import('./noiseball.js').LoadOptions} [options]
    */
-  static async load(source, { signal, onProgress, variant, device = 'auto', integrity } = {}) {
+  static async load(source, { signal, onProgress, variant, device = 'auto', integrity, memory } = {}) {
     if (signal?.aborted) throw abortError(signal);
-    const model = new Noiseball(await resolveSource(source), variant, device, integrity);
+    const budget = readBudget(memory);
+    const model = new Noiseball(await resolveSource(source), { variant, device, integrity, budget });
     await model.#load([signal], onProgress);
     return model;
   }
@@ -72,6 +76,7 @@ export class Noiseball {
   async *sample({ signal, pauseWhenHidden = false, ...given } = {}) {
     const signals = [this.#gone.signal, signal];
     const { run, watch } = prepare(given, this.info);
+    checkRun(this.info, { batch: run.options.batch, guided: (given.guidance ?? 1) !== 1 });
     const ask = (message) => this.#channel.call({ ...message, model: this.#id }, { signals, onAsk: watch });
     if (this.#sampling) throw new NoiseballError('busy', 'this model is already sampling; wait for that run or stop it first');
     this.#sampling = true;
@@ -127,6 +132,7 @@ export class Noiseball {
         variant: this.#variant,
         device: this.#device,
         integrity: this.#integrity,
+        budget: this.#budget,
         again: this.info !== null,
       },
       { signals, onProgress, late: (result) => channel.post({ op: 'dispose', model: result.model }) },

@@ -4,11 +4,12 @@
  * element; `--train` adds those that train.
  */
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { nodeResolve } from '@rollup/plugin-node-resolve';
 import * as esbuild from 'esbuild';
 import { rollup } from 'rollup';
+import { compile } from 'svelte/compiler';
 import { build as vite } from 'vite';
 import webpack from 'webpack';
 
@@ -22,6 +23,7 @@ const names = ['sample', 'elements', 'model', ...(process.argv.includes('--train
 const WITH_ELEMENTS = ['vite', 'esbuild'];
 /** They carry the files along that a module names, as they are: Parcel makes scripts of JSON. */
 const WITH_MODEL = ['vite', 'webpack'];
+const FRAMEWORKS = ['react', 'vue', 'svelte'];
 
 /** How each builds the app of an entry into a folder. */
 const BUNDLERS = {
@@ -113,7 +115,42 @@ for (const [bundler, build] of Object.entries(BUNDLERS)) {
     console.log(`${bundler}: built the app that is to ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
   }
 }
+await buildFrameworks();
 process.exit(); // Parcel's workers
+
+/** The same component in each framework, all in one folder. */
+async function buildFrameworks() {
+  const began = Date.now();
+  const out = join(target, 'apps', 'frameworks');
+  const svelte = {
+    name: 'svelte',
+    setup: (build) =>
+      build.onLoad({ filter: /\.svelte$/ }, ({ path }) => ({
+        contents: compile(readFileSync(path, 'utf8'), { filename: basename(path), generate: 'client' }).js.code,
+      })),
+  };
+  await esbuild.build({
+    entryPoints: FRAMEWORKS.map((name) => join(source, 'frameworks', `${name}.js`)),
+    outdir: out,
+    bundle: true,
+    format: 'esm',
+    minify: true,
+    logLevel: 'error',
+    conditions: ['browser'],
+    nodePaths: [join(here, 'node_modules')],
+    define: {
+      'process.env.NODE_ENV': '"production"',
+      __VUE_OPTIONS_API__: 'true',
+      __VUE_PROD_DEVTOOLS__: 'false',
+      __VUE_PROD_HYDRATION_MISMATCH_DETAILS__: 'false',
+    },
+    plugins: [svelte],
+  });
+  for (const name of FRAMEWORKS) page(out, name, `${name}.js`, '', `${name}.html`);
+  cpSync(join(noiseball, 'www'), join(out, 'noiseball'), { recursive: true, filter: (path) => !/pkg-train|models/.test(path) });
+  cpSync(join(noiseball, 'www', 'models', 'pixel-faces-16'), join(out, 'model'), { recursive: true });
+  console.log(`${FRAMEWORKS.join(', ')}: built the component (${((Date.now() - began) / 1000).toFixed(1)} s)`);
+}
 
 /** The apps with the packed package among their node_modules, as after `npm install noiseball`. */
 function install() {
@@ -133,9 +170,9 @@ function install() {
   renameSync(join(target, 'package'), noiseball);
 }
 
-function page(folder, name, script, head = '') {
+function page(folder, name, script, head = '', file = folder !== source ? 'index.html' : `${name}.html`) {
   writeFileSync(
-    join(folder, folder !== source ? 'index.html' : `${name}.html`),
+    join(folder, file),
     `<!doctype html><meta charset="utf-8"><title>${name}</title>${head}<script type="module" src="./${script}"></script>`,
   );
 }

@@ -106,6 +106,14 @@ export async function dropFiles(page, files) {
   }, plain);
 }
 
+/** Answers what is asked for below a path with the files of a folder. */
+export function servedBelow(page, path, folder) {
+  return page.route(`**${path}**`, (route) => {
+    const file = folder + new URL(route.request().url()).pathname.split(path)[1];
+    return existsSync(file) ? route.fulfill({ path: file }) : route.fulfill({ status: 404 });
+  });
+}
+
 /** All files below a folder, with their paths from there. */
 export function filesBelow(folder) {
   if (!existsSync(folder)) throw new Error(`there is no fixture ${folder}`);

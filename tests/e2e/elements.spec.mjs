@@ -1,6 +1,7 @@
 // The elements in pages of somebody else's: by two lines, from the page's own origin and from another.
 
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { cpSync, mkdtempSync, readdirSync, statSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +11,7 @@ import { root } from '../../tools/setup/shell.mjs';
 import { serve } from '../../tools/build/serve.mjs';
 import { png, RGB } from '../../tools/png.mjs';
 import { zip } from '../../tools/zip.mjs';
-import { test as base, expect } from './browser.mjs';
+import { checkpoints, expect, filesBelow, test as base } from './browser.mjs';
 
 const dist = join(root, 'dist', 'www');
 const MODEL = 'pixel-faces-16';
@@ -56,6 +57,8 @@ const plain = (width, height, rgb) => png(width, height, RGB, Array(height).fill
 
 const sampler = (page) => page.locator('diffusion-sampler').first();
 const runButton = (page) => sampler(page).getByRole('button', { name: /^Run/ });
+
+const filesWithin = (folder) => readdirSync(folder, { recursive: true }).filter((path) => statSync(join(folder, path)).isFile());
 
 /** Waits until the element's run has come to its end. */
 async function finished(element) {
@@ -506,12 +509,83 @@ test('a run is saved as a film; the Embed button hands out what shows it elsewhe
 
   const body = `<script>addEventListener('message', ({ data }) => {
     if (data.type === 'noiseball-height') document.querySelector('iframe').height = data.height;
-  })</script>${frame.replace('640', '10')}`;
+  })</script>${frame.replace('760', '10')}`;
   await tab.goto(await blog({ 'index.html': `<!doctype html><title>elsewhere</title>${body}` }));
   await expect.poll(() => tab.locator('iframe').evaluate(({ height }) => Number(height))).toBeGreaterThan(200);
   const inner = tab.frameLocator('iframe').locator('diffusion-sampler');
   await expect(inner).toHaveAttribute('alt', 'A "face"');
   await expect(inner.getByRole('button', { name: 'Run: A "face"' })).toBeVisible();
+});
+
+test('where an author allows it, a reader’s own model is dropped on an element; hashes are held to', async ({ page: tab }) => {
+  await calm(tab);
+  const controls = 'run files embed';
+  await blank(tab, `<diffusion-sampler device="cpu" steps="1" batch="1" controls="${controls}"></diffusion-sampler>`);
+  const element = sampler(tab);
+  await runButton(tab).click();
+  await expect(element.getByText('Drop a model’s folder on the picture')).toHaveCount(2); // to be seen, and to be heard
+  await expect(element.getByRole('button', { name: 'Your model…' })).toBeVisible();
+  const files = filesBelow(`${checkpoints}layout-a`).map(({ name, path }) => [name, readFileSync(path).toString('base64')]);
+  const drop = (files) =>
+    element.evaluate((sampler, files) => {
+      const dataTransfer = new DataTransfer();
+      for (const [name, base64] of files) {
+        const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+        dataTransfer.items.add(new File([bytes], name));
+      }
+      const frame = sampler.shadowRoot.querySelector('[part=frame]');
+      const event = new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true });
+      frame.dispatchEvent(event);
+      return event.defaultPrevented;
+    }, files);
+  expect(await drop(files)).toBe(true);
+  await finished(element);
+  expect(await element.evaluate(({ info }) => info.width)).toBe(8);
+  await element.evaluate((sampler) => (sampler.controls = ['run']));
+  expect(await drop(files)).toBe(false);
+
+  const hash = (bytes) => `sha256-${createHash('sha256').update(bytes).digest('base64')}`;
+  const folder = join(dist, 'models', MODEL);
+  const hashes = Object.fromEntries(filesWithin(folder).map((path) => [path, hash(readFileSync(join(folder, path)))]));
+  const load = (integrity) =>
+    element.evaluate(
+      (sampler, integrity) => {
+        const ended = new Promise((resolve) => {
+          sampler.addEventListener('finish', () => resolve('finished'), { once: true });
+          sampler.addEventListener('error', ({ detail }) => resolve(detail.type), { once: true });
+        });
+        Object.assign(sampler, { source: null, src: './www/models/pixel-faces-16/', integrity });
+        return ended;
+      },
+      typeof integrity === 'string' ? integrity : JSON.stringify(integrity),
+    );
+  expect(await load(hashes)).toBe('finished');
+  expect(await load({ ...hashes, 'unet/config.json': hash('another') })).toBe('fetch');
+  expect(await load('sha256-')).toBe('invalid-option');
+});
+
+test('a <diffusion-process> hands out its picture and its lines, a <diffusion-trainer> its lines', async ({ page: tab, browserName }) => {
+  const controls = 'controls="play noise save embed"';
+  await blank(
+    tab,
+    `<diffusion-process ${controls}></diffusion-process><diffusion-trainer preset="tiny" controls="run embed"></diffusion-trainer>`,
+  );
+  const process = tab.locator('diffusion-process');
+  if (browserName === 'chromium') {
+    const [download] = await Promise.all([tab.waitForEvent('download'), process.getByRole('button', { name: 'Save the picture' }).click()]);
+    expect(download.suggestedFilename()).toBe('diffusion-process-step-0.png');
+  }
+  await process.getByRole('button', { name: 'Embed' }).click();
+  await expect(tab.getByLabel('In HTML: two lines', { exact: true })).toHaveValue(/<diffusion-process controls="play noise save embed">/);
+  await tab.keyboard.press('Escape');
+  await process.evaluate((element) => (element.controls = ['play']));
+  await expect(process.getByRole('button')).toHaveCount(1);
+  const trainer = tab.locator('diffusion-trainer');
+  await trainer.getByRole('button', { name: /^Train/ }).click();
+  await trainer.getByRole('button', { name: 'Embed' }).click();
+  await expect(tab.getByLabel('In HTML: two lines', { exact: true })).toHaveValue(
+    /<diffusion-trainer controls="run embed" preset="tiny">|preset="tiny" controls/,
+  );
 });
 
 /** What axe finds that is serious or worse, a line each. */

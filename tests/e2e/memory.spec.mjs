@@ -1,8 +1,8 @@
 // What is left after many runs and loads, counted where the browser hands it out: GPU buffers and WebAssembly memory.
 // NOISEBALL_RUNS=1000 makes the element's test as long as it is before a release.
 
-import { existsSync, readFileSync } from 'node:fs';
-import { checkpoints, expect, filesBelow, inWorker, test } from './browser.mjs';
+import { readFileSync } from 'node:fs';
+import { checkpoints, expect, filesBelow, inWorker, servedBelow, test } from './browser.mjs';
 
 const COUNTING = `
   let buffers = 0;
@@ -66,12 +66,7 @@ const RUNS = Number(process.env.NOISEBALL_RUNS ?? 100);
 
 test(`${RUNS} runs of an element leave nothing behind`, async ({ page, browserName }) => {
   await inWorker(page, COUNTING);
-  const folder = `${checkpoints}layout-a/`;
-  await page.route('**/model/**', (route) => {
-    const path = route.request().url().split('/model/')[1];
-    const body = existsSync(folder + path) ? readFileSync(folder + path) : null;
-    return body ? route.fulfill({ body, contentType: 'application/octet-stream' }) : route.fulfill({ status: 404 });
-  });
+  await servedBelow(page, '/model/', `${checkpoints}layout-a/`);
   const html = '<!doctype html><title>blog</title><script type="module" src="./www/elements.js"></script>';
   const element = '<diffusion-sampler src="./model/" device="cpu" steps="1" batch="1"></diffusion-sampler>';
   await page.route('**/blank.html', (route) => route.fulfill({ contentType: 'text/html', body: html + element }));

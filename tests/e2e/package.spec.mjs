@@ -175,3 +175,17 @@ test.describe('from another origin', () => {
     });
   }
 });
+
+for (const framework of ['react', 'vue', 'svelte']) {
+  test(`${framework}: a component sets the element’s properties and hears its events`, async ({ page, site }) => {
+    await page.goto(`${await site(join(apps, 'frameworks'))}${framework}.html`);
+    await page.getByRole('button', { name: 'Run: A face' }).click();
+    await expect(page.getByText('Drawn with seed 7')).toBeVisible();
+    await page.getByRole('button', { name: 'Next seed' }).click();
+    await expect(page.getByText('Drawn with seed 8')).toBeVisible();
+    const element = page.locator('diffusion-sampler');
+    expect(await element.evaluate(({ seed, steps, controls }) => [seed, steps, controls])).toEqual([8, 2, ['run', 'seed']]);
+    await expect(element.getByRole('spinbutton', { name: 'Seed' })).toHaveValue('8');
+    await expect(element.getByText('Class', { exact: true })).toBeHidden();
+  });
+}

@@ -268,6 +268,8 @@ test('options are the sampler’s own, classes only where the model has them, an
 test('samplers are compared at equal cost, in a table; it stops, and begins again with others', async ({ page }) => {
   await page.goto(`./${QUICK}&view=compare&solvers=unipc`);
   const [start, rows] = [page.locator('#compare-start'), page.locator('#compare-rows tr')];
+  await expect(start).toBeVisible();
+  await expect(page.locator('#compare-results')).toBeHidden(); // no empty boxes
   await expect(page.locator('#sampling')).toBeHidden();
   await start.click();
   await expect(rows.locator('td').last()).toHaveText(/^0\.0\d+$/);

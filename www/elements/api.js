@@ -23,7 +23,7 @@ export const ELEMENTS = {
       reveal:
         'When the first run begins: when the reader presses Run; `auto`: when the element comes into view; `manual`: when `run()` or `dismissPoster()` is called.',
       controls:
-        'What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone. `save` offers the pictures or the run as a file, `embed` what shows it in another page.',
+        'What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone. `files` lets them drop or choose a model’s folder of their own, `save` offers the pictures or the run as a file, `embed` what shows it in another page.',
       batch: 'How many pictures at a time.',
       seed: 'Which noise a run starts from. The same seed, the same pictures.',
       label:
@@ -38,6 +38,8 @@ export const ELEMENTS = {
       guess: 'Whether the network’s guess of the finished pictures, x̂₀, stands beside them.',
       device: '`auto`: the GPU, or the CPU where there is none; the element says why.',
       variant: 'Which of several weights, as in Python: `fp16`.',
+      integrity:
+        'Hashes of the model’s files by their paths, as JSON: `{"unet/config.json": "sha256-…"}`. A file that is another one, or has none, is refused.',
     }),
     /** Read-only, but those that say `writable`. */
     properties: {
@@ -80,12 +82,13 @@ export const ELEMENTS = {
       'poster-dismissed': { detail: 'null', about: 'The poster gave way to the model’s pictures.' },
       start: { detail: 'null', about: 'A run begins, in place of one that was going on, or waits for its model.' },
       step: {
-        detail: '{ index: number; total: number }',
-        about: 'A step was taken: `index` of `total`, from 1. It may not be on show yet.',
+        detail: '{ index: number; total: number; batch: number }',
+        about: 'A step was taken: `index` of `total`, from 1, of `batch` pictures. It may not be on show yet.',
       },
       finish: {
-        detail: '{ seed: number; milliseconds: number }',
-        about: 'A run came to its end; `milliseconds` is how long it was computed, without the time that its states were on show.',
+        detail: '{ seed: number; milliseconds: number; batch: number }',
+        about:
+          'A run of `batch` pictures came to its end; `milliseconds` is how long it was computed, without the time that its states were on show.',
       },
       stop: { detail: '{ index: number; total: number } | null', about: 'A run was stopped after that step, or before its first.' },
       error: {

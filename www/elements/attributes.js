@@ -18,7 +18,22 @@ export const ATTRIBUTES = {
     reveal: { type: 'choice', values: ['auto', 'interaction', 'manual'], default: 'interaction' },
     controls: {
       type: 'list',
-      values: ['run', 'play', 'speed', 'class', 'seed', 'sampler', 'steps', 'guidance', 'scrub', 'guess', 'save', 'embed', 'device'],
+      values: [
+        'run',
+        'play',
+        'speed',
+        'class',
+        'seed',
+        'sampler',
+        'steps',
+        'guidance',
+        'scrub',
+        'guess',
+        'files',
+        'save',
+        'embed',
+        'device',
+      ],
       default: ['run', 'class', 'seed', 'scrub', 'device'],
     },
     batch: { type: 'whole', min: 1, max: 64, default: 4 },
@@ -33,6 +48,7 @@ export const ATTRIBUTES = {
     guess: { type: 'choice', values: ['on', 'off'], default: 'off' },
     device: { type: 'choice', values: ['auto', 'gpu', 'cpu'], default: 'auto' },
     variant: { type: 'text', default: '' },
+    integrity: { type: 'text', default: '' },
   },
   'diffusion-trainer': {
     dataset: { type: 'text', default: 'digits', taken: true },
@@ -41,7 +57,7 @@ export const ATTRIBUTES = {
     reveal: { type: 'choice', values: ['interaction', 'manual'], default: 'interaction' },
     controls: {
       type: 'list',
-      values: ['run', 'dataset', 'files', 'scrub', 'chart', 'nearest', 'save', 'device'],
+      values: ['run', 'dataset', 'files', 'scrub', 'chart', 'nearest', 'save', 'embed', 'device'],
       default: ['run', 'dataset', 'files', 'scrub', 'chart', 'nearest', 'save', 'device'],
     },
     preset: { type: 'text', default: '' },
@@ -59,6 +75,10 @@ export const ATTRIBUTES = {
     nudge: { type: 'choice', values: ['on', 'off'], default: 'on' },
     noise: { type: 'real', min: 0, max: 1, default: 0 },
     seed: { type: 'whole', min: 0, max: LAST_SEED, default: 0 },
-    controls: { type: 'list', values: ['play', 'noise', 'nudge', 'histogram'], default: ['play', 'noise', 'nudge', 'histogram'] },
+    controls: {
+      type: 'list',
+      values: ['play', 'noise', 'nudge', 'histogram', 'save', 'embed'],
+      default: ['play', 'noise', 'nudge', 'histogram'],
+    },
   },
 };

@@ -32,7 +32,7 @@ export function embedCode(tag, attributes, base, folder) {
   const title = escaped(named.alt || 'A diffusion model that runs in this page');
   return {
     lines: `<script type="module" src="${escaped(new URL('elements.js', folder).href)}"></script>\n<${tag}${text}></${tag}>`,
-    frame: `<iframe src="${escaped(page.href)}" title="${title}" width="100%" height="640" loading="lazy" style="border: 0"></iframe>`,
+    frame: `<iframe src="${escaped(page.href)}" title="${title}" width="100%" height="760" loading="lazy" style="border: 0"></iframe>`,
     settings: JSON.stringify(named, null, 2),
   };
 }

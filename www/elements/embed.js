@@ -2,9 +2,8 @@
 // the site's.
 
 import { ATTRIBUTES } from './attributes.js';
-import { addStyle, h } from './element.js';
+import { addStyle, h, STYLE } from './element.js';
 import { embedCode, UNASKED } from './embed-code.js';
-import { STYLE } from './style.js';
 
 const LOOK = `
 :host { max-width: none; }

@@ -10,11 +10,11 @@ const models = new Map();
  * Borrows a model, and loads it where nobody has it. A load that failed is forgotten, so that borrowing again tries again.
  *
  * @param {any} source what `Noiseball.load` takes; an object is the same model where it is the same object
- * @param {{device: any, variant: string | undefined}} options
+ * @param {{device: any, variant: string | undefined, integrity: Record<string, string> | undefined}} options
  * @param {(progress: any) => void} onProgress
  */
 export function borrow(source, options, onProgress) {
-  const key = JSON.stringify([nameOf(source), options.device, options.variant]);
+  const key = JSON.stringify([nameOf(source), options.device, options.variant, options.integrity]);
   if (!models.has(key)) {
     const load = (more) => Noiseball.load(source, { ...options, ...more });
     models.set(key, new Shared(load, (gone) => models.get(key) === gone && models.delete(key)));

@@ -54,6 +54,7 @@ export class Face {
   #loads = 0;
   #frame = 0;
   #seen = false;
+  #taking = false;
   #life = new AbortController();
 
   constructor(element, { root, error }) {
@@ -274,6 +275,8 @@ export class Face {
     hide(switches, 'nudge');
     hide(chartFigure, 'histogram');
     scrub.hidden = play.hidden && slider.hidden;
+    if ((this.#taking ||= /save|embed/.test(controls.join())))
+      import('./taking.js').then(({ showTaking }) => showTaking(this.#element, scrub.parentNode));
   }
 }
 

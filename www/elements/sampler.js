@@ -17,7 +17,10 @@ export class Face {
   constructor(element, { root, error }) {
     this.#element = element;
     this.#parts = arrange(buildIdle(root, error, 'Run'));
-    this.#parts.start.addEventListener('click', () => this.run());
+    const { start, frame } = this.#parts;
+    start.addEventListener('click', () => this.run());
+    // What takes the files is there by the time that they are dropped.
+    frame.addEventListener('dragover', () => option(element, 'controls').includes('files') && this.#open());
   }
 
   get running() {

@@ -1,6 +1,7 @@
 // <diffusion-sampler> once it is wanted: it borrows a model, runs it, and shows the run and its controls.
 
-import { NoiseballError, readSamplerOptions } from '../noiseball.js';
+import { NoiseballError, readSamplerOptions, resolveSource } from '../noiseball.js';
+import { KEPT as SHARE, largestBatch } from '../memory.js';
 import { SAMPLERS } from '../samplers.js';
 import { untilVisible } from '../visible.js';
 import { warn } from './check.js';
@@ -8,10 +9,12 @@ import { choiceOf, choicesOf, hasMenu, labelsOf, nameOf } from './classes.js';
 import { addStyle, blobOf, emit, h, option, s } from './element.js';
 import { drawGrid, enlarge, layout } from './grid.js';
 import { History } from './history.js';
+import { Loading } from './loading.js';
 import { borrow, borrowGiven } from './models.js';
 import { NAMES_STYLE, nameLayer, roomFor, showNames, spoken } from './names.js';
+import { embedButton, saveFile } from './taking.js';
 import { samplerOf, usual } from './usual.js';
-import { deviceSentence, failure, moment } from './words.js';
+import { deviceSentence, failure, fewerSentence, moment } from './words.js';
 
 // Noise is to be seen becoming pictures, also where a run would be over at once: how long, in milliseconds, the pure noise stands, any
 // other state at most, and all of them together at most.
@@ -21,7 +24,7 @@ const SPEEDS = {
   fast: { noise: 0, state: 0, run: 0 },
 };
 const FLICK = 40; // milliseconds of a state that is played again, at least
-const KEPT = 32 * 2 ** 20; // bytes of a run's states; a page may have many elements
+const KEPT = 32 * 2 ** 20; // bytes of a run's states at most; a page may have many elements
 const LARGE = 1024; // pixels of a saved picture's longer side, at least
 
 /** What a run can be saved as. */
@@ -31,8 +34,10 @@ const SAVED = [
   ...(globalThis.MediaRecorder?.isTypeSupported('video/webm') ? [{ type: 'video/webm', end: 'webm', text: 'Film (WebM)' }] : []),
 ];
 
+const LOOK = '.over { outline: 3px dashed var(--accent); outline-offset: -3px; }';
+
 /** Attributes that choose the model, and those that a run takes. */
-const OF_MODEL = ['model', 'src', 'device', 'variant'];
+const OF_MODEL = ['model', 'src', 'device', 'variant', 'integrity'];
 const OF_RUN = ['batch', 'seed', 'label', 'sampler', 'steps', 'guidance', 'options', 'rng'];
 
 export class Sampling {
@@ -43,6 +48,7 @@ export class Sampling {
 
   #element;
   #parts;
+  #bar;
   #ui;
   #seen;
   /** @type {any} */
@@ -66,7 +72,6 @@ export class Sampling {
   /** @type {number[]} the classes of this run's pictures */
   #labels = [];
   #changes = new Set();
-  #totalProgress = 0;
   #resized = new ResizeObserver(() => this.#state && this.#show(this.#state));
   #calm = matchMedia('(prefers-reduced-motion: reduce)');
   /** @type {Set<() => void>} wakes what is played: the element came into view, or the reader goes on */
@@ -75,9 +80,11 @@ export class Sampling {
   constructor(element, parts, seen) {
     this.#element = element;
     this.#parts = parts;
+    this.#bar = new Loading(element, parts.progress);
     this.#seen = seen;
-    this.#ui = build();
+    this.#ui = build(element);
     addStyle(parts.root, NAMES_STYLE);
+    addStyle(parts.root, LOOK);
     this.#listen();
     this.#resized.observe(parts.frame);
   }
@@ -123,6 +130,10 @@ export class Sampling {
   /** Runs in place of the run in progress; resolves to whether it came to its end. */
   run() {
     this.#begin();
+    if (!hasModel(this.#element) && option(this.#element, 'controls').includes('files')) {
+      this.#say('Drop a model’s folder on the picture, or press Your model….', true);
+      return Promise.resolve(false);
+    }
     this.#run?.abort();
     this.#replay?.abort();
     this.#held = this.#once = false;
@@ -143,7 +154,7 @@ export class Sampling {
         return false;
       } finally {
         if (this.#run === controller) this.#run = null;
-        if (!this.#loan) this.#parts.progress.hidden = true; // stopped while it loaded
+        if (!this.#loan) this.#bar.end(); // stopped while it loaded
         this.#showRunning();
       }
     })();
@@ -191,11 +202,10 @@ export class Sampling {
       this.#ui.controls,
     ])
       part.remove();
-    const { root, layout, progress } = this.#parts;
+    const { root, layout } = this.#parts;
     layout.classList.remove('begun', 'attached');
     for (const poster of root.querySelectorAll('div.poster')) poster.hidden = false;
-    progress.value = 0;
-    progress.hidden = true;
+    this.#bar.end();
   }
 
   #takeChanges() {
@@ -224,10 +234,9 @@ export class Sampling {
       this.#loan = borrowGiven(model);
     } else if (!this.#loan) {
       this.#parts.error.show();
-      this.#totalProgress = 0;
-      this.#progress(0);
-      const options = { device: option(this.#element, 'device'), variant: option(this.#element, 'variant') || undefined };
-      this.#loan = borrow(sourceOf(this.#element), options, (progress) => this.#progress(progressOf(progress)));
+      this.#bar.begin();
+      const options = optionsOf(this.#element);
+      this.#loan = borrow(sourceOf(this.#element), options, (progress) => this.#bar.take(progressOf(progress)));
     }
     const loan = this.#loan;
     try {
@@ -243,8 +252,8 @@ export class Sampling {
   #loaded(model) {
     this.info = model.info;
     this.#showControls();
-    if (!this.#element.model) this.#progress(1);
-    this.#parts.progress.hidden = true;
+    if (!this.#element.model) this.#bar.take(1);
+    this.#bar.end();
     emit(this.#element, 'load', { info: model.info });
   }
 
@@ -258,7 +267,7 @@ export class Sampling {
       if (error.type !== 'device-lost') throw error;
       return this.#takeRun(signal);
     });
-    emit(this.#element, 'finish', { seed: option(this.#element, 'seed'), milliseconds });
+    emit(this.#element, 'finish', { seed: option(this.#element, 'seed'), milliseconds, batch: this.#state.batch });
   }
 
   async #takeRun(signal) {
@@ -285,7 +294,7 @@ export class Sampling {
   /** Plays a run to its end; resolves to how long it was computed, in milliseconds. */
   async #play(run, loan, { batch, steps, labels }, signal) {
     this.#follows = true;
-    this.#history = new History(KEPT);
+    this.#history = new History(Math.min(KEPT, this.info.memory.budget * SHARE));
     this.#labels = labels ?? [];
     let milliseconds = 0;
     const compute = () => {
@@ -304,7 +313,7 @@ export class Sampling {
         if (done) break;
         this.#add(stateOf(step, step.index, step.noise, last?.pictures ?? step.start));
         last = step;
-        emit(this.#element, 'step', { index: step.index + 1, total: step.total });
+        emit(this.#element, 'step', { index: step.index + 1, total: step.total, batch });
         next = compute(); // while this one stands
         await this.#stand(this.#calm.matches ? 0 : this.#duration(step.index, step.total), loan, signal);
       }
@@ -406,17 +415,17 @@ export class Sampling {
    */
   #options() {
     const element = this.#element;
-    const [batch, seed] = [option(element, 'batch'), option(element, 'seed')];
+    const seed = option(element, 'seed');
     const steps = Math.min(this.#steps(), this.info.trainTimesteps);
     const [named, sampler] = [option(element, 'sampler'), this.#sampler()];
     if (named && sampler !== named)
       warn(element, 'sampler', named, `“${sampler}” is used instead`, SAMPLERS.map(({ name }) => name).join(', '));
-    const choice = this.#choice();
+    const [batch, choice] = [this.#batch(), this.#choice()];
     const labels = choice ? labelsOf(this.info, choice.value, batch) : undefined;
     const guidance = option(element, 'guidance');
     if (guidance !== 1 && !this.#guides())
       warn(element, 'guidance', guidance, 'it is left out', '1, as this model has no answer without a class');
-    const guided = guidance !== 1 && this.#guides() && labels?.some((label) => label !== this.info.nullLabel);
+    const guided = this.#guided() && labels?.some((label) => label !== this.info.nullLabel);
     const own = readSamplerOptions(sampler, option(element, 'options'));
     return { sampler, steps, seed, batch, rng: option(element, 'rng'), ...own, ...(labels && { labels }), ...(guided && { guidance }) };
   }
@@ -424,6 +433,16 @@ export class Sampling {
   /** Whether the model has an answer without a class, which guidance leads away from. */
   #guides() {
     return choicesOf(this.info).length > 0 && this.info.nullLabel !== null;
+  }
+
+  /** Whether a run may be guided: whether its labels are the null label is not looked at. */
+  #guided() {
+    return option(this.#element, 'guidance') !== 1 && this.#guides();
+  }
+
+  /** How many pictures: those that are wanted, as far as there is memory for them. Where there is for none, the run says so. */
+  #batch() {
+    return Math.min(option(this.#element, 'batch'), largestBatch(this.info.memory, this.#guided()) || 1);
   }
 
   /** The sampler that is chosen: the model's usual one where the attribute names none that there is. */
@@ -451,18 +470,9 @@ export class Sampling {
     return found ?? first;
   }
 
-  /** From 0 once up to 1, over download and preparation. */
-  #progress(fraction) {
-    const { progress } = this.#parts;
-    progress.hidden = false;
-    this.#totalProgress = Math.max(this.#totalProgress, fraction);
-    progress.value = this.#totalProgress;
-    emit(this.#element, 'progress', { totalProgress: this.#totalProgress });
-  }
-
   #fail(error) {
     const failed = error instanceof NoiseballError ? error : new NoiseballError('device-lost', error.message, { cause: error });
-    this.#parts.progress.hidden = true;
+    this.#bar.end();
     this.#parts.error.show({ sentence: failure(failed, navigator.onLine), message: failed.message });
     this.#say(this.#reached !== null ? this.#where('Failed') : this.#state ? moment(this.#state) : '');
     emit(this.#element, 'error', { type: failed.type, message: failed.message, sourceError: failed });
@@ -471,17 +481,14 @@ export class Sampling {
   // ---- What is shown ----
 
   #listen() {
-    const { toggle, play, step, scrub, seed, dice, label, labelNumber, sampler, steps, guidance, speed, guess, embed, save } = this.#ui;
+    const { toggle, play, step, scrub, seed, dice, label, labelNumber, sampler, steps, guidance, speed, guess, save, choose, input } =
+      this.#ui;
     const element = this.#element;
     const set = (name, field) => {
       if (field.checkValidity()) element[name] = field.value;
       else this.#showControls();
     };
     save.addEventListener('click', () => this.#save());
-    embed.addEventListener('click', async () => {
-      const { attributesOf, openEmbed } = await import('./embed.js');
-      await openEmbed(element.localName, attributesOf(element));
-    });
     // A press takes the focus from a field, whose new value begins a run: the button was not pressed to stop that one.
     let begins = false;
     toggle.addEventListener('pointerdown', () => (begins = !this.running));
@@ -499,6 +506,25 @@ export class Sampling {
     dice.addEventListener('click', () => (element.seed = crypto.getRandomValues(new Uint32Array(1))[0]));
     for (const [name, field] of Object.entries({ seed, label, sampler, steps, guidance, speed }))
       field.addEventListener('change', () => set(name, field));
+    choose.addEventListener('click', () => input.click());
+    input.addEventListener('change', () => {
+      const files = [...input.files];
+      input.value = '';
+      if (files.length > 0) this.#take(files);
+    });
+    const { frame } = this.#parts;
+    const takes = ({ dataTransfer }) => option(element, 'controls').includes('files') && dataTransfer?.types.includes('Files');
+    frame.addEventListener('dragover', (event) => {
+      if (!takes(event)) return;
+      event.preventDefault();
+      frame.classList.add('over');
+    });
+    for (const type of ['dragleave', 'drop']) frame.addEventListener(type, () => frame.classList.remove('over'));
+    frame.addEventListener('drop', (event) => {
+      if (!takes(event)) return;
+      event.preventDefault();
+      this.#take(event.dataTransfer);
+    });
     scrub.addEventListener('input', () => {
       this.#follows = false;
       this.#replay?.abort();
@@ -507,6 +533,17 @@ export class Sampling {
     });
     for (const part of [this.#ui.controls, this.#parts.main]) {
       part.addEventListener('keydown', (event) => event.key === 'Escape' && this.stop());
+    }
+  }
+
+  /** Runs a model that a reader chose or dropped. Its files are understood within the event: browsers empty a drop afterwards. */
+  async #take(files) {
+    try {
+      const source = await resolveSource(files);
+      this.#begin(); // so that it runs
+      this.#element.source = source;
+    } catch (error) {
+      this.#fail(error);
     }
   }
 
@@ -519,9 +556,7 @@ export class Sampling {
       if (!blob) return;
       const { end } = SAVED.find(({ type }) => type === kind.value) ?? SAVED[0];
       const name = `${this.info?.name ?? 'pictures'}-seed-${option(this.#element, 'seed')}.${end}`;
-      const link = h('a', { href: URL.createObjectURL(blob), download: name.replace(/[^\w.-]+/g, '-') });
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the download has its own hold on the blob by then
+      saveFile(blob, name.replace(/[^\w.-]+/g, '-'));
       this.#parts.live.textContent = 'Saved.';
     } catch (error) {
       this.#fail(error);
@@ -658,7 +693,7 @@ export class Sampling {
     const element = this.#element;
     const wanted = option(element, 'controls');
     const { fields, row, scrub, device, toggle, play, step, speed, guess, label, labelNumber, seed, sampler, steps } = this.#ui;
-    const { guidance, embed, saving, taking } = this.#ui;
+    const { guidance, embed, choose, saving, taking } = this.#ui;
     toggle.hidden = !wanted.includes('run');
     play.hidden = step.hidden = !wanted.includes('play');
     for (const [name, field] of Object.entries(fields)) field.hidden = !wanted.includes(name);
@@ -669,7 +704,8 @@ export class Sampling {
     device.hidden = !wanted.includes('device');
     embed.hidden = !wanted.includes('embed');
     saving.hidden = !wanted.includes('save') || !this.info;
-    taking.hidden = embed.hidden && saving.hidden;
+    choose.hidden = !wanted.includes('files');
+    taking.hidden = embed.hidden && saving.hidden && choose.hidden;
     speed.value = option(element, 'speed');
     guess.checked = option(element, 'guess') === 'on';
     if (!this.info) return;
@@ -698,11 +734,14 @@ export class Sampling {
 
   #showDevice() {
     const { sentence, more } = deviceSentence(this.info.device);
+    const fewer = fewerSentence(option(this.#element, 'batch'), this.#batch(), this.info.memory);
+    this.#ui.fewer.textContent = fewer;
+    this.#ui.fewer.hidden = fewer === '';
     this.#ui.device.replaceChildren(sentence, ...(more ? [h('details', {}, h('summary', {}, 'Why?'), more)] : []));
   }
 }
 
-function build() {
+function build(element) {
   const toggle = h('button', { type: 'button', part: 'run-button', class: 'toggle later' });
   const play = h('button', { type: 'button', class: 'play' }, 'Replay');
   const step = h('button', { type: 'button', title: 'Go one step on and hold' }, 'Step');
@@ -737,7 +776,9 @@ function build() {
     guidance: h('label', { class: 'field' }, 'Guidance', guidance),
     guess: h('label', { class: 'switch' }, guess, 'Show what it guesses'),
   };
-  const embed = h('button', { type: 'button' }, 'Embed');
+  const embed = embedButton(element);
+  const choose = h('button', { type: 'button' }, 'Your model…');
+  const input = h('input', { type: 'file', webkitdirectory: true, multiple: true, hidden: true, tabindex: -1 });
   const kind = h('select', {}, ...SAVED.map(({ type, text }) => new Option(text, type)));
   const save = h('button', { type: 'button' }, 'Save');
   const saving = h('div', { class: 'seed' }, h('label', { class: 'field' }, 'Save as', kind), save);
@@ -746,9 +787,10 @@ function build() {
   const device = h('div', { class: 'hint device' });
   const row = h('div', { class: 'row' }, fields.class, fields.seed, fields.sampler, fields.steps, fields.guidance);
   const buttons = h('div', { class: 'row' }, toggle, play, step, fields.speed, fields.guess);
-  const taking = h('div', { class: 'row' }, saving, embed);
+  const taking = h('div', { class: 'row' }, saving, choose, input, embed);
   const track = h('div', { class: 'track' }, scrub, moment);
-  const controls = h('div', { part: 'controls' }, buttons, row, taking, device);
+  const fewer = h('p', { class: 'hint', hidden: true });
+  const controls = h('div', { part: 'controls' }, buttons, row, taking, fewer, device);
   const canvas = h('canvas', { part: 'canvas', role: 'img' });
   const names = nameLayer();
   const pictures = h('div', { class: 'pictures' }, canvas, names);
@@ -773,6 +815,8 @@ function build() {
     fields,
     row,
     embed,
+    choose,
+    input,
     kind,
     save,
     saving,
@@ -781,6 +825,7 @@ function build() {
     scrub,
     moment,
     device,
+    fewer,
     controls,
   };
 }
@@ -796,6 +841,26 @@ const finished = ({ index, total }) => index === total;
 /** A moment between two steps: the pictures then, and how much of them is noise. */
 function stateOf({ total, batch, width, height, predicted }, index, noise, pictures) {
   return { index, total, noise, batch, width, height, pictures, predicted };
+}
+
+const hasModel = (element) => Boolean(element.model || element.source || option(element, 'src'));
+
+/** What a model is loaded with. Hashes that cannot be read are not passed over: somebody wanted the files to be held to them. */
+function optionsOf(element) {
+  const [variant, text] = [option(element, 'variant') || undefined, option(element, 'integrity')];
+  let integrity;
+  try {
+    integrity = text ? JSON.parse(text) : undefined;
+  } catch {
+    integrity = null;
+  }
+  const known =
+    integrity === undefined || (Object(integrity) === integrity && Object.values(integrity).every((hash) => typeof hash === 'string'));
+  if (known) return { device: option(element, 'device'), variant, integrity };
+  throw new NoiseballError(
+    'invalid-option',
+    `integrity is not a JSON object of paths and hashes, such as {"unet/config.json": "sha256-…"}`,
+  );
 }
 
 /** What `Noiseball.load` takes: the element's `source`, or its `src`. The hub is meant only where `hf:` says so: `faces/v2` is a folder. */

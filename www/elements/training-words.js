@@ -1,6 +1,6 @@
 // What the trainer, and the site, say of a run of training.
 
-import { roughly } from './units.js';
+import { roughly } from '../units.js';
 
 /** 0.25 → '4.0 s a step', 12 → '12 steps a second' */
 export function speed(rate) {

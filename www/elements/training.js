@@ -8,10 +8,12 @@ import { Losses } from '../train/losses.js';
 import { isList } from '../train/toys.js';
 import { addStyle, emit, h, option } from './element.js';
 import { drawGrid, enlarge, layout } from './grid.js';
+import { Loading } from './loading.js';
 import { lossChart } from './loss-chart.js';
 import { NAMES_STYLE, nameLayer, roomFor, showNames, spoken } from './names.js';
 import { Nearest } from './nearest.js';
 import { drawList } from './plot.js';
+import { embedButton, saveFile } from './taking.js';
 import { TRAINING_STYLE } from './training-style.js';
 import { DATASETS, frameSentence, runSentence } from './training-words.js';
 import { deviceSentence, failure } from './words.js';
@@ -43,6 +45,7 @@ export class Training {
 
   #element;
   #parts;
+  #bar;
   #ui;
   /** @type {any} */
   #data = null;
@@ -63,7 +66,6 @@ export class Training {
   #shownFrame = null;
   #sample = null; // some of the data, of points and bits
   #follows = true;
-  #totalProgress = 0;
   #native = document.createElement('canvas');
   #changes = new Set();
   /** Whether other data are wanted than those that are read. */
@@ -74,7 +76,8 @@ export class Training {
   constructor(element, parts) {
     this.#element = element;
     this.#parts = parts;
-    this.#ui = build();
+    this.#bar = new Loading(element, parts.progress);
+    this.#ui = build(element);
     addStyle(parts.root, NAMES_STYLE);
     addStyle(parts.root, TRAINING_STYLE);
     this.#listen();
@@ -101,15 +104,14 @@ export class Training {
     const { signal } = (this.#loading = new AbortController());
     this.#begin();
     this.#set('loading');
-    this.#totalProgress = 0;
-    this.#progress(0);
+    this.#bar.begin();
     this.#parts.error.show();
     this.#say('Loading…', true);
     try {
       return await inTurn(() => this.#open(signal, newest)).then((run) => {
         if (!run) return false;
-        this.#progress(1);
-        this.#parts.progress.hidden = true;
+        this.#bar.take(1);
+        this.#bar.end();
         return new Promise((resolve) => {
           this.#settle = resolve;
           this.#watch(run);
@@ -159,11 +161,11 @@ export class Training {
     canvas.remove();
     names.remove();
     controls.remove();
-    const { frame, poster, progress } = this.#parts;
+    const { frame, poster } = this.#parts;
     frame.classList.remove('begun');
     frame.style.aspectRatio = '';
     poster.parentElement.hidden = false;
-    progress.hidden = true;
+    this.#bar.end();
   }
 
   // ---- The run ----
@@ -204,7 +206,7 @@ export class Training {
     const source = this.#chosen ?? (await sourceOf(this.#element, signal));
     const onProgress = ({ stage, done, total }) => {
       const [from, to] = SHARES[stage];
-      this.#progress(from + (to - from) * (total ? done / total : done / (done + 5e6)));
+      this.#bar.take(from + (to - from) * (total ? done / total : done / (done + 5e6)));
     };
     const data = await prepare(source, { signal, onProgress, size: option(this.#element, 'size') ?? undefined });
     if (!newest()) return data.dispose();
@@ -301,7 +303,7 @@ export class Training {
   #stopLoading() {
     this.#wishes++;
     this.#loading.abort();
-    this.#parts.progress.hidden = true;
+    this.#bar.end();
     this.#say('Stopped.', true);
     this.#set('idle');
   }
@@ -317,7 +319,7 @@ export class Training {
   }
 
   #fail(error, wentBack = false) {
-    this.#parts.progress.hidden = true;
+    this.#bar.end();
     if (error.type === 'aborted') return this.#set('idle');
     const failed = error instanceof NoiseballError ? error : new NoiseballError('device-lost', error.message, { cause: error });
     this.#parts.error.show({ sentence: failure(failed, navigator.onLine, 'training program or its data'), message: failed.message });
@@ -381,9 +383,7 @@ export class Training {
     try {
       const blob = await this.export();
       if (!blob) return;
-      const link = h('a', { href: URL.createObjectURL(blob), download: `${fileName(this.#datasetName())}.zip` });
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+      saveFile(blob, `${fileName(this.#datasetName())}.zip`);
       this.#parts.live.textContent = 'Model saved.';
     } catch (error) {
       this.#fail(error);
@@ -416,7 +416,7 @@ export class Training {
   }
 
   #showControls() {
-    const { toggle, fields, choose, dataset, scrub, chart, device } = this.#ui;
+    const { toggle, fields, choose, dataset, scrub, chart, device, embed } = this.#ui;
     const wanted = option(this.#element, 'controls');
     toggle.hidden = !wanted.includes('run');
     fields.dataset.hidden = !wanted.includes('dataset');
@@ -424,6 +424,7 @@ export class Training {
     scrub.hidden = !wanted.includes('scrub');
     chart.figure.hidden = !wanted.includes('chart');
     device.hidden = !wanted.includes('device');
+    embed.hidden = !wanted.includes('embed');
     const own = this.#chosen ? shownName(this.#chosen.name) : option(this.#element, 'dataset');
     const listed = !this.#chosen && BUNDLED.includes(own);
     dataset.replaceChildren(
@@ -437,15 +438,6 @@ export class Training {
   #say(text, aloud = false) {
     this.#ui.moment.textContent = text;
     if (aloud) this.#parts.live.textContent = text;
-  }
-
-  /** From 0 once up to 1, over the program, the pictures and the start. */
-  #progress(fraction) {
-    const { progress } = this.#parts;
-    progress.hidden = false;
-    this.#totalProgress = Math.max(this.#totalProgress, fraction);
-    progress.value = this.#totalProgress;
-    emit(this.#element, 'progress', { totalProgress: this.#totalProgress });
   }
 
   #add(frame) {
@@ -563,10 +555,11 @@ function deviceParts(info) {
 
 const fileName = (text) => text.toLowerCase().replace(/[^\w.-]+/g, '-');
 
-function build() {
+function build(element) {
   const toggle = h('button', { type: 'button', part: 'run-button', class: 'toggle primary' }, 'Train');
   const finish = h('button', { type: 'button', hidden: true }, 'Finish now');
   const save = h('button', { type: 'button', hidden: true }, 'Save the model');
+  const embed = embedButton(element);
   const dataset = h('select');
   const fields = { dataset: h('label', { class: 'field' }, 'Data', dataset) };
   const choose = h('button', { type: 'button' }, 'Your pictures…');
@@ -584,7 +577,7 @@ function build() {
     'div',
     { part: 'controls' },
     moment,
-    h('div', { class: 'row' }, toggle, finish, save),
+    h('div', { class: 'row' }, toggle, finish, save, embed),
     at,
     scrub,
     nearest,
@@ -599,6 +592,7 @@ function build() {
     toggle,
     finish,
     save,
+    embed,
     dataset,
     fields,
     choose,

@@ -1,5 +1,6 @@
 // What the elements, and the site, say of runs, devices and failures.
 
+import { bytes } from '../units.js';
 import { percent } from './element.js';
 
 // Why it is not the GPU: in short, and what may help.
@@ -31,6 +32,12 @@ export function deviceSentence({ kind, name, reason }) {
   if (!reason) return { sentence: 'Running on the CPU.', more: '' };
   const [why, more] = REASONS[reason] ?? [reason, ''];
   return { sentence: `Running on the CPU: ${why}.`, more };
+}
+
+/** Why there are fewer pictures than the page wants; nothing where there are as many. */
+export function fewerSentence(wanted, batch, { budget }) {
+  if (batch >= wanted) return '';
+  return `Draws ${batch} of ${wanted} pictures: more at a time would need more memory than a tab may take on this device, ${bytes(budget)}.`;
 }
 
 /** Which state of a run is shown. `noise` is what is left in it; null where nobody knows, after a run that was stopped. */

@@ -81,6 +81,7 @@ export class Compare {
     byId('compare-head').replaceChildren(head);
     byId('compare-rows').replaceChildren(...names.map(row));
     byId('compare-reference').replaceChildren();
+    byId('compare-results').hidden = true; // until there is something in it
     this.#draw();
   }
 
@@ -88,6 +89,7 @@ export class Compare {
   async run() {
     this.stop();
     this.#empty();
+    byId('compare-results').hidden = false;
     const work = new AbortController();
     this.#work = work;
     byId('compare-start').textContent = 'Stop';

@@ -161,16 +161,16 @@ stage.addEventListener('start', () => {
   ran = true;
   if (model) say(`Drawing ${pictures(stage.batch)}…`);
 });
-stage.addEventListener('step', ({ detail: { index, total } }) => {
+stage.addEventListener('step', ({ detail: { index, total, batch } }) => {
   if (index === 1) began = performance.now();
   const left = index > 1 && index < total ? ((performance.now() - began) / (index - 1)) * (total - index) : 0;
-  say(`Drawing ${pictures(stage.batch)}${left > 0 ? `, ${duration(left)} left` : '…'}`);
+  say(`Drawing ${pictures(batch)}${left > 0 ? `, ${duration(left)} left` : '…'}`);
   setEnabled(byId('save'), true);
 });
-stage.addEventListener('finish', ({ detail: { milliseconds } }) => {
+stage.addEventListener('finish', ({ detail: { milliseconds, batch } }) => {
   showFacts(model.info); // after a lost device it may run elsewhere
   clearNotice();
-  say(`${pictures(state.batch)} in ${duration(milliseconds)} of computing`);
+  say(`${pictures(batch)} in ${duration(milliseconds)} of computing`);
 });
 stage.addEventListener('stop', ({ detail }) => {
   if (!work) say(detail ? `Stopped after step ${detail.index} of ${detail.total}` : 'Stopped');

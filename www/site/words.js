@@ -1,8 +1,10 @@
 // What the page says: sizes, times, errors and devices in plain words.
 
+import { bytes } from '../units.js';
+
 export { percent } from '../elements/element.js';
 export { deviceSentence, moment } from '../elements/words.js';
-export { duration, roughly } from '../elements/units.js';
+export { amount, bytes, duration, roughly } from '../units.js';
 
 /** What happened, for each type of error; the error's own message says what to do. */
 export const TITLES = {
@@ -25,25 +27,6 @@ export const TITLES = {
   'content-security-policy': 'This page’s rules forbid it.',
   'no-browser': 'There is no browser here.',
 };
-
-/** 4194304 → '4.2 MB' */
-export function bytes(count) {
-  return scaled(count, ['B', 'kB', 'MB', 'GB']);
-}
-
-/** 1234567 → '1.2 million' */
-export function amount(count) {
-  return scaled(count, ['', 'thousand', 'million', 'billion', 'trillion']).trim();
-}
-
-function scaled(count, units) {
-  let power = 0;
-  while (count >= 999.5 && power < units.length - 1) {
-    count /= 1000;
-    power++;
-  }
-  return `${power > 0 && count < 9.95 ? count.toFixed(1) : Math.round(count)} ${units[power]}`;
-}
 
 /** What the progress of a load is. */
 export function loading({ stage, loaded, total }, name) {

@@ -1,4 +1,4 @@
-// Times and rates in words.
+// Times, sizes and counts in words.
 
 /** 83000 → '1 min 23 s' */
 export function duration(milliseconds) {
@@ -19,4 +19,23 @@ export function roughly(milliseconds) {
   if (hours < 24) return rest > 0 ? `${hours} h ${rest} min` : `${hours} h`;
   const days = Math.round(hours / 24);
   return days === 1 ? '1 day' : `${days} days`;
+}
+
+/** 4194304 → '4.2 MB' */
+export function bytes(count) {
+  return scaled(count, ['B', 'kB', 'MB', 'GB']);
+}
+
+/** 1234567 → '1.2 million' */
+export function amount(count) {
+  return scaled(count, ['', 'thousand', 'million', 'billion', 'trillion']).trim();
+}
+
+function scaled(count, units) {
+  let power = 0;
+  while (count >= 999.5 && power < units.length - 1) {
+    count /= 1000;
+    power++;
+  }
+  return `${power > 0 && count < 9.95 ? count.toFixed(1) : Math.round(count)} ${units[power]}`;
 }
