@@ -10,7 +10,7 @@
 // threads, and a thread's rows belong to RUNS runs: run_fixed.wgsl or run_dynamic.wgsl says so.
 //
 // An array of registers stays in registers only if every index is a constant. So loops over them, up to ROWS, COLUMNS4,
-// INPUTS and WEIGHTS, are unrolled before a compiler sees them (gpu/unroll.rs), and may neither break nor continue. Loops of
+// INPUTS and WEIGHTS, are unrolled before a compiler sees them (lower/unroll.rs), and may neither break nor continue. Loops of
 // the epilogue, up to END_ROWS, RUNS and RUN_ROWS, are unrolled for a GPU only: they run once, and an adapter in software
 // then has less to compile.
 
