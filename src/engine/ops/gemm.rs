@@ -9,7 +9,9 @@ use crate::engine::lower::{
 };
 use crate::engine::parameters::Storage;
 use crate::engine::plan::{Gemm, Source, TILE_PIXELS};
-use crate::error::{Error, Result};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::error::Error;
+use crate::error::Result;
 
 /// A product of at most this many workgroups is cut into slices of its depth, until there are about [`WANTED_GROUPS`], so that
 /// a GPU has enough to do.
@@ -177,6 +179,7 @@ impl Variant {
 #[derive(Clone, Copy, Debug)]
 struct Rows {
     batch: usize,
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "only a halo asks"))]
     height: usize,
     width: usize,
     columns: usize,

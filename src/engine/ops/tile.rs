@@ -87,6 +87,7 @@ impl Tile {
     }
 
     /// A tile by its rows, vectors of columns, depth and threads, if there can be one.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn of(numbers: [u32; 4]) -> Option<Self> {
         let [rows, columns4, depth, threads] = numbers;
         let tile = Self { rows, columns4, depth, threads };
