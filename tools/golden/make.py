@@ -7,7 +7,7 @@ import torch
 
 import stream
 
-PARTS = ["unet", "gradients", "training", "schedulers", "solvers", "timesteps", "torch_rng", "checkpoints", "torch_files", "pipeline", "pipelines"]
+PARTS = ["unet", "unet_condition", "autoencoders", "clip_text", "dit", "gradients", "training", "schedulers", "solvers", "timesteps", "torch_rng", "checkpoints", "torch_files", "pipeline", "pipelines"]
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
