@@ -145,8 +145,7 @@ impl Autoencoder for AutoencoderTinyConfig {
                 ops.conv2d(&h, &name, Conv::same(channels))
             } else {
                 let padding = Padding::All(1);
-                let conv =
-                    Convolution { out_channels: channels, kernel: 3, stride: 2, padding, bias: false };
+                let conv = Convolution { out_channels: channels, kernel: 3, stride: 2, padding, bias: false };
                 ops.conv(&h, &name, conv)
             };
             h = self.blocks(ops, &mut layers, h, channels, *blocks);

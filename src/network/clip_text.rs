@@ -95,7 +95,11 @@ impl ClipTextConfig {
     /// [`Error::Option`] where there are none, more than [`Self::max_position_embeddings`], or one that has no row.
     pub fn check_tokens(&self, ids: &[u32]) -> Result<()> {
         let wrong = |found: String, expected: String| {
-            Err(Error::Option { option: "prompt", found, expected: format!("{expected}. The tokenizer of another model?") })
+            Err(Error::Option {
+                option: "prompt",
+                found,
+                expected: format!("{expected}. The tokenizer of another model?"),
+            })
         };
         if !(1..=self.max_position_embeddings).contains(&ids.len()) {
             let expected = format!("1 to {} tokens", self.max_position_embeddings);

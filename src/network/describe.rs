@@ -275,7 +275,9 @@ impl TransformerOps for Describe {
 
     fn layer_norm(&mut self, x: &Shape, name: Option<&str>, _eps: f64) -> Shape {
         // CLIP's last normalisation is of two layers' results where the pooled vector is wanted beside earlier ones.
-        let known = |name: &&str| self.found.parameters.iter().any(|(key, _)| key.strip_suffix(".weight") == Some(name));
+        let known = |name: &&str| {
+            self.found.parameters.iter().any(|(key, _)| key.strip_suffix(".weight") == Some(name))
+        };
         if let Some(name) = name.filter(|name| !known(name)) {
             self.weight_and_bias(name, vec![x.0.shape[1]]);
         }

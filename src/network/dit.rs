@@ -76,7 +76,13 @@ impl DitConfig {
         }
         fields::ignore(
             &f,
-            &["dropout", "norm_num_groups", "upcast_attention", "use_linear_projection", "interpolation_scale"],
+            &[
+                "dropout",
+                "norm_num_groups",
+                "upcast_attention",
+                "use_linear_projection",
+                "interpolation_scale",
+            ],
         );
         let in_channels = fields::within(&f, "in_channels", 4, 1, 1024)?;
         let out_channels = f.optional_usize("out_channels", None)?.unwrap_or(in_channels);
@@ -142,9 +148,8 @@ impl DitConfig {
     /// # Errors
     /// [`Error::Option`] on any other number.
     pub fn check_labels(&self, labels: &[f32]) -> Result<()> {
-        let row = |label: &&f32| {
-            label.fract() == 0.0 && (0.0..=self.num_embeds_ada_norm as f32).contains(*label)
-        };
+        let row =
+            |label: &&f32| label.fract() == 0.0 && (0.0..=self.num_embeds_ada_norm as f32).contains(*label);
         match labels.iter().find(|label| !row(label)) {
             None => Ok(()),
             Some(label) => Err(Error::Option {
@@ -175,9 +180,7 @@ impl DitConfig {
         let (patches, base) = (side / self.patch_size, self.sample_size / self.patch_size);
         let quarter = self.width() / 4;
         let place = |i: usize| f64::from(i as f32 / (patches as f64 / base as f64) as f32);
-        let angle = |i: usize, k: usize| {
-            place(i) / 10000f64.powf(k as f64 / (self.width() as f64 / 4.0))
-        };
+        let angle = |i: usize, k: usize| place(i) / 10000f64.powf(k as f64 / (self.width() as f64 / 4.0));
         let mut table = Vec::with_capacity(self.width() * patches * patches);
         for channel in 0..self.width() {
             for at in 0..patches * patches {

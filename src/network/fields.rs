@@ -157,10 +157,7 @@ pub(super) fn blocks(
     let known = |name: &String| match name.as_str() {
         _ if name == plain => Ok(false),
         _ if name == attention => Ok(true),
-        _ => Err(Error::Unsupported {
-            what: name.clone(),
-            why: format!("known here: {plain}, {attention}"),
-        }),
+        _ => Err(Error::Unsupported { what: name.clone(), why: format!("known here: {plain}, {attention}") }),
     };
     names.iter().map(known).collect()
 }

@@ -29,8 +29,11 @@ impl Sinusoid {
             (0..half).map(|k| t * (-(10000f64.ln() as f32) * k as f32 / denominator).exp()).collect();
         let sines = angles.iter().map(|a| a.sin());
         let cosines = angles.iter().map(|a| a.cos());
-        let mut features: Vec<f32> =
-            if self.flip_sin_to_cos { cosines.chain(sines).collect() } else { sines.chain(cosines).collect() };
+        let mut features: Vec<f32> = if self.flip_sin_to_cos {
+            cosines.chain(sines).collect()
+        } else {
+            sines.chain(cosines).collect()
+        };
         features.resize(self.width, 0.0);
         features
     }

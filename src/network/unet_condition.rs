@@ -578,9 +578,7 @@ fn text_time(f: &Fields) -> Result<Option<TextTime>> {
                 )?,
             })),
             (None, _) => Err(f.error("addition_time_embed_dim", "null", "a width beside text_time")),
-            _ => {
-                Err(f.error("projection_class_embeddings_input_dim", "null", "a width beside text_time"))
-            }
+            _ => Err(f.error("projection_class_embeddings_input_dim", "null", "a width beside text_time")),
         },
         Some(other) => Err(Error::Unsupported {
             what: format!("addition_embed_type {other}"),
@@ -697,13 +695,7 @@ fn embed_class<O: TransformerOps>(
     }
 }
 
-fn mlp<O: TransformerOps>(
-    ops: &mut O,
-    path: &str,
-    v: &O::Tensor,
-    width: usize,
-    f: Activation,
-) -> O::Tensor {
+fn mlp<O: TransformerOps>(ops: &mut O, path: &str, v: &O::Tensor, width: usize, f: Activation) -> O::Tensor {
     let h = ops.linear(v, &format!("{path}.linear_1"), width);
     let h = ops.activation(&h, f);
     ops.linear(&h, &format!("{path}.linear_2"), width)

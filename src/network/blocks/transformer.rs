@@ -45,13 +45,7 @@ pub(crate) fn transformer<O: TransformerOps>(
     ops.add(x, &h)
 }
 
-fn project<O: TransformerOps>(
-    ops: &mut O,
-    name: &str,
-    x: &O::Tensor,
-    out: usize,
-    linear: bool,
-) -> O::Tensor {
+fn project<O: TransformerOps>(ops: &mut O, name: &str, x: &O::Tensor, out: usize, linear: bool) -> O::Tensor {
     if linear { ops.pointwise(x, name, out) } else { ops.conv(x, name, Convolution::same(out, 1)) }
 }
 

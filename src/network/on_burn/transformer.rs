@@ -119,8 +119,9 @@ impl TransformerOps for BurnOps<'_> {
     fn attend(&mut self, q: &Value, k: &Value, v: &Value, attend: Attend) -> Value {
         let [batch, channels, height, width] = q.image().dims();
         let heads = attend.heads;
-        let tokens =
-            |x: &Value| x.image().reshape([batch as i32, heads as i32, (channels / heads) as i32, -1]).swap_dims(2, 3);
+        let tokens = |x: &Value| {
+            x.image().reshape([batch as i32, heads as i32, (channels / heads) as i32, -1]).swap_dims(2, 3)
+        };
         let options = AttentionModuleOptions { is_causal: attend.causal, ..Default::default() };
         let y = attention(tokens(q), tokens(k), tokens(v), None, None, options);
         Value::Image(y.swap_dims(2, 3).reshape([batch, channels, height, width]))
@@ -174,9 +175,8 @@ impl TransformerOps for BurnOps<'_> {
         let [batch, channels, height, width] = x.dims();
         let pixels = x.permute([0, 2, 3, 1]).reshape([batch * height * width, channels]);
         // Channel by channel: a difference of squares would lose the digits that tell near rows apart.
-        let square = |c: usize| {
-            (pixels.clone().narrow(1, c, 1) - table.clone().narrow(1, c, 1).transpose()).square()
-        };
+        let square =
+            |c: usize| (pixels.clone().narrow(1, c, 1) - table.clone().narrow(1, c, 1).transpose()).square();
         let distances = (1..channels).fold(square(0), |sum, c| sum + square(c));
         let nearest = distances.argmin(1).flatten::<1>(0, 1);
         let rows = table.select(0, nearest).reshape([batch, height, width, channels]);
