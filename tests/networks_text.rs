@@ -159,7 +159,7 @@ fn conditional_unets_are_pythons() {
 struct Unquantised<'a>(&'a VqConfig);
 
 impl Pass for Unquantised<'_> {
-    fn run<O: TransformerOps>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
+    fn run<O: TransformerOps + ?Sized>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
         vec![self.0.decode_unquantised(ops, &inputs[0])]
     }
 }

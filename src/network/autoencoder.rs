@@ -10,10 +10,10 @@ use crate::error::{Error, Result};
 /// A network of two halves, between pictures `[batch, channels, height, width]` in [-1, 1] and smaller latents.
 pub trait Autoencoder {
     /// What the encoder makes of a picture.
-    fn encode<O: TransformerOps>(&self, ops: &mut O, picture: &O::Tensor) -> O::Tensor;
+    fn encode<O: TransformerOps + ?Sized>(&self, ops: &mut O, picture: &O::Tensor) -> O::Tensor;
 
     /// The picture that latents stand for.
-    fn decode<O: TransformerOps>(&self, ops: &mut O, latents: &O::Tensor) -> O::Tensor;
+    fn decode<O: TransformerOps + ?Sized>(&self, ops: &mut O, latents: &O::Tensor) -> O::Tensor;
 }
 
 /// An autoencoder's first half: a picture in, what the encoder makes of it out.
@@ -23,13 +23,13 @@ pub struct Encode<'a, A>(pub &'a A);
 pub struct Decode<'a, A>(pub &'a A);
 
 impl<A: Autoencoder> Pass for Encode<'_, A> {
-    fn run<O: TransformerOps>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
+    fn run<O: TransformerOps + ?Sized>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
         vec![self.0.encode(ops, &inputs[0])]
     }
 }
 
 impl<A: Autoencoder> Pass for Decode<'_, A> {
-    fn run<O: TransformerOps>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
+    fn run<O: TransformerOps + ?Sized>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
         vec![self.0.decode(ops, &inputs[0])]
     }
 }
@@ -112,11 +112,17 @@ impl Coder {
         }
     }
 
-    fn attention<O: Ops>(&self, ops: &mut O, path: &str, x: &O::Tensor, channels: usize) -> O::Tensor {
+    fn attention<O: Ops + ?Sized>(
+        &self,
+        ops: &mut O,
+        path: &str,
+        x: &O::Tensor,
+        channels: usize,
+    ) -> O::Tensor {
         self_attention(ops, path, x, channels, self.norm_num_groups, EPS)
     }
 
-    fn middle<O: Ops>(&self, ops: &mut O, path: &str, x: &O::Tensor) -> O::Tensor {
+    fn middle<O: Ops + ?Sized>(&self, ops: &mut O, path: &str, x: &O::Tensor) -> O::Tensor {
         let width = self.block_out_channels[self.block_out_channels.len() - 1];
         let spec = self.residual(width, width);
         let mut h = residual(ops, &format!("{path}.resnets.0"), x, None, &spec);
@@ -126,14 +132,14 @@ impl Coder {
         residual(ops, &format!("{path}.resnets.1"), &h, None, &spec)
     }
 
-    fn last<O: Ops>(&self, ops: &mut O, half: &str, x: &O::Tensor, out: usize) -> O::Tensor {
+    fn last<O: Ops + ?Sized>(&self, ops: &mut O, half: &str, x: &O::Tensor, out: usize) -> O::Tensor {
         let h = ops.group_norm(x, &format!("{half}.conv_norm_out"), self.norm_num_groups, EPS);
         let h = ops.activation(&h, Activation::Silu);
         ops.conv2d(&h, &format!("{half}.conv_out"), Conv::same(out))
     }
 
     /// `out` channels for a picture, `scale` times smaller.
-    pub(super) fn encoder<O: Ops>(&self, ops: &mut O, picture: &O::Tensor, out: usize) -> O::Tensor {
+    pub(super) fn encoder<O: Ops + ?Sized>(&self, ops: &mut O, picture: &O::Tensor, out: usize) -> O::Tensor {
         let c = &self.block_out_channels;
         let mut h = ops.conv2d(picture, "encoder.conv_in", Conv::same(c[0]));
         let mut input = c[0];
@@ -157,7 +163,7 @@ impl Coder {
     }
 
     /// The picture of latents.
-    pub(super) fn decoder<O: Ops>(&self, ops: &mut O, latents: &O::Tensor) -> O::Tensor {
+    pub(super) fn decoder<O: Ops + ?Sized>(&self, ops: &mut O, latents: &O::Tensor) -> O::Tensor {
         let (c, n) = (&self.block_out_channels, self.block_out_channels.len());
         let mut input = c[n - 1];
         let mut h = ops.conv2d(latents, "decoder.conv_in", Conv::same(input));

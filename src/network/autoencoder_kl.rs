@@ -75,13 +75,13 @@ impl AutoencoderKlConfig {
 /// The encoder's result is `[batch, 2 · latent_channels, …]`: the parameters of a normal distribution, for [`posterior`].
 /// Latents here are as that distribution's, before any scaling.
 impl Autoencoder for AutoencoderKlConfig {
-    fn encode<O: TransformerOps>(&self, ops: &mut O, picture: &O::Tensor) -> O::Tensor {
+    fn encode<O: TransformerOps + ?Sized>(&self, ops: &mut O, picture: &O::Tensor) -> O::Tensor {
         let width = 2 * self.coder.latent_channels;
         let h = self.coder.encoder(ops, picture, width);
         if self.use_quant_conv { ops.conv(&h, "quant_conv", Convolution::same(width, 1)) } else { h }
     }
 
-    fn decode<O: TransformerOps>(&self, ops: &mut O, latents: &O::Tensor) -> O::Tensor {
+    fn decode<O: TransformerOps + ?Sized>(&self, ops: &mut O, latents: &O::Tensor) -> O::Tensor {
         let convolution = Convolution::same(self.coder.latent_channels, 1);
         if self.use_post_quant_conv {
             let h = ops.conv(latents, "post_quant_conv", convolution);

@@ -110,7 +110,7 @@ impl Layers {
 }
 
 impl AutoencoderTinyConfig {
-    fn blocks<O: TransformerOps>(
+    fn blocks<O: TransformerOps + ?Sized>(
         &self,
         ops: &mut O,
         layers: &mut Layers,
@@ -135,7 +135,7 @@ impl AutoencoderTinyConfig {
 
 /// Latents here are before any scaling. The encoder's are what it makes, without a draw.
 impl Autoencoder for AutoencoderTinyConfig {
-    fn encode<O: TransformerOps>(&self, ops: &mut O, picture: &O::Tensor) -> O::Tensor {
+    fn encode<O: TransformerOps + ?Sized>(&self, ops: &mut O, picture: &O::Tensor) -> O::Tensor {
         let channels = self.encoder_channels;
         let mut layers = Layers { half: "encoder", next: 0 };
         let mut h = ops.affine(picture, 0.5, 0.5);
@@ -153,7 +153,7 @@ impl Autoencoder for AutoencoderTinyConfig {
         ops.conv2d(&h, &layers.name(), Conv::same(self.latent_channels))
     }
 
-    fn decode<O: TransformerOps>(&self, ops: &mut O, latents: &O::Tensor) -> O::Tensor {
+    fn decode<O: TransformerOps + ?Sized>(&self, ops: &mut O, latents: &O::Tensor) -> O::Tensor {
         let channels = self.decoder_channels;
         let mut layers = Layers { half: "decoder", next: 0 };
         // Three whatever `latent_magnitude` says.

@@ -172,7 +172,7 @@ pub struct ClipText<'a> {
 /// [`ClipTextConfig::pooled_at`]. The results are the tokens' vectors `[batch, hidden_size, tokens, 1]` and the pooled one.
 /// Layers that nothing depends on are left out.
 impl Pass for ClipText<'_> {
-    fn run<O: TransformerOps>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
+    fn run<O: TransformerOps + ?Sized>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
         let net = self.config;
         let norm =
             |ops: &mut O, x: &O::Tensor| ops.layer_norm(x, Some("final_layer_norm"), net.layer_norm_eps);
@@ -203,13 +203,18 @@ impl Pass for ClipText<'_> {
     }
 }
 
-fn embed<O: TransformerOps>(ops: &mut O, net: &ClipTextConfig, ids: &O::Tensor) -> O::Tensor {
+fn embed<O: TransformerOps + ?Sized>(ops: &mut O, net: &ClipTextConfig, ids: &O::Tensor) -> O::Tensor {
     let (rows, width) = (net.vocab_size, net.hidden_size);
     let h = ops.token_embedding(ids, "embeddings.token_embedding", rows, width);
     ops.add_positions(&h, "embeddings.position_embedding", net.max_position_embeddings)
 }
 
-fn layer<O: TransformerOps>(ops: &mut O, net: &ClipTextConfig, path: &str, x: &O::Tensor) -> O::Tensor {
+fn layer<O: TransformerOps + ?Sized>(
+    ops: &mut O,
+    net: &ClipTextConfig,
+    path: &str,
+    x: &O::Tensor,
+) -> O::Tensor {
     let width = net.hidden_size;
     let h = ops.layer_norm(x, Some(&format!("{path}.layer_norm1")), net.layer_norm_eps);
     let q = ops.pointwise(&h, &format!("{path}.self_attn.q_proj"), width);

@@ -208,7 +208,7 @@ fn feed_forward(f: &Fields) -> Result<FeedForward> {
 /// `[batch, 1]`, and [`DitConfig::positions`] once for each sample, `[batch, width, side / patch, side / patch]`. The
 /// result is `[batch, out_channels, side, side]`.
 impl Pass for DitConfig {
-    fn run<O: TransformerOps>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
+    fn run<O: TransformerOps + ?Sized>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
         let [x, time, label, positions] = inputs else { unreachable!("a DiT has four inputs") };
         let (width, patch) = (self.width(), self.patch_size);
         let cut = Convolution {
@@ -239,7 +239,7 @@ impl Pass for DitConfig {
 
 /// A nonlinearity of the sum of what the block makes of time and class. Each block has its own linear maps and table,
 /// which are copies of one in the published files.
-fn condition<O: TransformerOps>(
+fn condition<O: TransformerOps + ?Sized>(
     ops: &mut O,
     net: &DitConfig,
     path: &str,
@@ -256,7 +256,7 @@ fn condition<O: TransformerOps>(
     ops.activation(&sum, Activation::Silu)
 }
 
-fn block<O: TransformerOps>(
+fn block<O: TransformerOps + ?Sized>(
     ops: &mut O,
     net: &DitConfig,
     path: &str,
@@ -284,7 +284,7 @@ fn block<O: TransformerOps>(
 }
 
 /// `x (1 + scale) + shift`, per channel.
-fn modulate<O: TransformerOps>(
+fn modulate<O: TransformerOps + ?Sized>(
     ops: &mut O,
     x: &O::Tensor,
     shift: &O::Tensor,
@@ -295,7 +295,12 @@ fn modulate<O: TransformerOps>(
     ops.add_per_channel(&h, shift)
 }
 
-fn attention<O: TransformerOps>(ops: &mut O, net: &DitConfig, path: &str, x: &O::Tensor) -> O::Tensor {
+fn attention<O: TransformerOps + ?Sized>(
+    ops: &mut O,
+    net: &DitConfig,
+    path: &str,
+    x: &O::Tensor,
+) -> O::Tensor {
     let width = net.width();
     let project = |ops: &mut O, name: &str| {
         let name = format!("{path}.{name}");
@@ -306,7 +311,7 @@ fn attention<O: TransformerOps>(ops: &mut O, net: &DitConfig, path: &str, x: &O:
     ops.pointwise(&y, &format!("{path}.to_out.0"), width)
 }
 
-fn feed<O: TransformerOps>(ops: &mut O, net: &DitConfig, path: &str, x: &O::Tensor) -> O::Tensor {
+fn feed<O: TransformerOps + ?Sized>(ops: &mut O, net: &DitConfig, path: &str, x: &O::Tensor) -> O::Tensor {
     let width = net.width();
     let h = match net.feed_forward {
         FeedForward::Plain(f) => {

@@ -211,5 +211,5 @@ pub trait TransformerOps: Ops {
 /// A forward pass with everything chosen but its inputs, for whoever interprets it.
 pub trait Pass {
     /// Its results, from the inputs in the order that the implementation tells.
-    fn run<O: TransformerOps>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor>;
+    fn run<O: TransformerOps + ?Sized>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor>;
 }

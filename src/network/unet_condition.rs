@@ -603,7 +603,7 @@ pub struct Conditions<T> {
 
 /// The inputs are the noisy image and then [`Conditions`], in its order and without those that the config has not.
 impl Pass for UNet2DConditionConfig {
-    fn run<O: TransformerOps>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
+    fn run<O: TransformerOps + ?Sized>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
         let mut rest = inputs[3..].iter().cloned();
         let mut next = |there: bool| if there { rest.next() } else { None };
         let conditions = Conditions {
@@ -620,7 +620,7 @@ impl Pass for UNet2DConditionConfig {
 /// The network: noisy images `[batch, in_channels, height, width]` to raw predictions of `out_channels`.
 ///
 /// `cond` must hold what the config asks for; height and width must pass [`UNet2DConditionConfig::check_size`].
-pub fn forward<O: TransformerOps>(
+pub fn forward<O: TransformerOps + ?Sized>(
     ops: &mut O,
     net: &UNet2DConditionConfig,
     x: &O::Tensor,
@@ -646,7 +646,7 @@ pub fn forward<O: TransformerOps>(
 }
 
 /// The sum of all embeddings, `[batch, time_embedding_dim]`, or twice as wide where the class stands beside the time.
-fn embed<O: TransformerOps>(
+fn embed<O: TransformerOps + ?Sized>(
     ops: &mut O,
     net: &UNet2DConditionConfig,
     cond: &Conditions<O::Tensor>,
@@ -678,7 +678,7 @@ fn embed<O: TransformerOps>(
     }
 }
 
-fn embed_class<O: TransformerOps>(
+fn embed_class<O: TransformerOps + ?Sized>(
     ops: &mut O,
     net: &UNet2DConditionConfig,
     class: Option<&O::Tensor>,
@@ -695,7 +695,13 @@ fn embed_class<O: TransformerOps>(
     }
 }
 
-fn mlp<O: TransformerOps>(ops: &mut O, path: &str, v: &O::Tensor, width: usize, f: Activation) -> O::Tensor {
+fn mlp<O: TransformerOps + ?Sized>(
+    ops: &mut O,
+    path: &str,
+    v: &O::Tensor,
+    width: usize,
+    f: Activation,
+) -> O::Tensor {
     let h = ops.linear(v, &format!("{path}.linear_1"), width);
     let h = ops.activation(&h, f);
     ops.linear(&h, &format!("{path}.linear_2"), width)
@@ -710,7 +716,7 @@ struct Walk<'a, T> {
 
 impl<T: Clone> Walk<'_, T> {
     /// The coarsest image, and what the way up is given of each block, the last first.
-    fn down<O: TransformerOps<Tensor = T>>(&self, ops: &mut O, x: T) -> (T, Vec<T>) {
+    fn down<O: TransformerOps<Tensor = T> + ?Sized>(&self, ops: &mut O, x: T) -> (T, Vec<T>) {
         let (mut h, mut skips) = (x.clone(), vec![x]);
         let mut input = self.net.down[0].channels;
         for (i, level) in self.net.down.iter().enumerate() {
@@ -730,7 +736,7 @@ impl<T: Clone> Walk<'_, T> {
         (h, skips)
     }
 
-    fn middle<O: TransformerOps<Tensor = T>>(&self, ops: &mut O, x: T) -> T {
+    fn middle<O: TransformerOps<Tensor = T> + ?Sized>(&self, ops: &mut O, x: T) -> T {
         let channels = self.net.up[0].channels;
         let output_scale = 1.0 / self.net.mid_block_scale_factor;
         let spec = Residual { output_scale, ..self.residual(channels, channels) };
@@ -747,7 +753,7 @@ impl<T: Clone> Walk<'_, T> {
         }
     }
 
-    fn up<O: TransformerOps<Tensor = T>>(&self, ops: &mut O, x: T, skips: &mut Vec<T>) -> T {
+    fn up<O: TransformerOps<Tensor = T> + ?Sized>(&self, ops: &mut O, x: T, skips: &mut Vec<T>) -> T {
         let mut h = x;
         for ((i, level), widths) in self.net.up.iter().enumerate().zip(self.net.skips()) {
             let path = format!("up_blocks.{i}");
@@ -766,7 +772,7 @@ impl<T: Clone> Walk<'_, T> {
     }
 
     /// Residual block `j` of a level, and the transformer after it.
-    fn block<O: TransformerOps<Tensor = T>>(
+    fn block<O: TransformerOps<Tensor = T> + ?Sized>(
         &self,
         ops: &mut O,
         path: &str,

@@ -52,7 +52,11 @@ impl VqConfig {
     }
 
     /// The picture of latents as they are, without looking for the nearest rows of the codebook.
-    pub fn decode_unquantised<O: TransformerOps>(&self, ops: &mut O, latents: &O::Tensor) -> O::Tensor {
+    pub fn decode_unquantised<O: TransformerOps + ?Sized>(
+        &self,
+        ops: &mut O,
+        latents: &O::Tensor,
+    ) -> O::Tensor {
         let convolution = Convolution::same(self.coder.latent_channels, 1);
         let h = ops.conv(latents, "post_quant_conv", convolution);
         self.coder.decoder(ops, &h)
@@ -62,12 +66,12 @@ impl VqConfig {
 /// Latents are `[batch, vq_embed_dim, …]`, before any scaling. The encoder's are not yet rows of the codebook; the decoder
 /// takes the nearest row for each pixel.
 impl Autoencoder for VqConfig {
-    fn encode<O: TransformerOps>(&self, ops: &mut O, picture: &O::Tensor) -> O::Tensor {
+    fn encode<O: TransformerOps + ?Sized>(&self, ops: &mut O, picture: &O::Tensor) -> O::Tensor {
         let h = self.coder.encoder(ops, picture, self.coder.latent_channels);
         ops.conv(&h, "quant_conv", Convolution::same(self.vq_embed_dim, 1))
     }
 
-    fn decode<O: TransformerOps>(&self, ops: &mut O, latents: &O::Tensor) -> O::Tensor {
+    fn decode<O: TransformerOps + ?Sized>(&self, ops: &mut O, latents: &O::Tensor) -> O::Tensor {
         let rows = ops.nearest_row(latents, "quantize.embedding", self.num_vq_embeddings);
         self.decode_unquantised(ops, &rows)
     }

@@ -16,7 +16,7 @@ pub(crate) struct Residual {
 }
 
 /// `time` is the time embedding after the nonlinearity, where there is one.
-pub(crate) fn residual<O: Ops>(
+pub(crate) fn residual<O: Ops + ?Sized>(
     ops: &mut O,
     path: &str,
     x: &O::Tensor,
@@ -48,7 +48,7 @@ pub(crate) fn residual<O: Ops>(
 }
 
 /// `x` plus its normalised pixels' attention to each other, in one head as wide as the image.
-pub(crate) fn self_attention<O: Ops>(
+pub(crate) fn self_attention<O: Ops + ?Sized>(
     ops: &mut O,
     path: &str,
     x: &O::Tensor,

@@ -29,7 +29,7 @@ impl Transformer {
 }
 
 /// `x` plus what the transformer makes of it and of the text's tokens.
-pub(crate) fn transformer<O: TransformerOps>(
+pub(crate) fn transformer<O: TransformerOps + ?Sized>(
     ops: &mut O,
     path: &str,
     x: &O::Tensor,
@@ -45,11 +45,17 @@ pub(crate) fn transformer<O: TransformerOps>(
     ops.add(x, &h)
 }
 
-fn project<O: TransformerOps>(ops: &mut O, name: &str, x: &O::Tensor, out: usize, linear: bool) -> O::Tensor {
+fn project<O: TransformerOps + ?Sized>(
+    ops: &mut O,
+    name: &str,
+    x: &O::Tensor,
+    out: usize,
+    linear: bool,
+) -> O::Tensor {
     if linear { ops.pointwise(x, name, out) } else { ops.conv(x, name, Convolution::same(out, 1)) }
 }
 
-fn block<O: TransformerOps>(
+fn block<O: TransformerOps + ?Sized>(
     ops: &mut O,
     path: &str,
     x: &O::Tensor,
@@ -73,7 +79,7 @@ fn block<O: TransformerOps>(
 }
 
 /// No mask: a prompt's padding counts as its words do.
-fn attention<O: TransformerOps>(
+fn attention<O: TransformerOps + ?Sized>(
     ops: &mut O,
     path: &str,
     x: &O::Tensor,
