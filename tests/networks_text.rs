@@ -366,7 +366,7 @@ fn wrong_configs_are_refused_by_name() {
     for (field, value, kind, says) in [
         ("attention_head_dim", json!([2]), "checkpoint", "a list of 2"),
         ("attention_head_dim", json!(9), "checkpoint", "1 to 8"),
-        ("attention_head_dim", json!(0), "checkpoint", "1 to 16"),
+        ("attention_head_dim", json!(0), "checkpoint", "1 to 8"),
         ("attention_head_dim", json!(null), "checkpoint", "attention_head_dim"),
         ("num_attention_heads", json!(8), "unsupported-architecture", "attention_head_dim"),
         ("block_out_channels", json!([]), "checkpoint", "1 to 12"),
@@ -480,4 +480,71 @@ fn wrong_conditions_are_refused() {
     assert!(dit.check_size(32, 16).is_err() && dit.check_size(31, 31).is_err());
     dit.check_labels(&[0.0, 1000.0]).unwrap();
     assert!(dit.check_labels(&[1001.0]).is_err() && dit.check_labels(&[-1.0]).is_err());
+}
+
+/// What a config becomes where one value is another: refused, or a network whose parameters can be counted.
+#[test]
+fn any_value_in_a_config_is_refused_or_understood() {
+    let values = [
+        json!(null),
+        json!(0),
+        json!(1),
+        json!(7),
+        json!(-1),
+        json!(0.5),
+        json!(1e300),
+        json!(1_u64 << 40),
+        json!(true),
+        json!("x"),
+        json!([]),
+        json!([1, 2]),
+        json!([[1], [0, 2]]),
+        json!({"a": 1}),
+    ];
+    let mut understood = [0; 2];
+    for (family, json) in [UNET_CONDITION, AUTOENCODERS, CLIP_TEXT, DIT].into_iter().enumerate() {
+        for case in cases(json, 1).iter().filter(|case| case.config().len() > 16 || case.name() == "tiny") {
+            for (key, value) in case.config().keys().flat_map(|key| values.iter().map(move |v| (key, v))) {
+                let mut config = case.config().clone();
+                config[key] = value.clone();
+                let count = counted(family, case, &config);
+                assert!(count.as_ref().is_ok_and(|n| *n > 0) || count.is_err(), "{key}: {value}");
+                understood[usize::from(count.is_ok())] += 1;
+            }
+        }
+    }
+    assert!(understood.iter().all(|n| *n > 300), "{understood:?}");
+}
+
+fn counted(family: usize, case: &Case, config: &Map<String, Value>) -> noiseball::Result<u64> {
+    let file = "config.json";
+    let picture = [vec![1, 3, 8, 8]];
+    match (family, case.0["kind"].as_str()) {
+        (0, _) => UNet2DConditionConfig::parse(file, config).map(|(net, _)| {
+            let added = net.text_time.map(|t| t.input_dim);
+            let vectors = [net.class_width(), added, net.time_cond_proj_dim];
+            let image = vec![1, net.in_channels, 9, 8];
+            let mut inputs = vec![image, vec![1, net.time.width], vec![1, net.text_width, 5, 1]];
+            inputs.extend(vectors.into_iter().flatten().map(|width| vec![1, width]));
+            describe_pass(&net, &inputs).parameter_count()
+        }),
+        (1, Some("kl")) => AutoencoderKlConfig::parse(file, config).map(|(net, _)| both(&net, &picture)),
+        (1, Some("tiny")) => AutoencoderTinyConfig::parse(file, config).map(|(net, _)| both(&net, &picture)),
+        (1, _) => VqConfig::parse(file, config).map(|(net, _)| both(&net, &picture)),
+        (2, class) => ClipTextConfig::parse(file, class.unwrap(), config).map(|(net, _)| {
+            let pass = ClipText { config: &net, skip: 1, normalise: true, pooled: true };
+            describe_pass(&pass, &[vec![1, 1], vec![1, 1]]).parameter_count()
+        }),
+        _ => DitConfig::parse(file, config).map(|(net, _)| {
+            let patches = net.sample_size / net.patch_size;
+            let image = vec![1, net.in_channels, net.sample_size, net.sample_size];
+            let positions = vec![1, net.width(), patches, patches];
+            describe_pass(&net, &[image, vec![1, 256], vec![1, 1], positions]).parameter_count()
+        }),
+    }
+}
+
+fn both(net: &impl Autoencoder, picture: &[Vec<usize>]) -> u64 {
+    let halves = [describe_pass(&Encode(net), picture), describe_pass(&Decode(net), picture)];
+    halves.iter().map(Inventory::parameter_count).sum()
 }

@@ -212,6 +212,24 @@ impl PerLevel {
         })
     }
 
+    /// The levels on the way down, finest first, and those on the way up, coarsest first.
+    fn levels(&self, f: &Fields) -> Result<(Vec<Level>, Vec<Level>)> {
+        let n = self.channels.len();
+        let cross = "CrossAttnDownBlock2D";
+        let default = [cross, cross, cross, "DownBlock2D"];
+        let down = fields::blocks(f, "down_block_types", &default, n, ["DownBlock2D", cross])?;
+        let cross = "CrossAttnUpBlock2D";
+        let default = ["UpBlock2D", cross, cross, cross];
+        let up = fields::blocks(f, "up_block_types", &default, n, ["UpBlock2D", cross])?;
+        let down = (0..n).map(|i| self.level(f, i, down[i], self.layers[i], &self.depths[i]));
+        let down = down.collect::<Result<_>>()?;
+        let up = (0..n).map(|i| {
+            let level = n - 1 - i;
+            self.level(f, level, up[i], self.layers[level] + 1, &self.depths_up[i])
+        });
+        Ok((down, up.collect::<Result<_>>()?))
+    }
+
     /// The level of this number, finest first, with so many residual blocks.
     fn level(&self, f: &Fields, i: usize, attention: bool, resnets: usize, depth: &Depth) -> Result<Level> {
         let attention = if attention {
@@ -252,8 +270,13 @@ impl PerLevel {
     }
 
     /// The width of text that all levels with attention agree on.
-    fn text_width(&self, f: &Fields, attended: impl Iterator<Item = usize>) -> Result<usize> {
-        let mut widths = attended.map(|i| self.text[i]).collect::<Vec<_>>();
+    fn text_width(&self, f: &Fields, down: &[Level], up: &[Level], middle: Middle) -> Result<usize> {
+        let attends = |level: Option<&Level>| level.is_some_and(|level| level.attention.is_some());
+        let in_middle = matches!(middle, Middle::Transformer { .. });
+        let last = self.channels.len() - 1;
+        let attended =
+            |i: &usize| attends(down.get(*i)) || attends(up.get(last - i)) || in_middle && *i == last;
+        let mut widths: Vec<_> = (0..=last).filter(attended).map(|i| self.text[i]).collect();
         widths.dedup();
         match widths[..] {
             [] => Ok(self.text[0]),
@@ -277,31 +300,18 @@ impl UNet2DConditionConfig {
         let f = Fields::new(file, object);
         refuse_variants(&f)?;
         let lists = PerLevel::parse(&f)?;
-        let (c, n) = (&lists.channels, lists.channels.len());
-        let cross = "CrossAttnDownBlock2D";
-        let default = [cross, cross, cross, "DownBlock2D"];
-        let down = fields::blocks(&f, "down_block_types", &default, n, ["DownBlock2D", cross])?;
-        let cross = "CrossAttnUpBlock2D";
-        let default = ["UpBlock2D", cross, cross, cross];
-        let up = fields::blocks(&f, "up_block_types", &default, n, ["UpBlock2D", cross])?;
+        let (down, up) = lists.levels(&f)?;
         let middle = lists.middle(&f)?;
-        let attended = (0..n).filter(|i| down[*i] || up[n - 1 - i]);
-        let in_middle = matches!(middle, Middle::Transformer { .. }).then_some(n - 1);
-        let width = lists.text_width(&f, attended.chain(in_middle))?;
+        let width = lists.text_width(&f, &down, &up, middle)?;
         let projected = text_projection(&f)?;
-        let act_fn = fields::activation(&f, "act_fn", "silu")?;
-        let down_levels = (0..n).map(|i| lists.level(&f, i, down[i], lists.layers[i], &lists.depths[i]));
-        let up_levels = (0..n).map(|i| {
-            let level = n - 1 - i;
-            lists.level(&f, level, up[i], lists.layers[level] + 1, &lists.depths_up[i])
-        });
+        let first = lists.channels[0];
         let config = Self {
             sample_size: fields::sample_size(&f, None)?,
             in_channels: fields::within(&f, "in_channels", 4, 1, 1024)?,
             out_channels: fields::within(&f, "out_channels", 4, 1, 1024)?,
             center_input_sample: f.bool("center_input_sample", false)?,
-            time: time(&f, c[0])?,
-            time_embedding_dim: time_embedding_dim(&f, c[0])?,
+            time: time(&f, first)?,
+            time_embedding_dim: time_embedding_dim(&f, first)?,
             time_cond_proj_dim: f.optional_usize("time_cond_proj_dim", None)?,
             timestep_post_act: fields::optional_activation(&f, "timestep_post_act")?,
             time_embedding_act_fn: fields::optional_activation(&f, "time_embedding_act_fn")?,
@@ -310,15 +320,15 @@ impl UNet2DConditionConfig {
             text_time: text_time(&f)?,
             text_width: projected.unwrap_or(width),
             text_projection: projected.map(|_| width),
-            down: down_levels.collect::<Result<_>>()?,
+            down,
             middle,
-            up: up_levels.collect::<Result<_>>()?,
+            up,
             use_linear_projection: f.bool("use_linear_projection", false)?,
             mid_block_scale_factor: fields::divisor(&f, "mid_block_scale_factor", 1.0)?,
             downsample_padding: padding(&f)?,
             conv_in_kernel: kernel(&f, "conv_in_kernel")?,
             conv_out_kernel: kernel(&f, "conv_out_kernel")?,
-            act_fn,
+            act_fn: fields::activation(&f, "act_fn", "silu")?,
             norm_num_groups: f
                 .optional_usize("norm_num_groups", Some(32))?
                 .ok_or_else(|| f.error("norm_num_groups", "null", "a number"))?,
