@@ -187,7 +187,7 @@ impl DitConfig {
                 let (row, column) = (at / patches, at % patches);
                 let i = if channel < 2 * quarter { column } else { row };
                 let a = angle(i, channel % quarter);
-                table.push(if channel / quarter % 2 == 0 { a.sin() } else { a.cos() } as f32);
+                table.push(if (channel / quarter).is_multiple_of(2) { a.sin() } else { a.cos() } as f32);
             }
         }
         table

@@ -519,7 +519,7 @@ fn padding(f: &Fields) -> Result<Padding> {
 
 fn kernel(f: &Fields, field: &str) -> Result<usize> {
     let kernel = fields::within(f, field, 3, 1, 31)?;
-    if kernel % 2 == 1 { Ok(kernel) } else { Err(f.error(field, kernel, "an odd number")) }
+    if kernel.is_multiple_of(2) { Err(f.error(field, kernel, "an odd number")) } else { Ok(kernel) }
 }
 
 /// Width of the text before a linear map, where there is one.
