@@ -5,7 +5,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::mlp::{self, MlpConfig};
-use super::ops::{Activation, Conv, Ops, Padding, RadialBasis};
+use super::ops::{
+    Activation, Attend, Conv, Convolution, Curve, Ops, Padding, Pass, RadialBasis, TransformerOps,
+};
 use super::unet::{self, Conditioning, TimeEmbedding, UNet2DConfig};
 
 /// What a forward pass needs. Counts end at `u64::MAX`, which stands for more than can be counted.
@@ -59,6 +61,15 @@ pub fn describe_mlp(net: &MlpConfig, batch: usize) -> Inventory {
     let x = ops.tensor(vec![batch, net.in_channels, 1, 1]);
     let y = mlp::forward(&mut ops, net, &x, &time);
     ops.finish(&y)
+}
+
+/// Describes one evaluation on inputs of these shapes; `output` is the first result's.
+#[must_use]
+pub fn describe_pass(pass: &impl Pass, inputs: &[Vec<usize>]) -> Inventory {
+    let mut ops = Describe::default();
+    let inputs: Vec<_> = inputs.iter().map(|shape| ops.tensor(shape.clone())).collect();
+    let results = pass.run(&mut ops, &inputs);
+    ops.finish(&results[0])
 }
 
 #[derive(Default)]
@@ -143,13 +154,7 @@ impl Ops for Describe {
     fn conv2d(&mut self, x: &Shape, name: &str, conv: Conv) -> Shape {
         let [b, c, h, w] = image(x);
         self.weight_and_bias(name, vec![conv.out_channels, c, 3, 3]);
-        let size = |n: usize| {
-            let padded = match conv.padding {
-                Padding::All(p) => n + 2 * p,
-                Padding::RightBottom => n + 1,
-            };
-            padded.saturating_sub(3) / conv.stride + 1
-        };
+        let size = |n| convolved(n, 3, conv.stride, conv.padding);
         let (h, w) = (size(h), size(w));
         self.count(18, &[b, c, conv.out_channels, h, w]);
         self.tensor(vec![b, conv.out_channels, h, w])
@@ -245,6 +250,105 @@ impl RadialBasis for Describe {
         self.count(4, &[batch, width, units]);
         self.with_channels(v, units)
     }
+}
+
+impl TransformerOps for Describe {
+    fn conv(&mut self, x: &Shape, name: &str, conv: Convolution) -> Shape {
+        let [b, c, h, w] = image(x);
+        let Convolution { out_channels, kernel, .. } = conv;
+        self.parameter(format!("{name}.weight"), vec![out_channels, c, kernel, kernel]);
+        if conv.bias {
+            self.parameter(format!("{name}.bias"), vec![out_channels]);
+        }
+        let size = |n| convolved(n, kernel, conv.stride, conv.padding);
+        let (h, w) = (size(h), size(w));
+        self.count(2, &[b, c, kernel, kernel, out_channels, h, w]);
+        self.tensor(vec![b, out_channels, h, w])
+    }
+
+    fn unbiased(&mut self, x: &Shape, name: &str, out: usize) -> Shape {
+        self.parameter(format!("{name}.weight"), vec![out, x.0.shape[1]]);
+        let terms: Vec<usize> = x.0.shape.iter().copied().chain([out]).collect();
+        self.count(2, &terms);
+        self.with_channels(x, out)
+    }
+
+    fn layer_norm(&mut self, x: &Shape, name: Option<&str>, _eps: f64) -> Shape {
+        // CLIP's last normalisation is of two layers' results where the pooled vector is wanted beside earlier ones.
+        let known = |name: &&str| {
+            self.found.parameters.iter().any(|(key, _)| key.strip_suffix(".weight") == Some(name))
+        };
+        if let Some(name) = name.filter(|name| !known(name)) {
+            self.weight_and_bias(name, vec![x.0.shape[1]]);
+        }
+        self.like(x)
+    }
+
+    fn gated_gelu(&mut self, x: &Shape) -> Shape {
+        self.with_channels(x, x.0.shape[1] / 2)
+    }
+
+    fn curve(&mut self, x: &Shape, _curve: Curve) -> Shape {
+        self.like(x)
+    }
+
+    fn attend(&mut self, q: &Shape, k: &Shape, v: &Shape, _attend: Attend) -> Shape {
+        debug_assert_eq!(k.0.shape, v.0.shape);
+        let ([b, c, h, w], [_, _, kh, kw]) = (image(q), image(k));
+        self.count(4, &[b, c, h, w, kh, kw]);
+        self.like(q)
+    }
+
+    fn token_embedding(&mut self, ids: &Shape, name: &str, rows: usize, width: usize) -> Shape {
+        self.parameter(format!("{name}.weight"), vec![rows, width]);
+        self.tensor(vec![ids.0.shape[0], width, ids.0.shape[1], 1])
+    }
+
+    fn add_positions(&mut self, x: &Shape, name: &str, rows: usize) -> Shape {
+        debug_assert!(x.0.shape[2] <= rows);
+        self.parameter(format!("{name}.weight"), vec![rows, x.0.shape[1]]);
+        self.like(x)
+    }
+
+    fn token_at(&mut self, x: &Shape, _index: &Shape) -> Shape {
+        self.tensor(x.0.shape[..2].to_vec())
+    }
+
+    fn scale_per_channel(&mut self, x: &Shape, v: &Shape) -> Shape {
+        debug_assert_eq!(x.0.shape[..2], v.0.shape[..2]);
+        self.like(x)
+    }
+
+    fn slice(&mut self, v: &Shape, start: usize, width: usize) -> Shape {
+        debug_assert!(start + width <= v.0.shape[1]);
+        self.with_channels(v, width)
+    }
+
+    fn upsample_to(&mut self, x: &Shape, like: &Shape) -> Shape {
+        let ([b, c, ..], [_, _, h, w]) = (image(x), image(like));
+        self.tensor(vec![b, c, h, w])
+    }
+
+    fn nearest_row(&mut self, x: &Shape, name: &str, rows: usize) -> Shape {
+        let [b, c, h, w] = image(x);
+        self.parameter(format!("{name}.weight"), vec![rows, c]);
+        self.count(3, &[b, c, h, w, rows]);
+        self.like(x)
+    }
+
+    fn unpatchify(&mut self, x: &Shape, patch: usize) -> Shape {
+        let [b, c, h, w] = image(x);
+        self.tensor(vec![b, c / (patch * patch), patch * h, patch * w])
+    }
+}
+
+/// Height or width after a convolution.
+fn convolved(size: usize, kernel: usize, stride: usize, padding: Padding) -> usize {
+    let padded = match padding {
+        Padding::All(p) => size + 2 * p,
+        Padding::RightBottom => size + 1,
+    };
+    padded.saturating_sub(kernel) / stride + 1
 }
 
 fn image(x: &Shape) -> [usize; 4] {

@@ -1,6 +1,8 @@
 //! Runs networks on burn's tensors: on WebGPU through burn-wgpu, on the CPU through burn's flex, and with gradients on
 //! an autodiff device.
 
+pub mod transformer;
+
 use std::collections::HashMap;
 
 use burn::tensor::activation::{gelu, mish, relu, silu};

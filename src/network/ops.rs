@@ -91,3 +91,125 @@ pub trait RadialBasis: Ops {
     /// the centres are spread over a few units of a plane.
     fn radial_basis(&mut self, v: &Self::Tensor, name: &str, units: usize) -> Self::Tensor;
 }
+
+/// A square convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Convolution {
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Height and width of the kernel.
+    pub kernel: usize,
+    /// In both directions; as large as the kernel where an image is cut into patches.
+    pub stride: usize,
+    /// Zeros around the input.
+    pub padding: Padding,
+    /// Whether a number is added to each channel.
+    pub bias: bool,
+}
+
+impl Convolution {
+    /// Stride 1 and as many zeros as keep height and width, for an odd kernel, with bias.
+    #[must_use]
+    pub fn same(out_channels: usize, kernel: usize) -> Self {
+        Self { out_channels, kernel, stride: 1, padding: Padding::All(kernel / 2), bias: true }
+    }
+}
+
+/// Nonlinearities of text encoders, transformers and tiny autoencoders, beside [`Activation`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Curve {
+    /// `½ x (1 + tanh(√(2/π) (x + 0.044715 x³)))`, an approximation of GELU.
+    GeluTanh,
+    /// `x · sigmoid(1.702 x)`, another.
+    QuickGelu,
+    /// The hyperbolic tangent.
+    Tanh,
+}
+
+/// A nonlinearity by either list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nonlinearity {
+    /// One that [`Ops`] has.
+    Activation(Activation),
+    /// One that only [`TransformerOps`] has.
+    Curve(Curve),
+}
+
+/// How tokens look at each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attend {
+    /// Slices of the channels, each with a softmax of its own.
+    pub heads: usize,
+    /// Whether token i sees tokens 0 to i alone.
+    pub causal: bool,
+}
+
+/// What text encoders, transformers and autoencoders need beside [`Ops`].
+///
+/// Tokens are images `[batch, width, tokens, 1]`; an image's pixels are tokens as they are, row after row.
+pub trait TransformerOps: Ops {
+    /// Convolution with a weight `[out, in, kernel, kernel]`.
+    fn conv(&mut self, x: &Self::Tensor, name: &str, conv: Convolution) -> Self::Tensor;
+
+    /// The linear map `[out, in]` without bias at every pixel, or of a vector.
+    fn unbiased(&mut self, x: &Self::Tensor, name: &str, out: usize) -> Self::Tensor;
+
+    /// Normalisation over the channels of each pixel, then the per-channel weight and bias, where there is a name.
+    fn layer_norm(&mut self, x: &Self::Tensor, name: Option<&str>, eps: f64) -> Self::Tensor;
+
+    /// `a · gelu(b)`, where a and b are the halves of x's channels and GELU is the exact one.
+    fn gated_gelu(&mut self, x: &Self::Tensor) -> Self::Tensor;
+
+    /// Element-wise nonlinearity on an image or a vector.
+    fn curve(&mut self, x: &Self::Tensor, curve: Curve) -> Self::Tensor;
+
+    /// `softmax(q kᵀ / √d) v` for each of the heads of `d = channels / heads` channels. `k` and `v` have the same pixels,
+    /// which may be others than `q`'s; not where it is causal.
+    fn attend(
+        &mut self,
+        q: &Self::Tensor,
+        k: &Self::Tensor,
+        v: &Self::Tensor,
+        attend: Attend,
+    ) -> Self::Tensor;
+
+    /// Rows of the table `[rows, width]` as tokens; `ids` is `[batch, tokens]`, whole numbers stored as floats.
+    fn token_embedding(&mut self, ids: &Self::Tensor, name: &str, rows: usize, width: usize) -> Self::Tensor;
+
+    /// Adds row i of the table `[rows, width]` to token i; it has at least as many rows as there are tokens.
+    fn add_positions(&mut self, x: &Self::Tensor, name: &str, rows: usize) -> Self::Tensor;
+
+    /// The token `index[b]` of each sample, a vector `[batch, width]`; `index` is `[batch, 1]`.
+    fn token_at(&mut self, x: &Self::Tensor, index: &Self::Tensor) -> Self::Tensor;
+
+    /// `x[b, c, ·, ·] · v[b, c]`.
+    fn scale_per_channel(&mut self, x: &Self::Tensor, v: &Self::Tensor) -> Self::Tensor;
+
+    /// Numbers `start` to `start + width` of each sample's vector.
+    fn slice(&mut self, v: &Self::Tensor, start: usize, width: usize) -> Self::Tensor;
+
+    /// Enlarges to the height and width of `like` by the nearest pixel: row i is the source's `⌊i · (from / to)⌋`, with
+    /// the quotient in f32, as PyTorch has it. Of `like`, nothing but its shape counts.
+    fn upsample_to(&mut self, x: &Self::Tensor, like: &Self::Tensor) -> Self::Tensor;
+
+    /// Each pixel becomes the row of the table `[rows, channels]` that is nearest to it, the first of equals.
+    fn nearest_row(&mut self, x: &Self::Tensor, name: &str, rows: usize) -> Self::Tensor;
+
+    /// Channels `(row in patch, column in patch, channel)` become the pixels of a patch: `[batch, channels, patch·height,
+    /// patch·width]`.
+    fn unpatchify(&mut self, x: &Self::Tensor, patch: usize) -> Self::Tensor;
+
+    /// A nonlinearity by either list.
+    fn nonlinearity(&mut self, x: &Self::Tensor, f: Nonlinearity) -> Self::Tensor {
+        match f {
+            Nonlinearity::Activation(f) => self.activation(x, f),
+            Nonlinearity::Curve(f) => self.curve(x, f),
+        }
+    }
+}
+
+/// A forward pass with everything chosen but its inputs, for whoever interprets it.
+pub trait Pass {
+    /// Its results, from the inputs in the order that the implementation tells.
+    fn run<O: TransformerOps + ?Sized>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor>;
+}

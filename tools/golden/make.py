@@ -7,7 +7,10 @@ import torch
 
 import stream
 
-PARTS = ["unet", "gradients", "training", "schedulers", "solvers", "timesteps", "torch_rng", "checkpoints", "torch_files", "pipeline", "pipelines", "tokens", "text_pipelines", "lora"]
+PARTS = [
+    "unet", "unet_condition", "autoencoders", "clip_text", "dit", "gradients", "training", "schedulers", "solvers", "timesteps", "torch_rng",
+    "checkpoints", "torch_files", "pipeline", "pipelines", "tokens", "text_pipelines", "lora",
+]
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

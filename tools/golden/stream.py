@@ -10,9 +10,7 @@ import torch
 
 def u(key: str, count: int) -> np.ndarray:
     """The first `count` values of the stream `key`, f64 in [-1, 1)."""
-    seed = 0xCBF29CE484222325
-    for byte in key.encode():
-        seed = (seed ^ byte) * 0x100000001B3 % 2**64
+    seed = fnv(key)
     with np.errstate(over="ignore"):
         z = np.uint64(seed) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -41,10 +39,29 @@ def parameter(key: str, shape) -> torch.Tensor:
     return torch.from_numpy(values.astype(np.float32)).reshape(tuple(shape))
 
 
-def fill(model: torch.nn.Module) -> None:
-    """Gives every parameter of `model` its stream value."""
+def fill(model: torch.nn.Module, scaled=None, name=lambda key: key) -> None:
+    """Gives every parameter of `model` its stream value, times 2**power where its key contains a part of `scaled`, a
+    dictionary of parts and powers. `name` tells a key's name in the stream, where it is another."""
+
+    def value(key, shape):
+        power = sum(power for part, power in (scaled or {}).items() if part in key)
+        return parameter(name(key), shape) * 2.0**power
+
     state = model.state_dict()
-    model.load_state_dict({key: parameter(key, value.shape) for key, value in state.items()})
+    model.load_state_dict({key: value(key, v.shape) for key, v in state.items()})
+
+
+def digest(model: torch.nn.Module, name=lambda key: key) -> dict:
+    """How many parameters a model has, and FNV-1a-64 of their names and shapes, sorted: `conv_in.bias [8]`, a line each."""
+    lines = sorted(f"{name(key)} {list(value.shape)}" for key, value in model.state_dict().items())
+    return dict(count=len(lines), fnv=f"{fnv(chr(10).join(lines)):016x}")
+
+
+def fnv(text: str) -> int:
+    value = 0xCBF29CE484222325
+    for byte in text.encode():
+        value = (value ^ byte) * 0x100000001B3 % 2**64
+    return value
 
 
 def check() -> None:

@@ -1,0 +1,4 @@
+//! What several networks are made of.
+
+pub(super) mod residual;
+pub(super) mod transformer;

@@ -1,0 +1,550 @@
+//! The networks of latent and text pipelines against pinned Python: names, shapes and outputs, on burn on the CPU.
+
+#![cfg(all(feature = "burn", not(target_arch = "wasm32")))]
+#![allow(clippy::print_stdout, reason = "tests say how close they came")]
+
+mod golden;
+
+use burn::tensor::Device;
+use golden::{floats, relative_error, scaled, weight};
+use noiseball::network::autoencoder::{Autoencoder, Decode, Encode};
+use noiseball::network::autoencoder_kl::AutoencoderKlConfig;
+use noiseball::network::autoencoder_tiny::AutoencoderTinyConfig;
+use noiseball::network::clip_text::{ClipText, ClipTextConfig};
+use noiseball::network::describe::{Inventory, describe_pass};
+use noiseball::network::dit::DitConfig;
+use noiseball::network::on_burn::transformer::{Array, evaluate, upload};
+use noiseball::network::ops::{Pass, TransformerOps};
+use noiseball::network::unet_condition::UNet2DConditionConfig;
+use noiseball::network::vq::VqConfig;
+use serde_json::{Map, Value, json};
+
+const BOUND: f32 = 2e-5;
+const UNET_CONDITION: &str = include_str!("fixtures/networks/unet_condition.json");
+const AUTOENCODERS: &str = include_str!("fixtures/networks/autoencoders.json");
+const CLIP_TEXT: &str = include_str!("fixtures/networks/clip_text.json");
+const DIT: &str = include_str!("fixtures/networks/dit.json");
+
+/// One network of a fixture.
+struct Case(Value);
+
+fn cases(json: &str, at_least: usize) -> Vec<Case> {
+    let mut file: Value = serde_json::from_str(json).unwrap();
+    let Value::Array(cases) = file["cases"].take() else { panic!("no cases") };
+    assert!(cases.len() >= at_least, "{}", cases.len());
+    cases.into_iter().map(Case).collect()
+}
+
+impl Case {
+    fn name(&self) -> &str {
+        self.0["name"].as_str().unwrap()
+    }
+
+    fn config(&self) -> &Map<String, Value> {
+        self.0["config"].as_object().unwrap()
+    }
+
+    fn floats(&self, field: &str) -> Vec<f32> {
+        floats(&self.0[field])
+    }
+
+    fn shape(&self, field: &str) -> Vec<usize> {
+        serde_json::from_value(self.0[field].clone()).unwrap()
+    }
+
+    fn stream(&self, what: &str, shape: Vec<usize>, scale: f64) -> Array {
+        let values = scaled(&format!("{what}:{}", self.name()), shape.iter().product(), scale);
+        Array { shape, values }
+    }
+
+    /// A parameter, times the powers of two of the parts that its key contains.
+    fn weight(&self, key: &str, shape: &[usize]) -> Vec<f32> {
+        let powers = self.0["scaled"].as_object().into_iter().flatten();
+        let power: i64 = powers.filter(|(part, _)| key.contains(*part)).filter_map(|(_, p)| p.as_i64()).sum();
+        weight(key, shape).into_iter().map(|w| w * 2f32.powi(power as i32)).collect()
+    }
+
+    /// The pass' results, and its parameters as Python counts and names them.
+    fn run(&self, pass: &impl Pass, inputs: &[Array]) -> (Vec<Array>, Vec<(String, Vec<usize>)>) {
+        let shapes: Vec<_> = inputs.iter().map(|input| input.shape.clone()).collect();
+        let inventory = describe_pass(pass, &shapes);
+        let device = Device::flex();
+        let parameters =
+            upload(&inventory.parameters, &device, |key, shape| Ok(self.weight(key, shape))).unwrap();
+        let results = pollster::block_on(evaluate(pass, &parameters, &device, inputs)).unwrap();
+        assert_eq!(results[0].shape, inventory.output, "{}", self.name());
+        (results, inventory.parameters)
+    }
+
+    /// Whether these are Python's parameters.
+    fn check_keys(&self, mut parameters: Vec<(String, Vec<usize>)>) {
+        parameters.sort();
+        let lines: Vec<_> = parameters.iter().map(|(key, shape)| format!("{key} {shape:?}")).collect();
+        let digest = lines
+            .join("\n")
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        assert_eq!(self.0["keys"]["count"], lines.len(), "{}: {lines:#?}", self.name());
+        assert_eq!(self.0["keys"]["fnv"], format!("{digest:016x}"), "{}: {lines:#?}", self.name());
+    }
+
+    /// How far a result is from Python's.
+    fn compare(&self, field: &str, found: &[f32]) -> f32 {
+        let error = relative_error(found, &self.floats(field));
+        println!("{} {field}: {error:.1e}", self.name());
+        assert!(error <= BOUND, "{} {field}: {error:e} > {BOUND:e}", self.name());
+        error
+    }
+}
+
+/// Tokens as Python has them, `[batch, tokens, width]`, as an image `[batch, width, tokens, 1]`, or back.
+fn transposed(x: &Array) -> Array {
+    let [batch, rows, columns] = [x.shape[0], x.shape[1], x.shape[2]];
+    let mut values = Vec::with_capacity(x.values.len());
+    for sample in x.values.chunks_exact(rows * columns) {
+        values.extend((0..columns).flat_map(|c| (0..rows).map(move |r| sample[r * columns + c])));
+    }
+    Array { shape: vec![batch, columns, rows, 1], values }
+}
+
+fn say_worst(family: &str, errors: &[f32]) {
+    let worst = errors.iter().copied().fold(0.0, f32::max);
+    println!("{family}: {} results, worst relative error {worst:.1e}", errors.len());
+}
+
+/// What the network is given, in the order of its pass.
+fn unet_inputs(case: &Case, net: &UNet2DConditionConfig) -> Vec<Array> {
+    let shape = case.shape("sample_shape");
+    let (batch, tokens) = (shape[0], case.0["tokens"].as_u64().unwrap() as usize);
+    let vectors = |values: Vec<f32>| Array { shape: vec![batch, values.len() / batch], values };
+    let timesteps = case.floats("timesteps");
+    let labels = match &case.0["labels"] {
+        Value::Null => None,
+        Value::Array(_) => Some(case.floats("labels")),
+        width => Some(case.stream("labels", vec![batch, width.as_u64().unwrap() as usize], 1.0).values),
+    };
+    let mut inputs = vec![
+        case.stream("input", shape, 1.5),
+        vectors(net.time_features(&timesteps).unwrap()),
+        transposed(&case.stream("text", vec![batch, tokens, net.text_width], 1.5)),
+    ];
+    inputs.extend(net.class_features(batch, labels.as_deref()).unwrap().map(vectors));
+    if let Some(width) = case.0["pooled"].as_u64() {
+        let pooled = case.stream("pooled", vec![batch, width as usize], 1.5).values;
+        let ids = case.floats("time_ids");
+        let each = pooled.chunks_exact(width as usize).map(|pooled| net.added_features(pooled, &ids));
+        inputs.push(vectors(each.map(Result::unwrap).collect::<Vec<_>>().concat()));
+    }
+    let scale = case.0["guidance_scale"].as_f64();
+    inputs.extend(scale.and_then(|scale| net.guidance_features(scale)).map(|v| vectors(v.repeat(batch))));
+    inputs
+}
+
+#[test]
+fn conditional_unets_are_pythons() {
+    let mut errors = Vec::new();
+    for case in cases(UNET_CONDITION, 34) {
+        let (net, unknown) = UNet2DConditionConfig::parse("config.json", case.config()).unwrap();
+        assert!(unknown.is_empty(), "{}: {unknown:?}", case.name());
+        let shape = case.shape("sample_shape");
+        net.check_size(shape[2], shape[3]).unwrap();
+        let (results, parameters) = case.run(&net, &unet_inputs(&case, &net));
+        case.check_keys(parameters);
+        errors.push(case.compare("output", &results[0].values));
+    }
+    say_worst("UNet2DConditionModel", &errors);
+}
+
+/// `VQModel`'s decoder without the codebook.
+struct Unquantised<'a>(&'a VqConfig);
+
+impl Pass for Unquantised<'_> {
+    fn run<O: TransformerOps + ?Sized>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
+        vec![self.0.decode_unquantised(ops, &inputs[0])]
+    }
+}
+
+fn both_halves(case: &Case, net: &impl Autoencoder) -> Vec<f32> {
+    let picture = case.stream("picture", case.shape("picture_shape"), 1.0);
+    let latents = latents(case);
+    let (encoded, mut parameters) = case.run(&Encode(net), &[picture]);
+    let (decoded, more) = case.run(&Decode(net), &[latents]);
+    parameters.extend(more);
+    case.check_keys(parameters);
+    vec![case.compare("encoded", &encoded[0].values), case.compare("decoded", &decoded[0].values)]
+}
+
+fn latents(case: &Case) -> Array {
+    case.stream("latents", case.shape("latents_shape"), case.0["latent_scale"].as_f64().unwrap())
+}
+
+#[test]
+fn autoencoders_are_pythons() {
+    let mut errors = Vec::new();
+    for case in cases(AUTOENCODERS, 12) {
+        let config = case.config();
+        let known = |unknown: Vec<String>| assert!(unknown.is_empty(), "{}: {unknown:?}", case.name());
+        match case.0["kind"].as_str().unwrap() {
+            "kl" => {
+                let (net, unknown) = AutoencoderKlConfig::parse("config.json", config).unwrap();
+                known(unknown);
+                errors.extend(both_halves(&case, &net));
+            }
+            "tiny" => {
+                let (net, unknown) = AutoencoderTinyConfig::parse("config.json", config).unwrap();
+                known(unknown);
+                errors.extend(both_halves(&case, &net));
+            }
+            _ => {
+                let (net, unknown) = VqConfig::parse("config.json", config).unwrap();
+                known(unknown);
+                if case.0["quantised"] == true {
+                    errors.extend(both_halves(&case, &net));
+                } else {
+                    let (decoded, _) = case.run(&Unquantised(&net), &[latents(&case)]);
+                    errors.push(case.compare("decoded", &decoded[0].values));
+                }
+            }
+        }
+    }
+    say_worst("autoencoders", &errors);
+}
+
+#[test]
+fn text_encoders_are_pythons() {
+    let mut errors = Vec::new();
+    for case in cases(CLIP_TEXT, 10) {
+        let class = case.0["kind"].as_str().unwrap();
+        let (net, unknown) = ClipTextConfig::parse("config.json", class, case.config()).unwrap();
+        let ids: Vec<Vec<u32>> = serde_json::from_value(case.0["ids"].clone()).unwrap();
+        assert!(unknown.is_empty(), "{}: {unknown:?}", case.name());
+        ids.iter().for_each(|ids| net.check_tokens(ids).unwrap());
+        let rows = |values: Vec<f32>| Array { shape: vec![ids.len(), values.len() / ids.len()], values };
+        let tokens = rows(ids.concat().into_iter().map(|id| id as f32).collect());
+        let places = rows(ids.iter().map(|ids| net.pooled_at(ids) as f32).collect());
+        let all = |pooled| if pooled { vec![tokens.clone(), places.clone()] } else { vec![tokens.clone()] };
+        let mut run = |skip, normalise, pooled, field: &str| {
+            let pass = ClipText { config: &net, skip, normalise, pooled };
+            let (results, parameters) = case.run(&pass, &all(pooled));
+            errors.push(case.compare(field, &transposed(&results[0]).values));
+            if let Some(pooled) = results.get(1) {
+                errors.push(case.compare("pooled", &pooled.values));
+                case.check_keys(parameters);
+            }
+        };
+        run(0, true, true, "last");
+        run(0, true, false, "last");
+        run(1, false, true, "penultimate");
+        run(1, false, false, "penultimate");
+        run(1, true, true, "skipped");
+        run(1, true, false, "skipped");
+    }
+    say_worst("CLIP text encoders", &errors);
+}
+
+#[test]
+fn diffusion_transformers_are_pythons() {
+    let mut errors = Vec::new();
+    for case in cases(DIT, 7) {
+        let (net, unknown) = DitConfig::parse("config.json", case.config()).unwrap();
+        assert!(unknown.is_empty(), "{}: {unknown:?}", case.name());
+        let shape = case.shape("sample_shape");
+        let (batch, patches) = (shape[0], shape[3] / net.patch_size);
+        net.check_size(shape[2], shape[3]).unwrap();
+        net.check_labels(&case.floats("labels")).unwrap();
+        let vectors = |values: Vec<f32>| Array { shape: vec![batch, values.len() / batch], values };
+        let positions = net.positions(shape[3]).repeat(batch);
+        let inputs = [
+            case.stream("input", shape, 1.5),
+            vectors(net.time_features(&case.floats("timesteps")).unwrap()),
+            vectors(case.floats("labels")),
+            Array { shape: vec![batch, net.width(), patches, patches], values: positions },
+        ];
+        let (results, parameters) = case.run(&net, &inputs);
+        case.check_keys(parameters);
+        errors.push(case.compare("output", &results[0].values));
+    }
+    say_worst("DiTTransformer2DModel", &errors);
+}
+
+fn object(json: &Value) -> &Map<String, Value> {
+    json.as_object().unwrap()
+}
+
+/// What a conditional U-Net needs for latents of so many pixels a side and 77 tokens.
+fn unet_inventory(config: &Value, side: usize) -> Inventory {
+    let (net, _) = UNet2DConditionConfig::parse("config.json", object(config)).unwrap();
+    let (added, guidance) = (net.text_time.map(|t| t.input_dim), net.time_cond_proj_dim);
+    let image = vec![1, net.in_channels, side, side];
+    let mut inputs = vec![image, vec![1, net.time.width], vec![1, net.text_width, 77, 1]];
+    inputs.extend([net.class_width(), added, guidance].into_iter().flatten().map(|width| vec![1, width]));
+    describe_pass(&net, &inputs)
+}
+
+/// The published models' sizes: millions of parameters, tensors, and billions of operations at 512 pixels.
+#[test]
+fn published_unets_have_their_sizes() {
+    let [ca, d, ua, u] = ["CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"];
+    let sd2 = json!({"attention_head_dim": [5, 10, 20, 20], "cross_attention_dim": 1024, "use_linear_projection": true});
+    let three = json!({"block_out_channels": [320, 640, 1280], "attention_head_dim": [5, 10, 20],
+        "down_block_types": [d, ca, ca], "up_block_types": [ua, ua, u], "cross_attention_dim": 2048,
+        "use_linear_projection": true, "addition_embed_type": "text_time", "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816});
+    let with = |base: &Value, more: Value| {
+        let mut config = base.clone();
+        config.as_object_mut().unwrap().extend(object(&more).clone());
+        config
+    };
+    let sdxl = with(&three, json!({"transformer_layers_per_block": [1, 2, 10]}));
+    let ssd = with(
+        &three,
+        json!({"transformer_layers_per_block": [1, [2, 2], [4, 4]],
+        "reverse_transformer_layers_per_block": [[4, 4, 10], [2, 1, 1], 1], "mid_block_type": "UNetMidBlock2D"}),
+    );
+    let tiny = json!({"block_out_channels": [320, 640, 1280], "down_block_types": [ca, ca, ca],
+        "up_block_types": [ua, ua, ua], "mid_block_type": null, "layers_per_block": 1, "cross_attention_dim": 768});
+    for (name, config, millions, tensors, gflops) in [
+        ("SD 1.5", json!({"cross_attention_dim": 768}), 859.52, 686, 803),
+        ("inpainting", json!({"cross_attention_dim": 768, "in_channels": 9}), 859.54, 686, 803),
+        ("LCM", json!({"cross_attention_dim": 768, "time_cond_proj_dim": 256}), 859.60, 687, 803),
+        ("SD 2.1", sd2, 865.91, 686, 804),
+        ("small-sd", json!({"cross_attention_dim": 768, "layers_per_block": 1}), 579.38, 442, 523),
+        ("tiny-sd", tiny, 323.38, 358, 486),
+        ("SDXL", sdxl, 2567.46, 1680, 1589),
+        ("SSD-1B", ssd, 1331.32, 944, 980),
+    ] {
+        let found = unet_inventory(&config, 64);
+        let counted = found.parameter_count() as f64 / 1e6;
+        assert!((counted - millions).abs() < 0.05, "{name}: {counted} M");
+        assert_eq!(found.parameters.len(), tensors, "{name}");
+        let billions = found.flops as f64 / 1e9;
+        assert!((billions / f64::from(gflops) - 1.0).abs() < 0.01, "{name}: {billions} GFLOP");
+    }
+}
+
+#[test]
+fn other_published_parts_have_their_sizes() {
+    let four = json!({"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2,
+        "down_block_types": vec!["DownEncoderBlock2D"; 4], "up_block_types": vec!["UpDecoderBlock2D"; 4]});
+    let (vae, _) = AutoencoderKlConfig::parse("config.json", object(&four)).unwrap();
+    let encoder = describe_pass(&Encode(&vae), &[vec![1, 3, 512, 512]]);
+    let decoder = describe_pass(&Decode(&vae), &[vec![1, 4, 64, 64]]);
+    assert_eq!((encoder.output, decoder.output), (vec![1, 8, 64, 64], vec![1, 3, 512, 512]));
+    let tensors = encoder.parameters.len() + decoder.parameters.len();
+    let (taesd, _) = AutoencoderTinyConfig::parse("config.json", &Map::new()).unwrap();
+    let taesd = describe_pass(&Decode(&taesd), &[vec![1, 4, 64, 64]]);
+    let bigg = json!({"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32,
+        "num_attention_heads": 20, "hidden_act": "gelu", "projection_dim": 1280});
+    let class = "CLIPTextModelWithProjection";
+    let (bigg, _) = ClipTextConfig::parse("config.json", class, object(&bigg)).unwrap();
+    let bigg = ClipText { config: &bigg, skip: 1, normalise: false, pooled: true };
+    let bigg = describe_pass(&bigg, &[vec![1, 77], vec![1, 1]]);
+    let (dit, _) = DitConfig::parse("config.json", object(&json!({"out_channels": 8}))).unwrap();
+    let dit = describe_pass(&dit, &[vec![1, 4, 32, 32], vec![1, 256], vec![1, 1], vec![1, 1152, 16, 16]]);
+    assert_eq!((tensors, bigg.parameters.len(), dit.parameters.len()), (248, 16 * 32 + 5, 538));
+    for (name, parameters, flops, millions, billions) in [
+        ("KL encoder", &encoder.parameters, encoder.flops, 34.16, 1117.0),
+        ("KL decoder", &decoder.parameters, decoder.flops, 49.49, 2515.0),
+        ("TAESD decoder", &taesd.parameters, taesd.flops, 1.22, 141.0),
+        ("OpenCLIP bigG", &bigg.parameters, bigg.flops, 694.7, 98.0),
+        ("DiT-XL/2", &dit.parameters, dit.flops, 749.8, 237.0),
+    ] {
+        let counted: usize = parameters.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+        assert!((counted as f64 / 1e6 - millions).abs() < 0.05, "{name}: {counted} parameters");
+        assert!((flops as f64 / 1e9 / billions - 1.0).abs() < 0.02, "{name}: {flops} FLOP");
+    }
+}
+
+/// Each config has one thing wrong; the error names the field, and says what is right.
+#[test]
+fn wrong_configs_are_refused_by_name() {
+    let small = || {
+        json!({"block_out_channels": [8, 16], "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"], "norm_num_groups": 4, "cross_attention_dim": 12,
+        "attention_head_dim": 2})
+    };
+    for (field, value, kind, says) in [
+        ("attention_head_dim", json!([2]), "checkpoint", "a list of 2"),
+        ("attention_head_dim", json!(9), "checkpoint", "1 to 8"),
+        ("attention_head_dim", json!(0), "checkpoint", "1 to 8"),
+        ("attention_head_dim", json!(null), "checkpoint", "attention_head_dim"),
+        ("num_attention_heads", json!(8), "unsupported-architecture", "attention_head_dim"),
+        ("block_out_channels", json!([]), "checkpoint", "1 to 12"),
+        ("block_out_channels", json!([8, 18]), "checkpoint", "divisor"),
+        ("block_out_channels", json!([8]), "checkpoint", "down_block_types"),
+        ("norm_num_groups", json!(null), "checkpoint", "a number"),
+        ("norm_num_groups", json!(3), "checkpoint", "divisor"),
+        ("layers_per_block", json!([1]), "checkpoint", "a list of 2"),
+        ("layers_per_block", json!(0), "checkpoint", "1 to 64"),
+        ("layers_per_block", json!(1_000_000), "checkpoint", "at most 64"),
+        ("transformer_layers_per_block", json!([[1, 1], 1]), "checkpoint", "reverse_"),
+        ("reverse_transformer_layers_per_block", json!([[1], [1, 1]]), "checkpoint", "shorter"),
+        ("cross_attention_dim", json!([0, 12]), "checkpoint", "one width"),
+        ("cross_attention_dim", json!([13, 12]), "checkpoint", "one width"),
+        ("encoder_hid_dim_type", json!("image_proj"), "unsupported-architecture", "text_proj"),
+        ("encoder_hid_dim_type", json!("text_proj"), "checkpoint", "encoder_hid_dim"),
+        ("only_cross_attention", json!([true]), "checkpoint", "a list of 2"),
+        ("mid_block_type", json!("UNetMidBlock2DSimpleCrossAttn"), "unsupported-architecture", "known here"),
+        (
+            "down_block_types",
+            json!(["AttnDownBlock2D", "DownBlock2D"]),
+            "unsupported-architecture",
+            "known here",
+        ),
+        ("up_block_types", json!(["UpBlock2D"]), "checkpoint", "as long as"),
+        ("class_embed_type", json!("other"), "checkpoint", "simple_projection"),
+        ("class_embed_type", json!("projection"), "checkpoint", "input_dim"),
+        ("class_embeddings_concat", json!(true), "checkpoint", "class embedding"),
+        ("addition_embed_type", json!("text_image"), "unsupported-architecture", "text_time"),
+        ("addition_embed_type", json!("text_time"), "checkpoint", "addition_time_embed_dim"),
+        ("dual_cross_attention", json!(true), "unsupported-architecture", "dual_cross_attention"),
+        ("attention_type", json!("gated"), "unsupported-architecture", "attention_type"),
+        ("time_embedding_type", json!("fourier"), "unsupported-architecture", "positional"),
+        ("freq_shift", json!(4), "checkpoint", "half"),
+        ("time_cond_proj_dim", json!(3), "checkpoint", "4 to"),
+        ("conv_in_kernel", json!(4), "checkpoint", "odd"),
+        ("downsample_padding", json!(2), "checkpoint", "0 or 1"),
+        ("mid_block_scale_factor", json!(0), "checkpoint", "other than 0"),
+        ("act_fn", json!("tanh"), "checkpoint", "silu"),
+        ("sample_size", json!([1, 2, 3]), "checkpoint", "one or two"),
+        ("_class_name", json!("UNet2DModel"), "unsupported-architecture", "UNet2DConditionModel"),
+    ] {
+        let mut config = small();
+        config[field] = value;
+        let error = UNet2DConditionConfig::parse("config.json", object(&config)).unwrap_err();
+        assert!(
+            error.kind() == kind && error.to_string().contains(says),
+            "{field}: {} {error}",
+            error.kind()
+        );
+    }
+    let mut config = small();
+    config["_class_name"] = json!("FlaxUNet2DConditionModel");
+    config["novelty"] = json!(1);
+    let (_, unknown) = UNet2DConditionConfig::parse("config.json", object(&config)).unwrap();
+    assert_eq!(unknown, ["novelty"]);
+}
+
+#[test]
+fn wrong_configs_of_other_parts_are_refused_by_name() {
+    let kl = |o: &Map<String, Value>| AutoencoderKlConfig::parse("config.json", o).map(drop);
+    let tiny = |o: &Map<String, Value>| AutoencoderTinyConfig::parse("config.json", o).map(drop);
+    let vq = |o: &Map<String, Value>| VqConfig::parse("config.json", o).map(drop);
+    let clip = |o: &Map<String, Value>| ClipTextConfig::parse("config.json", "CLIPTextModel", o).map(drop);
+    let dit = |o: &Map<String, Value>| DitConfig::parse("config.json", o).map(drop);
+    type Parse<'a> = &'a dyn Fn(&Map<String, Value>) -> noiseball::Result<()>;
+    let cases: [(Parse<'_>, Value, &str); 22] = [
+        (&kl, json!({"block_out_channels": [64, 64]}), "down_block_types"),
+        (&kl, json!({"norm_num_groups": 0}), "norm_num_groups"),
+        (&kl, json!({"scaling_factor": 0}), "scaling_factor"),
+        (&kl, json!({"latents_mean": [1.0]}), "latents_mean"),
+        (&kl, json!({"up_block_types": ["MidBlock"]}), "MidBlock"),
+        (&kl, json!({"_class_name": "AutoencoderTiny"}), "AutoencoderKL"),
+        (&tiny, json!({"upsampling_scaling_factor": 3}), "upsampling_scaling_factor"),
+        (&tiny, json!({"upsample_fn": "bilinear"}), "upsample_fn"),
+        (&tiny, json!({"num_encoder_blocks": [1]}), "num_encoder_blocks"),
+        (&tiny, json!({"decoder_block_out_channels": [64, 32, 64, 64]}), "one width"),
+        (&vq, json!({"norm_type": "spatial"}), "norm_type"),
+        (&vq, json!({"num_vq_embeddings": 0}), "num_vq_embeddings"),
+        (&clip, json!({"num_attention_heads": 7}), "num_attention_heads"),
+        (&clip, json!({"hidden_act": "softsign"}), "hidden_act"),
+        (&clip, json!({"eos_token_id": [1, 2]}), "eos_token_id"),
+        (&clip, json!({"use_attention_mask": true}), "use_attention_mask"),
+        (&dit, json!({"norm_type": "ada_norm_single"}), "norm_type"),
+        (&dit, json!({"attention_head_dim": 1, "num_attention_heads": 2}), "attention_head_dim"),
+        (&dit, json!({"patch_size": 64}), "patch_size"),
+        (&dit, json!({"activation_fn": "swiglu"}), "activation_fn"),
+        (&dit, json!({"num_embeds_ada_norm": null}), "num_embeds_ada_norm"),
+        (&dit, json!({"caption_channels": 4096}), "caption_channels"),
+    ];
+    for (parse, config, says) in cases {
+        let error = parse(object(&config)).unwrap_err();
+        assert!(error.to_string().contains(says), "{config}: {error}");
+    }
+    assert!(ClipTextConfig::parse("config.json", "T5EncoderModel", &Map::new()).is_err());
+}
+
+/// What stands beside the image is checked before anything is computed.
+#[test]
+fn wrong_conditions_are_refused() {
+    let config = json!({"num_class_embeds": 3, "cross_attention_dim": 768});
+    let (net, _) = UNet2DConditionConfig::parse("config.json", object(&config)).unwrap();
+    assert!(net.time_features(&[f32::NAN]).is_err());
+    for labels in [None, Some(&[0.0][..]), Some(&[0.0, 3.0]), Some(&[0.5, 0.0]), Some(&[f32::NAN, 0.0])] {
+        assert!(net.class_features(2, labels).is_err(), "{labels:?}");
+    }
+    assert_eq!(net.class_features(2, Some(&[2.0, 0.0])).unwrap().unwrap(), [2.0, 0.0]);
+    assert!(net.added_features(&[0.0; 10], &[1.0]).is_err());
+    assert!(net.check_size(0, 1).is_err());
+    let (dit, _) = DitConfig::parse("config.json", &Map::new()).unwrap();
+    assert!(dit.check_size(32, 16).is_err() && dit.check_size(31, 31).is_err());
+    dit.check_labels(&[0.0, 1000.0]).unwrap();
+    assert!(dit.check_labels(&[1001.0]).is_err() && dit.check_labels(&[-1.0]).is_err());
+}
+
+/// What a config becomes where one value is another: refused, or a network whose parameters can be counted.
+#[test]
+fn any_value_in_a_config_is_refused_or_understood() {
+    let values = [
+        json!(null),
+        json!(0),
+        json!(1),
+        json!(7),
+        json!(-1),
+        json!(0.5),
+        json!(1e300),
+        json!(1_u64 << 40),
+        json!(true),
+        json!("x"),
+        json!([]),
+        json!([1, 2]),
+        json!([[1], [0, 2]]),
+        json!({"a": 1}),
+    ];
+    let mut understood = [0; 2];
+    for (family, json) in [UNET_CONDITION, AUTOENCODERS, CLIP_TEXT, DIT].into_iter().enumerate() {
+        for case in cases(json, 1).iter().filter(|case| case.config().len() > 16 || case.name() == "tiny") {
+            for (key, value) in case.config().keys().flat_map(|key| values.iter().map(move |v| (key, v))) {
+                let mut config = case.config().clone();
+                config[key] = value.clone();
+                let count = counted(family, case, &config);
+                assert!(count.as_ref().is_ok_and(|n| *n > 0) || count.is_err(), "{key}: {value}");
+                understood[usize::from(count.is_ok())] += 1;
+            }
+        }
+    }
+    assert!(understood.iter().all(|n| *n > 300), "{understood:?}");
+}
+
+fn counted(family: usize, case: &Case, config: &Map<String, Value>) -> noiseball::Result<u64> {
+    let file = "config.json";
+    let picture = [vec![1, 3, 8, 8]];
+    match (family, case.0["kind"].as_str()) {
+        (0, _) => UNet2DConditionConfig::parse(file, config).map(|(net, _)| {
+            let added = net.text_time.map(|t| t.input_dim);
+            let vectors = [net.class_width(), added, net.time_cond_proj_dim];
+            let image = vec![1, net.in_channels, 9, 8];
+            let mut inputs = vec![image, vec![1, net.time.width], vec![1, net.text_width, 5, 1]];
+            inputs.extend(vectors.into_iter().flatten().map(|width| vec![1, width]));
+            describe_pass(&net, &inputs).parameter_count()
+        }),
+        (1, Some("kl")) => AutoencoderKlConfig::parse(file, config).map(|(net, _)| both(&net, &picture)),
+        (1, Some("tiny")) => AutoencoderTinyConfig::parse(file, config).map(|(net, _)| both(&net, &picture)),
+        (1, _) => VqConfig::parse(file, config).map(|(net, _)| both(&net, &picture)),
+        (2, class) => ClipTextConfig::parse(file, class.unwrap(), config).map(|(net, _)| {
+            let pass = ClipText { config: &net, skip: 1, normalise: true, pooled: true };
+            describe_pass(&pass, &[vec![1, 1], vec![1, 1]]).parameter_count()
+        }),
+        _ => DitConfig::parse(file, config).map(|(net, _)| {
+            let patches = net.sample_size / net.patch_size;
+            let image = vec![1, net.in_channels, net.sample_size, net.sample_size];
+            let positions = vec![1, net.width(), patches, patches];
+            describe_pass(&net, &[image, vec![1, 256], vec![1, 1], positions]).parameter_count()
+        }),
+    }
+}
+
+fn both(net: &impl Autoencoder, picture: &[Vec<usize>]) -> u64 {
+    let halves = [describe_pass(&Encode(net), picture), describe_pass(&Decode(net), picture)];
+    halves.iter().map(Inventory::parameter_count).sum()
+}
