@@ -157,7 +157,9 @@ fn lists_are_followed_or_refused() {
                 let told: Vec<f64> = program.timesteps().collect();
                 assert!(list.iter().all(|t| told.contains(t)), "{kind}: {told:?}");
             }
-            for wrong in [&[][..], &[9.0, 20.0], &[9.0, 9.0], &[9.0, -1.0], &[f64::NAN, 2.0], &[f64::INFINITY, 2.0]] {
+            for wrong in
+                [&[][..], &[9.0, 20.0], &[9.0, 9.0], &[9.0, -1.0], &[f64::NAN, 2.0], &[f64::INFINITY, 2.0]]
+            {
                 refused(&with(wrong), "each below the one before");
             }
             refused(&Options { steps: 4, ..with(list) }, "5, as many as are listed");

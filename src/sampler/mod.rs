@@ -58,8 +58,8 @@ use options::{
     ALGORITHM, ALPHA_TO_ONE, COMMON_GRIDS, CORRECT_STEPS, CORRECTOR_ORDER, DPM_ALGORITHMS, ETA,
     EULER_AT_FINAL, FINAL, FLOW_SHIFT, GRID, INTERPOLATION, LAMBDA_MIN, LANGEVIN_STEPS, LOWER_ORDER_FINAL,
     MAX_EVALUATIONS, NORMS, ORDER, ORIGINAL_STEPS, OptionSpec, PREDICT_X0, PREDICTOR_ORDER, RATIO_GRIDS,
-    S_CHURN, S_NOISE, S_TMAX, S_TMIN, SAMPLING_EPS, SDE, SHIFT_TERMINAL, SIGMA_MAX, SIGMA_MIN,
-    SIGMAS, SINGLESTEP_ALGORITHMS, SKIP_PRK, SNR, SOLVER_ORDER, SOLVER_TYPE, SPACING, STEP_RATIO, STOCHASTIC, TAU,
+    S_CHURN, S_NOISE, S_TMAX, S_TMIN, SAMPLING_EPS, SDE, SHIFT_TERMINAL, SIGMA_MAX, SIGMA_MIN, SIGMAS,
+    SINGLESTEP_ALGORITHMS, SKIP_PRK, SNR, SOLVER_ORDER, SOLVER_TYPE, SPACING, STEP_RATIO, STOCHASTIC, TAU,
     TIMESTEP_SCALING, TIMESTEP_TYPE, TIMESTEPS, TOLERANCE, USE_CLIPPED, native,
 };
 use setup::Setup;
@@ -275,15 +275,8 @@ impl SamplerKind {
         let skipped = edit.map_or(Ok(0), |edit| edit.skipped(options.steps))?;
         let mut recorder =
             Recorder::new(&schedule.prediction).guided(options.guidance).watched(options.watched);
-        let setup = Setup {
-            schedule,
-            steps: options.steps,
-            skipped,
-            edit,
-            rows,
-            values,
-            chosen: &options.settings,
-        };
+        let setup =
+            Setup { schedule, steps: options.steps, skipped, edit, rows, values, chosen: &options.settings };
         match edit {
             Some(edit) if edit.invert => {
                 if self != Self::Ddim || setup.get(&ETA) != 0.0 {
@@ -349,7 +342,9 @@ mod tests {
         let of = |name: &str| name.parse::<SamplerKind>().unwrap().evaluations();
         assert_eq!([of("unipc"), of("heun"), of("pndm")], [Some([1, 0]), Some([2, -1]), Some([1, 9])]);
         assert_eq!([of("annealed-langevin"), of("adaptive")], [Some([101, 0]), None]);
-        assert!(SamplerKind::ALL.iter().all(|kind| kind.evaluations().is_some() || kind.name() == "adaptive"));
+        assert!(
+            SamplerKind::ALL.iter().all(|kind| kind.evaluations().is_some() || kind.name() == "adaptive")
+        );
     }
 
     #[test]

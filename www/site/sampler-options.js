@@ -37,7 +37,11 @@ function menu({ type, choices, default: usual }) {
 
 function list({ whole }) {
   const input = document.createElement('input');
-  return Object.assign(input, { type: 'text', inputMode: 'decimal', placeholder: `as many as there are steps, such as ${whole ? '999 499 249' : '20 3 0.5'}` });
+  return Object.assign(input, {
+    type: 'text',
+    inputMode: 'decimal',
+    placeholder: `as many as there are steps, such as ${whole ? '999 499 249' : '20 3 0.5'}`,
+  });
 }
 
 function number({ type, min, max, default: usual }) {

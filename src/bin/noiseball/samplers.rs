@@ -44,8 +44,7 @@ fn module() -> String {
         let entry = kind.entry();
         let options: Vec<_> = entry.options.iter().map(described).collect();
         let (classes, steps) = (entry.classes, entry.default_steps);
-        let evaluations =
-            kind.evaluations().map(|[a, b]| serde_json::json!({ "perStep": a, "more": b }));
+        let evaluations = kind.evaluations().map(|[a, b]| serde_json::json!({ "perStep": a, "more": b }));
         let line = serde_json::json!({
             "name": entry.name, "paper": entry.paper, "classes": classes, "defaultSteps": steps,
             "evaluations": evaluations, "options": options,
