@@ -340,7 +340,8 @@ impl Model {
     pub fn steps_of(&self, options: &SampleOptions) -> (SamplerKind, usize) {
         let sampler = options.sampler.unwrap_or(self.architecture.sampler);
         let all = self.architecture.schedule.train_timesteps();
-        (sampler, options.steps.unwrap_or_else(|| sampler.default_steps(all)))
+        let listed = options.settings.steps_listed();
+        (sampler, options.steps.or(listed).unwrap_or_else(|| sampler.default_steps(all)))
     }
 
     /// Starts a run; nothing is computed before its first step. One run at a time: the next can start when this one

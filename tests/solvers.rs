@@ -44,8 +44,12 @@ fn replay(sampler: &str, class: &Value, case: &Value) -> (f64, String) {
     assert!(sampler.ends_with(kind.name()) && note.is_none(), "{sampler}: {kind}");
     let mut options = Options::steps(case["steps"].as_u64().unwrap() as usize);
     for (name, value) in case["options"].as_object().unwrap() {
-        let text = value.as_str().map(Setting::from);
-        options.settings.set(name, text.unwrap_or_else(|| Setting::Number(value.as_f64().unwrap())));
+        let value = match value {
+            Value::String(text) => Setting::Text(text.clone()),
+            Value::Array(_) => Setting::List(f64s(value)),
+            _ => Setting::Number(value.as_f64().unwrap()),
+        };
+        options.settings.set(name, value);
     }
     let program = kind.program(&schedule, &options).unwrap_or_else(|e| panic!("{key}: {e}"));
     let mut network = Network { key: &key, score: class == "ScoreSdeVeScheduler", timesteps: Vec::new() };
@@ -127,6 +131,54 @@ fn traces_agree_with_diffusers() {
     println!("{count} traces");
     assert!(failures.is_empty(), "{failures:#?}");
     assert!(json!(count).as_u64() > Some(100), "{count}");
+}
+
+/// Of runs whose timesteps or levels are listed.
+#[test]
+fn lists_are_followed_or_refused() {
+    let schedule = Schedule::from_json("scheduler_config.json", br#"{"num_train_timesteps": 500}"#).unwrap();
+    let timesteps = [499.0, 300.0, 120.0, 40.0, 0.0];
+    let levels = [14.0, 6.5, 2.7, 1.4, 0.65];
+    for kind in SamplerKind::ALL {
+        for (option, list) in [("timesteps", &timesteps), ("sigmas", &levels)] {
+            let with = |list: &[f64]| Options::steps(list.len()).with(option, list.to_vec());
+            let refused = |options: &Options, named: &str| {
+                let error = kind.program(&schedule, options).unwrap_err();
+                assert_eq!(error.kind(), "invalid-option", "{kind}: {error}");
+                assert!(error.to_string().contains(named), "{kind}: {error}");
+            };
+            if kind.entry().options.iter().all(|row| row.name != option) {
+                refused(&with(list), &format!("one that {kind} has"));
+                continue;
+            }
+            let program = kind.program(&schedule, &with(list)).unwrap_or_else(|e| panic!("{kind}: {e}"));
+            assert_eq!(program.steps(), 5, "{kind}");
+            if option == "timesteps" && !["annealed-langevin", "adaptive"].contains(&kind.name()) {
+                let told: Vec<f64> = program.timesteps().collect();
+                assert!(list.iter().all(|t| told.contains(t)), "{kind}: {told:?}");
+            }
+            for wrong in
+                [&[][..], &[9.0, 20.0], &[9.0, 9.0], &[9.0, -1.0], &[f64::NAN, 2.0], &[f64::INFINITY, 2.0]]
+            {
+                refused(&with(wrong), "each below the one before");
+            }
+            refused(&Options { steps: 4, ..with(list) }, "5, as many as are listed");
+            if kind.entry().options.iter().any(|row| row.name == "timestep_spacing") {
+                refused(&with(list).with("timestep_spacing", "trailing"), "left out");
+            }
+            if option == "timesteps" {
+                refused(&with(&[499.5, 3.0]), "whole numbers");
+                refused(&with(&[500.0, 3.0]), "below 500");
+            } else {
+                refused(&with(list).with("timesteps", timesteps.to_vec()), "left out");
+                // A last level without noise is where the run ends.
+                let to_zero = [&levels[..], &[0.0]].concat();
+                let options = Options::steps(5).with(option, to_zero);
+                assert_eq!(kind.program(&schedule, &options).unwrap().steps(), 5, "{kind}");
+                refused(&Options::steps(0).with(option, vec![0.0]), "each below");
+            }
+        }
+    }
 }
 
 /// What each class of diffusers writes of itself by default is read, and all of it.

@@ -80,6 +80,7 @@ export type SamplerOption = { readonly name: string; readonly doc: string } & (
   | { readonly type: 'flag'; readonly default: boolean }
   | { readonly type: 'whole' | 'real'; readonly min: number | null; readonly max: number; readonly default: number | null }
   | { readonly type: 'choice'; readonly choices: readonly string[]; readonly default: string }
+  | { readonly type: 'list'; readonly whole: boolean; readonly default: null }
 );
 
 export interface SamplerInfo {
@@ -90,6 +91,8 @@ export interface SamplerInfo {
   readonly classes: readonly string[];
   /** The steps of a run that names none; null for all of the model's timesteps. */
   readonly defaultSteps: number | null;
+  /** How often a run of N steps asks the network, by the sampler's defaults: `perStep · N + more`; null where the run finds out. */
+  readonly evaluations: { readonly perStep: number; readonly more: number } | null;
   readonly options: readonly SamplerOption[];
 }
 
@@ -186,6 +189,10 @@ export interface SamplerOptions {
   useClippedModelOutput?: boolean | undefined;
   /** How the steps are spread over the training's timesteps. */
   timestepSpacing?: 'leading' | 'linspace' | 'trailing' | undefined;
+  /** The timesteps of the run, from the greatest on, in place of a number of steps. */
+  timesteps?: readonly number[] | undefined;
+  /** The levels σ/α of the run, from the greatest on, in place of a number of steps; a last 0 is where the last step ends. */
+  sigmas?: readonly number[] | undefined;
   /** End at the clean image, not at the level of timestep 0. */
   setAlphaToOne?: boolean | undefined;
   /** How the noise levels lie between the greatest and the least. */

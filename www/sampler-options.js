@@ -1,4 +1,4 @@
-// A sampler's own options in one text, `solverOrder=3,grid=karras`, as links and attributes have them.
+// A sampler's own options in one text, `solverOrder=3,grid=karras` or `timesteps=999:499:249`, as links and attributes have them.
 
 import { SAMPLERS } from './samplers.js';
 
@@ -8,7 +8,7 @@ const optionsOf = (sampler) => SAMPLERS.find(({ name }) => name === sampler)?.op
  * What `model.sample` takes of such a text: the options that this sampler has, where they can be so.
  * @param {string} sampler
  * @param {string} text
- * @returns {Record<string, string | number | boolean>}
+ * @returns {Record<string, string | number | boolean | number[]>}
  */
 export function readSamplerOptions(sampler, text) {
   const given = new Map(text.split(',').map((pair) => /** @type {[string, string]} */ (pair.trim().split('=', 2))));
@@ -20,8 +20,13 @@ export function readSamplerOptions(sampler, text) {
   );
 }
 
-function valueIn({ type, choices, min, max }, text) {
+function valueIn({ type, choices, min, max, whole }, text) {
   if (!text) return undefined;
+  if (type === 'list') {
+    const list = text.split(/ *: *| +/).map((n) => (n === '' ? Number.NaN : Number(n)));
+    const falls = list.every((n, i) => n >= 0 && (i === 0 || n < list[i - 1]) && (!whole || Number.isInteger(n)));
+    return falls ? list : undefined;
+  }
   if (type === 'choice') return choices.includes(text) ? text : undefined;
   if (type === 'flag') return { true: true, false: false }[text];
   const number = Number(text);
@@ -32,6 +37,6 @@ function valueIn({ type, choices, min, max }, text) {
 /** The text of such options. */
 export function writeSamplerOptions(options) {
   return Object.entries(options)
-    .map(([name, value]) => `${name}=${value}`)
+    .map(([name, value]) => `${name}=${Array.isArray(value) ? value.join(':') : value}`)
     .join(',');
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::edit::Edit;
 use super::guidance::Guidance;
-use super::options::{Settings, Value};
+use super::options::{GRID, SIGMAS, SPACING, Settings, TIMESTEPS, Value};
+use crate::error::{Error, Result};
 
 /// What a caller may choose for a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,5 +42,22 @@ impl Options {
     #[must_use]
     pub fn with(self, name: &str, value: impl Into<Value>) -> Self {
         Self { settings: self.settings.with(name, value), ..self }
+    }
+
+    /// Whether what else is chosen goes with a list of timesteps or levels.
+    pub(super) fn check_list(&self) -> Result<()> {
+        let refuse = |option, found, expected| Err(Error::Option { option, found, expected });
+        let Some(listed) = self.settings.steps_listed() else { return Ok(()) };
+        if listed != self.steps {
+            return refuse("steps", self.steps.to_string(), format!("{listed}, as many as are listed"));
+        }
+        let sigmas_alone = self.settings.get(TIMESTEPS.name).is_none();
+        for other in [SIGMAS, GRID, SPACING] {
+            if self.settings.get(other.name).is_some() && !(sigmas_alone && other == SIGMAS) {
+                let expected = "left out, as a list says which levels there are".to_owned();
+                return refuse(other.name, "chosen".to_owned(), expected);
+            }
+        }
+        Ok(())
     }
 }

@@ -38,9 +38,13 @@ fn points_of_training(setup: &Setup<'_>) -> Result<Vec<Point>> {
     let (least, greatest) = setup.schedule.ends();
     let total = setup.schedule.train_timesteps();
     let stride = total / setup.steps;
+    // diffusers counts these from the greatest level on, and visits the list from its end.
+    let listed = setup.listed()?;
     let mut points = Vec::with_capacity(setup.steps + 1);
     for i in 0..=setup.steps {
-        let share = if i < setup.steps { (i * stride) as f64 / (total - 1).max(1) as f64 } else { 1.0 };
+        let place = listed.as_ref().map(|list| list[setup.steps.saturating_sub(i + 1)]);
+        let place = place.unwrap_or((i * stride) as f64);
+        let share = if i < setup.steps { place / (total - 1).max(1) as f64 } else { 1.0 };
         let level = Level { alpha: 1.0, sigma: Grid::Karras.at(greatest, least, share) };
         let timestep = setup.schedule.prediction.ask(Point { level, timestep: 0.0 }).c_noise;
         points.push(Point { level, timestep });

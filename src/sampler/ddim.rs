@@ -8,18 +8,23 @@ use crate::denoiser::{Level, Point};
 use crate::error::Result;
 
 /// Equation 12, as diffusers' `DDIMScheduler` does it: deterministic at `eta` 0, as noisy as DDPM at 1. Each step goes
-/// to `t - T div N` even where the list's next timestep is another one (`linspace`).
+/// to `t - T div N` even where the next timestep is another one (`linspace`), unless the caller lists the timesteps.
 pub(super) fn ddim(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
     let (schedule, eta) = (setup.schedule, setup.get(&ETA));
     let timesteps = setup.timesteps()?;
     let stride = schedule.train_timesteps() / setup.steps;
+    let listed = setup.listed()?.is_some();
     let end = if setup.is(&ALPHA_TO_ONE) { Level::CLEAN } else { schedule.level(0) };
     let mut x = run.start(1.0);
-    for t in timesteps {
-        let t = t as usize;
+    for (i, t) in timesteps.iter().enumerate() {
+        let t = *t as usize;
         let at = schedule.point(t);
         let now = at.level;
-        let next = if t >= stride { schedule.level(t - stride) } else { end };
+        let next = match timesteps.get(i + 1) {
+            next if listed => next.map_or(end, |next| schedule.level(*next as usize)),
+            _ if t >= stride => schedule.level(t - stride),
+            _ => end,
+        };
 
         let denoised = run.denoise(x, at);
         let x0 = run.clip(denoised.x0, schedule.clip);

@@ -41,6 +41,9 @@ pub(super) fn lcm(run: &mut Recorder<'_>, setup: &Setup<'_>) -> Result<()> {
 /// parts of all.
 pub(super) fn distilled(setup: &Setup<'_>) -> Result<Vec<f64>> {
     setup.refuse_flow()?;
+    if let Some(list) = setup.listed()? {
+        return Ok(setup.kept(list));
+    }
     let (original, steps) = (setup.get(&ORIGINAL_STEPS), setup.steps as f64);
     let total = setup.schedule.train_timesteps() as f64;
     if steps < 1.0 || steps > original.min(total) {

@@ -58,9 +58,9 @@ use options::{
     ALGORITHM, ALPHA_TO_ONE, COMMON_GRIDS, CORRECT_STEPS, CORRECTOR_ORDER, DPM_ALGORITHMS, ETA,
     EULER_AT_FINAL, FINAL, FLOW_SHIFT, GRID, INTERPOLATION, LAMBDA_MIN, LANGEVIN_STEPS, LOWER_ORDER_FINAL,
     MAX_EVALUATIONS, NORMS, ORDER, ORIGINAL_STEPS, OptionSpec, PREDICT_X0, PREDICTOR_ORDER, RATIO_GRIDS,
-    S_CHURN, S_NOISE, S_TMAX, S_TMIN, SAMPLING_EPS, SDE, SHIFT_TERMINAL, SIGMA_MAX, SIGMA_MIN,
+    S_CHURN, S_NOISE, S_TMAX, S_TMIN, SAMPLING_EPS, SDE, SHIFT_TERMINAL, SIGMA_MAX, SIGMA_MIN, SIGMAS,
     SINGLESTEP_ALGORITHMS, SKIP_PRK, SNR, SOLVER_ORDER, SOLVER_TYPE, SPACING, STEP_RATIO, STOCHASTIC, TAU,
-    TIMESTEP_SCALING, TIMESTEP_TYPE, TOLERANCE, USE_CLIPPED, native,
+    TIMESTEP_SCALING, TIMESTEP_TYPE, TIMESTEPS, TOLERANCE, USE_CLIPPED, native,
 };
 use setup::Setup;
 
@@ -108,65 +108,65 @@ macro_rules! table {
 table! {
     Ddpm: "ddpm", "Ho, Jain and Abbeel 2020: random, and at its best with many steps",
         ["DDPMScheduler", "DDPMParallelScheduler"],
-        [SPACING], None, ddpm::ddpm;
+        [SPACING, TIMESTEPS], None, ddpm::ddpm;
     Ddim: "ddim", "Song, Meng and Ermon 2021: deterministic unless eta is above 0, good with some 50 steps",
         ["DDIMScheduler", "DDIMParallelScheduler"],
-        [ETA, USE_CLIPPED, SPACING, ALPHA_TO_ONE], Some(50), ddim::ddim;
+        [ETA, USE_CLIPPED, SPACING, ALPHA_TO_ONE, TIMESTEPS], Some(50), ddim::ddim;
     Euler: "euler", "Karras et al. 2022: first order, deterministic unless s_churn is above 0",
         ["EulerDiscreteScheduler", "EDMEulerScheduler"],
         [
             SPACING.or(1.0), GRID.among(RATIO_GRIDS), FINAL, INTERPOLATION, TIMESTEP_TYPE, SIGMA_MIN, SIGMA_MAX,
-            S_CHURN, S_TMIN, S_TMAX, S_NOISE
+            S_CHURN, S_TMIN, S_TMAX, S_NOISE, TIMESTEPS, SIGMAS
         ],
         Some(50), euler::euler;
     EulerAncestral: "euler-ancestral", "Song et al. 2021: Euler's steps, with fresh noise in each",
         ["EulerAncestralDiscreteScheduler"],
-        [SPACING.or(1.0)], Some(50), euler::euler_ancestral;
+        [SPACING.or(1.0), TIMESTEPS, SIGMAS], Some(50), euler::euler_ancestral;
     Heun: "heun", "Karras et al. 2022: second order, two evaluations a step",
         ["HeunDiscreteScheduler"],
-        [SPACING.or(1.0), GRID.among(RATIO_GRIDS)], Some(25), heun::heun;
+        [SPACING.or(1.0), GRID.among(RATIO_GRIDS), TIMESTEPS, SIGMAS], Some(25), heun::heun;
     Lms: "lms", "The linear multistep method of Adams and Bashforth in sigma, order 4",
         ["LMSDiscreteScheduler"],
-        [SPACING.or(1.0), GRID.among(RATIO_GRIDS), ORDER], Some(50), lms::lms;
+        [SPACING.or(1.0), GRID.among(RATIO_GRIDS), ORDER, TIMESTEPS, SIGMAS], Some(50), lms::lms;
     DpmMultistep: "dpm-multistep", "Lu et al. 2022: DPM-Solver and DPM-Solver++, good with 20 steps",
         ["DPMSolverMultistepScheduler", "EDMDPMSolverMultistepScheduler"],
         [
             ALGORITHM.among(DPM_ALGORITHMS), SOLVER_ORDER, SOLVER_TYPE.among(&["midpoint", "heun"]), SPACING.or(1.0), GRID,
-            FINAL, SIGMA_MIN, SIGMA_MAX, FLOW_SHIFT, LAMBDA_MIN, LOWER_ORDER_FINAL, EULER_AT_FINAL
+            FINAL, SIGMA_MIN, SIGMA_MAX, FLOW_SHIFT, LAMBDA_MIN, LOWER_ORDER_FINAL, EULER_AT_FINAL, TIMESTEPS, SIGMAS
         ],
         Some(20), dpm::dpm_multistep;
     DpmSinglestep: "dpm-singlestep", "Lu et al. 2022: the same in turns of steps of rising order",
         ["DPMSolverSinglestepScheduler"],
         [
             ALGORITHM.among(SINGLESTEP_ALGORITHMS), SOLVER_ORDER, SOLVER_TYPE.among(&["midpoint", "heun"]),
-            GRID.among(COMMON_GRIDS), FINAL, FLOW_SHIFT, LAMBDA_MIN, LOWER_ORDER_FINAL.or(0.0)
+            GRID.among(COMMON_GRIDS), FINAL, FLOW_SHIFT, LAMBDA_MIN, LOWER_ORDER_FINAL.or(0.0), TIMESTEPS, SIGMAS
         ],
         Some(20), dpm_singlestep::dpm_singlestep;
     UniPc: "unipc", "Zhao et al. 2023: a predictor and a corrector that costs nothing, good with 10 steps",
         ["UniPCMultistepScheduler"],
         [
             SOLVER_ORDER, SOLVER_TYPE.among(&["bh1", "bh2"]).or(1.0), PREDICT_X0, SPACING.or(1.0),
-            GRID.among(COMMON_GRIDS), FINAL, SIGMA_MIN, SIGMA_MAX, FLOW_SHIFT, SHIFT_TERMINAL, LOWER_ORDER_FINAL
+            GRID.among(COMMON_GRIDS), FINAL, SIGMA_MIN, SIGMA_MAX, FLOW_SHIFT, SHIFT_TERMINAL, LOWER_ORDER_FINAL, TIMESTEPS, SIGMAS
         ],
         Some(20), unipc::unipc;
     Deis: "deis", "Zhang and Chen 2023: an exponential integrator that extrapolates the noise",
         ["DEISMultistepScheduler"],
-        [SOLVER_ORDER, SPACING.or(1.0), GRID.among(COMMON_GRIDS), FLOW_SHIFT, LOWER_ORDER_FINAL], Some(20), deis::deis;
+        [SOLVER_ORDER, SPACING.or(1.0), GRID.among(COMMON_GRIDS), FLOW_SHIFT, LOWER_ORDER_FINAL, TIMESTEPS, SIGMAS], Some(20), deis::deis;
     Kdpm2: "kdpm2", "Karras et al. 2022: second order by a midpoint in ln sigma, two evaluations a step",
         ["KDPM2DiscreteScheduler"],
-        [SPACING.or(1.0), GRID.among(RATIO_GRIDS)], Some(25), kdpm2::kdpm2;
+        [SPACING.or(1.0), GRID.among(RATIO_GRIDS), TIMESTEPS, SIGMAS], Some(25), kdpm2::kdpm2;
     Kdpm2Ancestral: "kdpm2-ancestral", "The same, with fresh noise in each step",
         ["KDPM2AncestralDiscreteScheduler"],
-        [SPACING.or(1.0), GRID.among(RATIO_GRIDS)], Some(25), kdpm2::kdpm2_ancestral;
+        [SPACING.or(1.0), GRID.among(RATIO_GRIDS), TIMESTEPS, SIGMAS], Some(25), kdpm2::kdpm2_ancestral;
     Pndm: "pndm", "Liu et al. 2022: a multistep method of order 4 on DDIM's steps",
         ["PNDMScheduler"],
         [SKIP_PRK, SPACING, ALPHA_TO_ONE.or(0.0)], Some(50), pndm::pndm;
     Lcm: "lcm", "Luo et al. 2023: one to eight steps, for models distilled for it",
         ["LCMScheduler"],
-        [ORIGINAL_STEPS, TIMESTEP_SCALING], Some(4), lcm::lcm;
+        [ORIGINAL_STEPS, TIMESTEP_SCALING, TIMESTEPS], Some(4), lcm::lcm;
     Tcd: "tcd", "Zheng et al. 2024: one to eight steps, for models distilled for it",
         ["TCDScheduler"],
-        [ETA.or(0.3), ORIGINAL_STEPS], Some(4), tcd::tcd;
+        [ETA.or(0.3), ORIGINAL_STEPS, TIMESTEPS], Some(4), tcd::tcd;
     FlowEuler: "flow-euler", "Lipman et al. 2023, Esser et al. 2024: first order along straight paths, for networks that predict the flow",
         ["FlowMatchEulerDiscreteScheduler"],
         [GRID.among(RATIO_GRIDS), SHIFT_TERMINAL, STOCHASTIC], Some(50), flow::flow_euler;
@@ -178,29 +178,29 @@ table! {
         [SPACING], Some(20), ipndm::ipndm;
     Consistency: "consistency", "Song et al. 2023: one step or a few, for models that were trained for it",
         ["CMStochasticIterativeScheduler"],
-        [SPACING.or(1.0), GRID.among(RATIO_GRIDS), S_NOISE], Some(1), consistency::consistency;
+        [SPACING.or(1.0), GRID.among(RATIO_GRIDS), S_NOISE, TIMESTEPS], Some(1), consistency::consistency;
     SaSolver: "sa-solver", "Xue et al. 2023: a stochastic predictor and a corrector that costs nothing, good with 20 steps",
         ["SASolverScheduler"],
         [
             ALGORITHM.among(&["data_prediction", "noise_prediction"]), PREDICTOR_ORDER, CORRECTOR_ORDER, TAU, SPACING.or(1.0),
-            GRID.among(COMMON_GRIDS), FLOW_SHIFT, LAMBDA_MIN, LOWER_ORDER_FINAL
+            GRID.among(COMMON_GRIDS), FLOW_SHIFT, LAMBDA_MIN, LOWER_ORDER_FINAL, TIMESTEPS, SIGMAS
         ],
         Some(20), sa_solver::sa_solver;
     DpmSde: "dpm-sde", "Lu et al. 2022: second order with fresh noise, two evaluations a step",
         ["DPMSolverSDEScheduler"],
-        [SPACING.or(1.0), GRID.among(RATIO_GRIDS), S_NOISE], Some(25), dpm_sde::dpm_sde;
+        [SPACING.or(1.0), GRID.among(RATIO_GRIDS), S_NOISE, TIMESTEPS, SIGMAS], Some(25), dpm_sde::dpm_sde;
     ReverseSde: "reverse-sde", "Song et al. 2021: the reverse SDE, each step after one of Langevin dynamics, good with many steps",
         ["ScoreSdeVeScheduler", "ScoreSdeVpScheduler"],
         [SDE, SNR, CORRECT_STEPS, SAMPLING_EPS, NORMS, SPACING], None, reverse_sde::reverse_sde;
     AnnealedLangevin: "annealed-langevin", "Song and Ermon 2019: Langevin dynamics at ever less noise, many evaluations a step",
         [],
-        [LANGEVIN_STEPS, STEP_RATIO, GRID.among(RATIO_GRIDS).or(2.0)], Some(10), langevin::annealed_langevin;
+        [LANGEVIN_STEPS, STEP_RATIO, GRID.among(RATIO_GRIDS).or(2.0), TIMESTEPS, SIGMAS], Some(10), langevin::annealed_langevin;
     GaussianChain: "gaussian-chain", "Sohl-Dickstein et al. 2015: the chain that began it, through every timestep",
         [],
         [SPACING], None, chain::gaussian_chain;
     Adaptive: "adaptive", "Song et al. 2021: the probability-flow ODE by Dormand and Prince's method, to a tolerance",
         [],
-        [TOLERANCE, MAX_EVALUATIONS, GRID.among(RATIO_GRIDS).or(2.0)], Some(5), adaptive::adaptive;
+        [TOLERANCE, MAX_EVALUATIONS, GRID.among(RATIO_GRIDS).or(2.0), TIMESTEPS, SIGMAS], Some(5), adaptive::adaptive;
 }
 
 impl SamplerKind {
@@ -232,6 +232,24 @@ impl SamplerKind {
         self.entry().default_steps.unwrap_or(train_timesteps).min(train_timesteps)
     }
 
+    /// `[a, b]` where a run of N steps asks the network `a N + b` times, by the sampler's own defaults; `None` where that is found
+    /// while it runs.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[must_use]
+    pub fn evaluations(self) -> Option<[i64; 2]> {
+        let count = |steps| {
+            let class = self.entry().classes.first().unwrap_or(&"DDPMScheduler");
+            let file = format!(r#"{{"_class_name": "{class}", "num_train_timesteps": 1000}}"#);
+            let schedule = Schedule::from_json("scheduler_config.json", file.as_bytes()).ok()?;
+            let program = self.program(&schedule, &Options::steps(steps)).ok()?;
+            let integrates = |i: &Instruction| matches!(i, Instruction::Integrate { .. });
+            let known = !program.instructions().iter().any(integrates);
+            known.then(|| program.timesteps().count() as i64)
+        };
+        let (ten, twenty) = (count(10)?, count(20)?);
+        Some([(twenty - ten) / 10, 2 * ten - twenty])
+    }
+
     /// Describes a run. An option is what the caller says, else what the checkpoint's file says, else this sampler's
     /// default: what diffusers' `from_config` makes of another class's file.
     ///
@@ -253,10 +271,12 @@ impl SamplerKind {
         let values = options.settings.resolve(name, rows, &schedule.options)?;
         options.guidance.check()?;
         let edit = options.edit.as_ref();
+        options.check_list()?;
         let skipped = edit.map_or(Ok(0), |edit| edit.skipped(options.steps))?;
         let mut recorder =
             Recorder::new(&schedule.prediction).guided(options.guidance).watched(options.watched);
-        let setup = Setup { schedule, steps: options.steps, skipped, edit, rows, values };
+        let setup =
+            Setup { schedule, steps: options.steps, skipped, edit, rows, values, chosen: &options.settings };
         match edit {
             Some(edit) if edit.invert => {
                 if self != Self::Ddim || setup.get(&ETA) != 0.0 {
@@ -318,6 +338,16 @@ mod tests {
     }
 
     #[test]
+    fn evaluations_are_counted() {
+        let of = |name: &str| name.parse::<SamplerKind>().unwrap().evaluations();
+        assert_eq!([of("unipc"), of("heun"), of("pndm")], [Some([1, 0]), Some([2, -1]), Some([1, 9])]);
+        assert_eq!([of("annealed-langevin"), of("adaptive")], [Some([101, 0]), None]);
+        assert!(
+            SamplerKind::ALL.iter().all(|kind| kind.evaluations().is_some() || kind.name() == "adaptive")
+        );
+    }
+
+    #[test]
     fn options_out_of_range_or_without_use_are_refused() {
         let noise = Schedule::from_json("s.json", b"{}").unwrap();
         let flow = br#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#;
@@ -355,6 +385,8 @@ mod tests {
                 let of_all = options::ALL.iter().find(|other| other.name == row.name);
                 let of_all = of_all.unwrap_or_else(|| panic!("{} is not in options::ALL", row.name));
                 let default = match row.kind {
+                    // Without one, a number of steps says how many there are.
+                    options::Kind::List(_) => continue,
                     options::Kind::Choice(_) => options::Value::Text(row.default_text()),
                     _ => options::Value::Number(row.default),
                 };

@@ -14,6 +14,8 @@ pub enum Kind {
     Real(f64, f64),
     /// One of these names.
     Choice(&'static [&'static str]),
+    /// Numbers from 0 on that fall from each to the next; whether they are whole ones.
+    List(bool),
 }
 
 /// One option: its name everywhere (`eta`; in JavaScript `useClippedModelOutput` for `use_clipped_model_output`, on a terminal
@@ -63,11 +65,22 @@ impl OptionSpec {
             Kind::Flag => (0.0, 1.0, true),
             Kind::Whole(least, most) => (least, most, true),
             Kind::Real(least, most) => (least, most, false),
-            Kind::Choice(_) => (0.0, -1.0, true),
+            Kind::Choice(_) | Kind::List(_) => (0.0, -1.0, true),
         };
         match value {
             Value::Text(text) => self.names().iter().position(|name| name == text).map(|i| i as f64),
             Value::Number(n) => ((least..=most).contains(n) && !(whole && n.fract() != 0.0)).then_some(*n),
+            Value::List(list) => {
+                let Kind::List(whole) = self.kind else { return None };
+                // A level without noise is none to begin with.
+                let mut before = MOST_OF_LIST;
+                let mut falls = whole || list.first().is_some_and(|n| *n > 0.0);
+                for n in list {
+                    falls &= (0.0..before).contains(n) && !(whole && n.fract() != 0.0);
+                    before = *n;
+                }
+                (falls && !list.is_empty()).then_some(list.len() as f64)
+            }
         }
     }
 
@@ -79,6 +92,9 @@ impl OptionSpec {
             Kind::Whole(least, most) => format!("a whole number from {} to {}", number(least), number(most)),
             Kind::Real(least, most) => format!("from {} to {}", number(least), number(most)),
             Kind::Choice(names) => names.join(" or "),
+            Kind::List(whole) => {
+                format!("a list of {}numbers, each below the one before", if whole { "whole " } else { "" })
+            }
         }
     }
 
@@ -88,6 +104,7 @@ impl OptionSpec {
         match self.kind {
             Kind::Flag => (self.default != 0.0).to_string(),
             Kind::Choice(names) => names[self.default as usize].to_owned(),
+            Kind::List(_) => "none".to_owned(),
             _ => number(self.default),
         }
     }
@@ -98,6 +115,9 @@ pub(super) const fn native(text: &'static str) -> &'static str {
     if cfg!(target_arch = "wasm32") { "" } else { text }
 }
 
+/// What the numbers of a list are below.
+const MOST_OF_LIST: f64 = 1e6;
+
 /// A value as a caller or a file gives it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -105,6 +125,8 @@ pub enum Value {
     Number(f64),
     /// A name.
     Text(String),
+    /// Numbers.
+    List(Vec<f64>),
 }
 
 impl Value {
@@ -112,6 +134,7 @@ impl Value {
         match self {
             Self::Number(value) => number(*value),
             Self::Text(text) => text.clone(),
+            Self::List(list) => list.iter().map(|n| number(*n)).collect::<Vec<_>>().join(","),
         }
     }
 }
@@ -125,6 +148,12 @@ impl From<f64> for Value {
 impl From<bool> for Value {
     fn from(flag: bool) -> Self {
         Self::Number(f64::from(flag))
+    }
+}
+
+impl From<Vec<f64>> for Value {
+    fn from(list: Vec<f64>) -> Self {
+        Self::List(list)
     }
 }
 
@@ -160,6 +189,19 @@ impl Settings {
 
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value)
+    }
+
+    pub(super) fn list(&self, name: &str) -> Option<&[f64]> {
+        if let Some(Value::List(list)) = self.get(name) { Some(list) } else { None }
+    }
+
+    /// The number of steps of a run whose timesteps or levels are listed. A last level of 0 is where the last step ends.
+    pub(crate) fn steps_listed(&self) -> Option<usize> {
+        if let Some(timesteps) = self.list(TIMESTEPS.name) {
+            return Some(timesteps.len());
+        }
+        let sigmas = self.list(SIGMAS.name)?;
+        Some(sigmas.len() - usize::from(sigmas.last() == Some(&0.0)))
     }
 
     /// The value of each of a sampler's options: the caller's, else the file's where it suits, else the default.
@@ -215,6 +257,20 @@ pub(crate) const SPACING: OptionSpec = OptionSpec::new(
     0.0,
     "How the steps are spread over the training's timesteps",
 );
+pub(crate) const TIMESTEPS: OptionSpec = OptionSpec::new(
+    "timesteps",
+    Kind::List(true),
+    0.0,
+    "The timesteps of the run, in place of a number of steps",
+)
+.of_a_run();
+pub(crate) const SIGMAS: OptionSpec = OptionSpec::new(
+    "sigmas",
+    Kind::List(false),
+    0.0,
+    "The levels sigma/alpha of the run, in place of a number of steps",
+)
+.of_a_run();
 pub(crate) const ALPHA_TO_ONE: OptionSpec = OptionSpec::new(
     "set_alpha_to_one",
     Kind::Flag,
@@ -416,6 +472,8 @@ pub const ALL: &[OptionSpec] = &[
     ETA,
     USE_CLIPPED,
     SPACING,
+    TIMESTEPS,
+    SIGMAS,
     ALPHA_TO_ONE,
     GRID,
     FINAL,

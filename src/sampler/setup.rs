@@ -4,7 +4,7 @@
 use super::edit::Edit;
 use super::options::{
     FINAL, FLOW_SHIFT, GRID, INTERPOLATION, LAMBDA_MIN, OptionSpec, SHIFT_TERMINAL, SIGMA_MAX, SIGMA_MIN,
-    SPACING, TIMESTEP_TYPE,
+    SIGMAS, SPACING, Settings, TIMESTEP_TYPE, TIMESTEPS,
 };
 use super::program::Slot;
 use super::record::Recorder;
@@ -23,6 +23,8 @@ pub(super) struct Setup<'a> {
     pub(super) rows: &'static [OptionSpec],
     /// A number for each row.
     pub(super) values: Vec<f64>,
+    /// What the caller chose, for the lists.
+    pub(super) chosen: &'a Settings,
 }
 
 /// Where a run of [`Setup::preserving`] ends unless it ends at σ = 0.
@@ -114,9 +116,28 @@ impl Setup<'_> {
         Err(Error::Option { option: "steps", found: self.steps.to_string(), expected })
     }
 
+    /// The timesteps that the caller lists.
+    pub(super) fn listed(&self) -> Result<Option<Vec<f64>>> {
+        let Some(list) = self.chosen.list(TIMESTEPS.name) else { return Ok(None) };
+        if list[0] < self.total() as f64 {
+            return Ok(Some(list.to_vec()));
+        }
+        let expected = format!("below {}, the number that the network was trained with", self.total());
+        Err(Error::Option { option: TIMESTEPS.name, found: number(list[0]), expected })
+    }
+
+    /// The levels σ/α that the caller lists, and whether they end without noise.
+    fn listed_sigmas(&self) -> Option<(&[f64], bool)> {
+        let list = self.chosen.list(SIGMAS.name)?;
+        Some((&list[..self.steps], self.steps < list.len()))
+    }
+
     /// The timesteps of a run that visits whole ones.
     pub(super) fn timesteps(&self) -> Result<Vec<f64>> {
         self.refuse_flow()?;
+        if let Some(list) = self.listed()? {
+            return Ok(self.kept(list));
+        }
         let all = levels::timesteps(self.spacing(), self.total(), self.steps, self.schedule.steps_offset)?;
         Ok(self.kept(all))
     }
@@ -144,11 +165,19 @@ impl Setup<'_> {
         let sigmas = self.schedule.sigmas();
         let (least, greatest) = sigmas.ends();
         let offset = self.schedule.steps_offset;
-        let mut timesteps = levels::fractional_timesteps(self.spacing(), self.total(), self.steps, offset)?;
+        let (listed, levels) = (self.listed()?, self.listed_sigmas());
+        let is_listed = listed.is_some() || levels.is_some();
+        let mut timesteps = match listed {
+            Some(list) => list,
+            None => levels::fractional_timesteps(self.spacing(), self.total(), self.steps, offset)?,
+        };
         let mut ratios = list(self.steps, &|i| sigmas.at(timesteps[i]));
-        let grid = self.grid();
+        let grid = if is_listed { Grid::Timesteps } else { self.grid() };
         let mut end = if self.get(&FINAL) == 0.0 { 0.0 } else { least };
-        if self.get(&INTERPOLATION) != 0.0 {
+        if let Some((list, ends_clean)) = levels {
+            ratios = list.to_vec();
+            end = if ends_clean { 0.0 } else { end };
+        } else if self.get(&INTERPOLATION) != 0.0 && !is_listed {
             // One level more than timesteps: diffusers appends the end to them, and stops before it.
             ratios = Grid::Exponential.between(greatest, least, self.steps + 1);
             if grid == Grid::Timesteps {
@@ -157,6 +186,8 @@ impl Setup<'_> {
         }
         if grid != Grid::Timesteps {
             ratios = self.between(grid, ratios[0], ratios[ratios.len() - 1])?;
+        }
+        if grid != Grid::Timesteps || levels.is_some() {
             timesteps = list(self.steps, &|i| sigmas.timestep(ratios[i]));
         }
         let continuous =
@@ -185,7 +216,16 @@ impl Setup<'_> {
         let sigmas = self.schedule.sigmas();
         let (least, greatest) = sigmas.ends();
         let (total, offset) = (self.total(), self.schedule.steps_offset);
-        let grid = self.grid();
+        let (listed, levels) = (self.listed()?, self.listed_sigmas());
+        if listed.is_some() || levels.is_some() {
+            self.refuse_flow()?;
+        }
+        // Levels that are listed end as those of a grid.
+        let grid = match (&listed, levels) {
+            (Some(_), _) => Grid::Timesteps,
+            (_, Some(_)) => Grid::Exponential,
+            _ => self.grid(),
+        };
         let flow = self.schedule.prediction == Prediction::Flow;
         // UniPC can go through Karras's ratios on a flow.
         let karras = grid == Grid::Karras && ends == End::LastOfGrid;
@@ -201,9 +241,12 @@ impl Setup<'_> {
         while last > 1 && log_ratio(self.schedule.level(last - 1)) < self.get(&LAMBDA_MIN) {
             last -= 1;
         }
-        let mut timesteps =
-            levels::timesteps_before_the_end(self.spacing(), total, last, self.steps, offset)?;
+        let mut timesteps = match listed {
+            Some(list) => list,
+            None => levels::timesteps_before_the_end(self.spacing(), total, last, self.steps, offset)?,
+        };
         let ratios = match grid {
+            _ if levels.is_some() => levels.map_or(Vec::new(), |(list, _)| list.to_vec()),
             Grid::Timesteps => list(timesteps.len(), &|i| sigmas.at(timesteps[i])),
             Grid::Flow => self.flow(ends),
             _ => self.between(grid, greatest, least)?,
@@ -228,7 +271,11 @@ impl Setup<'_> {
             });
         }
         let end = match ends {
-            End::OfTable | End::Rounded | End::LastOfGrid if self.get(&FINAL) == 0.0 => 0.0,
+            End::OfTable | End::Rounded | End::LastOfGrid
+                if self.get(&FINAL) == 0.0 || levels.is_some_and(|(_, ends_clean)| ends_clean) =>
+            {
+                0.0
+            }
             End::LastOfGrid | End::Least if grid != Grid::Timesteps => ratios[ratios.len() - 1],
             _ => least,
         };

@@ -65,6 +65,9 @@ fn setting(value: &JsValue) -> Value {
     match (value.as_f64(), value.as_bool()) {
         (Some(number), _) => number.into(),
         (_, Some(flag)) => flag.into(),
+        _ if value.is_object() => {
+            Array::from(value).iter().map(|n| n.as_f64().unwrap_or(f64::NAN)).collect::<Vec<_>>().into()
+        }
         _ => value.as_string().unwrap_or_default().as_str().into(),
     }
 }

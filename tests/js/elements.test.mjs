@@ -179,6 +179,11 @@ test('a sampler’s options are read from a text as far as they can be so, and w
   for (const wrong of ['solverOrder=4', 'solverOrder=1.5', 'solverOrder=', 'grid=magic', 'lowerOrderFinal=maybe', 'solverOrder', '=', ''])
     assert.deepEqual(readSamplerOptions('dpm-multistep', wrong), {}, wrong);
   assert.deepEqual(readSamplerOptions('no-sampler', text), {});
+  const lists = { sigmas: [14.6, 3, 0.5, 0] };
+  assert.equal(writeSamplerOptions(lists), 'sigmas=14.6:3:0.5:0');
+  assert.deepEqual(readSamplerOptions('euler', 'sigmas=14.6:3:0.5:0'), lists);
+  for (const wrong of ['timesteps=1:2', 'timesteps=9:9', 'timesteps=2.5', 'timesteps=9::1', 'sigmas=x:1', 'sigmas=1:-1'])
+    assert.deepEqual(readSamplerOptions('euler', wrong), {}, wrong);
 });
 
 test('every failure of loading and sampling has a sentence, short and whole', () => {

@@ -11,6 +11,7 @@ const snake = (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCas
 /** The type of an option's value, over all samplers that have it. */
 function typeOf(option) {
   if (option.type === 'flag') return ['boolean'];
+  if (option.type === 'list') return ['readonly number[]'];
   if (option.type !== 'choice') return ['number'];
   return option.choices.map((choice) => `'${choice}'`);
 }
@@ -29,13 +30,27 @@ test('the types know every option, with its values, and no other', () => {
 
 test('the documentation has a row for every sampler, with its classes and options', () => {
   const rows = read('docs/solvers.md')
-    .split('## Order')[0]
-    .matchAll(/^\| `([\w-]+)` \| (.*?) \| (.*?) \|/gm);
+    .split('## Which one')[0]
+    .matchAll(/^\| `([\w-]+)` \| (.*?) \| (.*?) \| (.*?) \|/gm);
   const quoted = (cell) => [...cell.matchAll(/`([^`]+)`/g)].map(([, name]) => name);
-  const found = [...rows].map(([, name, classes, options]) => [name, quoted(classes), quoted(options)]);
-  const expected = SAMPLERS.map(({ name, classes, options }) => [name, classes, options.map((option) => snake(option.name))]);
-  assert.deepEqual(found, expected);
+  const found = [...rows].map(([, name, classes, options, cost]) => [name, quoted(classes), quoted(options), cost]);
+  const all = SAMPLERS.map(({ name, classes, options, evaluations }) => [
+    name,
+    classes,
+    options.map((option) => snake(option.name)),
+    formula(evaluations),
+  ]);
+  assert.deepEqual(found, all);
 });
+
+/** How often N steps ask the network. */
+function formula(evaluations) {
+  if (!evaluations) return 'as found';
+  const { perStep, more } = evaluations;
+  const each = perStep === 1 ? 'N' : `${perStep} N`;
+  if (more === 0) return each;
+  return more > 0 ? `${each} + ${more}` : `${each} − ${-more}`;
+}
 
 test('the documentation of editing has every such option of the types', () => {
   const declared = read('www/noiseball.d.ts').match(/interface SampleOptions extends SamplerOptions \{(.*?)\n\}/s)[1];

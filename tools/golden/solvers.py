@@ -35,6 +35,10 @@ THRESHOLD = dict(thresholding=True, dynamic_thresholding_ratio=0.9, sample_max_v
 SIGMA_MIN = dict(final_sigmas_type="sigma_min")
 OFFSET = dict(steps_offset=1, **LEADING)
 
+LISTED = dict(timesteps=[999, 850, 612, 400, 233, 124, 24])
+TO_ZERO = dict(timesteps=[999, 700, 300, 0])
+LEVELS = [14.0, 6.5, 2.7, 1.4, 0.65, 0.15]
+
 # Each: name, steps, options of a run, config.
 EULER = [
     ("defaults", 10, {}, {}),
@@ -59,6 +63,9 @@ EULER = [
     ("ays_video", 10, dict(grid="ays-video"), V),
     ("churn", 10, dict(s_churn=3.0), LATENT),
     ("churn_between", 10, dict(s_churn=30.0, s_tmin=0.05, s_tmax=5.0, s_noise=1.01), dict(**LATENT, **V)),
+    ("timesteps", 7, LISTED, {}),
+    ("timesteps_v", 7, LISTED, dict(**V, **COSINE)),
+    ("sigmas", 6, dict(sigmas=[*LEVELS, 0.0]), LATENT),
 ]
 EULER_ANCESTRAL = [
     ("defaults", 10, {}, {}),
@@ -82,6 +89,7 @@ HEUN = [
     ("beta", 10, {}, BETA),
     ("clip", 10, {}, dict(clip_sample=True, clip_sample_range=1.5, **LATENT)),
     ("cosine", 10, {}, COSINE),
+    ("timesteps", 7, LISTED, {}),
 ]
 LMS = [
     ("defaults", 10, {}, LATENT),
@@ -147,6 +155,8 @@ DPM_MULTISTEP = [
     ("zero_snr_v", 10, {}, dpm(2, **ZERO_SNR, **V)),
     ("cosine", 10, {}, dpm(2, **COSINE)),
     ("of_another_class", 10, {}, dict(solver_type="bh2", algorithm_type="deis", **SIGMA_MIN)),
+    ("timesteps", 7, LISTED, dpm(3)),
+    ("timesteps_sigma_min", 4, TO_ZERO, dpm(2, **SIGMA_MIN)),
 ]
 
 
@@ -243,6 +253,7 @@ LCM = [
     ("clip", 4, {}, dict(clip_sample=True, clip_sample_range=1.2)),
     ("threshold", 4, {}, THRESHOLD),
     ("scaling", 4, {}, dict(timestep_scaling=0.001)),
+    ("timesteps", 3, dict(timesteps=[999, 499, 259]), {}),
 ]
 TCD = [
     ("defaults", 4, {}, {}),
@@ -253,6 +264,7 @@ TCD = [
     ("seven_of_30", 7, {}, dict(original_inference_steps=30)),
     ("v", 4, {}, V),
     ("sample", 4, {}, X0),
+    ("timesteps", 3, dict(timesteps=[999, 499, 259]), {}),
 ]
 
 EDM_EULER = [
@@ -323,6 +335,7 @@ DPM_SINGLESTEP = [
     ("v", 10, {}, dpm(2, **V)),
     ("sample", 10, {}, dpm(2, **X0)),
     ("threshold", 10, {}, dpm(2, **THRESHOLD)),
+    ("timesteps", 7, LISTED, dpm(3)),
 ]
 
 IPNDM = [
@@ -340,6 +353,8 @@ CONSISTENCY = [
     ("unclipped", 4, {}, dict(clip_denoised=False)),
     ("ends", 4, {}, dict(sigma_min=0.01, sigma_max=30.0, sigma_data=1.0, num_train_timesteps=18)),
     ("s_noise", 4, {}, dict(s_noise=1.007)),
+    ("timesteps", 2, dict(timesteps=[22, 0]), {}),
+    ("timesteps_three", 3, dict(timesteps=[39, 17, 0]), {}),
 ]
 
 
@@ -407,7 +422,13 @@ VP = [
     ("betas", 20, {}, dict(beta_min=0.2, beta_max=10.0, sampling_eps=1e-2, num_train_timesteps=1000)),
 ]
 
+DDPM = [
+    ("timesteps", 7, LISTED, {}),
+    ("timesteps_to_zero", 4, TO_ZERO, dict(variance_type="fixed_large", **V)),
+]
+
 SAMPLERS = {
+    "ddpm": ("DDPMScheduler", DDPM),
     "euler": ("EulerDiscreteScheduler", EULER),
     "euler-ancestral": ("EulerAncestralDiscreteScheduler", EULER_ANCESTRAL),
     "heun": ("HeunDiscreteScheduler", HEUN),
@@ -536,6 +557,8 @@ def replay(key: str, class_name: str, steps: int, options: dict, config: dict, d
             scheduler.tau_func = lambda t: tau if 200 <= t <= 800 else 0
         if "grid" in options:
             scheduler.set_timesteps(sigmas=AysSchedules[AYS[options.pop("grid")] + "Sigmas"])
+        elif listed := [name for name in ("timesteps", "sigmas") if name in options]:
+            scheduler.set_timesteps(**{name: options.pop(name) for name in listed})
         else:
             scheduler.set_timesteps(steps)
         if hasattr(scheduler, "set_begin_index"):

@@ -416,7 +416,6 @@ export class Sampling {
   #options() {
     const element = this.#element;
     const seed = option(element, 'seed');
-    const steps = Math.min(this.#steps(), this.info.trainTimesteps);
     const [named, sampler] = [option(element, 'sampler'), this.#sampler()];
     if (named && sampler !== named)
       warn(element, 'sampler', named, `“${sampler}” is used instead`, SAMPLERS.map(({ name }) => name).join(', '));
@@ -427,6 +426,8 @@ export class Sampling {
       warn(element, 'guidance', guidance, 'it is left out', '1, as this model has no answer without a class');
     const guided = this.#guided() && labels?.some((label) => label !== this.info.nullLabel);
     const own = readSamplerOptions(sampler, option(element, 'options'));
+    // A list of levels has its own number of steps.
+    const steps = own.timesteps || own.sigmas ? undefined : Math.min(this.#steps(), this.info.trainTimesteps);
     return { sampler, steps, seed, batch, rng: option(element, 'rng'), ...own, ...(labels && { labels }), ...(guided && { guidance }) };
   }
 

@@ -7,11 +7,8 @@ import { announce, byId } from './page.js';
 import { showError } from './notice.js';
 
 const BUDGETS = [4, 6, 10, 20, 50];
-/** Evaluations of so many steps, where it is not one a step. */
-const TWICE = new Set(['heun', 'kdpm2', 'kdpm2-ancestral', 'flow-heun', 'dpm-sde']);
-/** Their evaluations are as many as their options, or the run itself, make them: no column is theirs. */
-const UNCOUNTED = new Set(['reverse-sde', 'annealed-langevin', 'adaptive']);
-const OFFERED = samplers().filter(({ name }) => !UNCOUNTED.has(name));
+/** No column is theirs that find out while they run how often they ask the network, or ask more often than any column. */
+const OFFERED = samplers().filter(({ evaluations }) => evaluations && evaluations.perStep + evaluations.more <= BUDGETS.at(-1));
 const EXACT = { sampler: 'unipc', steps: 200 };
 const [WIDE, HIGH, LEFT, BELOW] = [460, 260, 44, 34]; // of the chart
 const MARKS = [
@@ -122,7 +119,9 @@ export class Compare {
 
   async #fill(sampler, cell, budget, exact, model, signal) {
     byId('compare-status').textContent = `${sampler}, ${budget} evaluations…`;
-    const steps = TWICE.has(sampler) ? Math.floor((budget + 1) / 2) : budget;
+    const { perStep, more } = OFFERED.find(({ name }) => name === sampler).evaluations;
+    const steps = Math.max(1, Math.floor((budget - more) / perStep));
+    if (perStep * steps + more > budget) return cell.replaceChildren(h('span', { class: 'hint' }, 'not possible'));
     let step;
     try {
       step = await this.#picture(model, sampler, steps, signal);

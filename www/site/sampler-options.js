@@ -7,9 +7,9 @@ import { byId, fillSelect } from './page.js';
 export function showOptions(options, sampler, text, changed) {
   const chosen = readSamplerOptions(sampler, text);
   const field = (option) => {
-    const control = option.type === 'choice' || option.type === 'flag' ? menu(option) : number(option);
+    const control = { choice: menu, flag: menu, list }[option.type]?.(option) ?? number(option);
     control.id = `option-${option.name}`;
-    control.value = String(chosen[option.name] ?? '');
+    control.value = [chosen[option.name] ?? ''].flat().join(' ');
     control.addEventListener('change', () => {
       const read = readSamplerOptions(sampler, `${option.name}=${control.value}`);
       if (control.value !== '' && !(option.name in read)) return control.reportValidity?.();
@@ -33,6 +33,15 @@ function menu({ type, choices, default: usual }) {
   const shown = (name) => ({ value: name, text: type === 'flag' ? { true: 'Yes', false: 'No' }[name] : name });
   fillSelect(select, [{ value: '', text: `As the model says, else ${shown(String(usual)).text}` }, ...names.map(shown)]);
   return select;
+}
+
+function list({ whole }) {
+  const input = document.createElement('input');
+  return Object.assign(input, {
+    type: 'text',
+    inputMode: 'decimal',
+    placeholder: `as many as there are steps, such as ${whole ? '999 499 249' : '20 3 0.5'}`,
+  });
 }
 
 function number({ type, min, max, default: usual }) {

@@ -22,9 +22,11 @@ pub(crate) fn run(arguments: &Arguments) -> noiseball::Result<()> {
 /// What a person reads.
 fn table() -> String {
     let mut out = String::new();
-    for entry in SamplerKind::ALL.iter().map(|kind| kind.entry()) {
+    for kind in SamplerKind::ALL {
+        let entry = kind.entry();
         let steps = entry.default_steps.map_or("all".to_owned(), |steps| steps.to_string());
         let _ = writeln!(out, "{} ({} steps)\n    {}", entry.name, steps, entry.paper);
+        let _ = writeln!(out, "    {} evaluations of the network in N steps", formula(kind.evaluations()));
         let _ = writeln!(out, "    for {}", entry.classes.join(", "));
         for row in entry.options {
             let (name, default) = (argument(row), row.default_text());
@@ -38,15 +40,29 @@ fn table() -> String {
 fn module() -> String {
     let mut out = "// Written by `noiseball samplers --js`; a test compares.\n\n".to_owned();
     out += "/** Every sampler with its options, by the names that JavaScript uses. */\nexport const SAMPLERS = [\n";
-    for entry in SamplerKind::ALL.iter().map(|kind| kind.entry()) {
+    for kind in SamplerKind::ALL {
+        let entry = kind.entry();
         let options: Vec<_> = entry.options.iter().map(described).collect();
         let (classes, steps) = (entry.classes, entry.default_steps);
+        let evaluations = kind.evaluations().map(|[a, b]| serde_json::json!({ "perStep": a, "more": b }));
         let line = serde_json::json!({
-            "name": entry.name, "paper": entry.paper, "classes": classes, "defaultSteps": steps, "options": options,
+            "name": entry.name, "paper": entry.paper, "classes": classes, "defaultSteps": steps,
+            "evaluations": evaluations, "options": options,
         });
         let _ = writeln!(out, "  {line},");
     }
     out + "];\n"
+}
+
+/// How often N steps ask the network.
+fn formula(evaluations: Option<[i64; 2]>) -> String {
+    let Some([each, more]) = evaluations else { return "as many as the tolerance needs".to_owned() };
+    let each = if each == 1 { "N".to_owned() } else { format!("{each} N") };
+    match more {
+        0 => each,
+        1.. => format!("{each} + {more}"),
+        _ => format!("{each} - {}", -more),
+    }
 }
 
 fn described(row: &OptionSpec) -> serde_json::Value {
@@ -66,6 +82,9 @@ fn described(row: &OptionSpec) -> serde_json::Value {
         Kind::Whole(min, max) => serde_json::json!({
             "name": name, "type": "whole", "min": min, "max": max, "default": default, "doc": doc,
         }),
+        Kind::List(whole) => {
+            serde_json::json!({"name": name, "type": "list", "whole": whole, "default": null, "doc": doc})
+        }
         Kind::Real(min, max) => serde_json::json!({
             "name": name, "type": "real", "min": min, "max": max, "default": default, "doc": doc,
         }),
@@ -105,7 +124,7 @@ impl clap::FromArgMatches for Chosen {
         let mut settings = Settings::default();
         for row in options::ALL {
             if let Some(text) = matches.get_one::<String>(row.name) {
-                settings.set(row.name, read(text));
+                settings.set(row.name, read(row, text));
             }
         }
         Ok(Self(settings))
@@ -118,7 +137,11 @@ impl clap::FromArgMatches for Chosen {
 }
 
 /// A value as it is written on a terminal.
-fn read(text: &str) -> Value {
+fn read(row: &OptionSpec, text: &str) -> Value {
+    if let Kind::List(_) = row.kind {
+        let list: Result<Vec<f64>, _> = text.split(',').map(|number| number.trim().parse()).collect();
+        return list.map_or(text.into(), Value::from);
+    }
     match (text, text.parse::<f64>()) {
         ("true" | "false", _) => (text == "true").into(),
         (_, Ok(number)) => number.into(),
