@@ -134,6 +134,9 @@ pub enum Prediction {
         /// The least level.
         sigma_min: f64,
     },
+    /// The clean image x₀, of a formula that is told the level's angle in radians, `atan2(σ, α)`, of images of norm 1: see
+    /// [`Formula`](crate::formula::Formula).
+    Formula,
 }
 
 impl Prediction {
@@ -177,6 +180,7 @@ impl Denoiser for Prediction {
                 let v = Self::VPrediction.ask(Point { level, timestep });
                 Question { c_noise: sigma.atan2(alpha) / FRAC_PI_2, ..v }
             }
+            Self::Formula => Question { c_noise: sigma.atan2(alpha), ..ask(1.0 / norm, 1.0, 0.0) },
             Self::Consistency { sigma_data, sigma_min } => {
                 let ratio = sigma / alpha;
                 let norm = ratio.hypot(sigma_data);
@@ -199,7 +203,7 @@ mod tests {
     fn perfect(prediction: Prediction, Level { alpha, sigma }: Level, x0: f64, epsilon: f64) -> f64 {
         match prediction {
             Prediction::Epsilon => epsilon,
-            Prediction::Sample => x0,
+            Prediction::Sample | Prediction::Formula => x0,
             Prediction::VPrediction => (alpha * epsilon - sigma * x0) / alpha.hypot(sigma),
             Prediction::Edm { sigma_data } => {
                 let ratio = sigma / alpha;
@@ -236,6 +240,7 @@ mod tests {
             Prediction::Gradient,
             Prediction::VByAngle,
             Prediction::Consistency { sigma_data: 0.5, sigma_min: 0.002 },
+            Prediction::Formula,
         ];
         let pairs = all.iter().flat_map(|p| LEVELS.map(|l| (*p, l)));
         for (prediction, (alpha, sigma)) in pairs {

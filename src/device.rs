@@ -10,6 +10,7 @@ use crate::engine::cpu::CpuNetwork;
 use crate::engine::gpu::{Gpu, GpuNetwork};
 use crate::engine::parameters::Storage;
 use crate::error::{Error, Result};
+use crate::formula::Formula;
 use crate::network::unet::UNet2DConfig;
 
 /// The kind of a [`Device`].
@@ -42,11 +43,12 @@ pub(crate) enum Network {
 }
 
 /// The network on loan to a run.
-#[derive(Debug)]
 pub(crate) enum LentNetwork {
     Cpu(Lent<CpuNetwork>),
     #[cfg(feature = "gpu")]
     Gpu(Lent<GpuNetwork>),
+    /// What stands in for a network.
+    Formula(Box<dyn Formula>),
 }
 
 /// Exclusive loan: holds the value while no run has it.
@@ -186,6 +188,7 @@ impl LentNetwork {
             LentNetwork::Cpu(network) => network.plan(batch, height, width),
             #[cfg(feature = "gpu")]
             LentNetwork::Gpu(network) => network.plan(batch, height, width).await.map(drop),
+            LentNetwork::Formula(_) => Ok(()),
         }
     }
 
@@ -201,6 +204,7 @@ impl LentNetwork {
             LentNetwork::Cpu(network) => network.evaluate(x, shape, timesteps, labels),
             #[cfg(feature = "gpu")]
             LentNetwork::Gpu(network) => network.evaluate(x, shape, timesteps, labels).await,
+            LentNetwork::Formula(formula) => formula.denoise(x, shape, timesteps).await,
         }
     }
 }
