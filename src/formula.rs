@@ -39,7 +39,7 @@ pub fn sample(
         return Err(Error::Option { option, found: "given".to_owned(), expected });
     }
     let mut schedule = schedule.clone();
-    // A flow's samplers are for flows alone, and the recorder asks the formula all the same.
+    // Samplers for flows are for nothing else, and see a flow.
     if schedule.prediction != Prediction::Flow {
         schedule.prediction = Prediction::Formula;
     }

@@ -253,8 +253,12 @@ impl SamplerKind {
         options.guidance.check()?;
         let edit = options.edit.as_ref();
         let skipped = edit.map_or(Ok(0), |edit| edit.skipped(options.steps))?;
-        let denoiser = if options.formula { &Prediction::Formula } else { &schedule.prediction };
-        let mut recorder = Recorder::new(denoiser).guided(options.guidance).watched(options.watched);
+        let recorder = if options.formula {
+            Recorder::new(&Prediction::Formula).in_place_of(&schedule.prediction)
+        } else {
+            Recorder::new(&schedule.prediction)
+        };
+        let mut recorder = recorder.guided(options.guidance).watched(options.watched);
         let setup = Setup { schedule, steps: options.steps, skipped, edit, rows, values };
         match edit {
             Some(edit) if edit.invert => {
