@@ -5,6 +5,7 @@ import { samplers } from '../noiseball.js';
 import { h, s } from '../elements/element.js';
 import { announce, byId } from './page.js';
 import { showError } from './notice.js';
+import { OnThePlane } from './plane.js';
 
 const BUDGETS = [4, 6, 10, 20, 50];
 /** Evaluations of so many steps, where it is not one a step. */
@@ -27,6 +28,7 @@ export class Compare {
   #model;
   #state;
   #changed;
+  #plane = new OnThePlane();
   /** @type {AbortController | null} */
   #work = null;
   /** @type {Map<string, {budget: number, error: number}[]>} by sampler */
@@ -60,6 +62,7 @@ export class Compare {
 
   stop() {
     this.#work?.abort();
+    this.#plane.stop();
   }
 
   #choose() {

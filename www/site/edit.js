@@ -47,7 +47,7 @@ export class Edit {
     for (const name of [...OWN, ...SHARED]) this.#prepare(rowOf(name), byId(`edit-${name}`));
     byId('edit-start').addEventListener('click', () => (this.#work ? this.stop() : this.#run()));
     byId('edit-likely').addEventListener('click', () => (this.#work ? this.stop() : this.#likelihood()));
-    byId('edit-sample').addEventListener('click', () => this.#sample());
+    byId('edit-sample').addEventListener('click', () => this.#sample(crypto.getRandomValues(new Uint32Array(1))[0]));
     byId('edit-choose').addEventListener('click', () => byId('edit-file').click());
     byId('edit-file').addEventListener('change', () => {
       const [file] = byId('edit-file').files;
@@ -107,7 +107,7 @@ export class Edit {
     byId('edit-result').replaceChildren();
     byId('edit-use').hidden = true;
     if (this.#own) await this.#fit();
-    else await this.#sample();
+    else await this.#sample(this.#state.seed + 1); // what is made of it begins with another noise
     this.#mask.rectangle(x - 1, y - 1, width, height);
     this.#counted('');
   }
@@ -143,11 +143,11 @@ export class Edit {
     this.#mask.show(pixels);
   }
 
-  /** A picture that the model makes of the seed. */
-  #sample() {
+  /** A picture that the model makes of a seed. */
+  #sample(seed) {
     return this.#working(async (model, signal) => {
       this.#say('Drawing a picture to edit…');
-      const step = await this.#last(model, { seed: this.#state.seed, signal });
+      const step = await this.#last(model, { seed, signal });
       this.#own = null;
       this.#picture(new ImageData(step.pictures, step.width, step.height));
       this.#say('A sample of the model, to be edited.');
