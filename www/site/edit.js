@@ -242,7 +242,7 @@ export class Edit {
       last = step;
       if (!canvas) continue;
       drawGrid(canvas, step.pictures, step, options.batch ?? 1);
-      canvas.style.aspectRatio = `${canvas.width} / ${canvas.height}`;
+      canvas.classList.toggle('strip', step.batch > 1);
       this.#say(`${name}: step ${step.index + 1} of ${step.total}…`, false);
     }
     return last;

@@ -147,7 +147,7 @@ export class OnThePlane {
     const step = Number(byId('plane-step').value);
     const frame = this.#frames[step];
     const { means, deviation } = this.#mixture;
-    plane.ink(means, Math.max(deviation, 0.07), 0.25, colours.soft);
+    plane.ink(means, 2 * deviation, 0.3, colours.soft);
     if (frame && byId('plane-arrows').checked && frame.sigma > 0 && means.length > 0) this.#field(frame);
     if (frame) {
       context.strokeStyle = colours.accent;
@@ -164,7 +164,7 @@ export class OnThePlane {
       }
       context.stroke();
       context.globalAlpha = 1;
-      plane.points(frame.points, { colour: colours.second, radius: 0.025, opacity: 0.85 });
+      plane.points(frame.points, { colour: colours.second, radius: 0.03, opacity: 0.9 });
     }
     if (this.#draws && this.#pad.focused()) plane.circle(...this.#pad.cursor, 0.12, { colour: colours.ink, width: 2 });
   }
