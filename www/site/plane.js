@@ -148,7 +148,9 @@ export class OnThePlane {
     const frame = this.#frames[step];
     const { means, deviation } = this.#mixture;
     plane.ink(means, 2 * deviation, 0.3, colours.soft);
-    if (frame && byId('plane-arrows').checked && frame.sigma > 0 && means.length > 0) this.#field(frame);
+    // Where no noise is left there is no score; the last step began where there was some.
+    const noisy = frame?.sigma > 0 ? frame : this.#frames[step - 1];
+    if (noisy && byId('plane-arrows').checked && means.length > 0) this.#field(noisy);
     if (frame) {
       context.strokeStyle = colours.accent;
       context.lineWidth = Math.max(1, plane.canvas.width / 500);
