@@ -46,3 +46,57 @@ pub fn sample(
     let program = model::program(&schedule, shape, options, watcher.is_some(), true)?;
     model::begin(LentNetwork::Formula(formula), program, shape, options, None, watcher)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampler::SamplerKind;
+
+    /// Says the same number of every image.
+    struct Constant(f32);
+
+    impl Formula for Constant {
+        fn denoise<'a>(
+            &'a mut self,
+            x: &'a [f32],
+            [batch, ..]: [usize; 4],
+            angles: &'a [f32],
+        ) -> Pin<Box<dyn Future<Output = Result<Vec<f32>>> + 'a>> {
+            assert!(angles.len() == batch && angles.iter().all(|a| (0.0..=1.5708).contains(a)), "{angles:?}");
+            Box::pin(std::future::ready(Ok(vec![self.0; x.len()])))
+        }
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    #[test]
+    fn every_sampler_that_arrives_at_the_data_arrives_at_what_the_formula_says() {
+        for (schedule, samplers) in [
+            (r#"{"clip_sample": false}"#, ["ddim", "heun", "unipc", "adaptive"]),
+            (
+                r#"{"_class_name": "FlowMatchEulerDiscreteScheduler"}"#,
+                ["flow-euler", "flow-heun", "flow-euler", "flow-heun"],
+            ),
+        ] {
+            let schedule = Schedule::from_json("s.json", schedule.as_bytes()).unwrap();
+            for name in samplers {
+                let sampler: SamplerKind = name.parse().unwrap();
+                let options = SampleOptions {
+                    sampler: Some(sampler),
+                    steps: Some(8),
+                    batch: 3,
+                    ..SampleOptions::default()
+                };
+                let mut run = sample(&schedule, [2, 1, 1], &options, Box::new(Constant(0.25)), None).unwrap();
+                let mut last = Vec::new();
+                while let Some(step) = run.step_blocking().unwrap() {
+                    last = step.x.to_vec();
+                }
+                assert!(last.len() == 6 && last.iter().all(|v| (v - 0.25).abs() < 2e-2), "{name}: {last:?}");
+                let options = SampleOptions { labels: Some(vec![1.0]), ..options };
+                let refused =
+                    sample(&schedule, [2, 1, 1], &options, Box::new(Constant(0.0)), None).err().unwrap();
+                assert_eq!(refused.kind(), "invalid-option");
+            }
+        }
+    }
+}
