@@ -2,6 +2,9 @@
 //! EDM, flow matching and the score differ, for sampling and for training.
 
 use std::f64::consts::FRAC_PI_2;
+use std::pin::Pin;
+
+use crate::error::Result;
 
 /// How noisy an image is: `x = alpha · x₀ + sigma · ε`, with ε of unit variance. The pair, and not σ/α, because that
 /// ratio is infinite at zero terminal SNR.
@@ -104,6 +107,18 @@ pub trait Denoiser {
     fn ask(&self, at: Point) -> Question;
 }
 
+/// Says what the clean images are that noisy ones come from.
+pub trait Formula {
+    /// x̂₀, as many numbers, of images `x`, `[batch, channels, height, width]`. Each is `x = α x₀ + σ ε` of a level with α² + σ² = 1, whose
+    /// angle in radians is given: α is its cosine, and σ its sine.
+    fn denoise<'a>(
+        &'a mut self,
+        x: &'a [f32],
+        shape: [usize; 4],
+        angles: &'a [f32],
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<f32>>> + 'a>>;
+}
+
 /// What a network was trained to say. Its output and its input determine both the clean image and the noise, linearly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Prediction {
@@ -135,7 +150,7 @@ pub enum Prediction {
         sigma_min: f64,
     },
     /// The clean image x₀, of a formula that is told the level's angle in radians, `atan2(σ, α)`, of images of norm 1: see
-    /// [`Formula`](crate::formula::Formula).
+    /// [`trait@Formula`].
     Formula,
 }
 

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
+use crate::denoiser::Formula;
 use crate::engine::cpu::CpuNetwork;
 #[cfg(feature = "gpu")]
 use crate::engine::gpu::{Gpu, GpuNetwork};
 use crate::engine::parameters::Storage;
 use crate::error::{Error, Result};
-use crate::formula::Formula;
 use crate::network::unet::UNet2DConfig;
 
 /// The kind of a [`Device`].

@@ -1,25 +1,12 @@
 //! A denoiser that is no network, in the place of a model: a formula, for toys and for tests.
 
-use std::pin::Pin;
-
+pub use crate::denoiser::Formula;
 use crate::denoiser::Prediction;
 use crate::device::LentNetwork;
 use crate::error::{Error, Result};
 use crate::model::{self, SampleOptions};
 use crate::sampling::{Sampling, Watcher};
 use crate::schedule::Schedule;
-
-/// Says what the clean images are that noisy ones come from.
-pub trait Formula {
-    /// x̂₀, as many numbers, of images `x`, `[batch, channels, height, width]`. Each is `x = α x₀ + σ ε` of a level with α² + σ² = 1, whose
-    /// angle in radians is given: α is its cosine, and σ its sine.
-    fn denoise<'a>(
-        &'a mut self,
-        x: &'a [f32],
-        shape: [usize; 4],
-        angles: &'a [f32],
-    ) -> Pin<Box<dyn Future<Output = Result<Vec<f32>>> + 'a>>;
-}
 
 /// Starts a run of a formula for images of `shape`, `[channels, height, width]`. `schedule` has the levels and the options' defaults; a flow's has
 /// samplers for flows. Without a sampler it is the one that the schedule stands for.
@@ -49,6 +36,8 @@ pub fn sample(
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+
     use super::*;
     use crate::sampler::SamplerKind;
 
@@ -62,7 +51,7 @@ mod tests {
             [batch, ..]: [usize; 4],
             angles: &'a [f32],
         ) -> Pin<Box<dyn Future<Output = Result<Vec<f32>>> + 'a>> {
-            assert!(angles.len() == batch && angles.iter().all(|a| (0.0..=1.5708).contains(a)), "{angles:?}");
+            assert!(angles.len() == batch && angles.iter().all(|a| (0.0..=1.6).contains(a)), "{angles:?}");
             Box::pin(std::future::ready(Ok(vec![self.0; x.len()])))
         }
     }
