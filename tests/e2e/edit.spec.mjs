@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from '../../tools/setup/shell.mjs';
-import { dropFiles, expect, test } from './browser.mjs';
+import { dropFiles, expect, test, type } from './browser.mjs';
 
 const AXE = readFileSync(join(root, 'node_modules', 'axe-core', 'axe.min.js'), 'utf8');
 const START = '#editing #edit-start';
@@ -102,11 +102,12 @@ test('points on the plane go where a formula says, on a distribution drawn by ha
   await page.emulateMedia({ reducedMotion: 'reduce' }).catch(() => {}); // Firefox's driver has no such thing
   await page.goto('./#view=compare&device=cpu&steps=4');
   const [start, moment] = [page.locator('#plane-start'), page.locator('#plane-moment')];
-  await page.locator('#plane-steps').fill('10');
+  await type(page, '#plane-steps', '10');
   await start.click();
   await expect(moment).toHaveText('Step 10 of 10, 0 % noise');
   await expect(page.locator('#plane')).toHaveAttribute('aria-label', /Ring of 8. Step 10 of 10/);
-  await page.locator('#plane-step').fill('0');
+  await page.locator('#plane-step').focus();
+  await page.keyboard.press('Home');
   await expect(moment).toHaveText('Step 0 of 10, 100 % noise');
   await page.locator('#plane-sampler').selectOption('flow-heun');
   await page.locator('#plane-data').selectOption('drawn');
@@ -119,7 +120,7 @@ test('points on the plane go where a formula says, on a distribution drawn by ha
   await start.click();
   await expect(moment).toHaveText('Step 25 of 25, 0 % noise');
   await page.locator('#plane-sampler').selectOption('adaptive');
-  await page.locator('#plane-steps').fill('1');
+  await type(page, '#plane-steps', '1');
   await start.click();
   await expect(page.locator('#notice')).toContainText('steps');
 });

@@ -60,7 +60,12 @@ export async function beyond(model: Noiseball, picture: ImageData, stop: AbortSi
   const grey = await model.measure(picture, 'grey');
   for await (const step of model.sample({ init: grey, restore: 'grey', steps: 9 })) say(String(step.index));
   for await (const step of model.sample({ init: picture, restore: 'blur:1.5' })) say(String(step.index));
-  const [bits = 0] = await model.bitsPerDim(picture, { method: 'ode', steps: 9, signal: stop, onProgress: ({ loaded }) => say(`${loaded}`) });
+  const [bits = 0] = await model.bitsPerDim(picture, {
+    method: 'ode',
+    steps: 9,
+    signal: stop,
+    onProgress: ({ loaded }) => say(`${loaded}`),
+  });
   return bits;
 }
 
