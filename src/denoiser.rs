@@ -2,6 +2,9 @@
 //! EDM, flow matching and the score differ, for sampling and for training.
 
 use std::f64::consts::FRAC_PI_2;
+use std::pin::Pin;
+
+use crate::error::Result;
 
 /// How noisy an image is: `x = alpha · x₀ + sigma · ε`, with ε of unit variance. The pair, and not σ/α, because that
 /// ratio is infinite at zero terminal SNR.
@@ -104,6 +107,18 @@ pub trait Denoiser {
     fn ask(&self, at: Point) -> Question;
 }
 
+/// Says what the clean images are that noisy ones come from.
+pub trait Formula {
+    /// x̂₀, as many numbers, of images `x`, `[batch, channels, height, width]`. Each is `x = α x₀ + σ ε` of a level with α² + σ² = 1, whose
+    /// angle in radians is given: α is its cosine, and σ its sine.
+    fn denoise<'a>(
+        &'a mut self,
+        x: &'a [f32],
+        shape: [usize; 4],
+        angles: &'a [f32],
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<f32>>> + 'a>>;
+}
+
 /// What a network was trained to say. Its output and its input determine both the clean image and the noise, linearly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Prediction {
@@ -134,6 +149,9 @@ pub enum Prediction {
         /// The least level.
         sigma_min: f64,
     },
+    /// The clean image x₀, of a formula that is told the level's angle in radians, `atan2(σ, α)`, of images of norm 1: see
+    /// [`trait@Formula`].
+    Formula,
 }
 
 impl Prediction {
@@ -177,6 +195,7 @@ impl Denoiser for Prediction {
                 let v = Self::VPrediction.ask(Point { level, timestep });
                 Question { c_noise: sigma.atan2(alpha) / FRAC_PI_2, ..v }
             }
+            Self::Formula => Question { c_noise: sigma.atan2(alpha), ..ask(1.0 / norm, 1.0, 0.0) },
             Self::Consistency { sigma_data, sigma_min } => {
                 let ratio = sigma / alpha;
                 let norm = ratio.hypot(sigma_data);
@@ -199,7 +218,7 @@ mod tests {
     fn perfect(prediction: Prediction, Level { alpha, sigma }: Level, x0: f64, epsilon: f64) -> f64 {
         match prediction {
             Prediction::Epsilon => epsilon,
-            Prediction::Sample => x0,
+            Prediction::Sample | Prediction::Formula => x0,
             Prediction::VPrediction => (alpha * epsilon - sigma * x0) / alpha.hypot(sigma),
             Prediction::Edm { sigma_data } => {
                 let ratio = sigma / alpha;
@@ -236,6 +255,7 @@ mod tests {
             Prediction::Gradient,
             Prediction::VByAngle,
             Prediction::Consistency { sigma_data: 0.5, sigma_min: 0.002 },
+            Prediction::Formula,
         ];
         let pairs = all.iter().flat_map(|p| LEVELS.map(|l| (*p, l)));
         for (prediction, (alpha, sigma)) in pairs {

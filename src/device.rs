@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
+use crate::denoiser::Formula;
 use crate::engine::cpu::CpuNetwork;
 #[cfg(feature = "gpu")]
 use crate::engine::gpu::{Gpu, GpuNetwork};
@@ -42,11 +43,12 @@ pub(crate) enum Network {
 }
 
 /// The network on loan to a run.
-#[derive(Debug)]
 pub(crate) enum LentNetwork {
     Cpu(Lent<CpuNetwork>),
     #[cfg(feature = "gpu")]
     Gpu(Lent<GpuNetwork>),
+    /// What stands in for a network.
+    Formula(Box<dyn Formula>),
 }
 
 /// Exclusive loan: holds the value while no run has it.
@@ -186,6 +188,7 @@ impl LentNetwork {
             LentNetwork::Cpu(network) => network.plan(batch, height, width),
             #[cfg(feature = "gpu")]
             LentNetwork::Gpu(network) => network.plan(batch, height, width).await.map(drop),
+            LentNetwork::Formula(_) => Ok(()),
         }
     }
 
@@ -201,6 +204,7 @@ impl LentNetwork {
             LentNetwork::Cpu(network) => network.evaluate(x, shape, timesteps, labels),
             #[cfg(feature = "gpu")]
             LentNetwork::Gpu(network) => network.evaluate(x, shape, timesteps, labels).await,
+            LentNetwork::Formula(formula) => formula.denoise(x, shape, timesteps).await,
         }
     }
 }

@@ -48,8 +48,8 @@ pub mod denoiser;
 pub mod device;
 pub mod engine;
 pub mod error;
+pub mod formula;
 pub mod levels;
-#[cfg(all(feature = "data", not(target_arch = "wasm32")))]
 pub mod likelihood;
 pub mod model;
 pub mod network;

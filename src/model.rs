@@ -10,9 +10,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::folder::LABELS;
 use crate::checkpoint::json::Fields;
 use crate::checkpoint::weights::Dtype;
-#[cfg(all(feature = "data", not(target_arch = "wasm32")))]
-use crate::device::LentNetwork;
-use crate::device::{Device, DeviceKind, Network};
+use crate::device::{Device, DeviceKind, LentNetwork, Network};
 use crate::engine::parameters::Storage;
 use crate::error::{Error, Result};
 use crate::network::describe::{Inventory, describe};
@@ -338,10 +336,7 @@ impl Model {
     /// The sampler and the number of steps that a run with these options has, the defaults filled in.
     #[must_use]
     pub fn steps_of(&self, options: &SampleOptions) -> (SamplerKind, usize) {
-        let sampler = options.sampler.unwrap_or(self.architecture.sampler);
-        let all = self.architecture.schedule.train_timesteps();
-        let listed = options.settings.steps_listed();
-        (sampler, options.steps.or(listed).unwrap_or_else(|| sampler.default_steps(all)))
+        steps_of(&self.architecture.schedule, options)
     }
 
     /// Starts a run; nothing is computed before its first step. One run at a time: the next can start when this one
@@ -370,40 +365,22 @@ impl Model {
         self.program_of(options, false)
     }
 
-    #[cfg(all(feature = "data", not(target_arch = "wasm32")))]
     pub(crate) fn lend(&self) -> Result<LentNetwork> {
         self.network.lend()
     }
 
-    fn shape(&self, batch: usize) -> [usize; 4] {
-        [batch, self.info.channels, self.info.height, self.info.width]
+    fn shape(&self) -> [usize; 3] {
+        [self.info.channels, self.info.height, self.info.width]
     }
 
     fn program_of(&self, options: &SampleOptions, watched: bool) -> Result<sampler::Program> {
-        if !(1..=MAX_BATCH).contains(&options.batch) {
-            let (found, expected) = (options.batch.to_string(), format!("1 to {MAX_BATCH}"));
-            return Err(Error::Option { option: "batch", found, expected });
-        }
-        let (sampler, steps) = self.steps_of(options);
-        let edit = options.edit.as_ref().map(|edit| checked(edit, self.shape(options.batch))).transpose()?;
-        if let Some(noise) = &options.noise {
-            fits("noise", noise, self.shape(options.batch))?;
-            within("noise", noise, -100.0, 100.0)?;
-        }
-        let (settings, guidance, noise) = (options.settings.clone(), options.guidance, options.noise.clone());
-        let schedule = &self.architecture.schedule;
-        let program =
-            sampler.program(schedule, &Options { steps, settings, guidance, edit, noise, watched })?;
+        let program = program(&self.architecture.schedule, self.shape(), options, watched, false)?;
         self.architecture.check_run(&program)?;
         Ok(program)
     }
 
     fn start(&self, options: &SampleOptions, watcher: Option<Box<dyn Watcher>>) -> Result<Sampling> {
         let program = self.program_of(options, watcher.is_some())?;
-        let generator = match options.rng {
-            Rng::Philox => Generator::philox(options.seed)?,
-            Rng::Torch => Generator::torch(options.seed)?,
-        };
         let null = self.info.classes.and(self.info.null_label).map(|label| label as f32);
         let negative = self.negative(options, null)?;
         let labels =
@@ -414,10 +391,7 @@ impl Model {
         self.architecture.unet.check_labels(options.batch, labels.as_deref())?;
         let labels =
             labels.map(|labels| if program.is_guided() { [labels, negative].concat() } else { labels });
-        let inverted = options.edit.as_ref().filter(|edit| edit.invert).map(|edit| &edit.init);
-        let begins = inverted.or(options.noise.as_ref()).cloned();
-        let shape = self.shape(options.batch);
-        Sampling::new(self.network.lend()?, program, shape, generator, labels, begins, watcher)
+        begin(self.network.lend()?, program, self.shape(), options, labels, watcher)
     }
 
     /// What a guided run is to keep away from, picture by picture; nothing for others.
@@ -447,13 +421,68 @@ impl Model {
     }
 }
 
+/// The sampler and the number of steps, the defaults filled in.
+fn steps_of(schedule: &Schedule, options: &SampleOptions) -> (SamplerKind, usize) {
+    let sampler = options.sampler.unwrap_or_else(|| SamplerKind::default_for(&schedule.class_name).0);
+    let all = schedule.train_timesteps();
+    let listed = options.settings.steps_listed();
+    (sampler, options.steps.or(listed).unwrap_or_else(|| sampler.default_steps(all)))
+}
+
+/// What a run does with images of this shape, `[channels, height, width]`; `formula` says that no network is asked.
+///
+/// # Errors
+/// [`Error::Option`] for options out of their range.
+pub(crate) fn program(
+    schedule: &Schedule,
+    [channels, height, width]: [usize; 3],
+    options: &SampleOptions,
+    watched: bool,
+    formula: bool,
+) -> Result<sampler::Program> {
+    if !(1..=MAX_BATCH).contains(&options.batch) {
+        let (found, expected) = (options.batch.to_string(), format!("1 to {MAX_BATCH}"));
+        return Err(Error::Option { option: "batch", found, expected });
+    }
+    let shape = [options.batch, channels, height, width];
+    let (sampler, steps) = steps_of(schedule, options);
+    let edit = options.edit.as_ref().map(|edit| checked(edit, shape)).transpose()?;
+    if let Some(noise) = &options.noise {
+        fits("noise", noise, shape)?;
+        within("noise", noise, -100.0, 100.0)?;
+    }
+    let (settings, guidance, noise) = (options.settings.clone(), options.guidance, options.noise.clone());
+    sampler.program(schedule, &Options { steps, settings, guidance, edit, noise, watched, formula })
+}
+
+/// A run of a program for images of this shape.
+///
+/// # Errors
+/// [`Error::Option`] for a seed or a shape that cannot be.
+pub(crate) fn begin(
+    network: LentNetwork,
+    program: sampler::Program,
+    [channels, height, width]: [usize; 3],
+    options: &SampleOptions,
+    labels: Option<Vec<f32>>,
+    watcher: Option<Box<dyn Watcher>>,
+) -> Result<Sampling> {
+    let generator = match options.rng {
+        Rng::Philox => Generator::philox(options.seed)?,
+        Rng::Torch => Generator::torch(options.seed)?,
+    };
+    let inverted = options.edit.as_ref().filter(|edit| edit.invert).map(|edit| &edit.init);
+    let begins = inverted.or(options.noise.as_ref()).cloned();
+    let shape = [options.batch, channels, height, width];
+    Sampling::new(network, program, shape, generator, labels, begins, watcher)
+}
+
 /// An edit of pictures of this shape: with a mask for each channel.
 fn checked(edit: &Edit, shape: [usize; 4]) -> Result<Edit> {
     let [batch, channels, height, width] = shape;
     fits("init", &edit.init, shape)?;
     // What a run without clipping makes may lie outside of [-1, 1].
     within("init", &edit.init, -2.0, 2.0)?;
-    #[cfg(not(target_arch = "wasm32"))]
     if let Some(operator) = edit.restore {
         operator.check([channels, height, width])?;
     }

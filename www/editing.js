@@ -13,20 +13,27 @@ const NUMBERS = {
   resamplings: 1,
   jumpLength: 10,
   invert: 0,
+  restore: 0,
+  amount: 0,
 };
+
+/** The pictures that a model of this shape takes. @typedef {{channels: number, width: number, height: number}} Shape */
 
 /**
  * A run as the worker takes it, and the function that is asked for each prediction.
  * @param {import('./noiseball.js').SampleOptions} options
- * @param {{channels: number, width: number, height: number}} info the model's
+ * @param {Shape} info the model's
  */
 export function prepare(options, info) {
   const { guidance, guidanceRescale, guidanceInterval, negativeLabel, ...others } = given(options);
-  const { init, mask, strength, resamplings, jumpLength, invert, noise, onPrediction, ...rest } = others;
+  const { init, mask, strength, resamplings, jumpLength, invert, noise, restore, onPrediction, ...rest } = others;
   if (onPrediction !== undefined && typeof onPrediction !== 'function') throw refusal('onPrediction', 'a function', onPrediction);
   needs('guidance', guidance, { guidanceRescale, guidanceInterval, negativeLabel });
-  needs('init', init, { mask, strength, invert });
-  needs('mask', mask, { resamplings });
+  needs('init', init, { mask, strength, invert, restore });
+  for (const [name, other] of Object.entries(given({ mask, invert }))) {
+    if (restore !== undefined && other) throw refusal(name, 'left out where a picture is restored', 'given');
+  }
+  needs('mask', mask ?? restore, { resamplings });
   needs('resamplings', resamplings, { jumpLength });
   for (const [name, count] of Object.entries(given({ resamplings, jumpLength }))) {
     if (!Number.isInteger(count) || count < 1) throw refusal(name, 'a whole number, 1 or more', count);
@@ -35,10 +42,13 @@ export function prepare(options, info) {
   const ends = guidanceInterval ?? [];
   if (guidanceInterval !== undefined && ends?.length !== 2) throw refusal('guidanceInterval', 'two numbers', ends);
   const [least, most] = ends;
+  const operator = restore === undefined ? [0, 0] : operatorOf(restore);
   const told = {
     ...NUMBERS,
     ...given({ guidance, guidanceRescale, least, most, negativeLabel, strength, resamplings, jumpLength }),
     invert: Number(invert ?? false),
+    restore: operator[0],
+    amount: operator[1],
   };
   for (const [name, number] of Object.entries(told)) {
     if (typeof number !== 'number') throw refusal(name in options ? name : 'guidanceInterval', 'a number', number);
@@ -48,13 +58,55 @@ export function prepare(options, info) {
     run: {
       options: rest,
       told: Float64Array.from(Object.values(told)),
-      init: init && numbers('init', init, info, picture),
+      init: init && (operator[0] === 2 ? enlarged(init, info, operator[1]) : numbers('init', init, info, picture)),
       mask: mask && numbers('mask', mask, info, share),
       noise: noise && numbers('noise', noise, info, undefined),
       watched: onPrediction !== undefined,
     },
     watch: onPrediction && ((prediction) => ask(onPrediction, prediction)),
   };
+}
+
+/**
+ * An operator by its name, as the worker takes it: a kind and its number.
+ * @param {string} name grey, x2, x4 or blur:S
+ * @returns {[number, number]}
+ */
+export function operatorOf(name) {
+  if (name === 'grey') return [1, 0];
+  if (name === 'x2' || name === 'x4') return [2, Number(name[1])];
+  const [, blur] = /^blur:(\d*\.?\d+)$/.exec(String(name)) ?? [];
+  if (blur) return [3, Number(blur)];
+  throw refusal('restore', "'grey', 'x2', 'x4', or 'blur:S' with the blur's deviation S in pixels", name);
+}
+
+/** A picture of a share of the model's size, each of its pixels a square of the model's. */
+function enlarged(init, info, k) {
+  const { channels, width, height } = info;
+  const small = { channels, width: Math.ceil(width / k), height: Math.ceil(height / k) };
+  const each = numbers('init', init, small, picture);
+  const [one, plane] = [small.width * small.height, width * height];
+  if (each.length % (channels * one) !== 0) throw refusal('init', `${small.width} × ${small.height} pixels`, `${each.length} numbers`);
+  return Float32Array.from({ length: (each.length / one) * plane }, (_, i) => {
+    const [row, column] = [Math.floor((i % plane) / width / k), Math.floor((i % width) / k)];
+    return each[Math.floor(i / plane) * one + row * small.width + column];
+  });
+}
+
+/**
+ * Pictures as numbers in [-1, 1] whose likelihood is asked for: the values that bytes have.
+ * @param {import('./noiseball.js').PictureLike} given
+ * @param {Shape} info
+ */
+export function bytesOf(given, info) {
+  const found = numbers('pictures', given, info, picture);
+  if (!found.every(Number.isFinite)) throw refusal('pictures', 'finite numbers', 'NaN or infinite');
+  return found.map((value) => Math.round((Math.min(1, Math.max(-1, value)) + 1) * 127.5) / 127.5 - 1);
+}
+
+/** A picture as numbers in [-1, 1]. */
+export function pictureOf(given, info) {
+  return numbers('picture', given, info, picture);
 }
 
 /** What is said: undefined and null say nothing. */
@@ -98,6 +150,34 @@ function share(data, pixels) {
   return Float32Array.from({ length: pixels }, (_, i) => (data[4 * i] * data[4 * i + 3]) / 65025);
 }
 
+/**
+ * Answers what a run asks a denoiser of the page's own: x̂₀ of images that are each at an angle's level. `where()` says in which step.
+ * @param {import('./noiseball.js').Denoise} denoise
+ * @param {() => string} where
+ */
+export function answering(denoise, where) {
+  return async ({ noisy, angles, batch, width, height }) => {
+    const each = noisy.length / batch;
+    const at = (angle) => ({ alpha: Math.cos(angle), sigma: Math.sin(angle), width, height });
+    // Nearly always all are at the same level, and are asked for at once.
+    if (angles.every((angle) => angle === angles[0])) return of(noisy, { ...at(angles[0]), batch });
+    const found = new Float32Array(noisy.length);
+    for (let i = 0; i < batch; i++) found.set(await of(noisy.slice(i * each, (i + 1) * each), { ...at(angles[i]), batch: 1 }), i * each);
+    return found;
+  };
+
+  async function of(x, level) {
+    const { length } = x;
+    const answer = await denoise(x, level);
+    const found = Array.isArray(answer) ? Float32Array.from(answer) : answer;
+    const bad = found instanceof Float32Array && found.length === length ? found.find((value) => !Number.isFinite(value)) : answer;
+    if (bad === undefined && found instanceof Float32Array) return found.slice();
+    const levels = `alpha ${level.alpha.toPrecision(3)}, sigma ${level.sigma.toPrecision(3)}`;
+    const what = typeof bad === 'number' ? `a function that gave ${bad}` : `a function that gave ${kindOf(answer)}`;
+    throw refusal('denoise', `one that gives ${length} finite numbers`, `${what} ${where()} (${levels})`);
+  }
+}
+
 async function ask(onPrediction, prediction) {
   const { length } = prediction.estimate;
   const answer = await onPrediction(prediction);
@@ -108,8 +188,11 @@ async function ask(onPrediction, prediction) {
 }
 
 function refusal(name, expected, found) {
-  const kind = Object(found) === found ? (found.constructor?.name ?? 'an object') : String(found);
-  return new NoiseballError('invalid-option', `\`${name}\` is ${kind}, but it must be ${expected}`);
+  return new NoiseballError('invalid-option', `\`${name}\` is ${kindOf(found)}, but it must be ${expected}`);
+}
+
+function kindOf(found) {
+  return Object(found) === found ? (found.constructor?.name ?? 'an object') : String(found);
 }
 
 /**

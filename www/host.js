@@ -2,7 +2,9 @@
 //
 // Messages in:  {id, op: 'load', source, variant, device, again, integrity, budget} · {op: 'abort', id} · {op: 'dispose', model}
 //               (`again`: the same files as before, without asking the server whether it has others)
-//               {id, op: 'noise', model, seed}
+//               (a source of kind 'formula' has `shape` and `scheduler`: there is no network, and the page is asked)
+//               {id, op: 'noise', model, seed} · {id, op: 'measure', model, picture, kind, amount}
+//               {id, op: 'likelihood', model, pictures, label, count, seed}, whose steps are had by `next` too
 //               {id, op: 'sample', model, options, told, init, mask, noise, watched} · {id, op: 'next', model} · {op: 'stop', model}
 //               {op: 'answer', id, answer}, to a question of a `next`
 // Messages out: {id, progress} · {id, question} · {id, result} · {id, error: {type, message, fatal}}
@@ -60,14 +62,16 @@ export class Host {
     if (message.op === 'stop') return entry?.inTurn(() => entry.stop());
     if (!entry) throw new NoiseballError('disposed', 'this model was disposed of; load it again');
     if (message.op === 'noise') return entry.inTurn(() => entry.noise(message.seed));
+    if (message.op === 'measure') return entry.inTurn(() => entry.measure(message));
     if (message.op === 'sample') return entry.inTurn(() => entry.sample(message));
+    if (message.op === 'likelihood') return entry.inTurn(() => entry.likelihood(message));
     return entry.inTurn(() => entry.next((question) => this.#ask(message.id, question)));
   }
 
   /** Asks the page in the course of a call. */
   #ask(id, question) {
     const answer = new Promise((resolve, reject) => this.#questions.set(id, { resolve, reject }));
-    this.#post({ id, question }, [question.estimate.buffer]);
+    this.#post({ id, question }, [(question.estimate ?? question.noisy).buffer]);
     return answer.finally(() => this.#questions.delete(id));
   }
 
@@ -76,11 +80,23 @@ export class Host {
     this.#loads.set(id, controller);
     try {
       const progress = new Progress((state) => this.#post({ id, progress: state }));
+      if (source.kind === 'formula') return await this.#formula(id, source, progress, controller.signal);
       const devices = await devicesFor(device, this.#scope);
       return await this.#build(id, source, devices, { progress, signal: controller.signal, again, variant, integrity, budget });
     } finally {
       this.#loads.delete(id);
     }
+  }
+
+  async #formula(id, { name, shape, scheduler }, progress, signal) {
+    const { Formula } = await this.#start(progress);
+    if (signal.aborted) throw abortError(signal);
+    const formula = new Formula(scheduler, Uint32Array.from(shape));
+    this.#models.set(id, new Entry(formula, true));
+    const [channels, height, width] = shape;
+    const nothing = { parameters: 0, flops: 0, activationBytes: 0, classes: null, labels: null, nullLabel: null };
+    const device = { kind: 'cpu', name: 'CPU', reason: null };
+    return { model: id, info: { ...nothing, channels, height, width, ...formula.info(), unknownKeys: [], notes: [], name, device } };
   }
 
   async #build(id, source, devices, context) {
@@ -133,8 +149,11 @@ class Entry {
   /** @type {(prediction: object) => Promise<any>} */
   #ask = async () => undefined;
 
-  constructor(model) {
-    this.#model = model;
+  /** Whether there is no network, and the page is asked in its place. */
+  #asks;
+
+  constructor(model, asks = false) {
+    [this.#model, this.#asks] = [model, asks];
   }
 
   inTurn(task) {
@@ -147,12 +166,34 @@ class Entry {
     return this.#model.noise(seed);
   }
 
+  measure({ picture, kind, amount }) {
+    this.#needsNetwork('picture');
+    return this.#model.measure(picture, kind, amount);
+  }
+
   async sample({ options, told, init, mask, noise, watched }) {
+    this.#check();
+    const ask = (question) => this.#ask(question);
+    const watch = watched ? ask : undefined;
+    const more = this.#asks ? [ask] : [];
+    this.#run = await this.#model.sample(options, told, init, mask, noise, watch, ...more);
+  }
+
+  likelihood({ pictures, label, count, seed }) {
+    this.#needsNetwork('pictures');
+    this.#check();
+    this.#run = this.#model.likelihood(pictures, label, ...count, seed);
+  }
+
+  #needsNetwork(what) {
+    if (this.#asks) throw new NoiseballError('invalid-option', `\`${what}\` are for models that have a network, and this is a denoiser`);
+  }
+
+  /** Whether a run can begin. */
+  #check() {
     if (!this.#model) throw new NoiseballError('disposed', 'this model was disposed of; load it again');
-    if (this.#run) throw new NoiseballError('busy', 'this model is already sampling; wait for that run or stop it first');
-    if (this.#model.lost()) throw new NoiseballError('device-lost', 'the GPU device was lost. Run again: a new one is made');
-    const watch = watched ? (prediction) => this.#ask(prediction) : undefined;
-    this.#run = await this.#model.sample(options, told, init, mask, noise, watch);
+    if (this.#run) throw new NoiseballError('busy', 'this model is already at work; wait for that run or stop it first');
+    if (!this.#asks && this.#model.lost()) throw new NoiseballError('device-lost', 'the GPU device was lost. Run again: a new one is made');
   }
 
   async next(ask) {
@@ -177,5 +218,6 @@ class Entry {
 
 /** A step's pixels move to the page; they are not copied. */
 function buffersOf(result) {
-  return [result?.pictures, result?.predicted, result?.start, result?.latents].filter(Boolean).map((array) => array.buffer);
+  const { pictures, predicted, start, latents, estimate, startLatents } = Object(result);
+  return [pictures, predicted, start, latents, estimate, startLatents].filter(Boolean).map((array) => array.buffer);
 }

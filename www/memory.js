@@ -101,6 +101,8 @@ export function largestBatch({ batch }, guided) {
 
 /** Throws where a run needs more memory than there is. */
 export function checkRun({ memory }, { batch = 1, guided }) {
+  // A denoiser of the page's own has none.
+  if (!memory) return;
   const most = largestBatch(memory, guided);
   if (!(batch > most)) return;
   const needed = memory.model + memory.picture * batch * (guided ? 2 : 1);

@@ -161,6 +161,8 @@ export interface SampleOptions extends SamplerOptions {
    * picture; of pixels how white and opaque they are. With `strength` 1 the result does not depend on what lies under it.
    */
   mask?: PictureLike | undefined;
+  /** What `init` was measured by, in place of a mask: keeps the measurement, and makes the rest. For 'x2' and 'x4' `init` has half or a quarter of the size. */
+  restore?: Restore | undefined;
   /** How often every `jumpLength` steps are made (RePaint), so that what is new fits what is kept: 1 (the default) to 100. */
   resamplings?: number | undefined;
   /** How many steps a resampling goes back; 10 by default. */
@@ -269,6 +271,60 @@ export interface SamplerOptions {
   shiftTerminal?: number | undefined;
 }
 
+/**
+ * What was measured of `init`, to be restored: 'grey' (its channels' mean, to be colourised), 'x2' and 'x4' (the mean of squares of so
+ * many pixels, to be super-resolved), or 'blur:S' by a Gaussian of S pixels' deviation, above 0 to 32.
+ */
+export type Restore = 'grey' | 'x2' | 'x4' | `blur:${number}`;
+
+/** Where a denoiser is asked. */
+export interface DenoiseLevel {
+  /** The clean image's share, `alpha² + sigma² = 1`. */
+  alpha: number;
+  /** The noise's share. */
+  sigma: number;
+  /** How many images. */
+  batch: number;
+  width: number;
+  height: number;
+}
+
+/**
+ * A denoiser: x̂₀, finite and as many numbers, of noisy images `x = alpha · x₀ + sigma · ε`, `[batch, channels, height, width]`; also by
+ * a promise. The best there can be is the mean of x₀ where x is known, `E[x₀ | x]`.
+ */
+export type Denoise = (x: Float32Array, level: DenoiseLevel) => Numbers | Promise<Numbers>;
+
+export interface DenoiserOptions {
+  /** `[channels, height, width]`; points on the plane are `[2, 1, 1]`. */
+  shape: readonly [number, number, number];
+  /**
+   * What a scheduler_config.json holds: the noise levels, and defaults of options. By default DDPM's of 1,000 timesteps without
+   * clipping. `prediction_type` means nothing here; the samplers flow-euler and flow-heun need a flow's `_class_name`.
+   */
+  scheduler?: Readonly<Record<string, unknown>> | undefined;
+  signal?: AbortSignal | undefined;
+  onProgress?: ((progress: LoadProgress) => void) | undefined;
+}
+
+export interface LikelihoodOptions {
+  /** 'ode' (the default): by the probability-flow ODE. 'bound': the variational bound, for models with a table of β. */
+  method?: 'ode' | 'bound' | undefined;
+  /** The ODE's steps, each of four evaluations and twice as many for every probe; 40 by default. */
+  steps?: number | undefined;
+  /** Random directions along which the ODE's divergence is measured; 1 by default. */
+  probes?: number | undefined;
+  /** At how many of its timesteps the bound is evaluated, 2 to `info.trainTimesteps`; 100 by default. */
+  timesteps?: number | undefined;
+  /** The pictures' class; by default `info.nullLabel`, needed as in `sample`. */
+  label?: number | undefined;
+  /** Of the random directions, and of the bound's noise; 0 by default. */
+  seed?: number | undefined;
+  signal?: AbortSignal | undefined;
+  /** Is told the evaluations that were made, and how many there will be. */
+  onProgress?: ((progress: { loaded: number; total: number }) => void) | undefined;
+}
+
 export interface Step {
   /** 0 for the first step. */
   index: number;
@@ -286,8 +342,15 @@ export interface Step {
   predicted: Uint8ClampedArray<ArrayBuffer>;
   /** On the first step only: the pure noise that it started from, in the same layout. */
   start?: Uint8ClampedArray<ArrayBuffer>;
-  /** On the last step only: the exact result, `[batch, channels, height, width]` in [-1, 1]. */
+  /** On the last step only: the exact result, `[batch, channels, height, width]` in [-1, 1]. Of a model that `Noiseball.of` made, x of every step. */
   latents?: Float32Array<ArrayBuffer>;
+  /** Of a model that `Noiseball.of` made: the prediction x̂₀ as numbers. */
+  estimate?: Float32Array<ArrayBuffer>;
+  /** Of a model that `Noiseball.of` made: the level of `latents`, which are `alpha · x₀ + sigma · ε`, of any norm. */
+  alpha?: number;
+  sigma?: number;
+  /** On the first step of a model that `Noiseball.of` made: the noise that it started from, of deviation 1. */
+  startLatents?: Float32Array<ArrayBuffer>;
 }
 
 /** Where a model runs. */
@@ -388,6 +451,12 @@ export class Noiseball {
    */
   static load(source: Source, options?: LoadOptions): Promise<Noiseball>;
 
+  /**
+   * A model without a network: `denoise`, which is asked on this page, takes its place, for toys whose best answer is known. `sample()` has every
+   * sampler, editing and `onPrediction`, but no classes. An answer that is not finite ends the run with type 'invalid-option', which says the step.
+   */
+  static of(denoise: Denoise, options: DenoiserOptions): Promise<Noiseball>;
+
   /** Empties the cache of downloaded checkpoints. */
   static purge(): Promise<void>;
 
@@ -403,6 +472,18 @@ export class Noiseball {
 
   /** The noise that a run of this seed begins with, for one picture, `[channels, height, width]`. */
   noise(seed: number): Promise<Float32Array<ArrayBuffer>>;
+
+  /**
+   * What an operator leaves of a picture, `[channels, height, width]` numbers of the model's size: a grey one, one of squares, a blurred
+   * one. Rejects with type 'invalid-option' where the model's pictures cannot be measured so.
+   */
+  measure(picture: PictureLike, operator: Restore): Promise<Float32Array<ArrayBuffer>>;
+
+  /**
+   * Bits that the model takes for each number of each picture: the negative logarithm of its likelihood over the number of its numbers,
+   * or a bound above that. Pictures' values are rounded to bytes'. It counts as a run: one at a time, type 'busy' otherwise.
+   */
+  bitsPerDim(pictures: PictureLike, options?: LikelihoodOptions): Promise<Float64Array<ArrayBuffer>>;
 
   /** Frees the model's memory; a run in progress ends with an error of type 'disposed'. */
   dispose(): void;

@@ -3,7 +3,7 @@
 
 import { openChannel } from './channel.js';
 import { purge } from './cache.js';
-import { prepare } from './editing.js';
+import { answering, bytesOf, operatorOf, pictureOf, prepare } from './editing.js';
 import { abortError, NoiseballError } from './errors.js';
 import { checkRun, readBudget } from './memory.js';
 import { SAMPLERS } from './samplers.js';
@@ -37,6 +37,9 @@ export class Noiseball {
   #channel;
   #id = null;
   #sampling = false;
+  /** @type {import('./noiseball.js').Denoise | null} */
+  #denoise = null;
+  #step = 0;
   #gone = new AbortController();
 
   /** @private */
@@ -63,6 +66,26 @@ export class Noiseball {
     return model;
   }
 
+  /**
+   * A model without a network: `denoise` says what is clean.
+   * @param {import('./noiseball.js').Denoise} denoise
+   * @param {import('./noiseball.js').DenoiserOptions} options
+   */
+  static async of(denoise, { shape, scheduler = {}, signal, onProgress } = /** @type {any} */ ({})) {
+    if (typeof denoise !== 'function') throw new NoiseballError('invalid-option', 'Noiseball.of takes a function that says what is clean');
+    if (!Array.isArray(shape) || shape.length !== 3 || !shape.every((n) => Number.isInteger(n) && n > 0 && n < 2 ** 16)) {
+      throw new NoiseballError('invalid-option', '`shape` must be [channels, height, width], three whole numbers above 0');
+    }
+    if (Object(scheduler) !== scheduler)
+      throw new NoiseballError('invalid-option', '`scheduler` must be what a scheduler_config.json holds');
+    // A network's answer is clipped where its file says so; a function means what it says.
+    const text = JSON.stringify({ clip_sample: false, ...scheduler });
+    const model = new Noiseball({ kind: 'formula', name: denoise.name || 'denoiser', shape, scheduler: text }, undefined, 'cpu', undefined);
+    model.#denoise = denoise;
+    await model.#load([signal], onProgress);
+    return model;
+  }
+
   /** Empties the cache of downloaded checkpoints. */
   static async purge() {
     await purge();
@@ -77,21 +100,31 @@ export class Noiseball {
     const signals = [this.#gone.signal, signal];
     const { run, watch } = prepare(given, this.info);
     checkRun(this.info, { batch: run.options.batch, guided: (given.guidance ?? 1) !== 1 });
-    const ask = (message) => this.#channel.call({ ...message, model: this.#id }, { signals, onAsk: watch });
-    if (this.#sampling) throw new NoiseballError('busy', 'this model is already sampling; wait for that run or stop it first');
-    this.#sampling = true;
+    const denoise = this.#denoise && answering(this.#denoise, () => `in step ${this.#step}`);
+    const onAsk = (question) => (question.noisy ? denoise?.(question) : watch?.(question));
+    const ask = (message) => this.#channel.call({ ...message, model: this.#id }, { signals, onAsk });
+    this.#begins();
     try {
-      await this.#begin(run, signals, ask);
-      for (;;) {
+      await this.#begin({ op: 'sample', ...run }, signals, ask);
+      for (this.#step = 1; ; this.#step++) {
         if (pauseWhenHidden) await untilVisible(signals);
         const step = await ask({ op: 'next' });
         if (!step) return;
         yield step;
       }
     } finally {
-      this.#sampling = false;
-      this.#channel.post({ op: 'stop', model: this.#id });
+      this.#ends();
     }
+  }
+
+  #begins() {
+    if (this.#sampling) throw new NoiseballError('busy', 'this model is already at work; wait for that run or stop it first');
+    this.#sampling = true;
+  }
+
+  #ends() {
+    this.#sampling = false;
+    this.#channel.post({ op: 'stop', model: this.#id });
   }
 
   /**
@@ -101,6 +134,49 @@ export class Noiseball {
    */
   noise(seed) {
     return this.#channel.call({ op: 'noise', model: this.#id, seed }, { signals: [this.#gone.signal] });
+  }
+
+  /**
+   * What an operator leaves of a picture: see noiseball.d.ts.
+   * @param {import('./noiseball.js').PictureLike} picture
+   * @param {import('./noiseball.js').Restore} operator
+   * @returns {Promise<Float32Array>}
+   */
+  async measure(picture, operator) {
+    const [kind, amount] = operatorOf(operator);
+    const message = { op: 'measure', model: this.#id, picture: pictureOf(picture, this.info), kind, amount };
+    return this.#channel.call(message, { signals: [this.#gone.signal] });
+  }
+
+  /**
+   * How many bits the model takes for each number of pictures: see noiseball.d.ts.
+   * @param {import('./noiseball.js').PictureLike} pictures
+   * @param {import('./noiseball.js').LikelihoodOptions} [options]
+   * @returns {Promise<Float64Array>}
+   */
+  async bitsPerDim(pictures, { method = 'ode', steps = 40, probes = 1, timesteps = 100, label, seed = 0, signal, onProgress } = {}) {
+    if (method !== 'ode' && method !== 'bound') throw new NoiseballError('invalid-option', "`method` must be 'ode' or 'bound'");
+    for (const [name, count] of Object.entries({ steps, probes, timesteps })) {
+      if (!Number.isInteger(count) || count < 1 || count > 100_000)
+        throw new NoiseballError('invalid-option', `\`${name}\` is ${count}, but it must be a whole number from 1 to 100000`);
+    }
+    if (label !== undefined && typeof label !== 'number')
+      throw new NoiseballError('invalid-option', '`label` must be the number of a class');
+    const numbers = bytesOf(pictures, this.info);
+    const count = method === 'bound' ? [0, 0, timesteps] : [steps, probes, 0];
+    const signals = [this.#gone.signal, signal];
+    const ask = (message) => this.#channel.call({ ...message, model: this.#id }, { signals });
+    this.#begins();
+    try {
+      await this.#begin({ op: 'likelihood', pictures: numbers, label: label ?? NaN, count, seed }, signals, ask);
+      for (;;) {
+        const { bits, ...progress } = await ask({ op: 'next' });
+        if (bits) return bits;
+        onProgress?.(progress);
+      }
+    } finally {
+      this.#ends();
+    }
   }
 
   /** Frees the model's memory; a run in progress ends with an error of type 'disposed'. */
@@ -113,14 +189,14 @@ export class Noiseball {
   /** Begins a run. Where the device was lost before or since, the model is first loaded again, once. */
   async #begin(run, signals, ask) {
     try {
-      if (this.#id !== null) return await ask({ op: 'sample', ...run });
+      if (this.#id !== null) return await ask(run);
     } catch (error) {
       if (error.type !== 'device-lost') throw error;
       this.#channel.post({ op: 'dispose', model: this.#id });
       this.#id = null;
     }
     await this.#load(signals);
-    return ask({ op: 'sample', ...run });
+    return ask(run);
   }
 
   async #load(signals, onProgress) {

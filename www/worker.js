@@ -8,6 +8,9 @@
 //     .begin(path, length?), .push(bytes), .end() a weights file in pieces, in order
 //   await Model.build(opening, 'gpu'|'cpu')       takes the opening over
 //   model.info(), model.lost(), model.noise(seed), model.sample(options, told, init?, mask?, noise?, watch?) -> Run, model.free(); `watch` gives a promise of numbers or of nothing
+//   model.measure(picture, kind, amount)
+//   model.likelihood(pictures, label, steps, probes, timesteps, seed) -> Run
+//   new Formula(scheduler, shape)                 no network: .info(), .noise(seed), .free(), and .sample(…, denoise), `denoise` as `watch`
 //   await run.next() -> step, or undefined at the end; run.free()
 
 import init, * as engine from './pkg/noiseball.js';

@@ -22,6 +22,8 @@ pub struct Options {
     pub noise: Option<Arc<[f32]>>,
     /// Whether somebody looks at each estimate of the clean images and may change it: [`Evaluate::watch`](super::Evaluate::watch).
     pub watched: bool,
+    /// Whether a [`Formula`](crate::formula::Formula) stands in for the network that the schedule tells of.
+    pub formula: bool,
 }
 
 impl Options {
@@ -35,6 +37,7 @@ impl Options {
             edit: None,
             noise: None,
             watched: false,
+            formula: false,
         }
     }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::program::{Instruction, Noise, Slot, SlotKind, for_each_slot};
-#[cfg(not(target_arch = "wasm32"))]
 use super::restore::Operator;
 use crate::denoiser::Level;
 use crate::error::{Error, Result};
@@ -23,7 +22,6 @@ pub struct Edit {
     /// with noise alone, so that what lies under it does not matter.
     pub mask: Option<Arc<[f32]>>,
     /// In place of a mask, what was measured of `init`, the rest of which does not matter: [`Operator::undo`] gives one of a measurement.
-    #[cfg(not(target_arch = "wasm32"))]
     pub restore: Option<Operator>,
     /// How often every `jump_length` steps are made, 1 or more: RePaint's r.
     pub resamplings: usize,
@@ -46,7 +44,6 @@ impl Edit {
             init: init.into(),
             strength: None,
             mask: None,
-            #[cfg(not(target_arch = "wasm32"))]
             restore: None,
             resamplings: 1,
             jump_length: 10,
@@ -56,11 +53,7 @@ impl Edit {
 
     /// Whether a part of the picture is kept.
     fn keeps(&self) -> bool {
-        #[cfg(not(target_arch = "wasm32"))]
-        if self.restore.is_some() {
-            return true;
-        }
-        self.mask.is_some()
+        self.mask.is_some() || self.restore.is_some()
     }
 
     fn strength(&self) -> f64 {
@@ -80,7 +73,6 @@ impl Edit {
                 _ => Err(Error::Option { option: "mask", found, expected }),
             };
         }
-        #[cfg(not(target_arch = "wasm32"))]
         if self.restore.is_some() && self.mask.is_some() {
             let (found, expected) = ("given".to_owned(), "left out where a picture is restored".to_owned());
             return Err(Error::Option { option: "mask", found, expected });
@@ -132,7 +124,6 @@ struct Known {
 enum Part {
     /// Where a slot is 0.
     Pixels(Slot),
-    #[cfg(not(target_arch = "wasm32"))]
     Measured(Operator),
 }
 
@@ -161,7 +152,6 @@ impl Editor {
         };
         let init = self.load(&edit.init);
         let known = edit.mask.as_ref().map(|mask| Known { init, part: Part::Pixels(self.load(mask)) });
-        #[cfg(not(target_arch = "wasm32"))]
         let known = known.or(edit.restore.map(|operator| Known { init, part: Part::Measured(operator) }));
         if known.is_some() && edit.strength() == 1.0 {
             before.iter().for_each(|instruction| self.copy(instruction));
@@ -218,7 +208,6 @@ impl Editor {
         let output = self.slot(SlotKind::Image);
         self.instructions.push(match known.part {
             Part::Pixels(mask) => Instruction::Blend { output, mask, yes: x, no },
-            #[cfg(not(target_arch = "wasm32"))]
             Part::Measured(operator) => Instruction::Restore { output, operator, yes: x, no },
         });
         output

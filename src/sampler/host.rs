@@ -234,7 +234,6 @@ impl<N: Normals> HostRun<N> {
                     let out = shares.map(|(m, (yes, no))| m * yes + (1.0 - m) * no).collect();
                     self.slots[output.index()] = out;
                 }
-                #[cfg(not(target_arch = "wasm32"))]
                 Instruction::Restore { output, operator, yes, no } => {
                     let [_, shape @ ..] = self.shape;
                     let [yes, no] = [yes, no].map(|slot| &self.slots[slot.index()]);

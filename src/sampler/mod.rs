@@ -30,7 +30,6 @@ pub mod options;
 mod pndm;
 mod program;
 mod record;
-#[cfg(not(target_arch = "wasm32"))]
 mod restore;
 mod reverse_sde;
 mod sa_solver;
@@ -49,9 +48,9 @@ pub use host::{Evaluate, HostRun, Step, Watched};
 pub use options::Settings;
 pub use program::{Expr, Guided, Instruction, Noise, NoiseScale, Program, Slot, SlotKind, Span};
 pub use record::{Denoised, Recorder};
-#[cfg(not(target_arch = "wasm32"))]
 pub use restore::Operator;
 
+use crate::denoiser::Prediction;
 use crate::error::{Error, Result};
 use crate::schedule::Schedule;
 use options::{
@@ -273,8 +272,12 @@ impl SamplerKind {
         let edit = options.edit.as_ref();
         options.check_list()?;
         let skipped = edit.map_or(Ok(0), |edit| edit.skipped(options.steps))?;
-        let mut recorder =
-            Recorder::new(&schedule.prediction).guided(options.guidance).watched(options.watched);
+        let recorder = if options.formula {
+            Recorder::new(&Prediction::Formula).in_place_of(&schedule.prediction)
+        } else {
+            Recorder::new(&schedule.prediction)
+        };
+        let mut recorder = recorder.guided(options.guidance).watched(options.watched);
         let setup =
             Setup { schedule, steps: options.steps, skipped, edit, rows, values, chosen: &options.settings };
         match edit {

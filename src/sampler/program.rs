@@ -3,7 +3,6 @@
 use std::ops::{Add, Div, Mul, Neg, Sub};
 use std::sync::Arc;
 
-#[cfg(not(target_arch = "wasm32"))]
 use super::restore::Operator;
 use crate::denoiser::{Level, Point, Prediction};
 use crate::levels::Sigmas;
@@ -188,7 +187,6 @@ pub enum Instruction {
         no: Slot,
     },
     /// `output = yes` with what `operator` measures of it taken from `no`.
-    #[cfg(not(target_arch = "wasm32"))]
     Restore {
         /// A slot of [`SlotKind::Image`].
         output: Slot,
@@ -301,7 +299,6 @@ impl Program {
         self.looks_at_whole_images()
             || self.instructions.iter().any(|i| match i {
                 Instruction::Watch { .. } => true,
-                #[cfg(not(target_arch = "wasm32"))]
                 Instruction::Restore { .. } => true,
                 Instruction::Evaluate { guided: Some(guided), .. } => guided.rescale > 0.0,
                 _ => false,
@@ -389,7 +386,6 @@ pub(super) fn for_each_slot(instruction: &mut Instruction, mut visit: impl FnMut
             }
             visit(output, true);
         }
-        #[cfg(not(target_arch = "wasm32"))]
         Instruction::Restore { output, yes, no, .. } => {
             visit(yes, false);
             visit(no, false);

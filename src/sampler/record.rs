@@ -26,6 +26,8 @@ pub struct Denoised {
 /// Records what a sampler does.
 pub struct Recorder<'a> {
     denoiser: &'a dyn Denoiser,
+    /// What samplers take the answers for, where that is another network's.
+    network: Option<&'a dyn Denoiser>,
     instructions: Vec<Instruction>,
     slots: Vec<SlotKind>,
     draws: u32,
@@ -41,6 +43,7 @@ impl<'a> Recorder<'a> {
     pub fn new(denoiser: &'a dyn Denoiser) -> Self {
         Self {
             denoiser,
+            network: None,
             instructions: Vec::new(),
             slots: Vec::new(),
             draws: 0,
@@ -61,6 +64,12 @@ impl<'a> Recorder<'a> {
     #[must_use]
     pub fn watched(self, watched: bool) -> Self {
         Self { watched, ..self }
+    }
+
+    /// The same for a run whose sampler sees, in the place of each answer, what this network would have said.
+    #[must_use]
+    pub fn in_place_of(self, network: &'a dyn Denoiser) -> Self {
+        Self { network: Some(network), ..self }
     }
 
     /// The same for a run that starts from this noise, of deviation 1.
@@ -96,8 +105,11 @@ impl<'a> Recorder<'a> {
         let guided = self.guidance.at(at.level);
         self.instructions.push(Instruction::Evaluate { input: x, scale, timestep, guided, output });
         let ((a, b), (c, d)) = (question.x0(at.level), question.epsilon(at.level));
-        let denoised =
+        let mut denoised =
             Denoised { x0: a * x + b * output, epsilon: c * x + d * output, output, variance: output };
+        if let Some(network) = self.network {
+            denoised.output = self.said_by(network, at, denoised.x0.clone(), denoised.epsilon.clone());
+        }
         if self.watched { self.watch(x, at, denoised) } else { denoised }
     }
 
@@ -106,10 +118,16 @@ impl<'a> Recorder<'a> {
         let found = self.combine(denoised.x0);
         let x0 = self.slot(SlotKind::Image);
         self.instructions.push(Instruction::Watch { at, x0: found, output: x0 });
-        let (question, sigma) = (self.denoiser.ask(at), at.level.sigma.max(1e-12));
-        let epsilon = (x - at.level.alpha * x0) / sigma;
-        let output = self.combine(question.of_x0 * x0 + question.of_epsilon * epsilon.clone());
+        let epsilon = (x - at.level.alpha * x0) / at.level.sigma.max(1e-12);
+        let network = self.network.unwrap_or(self.denoiser);
+        let output = self.said_by(network, at, x0.into(), epsilon.clone());
         Denoised { x0: x0.into(), epsilon, output, variance: denoised.variance }
+    }
+
+    /// What a network says that finds these.
+    fn said_by(&mut self, network: &dyn Denoiser, at: Point, x0: Expr, epsilon: Expr) -> Slot {
+        let question = network.ask(at);
+        self.combine(question.of_x0 * x0 + question.of_epsilon * epsilon)
     }
 
     /// The value of `expr`.

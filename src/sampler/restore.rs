@@ -3,8 +3,10 @@
 //! measured has the mean ȳ and the level's noise, and the sampler makes the rest.
 
 use std::f64::consts::PI;
+use std::fmt;
 
 use crate::error::{Error, Result};
+use crate::text::number;
 
 /// What of a picture was measured. Each is a matrix `H = U S Vᵀ`, of which `project` is `V Vᵀ` over the singular values that count.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,6 +22,16 @@ pub enum Operator {
 
 /// Below it what a blur leaves of a cosine is not made use of.
 pub(super) const LEAST: f64 = 0.02;
+
+impl fmt::Display for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Grey => f.write_str("grey"),
+            Self::Mean(k) => write!(f, "x{k}"),
+            Self::Blur(sigma) => write!(f, "blur:{}", number(*sigma)),
+        }
+    }
+}
 
 impl Operator {
     /// # Errors
@@ -38,30 +50,30 @@ impl Operator {
         if fine {
             Ok(())
         } else {
-            Err(Error::Option { option: "restore", found: format!("{self:?}"), expected })
+            Err(Error::Option { option: "restore", found: self.to_string(), expected })
         }
     }
 
     /// What is measured of a picture `[channels, height, width]`, `H x` as a picture of the same shape: a grey one, one of squares, a blurred one.
     #[must_use]
     pub fn measure(self, x: &[f32], shape: [usize; 3]) -> Vec<f32> {
-        self.filter(x, shape, |s| s)
+        self.filter(x, shape, &|s| s)
     }
 
     /// A picture that measures so, `H⁺ y`, of what [`Self::measure`] gives.
     #[must_use]
     pub fn undo(self, y: &[f32], shape: [usize; 3]) -> Vec<f32> {
-        self.filter(y, shape, |s| if s < LEAST { 0.0 } else { 1.0 / s })
+        self.filter(y, shape, &|s| if s < LEAST { 0.0 } else { 1.0 / s })
     }
 
     /// The part of a picture that is measured at all, `V Vᵀ x`.
     #[must_use]
     pub fn project(self, x: &[f32], shape: [usize; 3]) -> Vec<f32> {
-        self.filter(x, shape, |s| if s < LEAST { 0.0 } else { 1.0 })
+        self.filter(x, shape, &|s| if s < LEAST { 0.0 } else { 1.0 })
     }
 
     /// `x` with each of its coordinates times a function of the operator's singular value, as `measure` shows it: 1 or 0 for a mean.
-    fn filter(self, x: &[f32], [channels, height, width]: [usize; 3], of: impl Fn(f64) -> f64) -> Vec<f32> {
+    fn filter(self, x: &[f32], [channels, height, width]: [usize; 3], of: &dyn Fn(f64) -> f64) -> Vec<f32> {
         let plane = height * width;
         match self {
             Self::Grey => {

@@ -4,7 +4,7 @@
 //! They come from Philox as [`rng`](crate::rng) describes it, with another fourth word of the counter for each purpose;
 //! sampling's noise has 0 there.
 
-use crate::rng::{box_muller, philox4x32_10};
+use crate::rng::{box_muller, normal_below, philox4x32_10};
 
 /// A run's random numbers.
 #[derive(Clone, Copy, Debug)]
@@ -110,27 +110,6 @@ pub(super) fn normal_quantile(p: f64) -> f64 {
         if normal_below(middle) < p { low = middle } else { high = middle }
     }
     0.5 * (low + high)
-}
-
-/// The normal distribution function, to some 10⁻¹⁴ in [-9, 9].
-pub(crate) fn normal_below(z: f64) -> f64 {
-    let density = (-0.5 * z * z).exp() / std::f64::consts::TAU.sqrt();
-    if z.abs() > 4.0 {
-        // Mills' ratio as a continued fraction.
-        let mut ratio = z.abs();
-        for k in (1..60).rev() {
-            ratio = z.abs() + f64::from(k) / ratio;
-        }
-        let tail = density / ratio;
-        return if z > 0.0 { 1.0 - tail } else { tail };
-    }
-    // ½ + φ(z) (z + z³/3 + z⁵/15 + …).
-    let (mut term, mut sum) = (z, z);
-    for k in 1..80 {
-        term *= z * z / f64::from(2 * k + 1);
-        sum += term;
-    }
-    0.5 + density * sum
 }
 
 #[cfg(test)]

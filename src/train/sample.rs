@@ -1,11 +1,10 @@
 //! The plainest way to sample each objective's network: it shows what was trained, not how to do it best.
 
-use super::draws::normal_below;
 use super::objective::Objective;
 use super::trainer::Averaged;
 use crate::denoiser::Level;
 use crate::error::{Error, Result};
-use crate::rng::{Generator, Normals};
+use crate::rng::{Generator, Normals, normal_below};
 use crate::sampler::{HostRun, Options, Program, Recorder, SamplerKind};
 
 /// Steps of DDPM at most.

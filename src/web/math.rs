@@ -26,4 +26,5 @@ defined! {
     logf f32: log(x);
     log1p f64: log1p(x);
     hypot f64: hypot(x, y);
+    atan2 f64: atan2(x, y);
 }

@@ -15,7 +15,7 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use js_sys::{Array, Float32Array, Function, Object, Promise, Reflect};
+use js_sys::{Array, Float32Array, Float64Array, Function, Object, Promise, Reflect};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
@@ -23,11 +23,14 @@ use crate::checkpoint;
 use crate::denoiser::Point;
 use crate::device::{Device, DeviceKind};
 use crate::error::{Error, Result};
-use crate::model;
+use crate::formula;
+use crate::likelihood::{Likelihood, Method};
+use crate::model::{self, SampleOptions};
 use crate::picture::to_rgba;
 use crate::rng::{Generator, MAX_SEED, Normals};
-use crate::sampler::{Edit, Guidance, Watched};
+use crate::sampler::{Edit, Guidance, Operator, SamplerKind, Watched, wrong_pictures};
 use crate::sampling::{Sampling, Watcher};
+use crate::schedule::Schedule;
 
 type JsResult<T> = std::result::Result<T, JsValue>;
 
@@ -249,16 +252,11 @@ impl Model {
     /// # Errors
     /// `invalid-option` for the seed.
     pub fn noise(&self, seed: f64) -> JsResult<Vec<f32>> {
-        let info = self.0.info();
-        let mut noise = vec![0.0; info.channels * info.height * info.width];
-        let seed = options::whole("seed", seed, MAX_SEED).and_then(Generator::philox);
-        seed.map_err(|e| thrown(&e))?.normals(0, 1, &mut noise);
-        Ok(noise)
+        noise_of(seed, self.shape())
     }
 
-    /// Starts a run: see `SampleOptions` in `www/noiseball.d.ts`, and `www/editing.js` for `told`: guidance, its rescaling, its interval's
-    /// ends, the negative label, strength, resamplings, jump length and whether to invert, NaN where there is none. `watch` is told each prediction, and gives a promise of numbers in its
-    /// place, as many, or of undefined.
+    /// Starts a run: see `SampleOptions` in `www/noiseball.d.ts`, and [`run_options`] for `told`. `watch` is told each prediction, and gives a
+    /// promise of numbers in its place, as many, or of undefined.
     ///
     /// # Errors
     /// `invalid-option`, `busy`, `limit`.
@@ -271,30 +269,173 @@ impl Model {
         noise: Option<Vec<f32>>,
         watch: Option<Function>,
     ) -> JsResult<Run> {
-        let mut options = options::read(options).map_err(|e| thrown(&e))?;
-        if let [scale, rescale, least, most, negative, strength, resamplings, jump_length, invert] = told[..]
-        {
-            options.guidance = Guidance { scale, rescale, interval: [least, most] };
-            options.negative_label = Some(negative as f32).filter(|label| !label.is_nan());
-            options.edit = init.map(|init| Edit {
-                init: init.into(),
-                strength: Some(strength).filter(|strength| !strength.is_nan()),
-                mask: mask.map(Into::into),
-                resamplings: resamplings as usize,
-                jump_length: jump_length as usize,
-                invert: invert != 0.0,
-            });
-            options.noise = noise.map(Into::into);
-        }
+        let options =
+            run_options(options, &told, [init, mask, noise], self.shape()).map_err(|e| thrown(&e))?;
         let sampling = match watch {
             None => self.0.sample(&options),
             Some(watch) => self.0.sample_watched(&options, Box::new(Page(watch))),
         };
-        sampling.map(Run).map_err(|e| thrown(&e))
+        sampling.map(|sampling| Run(Work::Sampling(sampling, false))).map_err(|e| thrown(&e))
+    }
+
+    /// What an operator leaves of a picture, as [`run_options`] takes it.
+    ///
+    /// # Errors
+    /// `invalid-option` for an operator that pictures of this shape cannot be measured by, and for another number of numbers.
+    pub fn measure(&self, picture: &[f32], kind: f64, amount: f64) -> JsResult<Vec<f32>> {
+        let shape = self.shape();
+        if picture.len() != shape.iter().product::<usize>() {
+            return Err(thrown(&wrong_pictures("picture", picture.len(), [1, shape[0], shape[1], shape[2]])));
+        }
+        let operator = operator(kind, amount, shape).map_err(|e| thrown(&e))?;
+        Ok(operator.map_or_else(|| picture.to_vec(), |operator| operator.measure(picture, shape)))
+    }
+
+    /// Begins to find the bits for each number of each of the pictures, by the bound at so many `timesteps` where there are any, else by the ODE; `label` is
+    /// NaN for none. The run's steps are `{loaded, total}`, evaluations, and the last has the `bits`.
+    ///
+    /// # Errors
+    /// `invalid-option`, `unsupported-architecture`, `busy`.
+    pub fn likelihood(
+        &self,
+        pictures: &[f32],
+        label: f32,
+        steps: usize,
+        probes: usize,
+        timesteps: usize,
+        seed: f64,
+    ) -> JsResult<Run> {
+        let method = if timesteps > 0 { Method::Bound { timesteps } } else { Method::Ode { steps, probes } };
+        let label = Some(label).filter(|label| !label.is_nan());
+        let seed = options::whole("seed", seed, MAX_SEED);
+        let begun = seed.and_then(|seed| self.0.likelihood(pictures, label, method, seed));
+        begun.map(|likelihood| Run(Work::Likelihood(likelihood))).map_err(|e| thrown(&e))
+    }
+
+    fn shape(&self) -> [usize; 3] {
+        let info = self.0.info();
+        [info.channels, info.height, info.width]
     }
 }
 
-/// Whoever watches a run from JavaScript.
+/// A denoiser that the page has, in the place of a model.
+#[wasm_bindgen]
+pub struct Formula {
+    schedule: Schedule,
+    shape: [usize; 3],
+}
+
+#[wasm_bindgen]
+impl Formula {
+    /// For images of `shape`, `[channels, height, width]`, at the levels that the text of a `scheduler_config.json` tells.
+    ///
+    /// # Errors
+    /// By what is wrong with the text.
+    #[wasm_bindgen(constructor)]
+    pub fn new(scheduler: &str, shape: Vec<u32>) -> JsResult<Formula> {
+        let schedule = Schedule::from_json("scheduler", scheduler.as_bytes()).map_err(|e| thrown(&e))?;
+        Ok(Self { schedule, shape: [0, 1, 2].map(|i| shape.get(i).map_or(0, |n| *n as usize)) })
+    }
+
+    /// The sampler that the scheduler stands for, and the number of training timesteps.
+    #[must_use]
+    pub fn info(&self) -> Object {
+        object([
+            ("scheduler", (&self.schedule.class_name).into()),
+            ("sampler", SamplerKind::default_for(&self.schedule.class_name).0.name().into()),
+            ("trainTimesteps", number(self.schedule.train_timesteps() as u64)),
+        ])
+    }
+
+    /// As [`Model::noise`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn noise(&self, seed: f64) -> JsResult<Vec<f32>> {
+        noise_of(seed, self.shape)
+    }
+
+    /// As [`Model::sample`]; `denoise` is told images with their levels' angles, and gives a promise of as many numbers.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn sample(
+        &self,
+        options: JsValue,
+        told: Vec<f64>,
+        init: Option<Vec<f32>>,
+        mask: Option<Vec<f32>>,
+        noise: Option<Vec<f32>>,
+        watch: Option<Function>,
+        denoise: Function,
+    ) -> JsResult<Run> {
+        let options = run_options(options, &told, [init, mask, noise], self.shape).map_err(|e| thrown(&e))?;
+        let watcher = watch.map(|watch| Box::new(Page(watch)) as Box<dyn Watcher>);
+        let run = formula::sample(&self.schedule, self.shape, &options, Box::new(Page(denoise)), watcher);
+        run.map(|sampling| Run(Work::Sampling(sampling, true))).map_err(|e| thrown(&e))
+    }
+}
+
+fn noise_of(seed: f64, shape: [usize; 3]) -> JsResult<Vec<f32>> {
+    let mut noise = vec![0.0; shape.iter().product()];
+    let seed = options::whole("seed", seed, MAX_SEED).and_then(Generator::philox);
+    seed.map_err(|e| thrown(&e))?.normals(0, 1, &mut noise);
+    Ok(noise)
+}
+
+/// A run's options, those that have numbers in `told` included, in the order of `NUMBERS` in `www/editing.js`, NaN where there is none.
+fn run_options(
+    options: JsValue,
+    told: &[f64],
+    [init, mask, noise]: [Option<Vec<f32>>; 3],
+    shape: [usize; 3],
+) -> Result<SampleOptions> {
+    let mut options = options::read(options)?;
+    let &[scale, rescale, least, most, negative, strength, resamplings, jump_length, invert, kind, amount] =
+        told
+    else {
+        return Ok(options);
+    };
+    options.guidance = Guidance { scale, rescale, interval: [least, most] };
+    options.negative_label = Some(negative as f32).filter(|label| !label.is_nan());
+    let restore = operator(kind, amount, shape)?;
+    options.edit = init.map(|init| {
+        let init = match restore {
+            None => init,
+            // Numbers of less or more than a picture are refused by what asks for pictures.
+            Some(operator) => {
+                let mut pictures = init.chunks_exact(shape.iter().product());
+                let mut undone: Vec<f32> = pictures.by_ref().flat_map(|y| operator.undo(y, shape)).collect();
+                undone.extend_from_slice(pictures.remainder());
+                undone
+            }
+        };
+        Edit {
+            init: init.into(),
+            strength: Some(strength).filter(|strength| !strength.is_nan()),
+            mask: mask.map(Into::into),
+            restore,
+            resamplings: resamplings as usize,
+            jump_length: jump_length as usize,
+            invert: invert != 0.0,
+        }
+    });
+    options.noise = noise.map(Into::into);
+    Ok(options)
+}
+
+/// The operator of a kind, in the order of `RESTORES` in `www/editing.js`; none for 0.
+fn operator(kind: f64, amount: f64, shape: [usize; 3]) -> Result<Option<Operator>> {
+    let operator = match kind as u8 {
+        1 => Operator::Grey,
+        2 => Operator::Mean(amount as usize),
+        3 => Operator::Blur(amount),
+        _ => return Ok(None),
+    };
+    operator.check(shape).map(|()| Some(operator))
+}
+
+/// What a run asks the page.
 struct Page(Function);
 
 impl Watcher for Page {
@@ -329,14 +470,45 @@ impl Page {
             ("height", number(height as u64)),
             ("estimate", Float32Array::from(x0).into()),
         ]);
-        let promise = self.0.call1(&JsValue::UNDEFINED, &prediction)?;
+        self.answer(&prediction).await
+    }
+
+    async fn answer(&self, question: &Object) -> JsResult<JsValue> {
+        let promise = self.0.call1(&JsValue::UNDEFINED, question)?;
         JsFuture::from(promise.unchecked_into::<Promise>()).await
     }
 }
 
-/// A run of a sampler.
+impl formula::Formula for Page {
+    fn denoise<'a>(
+        &'a mut self,
+        x: &'a [f32],
+        [batch, _, height, width]: [usize; 4],
+        angles: &'a [f32],
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<f32>>> + 'a>> {
+        let question = object([
+            ("noisy", Float32Array::from(x).into()),
+            ("angles", Float32Array::from(angles).into()),
+            ("batch", number(batch as u64)),
+            ("width", number(width as u64)),
+            ("height", number(height as u64)),
+        ]);
+        Box::pin(async move {
+            let answer = self.answer(&question).await.map_err(|_| Error::Aborted)?;
+            Ok(answer.unchecked_into::<Float32Array>().to_vec())
+        })
+    }
+}
+
+/// A run of a sampler, or a likelihood that is being found.
 #[wasm_bindgen]
-pub struct Run(Sampling);
+pub struct Run(Work);
+
+enum Work {
+    /// With every step's numbers, which of a formula are few, or without.
+    Sampling(Sampling, bool),
+    Likelihood(Likelihood),
+}
 
 #[wasm_bindgen]
 impl Run {
@@ -345,7 +517,19 @@ impl Run {
     /// # Errors
     /// `checkpoint` where the network's output is not finite, `device-lost`.
     pub async fn next(&mut self) -> JsResult<JsValue> {
-        let step = match self.0.step().await {
+        let (sampling, exact) = match &mut self.0 {
+            Work::Sampling(sampling, exact) => (sampling, *exact),
+            Work::Likelihood(likelihood) => {
+                let bits = likelihood.step().await.map_err(|e| thrown(&e))?;
+                let (done, total) = likelihood.progress();
+                let js = object([("loaded", number(done as u64)), ("total", number(total as u64))]);
+                if let Some(bits) = bits {
+                    set(&js, "bits", &Float64Array::from(&bits[..]));
+                }
+                return Ok(js.into());
+            }
+        };
+        let step = match sampling.step().await {
             Ok(Some(step)) => step,
             Ok(None) => return Ok(JsValue::UNDEFINED),
             Err(e) => return Err(thrown(&e)),
@@ -365,12 +549,21 @@ impl Run {
             ("pictures", pixels(&step.shown())),
             ("predicted", pixels(step.x0)),
         ]);
-        if last {
+        if last || exact {
             set(&js, "latents", &Float32Array::from(step.x));
+        }
+        if exact {
+            set(&js, "estimate", &Float32Array::from(step.x0));
+            set(&js, "alpha", &step.to.alpha.into());
+            set(&js, "sigma", &step.to.sigma.into());
         }
         if first {
             // Only now that the device has taken the run: a run that it refuses draws nothing.
-            set(&js, "start", &pixels(&self.0.start()));
+            let start = sampling.start();
+            set(&js, "start", &pixels(&start));
+            if exact {
+                set(&js, "startLatents", &Float32Array::from(&start[..]));
+            }
         }
         Ok(js.into())
     }

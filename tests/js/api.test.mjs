@@ -198,7 +198,7 @@ test('guidance and editing are told to the engine in its order, and what belongs
     await collect(model.sample({ steps: 1, ...options }));
     return [...engine.given.told];
   };
-  const nothing = [1, 0, 0, Infinity, NaN, NaN, 1, 10, 0];
+  const nothing = [1, 0, 0, Infinity, NaN, NaN, 1, 10, 0, 0, 0];
   assert.deepEqual(await told({}), nothing);
   assert.deepEqual(await told({ guidance: undefined, negativeLabel: null }), nothing);
   const init = new Float32Array(192);
@@ -213,7 +213,8 @@ test('guidance and editing are told to the engine in its order, and what belongs
     resamplings: 4,
     jumpLength: 2,
   };
-  assert.deepEqual(await told(all), [3, 0.7, 0.2, 5, 0, 0.5, 4, 2, 0]);
+  assert.deepEqual(await told(all), [3, 0.7, 0.2, 5, 0, 0.5, 4, 2, 0, 0, 0]);
+  assert.deepEqual((await told({ init, restore: 'blur:1.5' })).slice(-3), [0, 3, 1.5]);
   for (const name of ['guidance', 'init', 'mask', 'resamplings']) {
     await assert.rejects(told({ ...all, [name]: undefined }), { type: 'invalid-option', message: new RegExp(`given with ${name}$`) });
   }
@@ -246,7 +247,7 @@ test('noise is asked for, mixed and given, and a picture is inverted', async () 
   const variance = middle.reduce((sum, value) => sum + value * value, 0) / 192;
   assert.ok(Math.abs(variance - 1) < 0.3, 'the mean of both would have half');
   await collect(model.sample({ steps: 1, noise: middle, init: new Float32Array(192), invert: true }));
-  assert.deepEqual([engine.given.noise, engine.given.told.at(-1)], [middle, 1]);
+  assert.deepEqual([engine.given.noise, engine.given.told.at(-3)], [middle, 1]);
   for (const bad of [
     [a, b.slice(1), 0],
     [a, b],

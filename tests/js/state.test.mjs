@@ -13,7 +13,7 @@ test('an empty hash means the defaults', () => {
 
 test('every setting survives a link, at values other than the default', () => {
   const other = {
-    view: 'train',
+    view: 'edit',
     solvers: 'lms',
     model: 'https://example.org/a b/?x=1&y=#z',
     label: 'any',
@@ -27,10 +27,18 @@ test('every setting survives a link, at values other than the default', () => {
     speed: 'fast',
     guess: 'off',
     device: 'cpu',
+    task: 'restore',
+    strength: 0.25,
+    resamplings: 3,
+    jump: 2,
+    restoring: 'blur',
+    blur: 2.5,
+    other: 9,
   };
   assert.deepEqual(Object.keys(other).sort(), Object.keys(defaults).sort(), 'a row has no value in this test');
   for (const [name, value] of Object.entries(other)) assert.notEqual(value, defaults[name]);
   assert.deepEqual(readHash(writeHash(other)), other);
+  assert.ok(!writeHash({ ...other, view: 'sample' }).includes('task='), 'what another part has no use for');
 });
 
 test('zero and one are written and read as they are', () => {

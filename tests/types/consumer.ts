@@ -53,6 +53,22 @@ export async function example(): Promise<void> {
   model.dispose();
 }
 
+/** Points on the plane by a function, what was measured of a picture, and how likely it is. */
+export async function beyond(model: Noiseball, picture: ImageData, stop: AbortSignal): Promise<number> {
+  const toy = await Noiseball.of((x, { alpha, sigma }) => x.map((v) => (alpha * v) / (alpha ** 2 + sigma ** 2)), { shape: [2, 1, 1] });
+  for await (const { latents, sigma } of toy.sample({ sampler: 'heun', steps: 9, batch: 4 })) say(`${latents?.length} ${sigma}`);
+  const grey = await model.measure(picture, 'grey');
+  for await (const step of model.sample({ init: grey, restore: 'grey', steps: 9 })) say(String(step.index));
+  for await (const step of model.sample({ init: picture, restore: 'blur:1.5' })) say(String(step.index));
+  const [bits = 0] = await model.bitsPerDim(picture, {
+    method: 'ode',
+    steps: 9,
+    signal: stop,
+    onProgress: ({ loaded }) => say(`${loaded}`),
+  });
+  return bits;
+}
+
 /** A model that the page loads into an element, with a link's options. */
 export async function lend(element: DiffusionSampler, source: Source): Promise<void> {
   const resolved: ResolvedSource = await resolveSource(source, document.baseURI);

@@ -5,6 +5,7 @@ import { samplers } from '../noiseball.js';
 import { h, s } from '../elements/element.js';
 import { announce, byId } from './page.js';
 import { showError } from './notice.js';
+import { OnThePlane } from './plane.js';
 
 const BUDGETS = [4, 6, 10, 20, 50];
 /** No column is theirs that find out while they run how often they ask the network, or ask more often than any column. */
@@ -24,6 +25,7 @@ export class Compare {
   #model;
   #state;
   #changed;
+  #plane = new OnThePlane();
   /** @type {AbortController | null} */
   #work = null;
   /** @type {Map<string, {budget: number, error: number}[]>} by sampler */
@@ -57,6 +59,7 @@ export class Compare {
 
   stop() {
     this.#work?.abort();
+    this.#plane.stop();
   }
 
   #choose() {

@@ -17,7 +17,7 @@ import { duration, LoadingBar, loading, pictures } from './words.js';
 byId('unstarted').remove();
 
 const FIRST_MODEL = MODELS[0].address;
-const VIEWS = ['sample', 'compare', 'train'];
+const VIEWS = ['sample', 'compare', 'edit', 'train'];
 const NAMED = 0.735; // a frame's width by its height where there are names under square pictures
 
 const stage = byId('stage');
@@ -145,6 +145,7 @@ async function load(next, signal) {
   const { width, height, classes } = loaded.info;
   stage.style.setProperty('--noiseball-aspect', String((width / height) * (classes === null ? 1 : NAMED)));
   if (before) comparing?.then((part) => part.show()); // it was of that model
+  if (state.view === 'edit') editing?.then((part) => part.show());
   before?.dispose();
   say(`${loaded.info.name} is ready.`);
   controls.setModel(loaded.info);
@@ -324,6 +325,7 @@ window.addEventListener('keydown', (event) => {
 
 let training = null; // the part for training, once it was looked at
 let comparing = null; // the one that compares samplers
+let editing = null; // the one that edits pictures
 let sampling = false; // whether the part for sampling was looked at, and has its model
 
 function showView() {
@@ -331,6 +333,7 @@ function showView() {
   const train = state.view === 'train';
   byId('sampling').hidden = state.view !== 'sample';
   if (state.view !== 'compare') byId('comparing').hidden = true;
+  if (state.view !== 'edit') byId('editing').hidden = true;
   if (!train) byId('training').hidden = true;
   for (const view of VIEWS) byId(`view-${view}`).setAttribute('aria-pressed', String(state.view === view));
   byId('drop-text').textContent = train ? 'Drop a folder, a ZIP or pictures' : 'Drop a diffusers folder, its files or a ZIP of them';
@@ -354,6 +357,8 @@ function showView() {
   }
   if (state.view === 'compare') showCompare();
   else comparing?.then((part) => part.stop());
+  if (state.view === 'edit') showEdit();
+  else editing?.then((part) => part.stop());
 }
 
 async function showCompare() {
@@ -373,6 +378,25 @@ async function showCompare() {
   byId('comparing').hidden = state.view !== 'compare'; // not before its buttons do something
 }
 
+async function showEdit() {
+  stage.stop(); // a model does one run at a time
+  editing ??= import('./edit.js').then(
+    ({ Edit }) =>
+      new Edit({
+        model: () => model ?? work?.done.then(() => model),
+        state,
+        changed: () => {
+          setStage();
+          controls.show();
+          updateAddress();
+        },
+      }),
+  );
+  const part = await editing;
+  byId('editing').hidden = state.view !== 'edit'; // not before its buttons do something
+  await part.show();
+}
+
 function setView(view) {
   if (state.view === view) return;
   state.view = view;
@@ -387,10 +411,19 @@ window.addEventListener('popstate', followAddress);
 window.addEventListener('hashchange', followAddress);
 
 listenForSources((promised, address) => {
+  if (state.view === 'edit') return takeOrOpen(promised, address);
   if (state.view !== 'train') return choose(promised, address);
   promised.catch(() => {}); // reported by whoever takes it
   training.then((part) => part.take(promised));
 });
+
+/** A picture is edited; anything else is a model. */
+async function takeOrOpen(promised, address) {
+  const found = await promised.catch(() => null);
+  if (found && isPictures(found)) (await editing).take(found.files[0].file);
+  else choose(promised, address);
+}
+
 setStage();
 showView();
 

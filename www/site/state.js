@@ -7,8 +7,9 @@ import { withoutSecrets } from '../text.js';
 const MENU = [{ value: '', text: 'Usual' }, ...samplers().map(({ name }) => ({ value: name, text: name }))];
 
 /**
- * One setting. `default` is what a hash without it means; `about` is the sentence beside its control.
- * @type {{name: string, type: string, default: any, about?: string, min?: number, max?: number, choices?: {value: string, text: string}[]}[]}
+ * One setting. `default` is what a hash without it means; `about` is the sentence beside its control; `of` names the part of the page
+ * that alone has a use for it.
+ * @type {{name: string, type: string, default: any, about?: string, of?: string, min?: number, max?: number, step?: number, choices?: {value: string, text: string}[]}[]}
  */
 export const ROWS = [
   {
@@ -18,6 +19,7 @@ export const ROWS = [
     choices: [
       { value: 'sample', text: 'Sample' },
       { value: 'compare', text: 'Compare' },
+      { value: 'edit', text: 'Edit' },
       { value: 'train', text: 'Train' },
     ],
   },
@@ -71,6 +73,69 @@ export const ROWS = [
       { value: 'cpu', text: 'CPU' },
     ],
   },
+  {
+    name: 'task',
+    of: 'edit',
+    type: 'choice',
+    default: 'paint',
+    choices: [
+      { value: 'paint', text: 'Paint a part of it anew' },
+      { value: 'begin', text: 'Begin with it' },
+      { value: 'restore', text: 'Restore it' },
+      { value: 'between', text: 'Go between two seeds' },
+      { value: 'invert', text: 'Invert it and come back' },
+    ],
+  },
+  {
+    name: 'strength',
+    of: 'edit',
+    type: 'real',
+    default: 0.5,
+    min: 0.05,
+    max: 1,
+    step: 0.05,
+    about: 'How much of the run is made: little keeps the picture, 1 forgets all but a trace of it.',
+  },
+  {
+    name: 'resamplings',
+    of: 'edit',
+    type: 'whole',
+    default: 1,
+    min: 1,
+    max: 100,
+    about: 'How often steps are made again with noise in between (RePaint), so that new and kept fit; 1 is once.',
+  },
+  { name: 'jump', of: 'edit', type: 'whole', default: 5, min: 1, max: 1000, about: 'How many steps are gone back each time.' },
+  {
+    name: 'restoring',
+    of: 'edit',
+    type: 'choice',
+    default: 'x2',
+    choices: [
+      { value: 'grey', text: 'Its colours' },
+      { value: 'x2', text: 'Half of the size' },
+      { value: 'x4', text: 'Three quarters of the size' },
+      { value: 'blur', text: 'Its sharpness' },
+    ],
+  },
+  {
+    name: 'blur',
+    of: 'edit',
+    type: 'real',
+    default: 1.5,
+    min: 0.1,
+    max: 32,
+    about: 'The deviation of the Gaussian that blurs it, in pixels.',
+  },
+  {
+    name: 'other',
+    of: 'edit',
+    type: 'whole',
+    default: 8,
+    min: 0,
+    max: Number.MAX_SAFE_INTEGER,
+    about: 'Whose noise the way ends at; it begins at the seed’s.',
+  },
 ];
 
 /** The settings that are attributes of the stage. */
@@ -105,10 +170,11 @@ export function readHash(hash) {
   return Object.fromEntries(ROWS.map((row) => [row.name, read(row)]));
 }
 
-/** The hash that restores these settings: all of them, so that it outlives a change of the defaults. */
+/** The hash that restores these settings: all that this part of the page has, so that it outlives a change of the defaults. */
 export function writeHash(state) {
   const given = new URLSearchParams();
   for (const row of ROWS) {
+    if (row.of && row.of !== state.view) continue;
     const text = TYPES[row.type].write(state[row.name]);
     if (text !== '') given.set(row.name, text);
   }

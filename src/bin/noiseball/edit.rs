@@ -54,14 +54,6 @@ pub(crate) struct Arguments {
     noise: Option<PathBuf>,
 }
 
-fn written(operator: Operator) -> String {
-    match operator {
-        Operator::Grey => "grey".to_owned(),
-        Operator::Mean(k) => format!("x{k}"),
-        Operator::Blur(sigma) => format!("blur:{sigma}"),
-    }
-}
-
 fn operator(text: &str) -> std::result::Result<Operator, String> {
     match (text, text.split_once(':')) {
         ("grey", _) => Ok(Operator::Grey),
@@ -143,7 +135,7 @@ impl Arguments {
         given("init", shown(file(&self.init).as_ref()));
         given("strength", shown(self.strength.as_ref()));
         given("mask", shown(file(&self.mask).as_ref()));
-        given("restore", shown(self.restore.map(written).as_ref()));
+        given("restore", shown(self.restore.as_ref()));
         given("resamplings", shown(self.resamplings.as_ref()));
         given("jump-length", shown(self.jump_length.as_ref()));
         given("noise", shown(file(&self.noise).as_ref()));

@@ -552,7 +552,6 @@ impl Compiled {
                     segment.words.push(OP_BLEND);
                     segment.words.extend(places);
                 }
-                #[cfg(not(target_arch = "wasm32"))]
                 Instruction::Restore { .. } => {
                     return Err(host_only("restoring", "it looks at a whole image at once"));
                 }
