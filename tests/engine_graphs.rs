@@ -458,7 +458,7 @@ mod gpu {
 
     #[test]
     fn no_pass_changes_the_numbers_on_a_gpu() {
-        no_pass_changes_the_numbers(Tuning::Hardware, 4);
+        no_pass_changes_the_numbers(Tuning::Hardware, 8);
     }
 
     #[test]

@@ -49,8 +49,9 @@ impl Replay {
         use wgpu::BufferUsages as Usage;
         let storage = Usage::STORAGE | Usage::COPY_DST;
         let arena = gpu.buffer("arena", 4 * floats, storage | Usage::COPY_SRC).await?;
-        let uniform_buffer =
-            gpu.buffer("uniforms", 4 * uniforms.len(), Usage::UNIFORM | Usage::COPY_DST).await?;
+        // A network that returns what it is given has no operation.
+        let bytes = UNIFORM_BYTES.max(4 * uniforms.len());
+        let uniform_buffer = gpu.buffer("uniforms", bytes, Usage::UNIFORM | Usage::COPY_DST).await?;
         gpu.queue().write_buffer(uniform_buffer.raw(), 0, bytemuck::cast_slice(&uniforms));
         let largest = plan.value(plan.input).len().max(plan.value(plan.output).len());
         let staging = gpu.buffer("staging", 4 * largest, Usage::MAP_READ | Usage::COPY_DST).await?;
