@@ -80,7 +80,8 @@ export class Noiseball {
       throw new NoiseballError('invalid-option', '`scheduler` must be what a scheduler_config.json holds');
     // A network's answer is clipped where its file says so; a function means what it says.
     const text = JSON.stringify({ clip_sample: false, ...scheduler });
-    const model = new Noiseball({ kind: 'formula', name: denoise.name || 'denoiser', shape, scheduler: text }, undefined, 'cpu', undefined);
+    const source = { kind: 'formula', name: denoise.name || 'denoiser', shape, scheduler: text };
+    const model = new Noiseball(source, { device: 'cpu' });
     model.#denoise = denoise;
     await model.#load([signal], onProgress);
     return model;
