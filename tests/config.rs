@@ -264,7 +264,7 @@ fn networks_too_large_to_count_are_refused() {
         "sample_size": [2048, 1024], "block_out_channels": [64], "layers_per_block": 64, "norm_num_groups": 8,
     });
     let found = read(&arena).unwrap();
-    let plan = Plan::new(&found.unet, 1, 2048, 1024);
+    let plan = Plan::new(&*found.network, 1, 2048, 1024);
     match usize::BITS {
         32 => assert!(matches!(plan, Err(Error::OutOfMemory { .. })), "{plan:?}"),
         _ => assert_eq!(4 * plan.unwrap().arena as u64 / 100_000_000, 387),

@@ -22,6 +22,7 @@ use noiseball::engine::kernels::pool::{self, pool};
 use noiseball::engine::kernels::product::Panels;
 use noiseball::engine::kernels::{Image, PerSample, activation};
 use noiseball::engine::plan::{Op, Scaling, TILE_PIXELS, Window};
+use noiseball::network::Network as _;
 use noiseball::network::describe::describe;
 use noiseball::network::ops::{Activation, Padding};
 use noiseball::network::unet::UNet2DConfig;
@@ -30,7 +31,7 @@ use proptest::prelude::*;
 // ---- Whole networks ----
 
 fn network(case: &Case) -> CpuNetwork {
-    CpuNetwork::new(case.config.clone(), |key, shape| Ok(weight(key, shape))).unwrap()
+    CpuNetwork::new(case.config(), |key, shape| Ok(weight(key, shape))).unwrap()
 }
 
 #[test]

@@ -7,11 +7,11 @@ mod golden;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use golden::{Case, cases, floats, relative_error, scaled, stream, weight};
-use noiseball::network::on_burn::BurnUNet;
+use noiseball::network::on_burn::BurnNetwork;
 
-fn network(case: &Case, device: &Device) -> BurnUNet {
+fn network(case: &Case, device: &Device) -> BurnNetwork {
     let parameters = case.inventory().parameters;
-    BurnUNet::new(case.config.clone(), &parameters, device, |key, shape| Ok(weight(key, shape))).unwrap()
+    BurnNetwork::new(case.config(), &parameters, device, |key, shape| Ok(weight(key, shape))).unwrap()
 }
 
 #[test]

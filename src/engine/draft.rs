@@ -12,7 +12,7 @@ use super::plan::{
     Attention, Channels, Combine, Gather, Gemm, Load, Map, Moments, Norm, Op, Place, Plan, PlannedOp, Pool,
     Prelude, ReadyNorm, RowId, RowSlice, Scaling, Slot, Source, TILE_PIXELS, Value, ValueId, Window,
 };
-use super::trace::{Call, Graph, Input, NodeId, Rate, Shape};
+use super::trace::{Call, Graph, Input, Node, NodeId, Rate, Shape};
 use crate::error::{Error, Result};
 
 /// What operations of a draft write.
@@ -47,6 +47,12 @@ impl Draft {
     /// # Errors
     /// [`Error::Unsupported`] for a network without a result.
     pub fn of(graph: &Graph, batch: usize) -> Result<Self> {
+        let unknown = |node: &&Node| {
+            matches!(node.call, Call::UpsampleFir | Call::DownsampleFir | Call::RadialBasis { .. })
+        };
+        if let Some(node) = graph.nodes.iter().find(unknown) {
+            return Err(unsupported(&format!("{:?}", node.call)));
+        }
         let draft = Draft {
             batch,
             parameters: Parameters::default(),

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+use std::sync::Arc;
+
 use noiseball::network::describe::{Inventory, describe};
 use noiseball::network::unet::UNet2DConfig;
 use noiseball::rng::Normals;
@@ -89,6 +91,11 @@ impl Case {
             list => Some(floats(list)),
         };
         Self { timesteps: floats(&json["timesteps"]), config, shape, labels, name, json: json.clone() }
+    }
+
+    /// The network, for those who keep one.
+    pub(crate) fn config(&self) -> Arc<UNet2DConfig> {
+        Arc::new(self.config.clone())
     }
 
     pub(crate) fn inventory(&self) -> Inventory {
