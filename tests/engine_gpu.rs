@@ -53,7 +53,7 @@ fn case(name: &str) -> Case {
 
 fn outputs_are_pythons(gpu: &Gpu, storage: Storage, bar: f32) {
     let mut worst = (0.0, String::new());
-    for case in cases(golden::UNET) {
+    for case in golden::networks() {
         let mut network = network(gpu, &case, storage);
         let y =
             block_on(network.evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref()));

@@ -24,7 +24,7 @@ fn the_stream_is_the_one_python_uses() {
 
 #[test]
 fn parameters_have_pythons_names_and_shapes() {
-    for case in cases(golden::UNET) {
+    for case in golden::networks() {
         let mut found = case.inventory().parameters;
         let mut expected: Vec<(String, Vec<usize>)> =
             serde_json::from_value(case.json["keys"].clone()).unwrap();
@@ -36,7 +36,7 @@ fn parameters_have_pythons_names_and_shapes() {
 
 fn outputs_agree(device: &Device, bound: f32) {
     let mut worst = (0.0, String::new());
-    for case in cases(golden::UNET) {
+    for case in golden::networks() {
         let net = network(&case, device);
         let input = case.input();
         let y = net.evaluate(&input, case.shape, &case.timesteps, case.labels.as_deref());

@@ -9,11 +9,12 @@
 
 use super::parameters::{MatrixId, MatrixPart, Packing, Parameters, VectorId, VectorPart};
 use super::plan::{
-    Attention, Channels, Combine, Gather, Gemm, Load, Map, Moments, Norm, Op, Place, Plan, PlannedOp, Pool,
-    Prelude, ReadyNorm, RowId, RowSlice, Scaling, Slot, Source, TILE_PIXELS, Value, ValueId, Window,
+    Attention, Channels, Combine, Fir, Gather, Gemm, Load, Map, Moments, Norm, Op, Place, Plan, PlannedOp,
+    Pool, Prelude, ReadyNorm, RowId, RowSlice, Scaling, Slot, Source, TILE_PIXELS, Value, ValueId, Window,
 };
 use super::trace::{Call, Graph, Input, Node, NodeId, Rate, Shape};
 use crate::error::{Error, Result};
+use crate::network::ops::pointwise_shape;
 
 /// What operations of a draft write.
 #[derive(Clone, Debug)]
@@ -47,9 +48,7 @@ impl Draft {
     /// # Errors
     /// [`Error::Unsupported`] for a network without a result.
     pub fn of(graph: &Graph, batch: usize) -> Result<Self> {
-        let unknown = |node: &&Node| {
-            matches!(node.call, Call::UpsampleFir | Call::DownsampleFir | Call::RadialBasis { .. })
-        };
+        let unknown = |node: &&Node| matches!(node.call, Call::RadialBasis { .. });
         if let Some(node) = graph.nodes.iter().find(unknown) {
             return Err(unsupported(&format!("{:?}", node.call)));
         }
@@ -347,7 +346,7 @@ impl Drafter<'_> {
                 let window = Window::Square { stride: conv.stride, padding: conv.padding };
                 self.gemm(name, x, window, vec![channels, inputs, 3, 3], output);
             }
-            Call::Pointwise { name } if name.ends_with("conv_shortcut") => {
+            Call::Pointwise { name } if pointwise_shape(name, 1, 1).len() == 4 => {
                 self.gemm(name, x, Window::Pointwise, vec![channels, inputs, 1, 1], output);
             }
             Call::Pointwise { name } | Call::Linear { name } => {
@@ -359,6 +358,10 @@ impl Drafter<'_> {
             Call::DownsampleMean => {
                 let pool = Pool { source: Source::of(x), load: Load::default(), output };
                 self.emit("downsample_mean", Op::Pool(pool));
+            }
+            Call::UpsampleFir => self.emit("upsample_fir", Op::Fir(Fir { source: x, up: true, output })),
+            Call::DownsampleFir => {
+                self.emit("downsample_fir", Op::Fir(Fir { source: x, up: false, output }));
             }
             call => self.load(call, &read, output),
         }

@@ -11,6 +11,7 @@ use noiseball::rng::Normals;
 use serde_json::Value;
 
 pub(crate) const UNET: &str = include_str!("../fixtures/unet.json");
+pub(crate) const NCSNPP: &str = include_str!("../fixtures/ncsnpp.json");
 pub(crate) const GRADIENTS: &str = include_str!("../fixtures/gradients.json");
 
 /// `count` numbers in [-1, 1] that belong to `key`: splitmix64 from the key's FNV-1a hash.
@@ -70,6 +71,13 @@ pub(crate) struct Case {
     pub(crate) timesteps: Vec<f32>,
     pub(crate) labels: Option<Vec<f32>>,
     pub(crate) json: Value,
+}
+
+/// All networks that have an output.
+pub(crate) fn networks() -> Vec<Case> {
+    let mut all = cases(UNET);
+    all.extend(cases(NCSNPP));
+    all
 }
 
 pub(crate) fn cases(json: &str) -> Vec<Case> {
