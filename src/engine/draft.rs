@@ -12,7 +12,7 @@ use super::plan::{
     Attention, Channels, Combine, Fir, Gather, Gemm, Load, Map, Moments, Norm, Op, Place, Plan, PlannedOp,
     Pool, Prelude, ReadyNorm, RowId, RowSlice, Scaling, Slot, Source, TILE_PIXELS, Value, ValueId, Window,
 };
-use super::trace::{Call, Graph, Input, Node, NodeId, Rate, Shape};
+use super::trace::{Call, Graph, Input, NodeId, Rate, Shape};
 use crate::error::{Error, Result};
 use crate::network::ops::pointwise_shape;
 
@@ -48,9 +48,8 @@ impl Draft {
     /// # Errors
     /// [`Error::Unsupported`] for a network without a result.
     pub fn of(graph: &Graph, batch: usize) -> Result<Self> {
-        let unknown = |node: &&Node| matches!(node.call, Call::RadialBasis { .. });
-        if let Some(node) = graph.nodes.iter().find(unknown) {
-            return Err(unsupported(&format!("{:?}", node.call)));
+        if graph.nodes.iter().any(|node| matches!(node.call, Call::RadialBasis { .. })) {
+            return Err(unsupported("a network of radial bases"));
         }
         let draft = Draft {
             batch,

@@ -88,7 +88,7 @@ pub enum ClassEmbedding {
 }
 
 /// A network by its checked config: all that the engine, the samplers and training want to know of one that predicts noise.
-pub trait Network: Interpreted + fmt::Debug + Send + Sync {
+pub trait Network: Interpreted + Send + Sync {
     /// Channels of the noisy image.
     fn in_channels(&self) -> usize;
 
@@ -179,6 +179,13 @@ pub trait Network: Interpreted + fmt::Debug + Send + Sync {
         labels: Option<&[f32]>,
         frequencies: &[f32],
     ) -> Result<Vec<Vec<f32>>>;
+}
+
+/// No more than its channels: a config's numbers would cost a page the code that prints them.
+impl fmt::Debug for dyn Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Network({} → {} channels)", self.in_channels(), self.out_channels())
+    }
 }
 
 /// A network that a config describes.
