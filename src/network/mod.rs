@@ -23,16 +23,18 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 pub use architecture::{Architecture, Network};
-use mlp::MlpConfig;
 use unet::UNet2DConfig;
 
 use crate::error::Result;
 
 type Read = fn(&str, &Map<String, Value>) -> Result<(Arc<dyn Network>, Vec<String>)>;
 
-/// Every architecture: the classes whose configs it reads, and how.
-const ARCHITECTURES: [(&[&str], Read); 2] =
-    [(UNet2DConfig::CLASSES, read::<UNet2DConfig>), (MlpConfig::CLASSES, read::<MlpConfig>)];
+/// Every architecture: the classes whose configs it reads, and how. Pages that only sample download no network of points.
+const ARCHITECTURES: &[(&[&str], Read)] = &[
+    (UNet2DConfig::CLASSES, read::<UNet2DConfig>),
+    #[cfg(any(feature = "burn", not(target_arch = "wasm32")))]
+    (mlp::MlpConfig::CLASSES, read::<mlp::MlpConfig>),
+];
 
 fn read<A: Architecture + 'static>(
     file: &str,

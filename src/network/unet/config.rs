@@ -237,24 +237,43 @@ impl UNet2DConfig {
     /// Every normalisation's groups must divide its channels.
     fn check_groups(&self, f: &Fields) -> Result<()> {
         let blocks = self.down_blocks.iter().chain(&self.up_blocks);
-        if self.norm_num_groups.is_none() && !blocks.clone().all(|b| b.resampling == Resampling::Skip) {
+        if self.norm_num_groups.is_none() && blocks.into_iter().any(|b| b.resampling != Resampling::Skip) {
             return Err(f.error("norm_num_groups", "null", "a number; null suits only Skip blocks"));
         }
-        for norm in self.norms() {
-            if norm.groups == 0 || !norm.channels.is_multiple_of(norm.groups) {
-                let Norm { field, groups, channels } = norm;
-                // Those of Skip blocks follow from the channels, which are then what is wrong.
-                if field == "block_out_channels" {
-                    let expected = format!(
-                        "widths that {groups} groups divide where Skip blocks normalise, and 4 or more"
-                    );
-                    return Err(f.error(field, format!("a width of {channels}"), expected));
-                }
-                let expected = format!("a divisor of every normalised width, here {channels} channels");
-                return Err(f.error(field, groups, expected));
+        let last = self.block_out_channels.len() - 1;
+        for (i, block) in self.down_blocks.iter().enumerate() {
+            for [input, out] in self.down_widths(i) {
+                self.check_block(f, block, [input, 0, out])?;
             }
         }
-        Ok(())
+        for (i, block) in self.up_blocks.iter().enumerate() {
+            for widths in self.up_widths(last - i) {
+                self.check_block(f, block, widths)?;
+            }
+        }
+        let [first, last] = [self.block_out_channels[0], self.block_out_channels[last]];
+        let field = if self.norm_num_groups.is_some() { "norm_num_groups" } else { "block_out_channels" };
+        divides(f, field, self.groups_of(first), first)?;
+        if self.mid_block {
+            divides(f, field, self.groups_of(last), last)?;
+        }
+        match self.attn_norm_num_groups {
+            Some(groups) if self.mid_block && self.add_attention => {
+                divides(f, "attn_norm_num_groups", groups, last)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_block(&self, f: &Fields, block: &Block, widths: [usize; 3]) -> Result<()> {
+        let is_skip = block.resampling == Resampling::Skip;
+        // Those of Skip blocks follow from the channels, which are then what is wrong.
+        let field = if is_skip { "block_out_channels" } else { "norm_num_groups" };
+        let [below, beside, out] = widths;
+        let [first, second] = self.resnet_groups(block, widths);
+        divides(f, field, first, below + beside)?;
+        divides(f, field, second, out)?;
+        if is_skip && block.attention { divides(f, field, SKIP_ATTENTION_GROUPS, out) } else { Ok(()) }
     }
 
     /// Heads are at least one channel wide, and no wider than the block that they are in.
@@ -329,46 +348,18 @@ impl UNet2DConfig {
             _ => [skip_groups(below + skip), skip_groups(out)],
         }
     }
-
-    /// Every normalisation but that at the end, which the finest level has too.
-    fn norms(&self) -> Vec<Norm> {
-        let c = &self.block_out_channels;
-        let mut norms = Vec::new();
-        let mut add = |field, groups, channels| norms.push(Norm { field, groups, channels });
-        let levels = c.len();
-        let down = (0..levels)
-            .map(|i| (&self.down_blocks[i], self.down_widths(i).map(|[a, b]| [a, 0, b]).collect()));
-        let up = (0..levels).rev().map(|i| (&self.up_blocks[levels - 1 - i], self.up_widths(i).collect()));
-        for (block, widths) in down.chain::<Vec<(&Block, Vec<[usize; 3]>)>>(up.collect()) {
-            let is_skip = block.resampling == Resampling::Skip;
-            let field = if is_skip { "block_out_channels" } else { "norm_num_groups" };
-            for [below, skip, out] in widths {
-                let [first, second] = self.resnet_groups(block, [below, skip, out]);
-                add(field, first, below + skip);
-                add(field, second, out);
-                if is_skip && block.attention {
-                    add(field, SKIP_ATTENTION_GROUPS, out);
-                }
-            }
-        }
-        let last = c[levels - 1];
-        let by_itself = if self.norm_num_groups.is_some() { "norm_num_groups" } else { "block_out_channels" };
-        add(by_itself, self.groups_of(c[0]), c[0]);
-        if self.mid_block {
-            add(by_itself, self.groups_of(last), last);
-        }
-        if let (true, Some(groups)) = (self.mid_block && self.add_attention, self.attn_norm_num_groups) {
-            add("attn_norm_num_groups", groups, last);
-        }
-        norms
-    }
 }
 
-/// A normalisation, and the field that says in how many groups.
-struct Norm {
-    field: &'static str,
-    groups: usize,
-    channels: usize,
+fn divides(f: &Fields, field: &str, groups: usize, channels: usize) -> Result<()> {
+    if groups > 0 && channels.is_multiple_of(groups) {
+        return Ok(());
+    }
+    if field == "block_out_channels" {
+        let expected =
+            format!("widths that {groups} groups divide where Skip blocks normalise, and 4 or more");
+        return Err(f.error(field, format!("a width of {channels}"), expected));
+    }
+    Err(f.error(field, groups, format!("a divisor of every normalised width, here {channels} channels")))
 }
 
 const ONLY_SKIPS: &str =
@@ -457,23 +448,29 @@ fn blocks(
     }
     let block = |name: &String| {
         let plain = name.strip_prefix("UNetRes").unwrap_or(name);
-        let known = [
-            (format!("{direction}Block2D"), false, Resampling::Conv),
-            (format!("Attn{direction}Block2D"), true, by_field),
-            (format!("Resnet{direction}sampleBlock2D"), false, Resampling::Resnet),
-            (format!("Skip{direction}Block2D"), false, Resampling::Skip),
-            (format!("AttnSkip{direction}Block2D"), true, Resampling::Skip),
-        ];
-        if let Some((_, attention, resampling)) = known.iter().find(|(known, ..)| known == plain) {
-            return Ok(Block { attention: *attention, resampling: *resampling });
-        }
-        let why = if contains(plain, "CrossAttn") {
-            "text-conditional networks are not implemented".to_owned()
+        let is = |before: &str, after: &str| *plain == [before, direction, after].concat();
+        let (attention, resampling) = if is("", "Block2D") {
+            (false, Resampling::Conv)
+        } else if is("Attn", "Block2D") {
+            (true, by_field)
+        } else if is("Resnet", "sampleBlock2D") {
+            (false, Resampling::Resnet)
+        } else if is("Skip", "Block2D") {
+            (false, Resampling::Skip)
+        } else if is("AttnSkip", "Block2D") {
+            (true, Resampling::Skip)
         } else {
-            let known: Vec<&str> = known.iter().map(|(known, ..)| &**known).collect();
-            format!("known here: {}", known.join(", "))
+            let why = if contains(plain, "CrossAttn") {
+                "text-conditional networks are not implemented".to_owned()
+            } else {
+                let d = direction;
+                format!(
+                    "known here: {d}Block2D, Attn{d}Block2D, Resnet{d}sampleBlock2D, Skip{d}Block2D, AttnSkip{d}Block2D"
+                )
+            };
+            return Err(Error::Unsupported { what: name.clone(), why });
         };
-        Err(Error::Unsupported { what: name.clone(), why })
+        Ok(Block { attention, resampling })
     };
     names.iter().map(block).collect()
 }
