@@ -11,7 +11,7 @@ use crate::engine::cpu::CpuNetwork;
 use crate::engine::gpu::{Gpu, GpuNetwork};
 use crate::engine::parameters::Storage;
 use crate::error::{Error, Result};
-use crate::network::unet::UNet2DConfig;
+use crate::network::Network as Architecture;
 
 /// The kind of a [`Device`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -144,15 +144,15 @@ impl Device {
     )]
     pub(crate) async fn load(
         &self,
-        config: &UNet2DConfig,
+        network: Arc<dyn Architecture>,
         storage: Storage,
         take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Network> {
         match &self.0 {
-            Backend::Cpu => Ok(Network::Cpu(Shared::new(CpuNetwork::new(config.clone(), take)?))),
+            Backend::Cpu => Ok(Network::Cpu(Shared::new(CpuNetwork::new(network, take)?))),
             #[cfg(feature = "gpu")]
             Backend::Gpu(gpu) => {
-                Ok(Network::Gpu(Shared::new(GpuNetwork::new(gpu, config.clone(), storage, take).await?)))
+                Ok(Network::Gpu(Shared::new(GpuNetwork::new(gpu, network, storage, take).await?)))
             }
         }
     }

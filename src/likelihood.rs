@@ -306,7 +306,7 @@ impl Likelihood {
         let question = schedule.prediction.ask(at);
         let input: Vec<f32> = x.iter().map(|x| (question.input * x) as f32).collect();
         let timestep = question.c_noise as f32;
-        self.architecture.unet.check_timestep(timestep)?;
+        self.architecture.network.check_timestep(timestep)?;
         let batch = self.shape[0];
         let labels = self.label.map(|label| vec![label; batch]);
         let timesteps = vec![timestep; batch];
@@ -375,7 +375,7 @@ impl Model {
         let label = label.or(info.classes.and(info.null_label).map(|label| label as f32));
         let labels = label.map(|label| vec![label; batch]);
         let architecture = self.architecture().clone();
-        architecture.unet.check_labels(batch, labels.as_deref())?;
+        architecture.network.check_labels(batch, labels.as_deref())?;
         let (work, total) = match method {
             Method::Ode { steps, probes } => {
                 let ratios = Ratios::new(&architecture.schedule);

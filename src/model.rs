@@ -13,8 +13,9 @@ use crate::checkpoint::weights::Dtype;
 use crate::device::{Device, DeviceKind, LentNetwork, Network};
 use crate::engine::parameters::Storage;
 use crate::error::{Error, Result};
+use crate::network::architecture::ClassEmbedding;
 use crate::network::describe::{Inventory, describe};
-use crate::network::unet::{ClassEmbedding, UNet2DConfig};
+use crate::network::{self, Network as NetworkConfig};
 use crate::rng::Generator;
 use crate::sampler::{self, Edit, Guidance, Options, SamplerKind, Settings, wrong_pictures};
 use crate::sampling::{Sampling, Watcher};
@@ -29,7 +30,7 @@ const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
 #[derive(Clone, Debug)]
 pub struct Architecture {
     /// The network.
-    pub unet: UNet2DConfig,
+    pub network: Arc<dyn NetworkConfig>,
     /// The noise levels it was trained with.
     pub schedule: Schedule,
     /// What one evaluation for one image takes.
@@ -50,18 +51,18 @@ impl Architecture {
     /// # Errors
     /// [`Error::Config`] on impossible values, [`Error::Unsupported`] on what is not implemented.
     pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
-        let (unet, mut unknown_keys) = UNet2DConfig::parse(UNET_CONFIG, &checkpoint.unet_config)?;
+        let (network, mut unknown_keys) = network::parse(UNET_CONFIG, &checkpoint.unet_config)?;
         let error = |field, found: &dyn ToString, expected: &str| {
             Fields::new(UNET_CONFIG, &checkpoint.unet_config).error(field, found.to_string(), expected)
         };
-        if unet.out_channels != unet.in_channels && !unet.learns_variance() {
+        if network.out_channels() != network.in_channels() && !network.learns_variance() {
             return Err(error(
                 "out_channels",
-                &unet.out_channels,
+                &network.out_channels(),
                 "in_channels, or twice as many to learn a variance",
             ));
         }
-        let Some(size) = unet.sample_size else {
+        let Some(size) = network.sample_size() else {
             return Err(error("sample_size", &"null", "the height and width of the pictures"));
         };
         let (scheduler, mut notes) = checkpoint.scheduler();
@@ -69,19 +70,19 @@ impl Architecture {
         let (sampler, note) = SamplerKind::default_for(&schedule.class_name);
         notes.extend(note);
         let fixed = matches!(schedule.variance, Variance::FixedSmall | Variance::FixedLarge);
-        if unet.learns_variance() && (fixed || !schedule.class_name.starts_with("DDPM")) {
+        if network.learns_variance() && (fixed || !schedule.class_name.starts_with("DDPM")) {
             notes.push(
                 "half of the network's output, a variance, is not used; diffusers would fail here".to_owned(),
             );
         }
         unknown_keys.extend(schedule.ignored.iter().cloned());
         if let Some(labels) = &checkpoint.labels {
-            labels.check(LABELS, &unet)?;
-            if unet.class_embedding == ClassEmbedding::None && !labels.names.is_empty() {
+            labels.check(LABELS, &*network)?;
+            if network.classes() == ClassEmbedding::None && !labels.names.is_empty() {
                 notes.push("labels.json names classes, but the network has none: it is not used".to_owned());
             }
         }
-        let inventory = describe(&unet, 1, size[0], size[1]);
+        let inventory = describe(&*network, 1, size[0], size[1]);
         if inventory.flops == u64::MAX {
             return Err(error(
                 "sample_size",
@@ -89,21 +90,21 @@ impl Architecture {
                 "smaller for a network this wide: the operations of one evaluation are too many to count",
             ));
         }
-        Ok(Self { unet, schedule, inventory, size, sampler, unknown_keys, notes })
+        Ok(Self { network, schedule, inventory, size, sampler, unknown_keys, notes })
     }
 
     /// Whether the network can be told every timestep of a run and says all that the run asks of it: before the first
     /// step rather than at the last.
     fn check_run(&self, run: &sampler::Program) -> Result<()> {
-        run.timesteps().try_for_each(|t| self.unet.check_timestep(t as f32))?;
-        if run.needs_learned_variance() && !self.unet.learns_variance() {
+        run.timesteps().try_for_each(|t| self.network.check_timestep(t as f32))?;
+        if run.needs_learned_variance() && !self.network.learns_variance() {
             return Err(Error::Config {
                 file: SCHEDULER_CONFIG.to_owned(),
                 field: "variance_type".to_owned(),
                 found: format!("{:?}", self.schedule.variance),
                 expected: format!(
                     "a fixed one for a network of {} output channels, or to be sampled with ddim",
-                    self.unet.out_channels
+                    self.network.out_channels()
                 ),
             });
         }
@@ -272,18 +273,18 @@ impl Model {
             let missing = || Error::MissingKey { key: key.to_owned(), expected: shape.to_vec(), more: 0 };
             weights.take(key).ok_or_else(missing)?.to_f32(key)
         };
-        let network = device.load(&architecture.unet, storage, take).await?;
-        let classes = match architecture.unet.class_embedding {
+        let network = device.load(Arc::clone(&architecture.network), storage, take).await?;
+        let classes = match architecture.network.classes() {
             ClassEmbedding::Table(rows) => Some(rows),
             _ => None,
         };
-        let has_classes = architecture.unet.class_embedding != ClassEmbedding::None;
+        let has_classes = architecture.network.classes() != ClassEmbedding::None;
         let labels = checkpoint.labels.unwrap_or_default();
         let info = Info {
             parameters: inventory.parameter_count(),
             flops: inventory.flops,
             activation_bytes: inventory.peak_activation_bytes,
-            channels: architecture.unet.in_channels,
+            channels: architecture.network.in_channels(),
             height: architecture.size[0],
             width: architecture.size[1],
             classes,
@@ -388,7 +389,7 @@ impl Model {
                 [one] => vec![one; options.batch],
                 _ => labels,
             });
-        self.architecture.unet.check_labels(options.batch, labels.as_deref())?;
+        self.architecture.network.check_labels(options.batch, labels.as_deref())?;
         let labels =
             labels.map(|labels| if program.is_guided() { [labels, negative].concat() } else { labels });
         begin(self.network.lend()?, program, self.shape(), options, labels, watcher)
@@ -412,7 +413,7 @@ impl Model {
             return refuse("guidance", scale, expected);
         };
         let negative = vec![negative; options.batch];
-        match self.architecture.unet.check_labels(options.batch, Some(&negative)) {
+        match self.architecture.network.check_labels(options.batch, Some(&negative)) {
             Err(Error::Option { found, expected, .. }) => {
                 Err(Error::Option { option: "negative_label", found, expected })
             }

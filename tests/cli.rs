@@ -252,8 +252,11 @@ fn unsupported_architectures_are_named() {
         env!("CARGO_MANIFEST_DIR"),
         "/tests/fixtures/checkpoints/layout-a/unet/config.json"
     ));
-    fs::write(folder.join("config.json"), config.unwrap().replace("\"DownBlock2D\"", "\"SkipDownBlock2D\""))
-        .unwrap();
+    fs::write(
+        folder.join("config.json"),
+        config.unwrap().replace("\"DownBlock2D\"", "\"CrossAttnDownBlock2D\""),
+    )
+    .unwrap();
     let weights = "layout-a/unet/diffusion_pytorch_model.safetensors";
     fs::copy(
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints").join(weights),
@@ -263,7 +266,7 @@ fn unsupported_architectures_are_named() {
     let output = noiseball(&["inspect", folder.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
     let message = String::from_utf8(output.stderr).unwrap();
-    assert!(message.contains("SkipDownBlock2D") && message.contains("not supported"), "{message}");
+    assert!(message.contains("CrossAttnDownBlock2D") && message.contains("not supported"), "{message}");
 }
 
 #[test]

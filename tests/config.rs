@@ -264,7 +264,7 @@ fn networks_too_large_to_count_are_refused() {
         "sample_size": [2048, 1024], "block_out_channels": [64], "layers_per_block": 64, "norm_num_groups": 8,
     });
     let found = read(&arena).unwrap();
-    let plan = Plan::new(&found.unet, 1, 2048, 1024);
+    let plan = Plan::new(&*found.network, 1, 2048, 1024);
     match usize::BITS {
         32 => assert!(matches!(plan, Err(Error::OutOfMemory { .. })), "{plan:?}"),
         _ => assert_eq!(4 * plan.unwrap().arena as u64 / 100_000_000, 387),
@@ -334,4 +334,37 @@ fn what_python_does_not_look_at_or_bound_is_taken() {
         let notes = Architecture::read(&checkpoint(&json!({"out_channels": 2}), &scheduler)).unwrap().notes;
         assert_eq!(notes.iter().any(|note| note.contains("is not used")), told, "{scheduler}: {notes:?}");
     }
+}
+
+/// The picture that Skip blocks pass on has three channels, and is resampled by them alone.
+#[test]
+fn skip_blocks_stand_where_their_picture_can_pass() {
+    let skips = |down: [&str; 2], up: [&str; 2], more: Value| {
+        let mut config = small(&json!({
+            "in_channels": 3, "out_channels": 3, "block_out_channels": [8, 16], "norm_num_groups": 4,
+            "down_block_types": down, "up_block_types": up,
+        }));
+        config.extend(more.as_object().unwrap().clone());
+        UNet2DConfig::parse("config.json", &config).map(|_| ())
+    };
+    let (down, up) = (["SkipDownBlock2D"; 2], ["SkipUpBlock2D"; 2]);
+    let none = json!({"norm_num_groups": null});
+    skips(down, up, none.clone()).unwrap();
+    skips(["SkipDownBlock2D", "DownBlock2D"], ["UpBlock2D", "SkipUpBlock2D"], json!({})).unwrap();
+    for (down, up, more, name) in [
+        (["DownBlock2D", "SkipDownBlock2D"], up, none.clone(), "norm_num_groups"),
+        (down, ["SkipUpBlock2D", "UpBlock2D"], json!({}), "up_block_types"),
+        (down, up, json!({"in_channels": 1}), "in_channels"),
+        (down, up, json!({"out_channels": 6}), "out_channels"),
+        (down, up, json!({"block_out_channels": [8, 3]}), "block_out_channels"),
+        (down, up, json!({"block_out_channels": [9, 16]}), "block_out_channels"),
+        (["AttnSkipDownBlock2D", "SkipDownBlock2D"], up, json!({}), "block_out_channels"),
+    ] {
+        assert_eq!(field(skips(down, up, more.clone()).unwrap_err()), name, "{down:?} {up:?} {more}");
+    }
+    let three = json!({
+        "block_out_channels": [8, 8, 8], "up_block_types": ["UpBlock2D"; 3],
+        "down_block_types": ["DownBlock2D", "SkipDownBlock2D", "DownBlock2D"],
+    });
+    assert_eq!(field(skips(down, up, three).unwrap_err()), "down_block_types");
 }

@@ -22,6 +22,7 @@ use noiseball::engine::kernels::pool::{self, pool};
 use noiseball::engine::kernels::product::Panels;
 use noiseball::engine::kernels::{Image, PerSample, activation};
 use noiseball::engine::plan::{Op, Scaling, TILE_PIXELS, Window};
+use noiseball::network::Network as _;
 use noiseball::network::describe::describe;
 use noiseball::network::ops::{Activation, Padding};
 use noiseball::network::unet::UNet2DConfig;
@@ -30,12 +31,12 @@ use proptest::prelude::*;
 // ---- Whole networks ----
 
 fn network(case: &Case) -> CpuNetwork {
-    CpuNetwork::new(case.config.clone(), |key, shape| Ok(weight(key, shape))).unwrap()
+    CpuNetwork::new(case.config(), |key, shape| Ok(weight(key, shape))).unwrap()
 }
 
 #[test]
 fn outputs_are_pythons() {
-    for case in cases(golden::UNET) {
+    for case in golden::networks() {
         let y = network(&case).evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref());
         let error = relative_error(&y.unwrap(), &floats(&case.json["output"]));
         assert!(error <= 2e-5, "{}: {error:e}", case.name);
@@ -45,7 +46,7 @@ fn outputs_are_pythons() {
 /// A run works out all its timesteps beforehand, and other shapes may be evaluated between two runs.
 #[test]
 fn a_run_gives_what_single_evaluations_give() {
-    for case in cases(golden::UNET) {
+    for case in golden::networks() {
         let mut net = network(&case);
         let mut times = vec![case.timesteps[0], case.timesteps[0] + 1.0, 3.0];
         // A learned table may have fewer rows.
@@ -67,7 +68,7 @@ fn a_run_gives_what_single_evaluations_give() {
 
 #[test]
 fn samples_of_a_batch_do_not_mix() {
-    for case in cases(golden::UNET).iter().filter(|c| c.shape[0] > 1) {
+    for case in golden::networks().iter().filter(|c| c.shape[0] > 1) {
         let mut net = network(case);
         let (x, labels, [batch, c, h, w]) = (case.input(), case.labels.as_deref(), case.shape);
         let all = net.evaluate(&x, case.shape, &case.timesteps, labels).unwrap();
@@ -130,7 +131,7 @@ fn celebahq() -> UNet2DConfig {
 
 /// Every fixture's plan and those of two public checkpoints, with their configurations.
 fn plans() -> Vec<(String, UNet2DConfig, Plan)> {
-    let mut all: Vec<_> = cases(golden::UNET)
+    let mut all: Vec<_> = golden::networks()
         .into_iter()
         .map(|c| {
             (c.name.clone(), Plan::new(&c.config, c.shape[0], c.shape[2], c.shape[3]).unwrap(), c.config)
@@ -163,6 +164,8 @@ fn a_convolution_and_what_stands_before_it_are_at_most_two_operations() {
         let normalised = count(|op| match op {
             Op::Gemm(g) => matches!(g.load.scaling, Some(Scaling::Ready(_))),
             Op::Pool(p) => matches!(p.load.scaling, Some(Scaling::Ready(_))),
+            // Before a filter.
+            Op::Map(m) => matches!(m.load.scaling, Some(Scaling::Ready(_))),
             _ => false,
         });
         assert_eq!(count(|op| matches!(op, Op::Norm(_))), normalised, "{name}");
@@ -240,7 +243,7 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_step_allocates_nothing() {
-    for case in cases(golden::UNET) {
+    for case in golden::networks() {
         let mut net = network(&case);
         let x = case.input();
         let mut y = vec![0.0; floats(&case.json["output"]).len()];

@@ -42,7 +42,7 @@ fn software() -> Gpu {
 
 fn network(gpu: &Gpu, case: &Case, storage: Storage) -> GpuNetwork {
     let take = |key: &str, shape: &[usize]| Ok(weight(key, shape));
-    block_on(GpuNetwork::new(gpu, case.config.clone(), storage, take)).unwrap()
+    block_on(GpuNetwork::new(gpu, case.config(), storage, take)).unwrap()
 }
 
 fn case(name: &str) -> Case {
@@ -53,7 +53,7 @@ fn case(name: &str) -> Case {
 
 fn outputs_are_pythons(gpu: &Gpu, storage: Storage, bar: f32) {
     let mut worst = (0.0, String::new());
-    for case in cases(golden::UNET) {
+    for case in golden::networks() {
         let mut network = network(gpu, &case, storage);
         let y =
             block_on(network.evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref()));
@@ -672,7 +672,7 @@ fn what_is_not_finite_is_found_at_its_timestep() {
         }
         Ok(values)
     };
-    let mut network = block_on(GpuNetwork::new(&gpu(), case.config.clone(), Storage::F32, take)).unwrap();
+    let mut network = block_on(GpuNetwork::new(&gpu(), case.config(), Storage::F32, take)).unwrap();
     let schedule = Schedule::from_json("scheduler_config.json", b"{}").unwrap();
     let program = SamplerKind::Ddim.program(&schedule, &Options::steps(3)).unwrap();
     let shape = [1, case.shape[1], case.shape[2], case.shape[3]];
@@ -807,7 +807,7 @@ fn a_lost_device_says_so_and_a_new_one_works() {
         assert_eq!(evaluate(&mut network1).unwrap_err().kind(), "device-lost");
     }
     let take = |key: &str, shape: &[usize]| Ok(weight(key, shape));
-    let again = block_on(GpuNetwork::new(&lost, case.config.clone(), Storage::F32, take));
+    let again = block_on(GpuNetwork::new(&lost, case.config(), Storage::F32, take));
     assert_eq!(again.unwrap_err().kind(), "device-lost");
     let mut network2 = network(&own(), &case, Storage::F32);
     assert_eq!(evaluate(&mut network2).unwrap(), before);

@@ -177,7 +177,7 @@ impl Maker<'_> {
         let Shape { height, width, channels } = self.ops.shape(x);
         let most = self.random.pick(&[4, 9]);
         let columns = 1 + self.random.below(most);
-        match self.random.below(14) {
+        match self.random.below(16) {
             0 => self.norm(x),
             1 => self.activation(x),
             2 => match self.like(x, true) {
@@ -190,6 +190,8 @@ impl Maker<'_> {
             },
             4 if height * width <= 96 => self.ops.upsample_nearest(&x),
             5 if height.min(width) > 1 => self.ops.downsample_mean(&x),
+            12 if height * width <= 96 => self.ops.upsample_fir(&x),
+            13 if height.min(width) > 1 => self.ops.downsample_fir(&x),
             6 => {
                 let shift = self.random.pick(&[0.0, 0.0, 0.3]);
                 self.ops.affine(&x, 0.7, shift)
@@ -382,7 +384,7 @@ fn a_wrong_pass_is_found() {
 #[test]
 fn random_graphs_have_every_operation() {
     let (count, seed) = asked();
-    let mut kinds = [0; 7];
+    let mut kinds = [0; 8];
     for i in 0..count {
         let plan = plan(&Maker::graph(&mut Random(seed << 32 | i)), BATCH, |_| false).unwrap();
         for step in plan.ops.iter().chain(&plan.prelude.ops) {
@@ -394,6 +396,7 @@ fn random_graphs_have_every_operation() {
                 Op::Map(_) => 4,
                 Op::Moments(_) => 5,
                 Op::Gather(_) => 6,
+                Op::Fir(_) => 7,
             }] += 1;
         }
     }

@@ -260,6 +260,6 @@ fn pictures_of_every_scheduler_on_the_cpu_are_pythons() {
 fn pictures_of_consistency_and_score_models_on_webgpu_are_pythons() {
     let device = pollster::block_on(Device::gpu()).unwrap();
     pictures_of_every_scheduler_are_pythons(&device, |checkpoint| {
-        ["consistency", "score-sde"].contains(&checkpoint)
+        ["consistency", "score-sde", "ncsnpp"].contains(&checkpoint)
     });
 }

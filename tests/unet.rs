@@ -5,13 +5,20 @@
 
 mod golden;
 
+use std::sync::Arc;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use golden::{Case, cases, floats, relative_error, scaled, stream, weight};
-use noiseball::network::on_burn::BurnUNet;
+use noiseball::engine::cpu::CpuNetwork;
+use noiseball::engine::gpu::{Gpu, GpuNetwork};
+use noiseball::engine::parameters::Storage;
+use noiseball::network::describe::describe;
+use noiseball::network::on_burn::BurnNetwork;
+use pollster::block_on;
 
-fn network(case: &Case, device: &Device) -> BurnUNet {
+fn network(case: &Case, device: &Device) -> BurnNetwork {
     let parameters = case.inventory().parameters;
-    BurnUNet::new(case.config.clone(), &parameters, device, |key, shape| Ok(weight(key, shape))).unwrap()
+    BurnNetwork::new(case.config(), &parameters, device, |key, shape| Ok(weight(key, shape))).unwrap()
 }
 
 #[test]
@@ -24,7 +31,7 @@ fn the_stream_is_the_one_python_uses() {
 
 #[test]
 fn parameters_have_pythons_names_and_shapes() {
-    for case in cases(golden::UNET) {
+    for case in golden::networks() {
         let mut found = case.inventory().parameters;
         let mut expected: Vec<(String, Vec<usize>)> =
             serde_json::from_value(case.json["keys"].clone()).unwrap();
@@ -36,11 +43,11 @@ fn parameters_have_pythons_names_and_shapes() {
 
 fn outputs_agree(device: &Device, bound: f32) {
     let mut worst = (0.0, String::new());
-    for case in cases(golden::UNET) {
+    for case in golden::networks() {
         let net = network(&case, device);
         let input = case.input();
         let y = net.evaluate(&input, case.shape, &case.timesteps, case.labels.as_deref());
-        let error = relative_error(&pollster::block_on(y).unwrap(), &floats(&case.json["output"]));
+        let error = relative_error(&block_on(y).unwrap(), &floats(&case.json["output"]));
         assert!(error <= bound, "{}: {error:e} > {bound:e}", case.name);
         if error > worst.0 {
             worst = (error, case.name);
@@ -91,4 +98,25 @@ fn gradients_are_pytorchs() {
             assert!((product - p).abs() <= allowed, "{} {key}: product {product}, not {p}", case.name);
         }
     }
+}
+
+/// Points are pictures of one pixel: the engine's plan of an MLP, on both executors, is burn's network.
+#[test]
+fn an_mlp_of_points_is_one_network_everywhere() {
+    let config = serde_json::json!({"_class_name": "MLP", "in_channels": 2, "width": 24, "layers": 2});
+    let (net, unknown) = noiseball::network::parse("config.json", config.as_object().unwrap()).unwrap();
+    assert!(unknown.is_empty(), "{unknown:?}");
+    let parameters = describe(&*net, 1, 1, 1).parameters;
+    let take = |key: &str, shape: &[usize]| Ok(weight(key, shape));
+    let (x, shape, timesteps) = (scaled("points", 10, 1.5), [5, 2, 1, 1], [0.0, 3.0, 17.0, 400.0, 999.0]);
+    let burn = BurnNetwork::new(Arc::clone(&net), &parameters, &Device::flex(), take).unwrap();
+    let expected = block_on(burn.evaluate(&x, shape, &timesteps, None)).unwrap();
+    let mut cpu = CpuNetwork::new(Arc::clone(&net), take).unwrap();
+    let error = relative_error(&cpu.evaluate(&x, shape, &timesteps, None).unwrap(), &expected);
+    assert!(error <= 2e-5, "{error:e}");
+    let gpu = block_on(Gpu::new()).unwrap();
+    let mut gpu = block_on(GpuNetwork::new(&gpu, net, Storage::F32, take)).unwrap();
+    let found = block_on(gpu.evaluate(&x, shape, &timesteps, None)).unwrap();
+    let error = relative_error(&found, &expected);
+    assert!(error <= 2e-4, "{error:e}");
 }

@@ -5,6 +5,8 @@
 
 mod golden;
 
+use std::sync::Arc;
+
 use golden::{cases, floats, relative_error, weight};
 use js_sys::{Object, Reflect};
 use noiseball::checkpoint::WeightsReader;
@@ -34,7 +36,7 @@ async fn gpu() -> Device {
 fn the_unet_on_the_cpu_is_pythons() {
     web::start();
     for case in cases(golden::UNET) {
-        let mut net = CpuNetwork::new(case.config.clone(), |key, shape| Ok(weight(key, shape))).unwrap();
+        let mut net = CpuNetwork::new(case.config(), |key, shape| Ok(weight(key, shape))).unwrap();
         let y = net.evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref()).unwrap();
         let error = relative_error(&y, &floats(&case.json["output"]));
         assert!(error <= 2e-5, "{}: {error:e}", case.name);
@@ -47,7 +49,7 @@ async fn the_unet_is_pythons(tuning: Tuning, storage: Storage, bar: f32) {
     console_log!("WebGPU on {}, kernels for {tuning:?}, weights as {storage:?}", gpu.name());
     for case in cases(golden::UNET) {
         let take = |key: &str, shape: &[usize]| Ok(weight(key, shape));
-        let mut net = GpuNetwork::new(&gpu, case.config.clone(), storage, take).await.unwrap();
+        let mut net = GpuNetwork::new(&gpu, case.config(), storage, take).await.unwrap();
         let y =
             net.evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref()).await.unwrap();
         let error = relative_error(&y, &floats(&case.json["output"]));
@@ -83,10 +85,10 @@ async fn wide_attention_on_webgpu_is_the_cpus() {
     let take = |key: &str, shape: &[usize]| Ok(weight(key, shape));
     let x: Vec<f32> = (0..64_u8).map(|i| f32::from(i % 7) - 3.0).collect();
     let shape = [1, 1, 8, 8];
-    let mut cpu = CpuNetwork::new(config.clone(), take).unwrap();
+    let mut cpu = CpuNetwork::new(Arc::new(config.clone()), take).unwrap();
     let expected = cpu.evaluate(&x, shape, &[500.0], None).unwrap();
     let gpu = Gpu::new().await.unwrap();
-    let mut gpu = GpuNetwork::new(&gpu, config, Storage::F32, take).await.unwrap();
+    let mut gpu = GpuNetwork::new(&gpu, Arc::new(config), Storage::F32, take).await.unwrap();
     let found = gpu.evaluate(&x, shape, &[500.0], None).await.unwrap();
     let error = relative_error(&found, &expected);
     assert!(error <= 1e-5, "{error:e}");
@@ -226,7 +228,8 @@ fn kind<T>(result: Result<T, JsValue>) -> String {
 
 #[wasm_bindgen_test]
 async fn bad_checkpoints_throw_typed_errors() {
-    let skip = String::from_utf8(CONFIG.to_vec()).unwrap().replace("\"DownBlock2D\"", "\"SkipDownBlock2D\"");
+    let skip =
+        String::from_utf8(CONFIG.to_vec()).unwrap().replace("\"DownBlock2D\"", "\"CrossAttnDownBlock2D\"");
     let wide = String::from_utf8(CONFIG.to_vec())
         .unwrap()
         .replace("\"in_channels\": 3", "\"in_channels\": 1000000000");

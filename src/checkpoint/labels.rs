@@ -2,7 +2,8 @@
 
 use super::json::{Fields, parse_object};
 use crate::error::{Error, Result};
-use crate::network::unet::{ClassEmbedding, UNet2DConfig};
+use crate::network::Network;
+use crate::network::architecture::ClassEmbedding;
 
 /// The classes of a class-conditional network: `{"labels": ["cat", "dog", "any"], "null_label": 2}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,8 +33,8 @@ impl Labels {
     ///
     /// # Errors
     /// [`Error::Config`] for more names than classes, or a null label that is no class.
-    pub fn check(&self, file: &str, net: &UNet2DConfig) -> Result<()> {
-        let ClassEmbedding::Table(classes) = net.class_embedding else { return Ok(()) };
+    pub fn check(&self, file: &str, network: &dyn Network) -> Result<()> {
+        let ClassEmbedding::Table(classes) = network.classes() else { return Ok(()) };
         let error = |field: &str, found: String, expected: String| {
             Err(Error::Config { file: file.to_owned(), field: field.to_owned(), found, expected })
         };

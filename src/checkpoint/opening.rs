@@ -45,8 +45,8 @@ use super::pipeline;
 use super::safetensors::WeightsReader;
 use super::weights::{Asked, Shards, Weights};
 use crate::error::{Error, Result};
+use crate::network;
 use crate::network::describe::describe;
-use crate::network::unet::UNet2DConfig;
 use crate::schedule::Schedule;
 
 /// More bytes than any of a checkpoint's JSON files has.
@@ -470,16 +470,16 @@ impl Opening {
     fn check_configs(&self) -> Result<Vec<(String, Vec<usize>)>> {
         let Found { config, scheduler, labels, .. } = &self.found;
         let name = |found: &Option<String>| found.clone().unwrap_or_default();
-        let (unet, _) = UNet2DConfig::parse(&name(config), &self.checkpoint.unet_config)?;
+        let (network, _) = network::parse(&name(config), &self.checkpoint.unet_config)?;
         let (object, _) = self.checkpoint.scheduler();
         let file = scheduler.as_deref().unwrap_or(MODEL_INDEX);
         Schedule::from_fields(&Fields::new(file, &object))?;
         if let Some(found) = &self.checkpoint.labels {
-            found.check(&name(labels), &unet)?;
+            found.check(&name(labels), &*network)?;
         }
         // Parameters are the same at any size; this one is the least.
-        let size = 1 << (unet.block_out_channels.len() - 1);
-        Ok(describe(&unet, 1, size, size).parameters)
+        let [height, width] = network.least_size();
+        Ok(describe(&*network, 1, height, width).parameters)
     }
 
     fn nothing_there(&self) -> Error {

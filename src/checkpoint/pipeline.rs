@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::Checkpoint;
 use super::folder::list;
 use crate::error::{Error, Result};
-use crate::network::unet::CLASSES;
+use crate::network::is_known;
 use crate::text;
 
 /// The only network that can be run.
@@ -21,7 +21,7 @@ pub(super) fn check_parts(index: &Map<String, Value>) -> Result<()> {
     for (name, value) in index.iter().filter(|(name, _)| !name.starts_with('_')) {
         // A part is `[library, class]`, or `[null, null]` where it was left out; anything else is a setting.
         let Some([_, Value::String(class)]) = value.as_array().map(Vec::as_slice) else { continue };
-        if name != "scheduler" && !(name == "unet" && CLASSES.contains(&class.as_str())) {
+        if name != "scheduler" && !(name == "unet" && is_known(class)) {
             others.push(format!("`{}` ({})", text::name(name), text::name(class)));
         }
     }
@@ -95,7 +95,7 @@ pub(super) fn check_network(file: &str, config: &Map<String, Value>) -> Result<(
         })
     };
     match field("_class_name") {
-        Some(class) if CLASSES.contains(&class) => return Ok(()),
+        Some(class) if is_known(class) => return Ok(()),
         Some(other) => return refuse(other, &format!("{file} is another network's")),
         None => {}
     }

@@ -4,18 +4,20 @@
 //! keeps a plan for each shape it has met; after that an evaluation allocates nothing but its result, and a
 //! [`CpuRun`]'s step nothing at all.
 
+use std::sync::Arc;
+
 pub use super::execute::{Memory, step};
 use super::order::{to_nchw, to_nhwc};
 use super::packed::Packed;
 use super::plan::Plan;
 use super::prelude::{Rows, prelude};
 use crate::error::{Error, Result};
-use crate::network::unet::{Conditioning, TimeEmbedding, UNet2DConfig};
+use crate::network::architecture::Network;
 
-/// A U-Net on the CPU.
+/// A network on the CPU.
 #[derive(Debug)]
 pub struct CpuNetwork {
-    config: UNet2DConfig,
+    network: Arc<dyn Network>,
     packed: Packed,
     frequencies: Vec<f32>,
     plans: Vec<([usize; 3], Plan)>,
@@ -29,28 +31,20 @@ impl CpuNetwork {
     /// # Errors
     /// Those of `take`.
     pub fn new(
-        config: UNet2DConfig,
+        network: Arc<dyn Network>,
         mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Self> {
         // Parameters are packed the same way for every shape, so the smallest plan is enough.
-        let smallest = 1 << (config.block_out_channels.len() - 1);
-        let plan = Plan::new(&config, 1, smallest, smallest)?;
+        let [height, width] = network.least_size();
+        let plan = Plan::new(&*network, 1, height, width)?;
         let packed = Packed::new(&plan.parameters, &mut take)?;
-        let frequencies = match config.time_embedding_type {
-            TimeEmbedding::Fourier => take("time_proj.weight", &[config.block_out_channels[0]])?,
-            TimeEmbedding::Positional | TimeEmbedding::Learned => Vec::new(),
-        };
-        Ok(Self { config, packed, frequencies, plans: Vec::new(), memory: Memory::default() })
-    }
-
-    /// The network's configuration.
-    #[must_use]
-    pub fn config(&self) -> &UNet2DConfig {
-        &self.config
+        let frequencies = network.frequencies().map(|(key, length)| take(key, &[length])).transpose()?;
+        let frequencies = frequencies.unwrap_or_default();
+        Ok(Self { network, packed, frequencies, plans: Vec::new(), memory: Memory::default() })
     }
 
     /// One evaluation: `x` holds `shape = [batch, in_channels, height, width]` numbers, `timesteps` one for each sample,
-    /// and `labels` is as for [`UNet2DConfig::conditioning`]. The result is `[batch, out_channels, height, width]`.
+    /// and `labels` is as for [`Network::features`]. The result is `[batch, out_channels, height, width]`.
     ///
     /// # Errors
     /// [`Error::Option`] where a size, timestep or label does not suit the network, [`Error::OutOfMemory`] where its
@@ -70,14 +64,14 @@ impl CpuNetwork {
                 expected: "one for each sample".to_owned(),
             });
         }
-        let given = self.config.conditioning(timesteps, labels, &self.frequencies)?;
-        let mut out = vec![0.0; batch * self.config.out_channels * height * width];
+        let given = self.network.features(timesteps, labels, &self.frequencies)?;
+        let mut out = vec![0.0; batch * self.network.out_channels() * height * width];
         self.start(shape, &given, batch, 1)?.evaluate(0, x, &mut out)?;
         Ok(out)
     }
 
     /// Prepares evaluations at each of `timesteps`, which all samples share. `labels` are one for each sample, or one
-    /// vector, as for [`UNet2DConfig::conditioning`].
+    /// vector, as for [`Network::features`].
     ///
     /// # Errors
     /// [`Error::Option`] where a size, timestep or label does not suit the network, [`Error::OutOfMemory`] where its
@@ -92,7 +86,7 @@ impl CpuNetwork {
         let each = if labels.is_some() { shape[0] } else { 1 };
         let repeated: Vec<f32> = timesteps.iter().flat_map(|t| std::iter::repeat_n(*t, each)).collect();
         let labels = labels.map(|l| l.repeat(timesteps.len()));
-        let given = self.config.conditioning(&repeated, labels.as_deref(), &self.frequencies)?;
+        let given = self.network.features(&repeated, labels.as_deref(), &self.frequencies)?;
         let stride = usize::from(labels.is_some());
         self.start(shape, &given, repeated.len(), stride)
     }
@@ -112,23 +106,23 @@ impl CpuNetwork {
             return Ok(known);
         }
         let [batch, height, width] = size;
-        self.plans.push((size, Plan::new(&self.config, batch, height, width)?));
+        self.plans.push((size, Plan::new(&*self.network, batch, height, width)?));
         Ok(self.plans.len() - 1)
     }
 
     fn start(
         &mut self,
         shape: [usize; 4],
-        given: &Conditioning<Vec<f32>>,
+        given: &[Vec<f32>],
         count: usize,
         stride: usize,
     ) -> Result<CpuRun<'_>> {
         let [batch, channels, height, width] = shape;
-        if channels != self.config.in_channels {
+        if channels != self.network.in_channels() {
             return Err(Error::Option {
                 option: "shape",
                 found: format!("{shape:?}"),
-                expected: format!("[batch, {}, height, width]", self.config.in_channels),
+                expected: format!("[batch, {}, height, width]", self.network.in_channels()),
             });
         }
         self.plan(batch, height, width)?;

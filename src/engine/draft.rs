@@ -9,11 +9,12 @@
 
 use super::parameters::{MatrixId, MatrixPart, Packing, Parameters, VectorId, VectorPart};
 use super::plan::{
-    Attention, Channels, Combine, Gather, Gemm, Load, Map, Moments, Norm, Op, Place, Plan, PlannedOp, Pool,
-    Prelude, ReadyNorm, RowId, RowSlice, Scaling, Slot, Source, TILE_PIXELS, Value, ValueId, Window,
+    Attention, Channels, Combine, Fir, Gather, Gemm, Load, Map, Moments, Norm, Op, Place, Plan, PlannedOp,
+    Pool, Prelude, ReadyNorm, RowId, RowSlice, Scaling, Slot, Source, TILE_PIXELS, Value, ValueId, Window,
 };
 use super::trace::{Call, Graph, Input, NodeId, Rate, Shape};
 use crate::error::{Error, Result};
+use crate::network::ops::pointwise_shape;
 
 /// What operations of a draft write.
 #[derive(Clone, Debug)]
@@ -47,6 +48,9 @@ impl Draft {
     /// # Errors
     /// [`Error::Unsupported`] for a network without a result.
     pub fn of(graph: &Graph, batch: usize) -> Result<Self> {
+        if graph.nodes.iter().any(|node| matches!(node.call, Call::RadialBasis { .. })) {
+            return Err(unsupported("a network of radial bases"));
+        }
         let draft = Draft {
             batch,
             parameters: Parameters::default(),
@@ -341,7 +345,7 @@ impl Drafter<'_> {
                 let window = Window::Square { stride: conv.stride, padding: conv.padding };
                 self.gemm(name, x, window, vec![channels, inputs, 3, 3], output);
             }
-            Call::Pointwise { name } if name.ends_with("conv_shortcut") => {
+            Call::Pointwise { name } if pointwise_shape(name, 1, 1).len() == 4 => {
                 self.gemm(name, x, Window::Pointwise, vec![channels, inputs, 1, 1], output);
             }
             Call::Pointwise { name } | Call::Linear { name } => {
@@ -353,6 +357,10 @@ impl Drafter<'_> {
             Call::DownsampleMean => {
                 let pool = Pool { source: Source::of(x), load: Load::default(), output };
                 self.emit("downsample_mean", Op::Pool(pool));
+            }
+            Call::UpsampleFir => self.emit("upsample_fir", Op::Fir(Fir { source: x, up: true, output })),
+            Call::DownsampleFir => {
+                self.emit("downsample_fir", Op::Fir(Fir { source: x, up: false, output }));
             }
             call => self.load(call, &read, output),
         }

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::kernels::attention::{self, Attention, Part, attention};
+use super::kernels::fir::fir;
 use super::kernels::gemm::{self, Gemm, gemm};
 use super::kernels::load::{Loaded, Scale};
 use super::kernels::map::{Operand, map};
@@ -12,8 +13,8 @@ use super::kernels::pool::{self, pool};
 use super::kernels::{Image, PerSample};
 use super::packed::Packed;
 use super::plan::{
-    self, Channels, Combine, Gather, Load, Map, Moments, Norm, Op, Place, Plan, PlannedOp, Pool, Prelude,
-    ReadyNorm, RowSlice, Scaling, Source, Value, ValueId, Window,
+    self, Channels, Combine, Fir, Gather, Load, Map, Moments, Norm, Op, Place, Plan, PlannedOp, Pool,
+    Prelude, ReadyNorm, RowSlice, Scaling, Source, Value, ValueId, Window,
 };
 use crate::error::{Error, Result};
 
@@ -99,7 +100,7 @@ fn scratch_len(op: &Op, values: &[Value]) -> usize {
             attention::scratch_len(height * width, a.inner, a.heads)
         }
         Op::Pool(p) => pool::scratch_len(values[p.source.first.0].shape[2], channels(values, &p.source)),
-        Op::Norm(_) | Op::Map(_) | Op::Moments(_) | Op::Gather(_) => 0,
+        Op::Norm(_) | Op::Fir(_) | Op::Map(_) | Op::Moments(_) | Op::Gather(_) => 0,
     }
 }
 
@@ -210,6 +211,7 @@ impl<'a> Stage<'a> {
             | Op::Norm(ReadyNorm { output, .. })
             | Op::Attention(plan::Attention { output, .. })
             | Op::Pool(Pool { output, .. })
+            | Op::Fir(Fir { output, .. })
             | Op::Map(Map { output, .. })
             | Op::Moments(Moments { output, .. })
             | Op::Gather(Gather { output, .. }) => self.value(*output).range(),
@@ -230,6 +232,15 @@ impl<'a> Stage<'a> {
                 let loaded = self.loaded(view, &p.source, &p.load, scaling);
                 for (sample, out) in out.chunks_exact_mut(each).enumerate() {
                     pool(&loaded(sample), scratch, out);
+                }
+            }
+            Op::Fir(Fir { source, up, .. }) => {
+                let source = self.value(*source);
+                let [_, height, width, channels] = source.shape;
+                let samples = view.get(source.range()).chunks_exact(height * width * channels);
+                let each = out.len() / self.batch;
+                for (image, out) in samples.zip(out.chunks_exact_mut(each)) {
+                    fir(image, [height, width, channels], *up, out);
                 }
             }
             Op::Map(m) => self.map(m, view, scaling, out),

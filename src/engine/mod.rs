@@ -13,7 +13,7 @@
 //! # fn tensor(_: &str, _: &[usize]) -> noiseball::Result<Vec<f32>> { unimplemented!() }
 //! # fn main() -> noiseball::Result<()> {
 //! # let config: noiseball::network::unet::UNet2DConfig = unimplemented!();
-//! let mut network = CpuNetwork::new(config, |key, shape| tensor(key, shape))?;
+//! let mut network = CpuNetwork::new(std::sync::Arc::new(config), |key, shape| tensor(key, shape))?;
 //! let noise = vec![0.0; 3 * 16 * 16];
 //! let epsilon = network.evaluate(&noise, [1, 3, 16, 16], &[999.0], None)?;
 //! # Ok(())

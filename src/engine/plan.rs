@@ -14,7 +14,7 @@
 //! - [`Moments`], the moments of an image that no product leaves.
 //! - [`Norm`], from moments to a scale and a shift for each sample and channel.
 //! - [`Attention`], over the pixels of an image.
-//! - [`Pool`], which halves the resolution.
+//! - [`Pool`], which halves the resolution, and [`Fir`], which halves or doubles it by a filter.
 //! - [`Map`], element by element: what loads and epilogues do, where nothing takes it into them.
 //! - [`Gather`], rows of a table.
 
@@ -238,6 +238,17 @@ pub struct Pool {
     pub output: ValueId,
 }
 
+/// Twice or half the resolution by a filter of four taps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fir {
+    /// The image.
+    pub source: ValueId,
+    /// Twice, or half.
+    pub up: bool,
+    /// The result.
+    pub output: ValueId,
+}
+
 /// How an operand is combined with the number y of pixel p and channel c.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Combine {
@@ -313,6 +324,8 @@ pub enum Op {
     Attention(Attention),
     /// Half the resolution.
     Pool(Pool),
+    /// Twice or half the resolution by a filter.
+    Fir(Fir),
     /// An image written out.
     Map(Map),
     /// The moments of an image.
@@ -411,7 +424,7 @@ impl Op {
                 }
                 f(Slot::Write(&mut m.output));
             }
-            Op::Moments(Moments { source, output }) => {
+            Op::Moments(Moments { source, output }) | Op::Fir(Fir { source, output, .. }) => {
                 f(Slot::Read(source));
                 f(Slot::Write(output));
             }
@@ -646,6 +659,9 @@ impl Plan {
                 format!("attention({of}, {} heads)", a.heads)
             }
             Op::Pool(p) => format!("pool({})", loaded(kind, &p.source, &p.load)),
+            Op::Fir(Fir { source, up, .. }) => {
+                format!("{}_fir({kind}{})", if *up { "upsample" } else { "downsample" }, source.0)
+            }
             Op::Map(m) => mapped(kind, m),
             Op::Moments(Moments { source, .. }) => format!("moments({kind}{})", source.0),
             Op::Gather(Gather { indices, table, .. }) => {

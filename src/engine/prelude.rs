@@ -5,7 +5,6 @@ pub use super::execute::Rows;
 use super::packed::Packed;
 use super::plan::Plan;
 use crate::error::Result;
-use crate::network::unet::Conditioning;
 
 /// Computes the prelude for all rows of a run: `given` holds a row of each of its inputs for each timestep of the run, and for
 /// each label where there are some. The result is the prelude's buffer. The processor computes it for every executor; a GPU gets
@@ -13,8 +12,7 @@ use crate::network::unet::Conditioning;
 ///
 /// # Errors
 /// [`Error::OutOfMemory`](crate::Error) where there is no room for it.
-pub fn prelude(plan: &Plan, packed: &Packed, given: &Conditioning<Vec<f32>>) -> Result<Vec<f32>> {
-    let all = [Some(&given.time), given.class.as_ref(), given.inverse_time.as_ref()];
-    let given: Vec<&[f32]> = all.into_iter().flatten().map(|numbers| &numbers[..]).collect();
+pub fn prelude(plan: &Plan, packed: &Packed, given: &[Vec<f32>]) -> Result<Vec<f32>> {
+    let given: Vec<&[f32]> = given.iter().map(|numbers| &numbers[..]).collect();
     execute::prelude(plan, packed, &given)
 }

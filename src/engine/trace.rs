@@ -3,38 +3,11 @@
 //! [`Tracer`] is an interpreter of [`Ops`] whose tensors are positions in a list. Running a forward pass over it
 //! leaves a [`Graph`]: every call in its order, with the shapes and the names of the parameters, and nothing decided yet.
 
+use crate::network::architecture::Network;
+pub use crate::network::architecture::{Input, NodeId, Rate, Shape};
 use crate::network::ops::{Activation, Conv, Ops, Padding};
-use crate::network::unet::{self, Conditioning, UNet2DConfig};
-
-/// A position in [`Graph::nodes`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(pub usize);
-
-/// One sample's part of a recorded tensor: an image; or a sequence of tokens, which is an image one pixel wide; or a vector,
-/// which is one pixel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Rows of pixels, or tokens.
-    pub height: usize,
-    /// Pixels of a row.
-    pub width: usize,
-    /// Numbers of a pixel.
-    pub channels: usize,
-}
 
 impl Shape {
-    /// A vector of so many numbers.
-    #[must_use]
-    pub fn vector(channels: usize) -> Self {
-        Self { height: 1, width: 1, channels }
-    }
-
-    /// Pixels.
-    #[must_use]
-    pub fn pixels(self) -> usize {
-        self.height * self.width
-    }
-
     fn with_channels(self, channels: usize) -> Self {
         Self { channels, ..self }
     }
@@ -42,29 +15,6 @@ impl Shape {
     fn with_size(self, size: impl Fn(usize) -> usize) -> Self {
         Self { height: size(self.height), width: size(self.width), ..self }
     }
-}
-
-/// How often a tensor changes. A result changes as often as the argument that does so most often; what changes less often than
-/// the network is evaluated is computed once for a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rate {
-    /// Never.
-    Model,
-    /// With the label or prompt.
-    Prompt,
-    /// With the timestep.
-    Timestep,
-    /// With every evaluation.
-    Evaluation,
-}
-
-/// What the network is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Input {
-    /// What it is called.
-    pub name: &'static str,
-    /// How often it changes.
-    pub rate: Rate,
 }
 
 /// A recorded call; each stands for the method of [`Ops`] of its name.
@@ -87,6 +37,9 @@ pub enum Call {
     Concat,
     UpsampleNearest,
     DownsampleMean,
+    UpsampleFir,
+    DownsampleFir,
+    RadialBasis { name: String },
 }
 
 /// A call, what it was called on, and what it returns.
@@ -112,18 +65,13 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Records the U-Net's forward pass on images of `height` × `width`.
+    /// Records a network's forward pass on images of `height` × `width`.
     #[must_use]
-    pub fn of_unet(net: &UNet2DConfig, height: usize, width: usize) -> Self {
+    pub fn of(network: &dyn Network, height: usize, width: usize) -> Self {
         let mut tracer = Tracer::default();
-        let x = tracer.input("input", Rate::Evaluation, Shape { height, width, channels: net.in_channels });
-        let mut vector = |name, rate, width| tracer.input(name, rate, Shape::vector(width));
-        let conditioning = Conditioning {
-            time: vector("time", Rate::Timestep, net.time_width()),
-            class: net.class_width().map(|w| vector("class", Rate::Prompt, w)),
-            inverse_time: net.divides_by_time().then(|| vector("inverse time", Rate::Timestep, 1)),
-        };
-        let output = unet::forward(&mut tracer, net, &x, &conditioning);
+        let inputs = network.inputs(height, width).into_iter();
+        let inputs: Vec<NodeId> = inputs.map(|i| tracer.input(i.name, i.rate, i.shape)).collect();
+        let output = network.record(&mut tracer, &inputs);
         tracer.finish(output)
     }
 
@@ -146,7 +94,7 @@ pub struct Tracer {
 impl Tracer {
     /// Records an input of the network.
     pub fn input(&mut self, name: &'static str, rate: Rate, shape: Shape) -> NodeId {
-        self.add(Node { call: Call::Input(Input { name, rate }), arguments: Vec::new(), shape, rate })
+        self.add(Node { call: Call::Input(Input { name, rate, shape }), arguments: Vec::new(), shape, rate })
     }
 
     /// What was recorded of a forward pass that returned `output`.
@@ -253,5 +201,17 @@ impl Ops for Tracer {
 
     fn downsample_mean(&mut self, x: &NodeId) -> NodeId {
         self.push(Call::DownsampleMean, &[*x], self.shape(*x).with_size(|n| n / 2))
+    }
+    fn upsample_fir(&mut self, x: &NodeId) -> NodeId {
+        self.push(Call::UpsampleFir, &[*x], self.shape(*x).with_size(|n| 2 * n))
+    }
+
+    fn downsample_fir(&mut self, x: &NodeId) -> NodeId {
+        self.push(Call::DownsampleFir, &[*x], self.shape(*x).with_size(|n| n / 2))
+    }
+
+    fn radial_basis(&mut self, v: &NodeId, name: &str, units: usize) -> NodeId {
+        let shape = self.shape(*v).with_channels(units);
+        self.push(Call::RadialBasis { name: name.to_owned() }, &[*v], shape)
     }
 }

@@ -1,14 +1,10 @@
 //! An interpreter that computes nothing but shapes: it tells which parameters a forward pass looks up, what it costs,
 //! and how much memory its activations take at once.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
-use super::mlp::{self, MlpConfig};
+use super::architecture::{Input, Network, NodeId, Shape};
 use super::ops::{
-    Activation, Attend, Conv, Convolution, Curve, Ops, Padding, Pass, RadialBasis, TransformerOps,
+    Activation, Attend, Conv, Convolution, Curve, Ops, Padding, Pass, TransformerOps, pointwise_shape,
 };
-use super::unet::{self, Conditioning, TimeEmbedding, UNet2DConfig};
 
 /// What a forward pass needs. Counts end at `u64::MAX`, which stands for more than can be counted.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +13,7 @@ pub struct Inventory {
     pub parameters: Vec<(String, Vec<usize>)>,
     /// Floating-point operations of the convolutions, linear maps and attention: two for each multiply-add.
     pub flops: u64,
-    /// The largest sum of activations alive at one time, in f32 bytes.
+    /// The largest sum of activations that are alive at one time, from their making to their last use, in f32 bytes.
     pub peak_activation_bytes: u64,
     /// The sum of all activations, which training keeps for the backward pass, in f32 bytes.
     pub activation_bytes: u64,
@@ -35,85 +31,82 @@ impl Inventory {
     }
 }
 
-/// Describes one evaluation of `net` on a batch of images of `height` × `width`.
+/// Describes one evaluation of a network on a batch of images of `height` × `width`.
 #[must_use]
-pub fn describe(net: &UNet2DConfig, batch: usize, height: usize, width: usize) -> Inventory {
+pub fn describe(network: &dyn Network, batch: usize, height: usize, width: usize) -> Inventory {
     let mut ops = Describe::default();
-    let inputs = Conditioning {
-        time: ops.tensor(vec![batch, net.time_width()]),
-        class: net.class_width().map(|w| ops.tensor(vec![batch, w])),
-        inverse_time: net.divides_by_time().then(|| ops.tensor(vec![batch, 1])),
-    };
-    if net.time_embedding_type == TimeEmbedding::Fourier {
-        // Its frequencies are parameters, though the features are worked out before the forward pass.
-        ops.parameter("time_proj.weight".to_owned(), vec![net.block_out_channels[0]]);
+    let vector = |shape: Shape| vec![batch, shape.channels];
+    let inputs = network.inputs(height, width).into_iter().enumerate().map(|(i, Input { shape, .. })| {
+        let image = vec![batch, shape.channels, shape.height, shape.width];
+        ops.tensor(if i == 0 { image } else { vector(shape) }, &[])
+    });
+    let inputs: Vec<NodeId> = inputs.collect();
+    if let Some((key, length)) = network.frequencies() {
+        ops.parameter(key.to_owned(), vec![length]);
     }
-    let x = ops.tensor(vec![batch, net.in_channels, height, width]);
-    let y = unet::forward(&mut ops, net, &x, &inputs);
-    ops.finish(&y)
-}
-
-/// Describes one evaluation of an MLP or RBF network on a batch of points.
-#[must_use]
-pub fn describe_mlp(net: &MlpConfig, batch: usize) -> Inventory {
-    let mut ops = Describe::default();
-    let time = ops.tensor(vec![batch, mlp::TIME_FEATURES]);
-    let x = ops.tensor(vec![batch, net.in_channels, 1, 1]);
-    let y = mlp::forward(&mut ops, net, &x, &time);
-    ops.finish(&y)
+    let y = network.record(&mut ops, &inputs);
+    ops.finish(y)
 }
 
 /// Describes one evaluation on inputs of these shapes; `output` is the first result's.
 #[must_use]
 pub fn describe_pass(pass: &impl Pass, inputs: &[Vec<usize>]) -> Inventory {
     let mut ops = Describe::default();
-    let inputs: Vec<_> = inputs.iter().map(|shape| ops.tensor(shape.clone())).collect();
+    let inputs: Vec<_> = inputs.iter().map(|shape| ops.tensor(shape.clone(), &[])).collect();
     let results = pass.run(&mut ops, &inputs);
-    ops.finish(&results[0])
+    ops.finish(results[0])
 }
 
-#[derive(Default)]
-struct Memory {
-    live: u64,
-    peak: u64,
-}
-
-struct Allocation {
+/// A tensor, alive from the call that makes it to the last that uses it.
+struct Value {
     shape: Vec<usize>,
-    memory: Rc<RefCell<Memory>>,
+    last: usize,
 }
-
-impl Drop for Allocation {
-    fn drop(&mut self) {
-        let mut memory = self.memory.borrow_mut();
-        memory.live = memory.live.saturating_sub(volume(&self.shape));
-    }
-}
-
-/// A shape that counts as live memory until its last clone is dropped.
-#[derive(Clone)]
-struct Shape(Rc<Allocation>);
 
 #[derive(Default)]
 struct Describe {
     found: Inventory,
-    memory: Rc<RefCell<Memory>>,
+    values: Vec<Value>,
 }
 
 impl Describe {
-    fn tensor(&mut self, shape: Vec<usize>) -> Shape {
+    /// What a call on `used` makes.
+    fn tensor(&mut self, shape: Vec<usize>, used: &[&NodeId]) -> NodeId {
         self.note_size(&shape);
         self.found.activation_bytes = self.found.activation_bytes.saturating_add(bytes(&shape));
-        let mut memory = self.memory.borrow_mut();
-        memory.live = memory.live.saturating_add(volume(&shape));
-        memory.peak = memory.peak.max(memory.live);
-        drop(memory);
-        Shape(Rc::new(Allocation { shape, memory: self.memory.clone() }))
+        let last = self.values.len();
+        for id in used {
+            self.values[id.0].last = last;
+        }
+        self.values.push(Value { shape, last });
+        NodeId(last)
     }
 
-    fn finish(self, y: &Shape) -> Inventory {
-        let output = y.0.shape.clone();
-        Inventory { output, peak_activation_bytes: self.memory.borrow().peak.saturating_mul(4), ..self.found }
+    fn finish(mut self, y: NodeId) -> Inventory {
+        self.values[y.0].last = self.values.len();
+        let (mut live, mut peak) = (0u64, 0u64);
+        // What is used last by each call.
+        let mut ends = vec![0u64; self.values.len() + 1];
+        for (at, value) in self.values.iter().enumerate() {
+            live = live.saturating_add(volume(&value.shape));
+            ends[value.last] = ends[value.last].saturating_add(volume(&value.shape));
+            peak = peak.max(live);
+            live = live.saturating_sub(ends[at]);
+        }
+        let output = std::mem::take(&mut self.values[y.0].shape);
+        Inventory { output, peak_activation_bytes: peak.saturating_mul(4), ..self.found }
+    }
+
+    fn shape(&self, x: &NodeId) -> &[usize] {
+        &self.values[x.0].shape
+    }
+
+    fn image(&self, x: &NodeId) -> [usize; 4] {
+        match *self.shape(x) {
+            [b, c] => [b, c, 1, 1],
+            [b, c, h, w] => [b, c, h, w],
+            _ => unreachable!("tensors are images or vectors"),
+        }
     }
 
     fn note_size(&mut self, shape: &[usize]) {
@@ -137,47 +130,45 @@ impl Describe {
         self.parameter(format!("{name}.bias"), vec![out]);
     }
 
-    fn with_channels(&mut self, x: &Shape, channels: usize) -> Shape {
-        let mut shape = x.0.shape.clone();
+    fn with_channels(&mut self, x: &NodeId, channels: usize) -> NodeId {
+        let mut shape = self.shape(x).to_vec();
         shape[1] = channels;
-        self.tensor(shape)
+        self.tensor(shape, &[x])
     }
 
-    fn like(&mut self, x: &Shape) -> Shape {
-        self.tensor(x.0.shape.clone())
+    /// A result of the shape of the first argument.
+    fn like(&mut self, used: &[&NodeId]) -> NodeId {
+        self.tensor(self.shape(used[0]).to_vec(), used)
     }
 }
 
 impl Ops for Describe {
-    type Tensor = Shape;
+    type Tensor = NodeId;
 
-    fn conv2d(&mut self, x: &Shape, name: &str, conv: Conv) -> Shape {
-        let [b, c, h, w] = image(x);
+    fn conv2d(&mut self, x: &NodeId, name: &str, conv: Conv) -> NodeId {
+        let [b, c, h, w] = self.image(x);
         self.weight_and_bias(name, vec![conv.out_channels, c, 3, 3]);
         let size = |n| convolved(n, 3, conv.stride, conv.padding);
         let (h, w) = (size(h), size(w));
         self.count(18, &[b, c, conv.out_channels, h, w]);
-        self.tensor(vec![b, conv.out_channels, h, w])
+        self.tensor(vec![b, conv.out_channels, h, w], &[x])
     }
 
-    fn pointwise(&mut self, x: &Shape, name: &str, out_channels: usize) -> Shape {
-        let [b, c, h, w] = image(x);
-        self.weight_and_bias(
-            name,
-            if name.ends_with("conv_shortcut") { vec![out_channels, c, 1, 1] } else { vec![out_channels, c] },
-        );
+    fn pointwise(&mut self, x: &NodeId, name: &str, out_channels: usize) -> NodeId {
+        let [b, c, h, w] = self.image(x);
+        self.weight_and_bias(name, pointwise_shape(name, out_channels, c));
         self.count(2, &[b, c, out_channels, h, w]);
         self.with_channels(x, out_channels)
     }
 
-    fn linear(&mut self, v: &Shape, name: &str, out: usize) -> Shape {
-        let (b, width) = (v.0.shape[0], v.0.shape[1]);
+    fn linear(&mut self, v: &NodeId, name: &str, out: usize) -> NodeId {
+        let [b, width, ..] = self.image(v);
         self.weight_and_bias(name, vec![out, width]);
         self.count(2, &[b, width, out]);
         self.with_channels(v, out)
     }
 
-    fn embedding(&mut self, indices: &Shape, name: &str, rows: usize, width: usize) -> Shape {
+    fn embedding(&mut self, indices: &NodeId, name: &str, rows: usize, width: usize) -> NodeId {
         let table = (format!("{name}.weight"), vec![rows, width]);
         // A learned time table embeds labels too where `class_embed_type` is "timestep": one tensor, looked up twice.
         if !self.found.parameters.contains(&table) {
@@ -186,65 +177,72 @@ impl Ops for Describe {
         self.with_channels(indices, width)
     }
 
-    fn group_norm(&mut self, x: &Shape, name: &str, _groups: usize, _eps: f64) -> Shape {
-        let channels = x.0.shape[1];
+    fn group_norm(&mut self, x: &NodeId, name: &str, _groups: usize, _eps: f64) -> NodeId {
+        let [_, channels, ..] = self.image(x);
         self.weight_and_bias(name, vec![channels]);
-        self.like(x)
+        self.like(&[x])
     }
 
-    fn activation(&mut self, x: &Shape, _activation: Activation) -> Shape {
-        self.like(x)
+    fn activation(&mut self, x: &NodeId, _activation: Activation) -> NodeId {
+        self.like(&[x])
     }
 
-    fn add(&mut self, a: &Shape, b: &Shape) -> Shape {
-        debug_assert_eq!(a.0.shape, b.0.shape);
-        self.like(a)
+    fn add(&mut self, a: &NodeId, b: &NodeId) -> NodeId {
+        debug_assert_eq!(self.shape(a), self.shape(b));
+        self.like(&[a, b])
     }
 
-    fn affine(&mut self, x: &Shape, _scale: f64, _shift: f64) -> Shape {
-        self.like(x)
+    fn affine(&mut self, x: &NodeId, _scale: f64, _shift: f64) -> NodeId {
+        self.like(&[x])
     }
 
-    fn add_per_channel(&mut self, x: &Shape, v: &Shape) -> Shape {
-        debug_assert_eq!(x.0.shape[..2], v.0.shape[..]);
-        self.like(x)
+    fn add_per_channel(&mut self, x: &NodeId, v: &NodeId) -> NodeId {
+        debug_assert_eq!(self.shape(x)[..2], self.shape(v)[..2]);
+        self.like(&[x, v])
     }
 
-    fn scale_shift(&mut self, x: &Shape, v: &Shape) -> Shape {
-        debug_assert_eq!(2 * x.0.shape[1], v.0.shape[1]);
-        self.like(x)
+    fn scale_shift(&mut self, x: &NodeId, v: &NodeId) -> NodeId {
+        debug_assert_eq!(2 * self.shape(x)[1], self.shape(v)[1]);
+        self.like(&[x, v])
     }
 
-    fn scale_samples(&mut self, x: &Shape, _v: &Shape) -> Shape {
-        self.like(x)
+    fn scale_samples(&mut self, x: &NodeId, v: &NodeId) -> NodeId {
+        self.like(&[x, v])
     }
 
-    fn attention(&mut self, q: &Shape, _k: &Shape, _v: &Shape, _heads: usize) -> Shape {
-        let [b, c, h, w] = image(q);
+    fn attention(&mut self, q: &NodeId, k: &NodeId, v: &NodeId, _heads: usize) -> NodeId {
+        let [b, c, h, w] = self.image(q);
         self.count(4, &[b, c, h, w, h, w]);
-        self.like(q)
+        self.like(&[q, k, v])
     }
 
-    fn concat(&mut self, a: &Shape, b: &Shape) -> Shape {
-        let channels = a.0.shape[1] + b.0.shape[1];
-        debug_assert_eq!(a.0.shape[2..], b.0.shape[2..]);
-        self.with_channels(a, channels)
+    fn concat(&mut self, a: &NodeId, b: &NodeId) -> NodeId {
+        debug_assert_eq!(self.shape(a)[2..], self.shape(b)[2..]);
+        let mut shape = self.shape(a).to_vec();
+        shape[1] += self.shape(b)[1];
+        self.tensor(shape, &[a, b])
     }
 
-    fn upsample_nearest(&mut self, x: &Shape) -> Shape {
-        let [b, c, h, w] = image(x);
-        self.tensor(vec![b, c, 2 * h, 2 * w])
+    fn upsample_nearest(&mut self, x: &NodeId) -> NodeId {
+        let [b, c, h, w] = self.image(x);
+        self.tensor(vec![b, c, 2 * h, 2 * w], &[x])
     }
 
-    fn downsample_mean(&mut self, x: &Shape) -> Shape {
-        let [b, c, h, w] = image(x);
-        self.tensor(vec![b, c, h / 2, w / 2])
+    fn downsample_mean(&mut self, x: &NodeId) -> NodeId {
+        let [b, c, h, w] = self.image(x);
+        self.tensor(vec![b, c, h / 2, w / 2], &[x])
     }
-}
 
-impl RadialBasis for Describe {
-    fn radial_basis(&mut self, v: &Shape, name: &str, units: usize) -> Shape {
-        let (batch, width) = (v.0.shape[0], v.0.shape[1]);
+    fn upsample_fir(&mut self, x: &NodeId) -> NodeId {
+        self.upsample_nearest(x)
+    }
+
+    fn downsample_fir(&mut self, x: &NodeId) -> NodeId {
+        self.downsample_mean(x)
+    }
+
+    fn radial_basis(&mut self, v: &NodeId, name: &str, units: usize) -> NodeId {
+        let [batch, width, ..] = self.image(v);
         self.parameter(format!("{name}.weight"), vec![units, width]);
         self.parameter(format!("{name}.width.weight"), vec![units]);
         self.count(4, &[batch, width, units]);
@@ -253,8 +251,8 @@ impl RadialBasis for Describe {
 }
 
 impl TransformerOps for Describe {
-    fn conv(&mut self, x: &Shape, name: &str, conv: Convolution) -> Shape {
-        let [b, c, h, w] = image(x);
+    fn conv(&mut self, x: &NodeId, name: &str, conv: Convolution) -> NodeId {
+        let [b, c, h, w] = self.image(x);
         let Convolution { out_channels, kernel, .. } = conv;
         self.parameter(format!("{name}.weight"), vec![out_channels, c, kernel, kernel]);
         if conv.bias {
@@ -263,82 +261,87 @@ impl TransformerOps for Describe {
         let size = |n| convolved(n, kernel, conv.stride, conv.padding);
         let (h, w) = (size(h), size(w));
         self.count(2, &[b, c, kernel, kernel, out_channels, h, w]);
-        self.tensor(vec![b, out_channels, h, w])
+        self.tensor(vec![b, out_channels, h, w], &[x])
     }
 
-    fn unbiased(&mut self, x: &Shape, name: &str, out: usize) -> Shape {
-        self.parameter(format!("{name}.weight"), vec![out, x.0.shape[1]]);
-        let terms: Vec<usize> = x.0.shape.iter().copied().chain([out]).collect();
+    fn unbiased(&mut self, x: &NodeId, name: &str, out: usize) -> NodeId {
+        let channels = self.shape(x)[1];
+        self.parameter(format!("{name}.weight"), vec![out, channels]);
+        let terms: Vec<usize> = self.shape(x).iter().copied().chain([out]).collect();
         self.count(2, &terms);
         self.with_channels(x, out)
     }
 
-    fn layer_norm(&mut self, x: &Shape, name: Option<&str>, _eps: f64) -> Shape {
+    fn layer_norm(&mut self, x: &NodeId, name: Option<&str>, _eps: f64) -> NodeId {
         // CLIP's last normalisation is of two layers' results where the pooled vector is wanted beside earlier ones.
         let known = |name: &&str| {
             self.found.parameters.iter().any(|(key, _)| key.strip_suffix(".weight") == Some(name))
         };
         if let Some(name) = name.filter(|name| !known(name)) {
-            self.weight_and_bias(name, vec![x.0.shape[1]]);
+            let channels = self.shape(x)[1];
+            self.weight_and_bias(name, vec![channels]);
         }
-        self.like(x)
+        self.like(&[x])
     }
 
-    fn gated_gelu(&mut self, x: &Shape) -> Shape {
-        self.with_channels(x, x.0.shape[1] / 2)
+    fn gated_gelu(&mut self, x: &NodeId) -> NodeId {
+        let channels = self.shape(x)[1] / 2;
+        self.with_channels(x, channels)
     }
 
-    fn curve(&mut self, x: &Shape, _curve: Curve) -> Shape {
-        self.like(x)
+    fn curve(&mut self, x: &NodeId, _curve: Curve) -> NodeId {
+        self.like(&[x])
     }
 
-    fn attend(&mut self, q: &Shape, k: &Shape, v: &Shape, _attend: Attend) -> Shape {
-        debug_assert_eq!(k.0.shape, v.0.shape);
-        let ([b, c, h, w], [_, _, kh, kw]) = (image(q), image(k));
+    fn attend(&mut self, q: &NodeId, k: &NodeId, v: &NodeId, _attend: Attend) -> NodeId {
+        debug_assert_eq!(self.shape(k), self.shape(v));
+        let ([b, c, h, w], [_, _, kh, kw]) = (self.image(q), self.image(k));
         self.count(4, &[b, c, h, w, kh, kw]);
-        self.like(q)
+        self.like(&[q, k, v])
     }
 
-    fn token_embedding(&mut self, ids: &Shape, name: &str, rows: usize, width: usize) -> Shape {
+    fn token_embedding(&mut self, ids: &NodeId, name: &str, rows: usize, width: usize) -> NodeId {
         self.parameter(format!("{name}.weight"), vec![rows, width]);
-        self.tensor(vec![ids.0.shape[0], width, ids.0.shape[1], 1])
+        let [batch, tokens, ..] = self.image(ids);
+        self.tensor(vec![batch, width, tokens, 1], &[ids])
     }
 
-    fn add_positions(&mut self, x: &Shape, name: &str, rows: usize) -> Shape {
-        debug_assert!(x.0.shape[2] <= rows);
-        self.parameter(format!("{name}.weight"), vec![rows, x.0.shape[1]]);
-        self.like(x)
+    fn add_positions(&mut self, x: &NodeId, name: &str, rows: usize) -> NodeId {
+        debug_assert!(self.shape(x)[2] <= rows);
+        let channels = self.shape(x)[1];
+        self.parameter(format!("{name}.weight"), vec![rows, channels]);
+        self.like(&[x])
     }
 
-    fn token_at(&mut self, x: &Shape, _index: &Shape) -> Shape {
-        self.tensor(x.0.shape[..2].to_vec())
+    fn token_at(&mut self, x: &NodeId, index: &NodeId) -> NodeId {
+        self.tensor(self.shape(x)[..2].to_vec(), &[x, index])
     }
 
-    fn scale_per_channel(&mut self, x: &Shape, v: &Shape) -> Shape {
-        debug_assert_eq!(x.0.shape[..2], v.0.shape[..2]);
-        self.like(x)
+    fn scale_per_channel(&mut self, x: &NodeId, v: &NodeId) -> NodeId {
+        debug_assert_eq!(self.shape(x)[..2], self.shape(v)[..2]);
+        self.like(&[x, v])
     }
 
-    fn slice(&mut self, v: &Shape, start: usize, width: usize) -> Shape {
-        debug_assert!(start + width <= v.0.shape[1]);
+    fn slice(&mut self, v: &NodeId, start: usize, width: usize) -> NodeId {
+        debug_assert!(start + width <= self.shape(v)[1]);
         self.with_channels(v, width)
     }
 
-    fn upsample_to(&mut self, x: &Shape, like: &Shape) -> Shape {
-        let ([b, c, ..], [_, _, h, w]) = (image(x), image(like));
-        self.tensor(vec![b, c, h, w])
+    fn upsample_to(&mut self, x: &NodeId, like: &NodeId) -> NodeId {
+        let ([b, c, ..], [_, _, h, w]) = (self.image(x), self.image(like));
+        self.tensor(vec![b, c, h, w], &[x])
     }
 
-    fn nearest_row(&mut self, x: &Shape, name: &str, rows: usize) -> Shape {
-        let [b, c, h, w] = image(x);
+    fn nearest_row(&mut self, x: &NodeId, name: &str, rows: usize) -> NodeId {
+        let [b, c, h, w] = self.image(x);
         self.parameter(format!("{name}.weight"), vec![rows, c]);
         self.count(3, &[b, c, h, w, rows]);
-        self.like(x)
+        self.like(&[x])
     }
 
-    fn unpatchify(&mut self, x: &Shape, patch: usize) -> Shape {
-        let [b, c, h, w] = image(x);
-        self.tensor(vec![b, c / (patch * patch), patch * h, patch * w])
+    fn unpatchify(&mut self, x: &NodeId, patch: usize) -> NodeId {
+        let [b, c, h, w] = self.image(x);
+        self.tensor(vec![b, c / (patch * patch), patch * h, patch * w], &[x])
     }
 }
 
@@ -349,11 +352,6 @@ fn convolved(size: usize, kernel: usize, stride: usize, padding: Padding) -> usi
         Padding::RightBottom => size + 1,
     };
     padded.saturating_sub(kernel) / stride + 1
-}
-
-fn image(x: &Shape) -> [usize; 4] {
-    let s = &x.0.shape;
-    [s[0], s[1], s[2], s[3]]
 }
 
 /// In 64 bits, as a product can exceed the 32 of wasm, and no more than they hold.

@@ -5,9 +5,10 @@
 
 use serde_json::{Map, Value};
 
-use super::ops::{Activation, RadialBasis};
+use super::architecture::{Architecture, Input, Network, Rate, Shape};
+use super::ops::{Activation, Ops};
 use crate::checkpoint::json::Fields;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What is between a point and the last linear map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,14 +36,11 @@ pub struct MlpConfig {
 pub const TIME_FEATURES: usize = 32;
 
 impl MlpConfig {
-    /// The values of `_class_name` that [`Self::parse`] reads.
-    pub const CLASSES: [&'static str; 2] = ["MLP", "RBFNetwork"];
-
     /// Reads and checks a config: `_class_name`, `in_channels`, `out_channels`, `width` and, for an MLP, `layers`.
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) on a value that no network can have.
-    pub fn parse(file: &str, object: &Map<String, Value>) -> Result<Self> {
+    pub fn parse(file: &str, object: &Map<String, Value>) -> Result<(Self, Vec<String>)> {
         let f = Fields::new(file, object);
         let within = |field: &str, default: usize, most: usize| {
             let value = f.usize(field, default)?;
@@ -58,12 +56,9 @@ impl MlpConfig {
             "RBFNetwork" => Hidden::Bumps,
             other => return Err(f.error("_class_name", other, "MLP or RBFNetwork")),
         };
-        Ok(Self {
-            in_channels,
-            out_channels: within("out_channels", in_channels, 2048)?,
-            width: within("width", 128, 1 << 14)?,
-            hidden,
-        })
+        let out_channels = within("out_channels", in_channels, 2048)?;
+        let width = within("width", 128, 1 << 14)?;
+        Ok((Self { in_channels, out_channels, width, hidden }, f.unknown()))
     }
 
     /// The features of timesteps, `[batch, TIME_FEATURES]`: sines and cosines of 16 frequencies from 1 down to 10⁻⁴,
@@ -80,32 +75,81 @@ impl MlpConfig {
     }
 }
 
-/// The network: noisy points `[batch, in_channels, 1, 1]` to raw predictions of `out_channels`, with `time` the
-/// [`MlpConfig::time_features`] of their timesteps.
-pub fn forward<O: RadialBasis>(ops: &mut O, net: &MlpConfig, x: &O::Tensor, time: &O::Tensor) -> O::Tensor {
-    let time = ops.linear(time, "time_embedding", net.width);
-    let time = &ops.activation(&time, Activation::Silu);
-    // Every hidden unit has a scale and a shift for each timestep: the "temporal readout" of the 2015 paper.
-    let timed = |ops: &mut O, h: &O::Tensor, path: &str| {
-        let v = ops.linear(time, &format!("{path}.time"), 2 * net.width);
-        ops.scale_shift(h, &v)
-    };
-    let h = match net.hidden {
-        Hidden::Bumps => {
-            let h = ops.radial_basis(x, "bumps", net.width);
-            timed(ops, &h, "bumps")
+impl Network for MlpConfig {
+    fn in_channels(&self) -> usize {
+        self.in_channels
+    }
+
+    fn out_channels(&self) -> usize {
+        self.out_channels
+    }
+
+    fn sample_size(&self) -> Option<[usize; 2]> {
+        Some([1, 1])
+    }
+
+    fn check_size(&self, height: usize, width: usize) -> Result<()> {
+        if (height, width) == (1, 1) {
+            return Ok(());
         }
-        Hidden::Layers(layers) => {
-            let mut h = ops.linear(x, "input", net.width);
-            for i in 0..layers {
-                let path = format!("layers.{i}");
-                let mut r = timed(ops, &h, &path);
-                r = ops.activation(&r, Activation::Silu);
-                r = ops.linear(&r, &path, net.width);
-                h = ops.add(&h, &r);
+        Err(Error::Option {
+            option: "size",
+            found: format!("{height}×{width}"),
+            expected: "1×1, as an MLP takes points, whose numbers are channels".to_owned(),
+        })
+    }
+
+    fn inputs(&self, height: usize, width: usize) -> Vec<Input> {
+        let shape = Shape { height, width, channels: self.in_channels };
+        let point = Input { name: "input", rate: Rate::Evaluation, shape };
+        vec![point, Input::vector("time", Rate::Timestep, TIME_FEATURES)]
+    }
+
+    fn features(
+        &self,
+        timesteps: &[f32],
+        labels: Option<&[f32]>,
+        _frequencies: &[f32],
+    ) -> Result<Vec<Vec<f32>>> {
+        timesteps.iter().try_for_each(|t| self.check_timestep(*t))?;
+        self.check_labels(timesteps.len(), labels)?;
+        Ok(vec![Self::time_features(timesteps)])
+    }
+}
+
+impl Architecture for MlpConfig {
+    const CLASSES: &'static [&'static str] = &["MLP", "RBFNetwork"];
+
+    fn parse(file: &str, object: &Map<String, Value>) -> Result<(Self, Vec<String>)> {
+        Self::parse(file, object)
+    }
+
+    fn forward<O: Ops + ?Sized>(&self, ops: &mut O, inputs: &[O::Tensor]) -> O::Tensor {
+        let (x, time) = (&inputs[0], &inputs[1]);
+        let time = ops.linear(time, "time_embedding", self.width);
+        let time = &ops.activation(&time, Activation::Silu);
+        // Every hidden unit has a scale and a shift for each timestep: the "temporal readout" of the 2015 paper.
+        let timed = |ops: &mut O, h: &O::Tensor, path: &str| {
+            let v = ops.linear(time, &format!("{path}.time"), 2 * self.width);
+            ops.scale_shift(h, &v)
+        };
+        let h = match self.hidden {
+            Hidden::Bumps => {
+                let h = ops.radial_basis(x, "bumps", self.width);
+                timed(ops, &h, "bumps")
             }
-            ops.activation(&h, Activation::Silu)
-        }
-    };
-    ops.linear(&h, "output", net.out_channels)
+            Hidden::Layers(layers) => {
+                let mut h = ops.linear(x, "input", self.width);
+                for i in 0..layers {
+                    let path = format!("layers.{i}");
+                    let mut r = timed(ops, &h, &path);
+                    r = ops.activation(&r, Activation::Silu);
+                    r = ops.linear(&r, &path, self.width);
+                    h = ops.add(&h, &r);
+                }
+                ops.activation(&h, Activation::Silu)
+            }
+        };
+        ops.linear(&h, "output", self.out_channels)
+    }
 }

@@ -2,24 +2,27 @@
 //! an autodiff device.
 
 pub mod transformer;
+mod value;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use burn::tensor::activation::{gelu, mish, relu, silu};
-use burn::tensor::module::{attention, avg_pool2d, conv2d, interpolate, linear};
+use burn::tensor::module::{attention, avg_pool2d, conv_transpose2d, conv2d, interpolate, linear};
 use burn::tensor::ops::{
-    AttentionModuleOptions, AvgPoolOptions, ConvOptions, InterpolateMode, InterpolateOptions,
+    AttentionModuleOptions, AvgPoolOptions, ConvOptions, ConvTransposeOptions, InterpolateMode,
+    InterpolateOptions,
 };
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 
-use super::mlp::{self, MlpConfig, TIME_FEATURES};
-use super::ops::{Activation, Conv, Ops, Padding, RadialBasis};
-use super::unet::{self, Conditioning, TimeEmbedding, UNet2DConfig};
+pub use self::value::Value;
+use super::architecture::Network;
+use super::ops::{Activation, Conv, Ops, Padding};
 use crate::error::{Error, Result};
 
-/// A U-Net with its parameters on a device.
-pub struct BurnUNet {
-    config: UNet2DConfig,
+/// A network with its parameters on a device.
+pub struct BurnNetwork {
+    network: Arc<dyn Network>,
     device: Device,
     parameters: Parameters,
     frequencies: Vec<f32>,
@@ -39,7 +42,7 @@ pub enum Parameter {
     Kernel(Tensor<4>),
 }
 
-impl BurnUNet {
+impl BurnNetwork {
     /// Uploads the parameters: `take` is asked for each key of
     /// [`describe`](crate::network::describe::describe), once, with its shape, and gives its numbers in row-major order.
     ///
@@ -48,7 +51,7 @@ impl BurnUNet {
     /// # Errors
     /// Those of `take`.
     pub fn new(
-        config: UNet2DConfig,
+        network: Arc<dyn Network>,
         parameters: &[(String, Vec<usize>)],
         device: &Device,
         mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
@@ -57,7 +60,7 @@ impl BurnUNet {
         let mut uploaded = HashMap::new();
         for (key, shape) in parameters {
             let values = take(key, shape)?;
-            if key == "time_proj.weight" && config.time_embedding_type == TimeEmbedding::Fourier {
+            if network.frequencies().is_some_and(|(known, _)| known == key) {
                 frequencies = values;
                 continue;
             }
@@ -66,13 +69,7 @@ impl BurnUNet {
             let parameter = Parameter::new(numbers, shape);
             uploaded.insert(key.clone(), if device.is_autodiff() { parameter.leaf() } else { parameter });
         }
-        Ok(Self { config, device: device.clone(), parameters: uploaded, frequencies })
-    }
-
-    /// The network's configuration.
-    #[must_use]
-    pub fn config(&self) -> &UNet2DConfig {
-        &self.config
+        Ok(Self { network, device: device.clone(), parameters: uploaded, frequencies })
     }
 
     /// The parameters by their keys; the Fourier frequencies, which are not trained, are not among them.
@@ -83,7 +80,7 @@ impl BurnUNet {
 
     /// One evaluation as a tensor `[batch, out_channels, height, width]`, which gradients can start from. `x` holds
     /// `shape = [batch, in_channels, height, width]` numbers, `timesteps` one for each sample, and `labels` is as for
-    /// [`UNet2DConfig::conditioning`].
+    /// [`Network::features`].
     ///
     /// # Errors
     /// [`Error::Option`] where a size, timestep or label does not suit the network.
@@ -95,7 +92,7 @@ impl BurnUNet {
         labels: Option<&[f32]>,
     ) -> Result<Tensor<4>> {
         let x = Tensor::<1>::from_data(TensorData::new(x.to_vec(), [x.len()]), &self.device).reshape(shape);
-        forward(&self.config, &self.parameters, &self.frequencies, x, timesteps, labels)
+        forward(&*self.network, &self.parameters, &self.frequencies, x, timesteps, labels)
     }
 
     /// One evaluation, read back: [`Self::forward`]'s numbers in row-major order.
@@ -160,12 +157,12 @@ impl Parameter {
 }
 
 /// One evaluation of a network on `x`, `[batch, in_channels, height, width]`, with a timestep for each sample and labels
-/// as for [`UNet2DConfig::conditioning`]; `frequencies` are those of a Fourier time embedding.
+/// and frequencies as for [`Network::features`]: `[batch, out_channels, height, width]`.
 ///
 /// # Errors
 /// [`Error::Option`] where a size, timestep or label does not suit the network.
 pub fn forward(
-    config: &UNet2DConfig,
+    network: &dyn Network,
     parameters: &Parameters,
     frequencies: &[f32],
     x: Tensor<4>,
@@ -173,80 +170,26 @@ pub fn forward(
     labels: Option<&[f32]>,
 ) -> Result<Tensor<4>> {
     let [batch, channels, height, width] = x.dims();
-    config.check_size(height, width)?;
-    if channels != config.in_channels || timesteps.len() != batch {
+    network.check_size(height, width)?;
+    if channels != network.in_channels() || timesteps.len() != batch {
         return Err(Error::Option {
             option: "x",
             found: format!("of shape {:?} with {} timesteps", x.dims(), timesteps.len()),
             expected: format!(
                 "[batch, {}, height, width] with a timestep for each sample",
-                config.in_channels
+                network.in_channels()
             ),
         });
     }
-    let host = config.conditioning(timesteps, labels, frequencies)?;
     let device = x.device();
     let vector = |values: Vec<f32>| {
         let width = values.len() / batch;
         Value::Vector(Tensor::from_data(TensorData::new(values, [batch, width]), &device))
     };
-    let conditioning = Conditioning {
-        time: vector(host.time),
-        class: host.class.map(vector),
-        inverse_time: host.inverse_time.map(vector),
-    };
-    let mut ops = BurnOps { parameters };
-    Ok(unet::forward(&mut ops, config, &Value::Image(x), &conditioning).image())
-}
-
-/// One evaluation of an MLP or RBF network on `x`, `[batch, in_channels, 1, 1]`, with a timestep for each point:
-/// `[batch, out_channels, 1, 1]`.
-///
-/// # Errors
-/// [`Error::Option`] where a size does not suit the network.
-pub fn forward_mlp(
-    config: &MlpConfig,
-    parameters: &Parameters,
-    x: Tensor<4>,
-    timesteps: &[f32],
-) -> Result<Tensor<4>> {
-    let [batch, channels, height, width] = x.dims();
-    if [channels, height, width] != [config.in_channels, 1, 1] || timesteps.len() != batch {
-        return Err(Error::Option {
-            option: "x",
-            found: format!("of shape {:?} with {} timesteps", x.dims(), timesteps.len()),
-            expected: format!("[batch, {}, 1, 1] with a timestep for each point", config.in_channels),
-        });
-    }
-    let features = TensorData::new(MlpConfig::time_features(timesteps), [batch, TIME_FEATURES]);
-    let time = Value::Vector(Tensor::from_data(features, &x.device()));
-    Ok(mlp::forward(&mut BurnOps { parameters }, config, &Value::Vector(x.flatten(1, 3)), &time).image())
-}
-
-/// An image or a vector on the device.
-#[derive(Clone)]
-enum Value {
-    Image(Tensor<4>),
-    Vector(Tensor<2>),
-}
-
-impl Value {
-    fn image(&self) -> Tensor<4> {
-        match self {
-            Value::Image(x) => x.clone(),
-            Value::Vector(v) => {
-                let [batch, width] = v.dims();
-                v.clone().reshape([batch, width, 1, 1])
-            }
-        }
-    }
-
-    fn vector(&self) -> Tensor<2> {
-        match self {
-            Value::Vector(v) => v.clone(),
-            Value::Image(x) => x.clone().flatten(1, 3),
-        }
-    }
+    let features = network.features(timesteps, labels, frequencies)?;
+    let mut inputs = vec![Value::Image(x)];
+    inputs.extend(features.into_iter().map(vector));
+    Ok(network.compute(&mut BurnOps { parameters }, &inputs).image())
 }
 
 struct BurnOps<'a> {
@@ -254,7 +197,7 @@ struct BurnOps<'a> {
 }
 
 impl BurnOps<'_> {
-    /// Every key was uploaded by [`BurnUNet::new`], from the same forward pass.
+    /// Every key was uploaded by [`BurnNetwork::new`], from the same forward pass.
     fn parameter(&self, name: &str, part: &str) -> &Parameter {
         &self.parameters[&format!("{name}.{part}")]
     }
@@ -389,9 +332,21 @@ impl Ops for BurnOps<'_> {
     fn downsample_mean(&mut self, x: &Value) -> Value {
         Value::Image(avg_pool2d(x.image(), AvgPoolOptions::new([2, 2])))
     }
-}
 
-impl RadialBasis for BurnOps<'_> {
+    fn upsample_fir(&mut self, x: &Value) -> Value {
+        let x = x.image();
+        let options = ConvTransposeOptions::new([2; 2], [1; 2], [0; 2], [1; 2], x.dims()[1]);
+        let kernel = fir(&x, 4.0);
+        Value::Image(conv_transpose2d(x, kernel, None, options))
+    }
+
+    fn downsample_fir(&mut self, x: &Value) -> Value {
+        let x = x.image();
+        let options = ConvOptions::new([2; 2], [1; 2], [1; 2], x.dims()[1]);
+        let kernel = fir(&x, 8.0);
+        Value::Image(conv2d(x, kernel, None, options))
+    }
+
     fn radial_basis(&mut self, v: &Value, name: &str, units: usize) -> Value {
         let v = v.vector();
         let (centres, inverse) = (self.matrix(name), self.vector(&format!("{name}.width"), "weight"));
@@ -417,4 +372,13 @@ fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
         Activation::Gelu => gelu(x),
         Activation::Relu => relu(x),
     }
+}
+
+/// The filter `(1, 3, 3, 1) / total` along both axes, for each channel.
+fn fir(x: &Tensor<4>, total: f32) -> Tensor<4> {
+    let channels = x.dims()[1];
+    let axis = [1.0, 3.0, 3.0, 1.0].map(|v: f32| v / total);
+    let kernel: Vec<f32> = axis.iter().flat_map(|a| axis.map(|b| a * b)).collect();
+    let data = TensorData::new(kernel.repeat(channels), [channels, 1, 4, 4]);
+    Tensor::from_data(data, &x.device())
 }

@@ -82,14 +82,25 @@ pub trait Ops {
 
     /// Each 2×2 square becomes its mean.
     fn downsample_mean(&mut self, x: &Self::Tensor) -> Self::Tensor;
-}
 
-/// What [`mlp`](super::mlp) needs beside [`Ops`]. Apart from it, because the engine's plans have no such operation.
-pub trait RadialBasis: Ops {
+    /// Twice the height and width, between whose pixels a filter goes over: along each axis, pixel 2i is
+    /// `(x[i - 1] + 3 x[i]) / 4`, and 2i + 1 is `(3 x[i] + x[i + 1]) / 4`, with zeros around the image.
+    fn upsample_fir(&mut self, x: &Self::Tensor) -> Self::Tensor;
+
+    /// Half the height and width by the same filter: along each axis, `(x[2i - 1] + 3 x[2i] + 3 x[2i + 1] + x[2i + 2]) / 8`.
+    fn downsample_fir(&mut self, x: &Self::Tensor) -> Self::Tensor;
+
     /// `exp(-½ p² ‖v - c‖²)` for each of `units` centres c with inverse widths p, `[batch, units]`. The parameters are
     /// `NAME.weight`, c as `[units, width]`, and `NAME.width.weight`, p in units of ½ √units: bumps that overlap where
     /// the centres are spread over a few units of a plane.
     fn radial_basis(&mut self, v: &Self::Tensor, name: &str, units: usize) -> Self::Tensor;
+}
+
+/// The shape of the weight of [`Ops::pointwise`]: some are stored as convolutions.
+#[must_use]
+pub fn pointwise_shape(name: &str, out_channels: usize, in_channels: usize) -> Vec<usize> {
+    let as_convolution = name.ends_with("conv_shortcut") || name.ends_with("skip_conv");
+    if as_convolution { vec![out_channels, in_channels, 1, 1] } else { vec![out_channels, in_channels] }
 }
 
 /// A square convolution.

@@ -5,10 +5,12 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::model::UNET_CONFIG;
-use crate::network::describe::{Inventory, describe, describe_mlp};
+use crate::network::architecture::ClassEmbedding;
+use crate::network::describe::{Inventory, describe};
 use crate::network::mlp::MlpConfig;
-use crate::network::on_burn::{Parameters, forward, forward_mlp};
-use crate::network::unet::{ClassEmbedding, TimeEmbedding, UNet2DConfig};
+use crate::network::on_burn::{Parameters, forward};
+use crate::network::unet::{TimeEmbedding, UNet2DConfig};
+use crate::network::{self, Architecture as _, Network as _};
 
 /// A network's config, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,36 +29,35 @@ impl Network {
     pub fn parse(file: &str, object: &Map<String, Value>) -> Result<Self> {
         let class = object.get("_class_name").and_then(Value::as_str);
         if class.is_some_and(|class| MlpConfig::CLASSES.contains(&class)) {
-            return Ok(Self::Mlp(MlpConfig::parse(file, object)?));
+            return Ok(Self::Mlp(MlpConfig::parse(file, object)?.0));
         }
         Ok(Self::UNet(Box::new(UNet2DConfig::parse(file, object)?.0)))
+    }
+
+    /// The network that it is.
+    fn any(&self) -> &dyn network::Network {
+        match self {
+            Self::UNet(config) => &**config,
+            Self::Mlp(config) => config,
+        }
     }
 
     /// Channels of what is noised.
     #[must_use]
     pub fn in_channels(&self) -> usize {
-        match self {
-            Self::UNet(config) => config.in_channels,
-            Self::Mlp(config) => config.in_channels,
-        }
+        self.any().in_channels()
     }
 
     /// Channels of the prediction.
     #[must_use]
     pub fn out_channels(&self) -> usize {
-        match self {
-            Self::UNet(config) => config.out_channels,
-            Self::Mlp(config) => config.out_channels,
-        }
+        self.any().out_channels()
     }
 
     /// What a class label is to it.
     #[must_use]
     pub fn class_embedding(&self) -> ClassEmbedding {
-        match self {
-            Self::UNet(config) => config.class_embedding,
-            Self::Mlp(_) => ClassEmbedding::None,
-        }
+        self.any().classes()
     }
 
     /// Whether images of this size can go through it.
@@ -64,15 +65,7 @@ impl Network {
     /// # Errors
     /// [`Error::Option`] that says which can.
     pub(super) fn check_size(&self, height: usize, width: usize) -> Result<()> {
-        match self {
-            Self::UNet(config) => config.check_size(height, width),
-            Self::Mlp(_) if (height, width) == (1, 1) => Ok(()),
-            Self::Mlp(_) => Err(Error::Option {
-                option: "size",
-                found: format!("{height}×{width}"),
-                expected: "1×1, as an MLP takes points, whose numbers are channels".to_owned(),
-            }),
-        }
+        self.any().check_size(height, width)
     }
 
     /// Whether it can be told this number for a timestep.
@@ -109,10 +102,7 @@ impl Network {
     /// What one evaluation for one image of this size needs.
     #[must_use]
     pub fn describe(&self, height: usize, width: usize) -> Inventory {
-        match self {
-            Self::UNet(config) => describe(config, 1, height, width),
-            Self::Mlp(config) => describe_mlp(config, 1),
-        }
+        describe(self.any(), 1, height, width)
     }
 
     /// Every parameter's key and shape, for images of this size.
@@ -122,12 +112,7 @@ impl Network {
 
     /// The key of the parameter that is not trained: random Fourier frequencies.
     pub(super) fn frequencies(&self) -> Option<&'static str> {
-        match self {
-            Self::UNet(config) if config.time_embedding_type == TimeEmbedding::Fourier => {
-                Some("time_proj.weight")
-            }
-            _ => None,
-        }
+        self.any().frequencies().map(|(key, _)| key)
     }
 
     /// One evaluation: see [`on_burn::forward`](forward).
@@ -139,9 +124,6 @@ impl Network {
         c_noise: &[f32],
         labels: Option<&[f32]>,
     ) -> Result<Tensor<4>> {
-        match self {
-            Self::UNet(config) => forward(config, parameters, frequencies, x, c_noise, labels),
-            Self::Mlp(config) => forward_mlp(config, parameters, x, c_noise),
-        }
+        forward(self.any(), parameters, frequencies, x, c_noise, labels)
     }
 }

@@ -16,7 +16,8 @@ use crate::denoiser::Level;
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
 use crate::model::UNET_CONFIG;
-use crate::network::unet::{CLASSES, ClassEmbedding};
+use crate::network::Architecture as _;
+use crate::network::unet::{ClassEmbedding, UNet2DConfig};
 use crate::rng::{Torch, check_seed};
 use crate::schedule::Schedule;
 use crate::text::{number, shown};
@@ -407,7 +408,7 @@ impl Recipe {
     /// [`Error::Unsupported`] for a network or an objective that diffusers has not.
     pub fn check_export(&self) -> Result<()> {
         let class = self.unet.get("_class_name").and_then(Value::as_str).unwrap_or("UNet2DModel");
-        if CLASSES.contains(&class) && self.objective.is_of_diffusers() {
+        if UNet2DConfig::CLASSES.contains(&class) && self.objective.is_of_diffusers() {
             return Ok(());
         }
         Err(Error::Unsupported {

@@ -17,6 +17,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::weights::{Tensor as Stored, Weights};
 use crate::denoiser::Level;
 use crate::error::{Error, Result};
+use crate::network::Network as _;
 use crate::network::on_burn::{Parameter, Parameters};
 use crate::network::unet::{ClassEmbedding, UNet2DConfig};
 use crate::sampler::Evaluate;
@@ -387,10 +388,10 @@ impl Trainer {
         let matrices = Matrices::new(&self.layout, &weights);
         let mut kept = None;
         let losses = self.losses_with(&Parameters::new(), batch, part, |x, c_noise, labels| {
-            let conditioning = config.conditioning(c_noise, labels, &self.frequencies)?;
+            let features = config.features(c_noise, labels, &self.frequencies)?;
             let shape = x.dims();
             let (prediction, pass) =
-                Pass::forward(config, &matrices, (&here(x.flatten(0, 3))?, shape), &conditioning)?;
+                Pass::forward(config, &matrices, (&here(x.flatten(0, 3))?, shape), &features)?;
             let shape = [shape[0], config.out_channels, shape[2], shape[3]];
             let prediction = Tensor::<4>::from_data(TensorData::new(prediction, shape), &self.device)
                 .autodiff()

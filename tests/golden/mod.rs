@@ -3,12 +3,15 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+use std::sync::Arc;
+
 use noiseball::network::describe::{Inventory, describe};
 use noiseball::network::unet::UNet2DConfig;
 use noiseball::rng::Normals;
 use serde_json::Value;
 
 pub(crate) const UNET: &str = include_str!("../fixtures/unet.json");
+pub(crate) const NCSNPP: &str = include_str!("../fixtures/ncsnpp.json");
 pub(crate) const GRADIENTS: &str = include_str!("../fixtures/gradients.json");
 
 /// `count` numbers in [-1, 1] that belong to `key`: splitmix64 from the key's FNV-1a hash.
@@ -70,6 +73,13 @@ pub(crate) struct Case {
     pub(crate) json: Value,
 }
 
+/// All networks that have an output.
+pub(crate) fn networks() -> Vec<Case> {
+    let mut all = cases(UNET);
+    all.extend(cases(NCSNPP));
+    all
+}
+
 pub(crate) fn cases(json: &str) -> Vec<Case> {
     let file: Value = serde_json::from_str(json).unwrap();
     file["cases"].as_array().unwrap().iter().map(Case::new).collect()
@@ -89,6 +99,11 @@ impl Case {
             list => Some(floats(list)),
         };
         Self { timesteps: floats(&json["timesteps"]), config, shape, labels, name, json: json.clone() }
+    }
+
+    /// The network, for those who keep one.
+    pub(crate) fn config(&self) -> Arc<UNet2DConfig> {
+        Arc::new(self.config.clone())
     }
 
     pub(crate) fn inventory(&self) -> Inventory {

@@ -1,6 +1,7 @@
 """checkpoints/: small checkpoints as Python leaves them on disk. Their weights are the value stream's."""
 
 import json
+import math
 import re
 import shutil
 
@@ -113,6 +114,18 @@ def make_continuous() -> None:
     ConsistencyModelPipeline(consistency, CMStochasticIterativeScheduler()).save_pretrained(FOLDER / "consistency")
     score = network(block_out_channels=[4, 8], norm_num_groups=2, time_embedding_type="fourier")
     ScoreSdeVePipeline(score, ScoreSdeVeScheduler(sigma_max=50.0)).save_pretrained(FOLDER / "score-sde")
+    ncsnpp = network(
+        block_out_channels=[4, 8],
+        norm_num_groups=None,
+        attention_head_dim=None,
+        time_embedding_type="fourier",
+        center_input_sample=True,
+        mid_block_scale_factor=math.sqrt(2),
+        norm_eps=1e-6,
+        down_block_types=["SkipDownBlock2D"] * 2,
+        up_block_types=["SkipUpBlock2D"] * 2,
+    )
+    ScoreSdeVePipeline(ncsnpp, ScoreSdeVeScheduler(sigma_max=50.0)).save_pretrained(FOLDER / "ncsnpp")
 
 
 def make() -> None:

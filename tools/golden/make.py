@@ -8,7 +8,7 @@ import torch
 import stream
 
 PARTS = [
-    "unet", "unet_condition", "autoencoders", "clip_text", "dit", "gradients", "training", "schedulers", "solvers", "timesteps", "torch_rng",
+    "unet", "ncsnpp", "unet_condition", "autoencoders", "clip_text", "dit", "gradients", "training", "schedulers", "solvers", "timesteps", "torch_rng",
     "checkpoints", "torch_files", "pipeline", "pipelines", "tokens", "text_pipelines", "lora",
 ]
 

@@ -109,7 +109,8 @@ def make() -> None:
                 "consistency", ConsistencyModelPipeline, "step", "prev_sample", 2, steps, class_labels=labels
             )
             add(output, checkpoint="consistency", steps=steps, options={}, seed=5, batch=2, labels=labels, config={})
-        for batch, options in [(1, {}), (2, dict(norms="batch"))]:
-            output = with_pipeline("score-sde", ScoreSdeVePipeline, "step_pred", "prev_sample_mean", batch, 6)
-            add(output, checkpoint="score-sde", steps=6, options=options, seed=5, batch=batch, labels=None, config={})
+        for checkpoint in ["score-sde", "ncsnpp"]:
+            for batch, options in [(1, {}), (2, dict(norms="batch"))]:
+                output = with_pipeline(checkpoint, ScoreSdeVePipeline, "step_pred", "prev_sample_mean", batch, 6)
+                add(output, checkpoint=checkpoint, steps=6, options=options, seed=5, batch=batch, labels=None, config={})
     fixture.write("pipelines.json", dict(cases=cases))

@@ -1,6 +1,7 @@
 //! `noiseball bench`: how long one evaluation of a network takes, by device, or by kernel.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use noiseball::checkpoint::MAX_JSON;
@@ -11,8 +12,8 @@ use noiseball::engine::gpu::{Choice, Gpu, GpuNetwork, Lowered, Peak, ShardLayout
 use noiseball::engine::parameters::Storage;
 use noiseball::network::describe::{Inventory, describe};
 #[cfg(feature = "burn")]
-use noiseball::network::on_burn::BurnUNet;
-use noiseball::network::unet::{ClassEmbedding, UNet2DConfig};
+use noiseball::network::on_burn::BurnNetwork;
+use noiseball::network::{self, architecture::ClassEmbedding};
 use noiseball::read::read_regular;
 use noiseball::rng::{Generator, Normals as _};
 use noiseball::{Error, Result};
@@ -145,12 +146,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         return Err(Error::io(&arguments.config)(source));
     }
     let bytes = read_regular(&arguments.config, MAX_JSON as u64)?;
-    let (config, _) = UNet2DConfig::parse(&path, &parse_object(&path, &bytes)?)?;
-    let [height, width] = config.sample_size.unwrap_or([32, 32]);
+    let (network, _) = network::parse(&path, &parse_object(&path, &bytes)?)?;
+    let [height, width] = network.sample_size().unwrap_or([32, 32]);
     let case = Case {
-        shape: [usize::from(arguments.batch), config.in_channels, height, width],
-        inventory: describe(&config, usize::from(arguments.batch), height, width),
-        config,
+        shape: [usize::from(arguments.batch), network.in_channels(), height, width],
+        inventory: describe(&*network, usize::from(arguments.batch), height, width),
+        network,
     };
     let report = if arguments.dispatches {
         dispatches(&case, arguments)?
@@ -164,7 +165,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// A network and what it is evaluated on.
 struct Case {
-    config: UNet2DConfig,
+    network: Arc<dyn network::Network>,
     shape: [usize; 4],
     inventory: Inventory,
 }
@@ -187,10 +188,10 @@ impl Case {
     fn inputs(&self) -> Result<Inputs> {
         let mut x = vec![0.0; self.shape.iter().product()];
         Generator::philox(2)?.normals(0, self.shape[0], &mut x);
-        let labels = match self.config.class_embedding {
+        let labels = match self.network.classes() {
             ClassEmbedding::None => None,
             ClassEmbedding::Table(_) | ClassEmbedding::Timestep => Some(self.shape[0]),
-            ClassEmbedding::Identity => Some(self.shape[0] * self.config.time_embedding_dim),
+            ClassEmbedding::Identity(width) => Some(self.shape[0] * width),
         };
         let timesteps = vec![500.0; self.shape[0]];
         Ok(Inputs { x, timesteps, labels: labels.map(|count| vec![0.0; count]) })
@@ -208,24 +209,24 @@ enum Network {
     Cpu(Box<CpuNetwork>),
     Gpu(Box<GpuNetwork>),
     #[cfg(feature = "burn")]
-    Burn(Box<BurnUNet>),
+    Burn(Box<BurnNetwork>),
 }
 
 impl Network {
     fn new(case: &Case, device: Name, arguments: &Arguments) -> Result<Self> {
-        let config = case.config.clone();
+        let network = Arc::clone(&case.network);
         Ok(match device {
-            Name::Cpu => Self::Cpu(Box::new(CpuNetwork::new(config, case.weights())?)),
+            Name::Cpu => Self::Cpu(Box::new(CpuNetwork::new(network, case.weights())?)),
             Name::Gpu => {
                 let gpu = arguments.gpu()?;
                 let storage = arguments.storage();
-                Self::Gpu(Box::new(block_on(GpuNetwork::new(&gpu, config, storage, case.weights()))?))
+                Self::Gpu(Box::new(block_on(GpuNetwork::new(&gpu, network, storage, case.weights()))?))
             }
             #[cfg(feature = "burn")]
             Name::Burn => {
                 let device = block_on(arguments.gpu()?.for_burn())?;
                 let parameters = &case.inventory.parameters;
-                Self::Burn(Box::new(BurnUNet::new(config, parameters, &device, case.weights())?))
+                Self::Burn(Box::new(BurnNetwork::new(network, parameters, &device, case.weights())?))
             }
         })
     }
@@ -350,7 +351,7 @@ fn sustained(case: &Case, network: &mut Network, arguments: &Arguments) -> Resul
 /// Every dispatch, before there is a device.
 fn dispatches(case: &Case, arguments: &Arguments) -> Result<String> {
     let [batch, _, height, width] = case.shape;
-    let plan = Plan::new(&case.config, batch, height, width)?;
+    let plan = Plan::new(&*case.network, batch, height, width)?;
     let layout = ShardLayout::new(&plan, arguments.storage());
     let tuning =
         if matches!(arguments.tuning, Some(Kind::Software)) { Tuning::Software } else { Tuning::Hardware };
@@ -372,8 +373,8 @@ fn as_json(timings: &[Timing]) -> Vec<Value> {
 fn profile(case: &Case, arguments: &Arguments) -> Result<String> {
     let runs = arguments.runs;
     let gpu = arguments.gpu()?;
-    let config = case.config.clone();
-    let mut network = block_on(GpuNetwork::new(&gpu, config, arguments.storage(), case.weights()))?;
+    let network = Arc::clone(&case.network);
+    let mut network = block_on(GpuNetwork::new(&gpu, network, arguments.storage(), case.weights()))?;
     let [batch, _, height, width] = case.shape;
     let timings =
         block_on(async { network.plan(batch, height, width).await?.profile(usize::from(runs)).await })?;

@@ -38,7 +38,11 @@ fn report(a: &Architecture, unknown_weights: &[String]) -> String {
     let mut line = |text: String| out.push_str(&format!("{}\n", noiseball::text::prose(text)));
     let [height, width] = a.size;
     let needs = &a.inventory;
-    line(format!("UNet2DModel  {} → {} channels, {height}×{width}", a.unet.in_channels, a.unet.out_channels));
+    line(format!(
+        "UNet2DModel  {} → {} channels, {height}×{width}",
+        a.network.in_channels(),
+        a.network.out_channels()
+    ));
     for (name, count, children) in tree(&needs.parameters) {
         line(format!("├ {name:<24} {count:>12}"));
         for (child, count) in children {
@@ -69,7 +73,7 @@ fn report(a: &Architecture, unknown_weights: &[String]) -> String {
 /// The engine's plan for one picture, and what it takes.
 fn plan(a: &Architecture) -> Result<String> {
     let [height, width] = a.size;
-    let plan = Plan::new(&a.unet, 1, height, width)?;
+    let plan = Plan::new(&*a.network, 1, height, width)?;
     let [f32, f16] = [Storage::F32, Storage::F16].map(|storage| ShardLayout::new(&plan, storage));
     let lowered = Lowered::new(&plan, &f32, Tuning::Hardware, Choice::default())?;
     let megabytes = |bytes: u64| bytes as f64 / 1e6;

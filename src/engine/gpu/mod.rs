@@ -14,7 +14,7 @@
 //! # async fn example() -> noiseball::Result<()> {
 //! # let config: noiseball::network::unet::UNet2DConfig = unimplemented!();
 //! let gpu = Gpu::new().await?;
-//! let mut network = GpuNetwork::new(&gpu, config, Storage::F32, |key, shape| tensor(key, shape)).await?;
+//! let mut network = GpuNetwork::new(&gpu, std::sync::Arc::new(config), Storage::F32, |key, shape| tensor(key, shape)).await?;
 //! let noise = vec![0.0; 3 * 16 * 16];
 //! let epsilon = network.evaluate(&noise, [1, 3, 16, 16], &[999.0], None).await?;
 //! # Ok(())

@@ -1,4 +1,4 @@
-//! A U-Net on a device.
+//! A network on a device.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use crate::engine::parameters::Storage;
 use crate::engine::plan::Plan;
 use crate::engine::prelude::{Rows, prelude};
 use crate::error::{Error, Result};
-use crate::network::unet::{TimeEmbedding, UNet2DConfig};
+use crate::network::architecture::Network;
 
 /// Plans kept, with their memory on the device: enough to go back and forth between a few shapes.
 const KEPT: usize = 3;
 
-/// A U-Net on a GPU.
+/// A network on a GPU.
 #[derive(Debug)]
 pub struct GpuNetwork {
-    config: UNet2DConfig,
+    network: Arc<dyn Network>,
     weights: Arc<Weights>,
     frequencies: Vec<f32>,
     /// By batch, height and width; the one used last is the last.
@@ -35,25 +35,23 @@ impl GpuNetwork {
     /// Those of `take`, and of [`Weights::new`].
     pub async fn new(
         gpu: &Gpu,
-        config: UNet2DConfig,
+        network: Arc<dyn Network>,
         storage: Storage,
         mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Self> {
         // Parameters are packed the same way for every shape, so the smallest plan is enough.
-        let smallest = 1 << (config.block_out_channels.len() - 1);
-        let plan = Plan::new(&config, 1, smallest, smallest)?;
+        let [height, width] = network.least_size();
+        let plan = Plan::new(&*network, 1, height, width)?;
         let weights = Arc::new(Weights::new(gpu, &plan, storage, &mut take).await?);
-        let frequencies = match config.time_embedding_type {
-            TimeEmbedding::Fourier => take("time_proj.weight", &[config.block_out_channels[0]])?,
-            TimeEmbedding::Positional | TimeEmbedding::Learned => Vec::new(),
-        };
-        Ok(Self { config, weights, frequencies, plans: Vec::new() })
+        let frequencies = network.frequencies().map(|(key, length)| take(key, &[length])).transpose()?;
+        let frequencies = frequencies.unwrap_or_default();
+        Ok(Self { network, weights, frequencies, plans: Vec::new() })
     }
 
-    /// The network's configuration.
+    /// The network.
     #[must_use]
-    pub fn config(&self) -> &UNet2DConfig {
-        &self.config
+    pub fn network(&self) -> &dyn Network {
+        &*self.network
     }
 
     /// The device.
@@ -72,7 +70,7 @@ impl GpuNetwork {
         let plan = match self.plans.iter().position(|(shape, _)| *shape == key) {
             Some(at) => self.plans.remove(at),
             None => {
-                let plan = Plan::new(&self.config, batch, height, width)?;
+                let plan = Plan::new(&*self.network, batch, height, width)?;
                 let surplus = (self.plans.len() + 1).saturating_sub(KEPT);
                 self.plans.drain(..surplus);
                 (key, Replay::new(plan, Arc::clone(&self.weights)).await?)
@@ -83,9 +81,9 @@ impl GpuNetwork {
     }
 
     /// What a run borrows, once there is a plan for its shape.
-    pub(super) fn parts(&mut self, key: [usize; 3]) -> Result<(&UNet2DConfig, &[f32], &mut Replay)> {
+    pub(super) fn parts(&mut self, key: [usize; 3]) -> Result<(&dyn Network, &[f32], &mut Replay)> {
         let (_, replay) = self.plans.iter_mut().find(|(shape, _)| *shape == key).ok_or(Error::Disposed)?;
-        Ok((&self.config, &self.frequencies, replay))
+        Ok((&*self.network, &self.frequencies, replay))
     }
 
     /// Frees the plans of all shapes, with their memory on the device; the parameters stay.
@@ -94,7 +92,7 @@ impl GpuNetwork {
     }
 
     /// One evaluation: `x` holds `shape = [batch, in_channels, height, width]` numbers, `timesteps` one for each sample,
-    /// and `labels` is as for [`UNet2DConfig::conditioning`]. The result is `[batch, out_channels, height, width]`.
+    /// and `labels` is as for [`Network::features`]. The result is `[batch, out_channels, height, width]`.
     ///
     /// # Errors
     /// [`Error::Option`] where a size, timestep or label does not suit the network, [`Error::DeviceLost`] where the device
@@ -108,7 +106,7 @@ impl GpuNetwork {
     ) -> Result<Vec<f32>> {
         let [batch, channels, height, width] = shape;
         if timesteps.len() != batch
-            || channels != self.config.in_channels
+            || channels != self.network.in_channels()
             || x.len() != shape.iter().product::<usize>()
         {
             return Err(Error::Option {
@@ -116,12 +114,12 @@ impl GpuNetwork {
                 found: format!("{} numbers for {shape:?}, at {} timesteps", x.len(), timesteps.len()),
                 expected: format!(
                     "[batch, {}, height, width] numbers and a timestep for each sample",
-                    self.config.in_channels
+                    self.network.in_channels()
                 ),
             });
         }
-        let given = self.config.conditioning(timesteps, labels, &self.frequencies)?;
-        let out_channels = self.config.out_channels;
+        let given = self.network.features(timesteps, labels, &self.frequencies)?;
+        let out_channels = self.network.out_channels();
         let replay = self.plan(batch, height, width).await?;
         replay.start(batch, &[Rows { first: 0, stride: 1 }]).await?;
         replay.upload(&prelude(replay.plan(), replay.weights().host(), &given)?);

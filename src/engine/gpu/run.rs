@@ -23,7 +23,7 @@ use crate::engine::lower::{UNIFORM_BYTES, append, grid};
 use crate::engine::order::{to_nchw, to_nhwc};
 use crate::engine::prelude::{Rows, prelude};
 use crate::error::{Error, Result};
-use crate::network::unet::UNet2DConfig;
+use crate::network::architecture::Network;
 use crate::rng::{Generator, Normals};
 use crate::sampler::{Instruction, NoiseScale, Program, Slot, SlotKind, wrong_pictures};
 use crate::schedule::Clip;
@@ -131,7 +131,7 @@ impl GpuNetwork {
 
 impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
     /// Starts a run: `shape` is `[batch, in_channels, height, width]`, `labels` are one for each sample, or one vector, as
-    /// for [`UNet2DConfig::conditioning`]; where the program is guided, those of what is wanted and then those of what is not.
+    /// for [`Network::features`]; where the program is guided, those of what is wanted and then those of what is not.
     ///
     /// # Errors
     /// [`Error::Option`] where the shape, a timestep or a label does not suit the network; [`Error::Unsupported`] for
@@ -145,16 +145,16 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
         labels: Option<&[f32]>,
     ) -> Result<Self> {
         let [batch, channels, height, width] = shape;
-        if channels != network.config().in_channels {
+        if channels != network.network().in_channels() {
             return Err(Error::Option {
                 option: "shape",
                 found: format!("{shape:?}"),
-                expected: format!("[batch, {}, height, width]", network.config().in_channels),
+                expected: format!("[batch, {}, height, width]", network.network().in_channels()),
             });
         }
         let pixels = height * width;
         let gpu = network.gpu().clone();
-        let out_channels = network.config().out_channels;
+        let out_channels = network.network().out_channels();
         let mut compiled = Compiled::of(program, &noise, [batch, pixels, channels, out_channels])?;
 
         use wgpu::BufferUsages as Usage;
@@ -316,13 +316,13 @@ impl<N: DerefMut<Target = GpuNetwork>> GpuRun<N> {
         while let (None, Some(segment)) = (ended, self.segments.get(self.next)) {
             let Some(side) = &self.sides[segment.side] else { return Err(Error::Disposed) };
             if let Some(evaluation) = segment.evaluation {
-                let (config, frequencies, replay) = self.network.parts([side.batch, height, width])?;
+                let (network, frequencies, replay) = self.network.parts([side.batch, height, width])?;
                 if evaluation.is_multiple_of(side.block) {
                     // A prelude's layout depends on its number of rows, so the last block is filled up with the last timestep.
                     let end = side.timesteps.len() - 1;
                     let block = (evaluation..evaluation + side.block).map(|i| side.timesteps[i.min(end)]);
                     let labels = side.labels.as_deref();
-                    replay.upload(&prelude_of(block, side.batch, labels, config, frequencies, replay)?);
+                    replay.upload(&prelude_of(block, side.batch, labels, network, frequencies, replay)?);
                 }
                 replay.record(&mut pass, evaluation);
                 dispatches += replay.dispatches();
@@ -406,14 +406,14 @@ fn prelude_of(
     timesteps: impl Iterator<Item = f64>,
     batch: usize,
     labels: Option<&[f32]>,
-    config: &UNet2DConfig,
+    network: &dyn Network,
     frequencies: &[f32],
     replay: &Replay,
 ) -> Result<Vec<f32>> {
     let each = if labels.is_some() { batch } else { 1 };
     let timesteps: Vec<f32> = timesteps.flat_map(|t| std::iter::repeat_n(t as f32, each)).collect();
     let labels = labels.map(|l| l.repeat(timesteps.len() / each));
-    let given = config.conditioning(&timesteps, labels.as_deref(), frequencies)?;
+    let given = network.features(&timesteps, labels.as_deref(), frequencies)?;
     prelude(replay.plan(), replay.weights().host(), &given)
 }
 

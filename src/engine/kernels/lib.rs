@@ -7,6 +7,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod fir;
 pub mod gemm;
 pub mod gradient;
 pub mod load;

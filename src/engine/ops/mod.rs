@@ -4,6 +4,7 @@
 
 mod activation;
 mod attention;
+mod fir;
 mod gather;
 mod gemm;
 mod load;
@@ -24,6 +25,7 @@ use crate::error::Result;
 pub(super) fn lower(op: &Op, to: &mut Lowering) -> Result<()> {
     match op {
         Op::Attention(attention) => attention::lower(attention, to),
+        Op::Fir(fir) => fir::lower(fir, to),
         Op::Gather(gather) => gather::lower(gather, to),
         Op::Gemm(gemm) => gemm::lower(gemm, to),
         Op::Map(map) => map::lower(map, to),

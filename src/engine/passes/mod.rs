@@ -27,7 +27,7 @@ use super::draft::Draft;
 use super::plan::Plan;
 use super::trace::Graph;
 use crate::error::{Error, Result};
-use crate::network::unet::UNet2DConfig;
+use crate::network::architecture::Network;
 
 /// A rewriting of a draft.
 pub type Pass = fn(&mut Draft);
@@ -64,13 +64,13 @@ pub fn plan(graph: &Graph, batch: usize, wanted: impl Fn(&str) -> bool) -> Resul
 }
 
 impl Plan {
-    /// Plans the U-Net on `batch` images of `height` × `width`.
+    /// Plans a network on `batch` images of `height` × `width`.
     ///
     /// # Errors
-    /// [`Error::Option`] where the U cannot halve the size often enough or there is no image, [`Error::OutOfMemory`] where
+    /// [`Error::Option`] where the size does not suit the network or there is no image, [`Error::OutOfMemory`] where
     /// no address space holds one of its activations.
-    pub fn new(config: &UNet2DConfig, batch: usize, height: usize, width: usize) -> Result<Self> {
-        config.check_size(height, width)?;
+    pub fn new(network: &dyn Network, batch: usize, height: usize, width: usize) -> Result<Self> {
+        network.check_size(height, width)?;
         if batch == 0 {
             return Err(Error::Option {
                 option: "batch",
@@ -78,7 +78,7 @@ impl Plan {
                 expected: "1 or more".to_owned(),
             });
         }
-        let graph = Graph::of_unet(config, height, width);
+        let graph = Graph::of(network, height, width);
         let bytes = [height, width, graph.most_channels(), 4]
             .into_iter()
             .try_fold(batch, usize::checked_mul)

@@ -1,4 +1,6 @@
 //! What several networks are made of.
 
+pub(super) mod attention;
 pub(super) mod residual;
+pub(super) mod resnet;
 pub(super) mod transformer;

@@ -1,7 +1,7 @@
 //! The way back over a tape: from the gradient of each call's result to those of its arguments and parameters.
 
 use super::{
-    Made, Matrices, Node, NodeId, Padded, Tape, add_to, plain, rows_of, spread, squares, transposed,
+    Made, Matrices, Node, NodeId, Padded, Tape, add_to, filtered, plain, rows_of, spread, squares, transposed,
 };
 use crate::engine::kernels::gradient::{
     GroupNorm, Head, MatrixGradient, activation_gradient, add_matrix_gradient, group_norm_gradient, head,
@@ -126,6 +126,12 @@ impl Gradients<'_> {
             Made::Pool { x } => {
                 let spread = spread(&gradient, node, 0.25);
                 self.give(*x, spread);
+            }
+            // Up and down are each other's transpose but for a factor.
+            Made::Fir { x, up } => {
+                let shape = [node.size.0, node.size.1, node.channels];
+                let filtered = filtered(&gradient, shape, !up, if *up { 4.0 } else { 0.25 });
+                self.give(*x, filtered);
             }
         }
     }

@@ -13,11 +13,13 @@ mod tests;
 use std::ops::Range;
 
 use super::parameters::Layout;
+use crate::engine::kernels::fir::fir;
 use crate::engine::kernels::gradient::{GroupNorm, Head, activated, group_norm, head};
 use crate::engine::kernels::product::{Epilogue, Panels, PixelRuns, Product, multiply};
 use crate::error::Result;
 use crate::network::ops::{Activation, Conv, Ops, Padding};
-use crate::network::unet::{self, Conditioning, UNet2DConfig};
+use crate::network::unet::UNet2DConfig;
+use crate::network::{Architecture as _, Network as _};
 pub(super) use matrices::Matrices;
 
 /// Samples of a part have about so many pixels together: their activations then stay in a core's second-level cache, and a
@@ -47,6 +49,7 @@ enum Made {
     Concat { a: NodeId, b: NodeId },
     Upsample { x: NodeId },
     Pool { x: NodeId },
+    Fir { x: NodeId, up: bool },
 }
 
 /// A call's result, `[samples, height, width, channels]`; a vector has one pixel.
@@ -89,15 +92,15 @@ pub(super) struct Pass<'a> {
 
 impl<'a> Pass<'a> {
     /// The network on `x`, `[batch, in_channels, height, width]`: its prediction `[batch, out_channels, height, width]`, and the
-    /// pass for [`Self::backward`]. Timesteps and labels are as for [`UNet2DConfig::conditioning`].
+    /// pass for [`Self::backward`]. `features` are the network's.
     ///
     /// # Errors
-    /// Those of [`UNet2DConfig::conditioning`] and [`UNet2DConfig::check_size`].
+    /// Those of [`Network::check_size`](crate::network::Network::check_size).
     pub(super) fn forward(
         config: &UNet2DConfig,
         matrices: &'a Matrices<'a>,
         (x, shape): (&[f32], [usize; 4]),
-        conditioning: &Conditioning<Vec<f32>>,
+        features: &[Vec<f32>],
     ) -> Result<(Vec<f32>, Self)> {
         let [batch, channels, height, width] = shape;
         config.check_size(height, width)?;
@@ -113,13 +116,10 @@ impl<'a> Pass<'a> {
                 let len = values.len() / batch;
                 tape.input(values[samples.start * len..samples.end * len].to_vec(), (1, 1), len)
             };
-            let conditioning = Conditioning {
-                time: vector(&mut tape, &conditioning.time),
-                class: conditioning.class.as_ref().map(|class| vector(&mut tape, class)),
-                inverse_time: conditioning.inverse_time.as_ref().map(|t| vector(&mut tape, t)),
-            };
+            let mut inputs = vec![x];
+            inputs.extend(features.iter().map(|values| vector(&mut tape, values)));
             // The result is the last node, whatever the network.
-            let output = unet::forward(&mut tape, config, &x, &conditioning);
+            let output = config.forward(&mut tape, &inputs);
             debug_assert_eq!(output + 1, tape.nodes.len());
             tape
         });
@@ -179,6 +179,13 @@ impl Tape<'_> {
     fn like(&mut self, x: NodeId, values: Vec<f32>, made: Made) -> NodeId {
         let Node { size, channels, .. } = self.nodes[x];
         self.push(values, size, channels, made)
+    }
+
+    fn filtered(&mut self, x: NodeId, up: bool) -> NodeId {
+        let Node { size: (height, width), channels, .. } = self.nodes[x];
+        let values = filtered(&self.nodes[x].values, [height, width, channels], up, 1.0);
+        let size = if up { (2 * height, 2 * width) } else { (height / 2, width / 2) };
+        self.push(values, size, channels, Made::Fir { x, up })
     }
 
     fn zeros_like(&self, x: NodeId) -> Vec<f32> {
@@ -333,6 +340,18 @@ impl Ops for Tape<'_> {
         let (values, channels) = (squares(&node.values, node, 0.25), node.channels);
         self.push(values, size, channels, Made::Pool { x: *x })
     }
+
+    fn upsample_fir(&mut self, x: &NodeId) -> NodeId {
+        self.filtered(*x, true)
+    }
+
+    fn downsample_fir(&mut self, x: &NodeId) -> NodeId {
+        self.filtered(*x, false)
+    }
+
+    fn radial_basis(&mut self, _: &NodeId, _: &str, _: usize) -> NodeId {
+        unreachable!("a U-Net has none")
+    }
 }
 
 impl Tape<'_> {
@@ -351,6 +370,18 @@ impl Tape<'_> {
         }
         values
     }
+}
+
+/// Samples of a shape, at twice or half the size by the filter, times a factor.
+fn filtered(values: &[f32], shape: [usize; 3], up: bool, factor: f32) -> Vec<f32> {
+    let len: usize = shape.iter().product();
+    let out_len = if up { 4 * len } else { len / 4 };
+    let mut out = vec![0.0; values.len() / len * out_len];
+    for (image, out) in values.chunks_exact(len).zip(out.chunks_exact_mut(out_len)) {
+        fir(image, shape, up, out);
+        out.iter_mut().for_each(|v| *v *= factor);
+    }
+    out
 }
 
 /// An epilogue that does nothing.

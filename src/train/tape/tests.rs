@@ -4,6 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::Value;
 
 use super::{Matrices, Pass};
+use crate::network::Network as _;
 use crate::network::describe::describe;
 use crate::network::on_burn;
 use crate::network::unet::{ClassEmbedding, TimeEmbedding, UNet2DConfig};
@@ -34,9 +35,7 @@ impl Case {
         let cycle = |values: &[f32]| -> Vec<f32> { values.iter().cycle().take(18).copied().collect() };
         let labels = match config.class_embedding {
             ClassEmbedding::None => None,
-            ClassEmbedding::Identity => {
-                Some(Draws::new(8).initial_normals(0, 18 * config.time_embedding_dim))
-            }
+            ClassEmbedding::Identity(width) => Some(Draws::new(8).initial_normals(0, 18 * width)),
             _ => Some(cycle(&serde_json::from_value::<Vec<f32>>(case["labels"].clone()).unwrap())),
         };
         Self { timesteps: cycle(&given), config, layout, weights, frequencies, shape, labels }
@@ -50,11 +49,10 @@ impl Case {
 
     /// Prediction and gradient by the tape.
     fn on_tape(&self, x: &[f32], seed: &[f32]) -> (Vec<f32>, Vec<f32>) {
-        let conditioning =
-            self.config.conditioning(&self.timesteps, self.labels.as_deref(), &self.frequencies).unwrap();
+        let features =
+            self.config.features(&self.timesteps, self.labels.as_deref(), &self.frequencies).unwrap();
         let matrices = Matrices::new(&self.layout, &self.weights);
-        let (prediction, pass) =
-            Pass::forward(&self.config, &matrices, (x, self.shape), &conditioning).unwrap();
+        let (prediction, pass) = Pass::forward(&self.config, &matrices, (x, self.shape), &features).unwrap();
         (prediction, pass.backward(&self.layout, seed))
     }
 
@@ -87,9 +85,13 @@ fn distance(a: &[f32], b: &[f32], floor: f32) -> f32 {
 
 #[test]
 fn every_network_has_burns_prediction_and_gradients() {
-    let file: Value = serde_json::from_str(include_str!("../../../tests/fixtures/unet.json")).unwrap();
-    let cases = file["cases"].as_array().unwrap();
-    assert!(cases.len() >= 49);
+    let read = |text| -> Value { serde_json::from_str(text).unwrap() };
+    let files = [
+        read(include_str!("../../../tests/fixtures/unet.json")),
+        read(include_str!("../../../tests/fixtures/ncsnpp.json")),
+    ];
+    let cases: Vec<&Value> = files.iter().flat_map(|file| file["cases"].as_array().unwrap()).collect();
+    assert!(cases.len() >= 61);
     for case in cases {
         let name = &case["name"];
         let case = Case::read(case);
