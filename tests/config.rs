@@ -363,7 +363,7 @@ fn skip_blocks_stand_where_their_picture_can_pass() {
         assert_eq!(field(skips(down, up, more.clone()).unwrap_err()), name, "{down:?} {up:?} {more}");
     }
     let three = json!({
-        "block_out_channels": [8, 8, 8], "up_block_types": ["UpBlock2D"; 3],
+        "block_out_channels": [8, 8, 8], "up_block_types": vec!["UpBlock2D"; 3],
         "down_block_types": ["DownBlock2D", "SkipDownBlock2D", "DownBlock2D"],
     });
     assert_eq!(field(skips(down, up, three).unwrap_err()), "down_block_types");
