@@ -59,3 +59,59 @@ test('the documentation of editing has every such option of the types', () => {
   const rows = [...read('docs/editing.md').matchAll(/^\| .*? \| `(\w+)` \|/gm)].map(([, name]) => name);
   assert.deepEqual(new Set(rows), new Set(all.filter((name) => !others.includes(name))));
 });
+
+test('what the documentation says of samplers and of guidance is what was measured', () => {
+  const measured = JSON.parse(read('tools/models/pixel-faces-16/solvers.json'));
+  const number = (text) => Number(text.replaceAll(',', ''));
+  /** Whether `value` is what `text` rounds, with as many digits. */
+  const rounds = (text, value) => Math.abs(number(text) - value) <= 0.5001 / 10 ** (text.split('.')[1] ?? '').length;
+  const table = (text, head) =>
+    text
+      .split(`\n| ${head} |`)[1]
+      .split('\n\n')[0]
+      .split('\n')
+      .map((line) =>
+        line
+          .replaceAll('`', '')
+          .split('|')
+          .slice(1, -1)
+          .map((cell) => cell.trim()),
+      ) // the rest of the head, the rule, rows
+      .slice(2);
+
+  const samplers = read('docs/solvers.md').split('## Which one')[1].split('\n## ')[0];
+  const budgets = [5, 10, 20, 50];
+  const distances = table(samplers, 'sampler');
+  assert.equal(distances.length * budgets.length, Object.keys(measured).filter((name) => /^(?!guidance).* \/ /.test(name)).length);
+  for (const [name, ...cells] of distances)
+    for (const [i, cell] of cells.entries())
+      assert.ok(rounds(cell, measured[`${name} / ${budgets[i]}`].frechet), `${name} with ${budgets[i]}: ${cell}`);
+
+  const guidance = read('docs/editing.md').split('**How much guidance.**')[1].split('\nThe page has all')[0];
+  for (const [scale, distance, long, bright, glasses, hat, values, deviation, unlike] of table(guidance, 'scale')) {
+    const cell = measured[{ 1: 'unipc / 20', 'real faces': 'real faces' }[scale] ?? `guidance / ${scale}`];
+    const known = [
+      cell.frechet,
+      cell['long hair'],
+      cell['bright hair'],
+      cell.glasses,
+      cell.hat,
+      cell.values[0],
+      cell.deviation,
+      cell.unlike,
+    ];
+    for (const [i, text] of [distance, long, bright, glasses, hat, values, deviation, unlike].entries())
+      assert.ok(rounds(text, known[i]), `guidance ${scale}: ${text} for ${known[i]}`);
+  }
+
+  // And each number with a point between the tables is one of them, or one of the model's card. The lists of σ are code.
+  const card = read('www/models/pixel-faces-16/README.md')
+    .match(/\d+\.\d+/g)
+    .map(Number);
+  const all = [...Object.values(measured).flatMap((cell) => Object.values(cell).flat()), ...card];
+  for (const text of `${samplers}${guidance}`.replace(/`[^`]*`/g, '').match(/\d[\d,]*\.\d+/g))
+    assert.ok(
+      all.some((value) => rounds(text, value)),
+      `${text} was not measured`,
+    );
+});

@@ -21,16 +21,16 @@ from faces import HERE, diffusion
 RESULTS = HERE / "solvers.json"
 COUNT = 1000
 BUDGETS = [5, 10, 20, 50]
-SCALES = [1, 2, 3, 4, 5]
-GUIDED = 250  # samples at each scale
+SCALES = [1, 1.5, 2, 3, 4, 5]  # of unipc with 20 steps; 1 is no guidance
 CHART = HERE / "../../../docs/solvers.svg"
 STYLE = """
-    svg { font: 13px system-ui, sans-serif; --ink: #1b1b1f; --rule: #d5d5dc; --paper: #fff; background: var(--paper); }
-    @media (prefers-color-scheme: dark) { svg { --ink: #ececf1; --rule: #45454f; --paper: #16161a; } }
+    svg { font: 13px system-ui, sans-serif; --ink: #1b1b1f; --other: #a33b12; --rule: #d5d5dc; --paper: #fff; background: var(--paper); }
+    @media (prefers-color-scheme: dark) { svg { --ink: #ececf1; --other: #ffa176; --rule: #45454f; --paper: #16161a; } }
     text { fill: var(--ink); } .rule { stroke: var(--rule); } .paper { fill: var(--paper); }
-    .line { fill: none; stroke: var(--ink); stroke-width: 1.5; } .mark { fill: var(--ink); } .least { stroke: var(--ink); stroke-dasharray: 2 4; }
+    .better, .other { fill: none; stroke: var(--ink); stroke-width: 1.5; } .better circle { fill: var(--ink); }
+    .other { stroke: var(--other); } .other circle { fill: var(--paper); } .least { stroke: var(--ink); stroke-dasharray: 2 4; }
 """
-DASHES = ["", "7 3", "2 3", "10 3 2 3", "4 6"]
+DASHES = ["none", "7 3", "2 3", "10 3 2 3", "4 6"]
 # What a reader calls it: the arguments, and the evaluations of N steps as (a step, fewer).
 SAMPLERS = {
     "unipc": (["unipc"], 1, 0),
@@ -82,7 +82,7 @@ def cells():
     for budget in BUDGETS[:-1]:
         for name, (arguments, each, fewer) in SAMPLERS.items():
             yield f"{name} / {budget}", [*arguments, "--steps", str((budget + fewer) // each)]
-    for scale in SCALES:
+    for scale in SCALES[1:]:
         yield f"guidance / {scale}", ["unipc", "--steps", "20", "--guidance", str(scale)]
     for name, (arguments, each, fewer) in SAMPLERS.items():
         yield f"{name} / {BUDGETS[-1]}", [*arguments, "--steps", str((BUDGETS[-1] + fewer) // each)]
@@ -92,49 +92,45 @@ def table(results):
     """Rows by what they reach with 20 evaluations, or with fewer where that is all that is known."""
     found = {name: [results.get(f"{name} / {budget}", {}).get("frechet") for budget in BUDGETS] for name in SAMPLERS}
     order = sorted(found, key=lambda name: [value or 1e9 for value in (found[name][2], found[name][1])])
-    cell = lambda value: "" if value is None else f"{value:.1f}" if value < 1000 else "noise"
+    cell = lambda value: "" if value is None else f"{value:,.1f}"
     rows = [[f"`{name}`", *map(cell, found[name])] for name in order]
     return diffusion.markdown(["sampler", *map(str, BUDGETS)], rows), {name: found[name] for name in order}
 
 
 def guided(results):
+    """By scale, of `unipc` with 20 steps, and of faces that neither the judge nor the model has seen."""
+    names = {1: "unipc / 20"} | {scale: f"guidance / {scale}" for scale in SCALES[1:]} | {"real faces": "real faces"}
     rows = []
-    for scale in SCALES:
-        result = results.get(f"guidance / {scale}")
-        if result:
-            right = [f"{result[name]:.1f}" for name in faces.CLASS_BITS]
-            rows.append([scale, *right, f"{result['unlike']:.3f}", result["values"][0], f"{result['deviation']:.3f}", f"{result['frechet']:.1f}"])
-    return diffusion.markdown(["scale", *faces.CLASS_BITS, "unlike data", "values found", "deviation", "distance"], rows)
+    for name, cell in names.items():
+        if result := results.get(cell):
+            right = [f"{result[bit]:.1f}" for bit in faces.CLASS_BITS]
+            rows.append([name, f"{result['frechet']:.1f}", *right, result["values"][0], f"{result['deviation']:.3f}", f"{result['unlike']:.3f}"])
+    return diffusion.markdown(["scale", "distance", *faces.CLASS_BITS, "values", "deviation", "unlike"], rows)
 
 
 def chart(found, real):
-    """Distance over evaluations, both by their logarithms; lines are told apart by dashes and by their names at their ends."""
-    wide, high, left, right, top, below = 720, 440, 48, 190, 16, 44
-    drawn = {name: [(b, v) for b, v in zip(BUDGETS, values) if v and v < 1000] for name, values in found.items()}
-    drawn = {name: points for name, points in drawn.items() if points}
+    """Distance over evaluations, both by their logarithms; the key has the order of the table. What is further than the scale
+    reaches is cut off at its top."""
+    wide, high, left, right, top, below = 760, 456, 48, 220, 32, 44
     most, least = 500, 30
     x = lambda budget: left + np.log(budget / BUDGETS[0]) / np.log(BUDGETS[-1] / BUDGETS[0]) * (wide - left - right)
     y = lambda value: top + np.log(most / value) / np.log(most / least) * (high - top - below)
-    out = []
+    out = [f'<clipPath id="plot"><rect x="{left}" y="{top}" width="{wide - left - right}" height="{high - top - below}"/></clipPath>']
     for value in (30, 50, 100, 200, 500):
         out.append(f'<path class="rule" d="M{left} {y(value):.1f}H{wide - right}"/><text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value}</text>')
+    out.append(f'<text x="{left - 30}" y="14">Fréchet distance</text>')
     for budget in BUDGETS:
         out.append(f'<text x="{x(budget):.1f}" y="{high - below + 20}" text-anchor="middle">{budget}</text>')
     out.append(f'<text x="{(left + wide - right) / 2}" y="{high - 4}" text-anchor="middle">evaluations of the network</text>')
     out.append(f'<path class="least" d="M{left} {y(real):.1f}H{wide - right}"/><text x="{left + 6}" y="{y(real) - 5:.1f}">other real faces</text>')
-    # Names beside the ends of their lines, moved apart where they would meet.
-    names = sorted(drawn, key=lambda name: drawn[name][-1][1])
-    places, lowest = {}, high
-    for name in names:
-        budget, value = drawn[name][-1]
-        places[name] = lowest = min(y(value) + 4, lowest - 16)
-    for i, (name, points) in enumerate(drawn.items()):
-        line = " ".join(f"{x(b):.1f},{y(v):.1f}" for b, v in points)
-        out.append(f'<polyline class="line" stroke-dasharray="{DASHES[i % len(DASHES)]}" points="{line}"/>')
-        out += [f'<circle class="mark" cx="{x(b):.1f}" cy="{y(v):.1f}" r="3"/>' for b, v in points]
-        end = points[-1]
-        out.append(f'<path class="rule" d="M{x(end[0]) + 5:.1f} {y(end[1]):.1f}L{wide - right + 12} {places[name] - 4:.1f}"/>')
-        out.append(f'<text x="{wide - right + 16}" y="{places[name]:.1f}">{name}</text>')
+    for i, (name, values) in enumerate(found.items()):
+        points = [(x(budget), y(value), value) for budget, value in zip(BUDGETS, values) if value]
+        key = (top + 12 + 22 * i, wide - right + 20)
+        line = " ".join(f"{a:.1f},{b:.1f}" for a, b, _ in points)
+        out.append(f'<g class="{"better" if i < len(DASHES) else "other"}"><g stroke-dasharray="{DASHES[i % len(DASHES)]}">')
+        out.append(f'<polyline clip-path="url(#plot)" points="{line}"/><path d="M{key[1]} {key[0]}h36"/></g>')
+        out += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in [(key[1] + 18, key[0]), *((a, b) for a, b, value in points if value <= most)]]
+        out.append(f'</g><text x="{key[1] + 44}" y="{key[0] + 4}">{name}</text>')
     body = "\n".join(out)
     CHART.write_text(f'''<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" role="img" aria-label="Fréchet distance over evaluations, by sampler">
 <style>{STYLE}</style>
@@ -160,10 +156,10 @@ def main():
             results["real faces"] = measure(judged_by, data, images[-5000:-4000].float() / 127.5 - 1, labels[-5000:-4000])
         for name, arguments in cells():
             if name not in results:
-                few = asked[:GUIDED] if name.startswith("guidance") else asked
-                results[name] = measure(judged_by, data, draw(args.noiseball, few, arguments), few)
+                results[name] = measure(judged_by, data, draw(args.noiseball, asked, arguments), asked)
                 print(name, results[name], flush=True)
-                RESULTS.write_text(json.dumps(results) + "\n")
+                lines = (f"{json.dumps(cell)}: {json.dumps(result)}" for cell, result in results.items())
+                RESULTS.write_text("{\n" + ",\n".join(lines) + "\n}\n")
     distances, found = table(results)
     chart(found, results["real faces"]["frechet of real faces"])
     print(distances, guided(results), sep="\n")
