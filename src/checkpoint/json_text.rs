@@ -250,7 +250,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next byte that is not blank.
-    fn peek(&mut self) -> Option<u8> {
+    pub(super) fn peek(&mut self) -> Option<u8> {
         let blank = self.rest().iter().take_while(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t'));
         self.at += blank.count();
         self.rest().first().copied()

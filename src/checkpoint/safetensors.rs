@@ -6,7 +6,7 @@
 //! hands the tensors out one by one, so that memory is given back while a network is built. In both directions the
 //! peak stays near the file: 1.0 times while reading, and 2 times plus one tensor for 16-bit weights widened to f32.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::json_text::Reader;
 use super::packed::FORMAT;
@@ -17,6 +17,9 @@ use super::weights_file::{MAX_RANK, MAX_TENSORS, append, foreign, out_of_memory}
 use crate::error::{Error, Result};
 use crate::sort::{sort, twice};
 use crate::text;
+
+/// What is read of a file's metadata: of which kind packed weights are, and what a LoRA's trainer says of it.
+const USED_METADATA: [&str; 2] = [FORMAT[0], "lora_adapter_metadata"];
 
 /// The format's own limit on a header's bytes.
 const MAX_HEADER: u64 = 100_000_000;
@@ -38,7 +41,7 @@ fn read_header(header: &[u8]) -> Result<(Vec<Entry>, Value), String> {
     let mut reader = Reader::new(header);
     reader.object("an object of tensors", &mut |reader, name| {
         if name == "__metadata__" {
-            metadata = reader.value(true)?;
+            metadata = read_metadata(reader)?;
             return Ok(());
         }
         if entries.len() == MAX_TENSORS {
@@ -50,6 +53,24 @@ fn read_header(header: &[u8]) -> Result<(Vec<Entry>, Value), String> {
     })?;
     reader.end()?;
     Ok((entries, metadata))
+}
+
+/// What is used of the metadata. The rest of it, and what is no text, is passed over: a file may have megabytes of both.
+fn read_metadata(reader: &mut Reader<'_>) -> Result<Value, String> {
+    let mut kept = Map::new();
+    if reader.peek() != Some(b'{') {
+        reader.value(false)?;
+        return Ok(Value::Null);
+    }
+    reader.object("an object", &mut |reader, field| {
+        if USED_METADATA.contains(&field.as_str()) && reader.peek() == Some(b'"') {
+            kept.insert(field, Value::String(reader.string("text")?));
+        } else {
+            reader.value(false)?;
+        }
+        Ok(())
+    })?;
+    Ok(Value::Object(kept))
 }
 
 /// A tensor but for its name.
