@@ -1,7 +1,7 @@
 /**
  * Puts a module's functions in the order in which they compress best: each beside those that it resembles. gzip looks back no
- * further than 32 kB, and the linker's order has what repeats itself wider apart. Nothing else changes: the functions are
- * numbered anew, and what refers to them says the new number.
+ * further than 32 kB, and the linker's order has what repeats itself wider apart. Of equal functions one is kept. Nothing else
+ * changes: the functions are numbered anew, and what refers to them says the new number.
  */
 
 const [CUSTOM, IMPORTS, FUNCTIONS, GLOBALS, EXPORTS, START, ELEMENTS, CODE] = [0, 2, 3, 6, 7, 8, 9, 10];
@@ -12,30 +12,33 @@ const WINDOW = 12_000;
 /** What more functions have than this is found everywhere. */
 const COMMON = 400;
 
-/** The module with its functions in another order. */
+/** The module with one of each of its functions, in another order. */
 export function orderFunctions(module) {
   const sections = sectionsOf(module);
   const imported = importedFunctions(module, sections.get(IMPORTS));
   const bodies = bodiesOf(module, sections.get(CODE));
-  const order = orderOf(bodies.map(({ from, to }) => module.subarray(from, to)));
-  const numbers = new Map(order.map((old, position) => [imported + old, imported + position]));
-  const renumbered = (index) => numbers.get(index) ?? index;
+  const single = equalsOf(module, bodies, typesOf(module, sections.get(FUNCTIONS)), imported);
+  const kept = [...new Set(single)];
+  const order = orderOf(kept.map((old) => module.subarray(bodies[old].from, bodies[old].to))).map((place) => kept[place]);
+  const places = new Map(order.map((old, place) => [old, imported + place]));
+  const renumbered = (index) => (index < imported ? index : places.get(single[index - imported]));
+  const isKept = (index) => index < imported || single[index - imported] === index - imported;
 
   const parts = [module.subarray(0, 8)];
   for (const { kind, body, to } of sections.all) {
     const read = new Reader(module, body, to);
-    const content = rewritten(kind, read, { order, bodies, renumbered });
+    const content = rewritten(kind, read, { order, bodies, renumbered, isKept });
     if (content) parts.push(Buffer.from([kind, ...leb(content.length)]), content);
   }
   return Buffer.concat(parts);
 }
 
 /** A section with the new numbers; names of functions are renumbered, other names are left out. */
-function rewritten(kind, read, { order, bodies, renumbered }) {
+function rewritten(kind, read, { order, bodies, renumbered, isKept }) {
   switch (kind) {
     case FUNCTIONS: {
       const types = read.list(() => read.number());
-      return Buffer.from([...leb(types.length), ...order.flatMap((old) => leb(types[old]))]);
+      return Buffer.from([...leb(order.length), ...order.flatMap((old) => leb(types[old]))]);
     }
     case CODE: {
       const code = order.map((old) => {
@@ -73,25 +76,44 @@ function rewritten(kind, read, { order, bodies, renumbered }) {
       return Buffer.concat([Buffer.from(leb(elements.length)), ...elements]);
     }
     case CUSTOM:
-      return read.text() === 'name' ? names(read, renumbered) : read.all();
+      return read.text() === 'name' ? names(read, renumbered, isKept) : read.all();
     default:
       return read.all();
   }
 }
 
-function names(read, renumbered) {
+function names(read, renumbered, isKept) {
   while (read.at < read.end) {
     const [what, size] = [read.byte(), read.number()];
     if (what !== 1) {
       read.skip(size);
       continue;
     }
-    const all = read.list(() => ({ index: renumbered(read.number()), name: read.raw(() => read.skip(read.number())) }));
-    all.sort((a, b) => a.index - b.index);
+    const all = read
+      .list(() => ({ index: read.number(), name: read.raw(() => read.skip(read.number())) }))
+      .filter(({ index }) => isKept(index))
+      .map(({ index, name }) => ({ index: renumbered(index), name }))
+      .sort((a, b) => a.index - b.index);
     const list = Buffer.concat([Buffer.from(leb(all.length)), ...all.flatMap(({ index, name }) => [Buffer.from(leb(index)), name])]);
     return Buffer.concat([Buffer.from([4, ...Buffer.from('name'), 1, ...leb(list.length)]), list]);
   }
   return undefined;
+}
+
+/** For each function the first one that does the same. Those that call the same of equal ones are equal in turn. */
+function equalsOf(module, bodies, types, imported) {
+  let single = bodies.map((_, index) => index);
+  for (;;) {
+    const known = new Map();
+    const found = bodies.map((body, index) => {
+      const calls = (called) => (called < imported ? called : imported + single[called - imported]);
+      const text = `${types[index]} ${renumberedBody(module, body, calls).toString('latin1')}`;
+      if (!known.has(text)) known.set(text, index);
+      return known.get(text);
+    });
+    if (found.every((first, index) => first === single[index])) return single;
+    single = found;
+  }
 }
 
 /** A function's code with the new numbers of what it calls. */
@@ -232,6 +254,11 @@ function importedFunctions(module, { body, to }) {
     return kind;
   });
   return kinds.length;
+}
+
+function typesOf(module, { body, to }) {
+  const read = new Reader(module, body, to);
+  return read.list(() => read.number());
 }
 
 function bodiesOf(module, { body, to }) {
