@@ -19,9 +19,13 @@ const TARGET = 'wasm32-unknown-unknown';
 /**
  * The kernels are compiled for speed, the rest for size (see Cargo.toml). Functions are copied into their callers only where that
  * makes code smaller, and loops written out only where their length is known: what the kernels need copied or written out says so
- * itself.
+ * itself. What a loop or a branch computes again is not kept in a further variable: that made code longer, and kernels no faster.
  */
-const SMALL = ['--', '-C', 'llvm-args=-inline-threshold=3 -unroll-runtime=false -unroll-allow-partial=false'];
+const SMALL = [
+  '--',
+  '-C',
+  'llvm-args=-inline-threshold=3 -unroll-runtime=false -unroll-allow-partial=false -enable-pre=false -enable-load-pre=false -disable-lsr',
+];
 
 /** Brings www/pkg up to date. Arguments go to cargo. */
 export async function buildWasm(cargoArguments = []) {
