@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { versions } from '../../tools/build/version.mjs';
 import { shortenImports } from '../../tools/build/imports.mjs';
+import { orderFunctions } from '../../tools/build/order.mjs';
 import {
   addressed,
   BUDGETS,
@@ -54,6 +55,32 @@ test('what a module imports gets short names, in its script too', () => {
     ],
   );
   assert.throws(() => shortenImports(module, script.replace(names[1], 'other')), /the script has 0 of __wbg_nextElement/);
+});
+
+test('functions that resemble each other stand together, and are called by their new numbers', () => {
+  // Function 0 is imported and 1 to 3 are the module's; 1 and 3 are alike, and only 3 adds what 2 gives.
+  const sum = (last) => [...Array(9).fill([0x41, 1, 0x6a]).flat(), ...last, 0x0b];
+  const bodies = [
+    [0x41, 0, ...sum([])],
+    [0x41, 40, 0x0b],
+    [0x41, 0, ...sum([0x10, 2, 0x6a])],
+  ].map((body) => [0, ...body]);
+  const sections = [
+    ...section(1, [1, 0x60, 0, 1, 0x7f]),
+    ...section(2, [1, 1, 0x6d, 1, 0x66, 0, 0]),
+    ...section(3, [3, 0, 0, 0]),
+    ...section(4, [1, 0x70, 0, 2]),
+    ...section(7, [4, 1, 0x61, 0, 1, 1, 0x62, 0, 2, 1, 0x63, 0, 3, 1, 0x74, 1, 0]),
+    ...section(9, [1, 0, 0x41, 0, 0x0b, 2, 2, 3]),
+    ...section(10, [3, ...bodies.flatMap((body) => [body.length, ...body])]),
+  ];
+  const module = orderFunctions(Buffer.from([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, ...sections]));
+  const { a, b, c, t } = new WebAssembly.Instance(new WebAssembly.Module(module), { m: { f: () => 7 } }).exports;
+  assert.deepEqual([a(), b(), c(), t.get(0)(), t.get(1)()], [9, 40, 49, 40, 49]);
+  assert.deepEqual(
+    [a, b, c].map((f) => Number(f.name)),
+    [1, 3, 2],
+  );
 });
 
 test('a module over its budget is refused, with the number', () => {

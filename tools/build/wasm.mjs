@@ -11,6 +11,7 @@ import { gzipSync } from 'node:zlib';
 import { wasmBindgen } from '../setup/cargo-tools.mjs';
 import { wasmEnvironment } from '../setup/rust.mjs';
 import { shortenImports } from './imports.mjs';
+import { orderFunctions } from './order.mjs';
 import { lockedVersion, root, SetupError, step, watch } from '../setup/shell.mjs';
 
 const TARGET = 'wasm32-unknown-unknown';
@@ -18,9 +19,13 @@ const TARGET = 'wasm32-unknown-unknown';
 /**
  * The kernels are compiled for speed, the rest for size (see Cargo.toml). Functions are copied into their callers only where that
  * makes code smaller, and loops written out only where their length is known: what the kernels need copied or written out says so
- * itself.
+ * itself. What a loop or a branch computes again is not kept in a further variable: that made code longer, and kernels no faster.
  */
-const SMALL = ['--', '-C', 'llvm-args=-inline-threshold=3 -unroll-runtime=false -unroll-allow-partial=false'];
+const SMALL = [
+  '--',
+  '-C',
+  'llvm-args=-inline-threshold=3 -unroll-runtime=false -unroll-allow-partial=false -enable-pre=false -enable-load-pre=false -disable-lsr',
+];
 
 /** Brings www/pkg up to date. Arguments go to cargo. */
 export async function buildWasm(cargoArguments = []) {
@@ -72,7 +77,8 @@ async function build({ environment, profile, cargoArguments, folder, name, packe
   const module = join(environment.CARGO_TARGET_DIR, TARGET, profile, 'noiseball.wasm');
   const out = join(root, 'www', folder);
   const stamp = join(environment.CARGO_TARGET_DIR, 'noiseball-pkg.stamp');
-  const sources = [readFileSync(module), lockedVersion('wasm-bindgen'), readFileSync(new URL('imports.mjs', import.meta.url))];
+  const tools = ['imports.mjs', 'order.mjs'].map((tool) => readFileSync(new URL(tool, import.meta.url)));
+  const sources = [readFileSync(module), lockedVersion('wasm-bindgen'), ...tools];
   const identity = sources.reduce((hash, each) => hash.update(each), createHash('sha256')).digest('hex');
   const result = join(out, `${name}_bg.wasm`);
   const current = existsSync(stamp) && existsSync(packed ? `${result}.gz` : result) && readFileSync(stamp, 'utf8') === identity;
@@ -85,7 +91,8 @@ async function build({ environment, profile, cargoArguments, folder, name, packe
   await succeed(bindgen, ['--target', 'web', ...small, '--out-name', name, '--out-dir', out, module], environment);
   const script = join(out, `${name}.js`);
   const short = shortenImports(readFileSync(result), readFileSync(script, 'utf8'));
-  writeFileSync(result, short.module);
+  // The training module has too many functions to compare them all, and is loaded by few.
+  writeFileSync(result, packed ? short.module : orderFunctions(short.module));
   writeFileSync(script, short.script);
   if (packed) {
     writeFileSync(`${result}.gz`, gzipSync(readFileSync(result), { level: 9 }));

@@ -15,6 +15,7 @@ import { deflateRawSync } from 'node:zlib';
 import { wasmBindgen } from '../setup/cargo-tools.mjs';
 import { root, run } from '../setup/shell.mjs';
 import { shortenImports } from './imports.mjs';
+import { orderFunctions } from './order.mjs';
 import { buildWasm } from './wasm.mjs';
 
 /** The bits that each byte of `data` costs in deflate's stream, and the bytes of the stream. */
@@ -197,7 +198,8 @@ await buildWasm();
 const scratch = mkdtempSync(join(tmpdir(), 'noiseball-'));
 const bindings = ['--target', 'web', '--remove-producers-section', '--omit-default-module-path', '--out-name', 'named'];
 run(wasmBindgen(), [...bindings, '--out-dir', scratch, join(root, 'target/wasm/wasm32-unknown-unknown/web/noiseball.wasm')]);
-const { module } = shortenImports(readFileSync(join(scratch, 'named_bg.wasm')), readFileSync(join(scratch, 'named.js'), 'utf8'));
+const short = shortenImports(readFileSync(join(scratch, 'named_bg.wasm')), readFileSync(join(scratch, 'named.js'), 'utf8'));
+const module = orderFunctions(short.module);
 rmSync(scratch, { recursive: true });
 
 const all = parts(module);
