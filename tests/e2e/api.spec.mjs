@@ -57,6 +57,7 @@ test('a step holds what the types say', async ({ page }) => {
     'flops',
     'height',
     'labels',
+    'memory',
     'name',
     'notes',
     'nullLabel',
