@@ -8,6 +8,7 @@ use crate::checkpoint::json::{Fields, parse_object, shorten};
 use crate::denoiser::{Level, Point, Prediction};
 use crate::error::{Error, Result};
 use crate::levels::{self, Grid, Sigmas, Spacing, list};
+use crate::picture::Range;
 use crate::sampler::options::{
     self, CORRECT_STEPS, GRID, Kind, SAMPLING_EPS, SDE, SIGMA_MAX, SIGMA_MIN, SPACING, Settings, Value,
 };
@@ -345,6 +346,12 @@ impl Schedule {
             ignored: Vec::new(),
         };
         Ok(Self { ignored: fields.unknown(), ..schedule })
+    }
+
+    /// The numbers that are black and white: ScoreSdeVePipeline has 0 and 1, all others -1 and 1.
+    #[must_use]
+    pub fn range(&self) -> Range {
+        if self.class_name == "ScoreSdeVeScheduler" { Range::Unit } else { Range::Signed }
     }
 
     /// T, the number of timesteps that the network was trained with (`num_train_timesteps`).

@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::formula;
 use crate::likelihood::{Likelihood, Method};
 use crate::model::{self, SampleOptions};
-use crate::picture::to_rgba;
+use crate::picture::{Range, to_rgba};
 use crate::rng::{Generator, MAX_SEED, Normals};
 use crate::sampler::{Edit, Guidance, Operator, SamplerKind, Watched, wrong_pictures};
 use crate::sampling::{Sampling, Watcher};
@@ -269,13 +269,14 @@ impl Model {
         noise: Option<Vec<f32>>,
         watch: Option<Function>,
     ) -> JsResult<Run> {
+        let init = init.map(|init| init.iter().map(|x| self.range().of_signed(*x)).collect());
         let options =
             run_options(options, &told, [init, mask, noise], self.shape()).map_err(|e| thrown(&e))?;
         let sampling = match watch {
             None => self.0.sample(&options),
             Some(watch) => self.0.sample_watched(&options, Box::new(Page(watch))),
         };
-        sampling.map(|sampling| Run(Work::Sampling(sampling, false))).map_err(|e| thrown(&e))
+        sampling.map(|sampling| Run(Work::Sampling(sampling, false, self.range()))).map_err(|e| thrown(&e))
     }
 
     /// What an operator leaves of a picture, as [`run_options`] takes it.
@@ -310,6 +311,10 @@ impl Model {
         let seed = options::whole("seed", seed, MAX_SEED);
         let begun = seed.and_then(|seed| self.0.likelihood(pictures, label, method, seed));
         begun.map(|likelihood| Run(Work::Likelihood(likelihood))).map_err(|e| thrown(&e))
+    }
+
+    fn range(&self) -> Range {
+        self.0.architecture().schedule.range()
     }
 
     fn shape(&self) -> [usize; 3] {
@@ -372,7 +377,7 @@ impl Formula {
         let options = run_options(options, &told, [init, mask, noise], self.shape).map_err(|e| thrown(&e))?;
         let watcher = watch.map(|watch| Box::new(Page(watch)) as Box<dyn Watcher>);
         let run = formula::sample(&self.schedule, self.shape, &options, Box::new(Page(denoise)), watcher);
-        run.map(|sampling| Run(Work::Sampling(sampling, true))).map_err(|e| thrown(&e))
+        run.map(|sampling| Run(Work::Sampling(sampling, true, Range::Signed))).map_err(|e| thrown(&e))
     }
 }
 
@@ -505,8 +510,8 @@ impl formula::Formula for Page {
 pub struct Run(Work);
 
 enum Work {
-    /// With every step's numbers, which of a formula are few, or without.
-    Sampling(Sampling, bool),
+    /// With every step's numbers, which of a formula are few, or without; and what is black and white.
+    Sampling(Sampling, bool, Range),
     Likelihood(Likelihood),
 }
 
@@ -517,8 +522,8 @@ impl Run {
     /// # Errors
     /// `checkpoint` where the network's output is not finite, `device-lost`.
     pub async fn next(&mut self) -> JsResult<JsValue> {
-        let (sampling, exact) = match &mut self.0 {
-            Work::Sampling(sampling, exact) => (sampling, *exact),
+        let (sampling, exact, range) = match &mut self.0 {
+            Work::Sampling(sampling, exact, range) => (sampling, *exact, *range),
             Work::Likelihood(likelihood) => {
                 let bits = likelihood.step().await.map_err(|e| thrown(&e))?;
                 let (done, total) = likelihood.progress();
@@ -537,7 +542,7 @@ impl Run {
         let shape = step.shape;
         let [batch, _, height, width] = shape;
         let (first, last) = (step.index == 0, step.index + 1 == step.total);
-        let pixels = |x: &[f32]| js_sys::Uint8ClampedArray::from(&to_rgba(x, shape)[..]).into();
+        let pixels = |x: &[f32]| js_sys::Uint8ClampedArray::from(&to_rgba(x, shape, range)[..]).into();
         let js = object([
             ("index", number(step.index as u64)),
             ("total", number(step.total as u64)),

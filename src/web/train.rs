@@ -19,7 +19,7 @@ use crate::checkpoint::save::{File, safetensors};
 use crate::denoiser::Level;
 use crate::device::DeviceKind;
 use crate::error::{Error, Result};
-use crate::picture::to_rgba;
+use crate::picture::{Range, to_rgba};
 use crate::rng::MAX_SEED;
 use crate::train::dataset::Pixels;
 use crate::train::dataset::Reading;
@@ -179,7 +179,7 @@ fn set_items(object: &Object, values: &[f32], shape: [usize; 4]) -> JsResult<()>
     if shape[2..] == [1, 1] {
         return set(object, "values", Float32Array::from(values));
     }
-    set(object, "pictures", Uint8ClampedArray::from(&to_rgba(values, shape)[..]))
+    set(object, "pictures", Uint8ClampedArray::from(&to_rgba(values, shape, Range::Signed)[..]))
 }
 
 fn parse<T: DeserializeOwned>(value: JsValue) -> Result<T> {

@@ -91,6 +91,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     bar.finish_and_clear();
 
+    let range = model.architecture().schedule.range();
     let blank = vec![1.0; converged.len()];
     let cells = rows.iter().flat_map(|(_, row)| row);
     let mut sheet: Vec<f32> =
@@ -99,7 +100,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     sheet.extend(converged.repeat(columns));
     let [_, channels, height, width] = shape;
     let shape = [(rows.len() + 1) * columns, channels, height, width];
-    store::replace(&arguments.out, &output::png_of(&sheet, shape, columns)?)?;
+    store::replace(&arguments.out, &output::png_of(&output::signed(range, &sheet), shape, columns)?)?;
     output::print(&if arguments.json {
         json_of(arguments, &reference, &rows)
     } else {

@@ -291,6 +291,7 @@ fn pictures(model: &Model, shown: &Shown) -> Result<(Vec<u8>, Vec<u8>)> {
     let bar = progress_bar();
     bar.set_message("sampling");
     bar.set_length(shown.steps as u64);
+    let range = model.architecture().schedule.range();
     let mut run = model.sample(&shown.options)?;
     let start = run.start();
     let mut frames: Vec<(Grid, u16)> = Vec::new();
@@ -299,14 +300,15 @@ fn pictures(model: &Model, shown: &Shown) -> Result<(Vec<u8>, Vec<u8>)> {
     let each = shown.steps.div_ceil(FRAMES);
     while let Some(step) = run.step_blocking()? {
         bar.set_position(step.index as u64 + 1);
-        let film =
-            |x: &[f32], stands: u16| (output::grid(x, step.shape, 1, scale(step.shape, FILM_SIDE)), stands);
+        let grid =
+            |x: &[f32], side| output::grid(&output::signed(range, x), step.shape, 1, scale(step.shape, side));
+        let film = |x: &[f32], stands: u16| (grid(x, FILM_SIDE), stands);
         if step.index == 0 {
             frames.push(film(&start, STANDS[0]));
         }
         if step.index + 1 == step.total {
             frames.push(film(step.x, STANDS[2]));
-            poster = output::film(&[(output::grid(step.x, step.shape, 1, scale(step.shape, SIDE)), 0)])?;
+            poster = output::film(&[(grid(step.x, SIDE), 0)])?;
         } else if (step.index + 1).is_multiple_of(each) {
             frames.push(film(step.x, STANDS[1]));
         }

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::str::FromStr;
 
-use noiseball::picture::to_rgba;
+use noiseball::picture::{Range, to_rgba};
 use noiseball::{Error, Result, npy, store, text};
 
 /// Writes a report to standard output.
@@ -75,6 +75,11 @@ pub(crate) fn check_paths(out: Option<&Path>, npy: Option<&Path>) -> Result<()> 
     Ok(())
 }
 
+/// Numbers of `range` in [-1, 1], as what makes pictures takes them.
+pub(crate) fn signed(range: Range, x: &[f32]) -> Vec<f32> {
+    x.iter().map(|x| range.to_signed(*x)).collect()
+}
+
 /// Writes what [`png`] makes.
 pub(crate) fn write_png(path: &Path, x: &[f32], shape: [usize; 4]) -> Result<()> {
     store::replace(path, &png(x, shape)?)
@@ -107,7 +112,7 @@ fn grid_of(x: &[f32], shape: [usize; 4], columns: usize, gap: usize, scale: usiz
     let rows = batch.div_ceil(columns);
     let [wide, high] = [columns * (width + gap) - gap, rows * (height + gap) - gap];
     let mut pixels = vec![0; 4 * wide * high];
-    for (i, picture) in to_rgba(x, shape).chunks_exact(4 * width * height).enumerate() {
+    for (i, picture) in to_rgba(x, shape, Range::Signed).chunks_exact(4 * width * height).enumerate() {
         for (y, line) in picture.chunks_exact(4 * width).enumerate() {
             let start = 4 * ((i / columns * (height + gap) + y) * wide + i % columns * (width + gap));
             pixels[start..start + line.len()].copy_from_slice(line);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use noiseball::checkpoint::Progress;
+use noiseball::sampler::Edit;
 use noiseball::{Checkpoint, Device, DeviceKind, Model, Result, Rng, SampleOptions, SamplerKind, text};
 
 use crate::samplers::Chosen;
@@ -90,7 +91,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         labels: arguments.labels.clone(),
         guidance: arguments.edit.guidance(),
         negative_label: arguments.edit.negative_label,
-        edit: arguments.edit.edit(model.info())?,
+        edit: arguments.edit.edit(model.info())?.map(|edit| {
+            let range = model.architecture().schedule.range();
+            Edit { init: edit.init.iter().map(|x| range.of_signed(*x)).collect(), ..edit }
+        }),
         noise: arguments.edit.noise(model.info())?,
     };
     let mut run = model.sample(&options)?;
@@ -111,7 +115,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let default = arguments.npy.is_none().then(|| PathBuf::from("samples.png"));
     if let Some(path) = arguments.out.clone().or(default) {
-        output::write_png(&path, &x, shape)?;
+        let range = model.architecture().schedule.range();
+        output::write_png(&path, &output::signed(range, &x), shape)?;
         if std::io::stderr().is_terminal() {
             output::say(&format!("{}\n", path.display()));
         }
