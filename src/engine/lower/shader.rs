@@ -16,7 +16,8 @@ pub(in crate::engine) struct File {
     pub(in crate::engine) constants: &'static [(&'static str, u32)],
 }
 
-/// A WGSL file without comments, indentation and empty lines: pages download it, and nobody reads it there.
+/// A WGSL file without comments, indentation, empty lines, and spaces between a word and a sign: pages download it, and nobody reads
+/// it there.
 macro_rules! wgsl {
     ($file:literal) => {{
         use crate::engine::lower::strip;
@@ -54,7 +55,7 @@ pub(in crate::engine) const fn strip(text: &[u8], to: &mut [u8]) -> usize {
             while at + 1 < text.len() && text[at + 1] != b'\n' {
                 at += 1;
             }
-        } else if !(len == line && (byte == b' ' || byte == b'\n')) {
+        } else if !(len == line && (byte == b' ' || byte == b'\n')) && !(byte == b' ' && needless(text, at)) {
             if len < to.len() {
                 to[len] = byte;
             }
@@ -66,6 +67,15 @@ pub(in crate::engine) const fn strip(text: &[u8], to: &mut [u8]) -> usize {
         at += 1;
     }
     len
+}
+
+/// Whether the space at a place has a word on one side and a sign on the other. Between two signs it stays: they may not run together.
+const fn needless(text: &[u8], at: usize) -> bool {
+    at > 0 && at + 1 < text.len() && is_word(text[at - 1]) != is_word(text[at + 1])
+}
+
+const fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 /// Constants as WGSL.
@@ -172,7 +182,7 @@ mod tests {
         let text = b"// one\n\n  let a = b / c; // two\n\n\n    }\n//\n";
         let mut stripped = [0; 64];
         let len = strip(text, &mut stripped);
-        assert_eq!(str::from_utf8(&stripped[..len]).unwrap(), "let a = b / c; \n}\n");
+        assert_eq!(str::from_utf8(&stripped[..len]).unwrap(), "let a=b/c; \n}\n");
         assert_eq!(len, strip(text, &mut []));
     }
 }
