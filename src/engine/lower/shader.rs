@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use super::unroll::unroll;
 use crate::engine::parameters::Storage;
+use crate::text::split_once;
 
 /// A WGSL file, and the constants that it shares with Rust.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +113,8 @@ pub(in crate::engine) struct Shader {
     pub(in crate::engine) matrices: Option<Storage>,
     /// The files that it is made of, beside those that say how arena and matrices are read.
     pub(in crate::engine) files: &'static [File],
+    /// What stands in their texts in the place of `HERE;`: the beginning of a function that variants have in common.
+    pub(in crate::engine) here: &'static str,
     /// What profiles call it.
     #[cfg(not(target_arch = "wasm32"))]
     pub(in crate::engine) label: String,
@@ -132,6 +135,7 @@ impl Shader {
             lanes4,
             matrices: None,
             files,
+            here: "",
             #[cfg(not(target_arch = "wasm32"))]
             label: String::new(),
         }
@@ -162,7 +166,10 @@ impl Shader {
         let lanes = if self.lanes4 { LANES_4 } else { LANES_1 };
         for file in [lanes, BINDINGS].into_iter().chain(matrices).chain(self.files.iter().copied()) {
             text += &declarations(file.constants);
-            text += file.text;
+            let (before, after) = split_once(file.text, "HERE;").unwrap_or((file.text, ""));
+            text += before;
+            text += if after.is_empty() { "" } else { self.here };
+            text += after;
         }
         unroll(&text, |name| {
             self.constants
