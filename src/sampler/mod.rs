@@ -340,6 +340,7 @@ mod tests {
         assert!(note.unwrap().contains("DDIMInverseScheduler"));
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     #[test]
     fn evaluations_are_counted() {
         let of = |name: &str| name.parse::<SamplerKind>().unwrap().evaluations();

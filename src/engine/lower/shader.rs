@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use super::unroll::unroll;
 use crate::engine::parameters::Storage;
+use crate::text::split_once;
 
 /// A WGSL file, and the constants that it shares with Rust.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +17,8 @@ pub(in crate::engine) struct File {
     pub(in crate::engine) constants: &'static [(&'static str, u32)],
 }
 
-/// A WGSL file without comments, indentation and empty lines: pages download it, and nobody reads it there.
+/// A WGSL file without comments, indentation, empty lines, and spaces between a word and a sign: pages download it, and nobody reads
+/// it there.
 macro_rules! wgsl {
     ($file:literal) => {{
         use crate::engine::lower::strip;
@@ -54,7 +56,7 @@ pub(in crate::engine) const fn strip(text: &[u8], to: &mut [u8]) -> usize {
             while at + 1 < text.len() && text[at + 1] != b'\n' {
                 at += 1;
             }
-        } else if !(len == line && (byte == b' ' || byte == b'\n')) {
+        } else if !(len == line && (byte == b' ' || byte == b'\n')) && !(byte == b' ' && needless(text, at)) {
             if len < to.len() {
                 to[len] = byte;
             }
@@ -66,6 +68,15 @@ pub(in crate::engine) const fn strip(text: &[u8], to: &mut [u8]) -> usize {
         at += 1;
     }
     len
+}
+
+/// Whether the space at a place has a word on one side and a sign on the other. Between two signs it stays: they may not run together.
+const fn needless(text: &[u8], at: usize) -> bool {
+    at > 0 && at + 1 < text.len() && is_word(text[at - 1]) != is_word(text[at + 1])
+}
+
+const fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 /// Constants as WGSL.
@@ -102,6 +113,8 @@ pub(in crate::engine) struct Shader {
     pub(in crate::engine) matrices: Option<Storage>,
     /// The files that it is made of, beside those that say how arena and matrices are read.
     pub(in crate::engine) files: &'static [File],
+    /// What stands in their texts in the place of `HERE;`: the beginning of a function that variants have in common.
+    pub(in crate::engine) here: &'static str,
     /// What profiles call it.
     #[cfg(not(target_arch = "wasm32"))]
     pub(in crate::engine) label: String,
@@ -122,6 +135,7 @@ impl Shader {
             lanes4,
             matrices: None,
             files,
+            here: "",
             #[cfg(not(target_arch = "wasm32"))]
             label: String::new(),
         }
@@ -152,7 +166,10 @@ impl Shader {
         let lanes = if self.lanes4 { LANES_4 } else { LANES_1 };
         for file in [lanes, BINDINGS].into_iter().chain(matrices).chain(self.files.iter().copied()) {
             text += &declarations(file.constants);
-            text += file.text;
+            let (before, after) = split_once(file.text, "HERE;").unwrap_or((file.text, ""));
+            text += before;
+            text += if after.is_empty() { "" } else { self.here };
+            text += after;
         }
         unroll(&text, |name| {
             self.constants
@@ -172,7 +189,7 @@ mod tests {
         let text = b"// one\n\n  let a = b / c; // two\n\n\n    }\n//\n";
         let mut stripped = [0; 64];
         let len = strip(text, &mut stripped);
-        assert_eq!(str::from_utf8(&stripped[..len]).unwrap(), "let a = b / c; \n}\n");
+        assert_eq!(str::from_utf8(&stripped[..len]).unwrap(), "let a=b/c; \n}\n");
         assert_eq!(len, strip(text, &mut []));
     }
 }

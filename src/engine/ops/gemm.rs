@@ -35,7 +35,7 @@ constants! {
 
 const GEMM: File = File { text: wgsl!("gemm.wgsl"), constants: CONSTANTS };
 const RUN_FIXED: File = File { text: wgsl!("run_fixed.wgsl"), constants: &[] };
-const RUN_DYNAMIC: File = File { text: wgsl!("run_dynamic.wgsl"), constants: &[] };
+const RUN_DYNAMIC: &str = wgsl!("run_dynamic.wgsl");
 #[cfg(not(target_arch = "wasm32"))]
 const HALO: File = File { text: wgsl!("halo.wgsl"), constants: &[] };
 
@@ -143,7 +143,7 @@ impl Variant {
             constants.extend([("RUN", word(run)), ("RUN_ROWS", rows), ("RUNS", tile.rows / rows)]);
         }
         let files: &'static [_] = match (self.run, self.work) {
-            (None, _) => &[ACTIVATION, LOAD, GEMM, RUN_DYNAMIC],
+            (None, _) => &[ACTIVATION, LOAD, GEMM],
             #[cfg(not(target_arch = "wasm32"))]
             (_, Work::Halo(width)) => {
                 constants.extend([("WIDTH", word(width)), ("PATCHES", tile.patches(width))]);
@@ -153,7 +153,8 @@ impl Variant {
         };
         let shader = Shader::new(self.entry(), constants, self.lanes4, files);
         let unrolled = if self.run.is_none() { REGISTERS } else { REGISTERS_AND_END };
-        Shader { unrolled, matrices: Some(self.storage), ..shader }.labelled(|| self.label())
+        let here = if self.run.is_none() { RUN_DYNAMIC } else { "" };
+        Shader { unrolled, here, matrices: Some(self.storage), ..shader }.labelled(|| self.label())
     }
 
     fn entry(self) -> &'static str {

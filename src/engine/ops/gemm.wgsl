@@ -334,7 +334,7 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
         }
     }
     if (p.parts & PART_MOMENTS) == 0u { return; }
-    begin_runs();
+    HERE;
     var means: array<array<vec4f, COLUMNS4>, ROWS>;
     for (var round = 0u; round < 2u; round++) {
         for (var g = 0u; g < RUNS; g++) {

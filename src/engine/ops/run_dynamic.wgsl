@@ -1,13 +1,6 @@
-// Runs whose length the uniform says, so that one kernel serves them all. See gemm.wgsl.
-
-var<private> RUN: u32;
-var<private> RUN_ROWS: u32;
-var<private> SHARERS: u32;
-var<private> RUNS: u32;
-
-fn begin_runs() {
-    RUN = p.run;
-    RUN_ROWS = max(RUN / DOWN, 1u);
-    SHARERS = min(RUN, DOWN);
-    RUNS = ROWS / RUN_ROWS;
-}
+// Runs whose length the uniform says, so that one kernel serves them all: what stands in gemm.wgsl at HERE. They are no variables of
+// the module, of which a browser does not believe that all threads of a workgroup have the same.
+let RUN = p.run;
+let RUN_ROWS = max(RUN / DOWN, 1u);
+let SHARERS = min(RUN, DOWN);
+let RUNS = ROWS / RUN_ROWS;
