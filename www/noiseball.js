@@ -81,7 +81,7 @@ export class Noiseball {
     // A network's answer is clipped where its file says so; a function means what it says.
     const text = JSON.stringify({ clip_sample: false, ...scheduler });
     const source = { kind: 'formula', name: denoise.name || 'denoiser', shape, scheduler: text };
-    const model = new Noiseball(source, { device: 'cpu' });
+    const model = new Noiseball(source, { device: 'cpu', variant: undefined, integrity: undefined, budget: undefined });
     model.#denoise = denoise;
     await model.#load([signal], onProgress);
     return model;
