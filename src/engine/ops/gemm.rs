@@ -8,7 +8,9 @@ use crate::engine::lower::{
     File, Lowering, MatrixPlace, Shader, Tuning, constants, grid, uniform, wgsl, word,
 };
 use crate::engine::parameters::Storage;
-use crate::engine::plan::{Gemm, Source, TILE_PIXELS};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::engine::plan::Source;
+use crate::engine::plan::{Gemm, TILE_PIXELS};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::error::Error;
 use crate::error::Result;

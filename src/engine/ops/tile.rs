@@ -1,5 +1,6 @@
 //! How many outputs a workgroup and a thread of a product work out.
 
+#[cfg(not(target_arch = "wasm32"))]
 use crate::engine::plan::TILE_PIXELS;
 
 /// Threads that lie side by side in a product's workgroup; the others lie below them.
