@@ -364,6 +364,7 @@ impl Formula {
     ///
     /// # Errors
     /// As there.
+    #[allow(clippy::too_many_arguments, reason = "JavaScript tells each by itself")]
     pub fn sample(
         &self,
         options: JsValue,
