@@ -1,5 +1,5 @@
 //! Networks for points and bit strings: a multilayer perceptron and a radial-basis-function network, told the noise level
-//! by its timestep, and written once over [`Ops`](super::ops::Ops). Data are "images" of one pixel, `[batch, channels, 1, 1]`.
+//! by its timestep, and written once over [`Ops`]. Data are "images" of one pixel, `[batch, channels, 1, 1]`.
 //!
 //! They are this project's own and no class of diffusers.
 
@@ -39,7 +39,7 @@ impl MlpConfig {
     /// Reads and checks a config: `_class_name`, `in_channels`, `out_channels`, `width` and, for an MLP, `layers`.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) on a value that no network can have.
+    /// [`Error::Config`] on a value that no network can have.
     pub fn parse(file: &str, object: &Map<String, Value>) -> Result<(Self, Vec<String>)> {
         let f = Fields::new(file, object);
         let within = |field: &str, default: usize, most: usize| {
