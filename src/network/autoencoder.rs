@@ -1,7 +1,8 @@
 //! What autoencoders have in common, and the convolutional halves that [`autoencoder_kl`](super::autoencoder_kl) and
 //! [`vq`](super::vq) share: diffusers' `Encoder` and `Decoder`.
 
-use super::blocks::residual::{Residual, residual, self_attention};
+use super::blocks::attention::SelfAttention;
+use super::blocks::resnet::{Resnet, TimeScaleShift};
 use super::fields;
 use super::ops::{Activation, Conv, Ops, Padding, Pass, TransformerOps};
 use crate::checkpoint::json::Fields;
@@ -100,36 +101,32 @@ impl Coder {
         latent_size(self.scale(), height, width)
     }
 
-    fn residual(&self, in_channels: usize, out_channels: usize) -> Residual {
-        Residual {
-            in_channels,
+    fn resnet(&self, in_channels: usize, out_channels: usize) -> Resnet {
+        Resnet {
             out_channels,
-            groups: self.norm_num_groups,
+            groups: [self.norm_num_groups; 2],
             eps: EPS,
             activation: self.act_fn,
-            scale_shift: false,
+            time_scale_shift: TimeScaleShift::Default,
+            resample: None,
+            shortcut: in_channels != out_channels,
             output_scale: 1.0,
         }
     }
 
-    fn attention<O: Ops + ?Sized>(
-        &self,
-        ops: &mut O,
-        path: &str,
-        x: &O::Tensor,
-        channels: usize,
-    ) -> O::Tensor {
-        self_attention(ops, path, x, channels, self.norm_num_groups, EPS)
+    fn attention(&self, channels: usize) -> SelfAttention {
+        let groups = Some(self.norm_num_groups);
+        SelfAttention { channels, head_dim: channels, groups, eps: EPS, output_scale: 1.0 }
     }
 
     fn middle<O: Ops + ?Sized>(&self, ops: &mut O, path: &str, x: &O::Tensor) -> O::Tensor {
         let width = self.block_out_channels[self.block_out_channels.len() - 1];
-        let spec = self.residual(width, width);
-        let mut h = residual(ops, &format!("{path}.resnets.0"), x, None, &spec);
+        let spec = self.resnet(width, width);
+        let mut h = spec.forward(ops, &format!("{path}.resnets.0"), x, None);
         if self.mid_attention {
-            h = self.attention(ops, &format!("{path}.attentions.0"), &h, width);
+            h = self.attention(width).forward(ops, &format!("{path}.attentions.0"), &h);
         }
-        residual(ops, &format!("{path}.resnets.1"), &h, None, &spec)
+        spec.forward(ops, &format!("{path}.resnets.1"), &h, None)
     }
 
     fn last<O: Ops + ?Sized>(&self, ops: &mut O, half: &str, x: &O::Tensor, out: usize) -> O::Tensor {
@@ -146,10 +143,10 @@ impl Coder {
         for (i, attends) in self.down_attention.iter().enumerate() {
             let path = format!("encoder.down_blocks.{i}");
             for j in 0..self.layers_per_block {
-                let spec = self.residual(input, c[i]);
-                h = residual(ops, &format!("{path}.resnets.{j}"), &h, None, &spec);
+                let spec = self.resnet(input, c[i]);
+                h = spec.forward(ops, &format!("{path}.resnets.{j}"), &h, None);
                 if *attends {
-                    h = self.attention(ops, &format!("{path}.attentions.{j}"), &h, c[i]);
+                    h = self.attention(c[i]).forward(ops, &format!("{path}.attentions.{j}"), &h);
                 }
                 input = c[i];
             }
@@ -172,10 +169,10 @@ impl Coder {
             let path = format!("decoder.up_blocks.{i}");
             let width = c[n - 1 - i];
             for j in 0..=self.layers_per_block {
-                let spec = self.residual(input, width);
-                h = residual(ops, &format!("{path}.resnets.{j}"), &h, None, &spec);
+                let spec = self.resnet(input, width);
+                h = spec.forward(ops, &format!("{path}.resnets.{j}"), &h, None);
                 if *attends {
-                    h = self.attention(ops, &format!("{path}.attentions.{j}"), &h, width);
+                    h = self.attention(width).forward(ops, &format!("{path}.attentions.{j}"), &h);
                 }
                 input = width;
             }

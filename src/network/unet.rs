@@ -233,7 +233,7 @@ struct Walk<'a, T> {
 
 impl<T: Clone> Walk<'_, T> {
     fn resnet<O: Ops<Tensor = T> + ?Sized>(&mut self, ops: &mut O, path: &str, resnet: &Resnet) {
-        self.h = resnet.forward(ops, path, &self.h, &self.time);
+        self.h = resnet.forward(ops, path, &self.h, Some(&self.time));
     }
 
     fn down<O: Ops<Tensor = T> + ?Sized>(&mut self, ops: &mut O, level: usize, block: &Block) {

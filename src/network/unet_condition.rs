@@ -2,12 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::blocks::residual::{Residual, residual};
+use super::blocks::resnet::{Resnet, TimeScaleShift};
 use super::blocks::transformer::{Transformer, transformer};
 use super::fields;
 use super::ops::{Activation, Conv, Convolution, Padding, Pass, TransformerOps};
 use super::sinusoid::{Sinusoid, check_finite};
-use super::unet::TimeScaleShift;
 use crate::checkpoint::json::Fields;
 use crate::error::{Error, Result};
 
@@ -749,16 +748,16 @@ impl<T: Clone> Walk<'_, T> {
     fn middle<O: TransformerOps<Tensor = T> + ?Sized>(&self, ops: &mut O, x: T) -> T {
         let channels = self.net.up[0].channels;
         let output_scale = 1.0 / self.net.mid_block_scale_factor;
-        let spec = Residual { output_scale, ..self.residual(channels, channels) };
+        let spec = Resnet { output_scale, ..self.resnet(channels, channels) };
         match self.net.middle {
             Middle::None => x,
-            Middle::Resnet => residual(ops, "mid_block.resnets.0", &x, Some(&self.time), &spec),
+            Middle::Resnet => spec.forward(ops, "mid_block.resnets.0", &x, Some(&self.time)),
             Middle::Transformer { heads, depth } => {
-                let h = residual(ops, "mid_block.resnets.0", &x, Some(&self.time), &spec);
+                let h = spec.forward(ops, "mid_block.resnets.0", &x, Some(&self.time));
                 // It looks at the pixels too, whatever `only_cross_attention` says.
                 let t = self.transformer(channels, heads, depth, false);
                 let h = transformer(ops, "mid_block.attentions.0", &h, &self.text, &t);
-                residual(ops, "mid_block.resnets.1", &h, Some(&self.time), &spec)
+                spec.forward(ops, "mid_block.resnets.1", &h, Some(&self.time))
             }
         }
     }
@@ -791,22 +790,23 @@ impl<T: Clone> Walk<'_, T> {
         input: usize,
         x: &T,
     ) -> T {
-        let spec = self.residual(input, level.channels);
-        let h = residual(ops, &format!("{path}.resnets.{j}"), x, Some(&self.time), &spec);
+        let spec = self.resnet(input, level.channels);
+        let h = spec.forward(ops, &format!("{path}.resnets.{j}"), x, Some(&self.time));
         let Some(attention) = &level.attention else { return h };
         let (heads, depth) = (attention.heads, attention.depths[j]);
         let t = self.transformer(level.channels, heads, depth, attention.only_cross);
         transformer(ops, &format!("{path}.attentions.{j}"), &h, &self.text, &t)
     }
 
-    fn residual(&self, in_channels: usize, out_channels: usize) -> Residual {
-        Residual {
-            in_channels,
+    fn resnet(&self, in_channels: usize, out_channels: usize) -> Resnet {
+        Resnet {
             out_channels,
-            groups: self.net.norm_num_groups,
+            groups: [self.net.norm_num_groups; 2],
             eps: self.net.norm_eps,
             activation: self.net.act_fn,
-            scale_shift: self.net.resnet_time_scale_shift == TimeScaleShift::ScaleShift,
+            time_scale_shift: self.net.resnet_time_scale_shift,
+            resample: None,
+            shortcut: in_channels != out_channels,
             output_scale: 1.0,
         }
     }

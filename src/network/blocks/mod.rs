@@ -1,6 +1,5 @@
 //! What several networks are made of.
 
 pub(super) mod attention;
-pub(super) mod residual;
 pub(super) mod resnet;
 pub(super) mod transformer;

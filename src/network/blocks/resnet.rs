@@ -41,13 +41,13 @@ pub(crate) struct Resnet {
 }
 
 impl Resnet {
-    /// `time` is the embedding after the nonlinearity.
+    /// `time` is the embedding after the nonlinearity, where there is one.
     pub(crate) fn forward<O: Ops + ?Sized>(
         &self,
         ops: &mut O,
         path: &str,
         x: &O::Tensor,
-        time: &O::Tensor,
+        time: Option<&O::Tensor>,
     ) -> O::Tensor {
         let out = self.out_channels;
         let mut h = ops.group_norm(x, &format!("{path}.norm1"), self.groups[0], self.eps);
@@ -58,18 +58,15 @@ impl Resnet {
             x = resample.forward(ops, &x);
         }
         h = ops.conv2d(&h, &format!("{path}.conv1"), Conv::same(out));
-        let (norm2, time_emb_proj) = (format!("{path}.norm2"), format!("{path}.time_emb_proj"));
-        match self.time_scale_shift {
-            TimeScaleShift::Default => {
-                let u = ops.linear(time, &time_emb_proj, out);
-                h = ops.add_per_channel(&h, &u);
-                h = ops.group_norm(&h, &norm2, self.groups[1], self.eps);
-            }
-            TimeScaleShift::ScaleShift => {
-                let u = ops.linear(time, &time_emb_proj, 2 * out);
-                h = ops.group_norm(&h, &norm2, self.groups[1], self.eps);
-                h = ops.scale_shift(&h, &u);
-            }
+        let shifts = self.time_scale_shift == TimeScaleShift::ScaleShift;
+        let width = if shifts { 2 * out } else { out };
+        let vector = time.map(|time| ops.linear(time, &format!("{path}.time_emb_proj"), width));
+        if let (Some(v), false) = (&vector, shifts) {
+            h = ops.add_per_channel(&h, v);
+        }
+        h = ops.group_norm(&h, &format!("{path}.norm2"), self.groups[1], self.eps);
+        if let (Some(v), true) = (&vector, shifts) {
+            h = ops.scale_shift(&h, v);
         }
         h = ops.activation(&h, self.activation);
         h = ops.conv2d(&h, &format!("{path}.conv2"), Conv::same(out));

@@ -6,8 +6,9 @@ use crate::checkpoint::json::Fields;
 use crate::error::{Error, Result};
 use crate::network::architecture::ClassEmbedding;
 use crate::network::blocks::resnet::TimeScaleShift;
+use crate::network::fields::{self, MAX_CHANNELS};
 use crate::network::ops::{Activation, Padding};
-use crate::text::{contains, number};
+use crate::text::contains;
 
 /// How a timestep becomes a vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +97,6 @@ pub struct UNet2DConfig {
 
 /// The class in diffusers, now and in its first versions.
 pub(super) const CLASSES: &[&str] = &["UNet2DModel", "UNetUnconditionalModel"];
-const MAX_CHANNELS: usize = 1 << 14;
 const MAX_SIZE: usize = 1 << 13;
 /// Channels of the image that Skip blocks pass on.
 const SKIP_CHANNELS: usize = 3;
@@ -148,7 +148,7 @@ impl UNet2DConfig {
                 TimeScaleShift::Default,
                 &[("default", TimeScaleShift::Default), ("scale_shift", TimeScaleShift::ScaleShift)],
             )?,
-            act_fn: act_fn(f)?,
+            act_fn: fields::activation(f, "act_fn", "silu")?,
             downsample_padding: downsample_padding(f)?,
             class_embedding: class_embedding(f, time_embedding_dim)?,
             sample_size: sample_size(f, levels)?,
@@ -160,24 +160,18 @@ impl UNet2DConfig {
             freq_shift: f.f64("freq_shift", 0.0)?,
             flip_sin_to_cos: f.bool("flip_sin_to_cos", true)?,
             layers_per_block: f.usize("layers_per_block", 2)?,
-            mid_block_scale_factor: f.f64("mid_block_scale_factor", 1.0)?,
+            mid_block_scale_factor: fields::divisor(f, "mid_block_scale_factor", 1.0)?,
             attention_head_dim: f.optional_usize("attention_head_dim", Some(8))?,
             norm_num_groups: f.optional_usize("norm_num_groups", Some(32))?,
             attn_norm_num_groups: f.optional_usize("attn_norm_num_groups", None)?,
-            norm_eps: f.f64("norm_eps", 1e-5)?,
+            norm_eps: fields::epsilon(f, "norm_eps", 1e-5)?,
             add_attention: f.bool("add_attention", true)?,
             block_out_channels,
         })
     }
 
     fn check(&self, f: &Fields) -> Result<()> {
-        let within = |field: &str, value: usize, min: usize, max: usize| {
-            if (min..=max).contains(&value) {
-                Ok(())
-            } else {
-                Err(f.error(field, value, format!("{min} to {max}")))
-            }
-        };
+        let within = |field, value, min, max| fields::check_within(f, field, value, min, max);
         within("in_channels", self.in_channels, 1, 1024)?;
         within("out_channels", self.out_channels, 1, 1024)?;
         within("layers_per_block", self.layers_per_block, 1, 64)?;
@@ -185,15 +179,9 @@ impl UNet2DConfig {
         if let Some(groups) = self.norm_num_groups {
             within("norm_num_groups", groups, 1, MAX_CHANNELS)?;
         }
-        if !(0.0..=f64::from(f32::MAX)).contains(&self.norm_eps) {
-            return Err(f.error("norm_eps", number(self.norm_eps), "0 or more, and a number in f32"));
+        if self.time_embedding_type == TimeEmbedding::Positional {
+            self.sinusoid().check(f, "block_out_channels[0]")?;
         }
-        let scale = 1.0 / self.mid_block_scale_factor;
-        if !(scale as f32).is_normal() {
-            let expected = "other than 0, and such that it can be divided by in f32";
-            return Err(f.error("mid_block_scale_factor", number(self.mid_block_scale_factor), expected));
-        }
-        self.check_frequencies(f)?;
         if self.time_embedding_type == TimeEmbedding::Learned {
             let Some(rows) = self.num_train_timesteps else {
                 let expected = "a number where time_embedding_type is learned";
@@ -294,22 +282,6 @@ impl UNet2DConfig {
         }
     }
 
-    /// Frequencies are `10000^(-k / (half - freq_shift))`: none at a shift of `half`, and rising with k beyond it, where
-    /// they may leave f32.
-    fn check_frequencies(&self, f: &Fields) -> Result<()> {
-        let half = self.block_out_channels[0] / 2;
-        let denominator = (half as f64 - self.freq_shift) as f32;
-        let highest = -(half.saturating_sub(1) as f32) / denominator * 10000f32.ln();
-        // Timesteps have five digits at most.
-        if self.time_embedding_type == TimeEmbedding::Positional
-            && (denominator == 0.0 || highest > (f32::MAX / 1e6).ln())
-        {
-            let expected = format!("not half of block_out_channels[0], {half}, nor just above it");
-            return Err(f.error("freq_shift", number(self.freq_shift), expected));
-        }
-        Ok(())
-    }
-
     /// Channels before and after each residual block of level `i` on the way down.
     pub(super) fn down_widths(&self, i: usize) -> impl Iterator<Item = [usize; 2]> {
         let c = &self.block_out_channels;
@@ -350,16 +322,14 @@ impl UNet2DConfig {
     }
 }
 
+/// As [`fields::check_groups`], where groups that follow from the channels are no field's.
 fn divides(f: &Fields, field: &str, groups: usize, channels: usize) -> Result<()> {
-    if groups > 0 && channels.is_multiple_of(groups) {
-        return Ok(());
+    let Err(error) = fields::check_groups(f, field, groups, channels) else { return Ok(()) };
+    if field != "block_out_channels" {
+        return Err(error);
     }
-    if field == "block_out_channels" {
-        let expected =
-            format!("widths that {groups} groups divide where Skip blocks normalise, and 4 or more");
-        return Err(f.error(field, format!("a width of {channels}"), expected));
-    }
-    Err(f.error(field, groups, format!("a divisor of every normalised width, here {channels} channels")))
+    let expected = format!("widths that {groups} groups divide where Skip blocks normalise, and 4 or more");
+    Err(f.error(field, format!("a width of {channels}"), expected))
 }
 
 const ONLY_SKIPS: &str =
@@ -379,17 +349,6 @@ fn block_out_channels(f: &Fields) -> Result<Vec<usize>> {
     }
     let expected = format!("1 to 12 numbers from 2 to {MAX_CHANNELS}");
     Err(f.error("block_out_channels", format!("{channels:?}"), expected))
-}
-
-fn act_fn(f: &Fields) -> Result<Activation> {
-    let act = f.string("act_fn", "silu")?;
-    match act.to_ascii_lowercase().as_str() {
-        "silu" | "swish" => Ok(Activation::Silu),
-        "mish" => Ok(Activation::Mish),
-        "gelu" => Ok(Activation::Gelu),
-        "relu" => Ok(Activation::Relu),
-        _ => Err(f.error("act_fn", act, "one of silu, swish, mish, gelu, relu")),
-    }
 }
 
 fn downsample_padding(f: &Fields) -> Result<Padding> {

@@ -3,6 +3,7 @@
 use super::config::{TimeEmbedding, UNet2DConfig};
 use crate::error::{Error, Result};
 use crate::network::architecture::ClassEmbedding;
+use crate::network::sinusoid::Sinusoid;
 use crate::text::number;
 
 impl UNet2DConfig {
@@ -12,6 +13,12 @@ impl UNet2DConfig {
             TimeEmbedding::Fourier => 2 * self.block_out_channels[0],
             TimeEmbedding::Learned => 1,
         }
+    }
+
+    /// The positional embedding.
+    pub(super) fn sinusoid(&self) -> Sinusoid {
+        let (freq_shift, flip_sin_to_cos) = (self.freq_shift, self.flip_sin_to_cos);
+        Sinusoid { width: self.block_out_channels[0], freq_shift, flip_sin_to_cos }
     }
 
     pub(super) fn class_width(&self) -> Option<usize> {
@@ -79,29 +86,10 @@ impl UNet2DConfig {
 
     /// The vector that stands for `timestep` at the network's input: [`Self::time_width`] numbers. `frequencies` are
     /// the checkpoint's `time_proj.weight` where the embedding is of the Fourier kind, and unused otherwise.
-    ///
-    /// Worked out on the CPU in f32, in PyTorch's order of operations: the arguments reach thousands, where a GPU's
-    /// sine is not accurate and another order rounds differently.
     pub(super) fn time_features(&self, timestep: f32, frequencies: &[f32]) -> Vec<f32> {
         match self.time_embedding_type {
             TimeEmbedding::Learned => vec![timestep],
-            TimeEmbedding::Positional => {
-                let width = self.block_out_channels[0];
-                let half = width / 2;
-                let denominator = (half as f64 - self.freq_shift) as f32;
-                let angles: Vec<f32> = (0..half)
-                    .map(|k| timestep * (-(10000f64.ln() as f32) * k as f32 / denominator).exp())
-                    .collect();
-                let sines = angles.iter().map(|a| a.sin());
-                let cosines = angles.iter().map(|a| a.cos());
-                let mut features: Vec<f32> = if self.flip_sin_to_cos {
-                    cosines.chain(sines).collect()
-                } else {
-                    sines.chain(cosines).collect()
-                };
-                features.resize(width, 0.0);
-                features
-            }
+            TimeEmbedding::Positional => self.sinusoid().features(timestep),
             TimeEmbedding::Fourier => {
                 let angles: Vec<f32> =
                     frequencies.iter().map(|w| timestep.ln() * w * 2.0 * std::f32::consts::PI).collect();
