@@ -88,8 +88,9 @@ fn softmax(scores: &mut [f32], width: usize) {
     simd!(softmax_in(scores: &mut [f32], width: usize));
 }
 
+/// [`softmax`] for what is compiled for wide vectors already.
 #[inline(always)]
-fn softmax_in(scores: &mut [f32], width: usize) {
+pub(super) fn softmax_in(scores: &mut [f32], width: usize) {
     for row in scores.chunks_exact_mut(width) {
         let largest = fold(row, f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
         for x in row.iter_mut() {

@@ -1,7 +1,8 @@
 //! What training needs beside the plan's operations: the gradients of products, normalisations, nonlinearities and
 //! attention. Images are NHWC, of one sample.
 
-use super::activation::{exp, gelu, mish, relu, silu};
+use super::activation::{exp, gelu};
+use super::attention::softmax_in;
 use super::product::PANEL;
 use super::vector::{Vector, simd, simd_vectors};
 use crate::Activation;
@@ -175,22 +176,6 @@ fn activation_gradient_in(activation: Activation, x: &[f32], gradient: &mut [f32
     }
 }
 
-/// A nonlinearity from one place to another.
-pub fn activated(activation: Activation, x: &[f32], out: &mut [f32]) {
-    simd!(activated_in(activation: Activation, x: &[f32], out: &mut [f32]));
-}
-
-#[inline(always)]
-fn activated_in(activation: Activation, x: &[f32], out: &mut [f32]) {
-    let each = out.iter_mut().zip(x);
-    match activation {
-        Activation::Silu => each.for_each(|(y, x)| *y = silu(*x)),
-        Activation::Mish => each.for_each(|(y, x)| *y = mish(*x)),
-        Activation::Gelu => each.for_each(|(y, x)| *y = gelu(*x)),
-        Activation::Relu => each.for_each(|(y, x)| *y = relu(*x)),
-    }
-}
-
 /// Group normalisation of one sample `[pixels, channels]`, and what its gradient needs: each channel's mean and
 /// 1/√(variance + ε), `[2, channels]`.
 #[derive(Clone, Copy, Debug)]
@@ -330,17 +315,7 @@ fn head_in(head: &Head, weights: &mut [f32], out: &mut [f32]) {
                 *w += q * k;
             }
         }
-        let mut largest = f32::NEG_INFINITY;
-        for w in weights.iter() {
-            largest = if *w > largest { *w } else { largest };
-        }
-        for w in weights.iter_mut() {
-            *w = exp(*w - largest);
-        }
-        let inverse = 1.0 / sum(weights);
-        for w in weights.iter_mut() {
-            *w *= inverse;
-        }
+        softmax_in(weights, n);
         for (v, out) in head.v.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
             out[i] = dot(weights, v);
         }
@@ -404,18 +379,6 @@ fn head_gradient_in(
             }
         }
     }
-}
-
-#[inline(always)]
-fn sum(values: &[f32]) -> f32 {
-    let mut lanes = [0.0; 8];
-    let (eights, rest) = values.as_chunks::<8>();
-    for eight in eights {
-        for (lane, x) in lanes.iter_mut().zip(eight) {
-            *lane += x;
-        }
-    }
-    lanes.iter().chain(rest).sum()
 }
 
 #[inline(always)]

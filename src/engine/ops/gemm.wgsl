@@ -378,7 +378,22 @@ fn partial_at(slice: u32, place: u32, tile_n: u32, across: u32) -> u32 {
     return p.partial + 4u * ((slice * p.tiles_m * TILE_M + place) * p.tiles_n * TILE_N4 + tile_n * TILE_N4 + across);
 }
 
-// Multiplies; without slices also finishes, else leaves the sums of each slice.
+// Finishes a tile; where there are slices, leaves the sums of this one.
+fn end_tile(slice: u32, first: u32, tile_n: u32, thread: u32) {
+    if p.slices == 1u {
+        finish(first, tile_n, thread);
+        return;
+    }
+    let down = thread / ACROSS;
+    let across = thread % ACROSS;
+    for (var r = 0u; r < ROWS; r++) {
+        for (var j = 0u; j < COLUMNS4; j++) {
+            write4(partial_at(slice, first + down + r * DOWN, tile_n, across + j * ACROSS), acc[r][j], 4u);
+        }
+    }
+}
+
+// Multiplies a tile.
 @compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3u,
@@ -409,15 +424,7 @@ fn main(
         if tile < end { put(tile, thread, first, first_sample); }
         workgroupBarrier();
     }
-    if p.slices == 1u {
-        finish(first, tile_n, thread);
-        return;
-    }
-    for (var r = 0u; r < ROWS; r++) {
-        for (var j = 0u; j < COLUMNS4; j++) {
-            write4(partial_at(group.z, first + down + r * DOWN, tile_n, across + j * ACROSS), acc[r][j], 4u);
-        }
-    }
+    end_tile(group.z, first, tile_n, thread);
 }
 
 // Adds the slices in their order, and finishes.

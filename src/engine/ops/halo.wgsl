@@ -116,13 +116,5 @@ fn halo(
         workgroupBarrier();
         tap = stage.tap;
     }
-    if p.slices == 1u {
-        finish(first, tile_n, thread);
-        return;
-    }
-    for (var r = 0u; r < ROWS; r++) {
-        for (var j = 0u; j < COLUMNS4; j++) {
-            write4(partial_at(group.z, first + down + r * DOWN, tile_n, across + j * ACROSS), acc[r][j], 4u);
-        }
-    }
+    end_tile(group.z, first, tile_n, thread);
 }

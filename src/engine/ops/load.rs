@@ -1,7 +1,7 @@
 //! What becomes of an image's numbers while they are read: normalised, and through a nonlinearity. Operations on images share it.
 //! The twins are the kernels' `load` and `norm`.
 
-use crate::engine::lower::{File, Lowering, constants, uniform, wgsl, word, words};
+use crate::engine::lower::{File, Lowering, Shader, constants, grid, uniform, wgsl, word, words};
 use crate::engine::plan::{Norm, TILE_PIXELS as PLAN_TILE_PIXELS};
 
 /// How a load scales: `SCALING` in the shaders. From `Inline` on, scale and shift go through workgroup memory.
@@ -57,6 +57,46 @@ uniform! {
         scaling: u32,
         activated: u32,
         split: u32,
+    }
+}
+
+/// Threads of a workgroup, one for each four channels of a pixel of the output.
+const THREADS: u32 = 64;
+
+/// A kernel that works out each pixel from loaded ones alone: of `files`, after those that load.
+pub(super) fn pixelwise(
+    name: &'static str,
+    files: &'static [File],
+    fours: bool,
+    scaling: ScalingKind,
+    activation: u32,
+) -> Shader {
+    let constants = vec![
+        ("THREADS", THREADS),
+        ("SCALING", scaling as u32),
+        ("ACTIVATION", activation),
+        ("NORMS", 1),
+        ("VECTORS", fours.into()),
+    ];
+    Shader::new("main", constants, fours, files).labelled(|| name.to_owned())
+}
+
+/// Its workgroups for an output of this shape.
+pub(super) fn pixelwise_groups([batch, height, width, columns]: [usize; 4]) -> [u32; 3] {
+    grid((batch * height * width * columns.div_ceil(4)).div_ceil(THREADS as usize))
+}
+
+/// Checks every variant of a kernel that [`pixelwise`] makes.
+#[cfg(all(test, not(target_arch = "wasm32")))]
+pub(super) fn check_pixelwise<P: crate::engine::lower::Member>(
+    shader: impl Fn(bool, ScalingKind, u32) -> Shader,
+) {
+    for fours in [false, true] {
+        for activation in super::activation::ALL {
+            for scaling in [ScalingKind::None, ScalingKind::Constant, ScalingKind::Ready] {
+                crate::engine::lower::check::<P>(&shader(fours, scaling, activation));
+            }
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! An image written out, element by element: loaded, and combined with an operand. The twin is the kernels' `map`.
 
 use super::activation::{ACTIVATION, activation_code};
-use super::load::{LOAD, LoadParams, PIXEL, ScalingKind, plain};
+use super::load::{LOAD, LoadParams, PIXEL, ScalingKind, pixelwise, pixelwise_groups, plain};
 use super::norm::{Loading, loading};
-use crate::engine::lower::{File, Lowering, Shader, constants, grid, uniform, wgsl, word};
+use crate::engine::lower::{File, Lowering, Shader, constants, uniform, wgsl, word};
 use crate::engine::plan::{Combine, Map, Place};
 use crate::error::Result;
 
@@ -38,18 +38,8 @@ uniform! {
 
 const MAP: File = File { text: wgsl!("map.wgsl"), constants: CONSTANTS };
 
-/// Threads of a workgroup, one for each four channels of a pixel of the output.
-const THREADS: u32 = 64;
-
 fn shader(fours: bool, scaling: ScalingKind, activation: u32) -> Shader {
-    let constants = vec![
-        ("THREADS", THREADS),
-        ("SCALING", scaling as u32),
-        ("ACTIVATION", activation),
-        ("NORMS", 1),
-        ("VECTORS", fours.into()),
-    ];
-    Shader::new("main", constants, fours, &[ACTIVATION, LOAD, PIXEL, MAP]).labelled(|| "map".to_owned())
+    pixelwise("map", &[ACTIVATION, LOAD, PIXEL, MAP], fours, scaling, activation)
 }
 
 pub(super) fn lower(m: &Map, to: &mut Lowering) -> Result<()> {
@@ -82,10 +72,9 @@ pub(super) fn lower(m: &Map, to: &mut Lowering) -> Result<()> {
         operand_start,
         operand_width,
     };
-    let threads = batch * height * width * columns.div_ceil(4);
     let activation = if m.source.is_some() { m.load.activation } else { None };
     let shader = shader(fours, kind, activation_code(activation));
-    to.dispatch(shader, 0, &params, grid(threads.div_ceil(THREADS as usize)));
+    to.dispatch(shader, 0, &params, pixelwise_groups([batch, height, width, columns]));
     to.costs(0, to.traffic.iter().sum());
     Ok(())
 }
@@ -93,11 +82,5 @@ pub(super) fn lower(m: &Map, to: &mut Lowering) -> Result<()> {
 #[cfg(all(test, not(target_arch = "wasm32")))]
 #[test]
 fn every_variant_is_valid() {
-    for fours in [false, true] {
-        for activation in super::activation::ALL {
-            for scaling in [ScalingKind::None, ScalingKind::Constant, ScalingKind::Ready] {
-                crate::engine::lower::check::<Params>(&shader(fours, scaling, activation));
-            }
-        }
-    }
+    super::load::check_pixelwise::<Params>(shader);
 }

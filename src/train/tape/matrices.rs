@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use super::super::parameters::Layout;
-use crate::engine::kernels::product::{PANEL, Panels};
+use crate::engine::kernels::product::Panels;
 
 /// A product's matrix in panels.
 pub(super) struct Matrix {
@@ -47,15 +47,8 @@ impl<'a> Matrices<'a> {
 fn pack(weights: &[f32], outputs: usize, inputs: usize, taps: usize) -> Matrix {
     let packed = |rows: usize, columns: usize, at: &dyn Fn(usize) -> usize, step: usize| {
         let mut panels = vec![0.0; Panels::len_of(rows, columns)];
-        for (p, panel) in panels.chunks_exact_mut(rows * PANEL).enumerate() {
-            let columns = p * PANEL..columns.min((p + 1) * PANEL);
-            for (row, cells) in panel.chunks_exact_mut(PANEL).enumerate() {
-                let start = at(row);
-                for (cell, column) in cells.iter_mut().zip(columns.clone()) {
-                    *cell = weights[start + column * step];
-                }
-            }
-        }
+        let starts: Vec<usize> = (0..rows).map(at).collect();
+        Panels::fill(rows, columns, &mut panels, |row, column| weights[starts[row] + column * step]);
         panels
     };
     Matrix {

@@ -13,8 +13,9 @@ mod tests;
 use std::ops::Range;
 
 use super::parameters::Layout;
+use crate::engine::kernels::activation::activate;
 use crate::engine::kernels::fir::fir;
-use crate::engine::kernels::gradient::{GroupNorm, Head, activated, group_norm, head};
+use crate::engine::kernels::gradient::{GroupNorm, Head, group_norm, head};
 use crate::engine::kernels::product::{Epilogue, Panels, PixelRuns, Product, multiply};
 use crate::error::Result;
 use crate::network::ops::{Activation, Conv, Ops, Padding};
@@ -261,8 +262,8 @@ impl Ops for Tape<'_> {
     }
 
     fn activation(&mut self, x: &NodeId, activation: Activation) -> NodeId {
-        let mut values = self.zeros_like(*x);
-        activated(activation, &self.nodes[*x].values, &mut values);
+        let mut values = self.nodes[*x].values.clone();
+        activate(activation, &mut values);
         self.like(*x, values, Made::Activation { x: *x, activation })
     }
 
