@@ -14,7 +14,7 @@ import { borrow, borrowGiven } from './models.js';
 import { NAMES_STYLE, nameLayer, roomFor, showNames, spoken } from './names.js';
 import { embedButton, saveFile } from './taking.js';
 import { samplerOf, usual } from './usual.js';
-import { deviceSentence, failure, fewerSentence, moment } from './words.js';
+import { deviceSentence, failure, fewerSentence, moment, progressOf } from './words.js';
 
 // Noise is to be seen becoming pictures, also where a run would be over at once: how long, in milliseconds, the pure noise stands, any
 // other state at most, and all of them together at most.
@@ -883,16 +883,6 @@ function sourceOf(element) {
     );
   }
   return url.href;
-}
-
-/**
- * How far a load is: nine tenths for the download. What is small comes first and is complete before the size of the weights is known;
- * until then, and where a server does not say how long they are, the bar only shows that something comes.
- */
-function progressOf({ stage, loaded, total, file }) {
-  if (stage === 'compile') return 0.95;
-  const weights = /\.(safetensors|bin)$/.test(file ?? '');
-  return 0.9 * (weights && total ? loaded / total : loaded / (loaded + 2e7));
 }
 
 /** @returns {Promise<any>} the promise's own end, unless the signal fires before */

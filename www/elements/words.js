@@ -70,3 +70,13 @@ export function failure({ type }, online = true, what = 'model') {
   if (type !== 'fetch') return FAILURES[type] ?? 'Something went wrong.';
   return online ? `The ${what} could not be downloaded.` : `You are offline, so the ${what} cannot be downloaded.`;
 }
+
+/**
+ * How far a load is: nine tenths for the download. What is small comes first and is complete before the size of the weights is known;
+ * until then, and where a server does not say how long they are, the bar only shows that something comes.
+ */
+export function progressOf({ stage, loaded, total, file }) {
+  if (stage === 'compile') return 0.95;
+  const weights = /\.(safetensors|bin)$/.test(file ?? '');
+  return 0.9 * (weights && total ? loaded / total : loaded / (loaded + 2e7));
+}

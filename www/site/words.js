@@ -1,5 +1,6 @@
 // What the page says: sizes, times, errors and devices in plain words.
 
+import { progressOf } from '../elements/words.js';
 import { bytes } from '../units.js';
 
 export { percent } from '../elements/element.js';
@@ -34,16 +35,12 @@ export function loading({ stage, loaded, total }, name) {
   return `Loading ${name}: ${total === null ? bytes(loaded) : `${bytes(loaded)} of ${bytes(total)}`}`;
 }
 
-/**
- * How far a load is, from 0 once up to 1: nine tenths for the download. What is small comes first and is complete before the size of the
- * weights is known; until then, and where a server does not say how long they are, the bar only shows that something comes.
- */
+/** How far a load is, from 0 once up to 1. */
 export class LoadingBar {
   #fraction = 0;
 
-  take({ stage, loaded, total, file }) {
-    const weights = /\.(safetensors|bin)$/.test(file ?? '');
-    const fraction = stage === 'compile' ? (loaded ? 1 : 0.95) : 0.9 * (weights && total ? loaded / total : loaded / (loaded + 2e7));
+  take(progress) {
+    const fraction = progress.stage === 'compile' && progress.loaded ? 1 : progressOf(progress);
     return (this.#fraction = Math.max(this.#fraction, fraction));
   }
 }
