@@ -40,6 +40,6 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let _ = architecture.schedule.timesteps(10);
     let [height, width] = architecture.size;
     for batch in [1, 3] {
-        let _ = Plan::new(&architecture.unet, batch, height, width).map(|plan| plan.to_string());
+        let _ = Plan::new(&*architecture.network, batch, height, width).map(|plan| plan.to_string());
     }
 });

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -94,4 +96,13 @@ test('a port in use is passed over, unless it was asked for', async () => {
   assert.ok(Number(new URL(second.url).port) > Number(new URL(first.url).port));
   await assert.rejects(serve({ folder, port: new URL(first.url).port }), /Choose another port/);
   await Promise.all([first.close(), second.close()]);
+});
+
+test('closing does not wait for a browser that has stopped reading', async () => {
+  writeFileSync(join(folder, 'large.bin'), Buffer.alloc(1 << 24));
+  const { url, close } = await serve({ folder, port: 0 });
+  const reader = connect(new URL(url).port, '127.0.0.1', () => reader.write('GET /large.bin HTTP/1.1\r\nhost: here\r\n\r\n'));
+  await once(reader, 'readable');
+  await close();
+  reader.on('error', () => {}).destroy();
 });

@@ -38,7 +38,9 @@ export async function serve({ folder, base = '/', only, headers = {}, host = pro
   });
   const taken = await listen(server, host, port === undefined ? [8080, 8100] : [Number(port), Number(port)]);
   const name = host === '127.0.0.1' ? 'localhost' : host;
-  return { url: `http://${name}:${taken}${base}`, close: () => new Promise((done) => server.close(done)) };
+  // A browser keeps connections open that it has not asked anything on: closing waits for nobody.
+  const close = () => new Promise((done) => (server.close(done), server.closeAllConnections()));
+  return { url: `http://${name}:${taken}${base}`, close };
 }
 
 async function answer(home, base, only, request, response) {
