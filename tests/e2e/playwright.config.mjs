@@ -17,8 +17,8 @@ export default defineConfig({
   testDir: '.',
   outputDir: '../../test-results',
   reporter: 'list',
-  // A software adapter on two cores: one browser at a time, and patience.
-  workers: 1,
+  // A software adapter on two cores: one Chromium and one Firefox at a time, and patience.
+  workers: 2,
   timeout: 600_000,
   expect: { timeout: 300_000 },
   use: {
@@ -30,6 +30,7 @@ export default defineConfig({
   projects: [
     {
       name: 'chromium',
+      workers: 1,
       use: {
         browserName: 'chromium',
         launchOptions: { executablePath: chromium().browser, args: chromiumArguments, chromiumSandbox: false },
@@ -39,6 +40,7 @@ export default defineConfig({
       // An ordinary Firefox, through WebDriver BiDi. Playwright after 1.64 wants commands that its ESR lacks. Tests that need
       // what this driver has not (downloads, chosen folders, emulated preferences) are skipped here, each with its reason.
       name: 'firefox',
+      workers: 1,
       use: {
         browserName: 'firefox',
         channel: 'moz-firefox',
