@@ -5,8 +5,8 @@
 //! where every activation lies in one buffer ([`arena`]). An executor replays the plan: [`cpu`] in Rust, from the [`kernels`] that
 //! are also the reference of the GPU's shaders, or `gpu`.
 //!
-//! A file uses only those that stand before it: arena, parameters, trace; plan; draft, kernels; passes, packed; execute; prelude,
-//! order; cpu and gpu, which do not know each other.
+//! A file uses only those that stand before it: kernels; arena, parameters, trace; packed, `value`; `stage`, `lower`; `ops`; plan;
+//! draft, execute; passes, prelude, order; cpu and gpu, which do not know each other.
 //!
 //! ```no_run
 //! use noiseball::engine::cpu::CpuNetwork;
@@ -36,7 +36,9 @@ pub mod parameters;
 pub mod passes;
 pub mod plan;
 pub mod prelude;
+mod stage;
 pub mod trace;
+mod value;
 
 #[doc(inline)]
 pub use noiseball_kernels as kernels;

@@ -1,9 +1,9 @@
 //! What a run is given, in the order in which a plan's prelude asks for it.
 
 use super::execute;
-pub use super::execute::Rows;
 use super::packed::Packed;
 use super::plan::Plan;
+pub use super::stage::Rows;
 use crate::error::Result;
 
 /// Computes the prelude for all rows of a run: `given` holds a row of each of its inputs for each timestep of the run, and for

@@ -59,8 +59,9 @@ class Crate {
     for (const { 1: exported, 2: tree, index } of module.code.matchAll(declarations)) {
       for (const path of expand(tree)) {
         const absolute = this.#absolute(module, path, index);
-        // What a file only passes on to others it does not use.
-        if (absolute && (!exported || new RegExp(`\\b${path.at(-1)}\\b`).test(body))) yield absolute;
+        // What a file only passes on to others it does not use; nor all that another has, of which no name is said.
+        const used = !exported || (path.at(-1) !== '*' && new RegExp(`\\b${path.at(-1)}\\b`).test(body));
+        if (absolute && used) yield absolute;
       }
     }
     for (const found of body.matchAll(/(?<![\w:])(\w+)(?:::\w+)+/g)) {

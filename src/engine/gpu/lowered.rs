@@ -1,9 +1,25 @@
 //! A plan's operations as dispatches, known before there is a device.
 
 use crate::engine::lower::{Choice, Dispatch, Lowering, ShardLayout, Tuning};
-use crate::engine::ops;
-use crate::engine::plan::{Op, Plan};
+use crate::engine::parameters::Storage;
+use crate::engine::plan::{Op, Plan, Slot};
 use crate::error::{Error, Result};
+
+impl ShardLayout {
+    /// The parameters of a plan, which are those of its network whatever its shape.
+    #[must_use]
+    pub fn new(plan: &Plan, storage: Storage) -> Self {
+        let mut in_prelude = vec![false; plan.parameters.matrices.len()];
+        for step in &plan.prelude.ops {
+            step.op.refers(&mut |slot| {
+                if let Slot::Matrix(id) = slot {
+                    in_prelude[id.0] = true;
+                }
+            });
+        }
+        Self::without(in_prelude, &plan.parameters, storage)
+    }
+}
 
 /// A plan's dispatches: every operation as one, or as two where that pays.
 #[derive(Clone, Debug)]
@@ -47,7 +63,7 @@ impl Lowered {
             if cfg!(not(target_arch = "wasm32")) {
                 lowering.traffic = [step.op.reads(), step.op.writes()].map(|ids| lowering.bytes(ids));
             }
-            ops::lower(&step.op, &mut lowering)?;
+            step.op.lower(&mut lowering)?;
         }
         let Lowering { dispatches, uniforms, arena, .. } = lowering;
         let lowered = Self { dispatches, uniforms, arena };

@@ -5,7 +5,7 @@ use super::shards::ShardLayout;
 use super::tuning::{Choice, Tuning};
 use super::uniform::{Uniform, append};
 use crate::engine::parameters::Parameters;
-use crate::engine::plan::{Row, RowSlice, Source, Value, ValueId};
+use crate::engine::value::{Row, RowSlice, Source, Value, ValueId};
 use crate::network::ops::Activation;
 
 /// A dispatch may have this many workgroups in one dimension, on every adapter.

@@ -1,7 +1,6 @@
 //! Where a network's parameters lie in a device's memory.
 
 use crate::engine::parameters::{MatrixId, Parameters, Storage, VectorId};
-use crate::engine::plan::{Plan, Slot};
 
 /// The largest buffer for matrices, unless one of them is larger: what every adapter lets a kernel see at once.
 const SHARD: u64 = 128 << 20;
@@ -28,18 +27,12 @@ pub(in crate::engine) struct MatrixPlace {
 }
 
 impl ShardLayout {
-    /// The parameters of a plan, which are those of its network whatever its shape.
-    #[must_use]
-    pub fn new(plan: &Plan, storage: Storage) -> Self {
-        let parameters = &plan.parameters;
-        let mut in_prelude = vec![false; parameters.matrices.len()];
-        for step in &plan.prelude.ops {
-            step.op.refers(&mut |slot| {
-                if let Slot::Matrix(id) = slot {
-                    in_prelude[id.0] = true;
-                }
-            });
-        }
+    /// Where parameters lie of which those of the prelude are not on the device.
+    pub(in crate::engine) fn without(
+        in_prelude: Vec<bool>,
+        parameters: &Parameters,
+        storage: Storage,
+    ) -> Self {
         let (places, shards) = place(parameters, storage, &|id| in_prelude[id.0]);
         let starts = parameters.vectors.iter().map(|v| v.start).collect();
         Self { storage, places, shards, starts, vectors: parameters.vectors_len(), in_prelude }

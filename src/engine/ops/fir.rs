@@ -1,8 +1,23 @@
 //! Twice or half the resolution by a filter of four taps. The twin is the kernels' `fir`.
 
+use super::operation::Operation;
+use crate::engine::kernels::fir as twin;
 use crate::engine::lower::{File, Lowering, Shader, constants, grid, uniform, wgsl, word};
-use crate::engine::plan::Fir;
+use crate::engine::parameters::Parameters;
+use crate::engine::stage::{Memory, Split, Stage};
+use crate::engine::value::{Slot, ValueId};
 use crate::error::Result;
+
+/// Twice or half the resolution by a filter of four taps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fir {
+    /// The image.
+    pub source: ValueId,
+    /// Twice, or half.
+    pub up: bool,
+    /// The result.
+    pub output: ValueId,
+}
 
 constants! {
     /// Threads of a workgroup, one for each number of the output.
@@ -28,21 +43,42 @@ fn shader() -> Shader {
     Shader::new("main", Vec::new(), false, &[FIR]).labelled(|| "fir".to_owned())
 }
 
-pub(super) fn lower(f: &Fir, to: &mut Lowering) -> Result<()> {
-    let [batch, height, width, channels] = to.shape(f.source);
-    let params = Params {
-        source: to.offset(f.source),
-        output: to.offset(f.output),
-        batch: word(batch),
-        height: word(height),
-        width: word(width),
-        channels: word(channels),
-        up: f.up.into(),
-    };
-    let threads: usize = to.shape(f.output).iter().product();
-    to.dispatch(shader(), 0, &params, grid(threads.div_ceil(THREADS as usize)));
-    to.costs(0, to.traffic.iter().sum());
-    Ok(())
+impl Operation for Fir {
+    fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
+        f(Slot::Read(&mut self.source));
+        f(Slot::Write(&mut self.output));
+    }
+
+    fn text(&self, kind: char, _: &Parameters) -> String {
+        format!("{}_fir({kind}{})", if self.up { "upsample" } else { "downsample" }, self.source.0)
+    }
+
+    fn run(&self, stage: &Stage, memory: &mut Memory) {
+        let Split { arena, out, .. } = stage.split(memory, self.output);
+        let [_, height, width, channels] = stage.value(self.source).shape;
+        let each = out.len() / stage.batch;
+        for (sample, out) in out.chunks_exact_mut(each).enumerate() {
+            let image = stage.sample(arena, self.source, sample);
+            twin::fir(image, [height, width, channels], self.up, out);
+        }
+    }
+
+    fn lower(&self, to: &mut Lowering) -> Result<()> {
+        let [batch, height, width, channels] = to.shape(self.source);
+        let params = Params {
+            source: to.offset(self.source),
+            output: to.offset(self.output),
+            batch: word(batch),
+            height: word(height),
+            width: word(width),
+            channels: word(channels),
+            up: self.up.into(),
+        };
+        let threads: usize = to.shape(self.output).iter().product();
+        to.dispatch(shader(), 0, &params, grid(threads.div_ceil(THREADS as usize)));
+        to.costs(0, to.traffic.iter().sum());
+        Ok(())
+    }
 }
 
 #[cfg(all(test, not(target_arch = "wasm32")))]

@@ -1,9 +1,22 @@
 //! Rows of a table. The twin is `Panels::copy_row`.
 
+use super::operation::Operation;
 use crate::engine::lower::{File, Lowering, Shader, grid, uniform, wgsl, word};
-use crate::engine::parameters::Storage;
-use crate::engine::plan::Gather;
+use crate::engine::parameters::{MatrixId, Parameters, Storage};
+use crate::engine::stage::{Memory, Split, Stage};
+use crate::engine::value::{Slot, ValueId};
 use crate::error::Result;
+
+/// Rows of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gather {
+    /// Whole numbers stored as floats, one channel.
+    pub indices: ValueId,
+    /// The table.
+    pub table: MatrixId,
+    /// The result.
+    pub output: ValueId,
+}
 
 uniform! {
     /// `Params` in gather.wgsl.
@@ -27,21 +40,47 @@ fn shader(storage: Storage) -> Shader {
     Shader { matrices: Some(storage), ..shader.labelled(|| "gather".to_owned()) }
 }
 
-pub(super) fn lower(g: &Gather, to: &mut Lowering) -> Result<()> {
-    let [batch, height, width, columns] = to.shape(g.output);
-    let (place, count) = (to.layout.place(g.table), batch * height * width);
-    let params = Params {
-        indices: to.offset(g.indices),
-        output: to.offset(g.output),
-        count: word(count),
-        columns: word(columns),
-        table: word(place.start),
-        row: word(place.row),
-    };
-    let threads = count * columns.div_ceil(4);
-    to.dispatch(shader(to.layout.storage), place.shard, &params, grid(threads.div_ceil(THREADS as usize)));
-    to.costs(0, to.traffic.iter().sum());
-    Ok(())
+impl Operation for Gather {
+    fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
+        f(Slot::Read(&mut self.indices));
+        f(Slot::Matrix(&mut self.table));
+        f(Slot::Write(&mut self.output));
+    }
+
+    fn text(&self, kind: char, parameters: &Parameters) -> String {
+        format!("{}[{kind}{}]", parameters.matrices[self.table.0].parts[0].key, self.indices.0)
+    }
+
+    fn run(&self, stage: &Stage, memory: &mut Memory) {
+        let Split { arena, out, .. } = stage.split(memory, self.output);
+        let table = stage.packed.panels(self.table);
+        let indices = arena.get(stage.value(self.indices).range());
+        for (index, row) in indices.iter().zip(out.chunks_exact_mut(table.columns)) {
+            table.copy_row(*index as usize, row);
+        }
+    }
+
+    fn lower(&self, to: &mut Lowering) -> Result<()> {
+        let [batch, height, width, columns] = to.shape(self.output);
+        let (place, count) = (to.layout.place(self.table), batch * height * width);
+        let params = Params {
+            indices: to.offset(self.indices),
+            output: to.offset(self.output),
+            count: word(count),
+            columns: word(columns),
+            table: word(place.start),
+            row: word(place.row),
+        };
+        let threads = count * columns.div_ceil(4);
+        to.dispatch(
+            shader(to.layout.storage),
+            place.shard,
+            &params,
+            grid(threads.div_ceil(THREADS as usize)),
+        );
+        to.costs(0, to.traffic.iter().sum());
+        Ok(())
+    }
 }
 
 #[cfg(all(test, not(target_arch = "wasm32")))]

@@ -1,19 +1,177 @@
 //! Convolutions and linear maps as products of pixels and a matrix. The twins are the kernels' `gemm` and `product`.
 
 use super::activation::{ACTIVATION, NO_ACTIVATION, activation_code};
-use super::load::{LOAD, LoadParams, ScalingKind};
+use super::load::{LOAD, Load, LoadParams, Scaling, ScalingKind};
+use super::moments::Moments;
 use super::norm::{Loading, loading};
+use super::operation::{Operation, Room};
 use super::tile::{self, Tile};
+use crate::engine::kernels::{Image, gemm as twin};
 use crate::engine::lower::{
     File, Lowering, MatrixPlace, Shader, Tuning, constants, grid, uniform, wgsl, word,
 };
-use crate::engine::parameters::Storage;
-#[cfg(not(target_arch = "wasm32"))]
-use crate::engine::plan::Source;
-use crate::engine::plan::{Gemm, TILE_PIXELS};
+use crate::engine::parameters::{MatrixId, Parameters, Storage, VectorId};
+use crate::engine::stage::{Memory, Split, Stage};
+use crate::engine::value::{RowSlice, Slot, Source, TILE_PIXELS, Value, ValueId, Window};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::error::Error;
 use crate::error::Result;
+use crate::network::ops::Padding;
+
+/// A convolution or linear map as a product of pixels and a matrix:
+/// `(Σ load(source) · matrix + Σ shortcut · matrix + bias + time + residual) · scale · sample_scale`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gemm {
+    /// The image.
+    pub source: Source,
+    /// What is applied while it is read.
+    pub load: Load,
+    /// The pixels that one output pixel is made of.
+    pub window: Window,
+    /// Another image, as large as the output and read as it is, whose channels are further inputs of the product: the
+    /// 1×1 convolution that a residual block's input goes through. Its rows stand at the end of the matrix.
+    pub shortcut: Option<Source>,
+    /// `[taps · channels (+ channels of the shortcut)][output channels]`.
+    pub matrix: MatrixId,
+    /// Added to every pixel.
+    pub bias: VectorId,
+    /// Added to every pixel of a sample.
+    pub time: Option<RowSlice>,
+    /// Added, of the output's size and channels. Never two images.
+    pub residual: Option<Source>,
+    /// Multiplies the sum.
+    pub scale: f32,
+    /// One number that multiplies a sample.
+    pub sample_scale: Option<RowSlice>,
+    /// The result.
+    pub output: ValueId,
+    /// The moments of the result.
+    pub moments: Option<ValueId>,
+}
+
+impl Gemm {
+    /// Whether its samples are single pixels that it treats alike: then they are one image's rows, so that the matrix is
+    /// read for many of them at once.
+    fn is_one_image(&self, values: &[Value]) -> bool {
+        let [_, height, width, _] = values[self.output.0].shape;
+        let alike = matches!(self.load.scaling, None | Some(Scaling::Constant { .. }))
+            && self.time.is_none()
+            && self.sample_scale.is_none();
+        let sources = [Some(self.source), self.shortcut, self.residual];
+        alike
+            && height * width == 1
+            && self.window == Window::Pointwise
+            && sources.iter().flatten().all(|source| !source.upsample)
+    }
+
+    /// Rows and columns of its output.
+    fn output_size(&self, values: &[Value]) -> (usize, usize) {
+        let [batch, height, width, _] = values[self.output.0].shape;
+        if self.is_one_image(values) { (batch, 1) } else { (height, width) }
+    }
+
+    fn window_text(&self) -> String {
+        match self.window {
+            Window::Pointwise => "1×1".to_owned(),
+            Window::Square { stride, padding } => {
+                let stride = if stride == 1 { String::new() } else { format!("/{stride}") };
+                let padding = match padding {
+                    Padding::All(1) => "",
+                    Padding::All(_) => " unpadded",
+                    Padding::RightBottom => " right-bottom",
+                };
+                format!("3×3{stride}{padding}")
+            }
+        }
+    }
+}
+
+impl Operation for Gemm {
+    fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
+        self.load.slots(f);
+        self.source.slots(f);
+        for source in [&mut self.shortcut, &mut self.residual].into_iter().flatten() {
+            source.slots(f);
+        }
+        for slice in [&mut self.time, &mut self.sample_scale].into_iter().flatten() {
+            f(Slot::Rows(slice));
+        }
+        f(Slot::Matrix(&mut self.matrix));
+        f(Slot::Vector(&mut self.bias));
+        f(Slot::Write(&mut self.output));
+        if let Some(moments) = &mut self.moments {
+            f(Slot::Write(moments));
+        }
+    }
+
+    fn text(&self, kind: char, parameters: &Parameters) -> String {
+        let (matrix, image) = (&parameters.matrices[self.matrix.0], self.load.text(kind, &self.source));
+        // A linear map of a vector is named by its weights.
+        let linear = self.window == Window::Pointwise && self.shortcut.is_none() && self.residual.is_none();
+        if kind == 'r' && linear {
+            let more = match matrix.parts.len() {
+                1 => String::new(),
+                parts => format!(" and {} more", parts - 1),
+            };
+            return format!("{image} · {}{more}", matrix.parts[0].key);
+        }
+        let mut text = format!("{} [{}][{}]({image})", self.window_text(), matrix.rows, matrix.columns);
+        for (what, source) in [("shortcut", self.shortcut), ("residual", self.residual)] {
+            if let Some(source) = source {
+                text += &format!(" + {what} {}", Load::default().text(kind, &source));
+            }
+        }
+        if let Some(time) = self.time {
+            text += &format!(" + {}", time.text());
+        }
+        if self.scale != 1.0 {
+            text += &format!(" · {}", self.scale);
+        }
+        if let Some(scale) = self.sample_scale {
+            text += &format!(" · {}", scale.text());
+        }
+        text
+    }
+
+    fn room(&self, values: &[Value]) -> Room {
+        let channels = self.source.channels(values);
+        Room {
+            scratch: twin::scratch_len(self.window, self.output_size(values), channels),
+            scaling: self.load.scaling_len(values),
+        }
+    }
+
+    fn run(&self, stage: &Stage, memory: &mut Memory) {
+        let Split { arena, scratch, scaling, out } = stage.split(memory, self.output);
+        let whole = self.is_one_image(stage.values);
+        let image = |source: &Source| {
+            let image = stage.image(arena, source);
+            if whole { Image { height: stage.batch, ..image } } else { image }
+        };
+        let args = twin::Gemm {
+            source: image(&self.source),
+            scale_shift: self.load.scale(stage, arena, scaling),
+            activation: self.load.activation,
+            window: self.window,
+            shortcut: self.shortcut.as_ref().map(image),
+            panels: stage.packed.panels(self.matrix),
+            bias: stage.packed.vector(self.bias),
+            time: self.time.map(|t| stage.per_sample(t)),
+            residual: self.residual.as_ref().map(image),
+            scale: self.scale,
+            sample_scale: self.sample_scale.map(|s| stage.per_sample(s)),
+            size: self.output_size(stage.values),
+        };
+        twin::gemm(&args, scratch, out);
+        if let Some(output) = self.moments {
+            Moments { source: self.output, output }.run(stage, memory);
+        }
+    }
+
+    fn lower(&self, to: &mut Lowering) -> Result<()> {
+        lower(self, to)
+    }
+}
 
 /// A product of at most this many workgroups is cut into slices of its depth, until there are about [`WANTED_GROUPS`], so that
 /// a GPU has enough to do.
@@ -449,7 +607,7 @@ impl Job<'_> {
     }
 }
 
-pub(super) fn lower(g: &Gemm, to: &mut Lowering) -> Result<()> {
+fn lower(g: &Gemm, to: &mut Lowering) -> Result<()> {
     let rows = Rows::of(to.shape(g.output));
     let tile = tile_of(&rows, to)?;
     let halo = with_halo(g, &rows, tile, to);

@@ -1,8 +1,182 @@
 //! What becomes of an image's numbers while they are read: normalised, and through a nonlinearity. Operations on images share it.
 //! The twins are the kernels' `load` and `norm`.
 
+use crate::engine::kernels::load::{Loaded, Scale};
+use crate::engine::kernels::norm::{Normalise, normalise};
 use crate::engine::lower::{File, Lowering, Shader, constants, grid, uniform, wgsl, word, words};
-use crate::engine::plan::{Norm, TILE_PIXELS as PLAN_TILE_PIXELS};
+use crate::engine::parameters::VectorId;
+use crate::engine::stage::{ArenaView, Stage};
+use crate::engine::value::{RowSlice, Slot, Source, TILE_PIXELS as PLAN_TILE_PIXELS, Value, ValueId};
+use crate::network::ops::Activation;
+
+/// Group normalisation of one or two images from the moments of their tiles: scale and shift for each sample and
+/// channel, `γ/√(variance + ε)` and `β − mean · scale`, and where a timestep modulates, `(1 + s)` times both, and `b` added
+/// to the shift.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Norm {
+    /// Moments of the first channels and of those after them.
+    pub moments: (ValueId, Option<ValueId>),
+    /// Pixels of the images.
+    pub pixels: usize,
+    /// Groups that all channels together are divided into.
+    pub groups: usize,
+    /// Added to the variance.
+    pub eps: f32,
+    /// γ.
+    pub weight: VectorId,
+    /// β.
+    pub bias: VectorId,
+    /// s, then b.
+    pub modulation: Option<RowSlice>,
+}
+
+/// Scale and shift that a load applies.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scaling {
+    /// The same for all.
+    Constant {
+        /// Factor.
+        scale: f32,
+        /// Added after.
+        shift: f32,
+    },
+    /// Read from the result of a [`ReadyNorm`].
+    Ready(ValueId),
+    /// Computed by each operation that reads the image, before it reads.
+    Inline(Norm),
+}
+
+/// What is applied to an image's numbers while they are read: `activation(x · scale + shift)`. Zero padding comes after it:
+/// the zeros stay zeros.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Load {
+    /// The normalisation.
+    pub scaling: Option<Scaling>,
+    /// The nonlinearity.
+    pub activation: Option<Activation>,
+}
+
+impl Load {
+    /// Whether numbers are read as they are.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Norm {
+    pub(super) fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
+        f(Slot::Read(&mut self.moments.0));
+        if let Some(second) = &mut self.moments.1 {
+            f(Slot::Read(second));
+        }
+        f(Slot::Vector(&mut self.weight));
+        f(Slot::Vector(&mut self.bias));
+        if let Some(slice) = &mut self.modulation {
+            f(Slot::Rows(slice));
+        }
+    }
+
+    pub(super) fn text(&self, kind: char) -> String {
+        let second = self.moments.1.map_or_else(String::new, |m| format!("|{kind}{}", m.0));
+        let modulation = self.modulation.map_or_else(String::new, |m| format!(", {}", m.text()));
+        format!("norm({kind}{}{second}, {} groups{modulation})", self.moments.0.0, self.groups)
+    }
+
+    /// As its twin is given it.
+    pub(super) fn of<'m>(&self, stage: &Stage<'m>, arena: ArenaView<'m>) -> Normalise<'m> {
+        let second = self.moments.1.map(|m| stage.value(m));
+        let first = stage.value(self.moments.0);
+        Normalise {
+            first: arena.get(first.range()),
+            second: second.map_or(&[], |s| arena.get(s.range())),
+            channels: (first.shape[3], second.map_or(0, |s| s.shape[3])),
+            pixels: self.pixels,
+            groups: self.groups,
+            eps: self.eps,
+            weight: stage.packed.vector(self.weight),
+            bias: stage.packed.vector(self.bias),
+            modulation: self.modulation.map(|m| stage.per_sample(m)),
+        }
+    }
+
+    /// Floats of scale and shift.
+    fn len(&self, values: &[Value]) -> usize {
+        let moments = [Some(self.moments.0), self.moments.1];
+        let channels: usize = moments.iter().flatten().map(|m| values[m.0].shape[3]).sum();
+        2 * values[self.moments.0.0].shape[0] * channels
+    }
+}
+
+impl Load {
+    pub(super) fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
+        match &mut self.scaling {
+            None | Some(Scaling::Constant { .. }) => {}
+            Some(Scaling::Ready(value)) => f(Slot::Read(value)),
+            Some(Scaling::Inline(norm)) => norm.slots(f),
+        }
+    }
+
+    /// What is read of an image.
+    pub(super) fn text(&self, kind: char, source: &Source) -> String {
+        let mut text = format!("{kind}{}", source.first.0);
+        if let Some(second) = source.second {
+            text += &format!("|{kind}{}", second.0);
+        }
+        match &self.scaling {
+            None => {}
+            Some(Scaling::Constant { scale, shift }) => text += &format!(" · {scale} + {shift}"),
+            Some(Scaling::Ready(norm)) => text += &format!(" × {kind}{}", norm.0),
+            Some(Scaling::Inline(norm)) => text += &format!(" × {}", norm.text(kind)),
+        }
+        if let Some(activation) = self.activation {
+            text = format!("{activation:?}({text})").to_ascii_lowercase();
+        }
+        if source.upsample { format!("upsample {text}") } else { text }
+    }
+
+    /// Floats of scale and shift that are worked out before it.
+    pub(super) fn scaling_len(&self, values: &[Value]) -> usize {
+        if let Some(Scaling::Inline(norm)) = &self.scaling { norm.len(values) } else { 0 }
+    }
+
+    /// Scale and shift as kernels are given them; what has to be worked out goes into `scaling`.
+    pub(super) fn scale<'m>(
+        &self,
+        stage: &Stage<'m>,
+        arena: ArenaView<'m>,
+        scaling: &'m mut [f32],
+    ) -> Scale<'m> {
+        match &self.scaling {
+            None => Scale::None,
+            Some(Scaling::Constant { scale, shift }) => Scale::Constant(*scale, *shift),
+            Some(Scaling::Ready(id)) => Scale::PerChannel(arena.get(stage.value(*id).range())),
+            Some(Scaling::Inline(norm)) => {
+                let out = &mut scaling[..norm.len(stage.values)];
+                normalise(&norm.of(stage, arena), out);
+                Scale::PerChannel(out)
+            }
+        }
+    }
+
+    /// Each sample of an image, as it is loaded.
+    pub(super) fn of<'m>(
+        &self,
+        source: &Source,
+        stage: &Stage<'m>,
+        arena: ArenaView<'m>,
+        scaling: &'m mut [f32],
+    ) -> impl Fn(usize) -> Loaded<'m> + use<'m> {
+        let image = stage.image(arena, source);
+        let (scale, activation) = (self.scale(stage, arena, scaling), self.activation);
+        let channels = image.all_channels();
+        move |sample| Loaded {
+            image: image.sample(sample),
+            scale: scale.sample(sample, channels),
+            activation,
+        }
+    }
+}
 
 /// How a load scales: `SCALING` in the shaders. From `Inline` on, scale and shift go through workgroup memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

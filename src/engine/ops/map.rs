@@ -1,11 +1,50 @@
 //! An image written out, element by element: loaded, and combined with an operand. The twin is the kernels' `map`.
 
 use super::activation::{ACTIVATION, activation_code};
-use super::load::{LOAD, LoadParams, PIXEL, ScalingKind, pixelwise, pixelwise_groups, plain};
+use super::load::{LOAD, Load, LoadParams, PIXEL, ScalingKind, pixelwise, pixelwise_groups, plain};
 use super::norm::{Loading, loading};
+use super::operation::{Operation, Room};
+use crate::engine::kernels::map::{self as twin, Operand};
 use crate::engine::lower::{File, Lowering, Shader, constants, uniform, wgsl, word};
-use crate::engine::plan::{Combine, Map, Place};
+use crate::engine::parameters::Parameters;
+use crate::engine::stage::{Memory, Split, Stage};
+use crate::engine::value::{RowSlice, Slot, Source, Value, ValueId};
 use crate::error::Result;
+
+/// How an operand is combined with the number y of pixel p and channel c.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Combine {
+    /// `y + operand[p, c]`.
+    Add,
+    /// `y + operand[c]`.
+    AddPerChannel,
+    /// `y · (1 + operand[c]) + operand[channels + c]`.
+    ScaleShift,
+    /// `y · operand[0]`.
+    ScaleSamples,
+}
+
+/// Where an operand lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Among the values of the same part of the plan.
+    Value(ValueId),
+    /// In the prelude.
+    Rows(RowSlice),
+}
+
+/// An image written out, element by element: `load(source)`, combined with an operand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Map {
+    /// The image; without one it is all zeros.
+    pub source: Option<Source>,
+    /// What is applied while it is read.
+    pub load: Load,
+    /// What is combined with it.
+    pub operand: Option<(Combine, Place)>,
+    /// The result.
+    pub output: ValueId,
+}
 
 constants! {
     COMBINE_NOTHING = 0;
@@ -42,41 +81,98 @@ fn shader(fours: bool, scaling: ScalingKind, activation: u32) -> Shader {
     pixelwise("map", &[ACTIVATION, LOAD, PIXEL, MAP], fours, scaling, activation)
 }
 
-pub(super) fn lower(m: &Map, to: &mut Lowering) -> Result<()> {
-    let [batch, height, width, columns] = to.shape(m.output);
-    let Loading { kind, params: load, .. } = match &m.source {
-        Some(source) => loading(&m.load, source, 1, 0, to),
-        None => {
-            let size = LoadParams { height: word(height), width: word(width), ..plain(to, [columns, 0]) };
-            Loading { kind: ScalingKind::None, params: size, scratch: 0 }
+impl Operation for Map {
+    fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
+        self.load.slots(f);
+        if let Some(source) = &mut self.source {
+            source.slots(f);
         }
-    };
-    let (in_rows, [operand, operand_start, operand_width]) = match m.operand {
-        None => (false, [0; 3]),
-        Some((_, Place::Rows(slice))) => (true, to.slice(Some(slice))),
-        Some((_, Place::Value(id))) => (false, [to.offset(id), 0, word(to.values[id.0].len() / batch)]),
-    };
-    let channels = m.source.map_or([columns, 0], |s| to.channels(Some(&s)));
-    let fours = channels.iter().all(|c| c.is_multiple_of(4));
-    let [first, second] = to.offsets(m.source.as_ref());
-    let params = Params {
-        load,
-        first,
-        second,
-        output: to.offset(m.output),
-        sourced: m.source.is_some().into(),
-        shift: m.source.is_some_and(|s| s.upsample).into(),
-        combine: m.operand.map_or(COMBINE_NOTHING, |(how, _)| code(how)),
-        in_rows: in_rows.into(),
-        operand,
-        operand_start,
-        operand_width,
-    };
-    let activation = if m.source.is_some() { m.load.activation } else { None };
-    let shader = shader(fours, kind, activation_code(activation));
-    to.dispatch(shader, 0, &params, pixelwise_groups([batch, height, width, columns]));
-    to.costs(0, to.traffic.iter().sum());
-    Ok(())
+        match &mut self.operand {
+            None => {}
+            Some((_, Place::Value(id))) => f(Slot::Read(id)),
+            Some((_, Place::Rows(slice))) => f(Slot::Rows(slice)),
+        }
+        f(Slot::Write(&mut self.output));
+    }
+
+    fn text(&self, kind: char, _: &Parameters) -> String {
+        let mut text = self.source.map_or_else(|| "0".to_owned(), |source| self.load.text(kind, &source));
+        if let Some((combine, place)) = &self.operand {
+            let operand = match place {
+                Place::Value(id) => format!("{kind}{}", id.0),
+                Place::Rows(slice) => slice.text(),
+            };
+            text += &match combine {
+                Combine::Add | Combine::AddPerChannel => format!(" + {operand}"),
+                Combine::ScaleShift => format!(" · (1 + s) + b of {operand}"),
+                Combine::ScaleSamples => format!(" · {operand}"),
+            };
+        }
+        text
+    }
+
+    fn room(&self, values: &[Value]) -> Room {
+        Room { scratch: 0, scaling: self.load.scaling_len(values) }
+    }
+
+    fn run(&self, stage: &Stage, memory: &mut Memory) {
+        let Split { arena, scaling, out, .. } = stage.split(memory, self.output);
+        let channels = stage.value(self.output).shape[3];
+        let loaded = self.source.as_ref().map(|source| self.load.of(source, stage, arena, scaling));
+        let each = out.len() / stage.batch;
+        for (sample, out) in out.chunks_exact_mut(each).enumerate() {
+            let operand = self.operand.map_or(Operand::None, |(combine, place)| {
+                let numbers = match place {
+                    Place::Rows(slice) => stage.per_sample(slice).sample(sample),
+                    Place::Value(id) => stage.sample(arena, id, sample),
+                };
+                match combine {
+                    Combine::Add => Operand::Image(numbers),
+                    Combine::AddPerChannel => Operand::PerChannel(numbers),
+                    Combine::ScaleShift => Operand::ScaleShift(numbers),
+                    Combine::ScaleSamples => Operand::Scale(numbers[0]),
+                }
+            });
+            twin::map(loaded.as_ref().map(|loaded| loaded(sample)).as_ref(), operand, channels, out);
+        }
+    }
+
+    fn lower(&self, to: &mut Lowering) -> Result<()> {
+        let [batch, height, width, columns] = to.shape(self.output);
+        let Loading { kind, params: load, .. } = match &self.source {
+            Some(source) => loading(&self.load, source, 1, 0, to),
+            None => {
+                let size = LoadParams { height: word(height), width: word(width), ..plain(to, [columns, 0]) };
+                Loading { kind: ScalingKind::None, params: size, scratch: 0 }
+            }
+        };
+        let (in_rows, [operand, operand_start, operand_width]) = match self.operand {
+            None => (false, [0; 3]),
+            Some((_, Place::Rows(slice))) => (true, to.slice(Some(slice))),
+            Some((_, Place::Value(id))) => (false, [to.offset(id), 0, word(to.values[id.0].len() / batch)]),
+        };
+        let channels = self.source.map_or([columns, 0], |s| to.channels(Some(&s)));
+        let fours = channels.iter().all(|c| c.is_multiple_of(4));
+        let [first, second] = to.offsets(self.source.as_ref());
+        let params = Params {
+            load,
+            first,
+            second,
+            output: to.offset(self.output),
+            sourced: self.source.is_some().into(),
+            shift: self.source.is_some_and(|s| s.upsample).into(),
+            combine: self.operand.map_or(COMBINE_NOTHING, |(how, _)| code(how)),
+            in_rows: in_rows.into(),
+            operand,
+            operand_start,
+            operand_width,
+        };
+        let activation = if self.source.is_some() { self.load.activation } else { None };
+        let shader = shader(fours, kind, activation_code(activation));
+        to.dispatch(shader, 0, &params, pixelwise_groups([batch, height, width, columns]));
+        to.costs(0, to.traffic.iter().sum());
+        Ok(())
+    }
 }
 
 #[cfg(all(test, not(target_arch = "wasm32")))]

@@ -1,6 +1,17 @@
-//! A plan's operations on a GPU, each a pair of files: how it is lowered, with the uniform that its shader reads, and the shader.
+//! A plan's operations, each a pair of files: what it is, how its twin in Rust is called and how it is lowered, with the uniform
+//! that its shader reads; and the shader.
 //!
-//! A file uses only those that stand before it: activation, tile; load; norm; the operations.
+//! - [`Gemm`], a convolution as matrix product. Its load applies the normalisation and nonlinearity before it, reads
+//!   two images as if they were concatenated, and doubles the resolution; its epilogue adds bias, time vector and
+//!   residual, and leaves the moments of its result for the normalisation after it.
+//! - [`Moments`], the moments of an image that no product leaves.
+//! - [`ReadyNorm`], from moments to a scale and a shift for each sample and channel.
+//! - [`Attention`], over the pixels of an image.
+//! - [`Pool`], which halves the resolution, and [`Fir`], which halves or doubles it by a filter.
+//! - [`Map`], element by element: what loads and epilogues do, where nothing takes it into them.
+//! - [`Gather`], rows of a table.
+//!
+//! A file uses only those that stand before it: operation, activation, tile; load; norm, moments; the other operations.
 
 mod activation;
 mod attention;
@@ -11,26 +22,113 @@ mod load;
 mod map;
 mod moments;
 mod norm;
+mod operation;
 mod pool;
 mod tile;
 
 use super::lower::Lowering;
-use super::plan::Op;
+use super::parameters::Parameters;
+use super::stage::{Memory, Stage};
+use super::value::{Slot, Value, ValueId};
 use crate::error::Result;
+use operation::{Operation, Room};
 
-/// Lowers an operation.
-///
-/// # Errors
-/// [`Error::Unsupported`](crate::Error::Unsupported) where attention's heads are too wide.
-pub(super) fn lower(op: &Op, to: &mut Lowering) -> Result<()> {
-    match op {
-        Op::Attention(attention) => attention::lower(attention, to),
-        Op::Fir(fir) => fir::lower(fir, to),
-        Op::Gather(gather) => gather::lower(gather, to),
-        Op::Gemm(gemm) => gemm::lower(gemm, to),
-        Op::Map(map) => map::lower(map, to),
-        Op::Moments(moments) => moments::lower(moments, to),
-        Op::Norm(norm) => norm::lower(norm, to),
-        Op::Pool(pool) => pool::lower(pool, to),
+pub use attention::Channels;
+pub use load::{Load, Norm, Scaling};
+pub use map::{Combine, Place};
+
+/// Makes [`Op`] of a list of what there is: name, file and structure.
+macro_rules! operations {
+    ($($name:ident: $file:ident::$structure:ident,)*) => {
+        $(pub use $file::$structure;)*
+
+        /// An operation.
+        #[derive(Clone, Debug, PartialEq)]
+        #[allow(missing_docs, reason = "the structures say what they are")]
+        pub enum Op {
+            $($name($structure),)*
+        }
+
+        impl Op {
+            /// The same, for changing it. Moments stand first among the values that are read.
+            pub(super) fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
+                match self {
+                    $(Op::$name(op) => op.slots(f),)*
+                }
+            }
+
+            /// What it computes, of values that are called `kind` and a number.
+            pub(super) fn text(&self, kind: char, parameters: &Parameters) -> String {
+                match self {
+                    $(Op::$name(op) => op.text(kind, parameters),)*
+                }
+            }
+
+            /// What its twin needs besides the arena.
+            pub(super) fn room(&self, values: &[Value]) -> Room {
+                match self {
+                    $(Op::$name(op) => op.room(values),)*
+                }
+            }
+
+            /// Computes it with its twin.
+            pub(super) fn run(&self, stage: &Stage, memory: &mut Memory) {
+                match self {
+                    $(Op::$name(op) => op.run(stage, memory),)*
+                }
+            }
+
+            /// Makes dispatches of it.
+            ///
+            /// # Errors
+            /// [`Error::Unsupported`](crate::Error::Unsupported) where attention's heads are too wide.
+            pub(super) fn lower(&self, to: &mut Lowering) -> Result<()> {
+                match self {
+                    $(Op::$name(op) => op.lower(to),)*
+                }
+            }
+        }
+    };
+}
+
+operations! {
+    Attention: attention::Attention,
+    Fir: fir::Fir,
+    Gather: gather::Gather,
+    Gemm: gemm::Gemm,
+    Map: map::Map,
+    Moments: moments::Moments,
+    Norm: norm::ReadyNorm,
+    Pool: pool::Pool,
+}
+
+impl Op {
+    /// What it reads of its part of the plan.
+    #[must_use]
+    pub fn reads(&self) -> Vec<ValueId> {
+        let mut reads = Vec::new();
+        self.refers(&mut |slot| {
+            if let Slot::Read(id) = slot {
+                reads.push(*id);
+            }
+        });
+        reads
+    }
+
+    /// What it writes.
+    #[must_use]
+    pub fn writes(&self) -> Vec<ValueId> {
+        let mut writes = Vec::new();
+        self.refers(&mut |slot| {
+            if let Slot::Write(id) = slot {
+                writes.push(*id);
+            }
+        });
+        writes
+    }
+
+    /// Calls `f` with all that it refers to.
+    pub(super) fn refers(&self, f: &mut dyn FnMut(Slot)) {
+        self.clone().slots(f);
     }
 }

@@ -1,8 +1,21 @@
 //! The moments of an image, where no product leaves them. The twin is the kernels' `norm::moments`.
 
+use super::operation::Operation;
+use crate::engine::kernels::norm as twin;
 use crate::engine::lower::{File, Lowering, Shader, constants, grid, uniform, wgsl, word};
-use crate::engine::plan::{Moments, TILE_PIXELS as PLAN_TILE_PIXELS};
+use crate::engine::parameters::Parameters;
+use crate::engine::stage::{Memory, Split, Stage};
+use crate::engine::value::{Slot, TILE_PIXELS as PLAN_TILE_PIXELS, ValueId};
 use crate::error::Result;
+
+/// The moments of an image, as a product leaves those of its result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moments {
+    /// The image.
+    pub source: ValueId,
+    /// The result.
+    pub output: ValueId,
+}
 
 constants! {
     /// Threads of a workgroup, one for each tile and channel.
@@ -29,22 +42,41 @@ fn shader() -> Shader {
     Shader::new("main", Vec::new(), false, &[MOMENTS]).labelled(|| "moments".to_owned())
 }
 
-pub(super) fn lower(m: &Moments, to: &mut Lowering) -> Result<()> {
-    let [batch, height, width, channels] = to.shape(m.source);
-    let pixels = height * width;
-    let tiles = pixels.div_ceil(PLAN_TILE_PIXELS);
-    let params = Params {
-        source: to.offset(m.source),
-        output: to.offset(m.output),
-        batch: word(batch),
-        pixels: word(pixels),
-        channels: word(channels),
-        tiles: word(tiles),
-    };
-    let threads = batch * tiles * channels;
-    to.dispatch(shader(), 0, &params, grid(threads.div_ceil(THREADS as usize)));
-    to.costs(0, to.traffic.iter().sum());
-    Ok(())
+impl Operation for Moments {
+    fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
+        f(Slot::Read(&mut self.source));
+        f(Slot::Write(&mut self.output));
+    }
+
+    fn text(&self, kind: char, _: &Parameters) -> String {
+        format!("moments({kind}{})", self.source.0)
+    }
+
+    fn run(&self, stage: &Stage, memory: &mut Memory) {
+        let Split { arena, out, .. } = stage.split(memory, self.output);
+        let each = out.len() / stage.batch;
+        for (sample, out) in out.chunks_exact_mut(each).enumerate() {
+            twin::moments(stage.sample(arena, self.source, sample), stage.value(self.source).shape[3], out);
+        }
+    }
+
+    fn lower(&self, to: &mut Lowering) -> Result<()> {
+        let [batch, height, width, channels] = to.shape(self.source);
+        let pixels = height * width;
+        let tiles = pixels.div_ceil(PLAN_TILE_PIXELS);
+        let params = Params {
+            source: to.offset(self.source),
+            output: to.offset(self.output),
+            batch: word(batch),
+            pixels: word(pixels),
+            channels: word(channels),
+            tiles: word(tiles),
+        };
+        let threads = batch * tiles * channels;
+        to.dispatch(shader(), 0, &params, grid(threads.div_ceil(THREADS as usize)));
+        to.costs(0, to.traffic.iter().sum());
+        Ok(())
+    }
 }
 
 #[cfg(all(test, not(target_arch = "wasm32")))]

@@ -2,10 +2,23 @@
 //! `norm`.
 
 use super::activation::{ACTIVATION, NO_ACTIVATION};
-use super::load::{LOAD, LoadParams, ScalingKind, normalised, plain};
+use super::load::{LOAD, Load, LoadParams, Norm, Scaling, ScalingKind, normalised, plain};
+use super::operation::Operation;
+use crate::engine::kernels::norm as twin;
 use crate::engine::lower::{File, Lowering, Shader, grid, uniform, wgsl, word};
-use crate::engine::plan::{Load, Norm, ReadyNorm, Scaling, Source};
+use crate::engine::parameters::Parameters;
+use crate::engine::stage::{Memory, Split, Stage};
+use crate::engine::value::{Slot, Source, ValueId};
 use crate::error::Result;
+
+/// Scale and shift of a normalisation, written out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadyNorm {
+    /// What they are computed from.
+    pub norm: Norm,
+    /// The result.
+    pub output: ValueId,
+}
 
 uniform! {
     /// `Params` in norm.wgsl.
@@ -30,10 +43,26 @@ fn shader() -> Shader {
     Shader::new("main", constants, false, &[ACTIVATION, LOAD, NORM]).labelled(|| "norm".to_owned())
 }
 
-pub(super) fn lower(of: &ReadyNorm, to: &mut Lowering) -> Result<()> {
-    dispatch(&of.norm, to.offset(of.output), to);
-    to.costs(0, to.traffic.iter().sum());
-    Ok(())
+impl Operation for ReadyNorm {
+    fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
+        self.norm.slots(f);
+        f(Slot::Write(&mut self.output));
+    }
+
+    fn text(&self, kind: char, _: &Parameters) -> String {
+        self.norm.text(kind)
+    }
+
+    fn run(&self, stage: &Stage, memory: &mut Memory) {
+        let Split { arena, out, .. } = stage.split(memory, self.output);
+        twin::normalise(&self.norm.of(stage, arena), out);
+    }
+
+    fn lower(&self, to: &mut Lowering) -> Result<()> {
+        dispatch(&self.norm, to.offset(self.output), to);
+        to.costs(0, to.traffic.iter().sum());
+        Ok(())
+    }
 }
 
 /// One workgroup for each sample and group.

@@ -1,7 +1,7 @@
 //! How many outputs a workgroup and a thread of a product work out.
 
 #[cfg(not(target_arch = "wasm32"))]
-use crate::engine::plan::TILE_PIXELS;
+use crate::engine::value::TILE_PIXELS;
 
 /// Threads that lie side by side in a product's workgroup; the others lie below them.
 pub(super) const ACROSS: u32 = 8;
