@@ -88,6 +88,8 @@ export class DiffusionSampler extends HTMLElement {
   toBlob(options?: { mimeType?: string; qualityArgument?: number }): Promise<Blob | null>;
   /** The same as a `data:` address. */
   toDataURL(type?: string, encoderOptions?: number): string | null;
+  /** Opens what hands out the lines that show it in another page, as the button `embed` of `controls` does. Resolves when that is closed. */
+  embed(): Promise<void>;
   addEventListener<K extends keyof DiffusionSamplerEventMap>(
     type: K,
     listener: (this: DiffusionSampler, event: DiffusionSamplerEventMap[K]) => unknown,
@@ -174,6 +176,8 @@ export class DiffusionTrainer extends HTMLElement {
   toBlob(options?: { mimeType?: string; qualityArgument?: number }): Promise<Blob | null>;
   /** The same as a `data:` address. */
   toDataURL(type?: string, encoderOptions?: number): string | null;
+  /** Opens what hands out the lines that show it in another page, as the button `embed` of `controls` does. Resolves when that is closed. */
+  embed(): Promise<void>;
   addEventListener<K extends keyof DiffusionTrainerEventMap>(
     type: K,
     listener: (this: DiffusionTrainer, event: DiffusionTrainerEventMap[K]) => unknown,
@@ -230,6 +234,8 @@ export class DiffusionProcess extends HTMLElement {
   pause(): void;
   /** The picture or the points on show as a file, PNG unless told; null before they are drawn. */
   toBlob(options?: { mimeType?: string; qualityArgument?: number }): Promise<Blob | null>;
+  /** Opens what hands out the lines that show it in another page, as the button `embed` of `controls` does. Resolves when that is closed. */
+  embed(): Promise<void>;
   addEventListener<K extends keyof DiffusionProcessEventMap>(
     type: K,
     listener: (this: DiffusionProcess, event: DiffusionProcessEventMap[K]) => unknown,

@@ -3,7 +3,34 @@
 
 import { define, face, observed, opened, Shell } from './elements/element.js';
 
-export class DiffusionSampler extends Shell {
+/** What runs when it is asked to. */
+class Runner extends Shell {
+  get loaded() {
+    return this.info !== null;
+  }
+
+  get running() {
+    return face(this)?.running ?? false;
+  }
+
+  get info() {
+    return face(this)?.info ?? null;
+  }
+
+  async run() {
+    return (await opened(this))?.run() ?? false;
+  }
+
+  dismissPoster() {
+    this.run();
+  }
+
+  toDataURL(type, encoderOptions) {
+    return face(this)?.shown?.toDataURL(type, encoderOptions) ?? null;
+  }
+}
+
+export class DiffusionSampler extends Runner {
   static observedAttributes = observed('diffusion-sampler');
 
   constructor() {
@@ -34,36 +61,8 @@ export class DiffusionSampler extends Shell {
     face(this)?.changed('model');
   }
 
-  get loaded() {
-    return this.info !== null;
-  }
-
-  get running() {
-    return face(this)?.running ?? false;
-  }
-
-  get info() {
-    return face(this)?.info ?? null;
-  }
-
-  async run() {
-    return (await opened(this))?.run() ?? false;
-  }
-
   stop() {
     face(this)?.stop();
-  }
-
-  dismissPoster() {
-    this.run();
-  }
-
-  async toBlob(options) {
-    return face(this)?.toBlob(options) ?? null;
-  }
-
-  toDataURL(type, encoderOptions) {
-    return face(this)?.shown?.toDataURL(type, encoderOptions) ?? null;
   }
 }
 
@@ -93,37 +92,17 @@ export class DiffusionProcess extends Shell {
   pause() {
     face(this)?.pause();
   }
-
-  async toBlob(options) {
-    return face(this)?.toBlob(options) ?? null;
-  }
 }
 
-export class DiffusionTrainer extends Shell {
+export class DiffusionTrainer extends Runner {
   static observedAttributes = observed('diffusion-trainer');
 
   constructor() {
     super(() => import('./elements/trainer.js'));
   }
 
-  get loaded() {
-    return this.info !== null;
-  }
-
-  get running() {
-    return face(this)?.running ?? false;
-  }
-
-  get info() {
-    return face(this)?.info ?? null;
-  }
-
   get training() {
     return face(this)?.training ?? null;
-  }
-
-  async run() {
-    return (await opened(this))?.run() ?? false;
   }
 
   async pause() {
@@ -138,20 +117,8 @@ export class DiffusionTrainer extends Shell {
     await face(this)?.stop();
   }
 
-  dismissPoster() {
-    this.run();
-  }
-
   async export() {
     return face(this)?.export() ?? null;
-  }
-
-  async toBlob(options) {
-    return face(this)?.toBlob(options) ?? null;
-  }
-
-  toDataURL(type, encoderOptions) {
-    return face(this)?.shown?.toDataURL(type, encoderOptions) ?? null;
   }
 }
 

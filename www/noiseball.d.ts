@@ -439,6 +439,24 @@ export class NoiseballError extends Error {
  */
 export function loadFilesFrom(address: string | URL): void;
 
+/** The sampler and steps to begin with where nobody chose: the model's own, or few steps of ddim where its own go through all timesteps. */
+export function usualRun(info: Pick<ModelInfo, 'sampler'> | null): { sampler: string; steps: number };
+
+/**
+ * Draws a batch, such as a step's `pictures`, as a grid, each pixel as one of the canvas's: near a square, or with so many `columns`;
+ * `below` are empty rows of pixels below each picture. `enlarge` shows it larger.
+ */
+export function drawGrid(
+  canvas: HTMLCanvasElement | OffscreenCanvas,
+  pictures: Uint8ClampedArray,
+  shape: { batch: number; width: number; height: number },
+  columns?: number,
+  below?: number,
+): void;
+
+/** Draws a canvas on another, each pixel a crisp square of `scale` pixels. */
+export function enlarge(from: HTMLCanvasElement | OffscreenCanvas, to: HTMLCanvasElement | OffscreenCanvas, scale: number): void;
+
 /** Between the noise of two pictures along the sphere that it lies near (Song et al. 2021): `a` at 0, `b` at 1. Throws type 'invalid-option'. */
 export function slerp(a: ArrayLike<number>, b: ArrayLike<number>, share: number): Float32Array<ArrayBuffer>;
 
@@ -459,6 +477,9 @@ export class Noiseball {
 
   /** Empties the cache of downloaded checkpoints. */
   static purge(): Promise<void>;
+
+  /** Where it was loaded from, for `load` to load it once more; null for a model that `Noiseball.of` made. */
+  readonly source: ResolvedSource | null;
 
   /** Another object after the model had to be loaded again: see `sample`. */
   readonly info: ModelInfo;

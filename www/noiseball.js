@@ -12,8 +12,10 @@ import { untilVisible } from './visible.js';
 
 export { slerp } from './editing.js';
 export { ERROR_TYPES, NoiseballError } from './errors.js';
+export { drawGrid, enlarge } from './grid.js';
 export { readSamplerOptions, writeSamplerOptions } from './sampler-options.js';
 export { resolveSource } from './source.js';
+export { usualRun } from './usual.js';
 export { loadFilesFrom } from './workers.js';
 
 /** The samplers with their options: see SamplerInfo in noiseball.d.ts. */
@@ -85,6 +87,11 @@ export class Noiseball {
     model.#denoise = denoise;
     await model.#load([signal], onProgress);
     return model;
+  }
+
+  /** Where it was loaded from, for `load` to load it again; null for a model that `of` made. */
+  get source() {
+    return this.#denoise ? null : this.#source;
   }
 
   /** Empties the cache of downloaded checkpoints. */

@@ -69,6 +69,8 @@ export interface DataCredit {
   source: string;
   /** The name of the data's known distribution; pictures have none. */
   toy?: string;
+  /** Where it is known: K in bits as the 2015 paper has it, with a `note` to it, and the most that it can be, the data's mean log density. */
+  bound?: { paper: number; most: number; note: string };
 }
 
 /** Items of a data set at a level of the forward process: `alpha x0 + sigma epsilon`, and for bits a mean of `alpha x0`. */
@@ -102,6 +104,8 @@ export interface TrainingData {
   readonly about: DataCredit | null;
   /** Whether its worker has gone, and it with it. */
   readonly lost: boolean;
+  /** The presets that suit these data. Of points and bits the first is the usual one, of pictures it depends on their size. */
+  readonly presets: Preset[];
   /**
    * The recipe of a preset, or a recipe, with what is to be changed in it, checked; and what it takes. `noiseball train` makes the
    * same recipe of the same preset and changes.
@@ -178,6 +182,22 @@ export interface LossCurve {
   points: LossPoint[];
   /** [step, loss] each. */
   heldOut: [step: number, loss: number][];
+}
+
+/** A run's losses as a chart needs them: what events tell, thinned to at most 400 points however long the run is. */
+export class Losses {
+  /** Begins empty, or with the `losses` of an event 'start'. */
+  constructor(curve?: Partial<LossCurve>);
+  readonly points: LossPoint[];
+  readonly heldOut: [step: number, loss: number][];
+  /** Adds a point of an event 'steps'. */
+  merge(point: LossPoint): void;
+  /** Adds what an event 'held-out' says. */
+  addHeldOut(step: number, loss: number): void;
+  /** [step, mean loss] each: of all examples, or of a quarter of the timesteps, from 0, the least noisy, to 3. */
+  series(band?: number): [step: number, loss: number][];
+  /** A series drawn calmer: each loss a mean of those before it that forgets; `memory` is below 1, and 0.9 unless told. */
+  smoothed(series: readonly (readonly [step: number, loss: number])[], memory?: number): [step: number, loss: number][];
 }
 
 /** The 2015 paper's K in bits, and its standard error. */
@@ -271,6 +291,8 @@ export interface KeptRun {
   steps: number;
   /** Milliseconds since 1970. */
   when: number;
+  /** What it trains on. */
+  data: DataInfo & { about: DataCredit | null };
 }
 
 /**
@@ -283,7 +305,7 @@ export function prepare(source: Source | BundledData, options?: PrepareOptions):
 /** Starts to train. One run at a time: the one before is closed. */
 export function train(options: TrainOptions): Promise<Training>;
 
-/** The runs kept in this browser, newest first. */
+/** The runs kept in this browser, newest first. Nothing is downloaded or started for it. Rejects with type 'fetch' where a browser keeps nothing. */
 export function runs(): Promise<KeptRun[]>;
 
 /**

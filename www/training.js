@@ -3,9 +3,11 @@
 import { openChannel } from './channel.js';
 import { NoiseballError } from './errors.js';
 import { resolveSource } from './source.js';
+import { RunStore } from './train/store.js';
 import { TOYS } from './train/toys.js';
 
 export { ERROR_TYPES, NoiseballError } from './errors.js';
+export { Losses } from './train/losses.js';
 export { loadFilesFrom } from './workers.js';
 
 const TRAINING = {
@@ -33,6 +35,12 @@ export class TrainingData {
 
   get id() {
     return this.#id;
+  }
+
+  /** The presets that suit these data: see Preset in training.d.ts. */
+  get presets() {
+    const toy = this.about?.toy;
+    return toy ? TOYS[toy].objectives.map((objective) => `${toy}-${objective}`) : ['tiny', 'small', 'medium'];
   }
 
   /**
@@ -227,14 +235,14 @@ export async function train({ data, recipe, preset, device = 'auto', name = 'my 
   return Training.open({ op: 'begin', data: data.id, recipe: plan.recipe, device, name, from: source, heldOut });
 }
 
-/** Points and bits have a preset of their own; of pictures the size decides. */
-function usualPreset({ about }) {
-  return about?.toy && `${about.toy}-${TOYS[about.toy].objectives[0]}`;
+/** Points and bits have presets of their own; of pictures the size decides. */
+function usualPreset({ about, presets }) {
+  return about?.toy && presets[0];
 }
 
-/** The runs kept in this browser, newest first. */
-export function runs() {
-  return openChannel(TRAINING).call({ op: 'runs' });
+/** The runs kept in this browser, newest first. No worker is started for it. */
+export async function runs() {
+  return (await RunStore.open()).list();
 }
 
 /**

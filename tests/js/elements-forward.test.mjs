@@ -15,7 +15,7 @@ import {
   shareAt,
   STEPS,
   timestepAt,
-} from '../../www/elements/forward.js';
+} from '../../www/forward.js';
 
 const fixture = JSON.parse(readFileSync(new URL('../fixtures/schedulers.json', import.meta.url), 'utf8'));
 const SCHEDULES = { linear: 'ddpm_defaults', squaredcos_cap_v2: 'ddpm_cosine' };

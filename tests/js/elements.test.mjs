@@ -12,7 +12,7 @@ import { choiceOf, choicesOf, hasMenu, labelsOf } from '../../www/elements/class
 import { check } from '../../www/elements/check.js';
 import { fits, option } from '../../www/elements/element.js';
 import { borrow, borrowGiven } from '../../www/elements/models.js';
-import { usual } from '../../www/elements/usual.js';
+import { usualRun } from '../../www/usual.js';
 import { SAMPLERS } from '../../www/samplers.js';
 import { failure } from '../../www/elements/words.js';
 import { DiffusionProcess, DiffusionSampler, DiffusionTrainer } from '../../www/elements.js';
@@ -41,12 +41,16 @@ for (const [tag, element] of Object.entries(ELEMENTS)) {
   test(`<${tag}> has just the properties and methods of the table`, () => {
     const CALLED_BY_BROWSERS = ['constructor', 'connectedCallback', 'disconnectedCallback', 'attributeChangedCallback'];
     const { prototype, observedAttributes } = CLASSES[element.name];
-    const own = Object.getOwnPropertyNames(prototype).filter((name) => !CALLED_BY_BROWSERS.includes(name));
+    const found = {};
+    for (let at = prototype; at !== Object.prototype; at = Object.getPrototypeOf(at)) {
+      for (const [name, property] of Object.entries(Object.getOwnPropertyDescriptors(at))) found[name] ??= property;
+    }
+    const own = Object.keys(found).filter((name) => !CALLED_BY_BROWSERS.includes(name));
     const listed = [element.attributes, element.properties, element.methods].flatMap(Object.keys);
     assert.deepEqual(own.sort(), listed.sort());
     assert.deepEqual(observedAttributes, Object.keys(element.attributes));
     for (const [name, { writable = false }] of Object.entries(element.properties))
-      assert.equal(Object.getOwnPropertyDescriptor(prototype, name).set !== undefined, writable, name);
+      assert.equal(found[name].set !== undefined, writable, name);
   });
 
   test(`everything of <${tag}> is explained`, () => {
@@ -147,12 +151,12 @@ test('classes are chosen by number or name, any of them where the model knows th
 });
 
 test('a run begins as the model’s own scheduler says, and not through all timesteps', () => {
-  assert.deepEqual(usual(null), { sampler: 'ddim', steps: 20 });
-  assert.deepEqual(usual({ sampler: 'of another version' }), { sampler: 'ddim', steps: 20 });
-  assert.deepEqual(usual({ sampler: 'lcm' }), { sampler: 'lcm', steps: 4 });
-  assert.deepEqual(usual({ sampler: 'consistency' }), { sampler: 'consistency', steps: 1 });
+  assert.deepEqual(usualRun(null), { sampler: 'ddim', steps: 20 });
+  assert.deepEqual(usualRun({ sampler: 'of another version' }), { sampler: 'ddim', steps: 20 });
+  assert.deepEqual(usualRun({ sampler: 'lcm' }), { sampler: 'lcm', steps: 4 });
+  assert.deepEqual(usualRun({ sampler: 'consistency' }), { sampler: 'consistency', steps: 1 });
   for (const { name, defaultSteps } of SAMPLERS) {
-    const { sampler, steps } = usual({ sampler: name });
+    const { sampler, steps } = usualRun({ sampler: name });
     assert.equal(sampler, defaultSteps === null ? 'ddim' : name);
     assert.ok(steps >= 1 && steps <= 20, name);
   }

@@ -44,6 +44,7 @@ const CHANGED = {
 /** A data set whose worker answers when it is told to, in the order of the questions. */
 class SlowData {
   info = { kind: 'pictures', width: 8 };
+  presets = Object.keys(PRESETS);
   #held = [];
   held = true;
   measured = [];

@@ -1,12 +1,38 @@
 // The parts of the page that need no document: the scrubber's memory and what the page says.
 
 import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, posix } from 'node:path';
 import test from 'node:test';
+import { root } from '../../tools/setup/shell.mjs';
 import { ERROR_TYPES } from '../../www/errors.js';
 import { History } from '../../www/elements/history.js';
 import { isModel, isPictures } from '../../www/site/dropped.js';
-import { deviceSentence, moment } from '../../www/elements/words.js';
-import { amount, bytes, duration, LoadingBar, loading, roughly, TITLES } from '../../www/site/words.js';
+import { LoadingBar, loading, TITLES } from '../../www/site/words.js';
+import { amount, bytes, deviceSentence, duration, moment, roughly } from '../../www/words.js';
+
+test('the site is made of what every page can have: it imports the package’s entries alone', () => {
+  const own = /^www\/(site|story)\//;
+  const { exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const entries = Object.values(exports).map((entry) => posix.normalize(entry.default ?? entry));
+  const within = (folder) =>
+    readdirSync(join(root, folder), { recursive: true }).map((path) => posix.join(folder, path.replaceAll('\\', '/')));
+  const sources = [...within('www/site'), ...within('www/story'), 'index.html', 'story.html'].filter((path) => /\.(js|html)$/.test(path));
+  const imports = sources.flatMap((path) => {
+    const text = readFileSync(join(root, path), 'utf8').replace(/^\s*(\/\/|\*|\/\*).*$/gm, '');
+    const form = path.endsWith('.html') ? /<script [^>]*src="([^"]+)"/g : /\b(?:from|import|import\()\s*'([^']+)'/g;
+    return [...text.matchAll(form)].map(([, name]) => ({ path, of: posix.join(posix.dirname(path), name) }));
+  });
+  assert.deepEqual(
+    imports.filter(({ of }) => !own.test(of) && !entries.includes(of)),
+    [],
+  );
+  for (const name of ['noiseball', 'elements', 'training', 'words', 'forward'])
+    assert.ok(
+      imports.some(({ of }) => of === `www/${name}.js`),
+      `${name}.js was not found: this test looks in the wrong places`,
+    );
+});
 
 const step = (index, total, size = 100) => ({
   index,

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
-import { moments, scheduleOf, STEPS } from '../../www/elements/forward.js';
+import { moments, scheduleOf, STEPS } from '../../www/forward.js';
 import { nudged } from '../../www/story/figures/nudge.js';
 import { annealed, corner } from '../../www/story/figures/slope.js';
 import { countModes, drawFrom, exactDenoiser, grid, guided, modesOf, ring, scoreOf, spiral } from '../../www/story/mixture.js';

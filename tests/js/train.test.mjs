@@ -14,9 +14,7 @@ import {
   noiseSentence,
   OBJECTIVES,
   planSentence,
-  runSentence,
   sampledSentence,
-  speed,
 } from '../../www/site/train/words.js';
 import { bytesOf, factsOf, frameOf } from '../../www/train/frames.js';
 import { TrainingHost } from '../../www/train/host.js';
@@ -27,6 +25,7 @@ import { readToy, table, TOYS } from '../../www/train/toys.js';
 import { BUDGET, MOST_JSON, readZip } from '../../www/zip.js';
 import { zip } from '../../tools/zip.mjs';
 import { FakeFolder } from './fake-folder.mjs';
+import { runSentence, speed } from '../../www/words.js';
 import { alive, fakeTrainer, work } from './fake-trainer.mjs';
 
 const read = (path) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
@@ -476,14 +475,14 @@ test('a recipe is made of a preset and what is to be changed in it, and begun in
 test('a trap of the module counts as out of memory where its allocator says so', async () => {
   const failing = async (refused) => {
     const posted = [];
-    const store = { list: async () => assert.fail('unreachable') };
+    const store = { remove: async () => assert.fail('unreachable') };
     const host = new TrainingHost({
       start: async () => ({ refused_bytes: () => refused }),
       scope: {},
       openStore: async () => store,
       post: (m) => posted.push(m),
     });
-    await host.handle({ id: 1, op: 'runs' });
+    await host.handle({ id: 1, op: 'remove', run: 'a' });
     return posted[0].error;
   };
   assert.deepEqual(await failing(5e6), { type: 'out-of-memory', message: 'memory ran out: another 5 MB could not be had', fatal: true });
@@ -524,21 +523,8 @@ test('the speed that is told is the one that a run settles at, and is found soon
   assert.equal(slow.done, 3);
 });
 
-test('kept runs are told as a list, whose methods are no buffers to hand over', async () => {
-  const posted = [];
-  const store = { list: async () => [{ id: 'a' }] };
-  const host = new TrainingHost({
-    start: async () => ({}),
-    scope: {},
-    openStore: async () => store,
-    post: (...given) => posted.push(given),
-  });
-  await host.handle({ id: 1, op: 'runs' });
-  assert.deepEqual(posted, [[{ id: 1, result: [{ id: 'a' }] }, []]]);
-});
-
 test('the page says what there is, what it takes and where it is', () => {
-  const info = { count: 1797, width: 8, height: 8, channels: 1, names: ['0', '1'], counts: [1000, 797] };
+  const info = { kind: 'pictures', count: 1797, width: 8, height: 8, channels: 1, names: ['0', '1'], counts: [1000, 797] };
   assert.equal(dataSentence(info), '1,797 pictures of 8 × 8 in grey, 2 classes: 0 (1,000), 1 (797).');
   assert.match(
     dataSentence({ ...info, count: 1, names: [], channels: 3 }),
@@ -579,13 +565,13 @@ test('the page says what points and bits are, how noisy, how near and how likely
     '400 points after 1,200 steps, median distance to the data: 0.031',
   );
   assert.equal(sampledSentence({ kind: 'bits', step: 0, batch: 12, near: 3 }), '12 sequences after 0 steps, 3 of them among the data');
-  const roll = boundSentence({ step: 4000, bits: 2.612, error: 0.084 }, 'swiss-roll');
+  const roll = boundSentence({ step: 4000, bits: 2.612, error: 0.084 }, TOYS['swiss-roll'].bound);
   assert.match(roll, /after 4,000 steps: K = 2\.61 ± 0\.08 bits\. The 2015 paper has 2\.35, .* It can be 3\.295 at most/);
   assert.match(
-    boundSentence({ step: 1, bits: -2.351, error: 0.009 }, 'heartbeat'),
+    boundSentence({ step: 1, bits: -2.351, error: 0.009 }, TOYS.heartbeat.bound),
     /K = −2\.35 ± 0\.01 bits\. The 2015 paper has −2\.414\. It can be −2\.322 at most/,
   );
-  assert.match(boundSentence({ step: 1, bits: 1, error: 0.1 }, 'ring'), /bits\.$/);
+  assert.match(boundSentence({ step: 1, bits: 1, error: 0.1 }, TOYS.ring.bound), /bits\.$/);
   for (const { objectives } of Object.values(TOYS))
     assert.ok(
       objectives.every((name) => OBJECTIVES[name]),

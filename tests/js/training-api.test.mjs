@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
+import { FakeFolder } from './fake-folder.mjs';
 
 let workers = [];
 
@@ -33,7 +34,8 @@ function installWorker(script) {
 }
 
 const start = (step) => ({ type: 'start', id: 'abc', state: 'running', step, steps: 10, facts: {}, losses: {}, film: [] });
-const { Training, prepare, train, TrainingData } = await import('../../www/training.js');
+const { Training, prepare, runs, train, TrainingData } = await import('../../www/training.js');
+const { RunStore } = await import('../../www/train/store.js');
 
 /** Ends the worker of the test before. */
 beforeEach(() => {
@@ -119,6 +121,18 @@ test('what cannot start rejects, and starts no second run', async () => {
   await assert.rejects(train({ data: {} }), { type: 'invalid-option' });
   await assert.rejects(prepare('https://example.org/pictures/'), { type: 'invalid-option' });
   assert.equal(workers.length, 1);
+});
+
+test('kept runs are listed without a worker', async () => {
+  installWorker(() => assert.fail('unreachable'));
+  const root = new FakeFolder();
+  const folder = await (await RunStore.open(root)).create(new Uint8Array(3));
+  await folder.save({ name: 'roll', step: 7, steps: 9, when: 1 }, [new Uint8Array(5)]);
+  Object.defineProperty(globalThis, 'navigator', { value: { storage: root }, configurable: true });
+  const [{ id, name, step }, ...others] = await runs();
+  assert.deepEqual([id, name, step, others, workers], [folder.id, 'roll', 7, [], []]);
+  Reflect.deleteProperty(globalThis, 'navigator');
+  await assert.rejects(runs(), { type: 'fetch' });
 });
 
 test('a bundled set is a name to the worker, options and all', async () => {

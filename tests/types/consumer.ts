@@ -1,7 +1,9 @@
 // A consumer of the package's types, which does what the page does. It is compiled and never run.
 
 import {
+  drawGrid,
   ERROR_TYPES,
+  enlarge,
   type ErrorType,
   type LoadProgress,
   type ModelInfo,
@@ -12,8 +14,10 @@ import {
   resolveSource,
   type Source,
   type Step,
+  usualRun,
 } from 'noiseball';
 import type { DiffusionProcess, DiffusionSampler } from 'noiseball/elements';
+import { cloud, factors, moments, noised, normals, scheduleOf, STEPS } from 'noiseball/forward';
 import kanji from 'noiseball/models/kanji-32';
 import faces from 'noiseball/models/pixel-faces-16';
 import {
@@ -21,7 +25,7 @@ import {
   type Bound,
   type BundledData,
   continueRun,
-  type LossPoint,
+  Losses,
   prepare,
   removeRun,
   runs,
@@ -31,6 +35,7 @@ import {
   type TrainingFrame,
   train,
 } from 'noiseball/train';
+import { deviceSentence, failure, progressOf, runSentence } from 'noiseball/words';
 
 declare const context: CanvasRenderingContext2D;
 declare const input: HTMLInputElement;
@@ -92,12 +97,11 @@ export async function load(
   device: 'auto' | 'gpu' | 'cpu' | undefined,
   signal: AbortSignal | undefined,
 ): Promise<Noiseball> {
-  const onProgress = ({ stage, loaded, total, file }: LoadProgress) =>
-    say(stage === 'download' && total !== null ? `${file ?? ''} ${loaded / total}` : 'preparing');
+  const onProgress = (progress: LoadProgress) => say(`${progress.file ?? 'preparing'}: ${progressOf(progress)}`);
   try {
     return await Noiseball.load(source, { signal, device, onProgress });
   } catch (error) {
-    if (error instanceof NoiseballError) say(`${title(error.type)}: ${error.message}`);
+    if (error instanceof NoiseballError) say(`${failure(error, navigator.onLine)} ${title(error.type)}: ${error.message}`);
     throw error;
   }
 }
@@ -127,6 +131,7 @@ export function facts({
     ...notes,
     ...unknownKeys,
     `${device.kind}: ${device.name}, ${device.reason ?? ''}`,
+    deviceSentence(device).sentence,
   ];
 }
 
@@ -135,7 +140,11 @@ export async function play(model: Noiseball, signal: AbortSignal): Promise<Float
   const history: Step[] = [];
   for await (const step of model.sample({ batch: 16, rng: 'torch', eta: 0.5, signal, pauseWhenHidden: true })) history.push(step);
   const last = history.at(-1);
-  if (last) context.putImageData(new ImageData(last.predicted.slice(0, last.width * last.height * 4), last.width, last.height), 0, 0);
+  const grid = new OffscreenCanvas(1, 1);
+  if (last) drawGrid(grid, last.predicted, last);
+  enlarge(grid, context.canvas, 4);
+  const { sampler, steps } = usualRun(model.info);
+  say(`${model.source?.name ?? 'a formula'}: ${steps} steps of ${sampler}`);
   await Noiseball.purge();
   return last?.latents;
 }
@@ -151,7 +160,8 @@ export async function readData(source: Source | BundledData, signal: AbortSignal
     onProgress: ({ done, total }) => say(`${done} of ${total}`),
   });
   const { info, skipped, skippedCount, about } = data;
-  say([info.kind, ...info.names, ...info.counts, skippedCount, about?.licence ?? '', about?.toy ?? ''].join());
+  say([info.kind, ...info.names, ...info.counts, skippedCount, about?.licence ?? '', about?.toy ?? '', about?.bound?.most ?? 0].join());
+  say(data.presets.join());
   for (const { name, why } of skipped) say(`${name}: ${why}`);
   const shown = await data.show({ indices: [0, 1], timestep: info.count > 0 ? 10 : null, seed: 1 });
   if ('pictures' in shown) context.putImageData(new ImageData(shown.pictures, shown.width, shown.height * shown.batch), 0, 0);
@@ -169,27 +179,27 @@ export async function begin(data: TrainingData, from?: Source): Promise<Training
 /** What the page shows of a run. */
 export async function watch(run: Training): Promise<void> {
   const film: TrainingFrame[] = [];
-  const points: LossPoint[] = [];
+  let losses = new Losses();
   let bound: Bound | null = null;
   for await (const event of run) {
     bound = boundOf(event) ?? bound;
     switch (event.type) {
       case 'start':
         film.push(...event.film);
-        points.push(...event.losses.points);
+        losses = new Losses(event.losses);
         say([event.facts.name, event.facts.device.name, event.facts.data.kind, event.facts.data.about?.name ?? ''].join());
         say(`${event.parameters} ${JSON.parse(event.recipe).objective} ${event.losses.heldOut.length} ${event.sample?.length ?? 0}`);
         say(event.kept && event.id !== null ? `kept at ${event.saved}` : 'not kept');
         break;
       case 'steps':
-        points.push(...event.points);
-        say(`${event.step} of ${event.steps}, ${event.rate ?? 0} a second, ${event.left ?? 0} ms, ${event.learningRate}`);
+        for (const point of event.points) losses.merge(point);
+        say(`${runSentence(event)} ${event.learningRate}`);
         break;
       case 'frame':
         film.push(event.frame);
         break;
       case 'held-out':
-        say(`${event.step}: ${event.loss}`);
+        losses.addHeldOut(event.step, event.loss);
         break;
       case 'saved':
         say(event.problem ?? `${event.bytes} bytes`);
@@ -204,14 +214,15 @@ export async function watch(run: Training): Promise<void> {
         say(event.error.type);
         break;
       case 'failed':
-        if (event.wentBack) points.splice(0, Infinity, ...(event.losses?.points ?? []));
+        if (event.wentBack) losses = new Losses(event.losses);
         say(event.error.fatal ? 'gone' : event.error.message);
         break;
       case 'state':
         if (event.state === 'ended') return;
     }
   }
-  say(`${film.length} ${points.length} ${bound?.bits ?? 0} ± ${bound?.error ?? 0}`);
+  const [last] = losses.smoothed(losses.series(3)).slice(-1);
+  say(`${film.length} ${last?.[1] ?? 0} ${bound?.bits ?? 0} ± ${bound?.error ?? 0}`);
 }
 
 function boundOf(event: TrainingEvent): Bound | null | undefined {
@@ -237,6 +248,14 @@ export async function kept(): Promise<Training | undefined> {
     await removeRun(id);
   }
   return newest && continueRun(newest.id, { device: 'cpu' });
+}
+
+/** The forward process by hand. */
+export function forward(): number {
+  const points = cloud('moons', 100);
+  const schedule = scheduleOf('squaredcos_cap_v2');
+  const noisy = noised(points, normals(1, points.length), factors(schedule, STEPS / 2, true), new Float32Array(points.length));
+  return moments(noisy).variance;
 }
 
 /** The bundled sets are known by name. */

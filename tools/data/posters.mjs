@@ -17,7 +17,7 @@ const page = await browser.newPage();
 await page.goto(`${site.url}www/site/icon.svg`);
 const files = await page.evaluate(async (middle) => {
   const [{ Noiseball }, { drawGrid }, { readHash }, { MODELS }] = await Promise.all(
-    ['noiseball.js', 'elements/grid.js', 'site/state.js', 'site/models.js'].map((name) => import(`/www/${name}`)),
+    ['noiseball.js', 'grid.js', 'site/state.js', 'site/models.js'].map((name) => import(`/www/${name}`)),
   );
   const [{ batch, seed }, { address, setting }] = [readHash(''), MODELS[0]];
   const model = await Noiseball.load(address, { device: 'cpu' });

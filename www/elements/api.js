@@ -72,6 +72,11 @@ export const ELEMENTS = {
           'The pictures on show as a file, PNG unless told; null while there are none. `image/gif` and, where the browser records it, `video/webm` give the run as a film.',
       },
       toDataURL: { type: '(type?: string, encoderOptions?: number): string | null', about: 'The same as a `data:` address.' },
+      embed: {
+        type: '(): Promise<void>',
+        about:
+          'Opens what hands out the lines that show it in another page, as the button `embed` of `controls` does. Resolves when that is closed.',
+      },
     },
     events: {
       progress: {
@@ -164,6 +169,11 @@ export const ELEMENTS = {
         about: 'The pictures on show as a file, PNG unless told; null while there are none.',
       },
       toDataURL: { type: '(type?: string, encoderOptions?: number): string | null', about: 'The same as a `data:` address.' },
+      embed: {
+        type: '(): Promise<void>',
+        about:
+          'Opens what hands out the lines that show it in another page, as the button `embed` of `controls` does. Resolves when that is closed.',
+      },
     },
     events: {
       progress: {
@@ -235,6 +245,11 @@ export const ELEMENTS = {
       toBlob: {
         type: '(options?: { mimeType?: string; qualityArgument?: number }): Promise<Blob | null>',
         about: 'The picture or the points on show as a file, PNG unless told; null before they are drawn.',
+      },
+      embed: {
+        type: '(): Promise<void>',
+        about:
+          'Opens what hands out the lines that show it in another page, as the button `embed` of `controls` does. Resolves when that is closed.',
       },
     },
     events: {

@@ -29,7 +29,6 @@ button, input, select {
 }
 button { cursor: pointer; }
 button:hover { border-color: currentColor; }
-option { background: Canvas; color: CanvasText; }
 .primary { border-color: var(--accent); background: var(--accent); color: var(--on-accent); font-weight: 600; }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 input[type=range] { width: 100%; min-width: 0; min-height: 2rem; padding: 0; border: 0; accent-color: var(--accent); }
@@ -37,9 +36,6 @@ input[type=checkbox] { min-height: 0; width: 1.15rem; height: 1.15rem; accent-co
 svg { display: block; }
 p { margin: 0; }
 .hint { font-size: .875rem; opacity: .8; }
-.row { display: flex; flex-wrap: wrap; align-items: end; gap: .5rem .75rem; }
-.field { display: grid; gap: .125rem; flex: 1 1 8rem; min-width: 0; font-size: .875rem; }
-.field :is(input, select) { width: 100%; font-size: 1rem; }
 .moment { font-size: .875rem; font-variant-numeric: tabular-nums; }
 [part=controls] { display: grid; gap: .5rem; margin-top: .625rem; }
 [part=error] { margin-top: .625rem; border: 1px solid; border-inline-start-width: 4px; border-radius: 4px; padding: .625rem .875rem; overflow-wrap: anywhere; }
@@ -103,15 +99,21 @@ export class Shell extends Base {
     this.#face?.changed(name);
   }
 
+  async toBlob(options) {
+    return this.#face?.toBlob(options) ?? null;
+  }
+
+  async embed() {
+    await (await import('./embed.js')).openEmbed(this);
+  }
+
   async #open() {
     if (!this.isConnected) return null;
     let Face;
     try {
       ({ Face } = await this.#load());
     } catch (sourceError) {
-      const { message } = sourceError;
-      this.#parts.error.show({ sentence: NOT_LOADED, message });
-      emit(this, 'error', { type: 'fetch', message, sourceError });
+      fail(this, this.#parts.error, NOT_LOADED, sourceError);
       return null;
     }
     if (!this.isConnected) return null;
@@ -257,13 +259,14 @@ function errorBox(again) {
   };
 }
 
+/** Says that something failed, in the element and by its event. */
+export function fail(element, box, sentence, sourceError, message = sourceError.message) {
+  box.show({ sentence, message });
+  emit(element, 'error', { type: sourceError.type ?? 'fetch', message, sourceError });
+}
+
 /** Said where a module of ours does not come. */
 export const NOT_LOADED = 'A part of this page could not be loaded. Check the network, and reload the page.';
-
-/** @returns {Promise<Blob | null>} */
-export function blobOf(canvas, options) {
-  return canvas ? new Promise((resolve) => canvas.toBlob(resolve, options?.mimeType, options?.qualityArgument)) : Promise.resolve(null);
-}
 
 /** 0.004 → '0.4 %', so that little is not none. */
 export function percent(share) {

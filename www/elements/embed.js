@@ -3,6 +3,7 @@
 
 import { ATTRIBUTES } from './attributes.js';
 import { addStyle, h, STYLE } from './element.js';
+import { resolveSource } from '../source.js';
 import { embedCode, UNASKED } from './embed-code.js';
 
 const LOOK = `
@@ -20,20 +21,22 @@ textarea { width: 100%; border: 1px solid var(--line); border-radius: 6px; paddi
 /** Of a package that is not in a bundle, where its folder is. */
 const FOLDER = import.meta.url.endsWith('/elements/embed.js') ? new URL('../', import.meta.url).href : 'https://cdn.example/noiseball/';
 
-/** The attributes that an element has and that are worth handing on. */
-export function attributesOf(element) {
+/** The attributes that an element has and that are worth handing on; `src` is '' where its model has no address of its own. */
+async function attributesOf(element) {
   const names = Object.keys(ATTRIBUTES[element.localName]).filter((name) => element.hasAttribute(name) && !UNASKED.includes(name));
-  return Object.fromEntries(names.map((name) => [name, element.getAttribute(name)]));
+  const attributes = Object.fromEntries(names.map((name) => [name, element.getAttribute(name)]));
+  const { model, source } = element;
+  if (!model && !source) return attributes;
+  const from = model
+    ? (await Promise.resolve(model).catch(() => null))?.source
+    : await resolveSource(source, document.baseURI).catch(() => null);
+  return { ...attributes, src: from?.kind === 'url' ? from.url : '' };
 }
 
-/**
- * Opens the dialog; resolves when it is closed.
- * @param {string} tag `diffusion-sampler`, `diffusion-trainer` or `diffusion-process`
- * @param {Record<string, string | number>} attributes those of it that are set; a `src` of '' is a model in the reader's own files
- * @returns {Promise<void>}
- */
-export function openEmbed(tag, attributes) {
-  const { lines, frame, settings } = embedCode(tag, attributes, document.baseURI, FOLDER);
+/** Opens the dialog for an element; resolves when it is closed. */
+export async function openEmbed(element) {
+  const attributes = await attributesOf(element);
+  const { lines, frame, settings } = embedCode(element.localName, attributes, document.baseURI, FOLDER);
   const host = document.createElement('div');
   const root = host.attachShadow({ mode: 'open' });
   addStyle(root, STYLE);
@@ -58,12 +61,12 @@ export function openEmbed(tag, attributes) {
   root.append(dialog);
   document.body.append(host);
   dialog.showModal();
-  return new Promise((resolve) => {
+  await new Promise((resolve) => {
     close.addEventListener('click', () => dialog.close());
     dialog.addEventListener('click', (event) => event.target === dialog && dialog.close()); // outside
     dialog.addEventListener('close', () => {
       host.remove();
-      resolve();
+      resolve(undefined);
     });
   });
 }

@@ -2,7 +2,7 @@
 
 import { NoiseballError } from '../errors.js';
 import { encodeGif } from './gif.js';
-import { drawGrid, enlarge } from './grid.js';
+import { drawGrid, enlarge } from '../grid.js';
 
 const SIDE = 360; // pixels of a film's longer side, about
 const LAST = 2000; // milliseconds that the finished pictures stand

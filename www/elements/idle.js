@@ -16,10 +16,6 @@ progress { display: block; width: 100%; height: 100%; accent-color: var(--accent
 .idle { min-height: 2lh; margin-top: .375rem; }
 .live { position: absolute; width: 1px; height: 1px; margin: -1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 .toggle { min-width: 5.5rem; }
-.dice { flex: none; width: 2.5rem; padding: 0 .5rem; }
-.dice svg { fill: none; stroke: currentColor; stroke-width: 1.6; }
-.dice circle { fill: currentColor; stroke: none; }
-.seed { display: flex; flex: 1 1 10rem; align-items: end; gap: .375rem; min-width: 0; }
 :host { position: relative; max-width: min(32rem, max(16rem, 100svh - 13rem)); }
 @media print {
   .fallback { display: block; }

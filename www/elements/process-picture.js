@@ -2,7 +2,7 @@
 
 const SIDE = 128; // pixels of the longer side: small enough to compute with for every frame
 
-/** A picture as {picture, values}: its pixels, and those as networks see them. What is transparent is on white. */
+/** A picture: its `values` as networks see them, and `paint`, which draws such. What is transparent is on white. */
 export async function pictureAt(url) {
   const image = new Image();
   image.crossOrigin = 'anonymous'; // else nobody may read its pixels
@@ -18,7 +18,17 @@ export async function pictureAt(url) {
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.drawImage(image, 0, 0, canvas.width, canvas.height);
   const picture = context.getImageData(0, 0, canvas.width, canvas.height);
-  return { picture, values: colours(picture.data) };
+  const { data, width, height } = picture;
+  return {
+    values: colours(data),
+    width,
+    height,
+    about: 'The picture, with noise on every pixel',
+    paint(context, values) {
+      for (let i = 0; i < values.length; i++) data[Math.floor(i / 3) * 4 + (i % 3)] = (values[i] + 1) * 127.5;
+      context.putImageData(picture, 0, 0);
+    },
+  };
 }
 
 /** Red, green and blue of RGBA, from −1 to 1 as networks see them. */

@@ -1,15 +1,13 @@
 // What <diffusion-process> shows.
 
-import { addStyle, blobOf, emit, h, option, percent, s, whileSeen } from './element.js';
-import { cloud, factors, histogram, moments, noised, normals, scheduleOf, shareAt, STEPS, timestepAt } from './forward.js';
+import { addStyle, emit, fail, h, option, percent, s, whileSeen } from './element.js';
+import { cloud, factors, histogram, moments, noised, normals, scheduleOf, shareAt, STEPS, timestepAt } from '../forward.js';
 
 const POINTS = 1500;
 const LIMIT = 3; // of both axes
 const SIDE = 640; // pixels of the points' canvas
 const BINS = 48;
 const [WIDE, HIGH, FLOOR, TALLEST] = [320, 320, 290, 0.7]; // of the histogram, and the density at its top
-
-const CAPTIONS = { points: 'The points, each moved by its own noise', picture: 'The picture, with noise on every pixel' };
 
 const STYLE = `
 :host { max-width: 44rem; container-type: inline-size; }
@@ -47,8 +45,8 @@ export class Face {
   #epsilon = new Float32Array();
   #values = new Float32Array();
   #startVariance = 1;
-  /** @type {ImageData | null} of a picture; points have none */
-  #picture = null;
+  /** @type {any} draws the values: points, or the pixels of a picture */
+  #paint;
   /** @type {(() => void) | null} ends what is played */
   #endPlay = null;
   #loads = 0;
@@ -95,8 +93,8 @@ export class Face {
 
   free() {}
 
-  toBlob(options) {
-    return blobOf(this.loaded ? this.#parts.canvas : null, options);
+  async toBlob(options) {
+    return (await import('./taking.js')).blobOf(this.loaded && this.#parts.canvas, options);
   }
 
   /** Gets the picture or makes the points, and draws. */
@@ -105,10 +103,21 @@ export class Face {
     const src = option(this.#element, 'src');
     this.#error.show();
     try {
-      const found = src ? await (await import('./process-picture.js')).pictureAt(new URL(src, this.#element.baseURI)) : {};
+      const found = src
+        ? await (await import('./process-picture.js')).pictureAt(new URL(src, this.#element.baseURI))
+        : {
+            values: cloud(option(this.#element, 'data'), POINTS),
+            width: SIDE,
+            height: SIDE,
+            about: 'The points, each moved by its own noise',
+            paint: (context, values) => this.#drawPoints(context, values),
+          };
       if (mine === this.#loads) this.#take(found);
     } catch (sourceError) {
-      if (mine === this.#loads) this.#fail(`could not read the picture ${src}: ${sourceError.message}`, sourceError);
+      if (mine !== this.#loads) return;
+      this.loaded = false;
+      const sentence = navigator.onLine ? 'The picture could not be loaded.' : 'You are offline, so the picture cannot be loaded.';
+      fail(this.#element, this.#error, sentence, sourceError, `could not read the picture ${src}: ${sourceError.message}`);
     }
   }
 
@@ -121,7 +130,6 @@ export class Face {
     if (!this.#element.isConnected) return;
     await /** @type {Promise<void>} */ (
       new Promise((resolve) => {
-        this.#parts.play.textContent = 'Hold';
         const end = play(from, (share) => {
           this.#element.noise = share;
           if (share === 1) this.pause();
@@ -130,6 +138,7 @@ export class Face {
           end();
           resolve();
         };
+        this.#showPlay();
       })
     );
   }
@@ -137,7 +146,11 @@ export class Face {
   pause() {
     this.#endPlay?.();
     this.#endPlay = null;
-    this.#parts.play.textContent = this.timestep >= STEPS ? 'Again' : 'Add noise';
+    this.#showPlay();
+  }
+
+  #showPlay() {
+    this.#parts.play.textContent = this.#endPlay ? 'Hold' : this.timestep >= STEPS ? 'Again' : 'Add noise';
   }
 
   changed(name) {
@@ -159,17 +172,16 @@ export class Face {
     return option(this.#element, 'nudge') === 'on';
   }
 
-  /** @param {{picture?: any, values?: any}} found */
-  #take({ picture = null, values = cloud(option(this.#element, 'data'), POINTS) }) {
+  #take({ values, width, height, about, paint }) {
     const { canvas, caption } = this.#parts;
-    this.#picture = picture;
+    this.#paint = paint;
     this.#start = values;
     this.#startVariance = moments(this.#start).variance;
     this.#epsilon = normals(option(this.#element, 'seed'), this.#start.length);
     this.#values = new Float32Array(this.#start.length);
-    [canvas.width, canvas.height] = picture ? [picture.width, picture.height] : [SIDE, SIDE];
-    canvas.classList.toggle('picture', picture !== null);
-    caption.textContent = CAPTIONS[picture ? 'picture' : 'points'];
+    Object.assign(canvas, { width, height });
+    canvas.classList.toggle('picture', option(this.#element, 'src') !== '');
+    caption.textContent = about;
     const first = !this.loaded;
     this.loaded = true;
     this.#compute();
@@ -177,24 +189,14 @@ export class Face {
     if (first) emit(this.#element, 'load');
   }
 
-  #fail(message, sourceError) {
-    this.loaded = false;
-    const offline = navigator.onLine === false;
-    this.#error.show({
-      sentence: offline ? 'You are offline, so the picture cannot be loaded.' : 'The picture could not be loaded.',
-      message,
-    });
-    emit(this.#element, 'error', { type: 'fetch', message, sourceError });
-  }
-
   #move() {
     const share = option(this.#element, 'noise');
     const before = this.timestep;
     this.timestep = timestepAt(this.#schedule, share, this.#nudged);
-    const { slider, nudge, play } = this.#parts;
+    const { slider, nudge } = this.#parts;
     slider.value = share;
     nudge.checked = this.#nudged;
-    if (!this.#endPlay) play.textContent = this.timestep >= STEPS ? 'Again' : 'Add noise';
+    this.#showPlay();
     if (!this.loaded) return;
     const variance = this.variance;
     this.#compute();
@@ -216,29 +218,20 @@ export class Face {
 
   #draw() {
     this.#frame = 0;
-    if (this.#picture) this.#drawPicture(this.#picture);
-    else this.#drawPoints();
+    this.#paint(this.#parts.canvas.getContext('2d'), this.#values);
     this.#drawHistogram();
     this.#say();
   }
 
-  #drawPoints() {
-    const { canvas } = this.#parts;
-    const context = canvas.getContext('2d');
+  #drawPoints(context, values) {
     context.clearRect(0, 0, SIDE, SIDE);
     context.fillStyle = getComputedStyle(this.#parts.bars).fill; // whatever the page made of the accent
     const place = (value) => ((value + LIMIT) / (2 * LIMIT)) * SIDE;
-    for (let i = 0; i < this.#values.length; i += 2) {
+    for (let i = 0; i < values.length; i += 2) {
       context.beginPath();
-      context.arc(place(this.#values[i]), SIDE - place(this.#values[i + 1]), 3, 0, 2 * Math.PI);
+      context.arc(place(values[i]), SIDE - place(values[i + 1]), 3, 0, 2 * Math.PI);
       context.fill();
     }
-  }
-
-  #drawPicture(picture) {
-    const { data } = picture;
-    for (let i = 0; i < this.#values.length; i++) data[Math.floor(i / 3) * 4 + (i % 3)] = (this.#values[i] + 1) * 127.5;
-    this.#parts.canvas.getContext('2d').putImageData(picture, 0, 0);
   }
 
   #drawHistogram() {

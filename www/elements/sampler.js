@@ -1,7 +1,7 @@
 // <diffusion-sampler> in a page, before anybody asks it for anything: its poster and the button on it. What loads and runs a model
 // comes with sampling.js when it is first wanted, and goes again with the element.
 
-import { addStyle, emit, h, NOT_LOADED, option, whileSeen } from './element.js';
+import { addStyle, fail, h, NOT_LOADED, option, whileSeen } from './element.js';
 import { buildIdle, noise, showPoster } from './idle.js';
 import { SAMPLER_STYLE } from './sampler-style.js';
 
@@ -91,8 +91,7 @@ export class Face {
       this.#sampling ??= new Sampling(this.#element, this.#parts, this.#seen);
       return this.#sampling;
     } catch (sourceError) {
-      this.#parts.error.show({ sentence: NOT_LOADED, message: sourceError.message });
-      emit(this.#element, 'error', { type: 'fetch', message: sourceError.message, sourceError });
+      fail(this.#element, this.#parts.error, NOT_LOADED, sourceError);
       return null;
     }
   }

@@ -6,14 +6,15 @@ import { SAMPLERS } from '../samplers.js';
 import { untilVisible } from '../visible.js';
 import { warn } from './check.js';
 import { choiceOf, choicesOf, hasMenu, labelsOf, nameOf } from './classes.js';
-import { addStyle, blobOf, emit, h, option, s } from './element.js';
-import { drawGrid, enlarge, layout } from './grid.js';
+import { CONTROLS_STYLE } from './controls-style.js';
+import { addStyle, emit, fail, h, option, s } from './element.js';
+import { drawGrid, enlarge, layout } from '../grid.js';
 import { History } from './history.js';
 import { Loading } from './loading.js';
 import { borrow, borrowGiven } from './models.js';
 import { NAMES_STYLE, nameLayer, roomFor, showNames, spoken } from './names.js';
-import { embedButton, saveFile } from './taking.js';
-import { samplerOf, usual } from './usual.js';
+import { blobOf, embedButton, saveFile } from './taking.js';
+import { samplerOf, usualRun } from '../usual.js';
 import { deviceSentence, failure, fewerSentence, moment, progressOf } from './words.js';
 
 // Noise is to be seen becoming pictures, also where a run would be over at once: how long, in milliseconds, the pure noise stands, any
@@ -83,6 +84,7 @@ export class Sampling {
     this.#bar = new Loading(element, parts.progress);
     this.#seen = seen;
     this.#ui = build(element);
+    addStyle(parts.root, CONTROLS_STYLE);
     addStyle(parts.root, NAMES_STYLE);
     addStyle(parts.root, LOOK);
     this.#listen();
@@ -449,13 +451,13 @@ export class Sampling {
   /** The sampler that is chosen: the model's usual one where the attribute names none that there is. */
   #sampler() {
     const named = option(this.#element, 'sampler');
-    return samplerOf(named)?.name ?? usual(this.info).sampler;
+    return samplerOf(named)?.name ?? usualRun(this.info).sampler;
   }
 
   /** The steps that are chosen: the usual ones where neither they nor a sampler is. */
   #steps() {
     const chosen = ['steps', 'sampler'].some((name) => this.#element.hasAttribute(name));
-    return chosen ? option(this.#element, 'steps') : usual(this.info).steps;
+    return chosen ? option(this.#element, 'steps') : usualRun(this.info).steps;
   }
 
   /** The class that is chosen: the first choice where none is, or one that this model lacks. */
@@ -474,9 +476,8 @@ export class Sampling {
   #fail(error) {
     const failed = error instanceof NoiseballError ? error : new NoiseballError('device-lost', error.message, { cause: error });
     this.#bar.end();
-    this.#parts.error.show({ sentence: failure(failed, navigator.onLine), message: failed.message });
     this.#say(this.#reached !== null ? this.#where('Failed') : this.#state ? moment(this.#state) : '');
-    emit(this.#element, 'error', { type: failed.type, message: failed.message, sourceError: failed });
+    fail(this.#element, this.#parts.error, failure(failed, navigator.onLine), failed);
   }
 
   // ---- What is shown ----

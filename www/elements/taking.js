@@ -1,6 +1,12 @@
 // What a reader takes along from an element: a file, or the lines that show it elsewhere.
 
-import { h, option } from './element.js';
+import { CONTROLS_STYLE } from './controls-style.js';
+import { addStyle, h, option } from './element.js';
+
+/** @returns {Promise<Blob | null>} the canvas as a file; null where there is none */
+export function blobOf(canvas, options) {
+  return canvas ? new Promise((resolve) => canvas.toBlob(resolve, options?.mimeType, options?.qualityArgument)) : Promise.resolve(null);
+}
 
 /** Hands over a file to be saved. */
 export function saveFile(blob, name) {
@@ -12,16 +18,15 @@ export function saveFile(blob, name) {
 /** A button that opens the dialog with the lines. */
 export function embedButton(element) {
   const button = h('button', { type: 'button' }, 'Embed');
-  button.addEventListener('click', async () => {
-    const { attributesOf, openEmbed } = await import('./embed.js');
-    await openEmbed(element.localName, attributesOf(element));
-  });
+  button.addEventListener('click', () => element.embed());
   return button;
 }
 
 /** Buttons for the picture of a <diffusion-process> and for its lines: as many as `controls` has. */
 export function showTaking(element, controls) {
-  controls.querySelector('.taking')?.remove();
+  const before = controls.querySelector('.taking');
+  if (before) before.remove();
+  else addStyle(controls.getRootNode(), CONTROLS_STYLE);
   const wanted = option(element, 'controls');
   const buttons = [];
   if (wanted.includes('save')) {

@@ -1,6 +1,6 @@
 // <diffusion-trainer> in a page, before anybody asks it for anything. What trains comes with training.js when it is first wanted.
 
-import { blobOf, emit, NOT_LOADED, option, whileSeen } from './element.js';
+import { fail, NOT_LOADED, option, whileSeen } from './element.js';
 import { buildIdle, showPoster } from './idle.js';
 
 export class Face {
@@ -59,7 +59,7 @@ export class Face {
   }
 
   toBlob(options) {
-    return blobOf(this.shown, options);
+    return this.#training?.toBlob(options) ?? null;
   }
 
   connect() {
@@ -90,8 +90,7 @@ export class Face {
       this.#training ??= new Training(this.#element, this.#parts);
       return this.#training;
     } catch (sourceError) {
-      this.#parts.error.show({ sentence: NOT_LOADED, message: sourceError.message });
-      emit(this.#element, 'error', { type: 'fetch', message: sourceError.message, sourceError });
+      fail(this.#element, this.#parts.error, NOT_LOADED, sourceError);
       return null;
     }
   }

@@ -6,14 +6,15 @@ import { name as shownName } from '../text.js';
 import { BUNDLED, prepare, removeRun, train } from '../training.js';
 import { Losses } from '../train/losses.js';
 import { isList } from '../train/toys.js';
-import { addStyle, emit, h, option } from './element.js';
-import { drawGrid, enlarge, layout } from './grid.js';
+import { CONTROLS_STYLE } from './controls-style.js';
+import { addStyle, emit, fail, h, option } from './element.js';
+import { drawGrid, enlarge, layout } from '../grid.js';
 import { Loading } from './loading.js';
 import { lossChart } from './loss-chart.js';
 import { NAMES_STYLE, nameLayer, roomFor, showNames, spoken } from './names.js';
 import { Nearest } from './nearest.js';
 import { drawList } from './plot.js';
-import { embedButton, saveFile } from './taking.js';
+import { blobOf, embedButton, saveFile } from './taking.js';
 import { TRAINING_STYLE } from './training-style.js';
 import { DATASETS, frameSentence, runSentence } from './training-words.js';
 import { deviceSentence, failure } from './words.js';
@@ -78,6 +79,7 @@ export class Training {
     this.#parts = parts;
     this.#bar = new Loading(element, parts.progress);
     this.#ui = build(element);
+    addStyle(parts.root, CONTROLS_STYLE);
     addStyle(parts.root, NAMES_STYLE);
     addStyle(parts.root, TRAINING_STYLE);
     this.#listen();
@@ -94,6 +96,10 @@ export class Training {
 
   get shown() {
     return this.#shownFrame ? this.#ui.canvas : null;
+  }
+
+  toBlob(options) {
+    return blobOf(this.shown, options);
   }
 
   /** Trains from the start, in place of a run before; resolves to whether it came to its end, or was finished early. */
@@ -322,10 +328,9 @@ export class Training {
     this.#bar.end();
     if (error.type === 'aborted') return this.#set('idle');
     const failed = error instanceof NoiseballError ? error : new NoiseballError('device-lost', error.message, { cause: error });
-    this.#parts.error.show({ sentence: failure(failed, navigator.onLine, 'training program or its data'), message: failed.message });
     this.#say(wentBack ? 'It went back to its last state.' : 'Failed.');
     this.#end('failed', false);
-    emit(this.#element, 'error', { type: failed.type, message: failed.message, sourceError: failed });
+    fail(this.#element, this.#parts.error, failure(failed, navigator.onLine, 'training program or its data'), failed);
   }
 
   // ---- What is shown ----

@@ -2,8 +2,7 @@
 // each picture is how far it is from where the exact path leads, which many steps of a good sampler find.
 
 import { samplers } from '../noiseball.js';
-import { h, s } from '../elements/element.js';
-import { announce, byId } from './page.js';
+import { announce, byId, h, s } from './page.js';
 import { showError } from './notice.js';
 import { OnThePlane } from './plane.js';
 

@@ -1,7 +1,6 @@
 // The settings beside the stage. What is often changed, the class and the seed, is among the stage's own controls.
 
-import { usual } from '../elements/usual.js';
-import { samplers } from '../noiseball.js';
+import { samplers, usualRun } from '../noiseball.js';
 import { byId, fillSelect } from './page.js';
 import { showOptions } from './sampler-options.js';
 import { readValue, ROWS, rowOf } from './state.js';
@@ -45,7 +44,7 @@ export class Controls {
     this.#info = info;
     byId('guidance').parentElement.hidden = !(info.classes > 1 && info.nullLabel !== null);
     byId('steps').max = Math.min(rowOf('steps').max, info.trainTimesteps);
-    const { sampler, steps } = usual(info);
+    const { sampler, steps } = usualRun(info);
     const [, ...others] = rowOf('sampler').choices;
     fillSelect(byId('sampler'), [{ value: '', text: `Usual: ${sampler}` }, ...others], this.#state.sampler);
     // Steps that nobody chose: fewer for a model that was made for fewer.
@@ -56,7 +55,7 @@ export class Controls {
 
   /** The sampler chosen, or the model's usual one. */
   get sampler() {
-    return this.#state.sampler || usual(this.#info).sampler;
+    return this.#state.sampler || usualRun(this.#info).sampler;
   }
 
   #prepare(row, control) {

@@ -1,14 +1,11 @@
 // Editing a picture with the model that is open: a part painted anew, a picture begun with, restored or inverted, and the way between
 // two seeds.
 
-import { drawGrid } from '../elements/grid.js';
-import { h } from '../elements/element.js';
-import { usual } from '../elements/usual.js';
-import { slerp } from '../noiseball.js';
+import { drawGrid, slerp, usualRun } from '../noiseball.js';
 import { fitted } from './crop.js';
 import { Mask } from './mask.js';
 import { clearNotice, showError, tell } from './notice.js';
-import { announce, byId, fillSelect } from './page.js';
+import { announce, byId, fillSelect, h } from './page.js';
 import { readValue, ROWS, rowOf } from './state.js';
 
 /** What each task does, in a sentence, and what it is begun with. */
@@ -234,7 +231,7 @@ export class Edit {
 
   /** The last step of a run, whose pictures are shown as they come where they have a name. */
   async #last(model, options, name = '') {
-    const { sampler } = usual(model.info);
+    const { sampler } = usualRun(model.info);
     const label = model.info.classes !== null && { labels: [this.#label] };
     const canvas = name && this.#canvas(name);
     let last;

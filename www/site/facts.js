@@ -1,8 +1,7 @@
 // What the model is.
 
-import { name as shown } from '../text.js';
+import { amount, shown } from '../words.js';
 import { byId } from './page.js';
-import { amount } from './words.js';
 
 export function showFacts(info) {
   const facts = [

@@ -1,6 +1,6 @@
 // A batch of pictures on a canvas, in a near-square grid, each pixel a crisp square.
 
-import { drawGrid, enlarge } from '../elements/grid.js';
+import { drawGrid, enlarge } from '../noiseball.js';
 
 const FILLED = 0.9; // of a frame's side, at least
 

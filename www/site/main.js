@@ -1,18 +1,18 @@
 // The page: loads a model into the stage, a <diffusion-sampler>, and keeps the address in step with the settings.
 
 import '../elements.js';
-import { h } from '../elements/element.js';
 import { Noiseball, resolveSource } from '../noiseball.js';
+import { duration } from '../words.js';
 import { Controls } from './controls.js';
 import { isPictures } from './dropped.js';
 import { showFacts } from './facts.js';
 import { clearNotice, showError } from './notice.js';
 import { MODELS } from './models.js';
 import { foreignFolder, listenForSources } from './open.js';
-import { announce, byId, flash, setEnabled } from './page.js';
+import { announce, byId, flash, h, setEnabled } from './page.js';
 import { copyLink, savePng } from './share.js';
 import { linkable, OF_STAGE, readHash, rowOf, writeHash } from './state.js';
-import { duration, LoadingBar, loading, pictures } from './words.js';
+import { LoadingBar, loading, pictures } from './words.js';
 
 byId('unstarted').remove();
 
@@ -289,10 +289,7 @@ function choose(promisedSource, address) {
 byId('settings').addEventListener('submit', (event) => event.preventDefault());
 byId('save').addEventListener('click', () => model && savePng(stage, model.info.name, state.seed));
 byId('link').addEventListener('click', () => copyLink({ ...state, sampler: controls.sampler, model: linkable(state.model) }, source));
-byId('embed').addEventListener('click', async () => {
-  const { attributesOf, openEmbed } = await import('../elements/embed.js');
-  await openEmbed(stage.localName, { src: source?.kind === 'url' ? source.url : '', ...attributesOf(stage) });
-});
+byId('embed').addEventListener('click', () => stage.embed());
 byId('invitation-decline').addEventListener('click', () => {
   endInvitation();
   updateAddress();

@@ -1,7 +1,7 @@
 // The reader's own checkpoints: dropped anywhere on the page, chosen, or named by an address.
 
 import { resolveSource } from '../noiseball.js';
-import { withoutSecrets } from '../text.js';
+import { withoutSecrets } from '../words.js';
 import { byId } from './page.js';
 
 /** `open(source)` gets a promise of what `Noiseball.load` takes; `address` is set where it can be linked to. */

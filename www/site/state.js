@@ -2,7 +2,7 @@
 // their limits from them. A new setting is one row here and one control in index.html.
 
 import { samplers } from '../noiseball.js';
-import { withoutSecrets } from '../text.js';
+import { withoutSecrets } from '../words.js';
 
 const MENU = [{ value: '', text: 'Usual' }, ...samplers().map(({ name }) => ({ value: name, text: name }))];
 
@@ -29,7 +29,7 @@ export const ROWS = [
   { name: 'batch', type: 'whole', default: 9, min: 1, max: 64, about: 'How many are drawn at a time.' },
   // It stays until the dice is thrown, so that two runs differ by what was changed alone.
   { name: 'seed', type: 'whole', default: 7, min: 0, max: Number.MAX_SAFE_INTEGER },
-  // Nothing for the one that the model's file stands for: ../elements/usual.js.
+  // Nothing for the one that the model's file stands for, as `usualRun` says.
   { name: 'sampler', type: 'choice', default: '', choices: MENU },
   {
     name: 'steps',

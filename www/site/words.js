@@ -1,11 +1,6 @@
 // What the page says: sizes, times, errors and devices in plain words.
 
-import { progressOf } from '../elements/words.js';
-import { bytes } from '../units.js';
-
-export { percent } from '../elements/element.js';
-export { deviceSentence, moment } from '../elements/words.js';
-export { amount, bytes, duration, roughly } from '../units.js';
+import { bytes, progressOf } from '../words.js';
 
 /** What happened, for each type of error; the error's own message says what to do. */
 export const TITLES = {

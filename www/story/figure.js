@@ -1,7 +1,7 @@
 // What every figure of the story shares: nothing runs before it is seen, nothing runs off the screen, and whoever asked their system for
 // less motion takes one step at a time.
 
-import { h, whileSeen } from '../elements/element.js';
+import { h } from '../site/page.js';
 import { forPaper } from './plot.js';
 
 const BUDGET = 12; // milliseconds of a frame
@@ -62,7 +62,7 @@ export class Figure {
       forPaper(false);
       if (this.#run) this.#draw();
     });
-    whileSeen(place, (seen) => this.#see(seen));
+    new IntersectionObserver((entries) => this.#see(entries[entries.length - 1].isIntersecting)).observe(place);
   }
 
   /** Begins anew, with what the reader has chosen now. */

@@ -1,7 +1,7 @@
 // A network small enough to be trained while one looks on: three layers, 64 wide, that say which part of a noisy point is noise. Its
 // gradient is written out by hand, its optimiser is Adam (Kingma and Ba 2015).
 
-import { STEPS } from '../elements/forward.js';
+import { STEPS } from '../forward.js';
 import { levelAt } from './steps.js';
 
 const WAVES = [1.5, 3, 6];

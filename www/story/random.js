@@ -1,6 +1,6 @@
 // Random numbers from a seed, one at a time.
 
-import { uniforms } from '../elements/forward.js';
+import { uniforms } from '../forward.js';
 
 /**
  * @param {number} seed

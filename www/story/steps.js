@@ -1,7 +1,7 @@
 // The steps of the story, each the formula of its paper: noise comes (`diffuse`), noise goes (`ddim`, `ddpm`), and a walk along the
 // slope (`langevin`). The samplers are those of src/sampler/, held to the same numbers by tests/fixtures/plane.json.
 
-import { scheduleOf, STEPS } from '../elements/forward.js';
+import { scheduleOf, STEPS } from '../forward.js';
 
 /** @typedef {import('./mixture.js').Level} Level */
 /** @typedef {import('./mixture.js').Denoiser} Denoiser */

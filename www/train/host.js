@@ -74,7 +74,6 @@ export class TrainingHost {
     measure: (message, context) => this.#measure(message, context),
     begin: (message, context) => this.#begin(message, context),
     continue: (message, context) => this.#continue(message, context),
-    runs: () => this.#openStore().then((store) => store.list()),
     remove: ({ run }) => this.#openStore().then((store) => store.remove(run)),
     pause: () => this.#current.pause(),
     resume: () => this.#current.resume(),

@@ -117,7 +117,7 @@ export class RunFolder {
 
   async #heads() {
     const heads = await Promise.all(SLOTS.map((name) => this.#head(name)));
-    return heads.filter(Boolean).sort((a, b) => b.facts.number - a.facts.number);
+    return heads.filter((head) => head !== null).sort((a, b) => b.facts.number - a.facts.number);
   }
 
   async #file(name) {

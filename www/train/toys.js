@@ -37,13 +37,13 @@ const COUNT = 2 ** 14;
 
 /** A data set of a known distribution, and what is told of it. */
 export function readToy(engine, toy) {
-  const { name, about, source } = TOYS[toy];
+  const { name, about, source, bound } = TOYS[toy];
   return {
     data: engine.Data.toy(toy, COUNT),
     skipped: [],
     skippedCount: 0,
     notes: [],
-    about: { toy, name, about, source, licence: 'No rights are claimed' },
+    about: { toy, name, about, source, licence: 'No rights are claimed', ...(bound && { bound }) },
   };
 }
 

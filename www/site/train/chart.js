@@ -1,15 +1,14 @@
 // The loss on a canvas: as it was, smoothed, by how noisy the pictures were, and on pictures kept out. Each line has a dash of
 // its own, so that nothing hangs on colour. A loss that is a bound in bits may be negative: its axis is linear.
 
-import { BANDS } from '../../train/losses.js';
 import { tick } from './plot.js';
 
 const LINES = [
   { name: 'as measured', colour: '--soft', width: 1, dash: [], alpha: 0.45, of: (losses) => losses.series() },
   { name: 'smoothed', colour: '--accent', width: 2.5, dash: [], of: (losses) => losses.smoothed(losses.series()) },
   { name: 'held out', colour: '--alarm', width: 2, dash: [7, 4], of: (losses) => losses.heldOut },
-  ...Array.from({ length: BANDS }, (_, band) => ({
-    name: ['least noise', 'less', 'more', 'most noise'][band],
+  ...['least noise', 'less', 'more', 'most noise'].map((name, band) => ({
+    name,
     colour: '--ink',
     width: 1.25,
     dash: [

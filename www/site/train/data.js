@@ -1,9 +1,8 @@
 // The data: pictures chosen or dropped, or a bundled set; what was made of them, and what noise does to them.
 
 import { resolveSource } from '../../noiseball.js';
-import { name as shown } from '../../text.js';
 import { BUNDLED, prepare } from '../../training.js';
-import { isList } from '../../train/toys.js';
+import { shown } from '../../words.js';
 import { Grid } from '../grid.js';
 import { byId } from '../page.js';
 import { lookedUp, noiseShare, timestepAt } from './noise.js';
@@ -130,7 +129,7 @@ export class DataPanel {
       ...skipped.map(({ name, why }) => Object.assign(document.createElement('li'), { textContent: `${shown(name)}: ${why}` })),
     );
     for (const name of BUNDLED) byId(`data-${name}`).setAttribute('aria-pressed', String(this.#source === name));
-    const list = isList(info);
+    const list = info.kind !== 'pictures';
     byId('data-options').hidden = list;
     byId('data-count').parentElement.hidden = this.#source !== 'faces';
     byId('data-count').disabled = this.#source !== 'faces'; // so that what cannot be there stops nothing else

@@ -1,6 +1,6 @@
 // The filmstrip: one column a moment of training, the same noise in every column.
 
-import { name } from '../../text.js';
+import { shown } from '../../words.js';
 import { nearness, Plot } from './plot.js';
 import { sampledSentence } from './words.js';
 
@@ -55,7 +55,7 @@ export class Film {
     names.style.height = `${(COLUMN * (batch * (height + 1) - 1)) / width}px`;
     for (let i = 0; i < batch; i++) {
       const row = document.createElement('span');
-      row.textContent = row.title = name(this.#names[i % this.#names.length] || '(no folder)');
+      row.textContent = row.title = shown(this.#names[i % this.#names.length] || '(no folder)');
       names.append(row);
     }
     this.#strip.prepend(names);

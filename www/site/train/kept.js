@@ -1,7 +1,6 @@
 // The runs that this browser keeps: to continue, or to delete.
 
-import { RunStore } from '../../train/store.js';
-import { removeRun } from '../../training.js';
+import { removeRun, runs } from '../../training.js';
 import { byId } from '../page.js';
 import { showProblem } from './notice.js';
 import { keptSentence } from './words.js';
@@ -13,16 +12,11 @@ export class KeptRuns {
     this.#goOn = goOn;
   }
 
-  /** Lists what there is. No worker is started for it. */
+  /** Lists what there is. */
   async refresh() {
-    let runs = [];
-    try {
-      runs = await (await RunStore.open()).list();
-    } catch {
-      // Nothing is kept in this browser.
-    }
-    byId('kept').hidden = runs.length === 0 || byId('setup').hidden;
-    byId('kept-list').replaceChildren(...runs.map((run) => this.#row(run)));
+    const kept = await runs().catch(() => []); // a browser may keep nothing
+    byId('kept').hidden = kept.length === 0 || byId('setup').hidden;
+    byId('kept-list').replaceChildren(...kept.map((run) => this.#row(run)));
   }
 
   #row(run) {

@@ -1,15 +1,10 @@
 // The network and the run: presets, the settings most people change, the whole recipe for experts, and what it all takes.
 
-import { isList, TOYS } from '../../train/toys.js';
 import { byId, fillSelect, setEnabled } from '../page.js';
 import { hideProblem, showProblem, tell } from './notice.js';
 import { OBJECTIVES, planSentence } from './words.js';
 
-const PRESETS = [
-  { value: 'tiny', text: 'Tiny' },
-  { value: 'small', text: 'Small' },
-  { value: 'medium', text: 'Medium' },
-];
+const NETWORKS = { tiny: 'Tiny', small: 'Small', medium: 'Medium' };
 // Shown where the text was edited into another network than any preset's.
 const CUSTOM = { value: 'custom', text: 'As in the settings below' };
 const SHOWN = ['steps', 'batch', 'seed', 'flip', 'optimiser.learning_rate', 'optimiser.warmup', 'average'];
@@ -84,10 +79,8 @@ export class PlanPanel {
     this.#data = data;
     if (first || name !== this.#name) byId('train-name').value = `my ${name}`.slice(0, 80);
     this.#name = name;
-    const list = isList(data.info);
-    this.#presets = list
-      ? TOYS[name].objectives.map((objective) => ({ value: `${name}-${objective}`, text: OBJECTIVES[objective] }))
-      : PRESETS;
+    const list = data.info.kind !== 'pictures';
+    this.#presets = data.presets.map((value) => ({ value, text: NETWORKS[value] ?? OBJECTIVES[value.split('-').at(-1)] }));
     fillSelect(byId('train-preset'), this.#presets, list || data.info.width <= 16 ? this.#presets[0].value : 'small');
     byId('train-preset-label').textContent = list ? 'Objective' : 'Network';
     for (const id of ['train-from', 'train-flip']) byId(id).parentElement.hidden = list;
@@ -217,7 +210,7 @@ export class PlanPanel {
       this.#readText();
       for (let seen; seen !== this.#settling; ) await (seen = this.#settling);
       if (!this.#plan) return showProblem({ type: 'invalid-option', message: byId('recipe-problem').textContent });
-      const sampled = byId('train-from').value === 'sampled' && !isList(this.#data.info) ? this.#sampledSource() : undefined;
+      const sampled = byId('train-from').value === 'sampled' && this.#data.info.kind === 'pictures' ? this.#sampledSource() : undefined;
       if (sampled === null) return tell('There is no model to start from.', 'Open one under Sample, or start from scratch');
       this.#measuring.abort();
       setEnabled(byId('train-start'), false);

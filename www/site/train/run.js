@@ -1,13 +1,12 @@
 // A run on the page: progress, loss chart, filmstrip, and what the reader can do with it.
 
-import { Losses } from '../../train/losses.js';
+import { Losses } from '../../training.js';
+import { bytes, runSentence } from '../../words.js';
 import { byId, flash, setEnabled } from '../page.js';
-import { isList } from '../../train/toys.js';
-import { bytes } from '../words.js';
 import { LossChart } from './chart.js';
 import { Film } from './film.js';
 import { announceTraining, hideProblem, showProblem, tell } from './notice.js';
-import { boundSentence, lossSentence, runSentence } from './words.js';
+import { boundSentence, lossSentence } from './words.js';
 
 const FILM_NOTES = {
   pictures: 'Samples from the same noise, drawn with the averaged weights after the number of steps below them.',
@@ -21,7 +20,7 @@ export class RunPanel {
   #openModel;
   #run = null;
   #name = '';
-  #toy = null; // the name of the data's known distribution
+  #known = null; // what is known of the bound
   #rate = null; // the peak rate, as the engine has it
   #losses = new Losses();
   #chart = new LossChart(byId('loss-chart'), byId('loss-legend'));
@@ -109,10 +108,10 @@ export class RunPanel {
       this.#chart.show(this.#losses, recipe.objective === 'bound' || recipe.objective === 'binomial');
       byId('loss-help').textContent = lossSentence(recipe);
       this.#film.set(event.film, data, event.sample);
-      this.#toy = data.about?.toy;
+      this.#known = data.about?.bound;
       this.#bound(event.bound);
-      byId('film-note').textContent = isList(data) ? FILM_NOTES[data.kind] : FILM_NOTES.pictures;
-      byId('train-fork-why').hidden = !isList(data);
+      byId('film-note').textContent = FILM_NOTES[data.kind ?? 'pictures'];
+      byId('train-fork-why').hidden = data.kind === 'pictures';
       byId('run-title').textContent = this.#name;
       byId('live-rate').value = this.#rate = recipe.optimiser.learning_rate;
       byId('live-steps').value = event.steps;
@@ -171,7 +170,7 @@ export class RunPanel {
 
   #bound(bound) {
     byId('train-bound').hidden = !bound;
-    if (bound) byId('train-bound').textContent = boundSentence(bound, this.#toy);
+    if (bound) byId('train-bound').textContent = boundSentence(bound, this.#known);
   }
 
   /** The worker has gone; the page and what was kept remain. */

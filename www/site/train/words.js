@@ -1,18 +1,12 @@
 // What the page says of training.
 
-import { name as shown } from '../../text.js';
-import { isList, TOYS } from '../../train/toys.js';
-import { speed } from '../../elements/training-words.js';
-import { amount, bytes, percent, roughly } from '../words.js';
+import { amount, bytes, percent, roughly, shown, speed } from '../../words.js';
 import { noiseShare } from './noise.js';
-
-export { runSentence } from '../../elements/training-words.js';
-export { speed };
 
 /** What a data set is. */
 export function dataSentence(info) {
   const { count, channels, names, counts } = info;
-  if (isList(info)) return `${size(info)}.`;
+  if (info.kind !== 'pictures') return `${size(info)}.`;
   const pictures = `${size(info)} ${channels === 1 ? 'in grey' : 'in colour'}`;
   if (names.length === 0) return `${pictures}${count < 2 ? '. With one picture the network can only memorise it. Add more' : ''}.`;
   const classes = names.slice(0, 12).map((name, i) => `${shown(name)} (${counts[i].toLocaleString('en')})`);
@@ -52,8 +46,7 @@ export function sampledSentence({ kind, step, batch, near }) {
 }
 
 /** The bound of 2015 on data kept out of training, beside what is known of it. */
-export function boundSentence({ step, bits, error }, toy) {
-  const known = TOYS[toy]?.bound;
+export function boundSentence({ step, bits, error }, known) {
   const found = `Bound on data kept out of training after ${step.toLocaleString('en')} steps: K = ${signed(bits, 2)} ± ${error.toFixed(2)} bits.`;
   if (!known) return found;
   return `${found} The 2015 paper has ${signed(known.paper)}${known.note}. It can be ${signed(known.most, 3)} at most, the data’s own log density.`;

@@ -1,6 +1,6 @@
 // Covering the whole distribution: samples fall into the modes, and are counted.
 
-import { percent } from '../../elements/element.js';
+import { percent } from '../../words.js';
 import { choose, Figure, picture } from '../figure.js';
 import { countModes, exactDenoiser, grid, modesOf, ring } from '../mixture.js';
 import { drawing, pad } from '../pad.js';

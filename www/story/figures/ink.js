@@ -1,7 +1,7 @@
 // A drop of ink in water: points that each take a thousand little steps of noise.
 
-import { cloud, moments, scheduleOf, STEPS } from '../../elements/forward.js';
-import { percent } from '../../elements/element.js';
+import { cloud, moments, scheduleOf, STEPS } from '../../forward.js';
+import { percent } from '../../words.js';
 import { choose, Figure, picture } from '../figure.js';
 import { Plane } from '../plot.js';
 import { randomOf } from '../random.js';
@@ -14,6 +14,7 @@ export function ink(place) {
   const canvas = picture('Ink in water', 'plane water');
   const plane = new Plane(canvas);
   const { alphaBar } = scheduleOf('linear');
+  /** @type {any} */
   let start = 'drop';
   let points = new Float32Array();
   let step = 0;

@@ -1,6 +1,6 @@
 // The nudge to the origin: the same noise with it and without it, and the variance measured beside the formula.
 
-import { moments, STEPS } from '../../elements/forward.js';
+import { moments, STEPS } from '../../forward.js';
 import { Figure, picture, toggle } from '../figure.js';
 import { Plane } from '../plot.js';
 import { randomOf } from '../random.js';

@@ -1,6 +1,6 @@
 // What a run begins with where nobody chose: as the model's own scheduler_config.json says.
 
-import { SAMPLERS } from '../samplers.js';
+import { SAMPLERS } from './samplers.js';
 
 const STEPS = 20; // at most, so that a first run is over soon
 
@@ -11,7 +11,7 @@ export const samplerOf = (name) => SAMPLERS.find((sampler) => sampler.name === n
  * The sampler's name and its steps. One that goes through all timesteps, as DDPM's does, gives way to DDIM, which was made for few.
  * @param {{sampler: string} | null} info
  */
-export function usual(info) {
+export function usualRun(info) {
   const own = samplerOf(info?.sampler);
   const { name, defaultSteps } = /** @type {any} a test says that there is one */ (own?.defaultSteps ? own : samplerOf('ddim'));
   return { sampler: name, steps: Math.min(defaultSteps, STEPS) };

@@ -1,9 +1,7 @@
-// The forward process: x_t = √(1 − β_t) x_(t−1) + √β_t ε, so x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε with ᾱ_t = ∏ (1 − β_s).
-// Without the nudge: x_t = x_(t−1) + √β_t ε, so x_t = x_0 + √(Σ β_s) ε.
+// The package's entry `noiseball/forward`, whose formulas and types are in forward.d.ts.
 
 export const STEPS = 1000;
 
-/** β by diffusers' names and with its defaults. */
 const BETAS = {
   linear: (i) => 1e-4 + ((0.02 - 1e-4) * i) / (STEPS - 1),
   squaredcos_cap_v2: (i) => Math.min(0.999, 1 - cosine((i + 1) / STEPS) / cosine(i / STEPS)),
@@ -11,7 +9,6 @@ const BETAS = {
 
 const cosine = (share) => Math.cos((((share + 0.008) / 1.008) * Math.PI) / 2) ** 2;
 
-/** ᾱ and Σ β, before the first step and after each. */
 export function scheduleOf(name) {
   const alphaBar = new Float64Array(STEPS + 1);
   const added = new Float64Array(STEPS + 1);
@@ -24,7 +21,6 @@ export function scheduleOf(name) {
   return { alphaBar, added };
 }
 
-/** The variance of the noise in x_t. */
 export function noiseVariance({ alphaBar, added }, t, nudge) {
   return nudge ? 1 - alphaBar[t] : added[t];
 }
@@ -33,7 +29,6 @@ export function factors(schedule, t, nudge) {
   return { signal: nudge ? Math.sqrt(schedule.alphaBar[t]) : 1, noise: Math.sqrt(noiseVariance(schedule, t, nudge)) };
 }
 
-/** The first step after which the noise has this share of its last variance. */
 export function timestepAt(schedule, share, nudge) {
   const wanted = share * noiseVariance(schedule, STEPS, nudge);
   let t = 0;
@@ -45,7 +40,6 @@ export function shareAt(schedule, t, nudge) {
   return noiseVariance(schedule, t, nudge) / noiseVariance(schedule, STEPS, nudge);
 }
 
-/** x_t, into `out`. */
 export function noised(start, epsilon, { signal, noise }, out) {
   for (let i = 0; i < out.length; i++) out[i] = signal * start[i] + noise * epsilon[i];
   return out;
@@ -59,7 +53,6 @@ export function moments(values) {
   return { mean, variance: squares / values.length };
 }
 
-/** The density of the values in each of `bins` equal parts of −limit to limit. */
 export function histogram(values, bins, limit) {
   const density = new Float64Array(bins);
   const width = (2 * limit) / bins;
@@ -81,10 +74,12 @@ export function uniforms(seed) {
   };
 }
 
-/** Standard normal numbers by Box and Muller; the uniform one is never 0. */
+/** A standard normal number of two uniform ones, by Box and Muller; the first is never 0. */
+const normal = (next) => Math.sqrt(-2 * Math.log(next())) * Math.cos(2 * Math.PI * next());
+
 export function normals(seed, count) {
   const next = uniforms(seed);
-  return Float32Array.from({ length: count }, () => Math.sqrt(-2 * Math.log(next())) * Math.cos(2 * Math.PI * next()));
+  return Float32Array.from({ length: count }, () => normal(next));
 }
 
 const CLOUDS = {
@@ -104,13 +99,11 @@ const CLOUDS = {
   grid: (uniform, normal) => [Math.floor(5 * uniform()) + 0.05 * normal(), Math.floor(5 * uniform()) + 0.05 * normal()],
 };
 
-/** `count` points, x and y in turn, along each axis of mean 0 and variance 1. */
 export function cloud(name, count) {
   const next = uniforms(1);
   const uniform = () => 1 - next(); // below 1
-  const normal = () => Math.sqrt(-2 * Math.log(next())) * Math.cos(2 * Math.PI * next());
   const axes = [new Float32Array(count), new Float32Array(count)];
-  for (let i = 0; i < count; i++) [axes[0][i], axes[1][i]] = CLOUDS[name](uniform, normal);
+  for (let i = 0; i < count; i++) [axes[0][i], axes[1][i]] = CLOUDS[name](uniform, () => normal(next));
   const points = new Float32Array(2 * count);
   axes.forEach((values, axis) => {
     const { mean, variance } = moments(values);
