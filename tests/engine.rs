@@ -351,7 +351,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
     let windows = prop_oneof![
         Just(Window::Pointwise),
         (1..=2usize, prop_oneof![Just(Padding::All(1)), Just(Padding::RightBottom), Just(Padding::All(0))])
-            .prop_map(|(stride, padding)| Window::Square { stride, padding }),
+            .prop_map(|(stride, padding)| Window::Square { kernel: 3, stride, padding }),
     ];
     let activations = prop::option::of((0..4usize).prop_map(|i| ACTIVATIONS[i]));
     let odd = || prop_oneof![3 => 1..20usize, 1 => 30..40usize];
@@ -404,7 +404,7 @@ impl Shape {
         let (h, w) = self.seen();
         match self.window {
             Window::Pointwise => (h, w),
-            Window::Square { stride, padding } => {
+            Window::Square { stride, padding, .. } => {
                 let more = match padding {
                     Padding::All(p) => 2 * p,
                     Padding::RightBottom => 1,
@@ -679,8 +679,8 @@ fn check_convolution(s: &Shape) -> Result<(), TestCaseError> {
 #[test]
 fn a_large_convolution_is_the_textbooks() {
     for (window, scaling) in [
-        (Window::Square { stride: 1, padding: Padding::All(1) }, 2),
-        (Window::Square { stride: 2, padding: Padding::RightBottom }, 0),
+        (Window::Square { kernel: 3, stride: 1, padding: Padding::All(1) }, 2),
+        (Window::Square { kernel: 3, stride: 2, padding: Padding::RightBottom }, 0),
         (Window::Pointwise, 2),
     ] {
         let shape = Shape {
@@ -720,7 +720,7 @@ fn what_is_not_a_number_stays_where_it_is() {
             width: size,
             upsample: false,
         };
-        let window = Window::Square { stride: 1, padding: Padding::All(1) };
+        let window = Window::Square { kernel: 3, stride: 1, padding: Padding::All(1) };
         let args = Gemm {
             source,
             scale_shift: Scale::None,

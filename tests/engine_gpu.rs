@@ -319,13 +319,13 @@ fn gemm(random: &mut Random, batch: usize, size: [usize; 2], fours: bool, deep: 
     let window = match random.within(0, 4) {
         0 | 1 => Window::Pointwise,
         2 => CONVOLUTION,
-        3 => Window::Square { stride: 2, padding: Padding::All(1) },
-        _ => Window::Square { stride: 2, padding: Padding::RightBottom },
+        3 => Window::Square { kernel: 3, stride: 2, padding: Padding::All(1) },
+        _ => Window::Square { kernel: 3, stride: 2, padding: Padding::RightBottom },
     };
     gemm_of(window, random, batch, size, fours, deep)
 }
 
-const CONVOLUTION: Window = Window::Square { stride: 1, padding: Padding::All(1) };
+const CONVOLUTION: Window = Window::Square { kernel: 3, stride: 1, padding: Padding::All(1) };
 
 fn gemm_of(
     window: Window,
@@ -550,7 +550,7 @@ fn nan_and_infinity_pass_through() {
             let op = Op::Gemm(Gemm {
                 source: single.source([6, 6], channels, false),
                 load: Load { scaling: None, activation: Some(activation) },
-                window: Window::Square { stride: 1, padding: Padding::All(1) },
+                window: Window::Square { kernel: 3, stride: 1, padding: Padding::All(1) },
                 shortcut: None,
                 matrix: single.matrix(9 * channels[0], columns),
                 bias: single.vector(columns),

@@ -76,7 +76,7 @@ impl Maker<'_> {
             maker.some();
         }
         let output = if maker.random.one_in(8) { maker.any() } else { maker.all[maker.all.len() - 1] };
-        maker.ops.finish(output)
+        maker.ops.finish(vec![output])
     }
 
     fn name(&mut self) -> String {

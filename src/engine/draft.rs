@@ -14,7 +14,7 @@ use super::plan::{
 };
 use super::trace::{Call, Graph, Input, NodeId, Rate, Shape};
 use crate::error::{Error, Result};
-use crate::network::ops::pointwise_shape;
+use crate::network::ops::{Attend, Convolution, Padding, pointwise_shape};
 
 /// What operations of a draft write.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Draft {
     pub inputs: Vec<(Input, ValueId)>,
     /// The result.
     pub output: ValueId,
+    /// Further results, where there are some.
+    pub also: Vec<ValueId>,
 }
 
 impl Draft {
@@ -48,8 +50,21 @@ impl Draft {
     /// # Errors
     /// [`Error::Unsupported`] for a network without a result.
     pub fn of(graph: &Graph, batch: usize) -> Result<Self> {
-        if graph.nodes.iter().any(|node| matches!(node.call, Call::RadialBasis { .. })) {
-            return Err(unsupported("a network of radial bases"));
+        for node in &graph.nodes {
+            let call = match node.call {
+                Call::RadialBasis { .. } => "a network of radial bases",
+                Call::LayerNorm { .. }
+                | Call::GatedGelu
+                | Call::Positions { .. }
+                | Call::TokenAt
+                | Call::ScalePerChannel
+                | Call::Slice { .. }
+                | Call::UpsampleTo
+                | Call::NearestRow { .. }
+                | Call::Unpatchify { .. } => "a transformer",
+                _ => continue,
+            };
+            return Err(unsupported(call));
         }
         let draft = Draft {
             batch,
@@ -58,15 +73,17 @@ impl Draft {
             values: Vec::new(),
             inputs: Vec::new(),
             output: ValueId(0),
+            also: Vec::new(),
         };
         let mut drafter = Drafter { graph, of: Vec::new(), moments: Vec::new(), copies: Vec::new(), draft };
         for at in 0..graph.nodes.len() {
             let value = drafter.node(NodeId(at));
             drafter.of.push(value);
         }
-        let output = graph.output.ok_or_else(|| unsupported("a network without a result"))?;
-        let output = drafter.of[output.0];
+        let mut outputs = graph.outputs.iter().map(|id| drafter.of[id.0]).collect::<Vec<_>>().into_iter();
+        let output = outputs.next().ok_or_else(|| unsupported("a network without a result"))?;
         drafter.draft.output = drafter.copied(output, true);
+        drafter.draft.also = outputs.map(|id| drafter.copied(id, true)).collect();
         Ok(drafter.draft)
     }
 
@@ -76,11 +93,16 @@ impl Draft {
         ValueId(self.values.len() - 1)
     }
 
-    /// How often each value is read, the result counting as one reading.
+    /// The result and those beside it.
+    pub fn results(&self) -> impl Iterator<Item = ValueId> {
+        [self.output].into_iter().chain(self.also.iter().copied())
+    }
+
+    /// How often each value is read, being a result counting as one reading.
     #[must_use]
     pub fn uses(&self) -> Vec<usize> {
         let mut uses = vec![0; self.values.len()];
-        uses[self.output.0] += 1;
+        self.results().for_each(|id| uses[id.0] += 1);
         for step in &self.ops {
             step.op.refers(&mut |slot| match slot {
                 Slot::Read(id) => uses[id.0] += 1,
@@ -195,6 +217,7 @@ impl Draft {
             numbering.renumber_moments(&mut step.op);
         }
         let (input, output) = (ValueId(numbering.number(input)), ValueId(numbering.number(self.output)));
+        let also = self.also.iter().map(|id| ValueId(numbering.number(*id))).collect();
         let Numbering { prelude, values, .. } = numbering;
         let prelude = Prelude { ops: before, ..prelude };
         let mut plan = Plan {
@@ -206,6 +229,7 @@ impl Draft {
             arena: 0,
             input,
             output,
+            also,
         };
         plan.parameters.check()?;
         plan.place()?;
@@ -229,7 +253,7 @@ impl Draft {
             *id = id.map(|_| kept.add_matrix(matrix.parts));
         }
         for (id, vector) in vectors.iter_mut().zip(all.vectors) {
-            *id = id.map(|_| kept.add_vector(vector.parts));
+            *id = id.map(|_| kept.add_vector(vector.parts, vector.len));
         }
         self.parameters = kept;
         for step in &mut self.ops {
@@ -341,19 +365,25 @@ impl Drafter<'_> {
         let x = read[0];
         let inputs = self.draft.values[x.0].shape[2];
         match &node.call {
-            Call::Conv2d { name, conv } => {
-                let window = Window::Square { stride: conv.stride, padding: conv.padding };
-                self.gemm(name, x, window, vec![channels, inputs, 3, 3], output);
+            Call::Conv { name, conv: Convolution { kernel, stride, padding, bias, .. } } => {
+                let window = match (kernel, stride, padding) {
+                    (1, 1, Padding::All(0)) => Window::Pointwise,
+                    _ => Window::Square { kernel: *kernel, stride: *stride, padding: *padding },
+                };
+                self.gemm(name, x, window, vec![channels, inputs, *kernel, *kernel], *bias, output);
             }
-            Call::Pointwise { name } if pointwise_shape(name, 1, 1).len() == 4 => {
-                self.gemm(name, x, Window::Pointwise, vec![channels, inputs, 1, 1], output);
+            Call::Pointwise { name, bias: true } if pointwise_shape(name, 1, 1).len() == 4 => {
+                self.gemm(name, x, Window::Pointwise, vec![channels, inputs, 1, 1], true, output);
             }
-            Call::Pointwise { name } | Call::Linear { name } => {
-                self.gemm(name, x, Window::Pointwise, vec![channels, inputs], output);
+            Call::Pointwise { name, bias } => {
+                self.gemm(name, x, Window::Pointwise, vec![channels, inputs], *bias, output);
+            }
+            Call::Linear { name } => {
+                self.gemm(name, x, Window::Pointwise, vec![channels, inputs], true, output);
             }
             Call::Embedding { name, rows } => self.gather(name, x, [*rows, channels], output),
             Call::GroupNorm { name, groups, eps } => self.group_norm(name, x, *groups, *eps, output),
-            Call::Attention { heads } => self.attention(id, &read, *heads, output),
+            Call::Attention(Attend { heads, .. }) => self.attention(id, &read, *heads, output),
             Call::DownsampleMean => {
                 let pool = Pool { source: Source::of(x), load: Load::default(), output };
                 self.emit("downsample_mean", Op::Pool(pool));
@@ -432,8 +462,21 @@ impl Drafter<'_> {
         self.emit(name, Op::Map(Map { source: Some(source), load, operand: None, output }));
     }
 
-    fn gemm(&mut self, name: &str, x: ValueId, window: Window, shape: Vec<usize>, output: ValueId) {
+    fn gemm(
+        &mut self,
+        name: &str,
+        x: ValueId,
+        window: Window,
+        shape: Vec<usize>,
+        bias: bool,
+        output: ValueId,
+    ) {
         let columns = shape[0];
+        let bias = if bias {
+            self.vector(format!("{name}.bias"), columns)
+        } else {
+            self.draft.parameters.add_vector(Vec::new(), columns)
+        };
         let part = MatrixPart {
             key: format!("{name}.weight"),
             shape,
@@ -447,7 +490,7 @@ impl Drafter<'_> {
             window,
             shortcut: None,
             matrix: self.draft.parameters.matrix(part),
-            bias: self.vector(format!("{name}.bias"), columns),
+            bias,
             time: None,
             residual: None,
             scale: 1.0,
@@ -501,7 +544,7 @@ impl Drafter<'_> {
     fn attention(&mut self, id: NodeId, qkv: &[ValueId], heads: usize, output: ValueId) {
         let node = &self.graph.nodes[id.0];
         let name = match &self.graph.nodes[node.arguments[0].0].call {
-            Call::Pointwise { name } => name.strip_suffix(".to_q").unwrap_or(name),
+            Call::Pointwise { name, .. } => name.strip_suffix(".to_q").unwrap_or(name),
             _ => "attention",
         };
         let [q, k, v] = [qkv[0], qkv[1], qkv[2]].map(|value| Channels { value, start: 0 });

@@ -73,6 +73,8 @@ pub struct Plan {
     pub input: ValueId,
     /// Where the predictions are found, NHWC.
     pub output: ValueId,
+    /// Further results, where there are some.
+    pub also: Vec<ValueId>,
 }
 
 impl Plan {
@@ -91,7 +93,9 @@ impl Plan {
             }
         }
         self.values[self.input.0].life.0 = 0;
-        self.values[self.output.0].life.1 = self.ops.len();
+        for output in [self.output].iter().chain(&self.also) {
+            self.values[output.0].life.1 = self.ops.len();
+        }
         let lifetimes = self.lifetimes();
         let Some((offsets, total)) = arena::place(&lifetimes) else {
             let bytes = arena::live_maximum(&lifetimes).saturating_mul(4);
@@ -147,7 +151,8 @@ impl fmt::Display for Plan {
             let (outputs, expression) = (outputs.join(", moments "), step.op.text('v', &self.parameters));
             writeln!(f, "  {at:3} {}: {outputs} = {expression}", step.name)?;
         }
-        writeln!(f, "  output = v{}", self.output.0)
+        writeln!(f, "  output = v{}", self.output.0)?;
+        self.also.iter().try_for_each(|also| writeln!(f, "  also v{}", also.0))
     }
 }
 

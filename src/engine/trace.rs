@@ -5,7 +5,7 @@
 
 use crate::network::architecture::Network;
 pub use crate::network::architecture::{Input, NodeId, Rate, Shape};
-use crate::network::ops::{Activation, Conv, Ops, Padding};
+use crate::network::ops::{Activation, Attend, Conv, Convolution, Ops, Padding, Pass, TransformerOps};
 
 impl Shape {
     fn with_channels(self, channels: usize) -> Self {
@@ -17,29 +17,73 @@ impl Shape {
     }
 }
 
-/// A recorded call; each stands for the method of [`Ops`] of its name.
+/// A recorded call; each stands for the method of [`Ops`] or [`TransformerOps`] of its name, or for several that differ in what it
+/// tells apart.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the variants and fields are those of the trait's methods")]
 pub enum Call {
     Input(Input),
-    Conv2d { name: String, conv: Conv },
-    Pointwise { name: String },
-    Linear { name: String },
-    Embedding { name: String, rows: usize },
-    GroupNorm { name: String, groups: usize, eps: f64 },
+    Conv {
+        name: String,
+        conv: Convolution,
+    },
+    Pointwise {
+        name: String,
+        bias: bool,
+    },
+    Linear {
+        name: String,
+    },
+    Embedding {
+        name: String,
+        rows: usize,
+    },
+    GroupNorm {
+        name: String,
+        groups: usize,
+        eps: f64,
+    },
     Activation(Activation),
     Add,
-    Affine { scale: f64, shift: f64 },
+    Affine {
+        scale: f64,
+        shift: f64,
+    },
     AddPerChannel,
     ScaleShift,
     ScaleSamples,
-    Attention { heads: usize },
+    Attention(Attend),
     Concat,
     UpsampleNearest,
     DownsampleMean,
     UpsampleFir,
     DownsampleFir,
-    RadialBasis { name: String },
+    RadialBasis {
+        name: String,
+    },
+    LayerNorm {
+        name: Option<String>,
+        eps: f64,
+    },
+    GatedGelu,
+    /// The first rows of a table, one a token.
+    Positions {
+        name: String,
+        rows: usize,
+    },
+    TokenAt,
+    ScalePerChannel,
+    Slice {
+        start: usize,
+    },
+    UpsampleTo,
+    NearestRow {
+        name: String,
+        rows: usize,
+    },
+    Unpatchify {
+        patch: usize,
+    },
 }
 
 /// A call, what it was called on, and what it returns.
@@ -60,8 +104,8 @@ pub struct Node {
 pub struct Graph {
     /// Every input and call in order.
     pub nodes: Vec<Node>,
-    /// What the forward pass returned.
-    pub output: Option<NodeId>,
+    /// What the forward pass returned, the most important first.
+    pub outputs: Vec<NodeId>,
 }
 
 impl Graph {
@@ -72,13 +116,22 @@ impl Graph {
         let inputs = network.inputs(height, width).into_iter();
         let inputs: Vec<NodeId> = inputs.map(|i| tracer.input(i.name, i.rate, i.shape)).collect();
         let output = network.record(&mut tracer, &inputs);
-        tracer.finish(output)
+        tracer.finish(vec![output])
+    }
+
+    /// Records a forward pass on these inputs.
+    #[must_use]
+    pub fn of_pass(pass: &impl Pass, inputs: &[Input]) -> Self {
+        let mut tracer = Tracer::default();
+        let inputs: Vec<NodeId> = inputs.iter().map(|i| tracer.input(i.name, i.rate, i.shape)).collect();
+        let outputs = pass.run(&mut tracer, &inputs);
+        tracer.finish(outputs)
     }
 
     /// Channels of the widest image, q, k and v counted together.
     pub(super) fn most_channels(&self) -> usize {
         let of = |node: &Node| match (&node.call, node.shape.channels) {
-            (Call::Attention { .. }, channels) => 3 * channels,
+            (Call::Attention(_), channels) => 3 * channels,
             (_, channels) => channels,
         };
         self.nodes.iter().filter(|node| node.rate == Rate::Evaluation).map(of).max().unwrap_or(0)
@@ -94,22 +147,22 @@ pub struct Tracer {
 impl Tracer {
     /// Records an input of the network.
     pub fn input(&mut self, name: &'static str, rate: Rate, shape: Shape) -> NodeId {
-        self.add(Node { call: Call::Input(Input { name, rate, shape }), arguments: Vec::new(), shape, rate })
+        self.node(Node { call: Call::Input(Input { name, rate, shape }), arguments: Vec::new(), shape, rate })
     }
 
-    /// What was recorded of a forward pass that returned `output`.
+    /// What was recorded of a forward pass that returned `outputs`.
     #[must_use]
-    pub fn finish(self, output: NodeId) -> Graph {
-        Graph { output: Some(output), ..self.graph }
+    pub fn finish(self, outputs: Vec<NodeId>) -> Graph {
+        Graph { outputs, ..self.graph }
     }
 
     fn push(&mut self, call: Call, arguments: &[NodeId], shape: Shape) -> NodeId {
         let rates = arguments.iter().map(|id| self.graph.nodes[id.0].rate);
         let rate = rates.max().unwrap_or(Rate::Model);
-        self.add(Node { call, arguments: arguments.to_vec(), shape, rate })
+        self.node(Node { call, arguments: arguments.to_vec(), shape, rate })
     }
 
-    fn add(&mut self, node: Node) -> NodeId {
+    fn node(&mut self, node: Node) -> NodeId {
         self.graph.nodes.push(node);
         NodeId(self.graph.nodes.len() - 1)
     }
@@ -120,32 +173,37 @@ impl Tracer {
         self.graph.nodes[id.0].shape
     }
 
+    fn convolve(&mut self, x: &NodeId, name: &str, conv: Convolution) -> NodeId {
+        let shape = self.shape(*x).with_channels(conv.out_channels).with_size(|n| convolved(n, conv));
+        self.push(Call::Conv { name: name.to_owned(), conv }, &[*x], shape)
+    }
+
     /// Records a call whose result has the shape of its first argument.
     fn like(&mut self, call: Call, arguments: &[NodeId]) -> NodeId {
         self.push(call, arguments, self.shape(arguments[0]))
     }
 }
 
-/// Rows of the result of a 3×3 convolution over `n` rows, and the same for columns.
-pub(super) fn convolved(n: usize, conv: Conv) -> usize {
+/// Rows of the result of a convolution over `n` rows, and the same for columns.
+pub(super) fn convolved(n: usize, conv: Convolution) -> usize {
     let padded = match conv.padding {
         Padding::All(p) => n + 2 * p,
         Padding::RightBottom => n + 1,
     };
-    padded.saturating_sub(3) / conv.stride + 1
+    padded.saturating_sub(conv.kernel) / conv.stride + 1
 }
 
 impl Ops for Tracer {
     type Tensor = NodeId;
 
     fn conv2d(&mut self, x: &NodeId, name: &str, conv: Conv) -> NodeId {
-        let shape = self.shape(*x).with_channels(conv.out_channels).with_size(|n| convolved(n, conv));
-        self.push(Call::Conv2d { name: name.to_owned(), conv }, &[*x], shape)
+        let Conv { out_channels, stride, padding } = conv;
+        self.convolve(x, name, Convolution { out_channels, kernel: 3, stride, padding, bias: true })
     }
 
     fn pointwise(&mut self, x: &NodeId, name: &str, out_channels: usize) -> NodeId {
         let shape = self.shape(*x).with_channels(out_channels);
-        self.push(Call::Pointwise { name: name.to_owned() }, &[*x], shape)
+        self.push(Call::Pointwise { name: name.to_owned(), bias: true }, &[*x], shape)
     }
 
     fn linear(&mut self, v: &NodeId, name: &str, out: usize) -> NodeId {
@@ -187,7 +245,7 @@ impl Ops for Tracer {
     }
 
     fn attention(&mut self, q: &NodeId, k: &NodeId, v: &NodeId, heads: usize) -> NodeId {
-        self.like(Call::Attention { heads }, &[*q, *k, *v])
+        self.like(Call::Attention(Attend { heads, causal: false }), &[*q, *k, *v])
     }
 
     fn concat(&mut self, a: &NodeId, b: &NodeId) -> NodeId {
@@ -202,6 +260,7 @@ impl Ops for Tracer {
     fn downsample_mean(&mut self, x: &NodeId) -> NodeId {
         self.push(Call::DownsampleMean, &[*x], self.shape(*x).with_size(|n| n / 2))
     }
+
     fn upsample_fir(&mut self, x: &NodeId) -> NodeId {
         self.push(Call::UpsampleFir, &[*x], self.shape(*x).with_size(|n| 2 * n))
     }
@@ -213,5 +272,67 @@ impl Ops for Tracer {
     fn radial_basis(&mut self, v: &NodeId, name: &str, units: usize) -> NodeId {
         let shape = self.shape(*v).with_channels(units);
         self.push(Call::RadialBasis { name: name.to_owned() }, &[*v], shape)
+    }
+}
+
+impl TransformerOps for Tracer {
+    fn conv(&mut self, x: &NodeId, name: &str, conv: Convolution) -> NodeId {
+        self.convolve(x, name, conv)
+    }
+
+    fn unbiased(&mut self, x: &NodeId, name: &str, out: usize) -> NodeId {
+        let shape = self.shape(*x).with_channels(out);
+        self.push(Call::Pointwise { name: name.to_owned(), bias: false }, &[*x], shape)
+    }
+
+    fn layer_norm(&mut self, x: &NodeId, name: Option<&str>, eps: f64) -> NodeId {
+        self.like(Call::LayerNorm { name: name.map(str::to_owned), eps }, &[*x])
+    }
+
+    fn gated_gelu(&mut self, x: &NodeId) -> NodeId {
+        let shape = self.shape(*x);
+        self.push(Call::GatedGelu, &[*x], shape.with_channels(shape.channels / 2))
+    }
+
+    fn attend(&mut self, q: &NodeId, k: &NodeId, v: &NodeId, attend: Attend) -> NodeId {
+        self.like(Call::Attention(attend), &[*q, *k, *v])
+    }
+
+    fn token_embedding(&mut self, ids: &NodeId, name: &str, rows: usize, width: usize) -> NodeId {
+        let shape = Shape { height: self.shape(*ids).channels, width: 1, channels: width };
+        self.push(Call::Embedding { name: name.to_owned(), rows }, &[*ids], shape)
+    }
+
+    fn add_positions(&mut self, x: &NodeId, name: &str, rows: usize) -> NodeId {
+        let positions = self.push(Call::Positions { name: name.to_owned(), rows }, &[], self.shape(*x));
+        self.add(x, &positions)
+    }
+
+    fn token_at(&mut self, x: &NodeId, index: &NodeId) -> NodeId {
+        let shape = self.shape(*index).with_channels(self.shape(*x).channels);
+        self.push(Call::TokenAt, &[*x, *index], shape)
+    }
+
+    fn scale_per_channel(&mut self, x: &NodeId, v: &NodeId) -> NodeId {
+        self.like(Call::ScalePerChannel, &[*x, *v])
+    }
+
+    fn slice(&mut self, v: &NodeId, start: usize, width: usize) -> NodeId {
+        self.push(Call::Slice { start }, &[*v], self.shape(*v).with_channels(width))
+    }
+
+    fn upsample_to(&mut self, x: &NodeId, like: &NodeId) -> NodeId {
+        let shape = self.shape(*like).with_channels(self.shape(*x).channels);
+        self.push(Call::UpsampleTo, &[*x], shape)
+    }
+
+    fn nearest_row(&mut self, x: &NodeId, name: &str, rows: usize) -> NodeId {
+        self.like(Call::NearestRow { name: name.to_owned(), rows }, &[*x])
+    }
+
+    fn unpatchify(&mut self, x: &NodeId, patch: usize) -> NodeId {
+        let shape = self.shape(*x);
+        let shape = shape.with_channels(shape.channels / (patch * patch)).with_size(|n| n * patch);
+        self.push(Call::Unpatchify { patch }, &[*x], shape)
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::fields;
-use super::ops::{Activation, Attend, Curve, Nonlinearity, Pass, TransformerOps};
+use super::ops::{Activation, Attend, Pass, TransformerOps};
 use crate::checkpoint::json::Fields;
 use crate::error::{Error, Result};
 use crate::text::number;
@@ -36,7 +36,7 @@ pub struct ClipTextConfig {
     /// The most tokens of a text.
     pub max_position_embeddings: usize,
     /// The nonlinearity.
-    pub hidden_act: Nonlinearity,
+    pub hidden_act: Activation,
     /// Added to the variance in every normalisation.
     pub layer_norm_eps: f64,
     /// Width of the pooled vector's projection, where there is one.
@@ -141,15 +141,15 @@ const FOREIGN: [&str; 15] = [
     "tie_word_embeddings",
 ];
 
-fn hidden_act(f: &Fields) -> Result<Nonlinearity> {
+fn hidden_act(f: &Fields) -> Result<Activation> {
     let name = f.string("hidden_act", "quick_gelu")?;
     match name.as_str() {
-        "quick_gelu" => Ok(Nonlinearity::Curve(Curve::QuickGelu)),
-        "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Ok(Nonlinearity::Curve(Curve::GeluTanh)),
-        "gelu" | "gelu_python" => Ok(Nonlinearity::Activation(Activation::Gelu)),
-        "silu" | "swish" => Ok(Nonlinearity::Activation(Activation::Silu)),
-        "relu" => Ok(Nonlinearity::Activation(Activation::Relu)),
-        "mish" => Ok(Nonlinearity::Activation(Activation::Mish)),
+        "quick_gelu" => Ok(Activation::QuickGelu),
+        "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
+        "gelu" | "gelu_python" => Ok(Activation::Gelu),
+        "silu" | "swish" => Ok(Activation::Silu),
+        "relu" => Ok(Activation::Relu),
+        "mish" => Ok(Activation::Mish),
         _ => Err(f.error("hidden_act", name, "one of quick_gelu, gelu, gelu_new, silu, relu, mish")),
     }
 }
@@ -226,7 +226,7 @@ fn layer<O: TransformerOps + ?Sized>(
 
     let h = ops.layer_norm(&x, Some(&format!("{path}.layer_norm2")), net.layer_norm_eps);
     let h = ops.pointwise(&h, &format!("{path}.mlp.fc1"), net.intermediate_size);
-    let h = ops.nonlinearity(&h, net.hidden_act);
+    let h = ops.activation(&h, net.hidden_act);
     let y = ops.pointwise(&h, &format!("{path}.mlp.fc2"), width);
     ops.add(&x, &y)
 }

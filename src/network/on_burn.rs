@@ -7,7 +7,7 @@ mod value;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use burn::tensor::activation::{gelu, mish, relu, silu};
+use burn::tensor::activation::{gelu, gelu_approximate, mish, relu, sigmoid, silu, tanh};
 use burn::tensor::module::{attention, avg_pool2d, conv_transpose2d, conv2d, interpolate, linear};
 use burn::tensor::ops::{
     AttentionModuleOptions, AvgPoolOptions, ConvOptions, ConvTransposeOptions, InterpolateMode,
@@ -371,6 +371,9 @@ fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
         Activation::Mish => mish(x),
         Activation::Gelu => gelu(x),
         Activation::Relu => relu(x),
+        Activation::GeluTanh => gelu_approximate(x),
+        Activation::QuickGelu => x.clone() * sigmoid(x * 1.702),
+        Activation::Tanh => tanh(x),
     }
 }
 

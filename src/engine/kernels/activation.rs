@@ -68,6 +68,28 @@ pub fn relu(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
 }
 
+/// `½ x (1 + tanh(u))` with u = √(2/π) (x + 0.044715 x³), as `x · sigmoid(2u)`.
+#[inline(always)]
+#[must_use]
+pub fn gelu_tanh(x: f32) -> f32 {
+    x / (1.0 + exp(x * (x * x * -0.071_354_82 - 1.595_769_1)))
+}
+
+/// `x · sigmoid(1.702 x)`.
+#[inline(always)]
+#[must_use]
+pub fn quick_gelu(x: f32) -> f32 {
+    x / (1.0 + exp(-1.702 * x))
+}
+
+/// The hyperbolic tangent, to within 1e-7.
+#[inline(always)]
+#[must_use]
+pub fn tanh(x: f32) -> f32 {
+    let e = exp(-2.0 * x.abs());
+    ((1.0 - e) / (1.0 + e)).copysign(x)
+}
+
 /// Applies a nonlinearity in place.
 pub fn activate(activation: Activation, values: &mut [f32]) {
     simd!(activate_in(activation: Activation, values: &mut [f32]));
@@ -80,5 +102,8 @@ fn activate_in(activation: Activation, values: &mut [f32]) {
         Activation::Mish => values.iter_mut().for_each(|x| *x = mish(*x)),
         Activation::Gelu => values.iter_mut().for_each(|x| *x = gelu(*x)),
         Activation::Relu => values.iter_mut().for_each(|x| *x = relu(*x)),
+        Activation::GeluTanh => values.iter_mut().for_each(|x| *x = gelu_tanh(*x)),
+        Activation::QuickGelu => values.iter_mut().for_each(|x| *x = quick_gelu(*x)),
+        Activation::Tanh => values.iter_mut().for_each(|x| *x = tanh(*x)),
     }
 }

@@ -73,14 +73,14 @@ impl Gemm {
     fn window_text(&self) -> String {
         match self.window {
             Window::Pointwise => "1×1".to_owned(),
-            Window::Square { stride, padding } => {
+            Window::Square { kernel, stride, padding } => {
                 let stride = if stride == 1 { String::new() } else { format!("/{stride}") };
                 let padding = match padding {
-                    Padding::All(1) => "",
+                    Padding::All(p) if p == kernel / 2 => "",
                     Padding::All(_) => " unpadded",
                     Padding::RightBottom => " right-bottom",
                 };
-                format!("3×3{stride}{padding}")
+                format!("{kernel}×{kernel}{stride}{padding}")
             }
         }
     }
