@@ -1,12 +1,23 @@
-//! The networks of latent and text pipelines against pinned Python: names, shapes and outputs, on burn on the CPU.
+//! The networks of latent and text pipelines against pinned Python: names, shapes and outputs, on burn, and on the engine's CPU and
+//! GPU.
 
 #![cfg(all(feature = "burn", not(target_arch = "wasm32")))]
 #![allow(clippy::print_stdout, reason = "tests say how close they came")]
 
 mod golden;
 
+use std::sync::Arc;
+
 use burn::tensor::Device;
 use golden::{floats, relative_error, scaled, weight};
+use noiseball::engine::cpu::{Memory, step};
+use noiseball::engine::execute::prelude;
+use noiseball::engine::order::{to_nchw, to_nhwc};
+use noiseball::engine::packed::Packed;
+use noiseball::engine::passes::plan;
+use noiseball::engine::plan::{Plan, ValueId};
+use noiseball::engine::prelude::Rows;
+use noiseball::engine::trace::{Graph, Input, Rate, Shape};
 use noiseball::network::autoencoder::{Autoencoder, Decode, Encode};
 use noiseball::network::autoencoder_kl::AutoencoderKlConfig;
 use noiseball::network::autoencoder_tiny::AutoencoderTinyConfig;
@@ -19,7 +30,176 @@ use noiseball::network::unet_condition::UNet2DConditionConfig;
 use noiseball::network::vq::VqConfig;
 use serde_json::{Map, Value, json};
 
-const BOUND: f32 = 2e-5;
+/// Who computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum On {
+    Burn,
+    /// The engine on the CPU, without passes.
+    Naive,
+    Cpu,
+    #[cfg(feature = "gpu")]
+    Gpu,
+}
+
+impl On {
+    /// How far results may be from Python's.
+    fn bound(self) -> f32 {
+        match self {
+            On::Burn | On::Naive | On::Cpu => 2e-5,
+            #[cfg(feature = "gpu")]
+            On::Gpu => 2e-4,
+        }
+    }
+}
+
+/// Runs networks, and keeps how far they were from Python.
+struct Bench {
+    on: On,
+    #[cfg(feature = "gpu")]
+    gpu: Option<noiseball::engine::gpu::Gpu>,
+    errors: Vec<f32>,
+}
+
+impl Bench {
+    fn new(on: On) -> Self {
+        Self {
+            on,
+            #[cfg(feature = "gpu")]
+            gpu: (on == On::Gpu).then(|| {
+                use noiseball::engine::gpu::{Gpu, Tuning};
+                pollster::block_on(Gpu::tuned(Tuning::Software)).unwrap()
+            }),
+            errors: Vec::new(),
+        }
+    }
+
+    /// The pass' results, and its parameters as Python counts and names them.
+    fn run(
+        &self,
+        case: &Case,
+        pass: &impl Pass,
+        inputs: &[Array],
+    ) -> (Vec<Array>, Vec<(String, Vec<usize>)>) {
+        let shapes: Vec<_> = inputs.iter().map(|input| input.shape.clone()).collect();
+        let inventory = describe_pass(pass, &shapes);
+        let take = |key: &str, shape: &[usize]| Ok(case.weight(key, shape));
+        let results = if self.on == On::Burn {
+            let device = Device::flex();
+            let parameters = upload(&inventory.parameters, &device, take).unwrap();
+            pollster::block_on(evaluate(pass, &parameters, &device, inputs)).unwrap()
+        } else {
+            self.replay(pass, inputs, take)
+        };
+        assert_eq!(results[0].shape, inventory.output, "{}", case.name());
+        (results, inventory.parameters)
+    }
+
+    /// The first input changes with every evaluation, the others are the prelude's.
+    fn replay(
+        &self,
+        pass: &impl Pass,
+        inputs: &[Array],
+        take: impl Fn(&str, &[usize]) -> noiseball::Result<Vec<f32>>,
+    ) -> Vec<Array> {
+        let batch = inputs[0].shape[0];
+        let names = ["x", "second", "third", "fourth", "fifth", "sixth"];
+        let given: Vec<Input> = inputs
+            .iter()
+            .zip(names)
+            .enumerate()
+            .map(|(i, (input, name))| Input {
+                name,
+                rate: if i == 0 { Rate::Evaluation } else { Rate::Timestep },
+                shape: one(&input.shape),
+            })
+            .collect();
+        let graph = Graph::of_pass(pass, &given);
+        let plan = plan(&graph, batch, |_| self.on != On::Naive).unwrap();
+        let nhwc: Vec<Vec<f32>> = inputs.iter().map(engines).collect();
+        let rest: Vec<&[f32]> = nhwc[1..].iter().map(|numbers| &numbers[..]).collect();
+        // What depends on nothing that is given is one row.
+        let rows = Rows { first: 0, stride: usize::from(!rest.is_empty()) };
+        let count = if rest.is_empty() { 1 } else { batch };
+        let results: Vec<ValueId> = [plan.output].into_iter().chain(plan.also.iter().copied()).collect();
+        let numbers: Vec<Vec<f32>> = match self.on {
+            #[cfg(feature = "gpu")]
+            On::Gpu => self.on_gpu(&plan, (count, rows), &nhwc[0], &rest, &results, take),
+            _ => {
+                let packed = Packed::new(&plan.parameters, take).unwrap();
+                let buffer = prelude(&plan, &packed, &rest).unwrap();
+                let mut memory = Memory::default();
+                memory.fit(&plan).unwrap();
+                memory.value_mut(&plan, plan.input).copy_from_slice(&nhwc[0]);
+                step(&plan, &packed, &buffer, count, rows, &mut memory);
+                results.iter().map(|id| memory.value(&plan, *id).to_vec()).collect()
+            }
+        };
+        let pythons = |(i, numbers): (usize, Vec<f32>)| {
+            let [batch, height, width, channels] = plan.value(results[i]).shape;
+            let mut values = vec![0.0; numbers.len()];
+            to_nchw(&numbers, channels, height * width, &mut values);
+            let vector = graph.nodes[graph.outputs[i].0].shape == Shape::vector(channels) && i > 0;
+            let shape =
+                if vector { vec![batch, channels] } else { vec![batch, channels, height, width] };
+            Array { shape, values }
+        };
+        numbers.into_iter().enumerate().map(pythons).collect()
+    }
+
+    #[cfg(feature = "gpu")]
+    fn on_gpu(
+        &self,
+        plan: &Plan,
+        (count, rows): (usize, Rows),
+        x: &[f32],
+        rest: &[&[f32]],
+        results: &[ValueId],
+        take: impl Fn(&str, &[usize]) -> noiseball::Result<Vec<f32>>,
+    ) -> Vec<Vec<f32>> {
+        use noiseball::engine::gpu::{Replay, Weights};
+        use noiseball::engine::parameters::Storage;
+        use pollster::block_on;
+        let gpu = self.gpu.as_ref().unwrap();
+        let buffer = prelude(plan, &Packed::new(&plan.parameters, &take).unwrap(), rest).unwrap();
+        let weights = Arc::new(block_on(Weights::new(gpu, plan, Storage::F32, take)).unwrap());
+        let mut replay = block_on(Replay::new(plan.clone(), weights)).unwrap();
+        block_on(replay.start(count, &[rows])).unwrap();
+        replay.upload(&buffer);
+        replay.write(plan.input, x);
+        replay.evaluate(0);
+        results.iter().map(|id| block_on(replay.read(*id)).unwrap()).collect()
+    }
+
+    /// Notes how far a result is from Python's.
+    fn compare(&mut self, case: &Case, field: &str, found: &[f32]) {
+        let (error, bound) = (relative_error(found, &case.floats(field)), self.on.bound());
+        println!("{:?}: {} {field}: {error:.1e}", self.on, case.name());
+        assert!(error <= bound, "{:?}: {} {field}: {error:e} > {bound:e}", self.on, case.name());
+        self.errors.push(error);
+    }
+
+    fn say_worst(&self, family: &str) {
+        let worst = self.errors.iter().copied().fold(0.0, f32::max);
+        println!("{family} on {:?}: {} results, worst relative error {worst:.1e}", self.on, self.errors.len());
+    }
+}
+
+/// One sample's part of an input.
+fn one(shape: &[usize]) -> Shape {
+    match *shape {
+        [_, channels, height, width] => Shape { height, width, channels },
+        _ => Shape::vector(shape[1]),
+    }
+}
+
+/// An input in the engine's order.
+fn engines(input: &Array) -> Vec<f32> {
+    let shape = one(&input.shape);
+    let mut nhwc = vec![0.0; input.values.len()];
+    to_nhwc(&input.values, shape.channels, shape.pixels(), &mut nhwc);
+    nhwc
+}
+
 const UNET_CONDITION: &str = include_str!("fixtures/networks/unet_condition.json");
 const AUTOENCODERS: &str = include_str!("fixtures/networks/autoencoders.json");
 const CLIP_TEXT: &str = include_str!("fixtures/networks/clip_text.json");
@@ -64,18 +244,6 @@ impl Case {
         weight(key, shape).into_iter().map(|w| w * 2f32.powi(power as i32)).collect()
     }
 
-    /// The pass' results, and its parameters as Python counts and names them.
-    fn run(&self, pass: &impl Pass, inputs: &[Array]) -> (Vec<Array>, Vec<(String, Vec<usize>)>) {
-        let shapes: Vec<_> = inputs.iter().map(|input| input.shape.clone()).collect();
-        let inventory = describe_pass(pass, &shapes);
-        let device = Device::flex();
-        let parameters =
-            upload(&inventory.parameters, &device, |key, shape| Ok(self.weight(key, shape))).unwrap();
-        let results = pollster::block_on(evaluate(pass, &parameters, &device, inputs)).unwrap();
-        assert_eq!(results[0].shape, inventory.output, "{}", self.name());
-        (results, inventory.parameters)
-    }
-
     /// Whether these are Python's parameters.
     fn check_keys(&self, mut parameters: Vec<(String, Vec<usize>)>) {
         parameters.sort();
@@ -87,14 +255,6 @@ impl Case {
         assert_eq!(self.0["keys"]["count"], lines.len(), "{}: {lines:#?}", self.name());
         assert_eq!(self.0["keys"]["fnv"], format!("{digest:016x}"), "{}: {lines:#?}", self.name());
     }
-
-    /// How far a result is from Python's.
-    fn compare(&self, field: &str, found: &[f32]) -> f32 {
-        let error = relative_error(found, &self.floats(field));
-        println!("{} {field}: {error:.1e}", self.name());
-        assert!(error <= BOUND, "{} {field}: {error:e} > {BOUND:e}", self.name());
-        error
-    }
 }
 
 /// Tokens as Python has them, `[batch, tokens, width]`, as an image `[batch, width, tokens, 1]`, or back.
@@ -105,11 +265,6 @@ fn transposed(x: &Array) -> Array {
         values.extend((0..columns).flat_map(|c| (0..rows).map(move |r| sample[r * columns + c])));
     }
     Array { shape: vec![batch, columns, rows, 1], values }
-}
-
-fn say_worst(family: &str, errors: &[f32]) {
-    let worst = errors.iter().copied().fold(0.0, f32::max);
-    println!("{family}: {} results, worst relative error {worst:.1e}", errors.len());
 }
 
 /// What the network is given, in the order of its pass.
@@ -140,19 +295,18 @@ fn unet_inputs(case: &Case, net: &UNet2DConditionConfig) -> Vec<Array> {
     inputs
 }
 
-#[test]
-fn conditional_unets_are_pythons() {
-    let mut errors = Vec::new();
+fn conditional_unets(on: On) {
+    let mut bench = Bench::new(on);
     for case in cases(UNET_CONDITION, 34) {
         let (net, unknown) = UNet2DConditionConfig::parse("config.json", case.config()).unwrap();
         assert!(unknown.is_empty(), "{}: {unknown:?}", case.name());
         let shape = case.shape("sample_shape");
         net.check_size(shape[2], shape[3]).unwrap();
-        let (results, parameters) = case.run(&net, &unet_inputs(&case, &net));
+        let (results, parameters) = bench.run(&case, &net, &unet_inputs(&case, &net));
         case.check_keys(parameters);
-        errors.push(case.compare("output", &results[0].values));
+        bench.compare(&case, "output", &results[0].values);
     }
-    say_worst("UNet2DConditionModel", &errors);
+    bench.say_worst("UNet2DConditionModel");
 }
 
 /// `VQModel`'s decoder without the codebook.
@@ -164,23 +318,23 @@ impl Pass for Unquantised<'_> {
     }
 }
 
-fn both_halves(case: &Case, net: &impl Autoencoder) -> Vec<f32> {
+fn both_halves(bench: &mut Bench, case: &Case, net: &impl Autoencoder) {
     let picture = case.stream("picture", case.shape("picture_shape"), 1.0);
     let latents = latents(case);
-    let (encoded, mut parameters) = case.run(&Encode(net), &[picture]);
-    let (decoded, more) = case.run(&Decode(net), &[latents]);
+    let (encoded, mut parameters) = bench.run(case, &Encode(net), &[picture]);
+    let (decoded, more) = bench.run(case, &Decode(net), &[latents]);
     parameters.extend(more);
     case.check_keys(parameters);
-    vec![case.compare("encoded", &encoded[0].values), case.compare("decoded", &decoded[0].values)]
+    bench.compare(case, "encoded", &encoded[0].values);
+    bench.compare(case, "decoded", &decoded[0].values);
 }
 
 fn latents(case: &Case) -> Array {
     case.stream("latents", case.shape("latents_shape"), case.0["latent_scale"].as_f64().unwrap())
 }
 
-#[test]
-fn autoencoders_are_pythons() {
-    let mut errors = Vec::new();
+fn autoencoders(on: On) {
+    let mut bench = Bench::new(on);
     for case in cases(AUTOENCODERS, 12) {
         let config = case.config();
         let known = |unknown: Vec<String>| assert!(unknown.is_empty(), "{}: {unknown:?}", case.name());
@@ -188,31 +342,30 @@ fn autoencoders_are_pythons() {
             "kl" => {
                 let (net, unknown) = AutoencoderKlConfig::parse("config.json", config).unwrap();
                 known(unknown);
-                errors.extend(both_halves(&case, &net));
+                both_halves(&mut bench, &case, &net);
             }
             "tiny" => {
                 let (net, unknown) = AutoencoderTinyConfig::parse("config.json", config).unwrap();
                 known(unknown);
-                errors.extend(both_halves(&case, &net));
+                both_halves(&mut bench, &case, &net);
             }
             _ => {
                 let (net, unknown) = VqConfig::parse("config.json", config).unwrap();
                 known(unknown);
                 if case.0["quantised"] == true {
-                    errors.extend(both_halves(&case, &net));
+                    both_halves(&mut bench, &case, &net);
                 } else {
-                    let (decoded, _) = case.run(&Unquantised(&net), &[latents(&case)]);
-                    errors.push(case.compare("decoded", &decoded[0].values));
+                    let (decoded, _) = bench.run(&case, &Unquantised(&net), &[latents(&case)]);
+                    bench.compare(&case, "decoded", &decoded[0].values);
                 }
             }
         }
     }
-    say_worst("autoencoders", &errors);
+    bench.say_worst("autoencoders");
 }
 
-#[test]
-fn text_encoders_are_pythons() {
-    let mut errors = Vec::new();
+fn text_encoders(on: On) {
+    let mut bench = Bench::new(on);
     for case in cases(CLIP_TEXT, 10) {
         let class = case.0["kind"].as_str().unwrap();
         let (net, unknown) = ClipTextConfig::parse("config.json", class, case.config()).unwrap();
@@ -225,10 +378,10 @@ fn text_encoders_are_pythons() {
         let all = |pooled| if pooled { vec![tokens.clone(), places.clone()] } else { vec![tokens.clone()] };
         let mut run = |skip, normalise, pooled, field: &str| {
             let pass = ClipText { config: &net, skip, normalise, pooled };
-            let (results, parameters) = case.run(&pass, &all(pooled));
-            errors.push(case.compare(field, &transposed(&results[0]).values));
+            let (results, parameters) = bench.run(&case, &pass, &all(pooled));
+            bench.compare(&case, field, &transposed(&results[0]).values);
             if let Some(pooled) = results.get(1) {
-                errors.push(case.compare("pooled", &pooled.values));
+                bench.compare(&case, "pooled", &pooled.values);
                 case.check_keys(parameters);
             }
         };
@@ -239,12 +392,11 @@ fn text_encoders_are_pythons() {
         run(1, true, true, "skipped");
         run(1, true, false, "skipped");
     }
-    say_worst("CLIP text encoders", &errors);
+    bench.say_worst("CLIP text encoders");
 }
 
-#[test]
-fn diffusion_transformers_are_pythons() {
-    let mut errors = Vec::new();
+fn diffusion_transformers(on: On) {
+    let mut bench = Bench::new(on);
     for case in cases(DIT, 7) {
         let (net, unknown) = DitConfig::parse("config.json", case.config()).unwrap();
         assert!(unknown.is_empty(), "{}: {unknown:?}", case.name());
@@ -260,11 +412,48 @@ fn diffusion_transformers_are_pythons() {
             vectors(case.floats("labels")),
             Array { shape: vec![batch, net.width(), patches, patches], values: positions },
         ];
-        let (results, parameters) = case.run(&net, &inputs);
+        let (results, parameters) = bench.run(&case, &net, &inputs);
         case.check_keys(parameters);
-        errors.push(case.compare("output", &results[0].values));
+        bench.compare(&case, "output", &results[0].values);
     }
-    say_worst("DiTTransformer2DModel", &errors);
+    bench.say_worst("DiTTransformer2DModel");
+}
+
+/// A test of each family on each executor.
+macro_rules! families_are_pythons {
+    ($($(#[$attribute:meta])* $executor:ident: $on:expr;)*) => {
+        $($(#[$attribute])* mod $executor {
+            use super::*;
+
+            #[test]
+            fn conditional_unets_are_pythons() {
+                conditional_unets($on);
+            }
+
+            #[test]
+            fn autoencoders_are_pythons() {
+                autoencoders($on);
+            }
+
+            #[test]
+            fn text_encoders_are_pythons() {
+                text_encoders($on);
+            }
+
+            #[test]
+            fn diffusion_transformers_are_pythons() {
+                diffusion_transformers($on);
+            }
+        })*
+    };
+}
+
+families_are_pythons! {
+    on_burn: On::Burn;
+    naive: On::Naive;
+    cpu: On::Cpu;
+    #[cfg(feature = "gpu")]
+    gpu: On::Gpu;
 }
 
 fn object(json: &Value) -> &Map<String, Value> {

@@ -9,8 +9,9 @@
 
 use super::parameters::{MatrixId, MatrixPart, Packing, Parameters, VectorId, VectorPart};
 use super::plan::{
-    Attention, Channels, Combine, Fir, Gather, Gemm, Load, Map, Moments, Norm, Op, Place, Plan, PlannedOp,
-    Pool, Prelude, ReadyNorm, RowId, RowSlice, Scaling, Slot, Source, TILE_PIXELS, Value, ValueId, Window,
+    Attention, Channels, Combine, Fir, Gate, Gather, Gemm, LayerNorm, Load, Map, Moments, Nearest, Norm, Op, Place, Plan,
+    PlannedOp, Pool, Prelude, ReadyNorm, Rearrange, RowId, RowSlice, Scaling, Slot, Source, TILE_PIXELS, Table, Value, ValueId,
+    Window,
 };
 use super::trace::{Call, Graph, Input, NodeId, Rate, Shape};
 use crate::error::{Error, Result};
@@ -50,21 +51,8 @@ impl Draft {
     /// # Errors
     /// [`Error::Unsupported`] for a network without a result.
     pub fn of(graph: &Graph, batch: usize) -> Result<Self> {
-        for node in &graph.nodes {
-            let call = match node.call {
-                Call::RadialBasis { .. } => "a network of radial bases",
-                Call::LayerNorm { .. }
-                | Call::GatedGelu
-                | Call::Positions { .. }
-                | Call::TokenAt
-                | Call::ScalePerChannel
-                | Call::Slice { .. }
-                | Call::UpsampleTo
-                | Call::NearestRow { .. }
-                | Call::Unpatchify { .. } => "a transformer",
-                _ => continue,
-            };
-            return Err(unsupported(call));
+        if graph.nodes.iter().any(|node| matches!(node.call, Call::RadialBasis { .. })) {
+            return Err(unsupported("a network of radial bases"));
         }
         let draft = Draft {
             batch,
@@ -355,6 +343,7 @@ impl Drafter<'_> {
             Call::AddPerChannel => Some((Combine::AddPerChannel, "add_per_channel")),
             Call::ScaleShift => Some((Combine::ScaleShift, "scale_shift")),
             Call::ScaleSamples => Some((Combine::ScaleSamples, "scale_samples")),
+            Call::ScalePerChannel => Some((Combine::ScalePerChannel, "scale_per_channel")),
             _ => None,
         };
         if let Some((combine, name)) = combine {
@@ -362,6 +351,10 @@ impl Drafter<'_> {
             return output;
         }
         let read: Vec<ValueId> = arguments.iter().map(|a| self.copied(*a, evaluated)).collect();
+        if let Call::Positions { name, rows } = &node.call {
+            self.gather(name, None, [*rows, channels], output);
+            return output;
+        }
         let x = read[0];
         let inputs = self.draft.values[x.0].shape[2];
         match &node.call {
@@ -381,7 +374,7 @@ impl Drafter<'_> {
             Call::Linear { name } => {
                 self.gemm(name, x, Window::Pointwise, vec![channels, inputs], true, output);
             }
-            Call::Embedding { name, rows } => self.gather(name, x, [*rows, channels], output),
+            Call::Embedding { name, rows } => self.gather(name, Some(x), [*rows, channels], output),
             Call::GroupNorm { name, groups, eps } => self.group_norm(name, x, *groups, *eps, output),
             Call::Attention(Attend { heads, .. }) => self.attention(id, &read, *heads, output),
             Call::DownsampleMean => {
@@ -391,6 +384,20 @@ impl Drafter<'_> {
             Call::UpsampleFir => self.emit("upsample_fir", Op::Fir(Fir { source: x, up: true, output })),
             Call::DownsampleFir => {
                 self.emit("downsample_fir", Op::Fir(Fir { source: x, up: false, output }));
+            }
+            Call::LayerNorm { name, eps } => self.layer_norm(name.as_deref(), x, *eps, output),
+            Call::GatedGelu => self.emit("gated_gelu", Op::Gate(Gate { source: x, output })),
+            Call::TokenAt => {
+                let gather = Gather { indices: Some(read[1]), table: Table::Pixels(x), output };
+                self.emit("token_at", Op::Gather(gather));
+            }
+            Call::Slice { start } => self.rearrange("slice", x, *start, 1, output),
+            Call::Unpatchify { patch } => self.rearrange("unpatchify", x, 0, *patch, output),
+            Call::UpsampleTo if self.is_double(x, output) => self.load(&Call::UpsampleNearest, &read, output),
+            Call::UpsampleTo => self.rearrange("upsample_to", x, 0, 1, output),
+            Call::NearestRow { name, rows } => {
+                let table = self.table(name, [*rows, channels]);
+                self.emit(name, Op::Nearest(Nearest { source: x, table, output }));
             }
             call => self.load(call, &read, output),
         }
@@ -505,11 +512,36 @@ impl Drafter<'_> {
         self.draft.parameters.vector(VectorPart { key, len, at: 0 })
     }
 
-    fn gather(&mut self, name: &str, indices: ValueId, shape: [usize; 2], output: ValueId) {
+    fn table(&mut self, name: &str, shape: [usize; 2]) -> MatrixId {
         let key = format!("{name}.weight");
         let part = MatrixPart { key, shape: shape.to_vec(), packing: Packing::Table, row: 0, column: 0 };
-        let table: MatrixId = self.draft.parameters.matrix(part);
+        self.draft.parameters.matrix(part)
+    }
+
+    fn gather(&mut self, name: &str, indices: Option<ValueId>, shape: [usize; 2], output: ValueId) {
+        let table = Table::Matrix(self.table(name, shape));
         self.emit(name, Op::Gather(Gather { indices, table, output }));
+    }
+
+    fn rearrange(&mut self, name: &str, source: ValueId, start: usize, patch: usize, output: ValueId) {
+        self.emit(name, Op::Rearrange(Rearrange { source, start, patch, output }));
+    }
+
+    /// Whether one image is as large as the other with each pixel doubled.
+    fn is_double(&self, x: ValueId, output: ValueId) -> bool {
+        let [from, to] = [x, output].map(|id| self.draft.values[id.0].shape);
+        [2 * from[0], 2 * from[1]] == to[..2]
+    }
+
+    fn layer_norm(&mut self, name: Option<&str>, source: ValueId, eps: f64, output: ValueId) {
+        let channels = self.draft.values[source.0].shape[2];
+        let affine = name.map(|name| {
+            let vector = |part: &str| VectorPart { key: format!("{name}.{part}"), len: channels, at: 0 };
+            let [weight, bias] = ["weight", "bias"].map(|part| self.draft.parameters.vector(vector(part)));
+            (weight, bias)
+        });
+        let norm = LayerNorm { source, eps: eps as f32, affine, factor: None, shift: None, output };
+        self.emit(name.unwrap_or("layer_norm"), Op::LayerNorm(norm));
     }
 
     /// The moments, the scale and shift that they come to, and these applied.

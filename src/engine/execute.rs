@@ -68,7 +68,11 @@ pub fn step(plan: &Plan, packed: &Packed, prelude: &[f32], count: usize, rows: R
 pub fn prelude(plan: &Plan, packed: &Packed, given: &[&[f32]]) -> Result<Vec<f32>> {
     let Prelude { rows, ops, inputs } = &plan.prelude;
     let width = |input: usize| rows[inputs[input].1.0].width;
-    let count = given.first().filter(|_| !inputs.is_empty()).map_or(0, |numbers| numbers.len() / width(0));
+    // What depends on nothing that is given, such as a table of positions, is one row.
+    let count = match (inputs.is_empty(), given) {
+        (false, [first, ..]) => first.len() / width(0),
+        _ => usize::from(!ops.is_empty()),
+    };
     // The rows of a run are a batch, and each vector has its own place.
     let value = |row: &plan::Row| {
         let [height, width, channels] = row.shape;

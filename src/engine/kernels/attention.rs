@@ -105,7 +105,7 @@ pub(super) fn softmax_in(scores: &mut [f32], width: usize) {
 
 /// Folds eight numbers at a time, and at the end the eight results and what was left over.
 #[inline(always)]
-fn fold(row: &[f32], start: f32, f: impl Fn(f32, f32) -> f32) -> f32 {
+pub(super) fn fold(row: &[f32], start: f32, f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [start; 8];
     let (eights, rest) = row.as_chunks::<8>();
     for eight in eights {

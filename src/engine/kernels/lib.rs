@@ -8,13 +8,17 @@
 pub mod activation;
 pub mod attention;
 pub mod fir;
+pub mod gate;
 pub mod gemm;
 pub mod gradient;
+pub mod layer_norm;
 pub mod load;
 pub mod map;
+pub mod nearest;
 pub mod norm;
 pub mod pool;
 pub mod product;
+pub mod rearrange;
 mod vector;
 
 /// Pixels whose moments are taken together. The last tile of a sample may be smaller; no tile spans two samples.

@@ -11,6 +11,8 @@ pub enum Operand<'a> {
     Image(&'a [f32]),
     /// `y + v[c]`.
     PerChannel(&'a [f32]),
+    /// `y · v[c]`.
+    ScalePerChannel(&'a [f32]),
     /// `y · (1 + v[c]) + v[channels + c]`.
     ScaleShift(&'a [f32]),
     /// `y · v`.
@@ -34,6 +36,11 @@ pub fn map(loaded: Option<&Loaded>, operand: Operand, channels: usize, out: &mut
         Operand::PerChannel(v) => {
             for pixel in out.chunks_exact_mut(channels) {
                 pixel.iter_mut().zip(v).for_each(|(y, v)| *y += v);
+            }
+        }
+        Operand::ScalePerChannel(v) => {
+            for pixel in out.chunks_exact_mut(channels) {
+                pixel.iter_mut().zip(v).for_each(|(y, v)| *y *= v);
             }
         }
         Operand::ScaleShift(v) => {

@@ -22,6 +22,8 @@ pub enum Combine {
     ScaleShift,
     /// `y · operand[0]`.
     ScaleSamples,
+    /// `y · operand[c]`.
+    ScalePerChannel,
 }
 
 /// Where an operand lies.
@@ -52,6 +54,7 @@ constants! {
     COMBINE_ADD_PER_CHANNEL = code(Combine::AddPerChannel);
     COMBINE_SCALE_SHIFT = code(Combine::ScaleShift);
     COMBINE_SCALE_SAMPLES = code(Combine::ScaleSamples);
+    COMBINE_SCALE_PER_CHANNEL = code(Combine::ScalePerChannel);
 }
 
 const fn code(of: Combine) -> u32 {
@@ -105,7 +108,7 @@ impl Operation for Map {
             text += &match combine {
                 Combine::Add | Combine::AddPerChannel => format!(" + {operand}"),
                 Combine::ScaleShift => format!(" · (1 + s) + b of {operand}"),
-                Combine::ScaleSamples => format!(" · {operand}"),
+                Combine::ScaleSamples | Combine::ScalePerChannel => format!(" · {operand}"),
             };
         }
         text
@@ -131,6 +134,7 @@ impl Operation for Map {
                     Combine::AddPerChannel => Operand::PerChannel(numbers),
                     Combine::ScaleShift => Operand::ScaleShift(numbers),
                     Combine::ScaleSamples => Operand::Scale(numbers[0]),
+                    Combine::ScalePerChannel => Operand::ScalePerChannel(numbers),
                 }
             });
             twin::map(loaded.as_ref().map(|loaded| loaded(sample)).as_ref(), operand, channels, out);

@@ -11,19 +11,34 @@
 //! - [`Map`], element by element: what loads and epilogues do, where nothing takes it into them.
 //! - [`Gather`], rows of a table.
 //!
+//! Text encoders, transformers and autoencoders have besides (feature `text`):
+//!
+//! - [`LayerNorm`], a normalisation of each pixel.
+//! - [`Gate`], half of the channels times the GELU of the other half.
+//! - [`Rearrange`], some of the channels, patches laid out, and images enlarged by their nearest pixels.
+//! - [`Nearest`], the nearest row of a table.
+//!
 //! A file uses only those that stand before it: operation, activation, tile; load; norm, moments; the other operations.
 
 mod activation;
 mod attention;
 mod fir;
+#[cfg(feature = "text")]
+mod gate;
 mod gather;
 mod gemm;
+#[cfg(feature = "text")]
+mod layer_norm;
 mod load;
 mod map;
 mod moments;
+#[cfg(feature = "text")]
+mod nearest;
 mod norm;
 mod operation;
 mod pool;
+#[cfg(feature = "text")]
+mod rearrange;
 mod tile;
 
 use super::lower::Lowering;
@@ -34,47 +49,48 @@ use crate::error::Result;
 use operation::{Operation, Room};
 
 pub use attention::Channels;
+pub use gather::Table;
 pub use load::{Load, Norm, Scaling};
 pub use map::{Combine, Place};
 
 /// Makes [`Op`] of a list of what there is: name, file and structure.
 macro_rules! operations {
-    ($($name:ident: $file:ident::$structure:ident,)*) => {
-        $(pub use $file::$structure;)*
+    ($($(#[$attribute:meta])* $name:ident: $file:ident::$structure:ident,)*) => {
+        $($(#[$attribute])* pub use $file::$structure;)*
 
         /// An operation.
         #[derive(Clone, Debug, PartialEq)]
         #[allow(missing_docs, reason = "the structures say what they are")]
         pub enum Op {
-            $($name($structure),)*
+            $($(#[$attribute])* $name($structure),)*
         }
 
         impl Op {
             /// The same, for changing it. Moments stand first among the values that are read.
             pub(super) fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
                 match self {
-                    $(Op::$name(op) => op.slots(f),)*
+                    $($(#[$attribute])* Op::$name(op) => op.slots(f),)*
                 }
             }
 
             /// What it computes, of values that are called `kind` and a number.
             pub(super) fn text(&self, kind: char, parameters: &Parameters) -> String {
                 match self {
-                    $(Op::$name(op) => op.text(kind, parameters),)*
+                    $($(#[$attribute])* Op::$name(op) => op.text(kind, parameters),)*
                 }
             }
 
             /// What its twin needs besides the arena.
             pub(super) fn room(&self, values: &[Value]) -> Room {
                 match self {
-                    $(Op::$name(op) => op.room(values),)*
+                    $($(#[$attribute])* Op::$name(op) => op.room(values),)*
                 }
             }
 
             /// Computes it with its twin.
             pub(super) fn run(&self, stage: &Stage, memory: &mut Memory) {
                 match self {
-                    $(Op::$name(op) => op.run(stage, memory),)*
+                    $($(#[$attribute])* Op::$name(op) => op.run(stage, memory),)*
                 }
             }
 
@@ -84,7 +100,7 @@ macro_rules! operations {
             /// [`Error::Unsupported`](crate::Error::Unsupported) where attention's heads are too wide.
             pub(super) fn lower(&self, to: &mut Lowering) -> Result<()> {
                 match self {
-                    $(Op::$name(op) => op.lower(to),)*
+                    $($(#[$attribute])* Op::$name(op) => op.lower(to),)*
                 }
             }
         }
@@ -100,6 +116,14 @@ operations! {
     Moments: moments::Moments,
     Norm: norm::ReadyNorm,
     Pool: pool::Pool,
+    #[cfg(feature = "text")]
+    Gate: gate::Gate,
+    #[cfg(feature = "text")]
+    LayerNorm: layer_norm::LayerNorm,
+    #[cfg(feature = "text")]
+    Nearest: nearest::Nearest,
+    #[cfg(feature = "text")]
+    Rearrange: rearrange::Rearrange,
 }
 
 impl Op {
