@@ -139,8 +139,7 @@ impl Bench {
             let mut values = vec![0.0; numbers.len()];
             to_nchw(&numbers, channels, height * width, &mut values);
             let vector = graph.nodes[graph.outputs[i].0].shape == Shape::vector(channels) && i > 0;
-            let shape =
-                if vector { vec![batch, channels] } else { vec![batch, channels, height, width] };
+            let shape = if vector { vec![batch, channels] } else { vec![batch, channels, height, width] };
             Array { shape, values }
         };
         numbers.into_iter().enumerate().map(pythons).collect()
@@ -180,7 +179,11 @@ impl Bench {
 
     fn say_worst(&self, family: &str) {
         let worst = self.errors.iter().copied().fold(0.0, f32::max);
-        println!("{family} on {:?}: {} results, worst relative error {worst:.1e}", self.on, self.errors.len());
+        println!(
+            "{family} on {:?}: {} results, worst relative error {worst:.1e}",
+            self.on,
+            self.errors.len()
+        );
     }
 }
 

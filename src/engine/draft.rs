@@ -7,10 +7,13 @@
 //! number. [`Draft::finish`] divides the operations by the rate of what they write, numbers everything in the order in
 //! which it is written, drops what nobody reads, and places the activations in the arena.
 
+#[cfg(feature = "text")]
+mod transformer;
+
 use super::parameters::{MatrixId, MatrixPart, Packing, Parameters, VectorId, VectorPart};
 use super::plan::{
-    Attention, Channels, Combine, Fir, Gate, Gather, Gemm, LayerNorm, Load, Map, Moments, Nearest, Norm, Op, Place, Plan,
-    PlannedOp, Pool, Prelude, ReadyNorm, Rearrange, RowId, RowSlice, Scaling, Slot, Source, TILE_PIXELS, Table, Value, ValueId,
+    Attention, Channels, Combine, Fir, Gather, Gemm, Load, Map, Moments, Norm, Op, Place, Plan, PlannedOp,
+    Pool, Prelude, ReadyNorm, RowId, RowSlice, Scaling, Slot, Source, TILE_PIXELS, Table, Value, ValueId,
     Window,
 };
 use super::trace::{Call, Graph, Input, NodeId, Rate, Shape};
@@ -351,8 +354,9 @@ impl Drafter<'_> {
             return output;
         }
         let read: Vec<ValueId> = arguments.iter().map(|a| self.copied(*a, evaluated)).collect();
-        if let Call::Positions { name, rows } = &node.call {
-            self.gather(name, None, [*rows, channels], output);
+        #[cfg(feature = "text")]
+        if let Call::Transformer(call) = &node.call {
+            self.transformer(call, &read, output);
             return output;
         }
         let x = read[0];
@@ -384,20 +388,6 @@ impl Drafter<'_> {
             Call::UpsampleFir => self.emit("upsample_fir", Op::Fir(Fir { source: x, up: true, output })),
             Call::DownsampleFir => {
                 self.emit("downsample_fir", Op::Fir(Fir { source: x, up: false, output }));
-            }
-            Call::LayerNorm { name, eps } => self.layer_norm(name.as_deref(), x, *eps, output),
-            Call::GatedGelu => self.emit("gated_gelu", Op::Gate(Gate { source: x, output })),
-            Call::TokenAt => {
-                let gather = Gather { indices: Some(read[1]), table: Table::Pixels(x), output };
-                self.emit("token_at", Op::Gather(gather));
-            }
-            Call::Slice { start } => self.rearrange("slice", x, *start, 1, output),
-            Call::Unpatchify { patch } => self.rearrange("unpatchify", x, 0, *patch, output),
-            Call::UpsampleTo if self.is_double(x, output) => self.load(&Call::UpsampleNearest, &read, output),
-            Call::UpsampleTo => self.rearrange("upsample_to", x, 0, 1, output),
-            Call::NearestRow { name, rows } => {
-                let table = self.table(name, [*rows, channels]);
-                self.emit(name, Op::Nearest(Nearest { source: x, table, output }));
             }
             call => self.load(call, &read, output),
         }
@@ -521,27 +511,6 @@ impl Drafter<'_> {
     fn gather(&mut self, name: &str, indices: Option<ValueId>, shape: [usize; 2], output: ValueId) {
         let table = Table::Matrix(self.table(name, shape));
         self.emit(name, Op::Gather(Gather { indices, table, output }));
-    }
-
-    fn rearrange(&mut self, name: &str, source: ValueId, start: usize, patch: usize, output: ValueId) {
-        self.emit(name, Op::Rearrange(Rearrange { source, start, patch, output }));
-    }
-
-    /// Whether one image is as large as the other with each pixel doubled.
-    fn is_double(&self, x: ValueId, output: ValueId) -> bool {
-        let [from, to] = [x, output].map(|id| self.draft.values[id.0].shape);
-        [2 * from[0], 2 * from[1]] == to[..2]
-    }
-
-    fn layer_norm(&mut self, name: Option<&str>, source: ValueId, eps: f64, output: ValueId) {
-        let channels = self.draft.values[source.0].shape[2];
-        let affine = name.map(|name| {
-            let vector = |part: &str| VectorPart { key: format!("{name}.{part}"), len: channels, at: 0 };
-            let [weight, bias] = ["weight", "bias"].map(|part| self.draft.parameters.vector(vector(part)));
-            (weight, bias)
-        });
-        let norm = LayerNorm { source, eps: eps as f32, affine, factor: None, shift: None, output };
-        self.emit(name.unwrap_or("layer_norm"), Op::LayerNorm(norm));
     }
 
     /// The moments, the scale and shift that they come to, and these applied.

@@ -3,9 +3,12 @@
 //! [`Tracer`] is an interpreter of [`Ops`] whose tensors are positions in a list. Running a forward pass over it
 //! leaves a [`Graph`]: every call in its order, with the shapes and the names of the parameters, and nothing decided yet.
 
+#[cfg(feature = "text")]
+mod transformer;
+
 use crate::network::architecture::Network;
 pub use crate::network::architecture::{Input, NodeId, Rate, Shape};
-use crate::network::ops::{Activation, Attend, Conv, Convolution, Ops, Padding, Pass, TransformerOps};
+use crate::network::ops::{Activation, Attend, Conv, Convolution, Ops, Padding};
 
 impl Shape {
     fn with_channels(self, channels: usize) -> Self {
@@ -17,8 +20,11 @@ impl Shape {
     }
 }
 
-/// A recorded call; each stands for the method of [`Ops`] or [`TransformerOps`] of its name, or for several that differ in what it
-/// tells apart.
+#[cfg(feature = "text")]
+pub use transformer::TransformerCall;
+
+/// A recorded call; each stands for the method of [`Ops`] of its name, or for those of
+/// [`TransformerOps`](crate::network::ops::TransformerOps) besides that differ in nothing else than what it tells apart.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the variants and fields are those of the trait's methods")]
 pub enum Call {
@@ -61,29 +67,9 @@ pub enum Call {
     RadialBasis {
         name: String,
     },
-    LayerNorm {
-        name: Option<String>,
-        eps: f64,
-    },
-    GatedGelu,
-    /// The first rows of a table, one a token.
-    Positions {
-        name: String,
-        rows: usize,
-    },
-    TokenAt,
     ScalePerChannel,
-    Slice {
-        start: usize,
-    },
-    UpsampleTo,
-    NearestRow {
-        name: String,
-        rows: usize,
-    },
-    Unpatchify {
-        patch: usize,
-    },
+    #[cfg(feature = "text")]
+    Transformer(TransformerCall),
 }
 
 /// A call, what it was called on, and what it returns.
@@ -117,15 +103,6 @@ impl Graph {
         let inputs: Vec<NodeId> = inputs.map(|i| tracer.input(i.name, i.rate, i.shape)).collect();
         let output = network.record(&mut tracer, &inputs);
         tracer.finish(vec![output])
-    }
-
-    /// Records a forward pass on these inputs.
-    #[must_use]
-    pub fn of_pass(pass: &impl Pass, inputs: &[Input]) -> Self {
-        let mut tracer = Tracer::default();
-        let inputs: Vec<NodeId> = inputs.iter().map(|i| tracer.input(i.name, i.rate, i.shape)).collect();
-        let outputs = pass.run(&mut tracer, &inputs);
-        tracer.finish(outputs)
     }
 
     /// Channels of the widest image, q, k and v counted together.
@@ -272,67 +249,5 @@ impl Ops for Tracer {
     fn radial_basis(&mut self, v: &NodeId, name: &str, units: usize) -> NodeId {
         let shape = self.shape(*v).with_channels(units);
         self.push(Call::RadialBasis { name: name.to_owned() }, &[*v], shape)
-    }
-}
-
-impl TransformerOps for Tracer {
-    fn conv(&mut self, x: &NodeId, name: &str, conv: Convolution) -> NodeId {
-        self.convolve(x, name, conv)
-    }
-
-    fn unbiased(&mut self, x: &NodeId, name: &str, out: usize) -> NodeId {
-        let shape = self.shape(*x).with_channels(out);
-        self.push(Call::Pointwise { name: name.to_owned(), bias: false }, &[*x], shape)
-    }
-
-    fn layer_norm(&mut self, x: &NodeId, name: Option<&str>, eps: f64) -> NodeId {
-        self.like(Call::LayerNorm { name: name.map(str::to_owned), eps }, &[*x])
-    }
-
-    fn gated_gelu(&mut self, x: &NodeId) -> NodeId {
-        let shape = self.shape(*x);
-        self.push(Call::GatedGelu, &[*x], shape.with_channels(shape.channels / 2))
-    }
-
-    fn attend(&mut self, q: &NodeId, k: &NodeId, v: &NodeId, attend: Attend) -> NodeId {
-        self.like(Call::Attention(attend), &[*q, *k, *v])
-    }
-
-    fn token_embedding(&mut self, ids: &NodeId, name: &str, rows: usize, width: usize) -> NodeId {
-        let shape = Shape { height: self.shape(*ids).channels, width: 1, channels: width };
-        self.push(Call::Embedding { name: name.to_owned(), rows }, &[*ids], shape)
-    }
-
-    fn add_positions(&mut self, x: &NodeId, name: &str, rows: usize) -> NodeId {
-        let positions = self.push(Call::Positions { name: name.to_owned(), rows }, &[], self.shape(*x));
-        self.add(x, &positions)
-    }
-
-    fn token_at(&mut self, x: &NodeId, index: &NodeId) -> NodeId {
-        let shape = self.shape(*index).with_channels(self.shape(*x).channels);
-        self.push(Call::TokenAt, &[*x, *index], shape)
-    }
-
-    fn scale_per_channel(&mut self, x: &NodeId, v: &NodeId) -> NodeId {
-        self.like(Call::ScalePerChannel, &[*x, *v])
-    }
-
-    fn slice(&mut self, v: &NodeId, start: usize, width: usize) -> NodeId {
-        self.push(Call::Slice { start }, &[*v], self.shape(*v).with_channels(width))
-    }
-
-    fn upsample_to(&mut self, x: &NodeId, like: &NodeId) -> NodeId {
-        let shape = self.shape(*like).with_channels(self.shape(*x).channels);
-        self.push(Call::UpsampleTo, &[*x], shape)
-    }
-
-    fn nearest_row(&mut self, x: &NodeId, name: &str, rows: usize) -> NodeId {
-        self.like(Call::NearestRow { name: name.to_owned(), rows }, &[*x])
-    }
-
-    fn unpatchify(&mut self, x: &NodeId, patch: usize) -> NodeId {
-        let shape = self.shape(*x);
-        let shape = shape.with_channels(shape.channels / (patch * patch)).with_size(|n| n * patch);
-        self.push(Call::Unpatchify { patch }, &[*x], shape)
     }
 }

@@ -2,7 +2,6 @@
 
 use super::norm::SUM;
 use super::operation::Operation;
-use crate::engine::kernels::PerSample;
 use crate::engine::kernels::layer_norm as twin;
 use crate::engine::lower::{File, Lowering, Shader, constants, grid, uniform, wgsl, word};
 use crate::engine::parameters::{Parameters, VectorId};
@@ -89,12 +88,11 @@ impl Operation for LayerNorm {
         let Split { arena, out, .. } = stage.split(memory, self.output);
         let vectors = self.affine.map(|(weight, bias)| [weight, bias].map(|id| stage.packed.vector(id)));
         let [weight, bias] = vectors.unwrap_or_default();
-        let [factor, shift] = [self.factor, self.shift].map(|slice| slice.map(|s| stage.per_sample(s)));
         let (each, channels) = (out.len() / stage.batch, stage.value(self.output).shape[3]);
         for (sample, out) in out.chunks_exact_mut(each).enumerate() {
-            let of = |slice: &Option<PerSample<'_>>| slice.map_or(&[][..], |slice| slice.sample(sample));
-            let norm =
-                twin::LayerNorm { eps: self.eps, weight, bias, factor: of(&factor), shift: of(&shift) };
+            let of = |slice: RowSlice| stage.per_sample(slice).sample(sample);
+            let [factor, shift] = [self.factor, self.shift].map(|slice| slice.map_or(&[][..], of));
+            let norm = twin::LayerNorm { eps: self.eps, weight, bias, factor, shift };
             twin::layer_norm(&norm, stage.sample(arena, self.source, sample), channels, out);
         }
     }

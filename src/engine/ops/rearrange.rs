@@ -68,7 +68,13 @@ impl Operation for Rearrange {
         let Split { arena, out, .. } = stage.split(memory, self.output);
         let [[_, from @ ..], [_, to @ ..]] = [self.source, self.output].map(|id| stage.value(id).shape);
         for (sample, out) in out.chunks_exact_mut(to.iter().product()).enumerate() {
-            twin::rearrange(stage.sample(arena, self.source, sample), from, (self.start, self.patch), to, out);
+            twin::rearrange(
+                stage.sample(arena, self.source, sample),
+                from,
+                (self.start, self.patch),
+                to,
+                out,
+            );
         }
     }
 
