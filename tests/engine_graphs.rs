@@ -14,7 +14,7 @@ use noiseball::engine::packed::Packed;
 use noiseball::engine::passes::{PASSES, plan};
 use noiseball::engine::plan::{Op, Plan};
 use noiseball::engine::trace::{Graph, NodeId, Rate, Shape, Tracer};
-use noiseball::network::ops::{Activation, Conv, Ops, Padding};
+use noiseball::network::ops::{Activation, Attend, Conv, Convolution, Ops, Padding, TransformerOps};
 
 /// How many graphs, and where their numbers begin.
 fn asked() -> (u64, u64) {
@@ -43,7 +43,15 @@ impl Random {
     }
 }
 
-const ACTIVATIONS: [Activation; 4] = [Activation::Silu, Activation::Mish, Activation::Gelu, Activation::Relu];
+const ACTIVATIONS: [Activation; 7] = [
+    Activation::Silu,
+    Activation::Mish,
+    Activation::Gelu,
+    Activation::Relu,
+    Activation::GeluTanh,
+    Activation::QuickGelu,
+    Activation::Tanh,
+];
 const ROWS_OF_TABLE: usize = 5;
 
 /// A graph in the making.
@@ -55,6 +63,7 @@ struct Maker<'a> {
     /// Numbers of what never changes with an evaluation.
     vectors: Vec<NodeId>,
     indices: NodeId,
+    ids: NodeId,
     names: usize,
 }
 
@@ -68,7 +77,8 @@ impl Maker<'_> {
         let indices = ops.input("class", Rate::Prompt, Shape::vector(1));
         let text = Shape { channels: 4, ..image };
         let text = ops.input("text", Rate::Prompt, text);
-        let mut maker = Maker { random, ops, all: vec![x], vectors: vec![time], indices, names: 0 };
+        let ids = ops.input("ids", Rate::Prompt, Shape::vector(6));
+        let mut maker = Maker { random, ops, all: vec![x], vectors: vec![time], indices, ids, names: 0 };
         if maker.random.one_in(4) {
             maker.all.push(text);
         }
@@ -144,10 +154,12 @@ impl Maker<'_> {
 
     fn some(&mut self) {
         let x = self.any();
-        let made = match self.random.below(16) {
+        let made = match self.random.below(20) {
             0..=2 => self.residual_block(x),
             3 | 4 => self.attention_block(x),
             5 => self.prelude(),
+            6 | 7 => self.transformer_block(x),
+            8..=11 => self.single_of_transformers(x),
             _ => self.single(x),
         };
         self.all.push(made);
@@ -264,6 +276,108 @@ impl Maker<'_> {
         h
     }
 
+    /// One call of those that text encoders, transformers and autoencoders have besides.
+    fn single_of_transformers(&mut self, x: NodeId) -> NodeId {
+        let Shape { height, width, channels } = self.ops.shape(x);
+        let (name, columns) = (self.name(), 1 + self.random.below(8));
+        match self.random.below(12) {
+            0 => self.any_convolution(x, columns),
+            1 => self.ops.unbiased(&x, &name, columns),
+            2 => {
+                let name = self.random.one_in(2).then_some(&*name);
+                self.ops.layer_norm(&x, name, 0.1)
+            }
+            3 if channels.is_multiple_of(2) => self.ops.gated_gelu(&x),
+            4 => self.ops.token_embedding(&self.ids.clone(), &name, ROWS_OF_TABLE, columns),
+            5 => self.ops.add_positions(&x, &name, height * width + self.random.below(3)),
+            6 if height * width >= ROWS_OF_TABLE => self.ops.token_at(&x, &self.indices.clone()),
+            7 => {
+                let v = self.vector(channels);
+                self.ops.scale_per_channel(&x, &v)
+            }
+            8 => {
+                let width = self.ops.shape(self.vectors[self.vectors.len() - 1]).channels;
+                let v = self.vectors[self.vectors.len() - 1];
+                let start = self.random.below(width);
+                let v = self.ops.slice(&v, start, width - start);
+                self.vectors.push(v);
+                x
+            }
+            9 => {
+                let like = self.any();
+                self.ops.upsample_to(&x, &like)
+            }
+            // The image that is given: of one that is computed, rounding could choose another row.
+            10 => {
+                let given = self.all[0];
+                let rows = 2 + self.random.below(7);
+                self.ops.nearest_row(&given, &name, rows)
+            }
+            _ if channels.is_multiple_of(4) && height * width <= 96 => self.ops.unpatchify(&x, 2),
+            _ => self.ops.unbiased(&x, &name, columns),
+        }
+    }
+
+    /// A convolution of another kernel than 3×3, or without bias.
+    fn any_convolution(&mut self, x: NodeId, out_channels: usize) -> NodeId {
+        let Shape { height, width, .. } = self.ops.shape(x);
+        let (name, bias, small) = (self.name(), self.random.one_in(2), height.min(width));
+        let kernel = self.random.pick(&[1, 2, 3, 3, 5, 7]);
+        let conv = if self.random.one_in(3) && kernel <= small {
+            // Patches.
+            Convolution { out_channels, kernel, stride: kernel, padding: Padding::All(0), bias }
+        } else if kernel == 2 {
+            Convolution { out_channels, kernel, stride: 1, padding: Padding::All(1), bias }
+        } else {
+            Convolution { bias, ..Convolution::same(out_channels, kernel) }
+        };
+        self.ops.conv(&x, &name, conv)
+    }
+
+    /// A transformer's block with any of its parts: scaled and shifted by vectors of the prelude or not, attention to itself or to
+    /// another image of any size, and a unit that is gated or not.
+    fn transformer_block(&mut self, x: NodeId) -> NodeId {
+        let (name, channels) = (self.name(), self.ops.shape(x).channels);
+        let adaptive = self.random.one_in(2);
+        let vector = adaptive.then(|| self.vector(6 * channels));
+        let part = |maker: &mut Self, i: usize| vector.map(|v| maker.ops.slice(&v, i * channels, channels));
+        let normalised = |maker: &mut Self, x: &NodeId, i: usize| {
+            let name = format!("{name}.norm{i}");
+            let h = maker.ops.layer_norm(x, (!maker.random.one_in(3)).then_some(&*name), 0.1);
+            let (Some(factor), Some(shift)) = (part(maker, 3 * i), part(maker, 3 * i + 1)) else { return h };
+            let factor = maker.ops.affine(&factor, 1.0, 1.0);
+            let h = maker.ops.scale_per_channel(&h, &factor);
+            maker.ops.add_per_channel(&h, &shift)
+        };
+        let added = |maker: &mut Self, x: &NodeId, mut y: NodeId, i: usize| {
+            if let Some(gate) = part(maker, 3 * i + 2) {
+                y = maker.ops.scale_per_channel(&y, &gate);
+            }
+            maker.ops.add(x, &y)
+        };
+        let h = normalised(self, &x, 0);
+        let heads = 1 + self.random.below(3);
+        let inner = heads * (1 + self.random.below(4));
+        let to = if self.random.one_in(3) { self.any() } else { h };
+        let [q, k, v] = [("to_q", h), ("to_k", to), ("to_v", to)]
+            .map(|(part, of)| self.ops.unbiased(&of, &format!("{name}.{part}"), inner));
+        let y = self.ops.attend(&q, &k, &v, Attend { heads, causal: false });
+        let y = self.ops.pointwise(&y, &format!("{name}.to_out.0"), channels);
+        let x = added(self, &x, y, 0);
+
+        let h = normalised(self, &x, 1);
+        let units = 1 + self.random.below(9);
+        let h = if self.random.one_in(2) {
+            let h = self.ops.pointwise(&h, &format!("{name}.ff.net.0.proj"), 2 * units);
+            self.ops.gated_gelu(&h)
+        } else {
+            let h = self.ops.pointwise(&h, &format!("{name}.ff.net.0.proj"), units);
+            self.activation(h)
+        };
+        let y = self.ops.pointwise(&h, &format!("{name}.ff.net.2"), channels);
+        added(self, &x, y, 1)
+    }
+
     /// Attention of an image to itself or to another of its size.
     fn attention_block(&mut self, x: NodeId) -> NodeId {
         let h = if self.random.one_in(3) { x } else { self.norm(x) };
@@ -287,8 +401,8 @@ const READ: Rows = Rows { first: 2, stride: 1 };
 
 fn given(plan: &Plan) -> Vec<Vec<f32>> {
     let of = |(input, row): &(noiseball::engine::trace::Input, noiseball::engine::plan::RowId)| {
-        if input.name == "class" {
-            return (0..COUNT).map(|i| (i % ROWS_OF_TABLE) as f32).collect();
+        if ["class", "ids"].contains(&input.name) {
+            return (0..COUNT * plan.prelude.rows[row.0].width).map(|i| (i % ROWS_OF_TABLE) as f32).collect();
         }
         scaled(input.name, COUNT * plan.prelude.rows[row.0].width, 1.0)
     };
@@ -330,7 +444,7 @@ fn no_pass_changes_the_numbers_on_the_cpu() {
     let (count, seed) = asked();
     let mut worst = (0.0, String::new());
     let (mut before, mut after) = (0, 0);
-    let mut changed = [0; PASSES.len()];
+    let mut changed = vec![0; PASSES.len()];
     for i in 0..count {
         let graph = Maker::graph(&mut Random(seed << 32 | i));
         let naive = plan(&graph, BATCH, |_| false).unwrap();
@@ -384,7 +498,7 @@ fn a_wrong_pass_is_found() {
 #[test]
 fn random_graphs_have_every_operation() {
     let (count, seed) = asked();
-    let mut kinds = [0; 8];
+    let mut kinds = [0; 12];
     for i in 0..count {
         let plan = plan(&Maker::graph(&mut Random(seed << 32 | i)), BATCH, |_| false).unwrap();
         for step in plan.ops.iter().chain(&plan.prelude.ops) {
@@ -397,6 +511,10 @@ fn random_graphs_have_every_operation() {
                 Op::Moments(_) => 5,
                 Op::Gather(_) => 6,
                 Op::Fir(_) => 7,
+                Op::Gate(_) => 8,
+                Op::LayerNorm(_) => 9,
+                Op::Nearest(_) => 10,
+                Op::Rearrange(_) => 11,
             }] += 1;
         }
     }

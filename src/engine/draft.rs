@@ -346,6 +346,7 @@ impl Drafter<'_> {
             Call::AddPerChannel => Some((Combine::AddPerChannel, "add_per_channel")),
             Call::ScaleShift => Some((Combine::ScaleShift, "scale_shift")),
             Call::ScaleSamples => Some((Combine::ScaleSamples, "scale_samples")),
+            #[cfg(feature = "text")]
             Call::ScalePerChannel => Some((Combine::ScalePerChannel, "scale_per_channel")),
             _ => None,
         };

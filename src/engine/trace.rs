@@ -67,6 +67,7 @@ pub enum Call {
     RadialBasis {
         name: String,
     },
+    #[cfg(feature = "text")]
     ScalePerChannel,
     #[cfg(feature = "text")]
     Transformer(TransformerCall),

@@ -1,12 +1,17 @@
 //! Networks: their configuration, their forward pass, and the operations it is written in.
 
 pub mod architecture;
+#[cfg(feature = "text")]
 pub mod autoencoder;
+#[cfg(feature = "text")]
 pub mod autoencoder_kl;
+#[cfg(feature = "text")]
 pub mod autoencoder_tiny;
 mod blocks;
+#[cfg(feature = "text")]
 pub mod clip_text;
 pub mod describe;
+#[cfg(feature = "text")]
 pub mod dit;
 mod fields;
 pub mod mlp;
@@ -15,7 +20,9 @@ pub mod on_burn;
 pub mod ops;
 pub mod sinusoid;
 pub mod unet;
+#[cfg(feature = "text")]
 pub mod unet_condition;
+#[cfg(feature = "text")]
 pub mod vq;
 
 use std::sync::Arc;

@@ -8,16 +8,20 @@
 pub mod activation;
 pub mod attention;
 pub mod fir;
+#[cfg(feature = "text")]
 pub mod gate;
 pub mod gemm;
 pub mod gradient;
+#[cfg(feature = "text")]
 pub mod layer_norm;
 pub mod load;
 pub mod map;
+#[cfg(feature = "text")]
 pub mod nearest;
 pub mod norm;
 pub mod pool;
 pub mod product;
+#[cfg(feature = "text")]
 pub mod rearrange;
 mod vector;
 
@@ -35,10 +39,13 @@ pub enum Activation {
     Gelu,
     /// `max(x, 0)`.
     Relu,
+    #[cfg(feature = "text")]
     /// `½ x (1 + tanh(√(2/π) (x + 0.044715 x³)))`, an approximation of [`Self::Gelu`].
     GeluTanh,
+    #[cfg(feature = "text")]
     /// `x · sigmoid(1.702 x)`, another.
     QuickGelu,
+    #[cfg(feature = "text")]
     /// The hyperbolic tangent.
     Tanh,
 }

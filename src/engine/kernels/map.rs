@@ -11,6 +11,7 @@ pub enum Operand<'a> {
     Image(&'a [f32]),
     /// `y + v[c]`.
     PerChannel(&'a [f32]),
+    #[cfg(feature = "text")]
     /// `y · v[c]`.
     ScalePerChannel(&'a [f32]),
     /// `y · (1 + v[c]) + v[channels + c]`.
@@ -38,6 +39,7 @@ pub fn map(loaded: Option<&Loaded>, operand: Operand, channels: usize, out: &mut
                 pixel.iter_mut().zip(v).for_each(|(y, v)| *y += v);
             }
         }
+        #[cfg(feature = "text")]
         Operand::ScalePerChannel(v) => {
             for pixel in out.chunks_exact_mut(channels) {
                 pixel.iter_mut().zip(v).for_each(|(y, v)| *y *= v);

@@ -14,10 +14,17 @@ constants! {
     MISH = code(Activation::Mish);
     GELU = code(Activation::Gelu);
     RELU = code(Activation::Relu);
-    GELU_TANH = code(Activation::GeluTanh);
-    QUICK_GELU = code(Activation::QuickGelu);
-    TANH = code(Activation::Tanh);
+    GELU_TANH = RELU + 1;
+    QUICK_GELU = RELU + 2;
+    TANH = RELU + 3;
 }
+
+#[cfg(feature = "text")]
+const _: () = assert!(
+    GELU_TANH == code(Activation::GeluTanh)
+        && QUICK_GELU == code(Activation::QuickGelu)
+        && TANH == code(Activation::Tanh)
+);
 
 pub(super) const ACTIVATION: File = File { text: wgsl!("activation.wgsl"), constants: CONSTANTS };
 

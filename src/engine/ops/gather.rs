@@ -12,6 +12,7 @@ use crate::error::Result;
 pub enum Table {
     /// The checkpoint.
     Matrix(MatrixId),
+    #[cfg(feature = "text")]
     /// The pixels of a sample.
     Pixels(ValueId),
 }
@@ -48,6 +49,7 @@ const THREADS: u32 = 64;
 
 /// The row of a matrix, or of a sample's pixels.
 const OF_MATRIX: &str = "let v=unpacked(weights[p.table+index*p.row+quad]);";
+#[cfg(feature = "text")]
 const OF_PIXELS: &str = "let v=read4(p.table+(place/p.pixels*p.row+index)*p.columns+4u*quad);";
 
 fn shader(matrices: Option<Storage>) -> Shader {
@@ -63,6 +65,7 @@ impl Operation for Gather {
         }
         match &mut self.table {
             Table::Matrix(table) => f(Slot::Matrix(table)),
+            #[cfg(feature = "text")]
             Table::Pixels(image) => f(Slot::Read(image)),
         }
         f(Slot::Write(&mut self.output));
@@ -71,6 +74,7 @@ impl Operation for Gather {
     fn text(&self, kind: char, parameters: &Parameters) -> String {
         let table = match self.table {
             Table::Matrix(table) => parameters.matrices[table.0].parts[0].key.clone(),
+            #[cfg(feature = "text")]
             Table::Pixels(image) => format!("{kind}{}", image.0),
         };
         self.indices.map_or_else(|| format!("{table}[..]"), |id| format!("{table}[{kind}{}]", id.0))
@@ -85,6 +89,7 @@ impl Operation for Gather {
             let index = indices.get(i).map_or(i % pixels, |index| *index as usize);
             match self.table {
                 Table::Matrix(table) => stage.packed.panels(table).copy_row(index, row),
+                #[cfg(feature = "text")]
                 Table::Pixels(image) => {
                     let image = stage.sample(arena, image, i / pixels);
                     row.copy_from_slice(&image[index * channels..][..channels]);
@@ -101,6 +106,7 @@ impl Operation for Gather {
                 let place = to.layout.place(id);
                 (Some(to.layout.storage), place.shard, word(place.start), place.row)
             }
+            #[cfg(feature = "text")]
             Table::Pixels(image) => {
                 let [_, height, width, _] = to.shape(image);
                 (None, 0, to.offset(image), height * width)

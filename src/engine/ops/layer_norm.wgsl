@@ -31,15 +31,15 @@ fn main(
 ) {
     let place = (group.x + group.y * groups.x) * (THREADS / SHARERS) + thread / SHARERS;
     let last = p.batch * p.pixels - 1u;
-    let from = p.source + min(place, last) * p.channels;
+    let origin = p.source + min(place, last) * p.channels;
     var sum = 0.0;
     for (var c = thread % SHARERS; c < p.channels / LANE; c += SHARERS) {
-        sum += product(arena[from / LANE + c], Lane(1.0));
+        sum += product(arena[origin / LANE + c], Lane(1.0));
     }
     let mean = total(thread, sum) / f32(p.channels);
     sum = 0.0;
     for (var c = thread % SHARERS; c < p.channels / LANE; c += SHARERS) {
-        let off = arena[from / LANE + c] - mean;
+        let off = arena[origin / LANE + c] - mean;
         sum += product(off, off);
     }
     let inverse = 1.0 / sqrt(total(thread, sum) / f32(p.channels) + p.eps);
@@ -47,7 +47,7 @@ fn main(
     let sample = place / p.pixels;
     let to = p.output + place * p.channels;
     for (var c = 4u * (thread % SHARERS); c < p.channels; c += 4u * SHARERS) {
-        var v = (read4(from + c) - mean) * inverse;
+        var v = (read4(origin + c) - mean) * inverse;
         if (p.parts & HAS_AFFINE) != 0u { v = v * vectors[(p.weight + c) >> 2u] + vectors[(p.bias + c) >> 2u]; }
         if (p.parts & HAS_FACTOR) != 0u { v *= row4(row_at(sample, p.factor, p.factor_start, p.factor_width) + c); }
         if (p.parts & HAS_SHIFT) != 0u { v += row4(row_at(sample, p.shift, p.shift_start, p.shift_width) + c); }

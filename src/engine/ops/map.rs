@@ -22,6 +22,7 @@ pub enum Combine {
     ScaleShift,
     /// `y · operand[0]`.
     ScaleSamples,
+    #[cfg(feature = "text")]
     /// `y · operand[c]`.
     ScalePerChannel,
 }
@@ -54,7 +55,6 @@ constants! {
     COMBINE_ADD_PER_CHANNEL = code(Combine::AddPerChannel);
     COMBINE_SCALE_SHIFT = code(Combine::ScaleShift);
     COMBINE_SCALE_SAMPLES = code(Combine::ScaleSamples);
-    COMBINE_SCALE_PER_CHANNEL = code(Combine::ScalePerChannel);
 }
 
 const fn code(of: Combine) -> u32 {
@@ -108,7 +108,9 @@ impl Operation for Map {
             text += &match combine {
                 Combine::Add | Combine::AddPerChannel => format!(" + {operand}"),
                 Combine::ScaleShift => format!(" · (1 + s) + b of {operand}"),
-                Combine::ScaleSamples | Combine::ScalePerChannel => format!(" · {operand}"),
+                Combine::ScaleSamples => format!(" · {operand}"),
+                #[cfg(feature = "text")]
+                Combine::ScalePerChannel => format!(" · each {operand}"),
             };
         }
         text
@@ -134,6 +136,7 @@ impl Operation for Map {
                     Combine::AddPerChannel => Operand::PerChannel(numbers),
                     Combine::ScaleShift => Operand::ScaleShift(numbers),
                     Combine::ScaleSamples => Operand::Scale(numbers[0]),
+                    #[cfg(feature = "text")]
                     Combine::ScalePerChannel => Operand::ScalePerChannel(numbers),
                 }
             });

@@ -30,8 +30,8 @@ fn combined(y: f32, sample: u32, pixel: u32, channel: u32, channels: u32) -> f32
         case COMBINE_ADD_PER_CHANNEL: { return y + operand1(sample, channel); }
         case COMBINE_SCALE_SHIFT: { return y * (1.0 + operand1(sample, channel)) + operand1(sample, channels + channel); }
         case COMBINE_SCALE_SAMPLES: { return y * operand1(sample, 0u); }
-        case COMBINE_SCALE_PER_CHANNEL: { return y * operand1(sample, channel); }
-        default: { return y; }
+        // By channel.
+        default: { return y * operand1(sample, channel); }
     }
 }
 

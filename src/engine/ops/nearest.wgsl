@@ -19,7 +19,7 @@ fn main(
 ) {
     let pixel = (group.x + group.y * groups.x) * THREADS + thread;
     if pixel >= p.pixels { return; }
-    let from = p.source + pixel * p.channels;
+    let origin = p.source + pixel * p.channels;
     var best = 0u;
     var least = 0.0;
     for (var row = 0u; row < p.count; row++) {
@@ -27,7 +27,7 @@ fn main(
         for (var c = 0u; c < p.channels; c += 4u) {
             let entry = unpacked(weights[p.table + row * p.row + c / 4u]);
             for (var i = 0u; i < min(p.channels - c, 4u); i++) {
-                let off = read1(from + c + i) - entry[i];
+                let off = read1(origin + c + i) - entry[i];
                 distance += off * off;
             }
         }

@@ -11,6 +11,8 @@ mod concat;
 mod epilogue;
 mod fold;
 mod inline;
+#[cfg(feature = "text")]
+mod layer_norm;
 mod linears;
 mod loads;
 mod modulation;
@@ -21,6 +23,8 @@ mod residual;
 mod sample_scale;
 mod scale;
 mod shortcut;
+#[cfg(feature = "text")]
+mod slices;
 mod upsample;
 
 use super::draft::Draft;
@@ -33,7 +37,11 @@ use crate::network::architecture::Network;
 pub type Pass = fn(&mut Draft);
 
 /// All passes by name, in the order in which they pay most.
-pub const PASSES: [(&str, Pass); 13] = [
+pub const PASSES: &[(&str, Pass)] = &[
+    #[cfg(feature = "text")]
+    ("slices", slices::slices),
+    #[cfg(feature = "text")]
+    ("layer_norm", layer_norm::layer_norm),
     ("shortcut", shortcut::shortcut),
     ("residual", residual::residual),
     ("per_channel", per_channel::per_channel),
