@@ -293,10 +293,23 @@ fn textbook(activation: Option<Activation>, x: f64) -> f64 {
         Some(Activation::Mish) => x * x.exp().ln_1p().tanh(),
         Some(Activation::Gelu) => x * 0.5 * (1.0 + erf(x / 2f64.sqrt())),
         Some(Activation::Relu) => x.max(0.0),
+        Some(Activation::GeluTanh) => {
+            x * 0.5 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+        }
+        Some(Activation::QuickGelu) => x / (1.0 + (-1.702 * x).exp()),
+        Some(Activation::Tanh) => x.tanh(),
     }
 }
 
-const ACTIVATIONS: [Activation; 4] = [Activation::Silu, Activation::Mish, Activation::Gelu, Activation::Relu];
+const ACTIVATIONS: [Activation; 7] = [
+    Activation::Silu,
+    Activation::Mish,
+    Activation::Gelu,
+    Activation::Relu,
+    Activation::GeluTanh,
+    Activation::QuickGelu,
+    Activation::Tanh,
+];
 
 #[test]
 fn activations_are_accurate_and_pass_on_what_is_not_a_number() {
@@ -350,10 +363,14 @@ struct Shape {
 fn shapes() -> impl Strategy<Value = Shape> {
     let windows = prop_oneof![
         Just(Window::Pointwise),
-        (1..=2usize, prop_oneof![Just(Padding::All(1)), Just(Padding::RightBottom), Just(Padding::All(0))])
-            .prop_map(|(stride, padding)| Window::Square { kernel: 3, stride, padding }),
+        (
+            prop_oneof![2 => Just(3usize), 1 => 1..8usize],
+            1..=3usize,
+            prop_oneof![Just(Padding::All(1)), Just(Padding::RightBottom), Just(Padding::All(0))]
+        )
+            .prop_map(|(kernel, stride, padding)| Window::Square { kernel, stride, padding }),
     ];
-    let activations = prop::option::of((0..4usize).prop_map(|i| ACTIVATIONS[i]));
+    let activations = prop::option::of((0..7usize).prop_map(|i| ACTIVATIONS[i]));
     let odd = || prop_oneof![3 => 1..20usize, 1 => 30..40usize];
     (
         (1..4usize, 1..12usize, 1..12usize, odd(), prop_oneof![Just(0), odd()], odd()),
@@ -383,13 +400,13 @@ fn shapes() -> impl Strategy<Value = Shape> {
         })
         .prop_filter("windows fit", |s| match s.window {
             Window::Pointwise => true,
-            Window::Square { padding, .. } => {
+            Window::Square { kernel, padding, .. } => {
                 let (h, w) = s.seen();
                 let more = match padding {
                     Padding::All(p) => 2 * p,
                     Padding::RightBottom => 1,
                 };
-                h + more >= 3 && w + more >= 3
+                h + more >= kernel && w + more >= kernel
             }
         })
 }
@@ -404,12 +421,12 @@ impl Shape {
         let (h, w) = self.seen();
         match self.window {
             Window::Pointwise => (h, w),
-            Window::Square { stride, padding, .. } => {
+            Window::Square { kernel, stride, padding } => {
                 let more = match padding {
                     Padding::All(p) => 2 * p,
                     Padding::RightBottom => 1,
                 };
-                ((h + more - 3) / stride + 1, (w + more - 3) / stride + 1)
+                ((h + more - kernel) / stride + 1, (w + more - kernel) / stride + 1)
             }
         }
     }
@@ -656,7 +673,7 @@ fn check_convolution(s: &Shape) -> Result<(), TestCaseError> {
         for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
             let mut inputs = Vec::new();
             for tap in 0..taps {
-                let (dy, dx) = if taps == 1 { (0, 0) } else { (tap / 3, tap % 3) };
+                let (dy, dx) = (tap / s.window.kernel(), tap % s.window.kernel());
                 let at =
                     |o: usize, d: usize| (o * s.window.stride() + d) as isize - s.window.before() as isize;
                 inputs.extend((0..channels).map(|c| loaded(b, at(y, dy), at(x, dx), c)));

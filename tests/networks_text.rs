@@ -1,30 +1,24 @@
 //! The networks of latent and text pipelines against pinned Python: names, shapes and outputs, on burn, and on the engine's CPU and
 //! GPU.
 
-#![cfg(all(feature = "burn", not(target_arch = "wasm32")))]
+#![cfg(all(feature = "burn", feature = "text", not(target_arch = "wasm32")))]
 #![allow(clippy::print_stdout, reason = "tests say how close they came")]
 
 mod golden;
 
-use std::sync::Arc;
-
 use burn::tensor::Device;
-use golden::{floats, relative_error, scaled, weight};
-use noiseball::engine::cpu::{Memory, step};
-use noiseball::engine::execute::prelude;
-use noiseball::engine::order::{to_nchw, to_nhwc};
-use noiseball::engine::packed::Packed;
-use noiseball::engine::passes::plan;
-use noiseball::engine::plan::{Plan, ValueId};
-use noiseball::engine::prelude::Rows;
-use noiseball::engine::trace::{Graph, Input, Rate, Shape};
+use golden::relative_error;
+use golden::text::{
+    AUTOENCODERS, Array, CLIP_TEXT, Case, DIT, Replayer, UNET_CONDITION, cases, dit_inputs, embedded,
+    latents, replay, text_inputs, transposed, unet_inputs,
+};
 use noiseball::network::autoencoder::{Autoencoder, Decode, Encode};
 use noiseball::network::autoencoder_kl::AutoencoderKlConfig;
 use noiseball::network::autoencoder_tiny::AutoencoderTinyConfig;
-use noiseball::network::clip_text::{ClipText, ClipTextConfig};
+use noiseball::network::clip_text::{ClipText, ClipTextConfig, EmbeddedText};
 use noiseball::network::describe::{Inventory, describe_pass};
 use noiseball::network::dit::DitConfig;
-use noiseball::network::on_burn::transformer::{Array, evaluate, upload};
+use noiseball::network::on_burn::transformer as burn_passes;
 use noiseball::network::ops::{Pass, TransformerOps};
 use noiseball::network::unet_condition::UNet2DConditionConfig;
 use noiseball::network::vq::VqConfig;
@@ -85,88 +79,26 @@ impl Bench {
         let take = |key: &str, shape: &[usize]| Ok(case.weight(key, shape));
         let results = if self.on == On::Burn {
             let device = Device::flex();
-            let parameters = upload(&inventory.parameters, &device, take).unwrap();
-            pollster::block_on(evaluate(pass, &parameters, &device, inputs)).unwrap()
+            let parameters = burn_passes::upload(&inventory.parameters, &device, take).unwrap();
+            let array = |a: &Array| burn_passes::Array { shape: a.shape.clone(), values: a.values.clone() };
+            let inputs: Vec<_> = inputs.iter().map(array).collect();
+            let results = pollster::block_on(burn_passes::evaluate(pass, &parameters, &device, &inputs)).unwrap();
+            let back = |burn_passes::Array { shape, values }| Array { shape, values };
+            results.into_iter().map(back).collect()
         } else {
-            self.replay(pass, inputs, take)
+            pollster::block_on(replay(self.replayer(), pass, inputs, take))
         };
         assert_eq!(results[0].shape, inventory.output, "{}", case.name());
         (results, inventory.parameters)
     }
 
-    /// The first input changes with every evaluation, the others are the prelude's.
-    fn replay(
-        &self,
-        pass: &impl Pass,
-        inputs: &[Array],
-        take: impl Fn(&str, &[usize]) -> noiseball::Result<Vec<f32>>,
-    ) -> Vec<Array> {
-        let batch = inputs[0].shape[0];
-        let names = ["x", "second", "third", "fourth", "fifth", "sixth"];
-        let given: Vec<Input> = inputs
-            .iter()
-            .zip(names)
-            .enumerate()
-            .map(|(i, (input, name))| Input {
-                name,
-                rate: if i == 0 { Rate::Evaluation } else { Rate::Timestep },
-                shape: one(&input.shape),
-            })
-            .collect();
-        let graph = Graph::of_pass(pass, &given);
-        let plan = plan(&graph, batch, |_| self.on != On::Naive).unwrap();
-        let nhwc: Vec<Vec<f32>> = inputs.iter().map(engines).collect();
-        let rest: Vec<&[f32]> = nhwc[1..].iter().map(|numbers| &numbers[..]).collect();
-        // What depends on nothing that is given is one row.
-        let rows = Rows { first: 0, stride: usize::from(!rest.is_empty()) };
-        let count = if rest.is_empty() { 1 } else { batch };
-        let results: Vec<ValueId> = [plan.output].into_iter().chain(plan.also.iter().copied()).collect();
-        let numbers: Vec<Vec<f32>> = match self.on {
+    fn replayer(&self) -> Replayer<'_> {
+        match self.on {
+            On::Burn | On::Naive => Replayer::Naive,
+            On::Cpu => Replayer::Cpu,
             #[cfg(feature = "gpu")]
-            On::Gpu => self.on_gpu(&plan, (count, rows), &nhwc[0], &rest, &results, take),
-            _ => {
-                let packed = Packed::new(&plan.parameters, take).unwrap();
-                let buffer = prelude(&plan, &packed, &rest).unwrap();
-                let mut memory = Memory::default();
-                memory.fit(&plan).unwrap();
-                memory.value_mut(&plan, plan.input).copy_from_slice(&nhwc[0]);
-                step(&plan, &packed, &buffer, count, rows, &mut memory);
-                results.iter().map(|id| memory.value(&plan, *id).to_vec()).collect()
-            }
-        };
-        let pythons = |(i, numbers): (usize, Vec<f32>)| {
-            let [batch, height, width, channels] = plan.value(results[i]).shape;
-            let mut values = vec![0.0; numbers.len()];
-            to_nchw(&numbers, channels, height * width, &mut values);
-            let vector = graph.nodes[graph.outputs[i].0].shape == Shape::vector(channels) && i > 0;
-            let shape = if vector { vec![batch, channels] } else { vec![batch, channels, height, width] };
-            Array { shape, values }
-        };
-        numbers.into_iter().enumerate().map(pythons).collect()
-    }
-
-    #[cfg(feature = "gpu")]
-    fn on_gpu(
-        &self,
-        plan: &Plan,
-        (count, rows): (usize, Rows),
-        x: &[f32],
-        rest: &[&[f32]],
-        results: &[ValueId],
-        take: impl Fn(&str, &[usize]) -> noiseball::Result<Vec<f32>>,
-    ) -> Vec<Vec<f32>> {
-        use noiseball::engine::gpu::{Replay, Weights};
-        use noiseball::engine::parameters::Storage;
-        use pollster::block_on;
-        let gpu = self.gpu.as_ref().unwrap();
-        let buffer = prelude(plan, &Packed::new(&plan.parameters, &take).unwrap(), rest).unwrap();
-        let weights = Arc::new(block_on(Weights::new(gpu, plan, Storage::F32, take)).unwrap());
-        let mut replay = block_on(Replay::new(plan.clone(), weights)).unwrap();
-        block_on(replay.start(count, &[rows])).unwrap();
-        replay.upload(&buffer);
-        replay.write(plan.input, x);
-        replay.evaluate(0);
-        results.iter().map(|id| block_on(replay.read(*id)).unwrap()).collect()
+            On::Gpu => Replayer::Gpu(self.gpu.as_ref().unwrap()),
+        }
     }
 
     /// Notes how far a result is from Python's.
@@ -185,117 +117,6 @@ impl Bench {
             self.errors.len()
         );
     }
-}
-
-/// One sample's part of an input.
-fn one(shape: &[usize]) -> Shape {
-    match *shape {
-        [_, channels, height, width] => Shape { height, width, channels },
-        _ => Shape::vector(shape[1]),
-    }
-}
-
-/// An input in the engine's order.
-fn engines(input: &Array) -> Vec<f32> {
-    let shape = one(&input.shape);
-    let mut nhwc = vec![0.0; input.values.len()];
-    to_nhwc(&input.values, shape.channels, shape.pixels(), &mut nhwc);
-    nhwc
-}
-
-const UNET_CONDITION: &str = include_str!("fixtures/networks/unet_condition.json");
-const AUTOENCODERS: &str = include_str!("fixtures/networks/autoencoders.json");
-const CLIP_TEXT: &str = include_str!("fixtures/networks/clip_text.json");
-const DIT: &str = include_str!("fixtures/networks/dit.json");
-
-/// One network of a fixture.
-struct Case(Value);
-
-fn cases(json: &str, at_least: usize) -> Vec<Case> {
-    let mut file: Value = serde_json::from_str(json).unwrap();
-    let Value::Array(cases) = file["cases"].take() else { panic!("no cases") };
-    assert!(cases.len() >= at_least, "{}", cases.len());
-    cases.into_iter().map(Case).collect()
-}
-
-impl Case {
-    fn name(&self) -> &str {
-        self.0["name"].as_str().unwrap()
-    }
-
-    fn config(&self) -> &Map<String, Value> {
-        self.0["config"].as_object().unwrap()
-    }
-
-    fn floats(&self, field: &str) -> Vec<f32> {
-        floats(&self.0[field])
-    }
-
-    fn shape(&self, field: &str) -> Vec<usize> {
-        serde_json::from_value(self.0[field].clone()).unwrap()
-    }
-
-    fn stream(&self, what: &str, shape: Vec<usize>, scale: f64) -> Array {
-        let values = scaled(&format!("{what}:{}", self.name()), shape.iter().product(), scale);
-        Array { shape, values }
-    }
-
-    /// A parameter, times the powers of two of the parts that its key contains.
-    fn weight(&self, key: &str, shape: &[usize]) -> Vec<f32> {
-        let powers = self.0["scaled"].as_object().into_iter().flatten();
-        let power: i64 = powers.filter(|(part, _)| key.contains(*part)).filter_map(|(_, p)| p.as_i64()).sum();
-        weight(key, shape).into_iter().map(|w| w * 2f32.powi(power as i32)).collect()
-    }
-
-    /// Whether these are Python's parameters.
-    fn check_keys(&self, mut parameters: Vec<(String, Vec<usize>)>) {
-        parameters.sort();
-        let lines: Vec<_> = parameters.iter().map(|(key, shape)| format!("{key} {shape:?}")).collect();
-        let digest = lines
-            .join("\n")
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-        assert_eq!(self.0["keys"]["count"], lines.len(), "{}: {lines:#?}", self.name());
-        assert_eq!(self.0["keys"]["fnv"], format!("{digest:016x}"), "{}: {lines:#?}", self.name());
-    }
-}
-
-/// Tokens as Python has them, `[batch, tokens, width]`, as an image `[batch, width, tokens, 1]`, or back.
-fn transposed(x: &Array) -> Array {
-    let [batch, rows, columns] = [x.shape[0], x.shape[1], x.shape[2]];
-    let mut values = Vec::with_capacity(x.values.len());
-    for sample in x.values.chunks_exact(rows * columns) {
-        values.extend((0..columns).flat_map(|c| (0..rows).map(move |r| sample[r * columns + c])));
-    }
-    Array { shape: vec![batch, columns, rows, 1], values }
-}
-
-/// What the network is given, in the order of its pass.
-fn unet_inputs(case: &Case, net: &UNet2DConditionConfig) -> Vec<Array> {
-    let shape = case.shape("sample_shape");
-    let (batch, tokens) = (shape[0], case.0["tokens"].as_u64().unwrap() as usize);
-    let vectors = |values: Vec<f32>| Array { shape: vec![batch, values.len() / batch], values };
-    let timesteps = case.floats("timesteps");
-    let labels = match &case.0["labels"] {
-        Value::Null => None,
-        Value::Array(_) => Some(case.floats("labels")),
-        width => Some(case.stream("labels", vec![batch, width.as_u64().unwrap() as usize], 1.0).values),
-    };
-    let mut inputs = vec![
-        case.stream("input", shape, 1.5),
-        vectors(net.time_features(&timesteps).unwrap()),
-        transposed(&case.stream("text", vec![batch, tokens, net.text_width], 1.5)),
-    ];
-    inputs.extend(net.class_features(batch, labels.as_deref()).unwrap().map(vectors));
-    if let Some(width) = case.0["pooled"].as_u64() {
-        let pooled = case.stream("pooled", vec![batch, width as usize], 1.5).values;
-        let ids = case.floats("time_ids");
-        let each = pooled.chunks_exact(width as usize).map(|pooled| net.added_features(pooled, &ids));
-        inputs.push(vectors(each.map(Result::unwrap).collect::<Vec<_>>().concat()));
-    }
-    let scale = case.0["guidance_scale"].as_f64();
-    inputs.extend(scale.and_then(|scale| net.guidance_features(scale)).map(|v| vectors(v.repeat(batch))));
-    inputs
 }
 
 fn conditional_unets(on: On) {
@@ -330,10 +151,6 @@ fn both_halves(bench: &mut Bench, case: &Case, net: &impl Autoencoder) {
     case.check_keys(parameters);
     bench.compare(case, "encoded", &encoded[0].values);
     bench.compare(case, "decoded", &decoded[0].values);
-}
-
-fn latents(case: &Case) -> Array {
-    case.stream("latents", case.shape("latents_shape"), case.0["latent_scale"].as_f64().unwrap())
 }
 
 fn autoencoders(on: On) {
@@ -372,16 +189,20 @@ fn text_encoders(on: On) {
     for case in cases(CLIP_TEXT, 10) {
         let class = case.0["kind"].as_str().unwrap();
         let (net, unknown) = ClipTextConfig::parse("config.json", class, case.config()).unwrap();
-        let ids: Vec<Vec<u32>> = serde_json::from_value(case.0["ids"].clone()).unwrap();
         assert!(unknown.is_empty(), "{}: {unknown:?}", case.name());
-        ids.iter().for_each(|ids| net.check_tokens(ids).unwrap());
-        let rows = |values: Vec<f32>| Array { shape: vec![ids.len(), values.len() / ids.len()], values };
-        let tokens = rows(ids.concat().into_iter().map(|id| id as f32).collect());
-        let places = rows(ids.iter().map(|ids| net.pooled_at(ids) as f32).collect());
-        let all = |pooled| if pooled { vec![tokens.clone(), places.clone()] } else { vec![tokens.clone()] };
+        let [ids, places] = text_inputs(&case, &net);
+        let with = |x: &Array, pooled| if pooled { vec![x.clone(), places.clone()] } else { vec![x.clone()] };
         let mut run = |skip, normalise, pooled, field: &str| {
             let pass = ClipText { config: &net, skip, normalise, pooled };
-            let (results, parameters) = bench.run(&case, &pass, &all(pooled));
+            let (results, parameters) = if matches!(on, On::Burn | On::Naive) {
+                bench.run(&case, &pass, &with(&ids, pooled))
+            } else {
+                // As pages do it: the table of tokens stays on the host.
+                let (results, mut parameters) =
+                    bench.run(&case, &EmbeddedText(pass), &with(&embedded(&case, &net, &ids), pooled));
+                parameters.push((ClipTextConfig::TOKENS.to_owned(), vec![net.vocab_size, net.hidden_size]));
+                (results, parameters)
+            };
             bench.compare(&case, field, &transposed(&results[0]).values);
             if let Some(pooled) = results.get(1) {
                 bench.compare(&case, "pooled", &pooled.values);
@@ -403,19 +224,7 @@ fn diffusion_transformers(on: On) {
     for case in cases(DIT, 7) {
         let (net, unknown) = DitConfig::parse("config.json", case.config()).unwrap();
         assert!(unknown.is_empty(), "{}: {unknown:?}", case.name());
-        let shape = case.shape("sample_shape");
-        let (batch, patches) = (shape[0], shape[3] / net.patch_size);
-        net.check_size(shape[2], shape[3]).unwrap();
-        net.check_labels(&case.floats("labels")).unwrap();
-        let vectors = |values: Vec<f32>| Array { shape: vec![batch, values.len() / batch], values };
-        let positions = net.positions(shape[3]).repeat(batch);
-        let inputs = [
-            case.stream("input", shape, 1.5),
-            vectors(net.time_features(&case.floats("timesteps")).unwrap()),
-            vectors(case.floats("labels")),
-            Array { shape: vec![batch, net.width(), patches, patches], values: positions },
-        ];
-        let (results, parameters) = bench.run(&case, &net, &inputs);
+        let (results, parameters) = bench.run(&case, &net, &dit_inputs(&case, &net));
         case.check_keys(parameters);
         bench.compare(&case, "output", &results[0].values);
     }

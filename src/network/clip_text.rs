@@ -168,45 +168,66 @@ pub struct ClipText<'a> {
     pub pooled: bool,
 }
 
+/// The same from the tokens' rows of the table on, `[batch, hidden_size, tokens, 1]` in the place of ids: who looks them up needs no
+/// more of the table than these rows.
+#[derive(Clone, Copy, Debug)]
+pub struct EmbeddedText<'a>(pub ClipText<'a>);
+
+impl Pass for EmbeddedText<'_> {
+    fn run<O: TransformerOps + ?Sized>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
+        encode(ops, &self.0, &inputs[0], inputs.get(1))
+    }
+}
+
+impl ClipTextConfig {
+    /// The key of the table of tokens, `[vocab_size, hidden_size]`.
+    pub const TOKENS: &str = "embeddings.token_embedding.weight";
+}
+
 /// The inputs are ids `[batch, tokens]` and, for a pooled vector, the places `[batch, 1]` of
 /// [`ClipTextConfig::pooled_at`]. The results are the tokens' vectors `[batch, hidden_size, tokens, 1]` and the pooled one.
 /// Layers that nothing depends on are left out.
 impl Pass for ClipText<'_> {
     fn run<O: TransformerOps + ?Sized>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
-        let net = self.config;
-        let norm =
-            |ops: &mut O, x: &O::Tensor| ops.layer_norm(x, Some("final_layer_norm"), net.layer_norm_eps);
-        let wanted = net.num_hidden_layers.saturating_sub(self.skip);
-        let layers = if self.pooled { net.num_hidden_layers } else { wanted };
-        let mut h = embed(ops, net, &inputs[0]);
-        let mut states = h.clone();
-        for i in 0..layers {
-            h = layer(ops, net, &format!("encoder.layers.{i}"), &h);
-            if i + 1 == wanted {
-                states = h.clone();
-            }
-        }
-        if self.normalise {
-            states = norm(ops, &states);
-        }
-        let mut results = vec![states];
-        if self.pooled {
-            let whole = self.normalise && wanted == layers;
-            let last = if whole { results[0].clone() } else { norm(ops, &h) };
-            let pooled = ops.token_at(&last, &inputs[1]);
-            results.push(match net.projection_dim {
-                Some(width) => ops.unbiased(&pooled, "text_projection", width),
-                None => pooled,
-            });
-        }
-        results
+        let (rows, width) = (self.config.vocab_size, self.config.hidden_size);
+        let tokens = ops.token_embedding(&inputs[0], "embeddings.token_embedding", rows, width);
+        encode(ops, self, &tokens, inputs.get(1))
     }
 }
 
-fn embed<O: TransformerOps + ?Sized>(ops: &mut O, net: &ClipTextConfig, ids: &O::Tensor) -> O::Tensor {
-    let (rows, width) = (net.vocab_size, net.hidden_size);
-    let h = ops.token_embedding(ids, "embeddings.token_embedding", rows, width);
-    ops.add_positions(&h, "embeddings.position_embedding", net.max_position_embeddings)
+fn encode<O: TransformerOps + ?Sized>(
+    ops: &mut O,
+    text: &ClipText,
+    tokens: &O::Tensor,
+    places: Option<&O::Tensor>,
+) -> Vec<O::Tensor> {
+    let net = text.config;
+    let norm = |ops: &mut O, x: &O::Tensor| ops.layer_norm(x, Some("final_layer_norm"), net.layer_norm_eps);
+    let wanted = net.num_hidden_layers.saturating_sub(text.skip);
+    let places = places.filter(|_| text.pooled);
+    let layers = if places.is_some() { net.num_hidden_layers } else { wanted };
+    let mut h = ops.add_positions(tokens, "embeddings.position_embedding", net.max_position_embeddings);
+    let mut states = h.clone();
+    for i in 0..layers {
+        h = layer(ops, net, &format!("encoder.layers.{i}"), &h);
+        if i + 1 == wanted {
+            states = h.clone();
+        }
+    }
+    if text.normalise {
+        states = norm(ops, &states);
+    }
+    let mut results = vec![states];
+    if let Some(places) = places {
+        let whole = text.normalise && wanted == layers;
+        let last = if whole { results[0].clone() } else { norm(ops, &h) };
+        let pooled = ops.token_at(&last, places);
+        results.push(match net.projection_dim {
+            Some(width) => ops.unbiased(&pooled, "text_projection", width),
+            None => pooled,
+        });
+    }
+    results
 }
 
 fn layer<O: TransformerOps + ?Sized>(

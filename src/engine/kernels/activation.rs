@@ -1,7 +1,7 @@
 //! The nonlinearities, element by element, in a form that compilers turn into vector instructions.
 //!
-//! NaN stays NaN, and infinities become what PyTorch makes of them, except that SiLU and Mish of -∞ may be -∞, -0 or
-//! NaN: `-∞ · 0` is what the formulas say.
+//! NaN stays NaN, and infinities become what PyTorch makes of them, except that those that multiply by a sigmoid may be -∞, -0 or
+//! NaN of -∞: `-∞ · 0` is what the formulas say.
 
 use super::vector::simd;
 use crate::Activation;
