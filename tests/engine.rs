@@ -476,7 +476,32 @@ impl Picture {
 /// Queries, keys and values side by side in each pixel.
 fn merged(qkv: &[f32], pixels: usize, inner: usize, heads: usize) -> Attention<'_> {
     let [q, k, v] = [0, inner, 2 * inner].map(|start| Part { data: qkv, start, row: 3 * inner, pixels });
-    Attention { q, k, v, inner, heads }
+    Attention { q, k, v, inner, heads, causal: false }
+}
+
+/// How far attention is from the textbook's, relative to the largest number of the values.
+fn attention_error(a: &Attention) -> f64 {
+    let Attention { q, k, v, inner, heads, causal } = *a;
+    let mut scratch = vec![f32::NAN; attention::scratch_len(q.pixels, k.pixels, inner, heads)];
+    let mut found = vec![f32::NAN; q.pixels * inner];
+    attention(a, &mut scratch, &mut found);
+    let at = |part: &Part, pixel: usize, c: usize| f64::from(part.data[pixel * part.row + part.start + c]);
+    let (width, mut worst) = (inner / heads, 0.0f64);
+    for (query, channel) in (0..q.pixels).flat_map(|query| (0..inner).step_by(width).map(move |c| (query, c))) {
+        let channels = channel..channel + width;
+        let seen = if causal { query + 1 } else { k.pixels };
+        let score = |key| channels.clone().map(|c| at(&q, query, c) * at(&k, key, c)).sum::<f64>();
+        let scores: Vec<f64> = (0..seen).map(|key| score(key) / (width as f64).sqrt()).collect();
+        let largest = scores.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
+        let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        for c in channels {
+            let expected: f64 = weights.iter().enumerate().map(|(key, w)| w / sum * at(&v, key, c)).sum();
+            let error = (f64::from(found[query * inner + c]) - expected).abs();
+            worst = if error.is_finite() { worst.max(error) } else { f64::INFINITY };
+        }
+    }
+    worst
 }
 
 proptest! {
@@ -548,36 +573,23 @@ proptest! {
 
     #[test]
     fn attention_is_the_textbooks(
-        pixels in 1..70usize, heads in 1..4usize, width in 1..20usize, sharp in any::<bool>(),
+        pixels in 1..70usize, others in 1..70usize, heads in 1..4usize, width in 1..20usize, sharp in any::<bool>(),
+        kind in 0..3,
     ) {
         let inner = heads * width;
-        let mut qkv = numbers("qkv", pixels * 3 * inner);
+        let (mut qkv, text) = (numbers("qkv", pixels * 3 * inner), numbers("text", others * 2 * inner));
         // Scores whose exponentials would overflow.
         let factor = if sharp { 100.0 } else { 1.0 };
         for token in qkv.chunks_mut(3 * inner) {
             token[..inner].iter_mut().for_each(|q| *q *= factor);
         }
-        let mut scratch = vec![f32::NAN; attention::scratch_len(pixels, inner, heads)];
-        let mut found = vec![f32::NAN; pixels * inner];
-        attention(&merged(&qkv, pixels, inner, heads), &mut scratch, &mut found);
-        let at = |pixel: usize, which: usize, c: usize| f64::from(qkv[pixel * 3 * inner + which * inner + c]);
-        let mut expected = vec![0.0; pixels * inner];
-        for head in 0..heads {
-            for query in 0..pixels {
-                let channels = || (head * width)..(head + 1) * width;
-                let scores: Vec<f64> = (0..pixels)
-                    .map(|key| channels().map(|c| at(query, 0, c) * at(key, 1, c)).sum::<f64>() / (width as f64).sqrt())
-                    .collect();
-                let largest = scores.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
-                let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
-                let sum: f64 = weights.iter().sum();
-                for c in channels() {
-                    expected[query * inner + c] =
-                        weights.iter().enumerate().map(|(key, w)| w / sum * at(key, 2, c)).sum();
-                }
-            }
+        let mut a = merged(&qkv, pixels, inner, heads);
+        a.causal = kind == 1;
+        if kind == 2 {
+            [a.k, a.v] = [0, inner].map(|start| Part { data: &text, start, row: 2 * inner, pixels: others });
         }
-        close(&found, &expected, 2e-6 * f64::from(factor))?;
+        let error = attention_error(&a);
+        prop_assert!(error <= 2e-6 * f64::from(factor), "{error:e}");
     }
 
     #[test]
@@ -719,6 +731,24 @@ fn a_large_convolution_is_the_textbooks() {
     }
 }
 
+/// More keys than a block has, of heads of every width that networks have.
+#[test]
+fn attention_over_many_keys_is_the_textbooks() {
+    for (queries, keys, heads, width) in
+        [(50, 4096, 1, 40), (9, 4096, 2, 3), (33, 700, 1, 160), (7, 600, 1, 512), (5, 513, 3, 1), (30, 77, 2, 72)]
+    {
+        let inner = heads * width;
+        let [q, k, v] = [("q", queries), ("k", keys), ("v", keys)].map(|(name, n)| numbers(name, n * inner));
+        let part = |data, pixels| Part { data, start: 0, row: inner, pixels };
+        let a = Attention { q: part(&q, queries), k: part(&k, keys), v: part(&v, keys), inner, heads, causal: false };
+        let error = attention_error(&a);
+        assert!(error <= 2e-6, "{queries} queries, {keys} keys, {heads} heads of {width}: {error:e}");
+    }
+    let qkv = numbers("qkv", 700 * 3 * 24);
+    let error = attention_error(&Attention { causal: true, ..merged(&qkv, 700, 24, 2) });
+    assert!(error <= 2e-6, "causal: {error:e}");
+}
+
 /// What is not a number reaches the outputs whose windows hold it, and no others.
 #[test]
 fn what_is_not_a_number_stays_where_it_is() {
@@ -783,7 +813,7 @@ fn what_is_not_a_number_stays_where_it_is() {
         }
         let mut qkv = numbers("qkv", 6 * 3 * 4);
         qkv[2 * 12 + 4] = poison;
-        let mut scratch = vec![0.0; attention::scratch_len(6, 4, 2)];
+        let mut scratch = vec![0.0; attention::scratch_len(6, 6, 4, 2)];
         let mut y = vec![0.0; 6 * 4];
         attention(&merged(&qkv, 6, 4, 2), &mut scratch, &mut y);
         for (i, value) in y.iter().enumerate() {

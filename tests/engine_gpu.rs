@@ -479,7 +479,7 @@ fn attention(
     let qkv = single.input([batch, height, width, 3 * inner]);
     let output = single.value([batch, height, width, inner]);
     let [q, k, v] = [0, inner, 2 * inner].map(|start| Channels { value: qkv, start });
-    let op = Op::Attention(Attention { q, k, v, heads, inner, output });
+    let op = Op::Attention(Attention { q, k, v, heads, causal: false, inner, output });
     single.compare(op, Storage::F32, random, change, &format!("{heads} heads of {head}"));
 }
 
