@@ -137,6 +137,7 @@ impl Single {
             prelude: Prelude::default(),
             ops: Vec::new(),
             values: Vec::new(),
+            also: Vec::new(),
             arena: 0,
             input: ValueId(0),
             output: ValueId(0),
@@ -474,13 +475,54 @@ fn attention(
     head: usize,
     change: fn(usize, &mut [f32]),
 ) {
+    let (single, op) = attention_to(batch, [height, width], None, [heads, head]);
+    single.compare(op, Storage::F32, random, change, &format!("{heads} heads of {head}"));
+}
+
+/// Attention of an image to itself, or to so many tokens.
+fn attention_to(
+    batch: usize,
+    [height, width]: [usize; 2],
+    tokens: Option<usize>,
+    [heads, head]: [usize; 2],
+) -> (Single, Op) {
     let mut single = Single::new(batch);
     let inner = heads * head;
-    let qkv = single.input([batch, height, width, 3 * inner]);
+    let part = |value, start| Channels { value, start };
+    let of = if tokens.is_some() { inner } else { 3 * inner };
+    let image = single.input([batch, height, width, of]);
+    let [q, k, v] = match tokens {
+        None => [0, inner, 2 * inner].map(|start| part(image, start)),
+        Some(n) => {
+            [part(image, 0), part(single.input([batch, n, 1, inner]), 0), part(single.input([batch, n, 1, inner]), 0)]
+        }
+    };
     let output = single.value([batch, height, width, inner]);
-    let [q, k, v] = [0, inner, 2 * inner].map(|start| Channels { value: qkv, start });
-    let op = Op::Attention(Attention { q, k, v, heads, causal: false, inner, output });
-    single.compare(op, Storage::F32, random, change, &format!("{heads} heads of {head}"));
+    (single, Op::Attention(Attention { q, k, v, heads, causal: false, inner, output }))
+}
+
+/// Of every width that networks have, to itself, to itself before each token, and to text; whole and cut into slices of the keys.
+#[test]
+fn attention_of_text_and_latents_is_its_twin() {
+    let random = &mut Random(9);
+    let cut = Choice { few: Some(1000), wanted: Some(1000), ..Choice::default() };
+    let gpus = [
+        block_on(Gpu::chosen(Some(Tuning::Hardware), Choice { few: Some(0), ..cut })).unwrap(),
+        block_on(Gpu::chosen(Some(Tuning::Hardware), cut)).unwrap(),
+    ];
+    for (heads, head) in [(2, 1), (4, 3), (2, 40), (3, 72), (1, 75), (2, 160), (1, 256), (1, 512)] {
+        for (tokens, causal) in [(None, false), (None, true), (Some(77), false)] {
+            let size = if causal { [77, 1] } else { random.pick(&[[9, 8], [16, 10], [7, 5]]) };
+            let (single, mut op) = attention_to(random.0 as usize % 2 + 1, size, tokens, [heads, head]);
+            if let Op::Attention(attention) = &mut op {
+                attention.causal = causal;
+            }
+            let what = format!("{heads} heads of {head}, {size:?} to {tokens:?}, causal {causal}");
+            single.compare_on(&gpus, op, Storage::F32, random, nothing, &what);
+        }
+    }
+    let (single, op) = attention_to(1, [64, 64], None, [1, 80]);
+    single.compare_on(&gpus[1..], op, Storage::F32, random, nothing, "4096 tokens");
 }
 
 #[test]

@@ -182,13 +182,13 @@ fn wide(
             }
             workgroupBarrier();
             for (var d = 0u; d < DEPTH; d++) {
-                let from = d * (QUERIES + KEYS);
+                let start = d * (QUERIES + KEYS);
                 var k: array<Lane, SCORES>;
                 for (var j = 0u; j < SCORES; j++) {
-                    k[j] = staged[from + QUERIES + column + j * ACROSS];
+                    k[j] = staged[start + QUERIES + column + j * ACROSS];
                 }
                 for (var r = 0u; r < ROWS; r++) {
-                    let q = staged[from + row + r];
+                    let q = staged[start + row + r];
                     for (var j = 0u; j < SCORES; j++) {
                         scores[r][j] += product(q, k[j]);
                     }
@@ -225,10 +225,10 @@ fn wide(
                 weights[key * QUERIES + row + r] = weight;
             }
         }
-        for (var from = 0u; from < KEYS; from += VALUES) {
+        for (var part = 0u; part < KEYS; part += VALUES) {
             workgroupBarrier();
             for (var i = thread; i < VALUES * PADDED_WIDTH; i += WIDE_THREADS) {
-                let key = first + from + i / PADDED_WIDTH;
+                let key = first + part + i / PADDED_WIDTH;
                 let lane = i % PADDED_WIDTH;
                 var value = Lane();
                 if key < end && lane < WIDTH { value = arena[value_at(sample, key, channel) + lane]; }
@@ -241,7 +241,7 @@ fn wide(
                     v[c] = staged[k * PADDED_WIDTH + column + c * ACROSS];
                 }
                 for (var r = 0u; r < ROWS; r++) {
-                    let weight = weights[(from + k) * QUERIES + row + r];
+                    let weight = weights[(part + k) * QUERIES + row + r];
                     for (var c = 0u; c < COLUMNS; c++) {
                         sums[r][c] += weight * v[c];
                     }
@@ -295,9 +295,9 @@ fn merge(
     var sums = Lane();
     var sum = 0.0;
     for (var s = 0u; s < p.slices; s++) {
-        let of = read4(state + s * beyond);
-        let share = exp(of.x - top);
-        sum += share * of.y;
+        let slice = read4(state + s * beyond);
+        let share = exp(slice.x - top);
+        sum += share * slice.y;
         sums += share * arena[p.partial / LANE + s * lanes + lane];
     }
     arena[p.output / LANE + lane] = sums / sum;
