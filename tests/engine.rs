@@ -293,11 +293,6 @@ fn textbook(activation: Option<Activation>, x: f64) -> f64 {
         Some(Activation::Mish) => x * x.exp().ln_1p().tanh(),
         Some(Activation::Gelu) => x * 0.5 * (1.0 + erf(x / 2f64.sqrt())),
         Some(Activation::Relu) => x.max(0.0),
-        Some(Activation::GeluTanh) => {
-            x * 0.5 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
-        }
-        Some(Activation::QuickGelu) => x / (1.0 + (-1.702 * x).exp()),
-        Some(Activation::Tanh) => x.tanh(),
     }
 }
 
@@ -487,7 +482,8 @@ fn attention_error(a: &Attention) -> f64 {
     attention(a, &mut scratch, &mut found);
     let at = |part: &Part, pixel: usize, c: usize| f64::from(part.data[pixel * part.row + part.start + c]);
     let (width, mut worst) = (inner / heads, 0.0f64);
-    for (query, channel) in (0..q.pixels).flat_map(|query| (0..inner).step_by(width).map(move |c| (query, c))) {
+    for (query, channel) in (0..q.pixels).flat_map(|query| (0..inner).step_by(width).map(move |c| (query, c)))
+    {
         let channels = channel..channel + width;
         let seen = if causal { query + 1 } else { k.pixels };
         let score = |key| channels.clone().map(|c| at(&q, query, c) * at(&k, key, c)).sum::<f64>();
@@ -734,13 +730,25 @@ fn a_large_convolution_is_the_textbooks() {
 /// More keys than a block has, of heads of every width that networks have.
 #[test]
 fn attention_over_many_keys_is_the_textbooks() {
-    for (queries, keys, heads, width) in
-        [(50, 4096, 1, 40), (9, 4096, 2, 3), (33, 700, 1, 160), (7, 600, 1, 512), (5, 513, 3, 1), (30, 77, 2, 72)]
-    {
+    for (queries, keys, heads, width) in [
+        (50, 4096, 1, 40),
+        (9, 4096, 2, 3),
+        (33, 700, 1, 160),
+        (7, 600, 1, 512),
+        (5, 513, 3, 1),
+        (30, 77, 2, 72),
+    ] {
         let inner = heads * width;
         let [q, k, v] = [("q", queries), ("k", keys), ("v", keys)].map(|(name, n)| numbers(name, n * inner));
         let part = |data, pixels| Part { data, start: 0, row: inner, pixels };
-        let a = Attention { q: part(&q, queries), k: part(&k, keys), v: part(&v, keys), inner, heads, causal: false };
+        let a = Attention {
+            q: part(&q, queries),
+            k: part(&k, keys),
+            v: part(&v, keys),
+            inner,
+            heads,
+            causal: false,
+        };
         let error = attention_error(&a);
         assert!(error <= 2e-6, "{queries} queries, {keys} keys, {heads} heads of {width}: {error:e}");
     }

@@ -1,6 +1,7 @@
 //! What a run is given, in the order in which a plan's prelude asks for it.
 
 use super::execute;
+pub use super::execute::check_prompts;
 use super::packed::Packed;
 use super::plan::Plan;
 pub use super::stage::Rows;

@@ -22,6 +22,9 @@ struct Params {
     keys: u32,
     heads: u32,
     inner: u32,
+    // Whether samples share keys and values, and where the number of each one's is.
+    prompted: u32,
+    of_sample: u32,
     // Whether a query sees no key after it.
     causal: u32,
     // How many slices the keys are cut into, and keys of one; where the slices' sums go, and then maximum and sum of each
@@ -43,12 +46,18 @@ fn query_at(sample: u32, pixel: u32, channel: u32) -> u32 {
     return (p.q + (sample * p.pixels + min(pixel, p.pixels - 1u)) * p.q_row + channel) / LANE;
 }
 
-fn key_at(sample: u32, key: u32, channel: u32) -> u32 {
-    return (p.k + (sample * p.keys + min(key, p.keys - 1u)) * p.k_row + channel) / LANE;
+// The row of keys and values that a sample sees.
+fn prompt_of(sample: u32) -> u32 {
+    if p.prompted == 0u { return sample; }
+    return u32(read1(p.of_sample + sample));
 }
 
-fn value_at(sample: u32, key: u32, channel: u32) -> u32 {
-    return (p.v + (sample * p.keys + min(key, p.keys - 1u)) * p.v_row + channel) / LANE;
+fn key_at(prompt: u32, key: u32, channel: u32) -> u32 {
+    return (p.k + (prompt * p.keys + min(key, p.keys - 1u)) * p.k_row + channel) / LANE;
+}
+
+fn value_at(prompt: u32, key: u32, channel: u32) -> u32 {
+    return (p.v + (prompt * p.keys + min(key, p.keys - 1u)) * p.v_row + channel) / LANE;
 }
 
 // The keys before this one are seen by a query.
@@ -74,6 +83,7 @@ fn narrow(
     let id = group.x + group.y * groups.x;
     if id >= p.batch * p.heads * tiles { return; }
     let sample = id / (p.heads * tiles);
+    let prompt = prompt_of(sample);
     let channel = (id / tiles - sample * p.heads) * HEAD;
     let first_query = (id % tiles) * THREADS;
     let query = first_query + thread;
@@ -91,8 +101,8 @@ fn narrow(
         workgroupBarrier();
         for (var i = thread; i < NARROW_KEYS * NARROW_WIDTH; i += THREADS) {
             let key = first + i / NARROW_WIDTH;
-            keys[i] = arena[key_at(sample, key, channel) + i % NARROW_WIDTH];
-            values[i] = arena[value_at(sample, key, channel) + i % NARROW_WIDTH];
+            keys[i] = arena[key_at(prompt, key, channel) + i % NARROW_WIDTH];
+            values[i] = arena[value_at(prompt, key, channel) + i % NARROW_WIDTH];
         }
         workgroupBarrier();
         var scores: array<f32, NARROW_KEYS>;
@@ -155,6 +165,7 @@ fn wide(
     let id = group.x + group.y * groups.x;
     if id >= p.batch * p.heads * tiles { return; }
     let sample = id / (p.heads * tiles);
+    let prompt = prompt_of(sample);
     let head = id / tiles - sample * p.heads;
     let channel = head * HEAD;
     let first_query = (id % tiles) * QUERIES;
@@ -175,7 +186,7 @@ fn wide(
                 let at = i / DEPTH;
                 let lane = depth + i % DEPTH;
                 let query = query_at(sample, first_query + at, channel);
-                let key = key_at(sample, first + at - QUERIES, channel);
+                let key = key_at(prompt, first + at - QUERIES, channel);
                 var value = Lane();
                 if lane < WIDTH { value = arena[select(key, query, at < QUERIES) + lane]; }
                 staged[i % DEPTH * (QUERIES + KEYS) + at] = value;
@@ -231,7 +242,7 @@ fn wide(
                 let key = first + part + i / PADDED_WIDTH;
                 let lane = i % PADDED_WIDTH;
                 var value = Lane();
-                if key < end && lane < WIDTH { value = arena[value_at(sample, key, channel) + lane]; }
+                if key < end && lane < WIDTH { value = arena[value_at(prompt, key, channel) + lane]; }
                 staged[i] = value;
             }
             workgroupBarrier();

@@ -57,12 +57,26 @@ pub const PASSES: &[(&str, Pass)] = &[
     ("inline", inline::inline),
 ];
 
-/// Plans a recorded forward pass for `batch` samples, with the passes of [`PASSES`] that `wanted` says yes to.
+/// Plans a recorded forward pass for `batch` samples, each with a prompt of its own, with the passes of [`PASSES`] that `wanted`
+/// says yes to.
 ///
 /// # Errors
 /// Those of [`Draft::of`] and [`Draft::finish`].
 pub fn plan(graph: &Graph, batch: usize, wanted: impl Fn(&str) -> bool) -> Result<Plan> {
-    let mut draft = Draft::of(graph, batch)?;
+    plan_prompts(graph, batch, batch, wanted)
+}
+
+/// The same for samples that share so many prompts.
+///
+/// # Errors
+/// Those of [`Draft::of`] and [`Draft::finish`].
+pub fn plan_prompts(
+    graph: &Graph,
+    batch: usize,
+    prompts: usize,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Plan> {
+    let mut draft = Draft::of(graph, batch, prompts)?;
     for (name, pass) in PASSES {
         if wanted(name) {
             pass(&mut draft);
