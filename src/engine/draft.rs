@@ -13,8 +13,8 @@ mod transformer;
 use super::parameters::{MatrixId, MatrixPart, Packing, Parameters, VectorId, VectorPart};
 use super::plan::{
     Attention, Channels, Combine, Fir, Gather, Gemm, Load, Map, Moments, Norm, Op, Place, Plan, PlannedOp,
-    Pool, Prelude, Prompts, ReadyNorm, RowId, RowSlice, Scaling, Slot, Source, TILE_PIXELS, Table, Value, ValueId,
-    Window,
+    Pool, Prelude, Prompts, ReadyNorm, RowId, RowSlice, Scaling, Slot, Source, TILE_PIXELS, Table, Value,
+    ValueId, Window,
 };
 use super::trace::{Call, Graph, Input, Node, NodeId, Rate, Shape};
 use crate::error::{Error, Result};
