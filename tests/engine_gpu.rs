@@ -138,6 +138,7 @@ impl Single {
             prompts: Prompts::default(),
             ops: Vec::new(),
             values: Vec::new(),
+            also: Vec::new(),
             arena: 0,
             input: ValueId(0),
             output: ValueId(0),

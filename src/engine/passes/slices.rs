@@ -1,6 +1,6 @@
 //! A part of a vector of the prelude is read where it lies.
 
-use crate::engine::draft::Draft;
+use crate::engine::draft::{Draft, When};
 use crate::engine::plan::{Op, Rearrange, RowId, Slot};
 
 pub(super) fn slices(draft: &mut Draft) {
@@ -9,7 +9,7 @@ pub(super) fn slices(draft: &mut Draft) {
     for step in &draft.ops {
         let Op::Rearrange(Rearrange { source, start, patch: 1, output }) = step.op else { continue };
         let [from, to] = [source, output].map(|id| &draft.values[id.0]);
-        let vectors = [from, to].iter().all(|v| v.shape[..2] == [1, 1] && !v.evaluated);
+        let vectors = [from, to].iter().all(|v| v.shape[..2] == [1, 1] && v.when == When::Prelude);
         // Parts of parts are parts of the whole.
         let (source, start) = part_of[source.0].map_or((source, start), |(of, more)| (of, start + more));
         if vectors && start.is_multiple_of(4) {
