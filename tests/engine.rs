@@ -293,6 +293,11 @@ fn textbook(activation: Option<Activation>, x: f64) -> f64 {
         Some(Activation::Mish) => x * x.exp().ln_1p().tanh(),
         Some(Activation::Gelu) => x * 0.5 * (1.0 + erf(x / 2f64.sqrt())),
         Some(Activation::Relu) => x.max(0.0),
+        Some(Activation::GeluTanh) => {
+            x * 0.5 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+        }
+        Some(Activation::QuickGelu) => x / (1.0 + (-1.702 * x).exp()),
+        Some(Activation::Tanh) => x.tanh(),
     }
 }
 
