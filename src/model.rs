@@ -10,7 +10,8 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::folder::LABELS;
 use crate::checkpoint::json::Fields;
 use crate::checkpoint::weights::Dtype;
-use crate::device::{Device, DeviceKind, LentNetwork, Network};
+use crate::device::{Device, DeviceKind, LentNetwork, Shared};
+use crate::engine::executor::LoadedNetwork;
 use crate::engine::parameters::Storage;
 use crate::error::{Error, Result};
 use crate::network::architecture::ClassEmbedding;
@@ -245,7 +246,7 @@ const MAX_BATCH: usize = 1024;
 #[derive(Clone)]
 pub struct Model {
     device: Device,
-    network: Network,
+    network: Shared<LoadedNetwork>,
     architecture: Arc<Architecture>,
     info: Arc<Info>,
 }
@@ -269,11 +270,11 @@ impl Model {
             .iter()
             .all(|(key, _)| weights.get(key).is_some_and(|t| t.dtype == Dtype::F16));
         let storage = if halves { Storage::F16 } else { Storage::F32 };
-        let take = |key: &str, shape: &[usize]| {
+        let mut take = |key: &str, shape: &[usize]| {
             let missing = || Error::MissingKey { key: key.to_owned(), expected: shape.to_vec(), more: 0 };
             weights.take(key).ok_or_else(missing)?.to_f32(key)
         };
-        let network = device.load(Arc::clone(&architecture.network), storage, take).await?;
+        let network = device.load(Arc::clone(&architecture.network), storage, &mut take).await?;
         let classes = match architecture.network.classes() {
             ClassEmbedding::Table(rows) => Some(rows),
             _ => None,
@@ -367,7 +368,7 @@ impl Model {
     }
 
     pub(crate) fn lend(&self) -> Result<LentNetwork> {
-        self.network.lend()
+        self.network.lend().map(LentNetwork::Loaded)
     }
 
     fn shape(&self) -> [usize; 3] {
@@ -392,7 +393,7 @@ impl Model {
         self.architecture.network.check_labels(options.batch, labels.as_deref())?;
         let labels =
             labels.map(|labels| if program.is_guided() { [labels, negative].concat() } else { labels });
-        begin(self.network.lend()?, program, self.shape(), options, labels, watcher)
+        begin(self.lend()?, program, self.shape(), options, labels, watcher)
     }
 
     /// What a guided run is to keep away from, picture by picture; nothing for others.

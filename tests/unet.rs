@@ -112,7 +112,7 @@ fn an_mlp_of_points_is_one_network_everywhere() {
     let burn = BurnNetwork::new(Arc::clone(&net), &parameters, &Device::flex(), take).unwrap();
     let expected = block_on(burn.evaluate(&x, shape, &timesteps, None)).unwrap();
     let mut cpu = CpuNetwork::new(Arc::clone(&net), take).unwrap();
-    let error = relative_error(&cpu.evaluate(&x, shape, &timesteps, None).unwrap(), &expected);
+    let error = relative_error(&block_on(cpu.evaluate(&x, shape, &timesteps, None)).unwrap(), &expected);
     assert!(error <= 2e-5, "{error:e}");
     let gpu = block_on(Gpu::new()).unwrap();
     let mut gpu = block_on(GpuNetwork::new(&gpu, net, Storage::F32, take)).unwrap();

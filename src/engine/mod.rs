@@ -24,6 +24,7 @@ pub mod arena;
 pub mod cpu;
 pub mod draft;
 pub mod execute;
+pub mod executor;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "a GPU's half of the operations"))]
