@@ -8,6 +8,8 @@
 //! which it is written, drops what nobody reads, and places the activations in the arena.
 
 use super::parameters::{MatrixId, MatrixPart, Packing, Parameters, VectorId, VectorPart};
+#[cfg(any(feature = "burn", not(target_arch = "wasm32")))]
+use super::plan::RadialBasis;
 use super::plan::{
     Attention, Channels, Combine, Fir, Gather, Gemm, Load, Map, Moments, Norm, Op, Place, Plan, PlannedOp,
     Pool, Prelude, ReadyNorm, RowId, RowSlice, Scaling, Slot, Source, TILE_PIXELS, Value, ValueId, Window,
@@ -48,6 +50,7 @@ impl Draft {
     /// # Errors
     /// [`Error::Unsupported`] for a network without a result.
     pub fn of(graph: &Graph, batch: usize) -> Result<Self> {
+        #[cfg(not(any(feature = "burn", not(target_arch = "wasm32"))))]
         if graph.nodes.iter().any(|node| matches!(node.call, Call::RadialBasis { .. })) {
             return Err(unsupported("a network of radial bases"));
         }
@@ -354,6 +357,12 @@ impl Drafter<'_> {
             Call::Embedding { name, rows } => self.gather(name, x, [*rows, channels], output),
             Call::GroupNorm { name, groups, eps } => self.group_norm(name, x, *groups, *eps, output),
             Call::Attention { heads } => self.attention(id, &read, *heads, output),
+            #[cfg(any(feature = "burn", not(target_arch = "wasm32")))]
+            Call::RadialBasis { name } => {
+                let centres = self.matrix(name, vec![channels, inputs]);
+                let widths = self.vector(format!("{name}.width.weight"), channels);
+                self.emit(name, Op::RadialBasis(RadialBasis { source: x, centres, widths, output }));
+            }
             Call::DownsampleMean => {
                 let pool = Pool { source: Source::of(x), load: Load::default(), output };
                 self.emit("downsample_mean", Op::Pool(pool));
@@ -434,19 +443,12 @@ impl Drafter<'_> {
 
     fn gemm(&mut self, name: &str, x: ValueId, window: Window, shape: Vec<usize>, output: ValueId) {
         let columns = shape[0];
-        let part = MatrixPart {
-            key: format!("{name}.weight"),
-            shape,
-            packing: Packing::Transposed,
-            row: 0,
-            column: 0,
-        };
         let gemm = Gemm {
             source: Source::of(x),
             load: Load::default(),
             window,
             shortcut: None,
-            matrix: self.draft.parameters.matrix(part),
+            matrix: self.matrix(name, shape),
             bias: self.vector(format!("{name}.bias"), columns),
             time: None,
             residual: None,
@@ -456,6 +458,12 @@ impl Drafter<'_> {
             moments: None,
         };
         self.emit(name, Op::Gemm(gemm));
+    }
+
+    /// A weight, transposed.
+    fn matrix(&mut self, name: &str, shape: Vec<usize>) -> MatrixId {
+        let (key, packing) = (format!("{name}.weight"), Packing::Transposed);
+        self.draft.parameters.matrix(MatrixPart { key, shape, packing, row: 0, column: 0 })
     }
 
     fn vector(&mut self, key: String, len: usize) -> VectorId {

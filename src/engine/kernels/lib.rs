@@ -15,6 +15,7 @@ pub mod map;
 pub mod norm;
 pub mod pool;
 pub mod product;
+pub mod radial;
 mod vector;
 
 /// Pixels whose moments are taken together. The last tile of a sample may be smaller; no tile spans two samples.

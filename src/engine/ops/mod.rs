@@ -10,6 +10,7 @@
 //! - [`Pool`], which halves the resolution, and [`Fir`], which halves or doubles it by a filter.
 //! - [`Map`], element by element: what loads and epilogues do, where nothing takes it into them.
 //! - [`Gather`], rows of a table.
+//! - [`RadialBasis`], Gaussian bumps, for networks of points.
 //!
 //! A file uses only those that stand before it: operation, activation, tile; load; norm, moments; the other operations.
 
@@ -24,6 +25,8 @@ mod moments;
 mod norm;
 mod operation;
 mod pool;
+#[cfg(any(feature = "burn", not(target_arch = "wasm32")))]
+mod radial;
 mod tile;
 
 use super::lower::Lowering;
@@ -39,42 +42,42 @@ pub use map::{Combine, Place};
 
 /// Makes [`Op`] of a list of what there is: name, file and structure.
 macro_rules! operations {
-    ($($name:ident: $file:ident::$structure:ident,)*) => {
-        $(pub use $file::$structure;)*
+    ($($(#[$attribute:meta])* $name:ident: $file:ident::$structure:ident,)*) => {
+        $($(#[$attribute])* pub use $file::$structure;)*
 
         /// An operation.
         #[derive(Clone, Debug, PartialEq)]
         #[allow(missing_docs, reason = "the structures say what they are")]
         pub enum Op {
-            $($name($structure),)*
+            $($(#[$attribute])* $name($structure),)*
         }
 
         impl Op {
             /// The same, for changing it. Moments stand first among the values that are read.
             pub(super) fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
                 match self {
-                    $(Op::$name(op) => op.slots(f),)*
+                    $($(#[$attribute])* Op::$name(op) => op.slots(f),)*
                 }
             }
 
             /// What it computes, of values that are called `kind` and a number.
             pub(super) fn text(&self, kind: char, parameters: &Parameters) -> String {
                 match self {
-                    $(Op::$name(op) => op.text(kind, parameters),)*
+                    $($(#[$attribute])* Op::$name(op) => op.text(kind, parameters),)*
                 }
             }
 
             /// What its twin needs besides the arena.
             pub(super) fn room(&self, values: &[Value]) -> Room {
                 match self {
-                    $(Op::$name(op) => op.room(values),)*
+                    $($(#[$attribute])* Op::$name(op) => op.room(values),)*
                 }
             }
 
             /// Computes it with its twin.
             pub(super) fn run(&self, stage: &Stage, memory: &mut Memory) {
                 match self {
-                    $(Op::$name(op) => op.run(stage, memory),)*
+                    $($(#[$attribute])* Op::$name(op) => op.run(stage, memory),)*
                 }
             }
 
@@ -84,7 +87,7 @@ macro_rules! operations {
             /// [`Error::Unsupported`](crate::Error::Unsupported) where attention's heads are too wide.
             pub(super) fn lower(&self, to: &mut Lowering) -> Result<()> {
                 match self {
-                    $(Op::$name(op) => op.lower(to),)*
+                    $($(#[$attribute])* Op::$name(op) => op.lower(to),)*
                 }
             }
         }
@@ -100,6 +103,9 @@ operations! {
     Moments: moments::Moments,
     Norm: norm::ReadyNorm,
     Pool: pool::Pool,
+    // Networks of points are sampled where they are trained, and natively.
+    #[cfg(any(feature = "burn", not(target_arch = "wasm32")))]
+    RadialBasis: radial::RadialBasis,
 }
 
 impl Op {
