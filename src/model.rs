@@ -10,7 +10,8 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::folder::LABELS;
 use crate::checkpoint::json::Fields;
 use crate::checkpoint::weights::Dtype;
-use crate::device::{Device, DeviceKind, LentNetwork, Network};
+use crate::device::{Device, DeviceKind, LentNetwork, Shared};
+use crate::engine::executor::LoadedNetwork;
 use crate::engine::parameters::Storage;
 use crate::error::{Error, Result};
 use crate::network::architecture::ClassEmbedding;
@@ -28,7 +29,7 @@ const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
 
 /// What a checkpoint's configuration says, read and checked: all that can be known without its weights.
 #[derive(Clone, Debug)]
-pub struct Architecture {
+pub struct ModelConfig {
     /// The network.
     pub network: Arc<dyn NetworkConfig>,
     /// The noise levels it was trained with.
@@ -45,7 +46,7 @@ pub struct Architecture {
     pub notes: Vec<String>,
 }
 
-impl Architecture {
+impl ModelConfig {
     /// Reads a checkpoint's configuration. Without a scheduler's, diffusers' defaults for DDPM hold.
     ///
     /// # Errors
@@ -245,8 +246,8 @@ const MAX_BATCH: usize = 1024;
 #[derive(Clone)]
 pub struct Model {
     device: Device,
-    network: Network,
-    architecture: Arc<Architecture>,
+    network: Shared<LoadedNetwork>,
+    config: Arc<ModelConfig>,
     info: Arc<Info>,
 }
 
@@ -255,12 +256,12 @@ impl Model {
     /// checkpoint is freed as soon as it is on the device.
     ///
     /// # Errors
-    /// Those of [`Architecture::read`]; [`Error::MissingKey`], [`Error::WrongShape`], [`Error::Dtype`] and
+    /// Those of [`ModelConfig::read`]; [`Error::MissingKey`], [`Error::WrongShape`], [`Error::Dtype`] and
     /// [`Error::NotFiniteWeight`] where weights do not suit; [`Error::Limit`] where one is too large for the device.
     pub async fn load(mut checkpoint: Checkpoint, device: &Device) -> Result<Self> {
-        let architecture = Architecture::read(&checkpoint)?;
-        let inventory = &architecture.inventory;
-        let mut unknown_keys = architecture.unknown_keys.clone();
+        let config = ModelConfig::read(&checkpoint)?;
+        let inventory = &config.inventory;
+        let mut unknown_keys = config.unknown_keys.clone();
         unknown_keys.extend(checkpoint.weights.check(&inventory.parameters)?);
         let weights = &mut checkpoint.weights;
         // Half the memory where nothing is lost by it.
@@ -269,40 +270,35 @@ impl Model {
             .iter()
             .all(|(key, _)| weights.get(key).is_some_and(|t| t.dtype == Dtype::F16));
         let storage = if halves { Storage::F16 } else { Storage::F32 };
-        let take = |key: &str, shape: &[usize]| {
+        let mut take = |key: &str, shape: &[usize]| {
             let missing = || Error::MissingKey { key: key.to_owned(), expected: shape.to_vec(), more: 0 };
             weights.take(key).ok_or_else(missing)?.to_f32(key)
         };
-        let network = device.load(Arc::clone(&architecture.network), storage, take).await?;
-        let classes = match architecture.network.classes() {
+        let network = device.load(Arc::clone(&config.network), storage, &mut take).await?;
+        let classes = match config.network.classes() {
             ClassEmbedding::Table(rows) => Some(rows),
             _ => None,
         };
-        let has_classes = architecture.network.classes() != ClassEmbedding::None;
+        let has_classes = config.network.classes() != ClassEmbedding::None;
         let labels = checkpoint.labels.unwrap_or_default();
         let info = Info {
             parameters: inventory.parameter_count(),
             flops: inventory.flops,
             activation_bytes: inventory.peak_activation_bytes,
-            channels: architecture.network.in_channels(),
-            height: architecture.size[0],
-            width: architecture.size[1],
+            channels: config.network.in_channels(),
+            height: config.size[0],
+            width: config.size[1],
             classes,
             labels: (has_classes && !labels.names.is_empty()).then_some(labels.names),
             null_label: labels.null_label.filter(|_| has_classes),
-            scheduler: architecture.schedule.class_name.clone(),
-            sampler: architecture.sampler.name(),
-            train_timesteps: architecture.schedule.train_timesteps(),
+            scheduler: config.schedule.class_name.clone(),
+            sampler: config.sampler.name(),
+            train_timesteps: config.schedule.train_timesteps(),
             unknown_keys,
-            notes: architecture.notes.clone(),
+            notes: config.notes.clone(),
             device: DeviceInfo { kind: device.kind(), name: device.name().to_owned() },
         };
-        Ok(Self {
-            device: device.clone(),
-            network,
-            architecture: Arc::new(architecture),
-            info: Arc::new(info),
-        })
+        Ok(Self { device: device.clone(), network, config: Arc::new(config), info: Arc::new(info) })
     }
 
     /// [`Self::load`] for programs that are not asynchronous.
@@ -322,8 +318,8 @@ impl Model {
 
     /// What its configuration says; the schedule says how noisy a timestep is.
     #[must_use]
-    pub fn architecture(&self) -> &Arc<Architecture> {
-        &self.architecture
+    pub fn config(&self) -> &Arc<ModelConfig> {
+        &self.config
     }
 
     /// Whether the model's device still works: see [`Device::check`]. Where it does not, load the model again.
@@ -337,7 +333,7 @@ impl Model {
     /// The sampler and the number of steps that a run with these options has, the defaults filled in.
     #[must_use]
     pub fn steps_of(&self, options: &SampleOptions) -> (SamplerKind, usize) {
-        steps_of(&self.architecture.schedule, options)
+        steps_of(&self.config.schedule, options)
     }
 
     /// Starts a run; nothing is computed before its first step. One run at a time: the next can start when this one
@@ -367,7 +363,7 @@ impl Model {
     }
 
     pub(crate) fn lend(&self) -> Result<LentNetwork> {
-        self.network.lend()
+        self.network.lend().map(LentNetwork::Loaded)
     }
 
     fn shape(&self) -> [usize; 3] {
@@ -375,8 +371,8 @@ impl Model {
     }
 
     fn program_of(&self, options: &SampleOptions, watched: bool) -> Result<sampler::Program> {
-        let program = program(&self.architecture.schedule, self.shape(), options, watched, false)?;
-        self.architecture.check_run(&program)?;
+        let program = program(&self.config.schedule, self.shape(), options, watched, false)?;
+        self.config.check_run(&program)?;
         Ok(program)
     }
 
@@ -389,10 +385,10 @@ impl Model {
                 [one] => vec![one; options.batch],
                 _ => labels,
             });
-        self.architecture.network.check_labels(options.batch, labels.as_deref())?;
+        self.config.network.check_labels(options.batch, labels.as_deref())?;
         let labels =
             labels.map(|labels| if program.is_guided() { [labels, negative].concat() } else { labels });
-        begin(self.network.lend()?, program, self.shape(), options, labels, watcher)
+        begin(self.lend()?, program, self.shape(), options, labels, watcher)
     }
 
     /// What a guided run is to keep away from, picture by picture; nothing for others.
@@ -413,7 +409,7 @@ impl Model {
             return refuse("guidance", scale, expected);
         };
         let negative = vec![negative; options.batch];
-        match self.architecture.network.check_labels(options.batch, Some(&negative)) {
+        match self.config.network.check_labels(options.batch, Some(&negative)) {
             Err(Error::Option { found, expected, .. }) => {
                 Err(Error::Option { option: "negative_label", found, expected })
             }

@@ -56,7 +56,7 @@ pub use held_out::HeldOut;
 #[cfg(feature = "burn")]
 pub use likelihood::Bound;
 #[cfg(feature = "burn")]
-pub use network::Network;
+pub use network::TrainableNetwork;
 #[cfg(feature = "burn")]
 pub use objective::Objective;
 #[cfg(feature = "burn")]

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::average::Average;
 use super::dataset::Dataset;
-use super::network::Network;
+use super::network::TrainableNetwork;
 use super::objective::Objective;
 use super::optimiser::Optimiser;
 use crate::checkpoint::Checkpoint;
@@ -180,13 +180,13 @@ impl Recipe {
     /// class", no labels are dropped.
     ///
     /// # Errors
-    /// Those of [`Network::parse`].
+    /// Those of [`TrainableNetwork::parse`].
     pub fn go_on_from(&mut self, checkpoint: &Checkpoint, data: &Dataset) -> Result<()> {
         self.unet.clone_from(&checkpoint.unet_config);
         if checkpoint.scheduler_config.is_some() {
             self.scheduler = checkpoint.scheduler().0;
         }
-        if null_label(&Network::parse(UNET_CONFIG, &self.unet)?, data).is_none() {
+        if null_label(&TrainableNetwork::parse(UNET_CONFIG, &self.unet)?, data).is_none() {
             self.label_dropout = 0.0;
         }
         Ok(())
@@ -313,7 +313,7 @@ impl Recipe {
     }
 
     /// The names of the network's classes: the data set's, then the null label's.
-    pub(super) fn labels(&self, data: &Dataset, network: &Network) -> Option<Labels> {
+    pub(super) fn labels(&self, data: &Dataset, network: &TrainableNetwork) -> Option<Labels> {
         let ClassEmbedding::Table(rows) = network.class_embedding() else { return None };
         let null = null_label(network, data);
         let mut names = data.names.clone();
@@ -424,10 +424,10 @@ impl Recipe {
     /// # Errors
     /// [`Error::Config`] and [`Error::Unsupported`] for the network and the schedule, [`Error::Option`] for the rest,
     /// [`Error::Dataset`] for the data.
-    pub fn check(&self, data: &Dataset) -> Result<(Network, Schedule)> {
+    pub fn check(&self, data: &Dataset) -> Result<(TrainableNetwork, Schedule)> {
         data.check()?;
         check_seed(self.seed)?;
-        let network = Network::parse(UNET_CONFIG, &self.unet)?;
+        let network = TrainableNetwork::parse(UNET_CONFIG, &self.unet)?;
         let schedule =
             Schedule::from_fields(&Fields::new("scheduler/scheduler_config.json", &self.scheduler))?;
         let refuse = |option, found: String, expected: String| Err(Error::Option { option, found, expected });
@@ -531,7 +531,7 @@ fn difference(path: String, ours: &Value, others: &Value) -> Option<(String, Val
 }
 
 /// The row of the class embedding beyond the data's classes, if there is one: the last.
-pub(super) fn null_label(network: &Network, data: &Dataset) -> Option<usize> {
+pub(super) fn null_label(network: &TrainableNetwork, data: &Dataset) -> Option<usize> {
     match network.class_embedding() {
         ClassEmbedding::Table(rows) if data.classes() < rows => Some(rows - 1),
         _ => None,

@@ -314,7 +314,7 @@ impl Model {
     }
 
     fn range(&self) -> Range {
-        self.0.architecture().schedule.range()
+        self.0.config().schedule.range()
     }
 
     fn shape(&self) -> [usize; 3] {

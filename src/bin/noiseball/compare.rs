@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     output::check_paths(Some(&arguments.out), None)?;
     let checkpoint = Checkpoint::open_with(&arguments.checkpoint, None, &mut |_| Ok(()))?;
     let model = Model::load_blocking(checkpoint, &device(arguments.device)?)?;
-    let flow = model.architecture().schedule.prediction == Prediction::Flow;
+    let flow = model.config().schedule.prediction == Prediction::Flow;
     let reference = SampleOptions {
         sampler: Some(if flow { SamplerKind::FlowHeun } else { SamplerKind::Heun }),
         steps: Some(arguments.reference_steps.unwrap_or(200.min(model.info().train_timesteps))),
@@ -91,7 +91,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     bar.finish_and_clear();
 
-    let range = model.architecture().schedule.range();
+    let range = model.config().schedule.range();
     let blank = vec![1.0; converged.len()];
     let cells = rows.iter().flat_map(|(_, row)| row);
     let mut sheet: Vec<f32> =

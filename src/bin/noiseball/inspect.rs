@@ -3,7 +3,7 @@
 use noiseball::engine::Plan;
 use noiseball::engine::gpu::{Choice, Lowered, ShardLayout, Tuning};
 use noiseball::engine::parameters::Storage;
-use noiseball::model::Architecture;
+use noiseball::model::ModelConfig;
 use noiseball::{Checkpoint, Result};
 
 use crate::output;
@@ -23,16 +23,16 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut checkpoint =
         Checkpoint::open_with(&arguments.checkpoint, arguments.variant.as_deref(), &mut |_| Ok(()))?;
-    let architecture = Architecture::read(&checkpoint)?;
-    let unknown_weights = checkpoint.weights.check(&architecture.inventory.parameters)?;
-    let mut report = report(&architecture, &unknown_weights);
+    let config = ModelConfig::read(&checkpoint)?;
+    let unknown_weights = checkpoint.weights.check(&config.inventory.parameters)?;
+    let mut report = report(&config, &unknown_weights);
     if arguments.plan {
-        report += &plan(&architecture)?;
+        report += &plan(&config)?;
     }
     output::print(&report)
 }
 
-fn report(a: &Architecture, unknown_weights: &[String]) -> String {
+fn report(a: &ModelConfig, unknown_weights: &[String]) -> String {
     let mut out = String::new();
     // A checkpoint's keys and classes are a stranger's.
     let mut line = |text: String| out.push_str(&format!("{}\n", noiseball::text::prose(text)));
@@ -71,7 +71,7 @@ fn report(a: &Architecture, unknown_weights: &[String]) -> String {
 }
 
 /// The engine's plan for one picture, and what it takes.
-fn plan(a: &Architecture) -> Result<String> {
+fn plan(a: &ModelConfig) -> Result<String> {
     let [height, width] = a.size;
     let plan = Plan::new(&*a.network, 1, height, width)?;
     let [f32, f16] = [Storage::F32, Storage::F16].map(|storage| ShardLayout::new(&plan, storage));

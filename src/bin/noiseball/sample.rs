@@ -92,7 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         guidance: arguments.edit.guidance(),
         negative_label: arguments.edit.negative_label,
         edit: arguments.edit.edit(model.info())?.map(|edit| {
-            let range = model.architecture().schedule.range();
+            let range = model.config().schedule.range();
             Edit { init: edit.init.iter().map(|x| range.of_signed(*x)).collect(), ..edit }
         }),
         noise: arguments.edit.noise(model.info())?,
@@ -115,7 +115,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let default = arguments.npy.is_none().then(|| PathBuf::from("samples.png"));
     if let Some(path) = arguments.out.clone().or(default) {
-        let range = model.architecture().schedule.range();
+        let range = model.config().schedule.range();
         output::write_png(&path, &output::signed(range, &x), shape)?;
         if std::io::stderr().is_terminal() {
             output::say(&format!("{}\n", path.display()));

@@ -74,6 +74,9 @@ constants! {
 }
 
 const ATTENTION: File = File { text: wgsl!("attention.wgsl"), constants: CONSTANTS };
+/// Whether keys are cut into slices: pages that sample pictures alone have no room for it.
+const SLICES: bool = cfg!(any(feature = "text", not(target_arch = "wasm32")));
+const MERGE: File = File { text: if SLICES { wgsl!("merge.wgsl") } else { "" }, constants: &[] };
 
 /// Threads of a wide head's workgroup that share a query: `ACROSS` in attention.wgsl.
 const ACROSS: usize = 16;
@@ -135,7 +138,7 @@ struct Cut {
 impl Cut {
     /// For so many workgroups, each of which would take all keys.
     fn of(keys: usize, groups: usize, to: &Lowering) -> Self {
-        let few = to.tuning == Tuning::Hardware && groups <= to.choice.few.unwrap_or(FEW_GROUPS);
+        let few = SLICES && to.tuning == Tuning::Hardware && groups <= to.choice.few.unwrap_or(FEW_GROUPS);
         let wanted = if few { to.choice.wanted.unwrap_or(WANTED_GROUPS) / groups } else { 1 };
         let blocks = keys.div_ceil(KEYS);
         let of_slice = blocks.div_ceil(wanted.clamp(1, blocks));
@@ -152,7 +155,7 @@ impl Cut {
 fn shader(entry: &'static str, head: usize, lanes4: bool, wide: Wide) -> Shader {
     let counts = [head, wide.rows, wide.columns, wide.values(), SCORES].map(word);
     let constants = ["HEAD", "ROWS", "COLUMNS", "VALUES", "SCORES"].into_iter().zip(counts).collect();
-    let shader = Shader::new(entry, constants, lanes4, &[ATTENTION]);
+    let shader = Shader::new(entry, constants, lanes4, &[ATTENTION, MERGE]);
     Shader { unrolled: &["ROWS", "COLUMNS", "SCORES"], ..shader }
         .labelled(|| format!("attention, heads of {head}, {entry}"))
 }
@@ -254,7 +257,7 @@ impl Operation for Attention {
         let [partial, written] = [4 * left.iter().sum::<usize>() as u64, to.traffic[1]];
         let flops = 4 * (batch * self.inner) as u64 * (pixels * keys) as u64;
         to.costs(flops, read + if cut.slices > 1 { partial } else { written });
-        if cut.slices > 1 {
+        if SLICES && cut.slices > 1 {
             let groups = (batch * pixels * self.inner / lane).div_ceil(THREADS as usize);
             to.dispatch(shader("merge", head, lanes4, wide), 0, &params, grid(groups));
             to.costs(0, partial + written);
