@@ -29,7 +29,7 @@ use noiseball::engine::kernels::{Image, PerSample, activation};
 use noiseball::engine::order::{to_nchw, to_nhwc};
 use noiseball::engine::packed::Packed;
 use noiseball::engine::plan::{Op, Scaling, TILE_PIXELS, Window};
-use noiseball::engine::prelude::{Conditions, Rows, prelude};
+use noiseball::engine::prelude::{Conditioning, Rows, prelude};
 use noiseball::network::Network as _;
 use noiseball::network::describe::describe;
 use noiseball::network::ops::{Activation, Padding};
@@ -60,7 +60,7 @@ impl Planned {
         let each = if case.labels.is_some() { batch } else { 1 };
         let repeated: Vec<f32> = timesteps.iter().flat_map(|t| std::iter::repeat_n(*t, each)).collect();
         let labels = case.labels.as_ref().map(|l| l.repeat(timesteps.len()));
-        let given = Conditions::new(case.config(), &mut take).unwrap().given(&repeated, labels.as_deref());
+        let given = Conditioning::new(case.config(), &mut take).unwrap().given(&repeated, labels.as_deref());
         let numbers = prelude(&plan, &packed, &given.unwrap()).unwrap();
         Self { plan, packed, memory, prelude: (numbers, repeated.len(), each) }
     }

@@ -217,7 +217,7 @@ impl Maker<'_> {
         let Shape { height, width, channels } = self.ops.shape(x);
         let most = self.random.pick(&[4, 9]);
         let columns = 1 + self.random.below(most);
-        match self.random.below(17) {
+        match self.random.below(16) {
             0 => self.norm(x),
             1 => self.activation(x),
             2 => match self.like(x, true) {

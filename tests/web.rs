@@ -173,14 +173,12 @@ fn pipeline() -> (SampleOptions, Vec<f32>) {
             && c["seed"].is_u64()
     };
     let case = file["cases"].as_array().unwrap().iter().find(wanted).unwrap();
-    let options = SampleOptions {
-        sampler: Some(SamplerKind::Ddim),
-        steps: Some(case["steps"].as_u64().unwrap() as usize),
-        seed: case["seed"].as_u64().unwrap(),
-        rng: Rng::Torch,
-        batch: 3,
-        ..SampleOptions::default()
-    };
+    let options = SampleOptions::default()
+        .sampler(SamplerKind::Ddim)
+        .steps(case["steps"].as_u64().unwrap() as usize)
+        .seed(case["seed"].as_u64().unwrap())
+        .rng(Rng::Torch)
+        .batch(3);
     (options, floats(&case["output"]))
 }
 
