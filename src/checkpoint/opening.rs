@@ -171,6 +171,22 @@ impl Opening {
         Ok(opening)
     }
 
+    /// The weights of a part that has its folder below `root`, whose parameters are `asked`.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn part(
+        place: &str,
+        listing: Option<Listing>,
+        root: &str,
+        layout: &'static Layout,
+        variant: Option<&str>,
+        asked: Vec<(String, Vec<usize>)>,
+    ) -> Result<Self> {
+        let mut opening = Self::new(place, variant)?;
+        (opening.listing, opening.root, opening.layout) = (listing, root.to_owned(), layout);
+        opening.begin_with_weights(asked)?;
+        Ok(opening)
+    }
+
     fn new(place: &str, variant: Option<&str>) -> Result<Self> {
         folder::check_variant(variant)?;
         Ok(Self {
@@ -432,19 +448,24 @@ impl Opening {
                 self.step = Step::OtherScheduler;
             }
             Step::OtherScheduler => {
-                self.asked = Some(Asked::new(self.check_configs()?));
-                let variant = self.variant.as_deref();
-                self.candidates = match &self.listing {
-                    None => folder::candidates(folder, variant).into(),
-                    Some(listing) => [listing.weights(&self.root, folder, variant)?].into(),
-                };
-                self.step = Step::Weights;
-                self.next_weights()?;
+                let asked = self.check_configs()?;
+                self.begin_with_weights(asked)?;
             }
             Step::Weights => self.next_weights()?,
             Step::Done => {}
         }
         Ok(())
+    }
+
+    fn begin_with_weights(&mut self, asked: Vec<(String, Vec<usize>)>) -> Result<()> {
+        self.asked = Some(Asked::new(asked));
+        let (folder, variant) = (self.layout.folder, self.variant.as_deref());
+        self.candidates = match &self.listing {
+            None => folder::candidates(folder, variant).into(),
+            Some(listing) => [listing.weights(&self.root, folder, variant)?].into(),
+        };
+        self.step = Step::Weights;
+        self.next_weights()
     }
 
     fn next_weights(&mut self) -> Result<()> {
