@@ -23,6 +23,7 @@ pub(super) fn open(address: &Address, variant: Option<&str>, observer: Observer<
 }
 
 /// The folder at an address.
+#[cfg(feature = "text")]
 pub(super) fn source(address: &Address) -> Box<dyn Source> {
     Box::new(Site::new(address.clone(), PATIENCE))
 }

@@ -21,7 +21,7 @@ const STEM: &str = "diffusion_pytorch_model";
 /// What weights in this folder are called before their ending: text encoders are transformers' models, which have other names.
 fn stem(folder: &str, end: &str) -> &'static str {
     match end {
-        _ if cfg!(target_arch = "wasm32") || !text::contains(folder, "text_encoder") => STEM,
+        _ if !cfg!(feature = "text") || !text::contains(folder, "text_encoder") => STEM,
         "bin" => "pytorch_model",
         _ => "model",
     }

@@ -18,7 +18,7 @@ pub mod lora;
 mod open;
 mod opening;
 mod packed;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "text")]
 mod parts;
 mod pickle;
 mod pipeline;
@@ -32,10 +32,10 @@ mod weights_file;
 
 use serde_json::{Map, Value};
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(all(feature = "text", not(target_arch = "wasm32")))]
 pub use open::Folder;
 pub use opening::{MAX_JSON, Opening, Wanted};
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "text")]
 pub use parts::{Parts, PartsOpening};
 #[cfg(not(target_arch = "wasm32"))]
 pub use pump::Progress;

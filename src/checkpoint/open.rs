@@ -6,8 +6,12 @@ use super::Checkpoint;
 use super::address::Address;
 use super::disk::Disk;
 use super::opening::Opening;
+#[cfg(feature = "text")]
 use super::parts::{Parts, PartsOpening};
-use super::pump::{self, Got, Observer, Progress, Source};
+use super::pump::{self, Observer, Progress};
+#[cfg(feature = "text")]
+use super::pump::{Got, Source};
+#[cfg(feature = "text")]
 use super::weights::Weights;
 use crate::error::Result;
 
@@ -46,6 +50,7 @@ impl Checkpoint {
     }
 }
 
+#[cfg(feature = "text")]
 /// A folder of a pipeline of several networks, on a disk or a server, of which the small files have been read.
 pub struct Folder {
     /// The small files.
@@ -53,6 +58,7 @@ pub struct Folder {
     source: Box<dyn Source>,
 }
 
+#[cfg(feature = "text")]
 impl Folder {
     /// Opens a folder from where [`Checkpoint::open_with`] would; none where that is to be done, as the folder has one network alone.
     ///
@@ -108,12 +114,12 @@ fn open_address(address: &Address, variant: Option<&str>, observer: Observer<'_>
     super::fetch::open(address, variant, observer)
 }
 
-#[cfg(feature = "fetch")]
+#[cfg(all(feature = "text", feature = "fetch"))]
 fn source_at(address: &Address) -> Result<Box<dyn Source>> {
     Ok(super::fetch::source(address))
 }
 
-#[cfg(not(feature = "fetch"))]
+#[cfg(all(feature = "text", not(feature = "fetch")))]
 fn source_at(address: &Address) -> Result<Box<dyn Source>> {
     Err(cannot_download(address))
 }

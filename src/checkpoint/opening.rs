@@ -172,7 +172,7 @@ impl Opening {
     }
 
     /// The weights of a part that has its folder below `root`, whose parameters are `asked`.
-    #[cfg(not(target_arch = "wasm32"))]
+    #[cfg(feature = "text")]
     pub(super) fn part(
         place: &str,
         listing: Option<Listing>,

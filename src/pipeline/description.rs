@@ -192,7 +192,8 @@ impl Description {
     }
 
     /// Tokens of a prompt.
-    pub(super) fn tokens(&self) -> usize {
+    #[must_use]
+    pub fn tokens(&self) -> usize {
         self.text.first().and_then(|encoder| encoder.tokenizer.max_length()).unwrap_or(1)
     }
 

@@ -5,34 +5,34 @@
 //! picture. [`Description`] has its networks and schedule too, and a [`Runner`] runs it, on whatever is an [`Executor`].
 
 mod arithmetic;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "text")]
 mod description;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "text")]
 mod noise;
-#[cfg(all(feature = "burn", not(target_arch = "wasm32")))]
+#[cfg(all(feature = "burn", feature = "text"))]
 mod on_burn;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "text")]
 mod options;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "text")]
 mod part;
 mod picture;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "text")]
 mod runner;
 
 use serde_json::{Map, Value};
 
 pub use arithmetic::{Batch, guidance_embedding, inpainting_channels, posterior, time_ids};
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "text")]
 pub use description::{Description, PartInfo, TextEncoder};
-#[cfg(all(feature = "burn", not(target_arch = "wasm32")))]
+#[cfg(all(feature = "burn", feature = "text"))]
 pub use on_burn::OnBurn;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "text")]
 pub use options::{Image, Request};
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "text")]
 pub use part::{Coder, Executor, Part, Pending, Ready, Take};
 pub use picture::{binary_mask, latent_mask, masked, resize, to_signed};
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(feature = "text")]
 pub use runner::{Made, Names, Progress, Runner, Source};
 
 use crate::checkpoint::json::Fields;
@@ -347,7 +347,7 @@ impl Pipeline {
     }
 
     /// What is made ready before the first step, in order, whether or not the autoencoder draws.
-    pub(crate) fn stages(&self, task: Task) -> Result<Vec<Draw>> {
+    fn stages(&self, task: Task) -> Result<Vec<Draw>> {
         let takes_pictures =
             matches!(self.kind, Kind::StableDiffusion | Kind::StableDiffusionXl | Kind::LatentConsistency);
         if task != Task::Noise && !takes_pictures {

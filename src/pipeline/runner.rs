@@ -89,13 +89,29 @@ pub struct Runner {
     lora: Option<(Lora, f64)>,
     /// The most bytes that a part may take.
     memory: Option<u64>,
-    /// Whether the network and the decoder stay loaded for the next run, and those that have.
+    /// Whether parts stay loaded after they were used.
     keeps: bool,
-    kept: Vec<(String, Loaded)>,
+    loaded: Vec<Loaded>,
+}
+
+/// A run whose request has been checked.
+struct Prepared {
+    task: Task,
+    stages: Vec<Draw>,
+    /// Of the latents.
+    shape: [usize; 4],
+    guided: bool,
+    scale: f64,
+    texts: Vec<Batch>,
+    given: Option<Given>,
+    /// A latent mask, `[height, width]`.
+    mask: Option<Vec<f32>>,
+    noises: Noises,
 }
 
 /// A part that is loaded, with the frequencies of its time embedding, where those are random.
 struct Loaded {
+    name: String,
     part: Part,
     ready: Box<dyn Ready>,
     frequencies: Vec<f32>,
@@ -106,7 +122,7 @@ impl Runner {
     /// A pipeline with its weights from `source` and its networks on `executor`. Nothing is loaded yet.
     #[must_use]
     pub fn new(description: Description, source: Box<dyn Source>, executor: Box<dyn Executor>) -> Self {
-        Self { description, source, executor, lora: None, memory: None, keeps: false, kept: Vec::new() }
+        Self { description, source, executor, lora: None, memory: None, keeps: false, loaded: Vec::new() }
     }
 
     /// Opens a folder on a disk, an address or a hub id.
@@ -133,9 +149,25 @@ impl Runner {
         self.memory = Some(bytes);
     }
 
-    /// Leaves the network and the decoder loaded after a run, for the next.
+    /// Leaves parts loaded once they are, for the next run, in place of one at a time.
     pub fn keep_loaded(&mut self) {
         self.keeps = true;
+    }
+
+    /// Loads what a run without a picture needs, and keeps it.
+    ///
+    /// # Errors
+    /// Those of [`Self::sample`] for weights and memory.
+    pub async fn load(&mut self, observer: &mut dyn FnMut(Progress<'_>) -> Result<()>) -> Result<()> {
+        self.keeps = true;
+        let latents = [self.description.pipeline.sample_size; 2];
+        for encoder in self.description.text.clone() {
+            self.part(encoder.name, encoder.part, 1, [self.description.tokens(), 1], observer).await?;
+        }
+        let name = self.description.pipeline.kind.network();
+        self.part(name, self.description.network.clone(), 1, latents, observer).await?;
+        self.coder_part(false, latents, observer).await?;
+        Ok(())
     }
 
     /// Merges low-rank updates into the weights of each part as it is loaded, `scale` times.
@@ -155,7 +187,7 @@ impl Runner {
                 return Err(Error::Lora { part: part.to_owned(), problem });
             }
         }
-        self.kept.clear();
+        self.loaded.clear();
         self.lora = Some((lora, scale));
         Ok(())
     }
@@ -187,17 +219,46 @@ impl Runner {
         unicode: Unicode<'_>,
         observer: &mut dyn FnMut(Progress<'_>) -> Result<()>,
     ) -> Result<Made> {
-        let kind = self.description.pipeline.kind;
-        let task = request.task();
-        request.check(kind, self.description.pipeline.inpaints)?;
-        let stages = self.description.pipeline.stages(task)?;
-        let latents = self.description.pipeline.latent_size(request.size[0], request.size[1])?;
-        let factor = self.description.pipeline.scale_factor;
+        let mut run = self.prepare(request)?;
+        let mut notes = self.description.notes.clone();
+        let conditions = self.encode_texts(&run.texts, unicode, &mut notes, observer).await?;
+        let (init, beside) = self.encode_pictures(&mut run, observer).await?;
+
+        let Prepared { shape, guided, scale, .. } = run;
+        let edit = self.edit(run.task, init, run.mask.as_deref(), request.strength);
+        let program = self.program(request, guided, edit)?;
+        let (name, part) = (self.description.pipeline.kind.network(), self.description.network.clone());
+        let rest = self.rest(&part, request, conditions, scale, shape)?;
+        let rows = shape[0] * (1 + usize::from(guided));
+        let network = self.part(name, part, rows, [shape[2], shape[3]], observer).await?;
+        let mut asked = Asked { network, rest, beside, pictures: shape[0] };
+        let mut run = HostRun::new(program, shape, run.noises)?;
+        let mut latents = Vec::new();
+        while let Some(step) = run.step(&mut asked).await? {
+            observer(Progress::Step(step))?;
+            if step.index + 1 == step.total {
+                latents = step.x.to_vec();
+            }
+        }
+        self.free();
+        self.description.pipeline.unscale_latents(&mut latents, shape[2] * shape[3]);
+        let pictures = self.decode(&latents, shape, &mut notes, observer).await?;
+        self.free();
+        Ok(Made { pictures, latents: Array { shape: shape.to_vec(), values: latents }, notes })
+    }
+
+    /// Makes sure that a request can be met, as far as that is known before anything is loaded.
+    fn prepare(&self, request: &Request) -> Result<Prepared> {
+        let pipeline = &self.description.pipeline;
+        let (kind, task, factor) = (pipeline.kind, request.task(), pipeline.scale_factor);
+        request.check(kind, pipeline.inpaints)?;
+        let stages = pipeline.stages(task)?;
+        let latents = pipeline.latent_size(request.size[0], request.size[1])?;
         let given = request.given(latents.map(|side| side * factor), factor)?;
         let latents = given.as_ref().map_or(latents, |given| given.size.map(|side| side / factor));
         self.check_size(latents)?;
         let (_, _, scale) = self.defaults(request);
-        let guided = self.description.pipeline.is_guided(scale);
+        let guided = pipeline.is_guided(scale);
         let texts = self.texts(request, guided)?;
         let pictures = match (&texts[..], kind) {
             ([first, ..], _) => first.pictures,
@@ -207,9 +268,6 @@ impl Runner {
         if pictures == 0 {
             return refuse("batch", 0, "1 or more");
         }
-        let channels = self.description.pipeline.latent_channels;
-        let shape = [pictures, channels, latents[0], latents[1]];
-        let each = channels * latents[0] * latents[1];
         if !matches!(request.seeds.len(), 0 | 1) && request.seeds.len() != pictures {
             let expected = format!("one, or one for each of {pictures} pictures");
             return refuse("seed", format!("{} seeds", request.seeds.len()), expected);
@@ -220,79 +278,50 @@ impl Runner {
             let expected = format!("as many as divide the {pictures} that are made");
             return refuse("init", format!("{} pictures", given.pictures), expected);
         }
-        let mut noises = Noises::new(request.rng, &request.seeds)?;
+        let shape = [pictures, pipeline.latent_channels, latents[0], latents[1]];
+        let noises = Noises::new(request.rng, &request.seeds)?;
         let mask = given.as_ref().and_then(|given| {
             let mask = given.mask.as_ref()?;
             Some(latent_mask(mask, given.size[1], factor))
         });
-        // Before anything is loaded, with a picture that is none.
-        let edit = self.edit(task, vec![0.0; each], mask.as_deref(), request.strength);
+        // With a picture that is none.
+        let edit = self.edit(task, vec![0.0; shape[1..].iter().product()], mask.as_deref(), request.strength);
         HostRun::new(self.program(request, guided, edit)?, shape, noises.clone())?;
+        Ok(Prepared { task, stages, shape, guided, scale, texts, given, mask, noises })
+    }
 
-        let mut notes = self.description.notes.clone();
-        let conditions = self.encode_texts(&texts, unicode, &mut notes, observer).await?;
+    /// The latents that a run begins with, and what a network that inpaints is given beside them; empty and none for a run that begins with noise.
+    async fn encode_pictures(
+        &mut self,
+        run: &mut Prepared,
+        observer: &mut dyn FnMut(Progress<'_>) -> Result<()>,
+    ) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
         let (mut init, mut beside) = (Vec::new(), None);
-        if let Some(given) = &given {
-            let mut encoder = self.load_coder(true, given.size, observer).await?;
-            for stage in stages {
-                let (what, draw) = match stage {
-                    Draw::Picture => (given.values.clone(), PICTURE),
-                    Draw::Noise => {
-                        noises.draw_first(pictures, each);
-                        continue;
+        let Some(given) = run.given.take() else { return Ok((init, beside)) };
+        let [pictures, channels, height, width] = run.shape;
+        let each = channels * height * width;
+        for stage in std::mem::take(&mut run.stages) {
+            match stage {
+                Draw::Picture => {
+                    init = self.encode(run, &given, &given.values, PICTURE, observer).await?;
+                }
+                Draw::Noise => run.noises.draw_first(pictures, each),
+                Draw::Masked if self.description.pipeline.inpaints => {
+                    let masked = given.masked().unwrap_or_default();
+                    let latents = self.encode(run, &given, &masked, MASKED, observer).await?;
+                    let mask = run.mask.as_deref().unwrap_or_default();
+                    beside = Some(inpainting_channels(mask, &latents, channels, pictures));
+                }
+                // Python encodes and draws it, and has no use for it.
+                Draw::Masked => {
+                    if self.description.pipeline.autoencoder == Autoencoder::Kl {
+                        run.noises.draw(MASKED, run.noises.count(given.pictures, pictures), each);
                     }
-                    Draw::Masked if self.description.pipeline.inpaints => {
-                        (given.masked().unwrap_or_default(), MASKED)
-                    }
-                    // Python encodes and draws it, and has no use for it.
-                    Draw::Masked if self.description.pipeline.autoencoder == Autoencoder::Kl => {
-                        noises.draw(MASKED, noises.count(given.pictures, pictures), each);
-                        continue;
-                    }
-                    Draw::Masked => continue,
-                };
-                let latents = self.encode(&mut encoder, given, &what, &mut noises, draw, shape).await?;
-                if draw == PICTURE {
-                    init = latents;
-                } else {
-                    beside = Some(latents);
                 }
             }
         }
-        let beside = beside.map(|latents| {
-            inpainting_channels(mask.as_deref().unwrap_or_default(), &latents, channels, pictures)
-        });
-        let edit = self.edit(task, init, mask.as_deref(), request.strength);
-        let program = self.program(request, guided, edit)?;
-
-        let name = kind.network();
-        let mut network = self
-            .load(
-                name,
-                self.description.network.clone(),
-                pictures * (1 + usize::from(guided)),
-                latents,
-                observer,
-            )
-            .await?;
-        let mut asked = Asked {
-            rest: self.rest(&network.part, request, conditions, scale, shape)?,
-            network: &mut network,
-            beside,
-            pictures,
-        };
-        let mut run = HostRun::new(program, shape, noises)?;
-        let mut latents = Vec::new();
-        while let Some(step) = run.step(&mut asked).await? {
-            observer(Progress::Step(step))?;
-            if step.index + 1 == step.total {
-                latents = step.x.to_vec();
-            }
-        }
-        self.give_back(name.to_owned(), network);
-        self.description.pipeline.unscale_latents(&mut latents, shape[2] * shape[3]);
-        let pictures = self.decode(&latents, shape, &mut notes, observer).await?;
-        Ok(Made { pictures, latents: Array { shape: shape.to_vec(), values: latents }, notes })
+        self.free();
+        Ok((init, beside))
     }
 
     /// [`Self::sample`] for programs that are not asynchronous.
@@ -417,10 +446,10 @@ impl Runner {
                 let places = prompts.iter().map(|prompt| encoder.config.pooled_at(&prompt.ids) as f32);
                 inputs.push(rows(places.collect()));
             }
-            let mut loaded =
-                self.load(encoder.name, encoder.part.clone(), prompts.len(), [length, 1], observer).await?;
+            let loaded =
+                self.part(encoder.name, encoder.part.clone(), prompts.len(), [length, 1], observer).await?;
             let results = loaded.ready.ask(&inputs).await?;
-            drop(loaded);
+            self.free();
             let of_sequences = |array: &Array| -> Vec<Vec<f32>> {
                 let each = array.values.len() / prompts.len();
                 let one = |text: &Option<usize>| {
@@ -490,19 +519,28 @@ impl Runner {
         Ok(rest)
     }
 
-    /// Loads a part, or takes the one that was kept.
-    async fn load(
+    /// Loads a part, unless it is. Where parts are not kept, all others are freed first.
+    async fn part(
         &mut self,
         name: &str,
         part: Part,
         batch: usize,
         size: [usize; 2],
         observer: &mut dyn FnMut(Progress<'_>) -> Result<()>,
-    ) -> Result<Loaded> {
-        if let Some(at) = self.kept.iter().position(|(kept, _)| kept == name) {
-            return Ok(self.kept.swap_remove(at).1);
-        }
-        self.load_as(name, part, batch, size, None, observer).await
+    ) -> Result<&mut Loaded> {
+        let known = self.loaded.iter().position(|loaded| loaded.name == name);
+        let at = match known {
+            Some(at) => at,
+            None => {
+                if !self.keeps {
+                    self.loaded.clear();
+                }
+                let loaded = self.load_as(name, part, batch, size, None, observer).await?;
+                self.loaded.push(loaded);
+                self.loaded.len() - 1
+            }
+        };
+        Ok(&mut self.loaded[at])
     }
 
     /// Loads a part with its weights stored so; otherwise in half precision where the file has nothing else.
@@ -562,25 +600,25 @@ impl Runner {
         let taken =
             Box::new(move |key: &str, shape: &[usize]| take(&mut weights, &named.key_in_file(key), shape));
         let ready = self.executor.load(part.clone(), storage, taken).await?;
-        Ok(Loaded { part, ready, frequencies, storage })
+        Ok(Loaded { name: name.to_owned(), part, ready, frequencies, storage })
     }
 
-    /// Keeps a part for the next run, or frees it.
-    fn give_back(&mut self, name: String, loaded: Loaded) {
-        if self.keeps {
-            self.kept.push((name, loaded));
+    /// Frees what is loaded, unless it is kept.
+    fn free(&mut self) {
+        if !self.keeps {
+            self.loaded.clear();
         }
     }
 
     /// The autoencoder's first half or second.
-    async fn load_coder(
+    async fn coder_part(
         &mut self,
         encodes: bool,
         size: [usize; 2],
         observer: &mut dyn FnMut(Progress<'_>) -> Result<()>,
-    ) -> Result<Loaded> {
+    ) -> Result<&mut Loaded> {
         let (name, part) = self.coder(encodes);
-        self.load(&name, part, 1, size, observer).await
+        self.part(&name, part, 1, size, observer).await
     }
 
     fn coder(&self, encodes: bool) -> (String, Part) {
@@ -594,27 +632,27 @@ impl Runner {
 
     /// Latents of pictures as the network takes them: of each, or with a generator for each picture that is made, of all those.
     async fn encode(
-        &self,
-        encoder: &mut Loaded,
+        &mut self,
+        run: &mut Prepared,
         given: &Given,
         values: &[f32],
-        noises: &mut Noises,
         draw: u32,
-        [pictures, channels, height, width]: [usize; 4],
+        observer: &mut dyn FnMut(Progress<'_>) -> Result<()>,
     ) -> Result<Vec<f32>> {
         let [high, wide] = given.size;
-        let mut found = Vec::new();
+        let encoder = self.coder_part(true, given.size, observer).await?;
+        let mut latents = Vec::new();
         for picture in values.chunks_exact(3 * high * wide) {
             let input = Array { shape: vec![1, 3, high, wide], values: picture.to_vec() };
             let result = encoder.ready.ask(&[input]).await?;
-            found.extend_from_slice(&result[0].values);
+            latents.extend_from_slice(&result[0].values);
         }
+        let [pictures, channels, height, width] = run.shape;
         let each = channels * height * width;
-        let mut latents = found;
         if latents.len() == 2 * each * given.pictures {
-            let count = noises.count(given.pictures, pictures);
+            let count = run.noises.count(given.pictures, pictures);
             let repeated = latents.repeat(count / given.pictures);
-            latents = posterior(&repeated, &noises.draw(draw, count, each), count);
+            latents = posterior(&repeated, &run.noises.draw(draw, count, each), count);
         }
         self.description.pipeline.scale_latents(&mut latents);
         check_finite(&latents)?;
@@ -630,17 +668,18 @@ impl Runner {
         observer: &mut dyn FnMut(Progress<'_>) -> Result<()>,
     ) -> Result<Array> {
         let size = [height, width];
-        let mut decoder = self.load_coder(false, size, observer).await?;
         let (mut values, mut shape) = (Vec::new(), vec![pictures]);
         for (at, latent) in latents.chunks_exact(channels * height * width).enumerate() {
             let input = [Array { shape: vec![1, channels, height, width], values: latent.to_vec() }];
+            let decoder = self.coder_part(false, size, observer).await?;
             let mut found = decoder.ready.ask(&input).await?;
             if check_finite(&found[0].values).is_err() && decoder.storage == Storage::F16 {
-                drop(decoder);
                 let (name, part) = self.coder(false);
-                decoder = self.load_as(&name, part, 1, size, Some(Storage::F32), observer).await?;
+                self.loaded.retain(|loaded| loaded.name != name);
+                let mut decoder = self.load_as(&name, part, 1, size, Some(Storage::F32), observer).await?;
                 notes.push(format!("{name} overflows in half precision: it was run in f32"));
                 found = decoder.ready.ask(&input).await?;
+                self.loaded.push(decoder);
             }
             check_finite(&found[0].values)?;
             shape.truncate(1);
@@ -648,8 +687,6 @@ impl Runner {
             values.append(&mut found[0].values);
             observer(Progress::Decoded { pictures: at + 1, total: pictures })?;
         }
-        let (name, _) = self.coder(false);
-        self.give_back(name, decoder);
         Ok(Array { shape, values })
     }
 }

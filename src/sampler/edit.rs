@@ -57,7 +57,7 @@ impl Edit {
 
     /// [`Self::as_pipelines`], for which the module of pages that sample one network has no room.
     pub(super) fn is_as_pipelines(&self) -> bool {
-        cfg!(not(target_arch = "wasm32")) && self.as_pipelines
+        cfg!(feature = "text") && self.as_pipelines
     }
 
     /// Whether a part of the picture is kept.

@@ -192,6 +192,7 @@ impl Settings {
     }
 
     /// A number that was set.
+    #[cfg(feature = "text")]
     pub(crate) fn number(&self, name: &str) -> Option<f64> {
         if let Some(Value::Number(number)) = self.get(name) { Some(*number) } else { None }
     }

@@ -1,9 +1,11 @@
 //! `noiseball inspect`.
 
+use noiseball::checkpoint::Folder;
 use noiseball::engine::Plan;
 use noiseball::engine::gpu::{Choice, Lowered, ShardLayout, Tuning};
 use noiseball::engine::parameters::Storage;
 use noiseball::model::Architecture;
+use noiseball::pipeline::Description;
 use noiseball::{Checkpoint, Result};
 
 use crate::output;
@@ -21,6 +23,9 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(folder) = Folder::open(&arguments.checkpoint, arguments.variant.as_deref())? {
+        return output::print(&pipeline(&Description::read(&folder.parts)?));
+    }
     let mut checkpoint =
         Checkpoint::open_with(&arguments.checkpoint, arguments.variant.as_deref(), &mut |_| Ok(()))?;
     let architecture = Architecture::read(&checkpoint)?;
@@ -30,6 +35,53 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         report += &plan(&architecture)?;
     }
     output::print(&report)
+}
+
+/// A pipeline of several networks: its parts, and what they need one after the other.
+fn pipeline(d: &Description) -> String {
+    let mut out = String::new();
+    let mut line = |text: String| out.push_str(&format!("{}\n", noiseball::text::prose(text)));
+    let side = d.pipeline.sample_size;
+    let pixels = side * d.pipeline.scale_factor;
+    line(format!(
+        "{}  {pixels}×{pixels}, by way of {} × {side} × {side} latents",
+        d.class, d.pipeline.latent_channels
+    ));
+    let parts = d.parts([side; 2]);
+    for part in &parts {
+        line(format!(
+            "├ {:<16} {:>12} parameters  {:>9.3} GFLOP  {:>8.1} MB of activations",
+            part.name,
+            part.parameters,
+            part.flops as f64 / 1e9,
+            part.activation_bytes as f64 / 1e6
+        ));
+    }
+    line(format!("parameters       {}", parts.iter().map(|part| part.parameters).sum::<u64>()));
+    if let Some(most) = parts.iter().max_by_key(|part| part.bytes()) {
+        line(format!(
+            "memory           {:.1} MB at most, while {} runs in f32",
+            most.bytes() as f64 / 1e6,
+            most.name
+        ));
+    }
+    let s = &d.schedule;
+    line(format!(
+        "scheduler        {}, {} timesteps, predicts {:?}",
+        s.class_name,
+        s.train_timesteps(),
+        s.prediction
+    ));
+    line(format!("default sampler  {}", d.sampler));
+    let (steps, guidance) = d.pipeline.kind.defaults();
+    line(format!("by default       {steps} steps, guidance {guidance}"));
+    for note in &d.notes {
+        line(format!("note             {note}"));
+    }
+    for key in output::first(d.unknown_keys.iter()) {
+        line(format!("not used         {key}"));
+    }
+    out
 }
 
 fn report(a: &Architecture, unknown_weights: &[String]) -> String {

@@ -14,6 +14,7 @@ mod inspect;
 mod likelihood;
 mod output;
 mod pack;
+mod prompted;
 mod sample;
 mod samplers;
 #[cfg(feature = "burn")]
