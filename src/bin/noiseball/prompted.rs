@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     lora: Option<PathBuf>,
     /// Where the latents go: float32 [batch, channels, height, width], as the decoder takes them
     #[arg(long, value_name = "FILE")]
-    npy_latents: Option<PathBuf>,
+    pub(crate) npy_latents: Option<PathBuf>,
 }
 
 /// More bytes than a file of updates has.
@@ -71,7 +71,6 @@ pub(crate) fn run(arguments: &sample::Arguments, folder: Folder) -> Result<()> {
     if let Some(option) = edit.only_of_one_network() {
         return Err(refuse(option, "left out: this pipeline has no use for it"));
     }
-    output::check_paths(own.npy_latents.as_deref(), None)?;
     let [init, mask] = edit.images()?;
     let request = Request {
         prompts: own.prompt.clone(),
@@ -94,6 +93,9 @@ pub(crate) fn run(arguments: &sample::Arguments, folder: Folder) -> Result<()> {
     let description = Description::read(&folder.parts)?;
     let (executor, place) = executor(arguments)?;
     let mut runner = Runner::new(description, Box::new(folder), executor);
+    if let Some(bytes) = available_memory() {
+        runner.limit_memory(bytes);
+    }
     if let Some(path) = &own.lora {
         runner.add_lora(updates(path)?, 1.0)?;
     }
@@ -145,6 +147,13 @@ pub(crate) fn run(arguments: &sample::Arguments, folder: Folder) -> Result<()> {
 fn executor(_: &sample::Arguments) -> Result<(Box<dyn Executor>, String)> {
     let device = noiseball::pipeline::OnBurn(burn::tensor::Device::flex());
     Ok((Box::new(device), "CPU".to_owned()))
+}
+
+/// Bytes of memory that nobody uses, where the system says.
+fn available_memory() -> Option<u64> {
+    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 fn classes(labels: &[f32]) -> Result<Vec<u32>> {

@@ -72,7 +72,8 @@ pub(crate) fn device(name: Option<DeviceName>) -> Result<Device> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    output::check_paths(arguments.out.as_deref(), arguments.npy.as_deref())?;
+    let (out, npy) = (arguments.out.as_deref(), arguments.npy.as_deref());
+    output::check_paths(out, npy, arguments.text.npy_latents.as_deref())?;
     let variant = arguments.variant.as_deref();
     if let Some(folder) = Folder::open(&arguments.checkpoint, variant)? {
         return prompted::run(arguments, folder);
