@@ -123,6 +123,12 @@ impl Device {
         }
     }
 
+    /// The GPU that it is, if it is one.
+    #[cfg(all(feature = "gpu", feature = "text"))]
+    pub(crate) fn as_gpu(&self) -> Option<&Gpu> {
+        if let Backend::Gpu(gpu) = &self.0 { Some(gpu) } else { None }
+    }
+
     /// Where burn computes, to train beside this device: on the processor, or on the same adapter.
     ///
     /// # Errors

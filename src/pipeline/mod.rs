@@ -12,6 +12,8 @@ mod noise;
 #[cfg(all(feature = "burn", feature = "text"))]
 mod on_burn;
 #[cfg(feature = "text")]
+mod on_device;
+#[cfg(feature = "text")]
 mod options;
 #[cfg(feature = "text")]
 mod part;

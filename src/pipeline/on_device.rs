@@ -25,8 +25,8 @@ const KEPT: usize = 3;
 impl Executor for Device {
     fn load<'a>(&'a self, part: Part, storage: Storage, mut take: Take<'a>) -> Pending<'a, Box<dyn Ready>> {
         Box::pin(async move {
-            // Parameters are packed the same way for every shape.
-            let plan = plan(&part, &part.inputs(part.usual_size(), 1), [1, 1])?;
+            // Parameters are packed the same way for every shape; but one token would be a vector.
+            let plan = plan(&part, &part.inputs(part.usual_size(), 2), [1, 1])?;
             #[cfg(feature = "gpu")]
             if let Some(gpu) = self.as_gpu() {
                 let weights = Arc::new(Weights::new(gpu, &plan, storage, &mut take).await?);
@@ -229,7 +229,8 @@ impl OnGpu {
         }
         let (count, rows) = given.rows(replay.plan());
         replay.start(count, &[rows]).await?;
-        let prelude = execute::prelude(replay.plan(), replay.weights().host(), &given.prelude(replay.plan()))?;
+        let prelude =
+            execute::prelude(replay.plan(), replay.weights().host(), &given.prelude(replay.plan()))?;
         replay.upload(&prelude);
         replay.write(replay.plan().input, &given.numbers[0]);
         replay.evaluate(0);

@@ -92,7 +92,7 @@ impl Part {
         match self {
             Self::Text { pooled, .. } => {
                 let mut inputs = vec![Input::vector("ids", Rate::Evaluation, height)];
-                inputs.extend(pooled.then(|| Input::vector("pooled at", Rate::Evaluation, 1)));
+                inputs.extend(pooled.then(|| Input::vector("pooled at", Rate::Prompt, 1)));
                 inputs
             }
             Self::UNet(net) => {
@@ -146,12 +146,17 @@ impl Part {
     /// Names and shapes of its parameters, which are the same at any size.
     #[must_use]
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let size = match self {
+        self.describe(1, self.usual_size(), 1).parameters
+    }
+
+    /// A size that any of these networks takes.
+    pub(super) fn usual_size(&self) -> [usize; 2] {
+        match self {
             Self::Text { config, .. } => [config.max_position_embeddings, 1],
-            // As often as any of these networks halves an image.
+            Self::Dit(config) => [config.sample_size / config.patch_size * config.patch_size; 2],
+            // As often as any of them halves an image.
             _ => [64, 64],
-        };
-        self.describe(1, size, 1).parameters
+        }
     }
 
     /// The name that the weights' file has for a parameter. transformers writes text encoders with a projection below `text_model`, and others

@@ -5,9 +5,9 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use noiseball::checkpoint::{Folder, WeightsReader};
-use noiseball::pipeline::{Description, Executor, Progress, Request, Runner};
+use noiseball::pipeline::{Description, Progress, Request, Runner};
 use noiseball::read::read_regular;
-use noiseball::{Error, Result, text};
+use noiseball::{DeviceKind, Error, Result, text};
 
 use crate::output;
 use crate::sample;
@@ -91,16 +91,19 @@ pub(crate) fn run(arguments: &sample::Arguments, folder: Folder) -> Result<()> {
         rng: arguments.rng,
     };
     let description = Description::read(&folder.parts)?;
-    let (executor, place) = executor(arguments)?;
-    let mut runner = Runner::new(description, Box::new(folder), executor);
-    if let Some(bytes) = available_memory() {
+    let device = sample::device(arguments.device)?;
+    let (kind, place) = (device.kind(), device.name().to_owned());
+    let mut runner = Runner::new(description, Box::new(folder), Box::new(device));
+    if kind == DeviceKind::Cpu
+        && let Some(bytes) = available_memory()
+    {
         runner.limit_memory(bytes);
     }
     if let Some(path) = &own.lora {
         runner.add_lora(updates(path)?, 1.0)?;
     }
     let bar = sample::progress_bar();
-    bar.suspend(|| output::say(&report(arguments, &runner, &request, &place)));
+    bar.suspend(|| output::say(&report(arguments, &runner, &request, kind, &place)));
     let made = runner.sample_blocking(&request, &mut |progress| {
         match progress {
             Progress::Loading { part, received, total } => {
@@ -143,12 +146,6 @@ pub(crate) fn run(arguments: &sample::Arguments, folder: Folder) -> Result<()> {
     Ok(())
 }
 
-/// Where the networks run, and what that is called.
-fn executor(_: &sample::Arguments) -> Result<(Box<dyn Executor>, String)> {
-    let device = noiseball::pipeline::OnBurn(burn::tensor::Device::flex());
-    Ok((Box::new(device), "CPU".to_owned()))
-}
-
 /// Bytes of memory that nobody uses, where the system says.
 fn available_memory() -> Option<u64> {
     let info = std::fs::read_to_string("/proc/meminfo").ok()?;
@@ -173,7 +170,13 @@ fn updates(path: &Path) -> Result<noiseball::checkpoint::weights::Weights> {
 }
 
 /// The command that does the same again, with all that was left to its default, and the keys that mean nothing here.
-fn report(arguments: &sample::Arguments, runner: &Runner, request: &Request, place: &str) -> String {
+fn report(
+    arguments: &sample::Arguments,
+    runner: &Runner,
+    request: &Request,
+    kind: DeviceKind,
+    place: &str,
+) -> String {
     let (sampler, steps, guidance) = runner.defaults(request);
     let pipeline = &runner.description().pipeline;
     let mut out = format!("noiseball sample {}", text::prose(&arguments.checkpoint));
@@ -216,7 +219,11 @@ fn report(arguments: &sample::Arguments, runner: &Runner, request: &Request, pla
         add("lora", &text::prose(path.display()));
     }
     arguments.edit.report(&mut add);
-    out += &format!(" # {}\n", text::name(place));
+    match kind {
+        DeviceKind::Cpu => add("device", &"cpu"),
+        DeviceKind::Gpu => add("device", &format!("gpu # {}", text::name(place))),
+    }
+    out.push('\n');
     let unknown = &runner.description().unknown_keys;
     if !unknown.is_empty() {
         out += &format!("not used: {}\n", output::first(unknown.iter()).join(", "));
