@@ -41,6 +41,16 @@ impl Executor for Device {
     }
 }
 
+impl Part {
+    /// The engine's plan of an evaluation for a batch, each sample with a prompt of its own; sizes are as for [`Self::inputs`].
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory) where no address space holds one of its activations.
+    pub fn plan(&self, batch: usize, size: [usize; 2], tokens: usize) -> Result<Plan> {
+        plan(self, &self.inputs(size, tokens), [batch; 2])
+    }
+}
+
 fn plan(part: &Part, inputs: &[Input], [batch, prompts]: [usize; 2]) -> Result<Plan> {
     plan_prompts(&Graph::of_pass(part, inputs), batch, prompts, |_| true)
 }
@@ -103,16 +113,19 @@ impl Given {
         &self.numbers[at]
     }
 
-    /// What the prelude is given, each row a sample's.
-    fn prelude(&self, plan: &Plan) -> Vec<&[f32]> {
-        plan.prelude.inputs.iter().map(|(input, _)| self.named(input.name)).collect()
-    }
-
-    /// How many rows the prelude has, and which each sample reads.
-    fn rows(&self, plan: &Plan) -> (usize, Rows) {
-        // What depends on nothing that is given is one row.
-        let given = !plan.prelude.inputs.is_empty();
-        (if given { self.batch } else { 1 }, Rows { first: 0, stride: usize::from(given) })
+    /// What the prelude is given, how many rows that is, and which of them each sample reads. Where all samples are told the same, as they
+    /// mostly are, there is one row.
+    fn prelude<'g>(&'g self, plan: &Plan) -> (Vec<&'g [f32]>, usize, Rows) {
+        let given = plan.prelude.inputs.iter().map(|(input, _)| self.named(input.name));
+        let given: Vec<&[f32]> = given.collect();
+        let each = |numbers: &&[f32]| (numbers.len() / self.batch.max(1)).max(1);
+        let is_same =
+            |numbers: &&[f32]| numbers.chunks_exact(each(numbers)).all(|row| numbers.starts_with(row));
+        if given.iter().all(is_same) {
+            let first = given.iter().map(|numbers| &numbers[..each(numbers)]);
+            return (first.collect(), 1, Rows { first: 0, stride: 0 });
+        }
+        (given, self.batch, Rows { first: 0, stride: 1 })
     }
 
     /// Each prompt once.
@@ -184,8 +197,8 @@ impl OnCpu {
             execute::prompts(plan, &self.packed, &now.1.numbers(), &now.1.of_sample, &mut self.memory);
             self.told = Some(now);
         }
-        let prelude = execute::prelude(plan, &self.packed, &given.prelude(plan))?;
-        let (count, rows) = given.rows(plan);
+        let (told, count, rows) = given.prelude(plan);
+        let prelude = execute::prelude(plan, &self.packed, &told)?;
         self.memory.value_mut(plan, plan.input).copy_from_slice(&given.numbers[0]);
         step(plan, &self.packed, &prelude, count, rows, &mut self.memory);
         let made = results(plan).enumerate();
@@ -227,10 +240,9 @@ impl OnGpu {
             replay.prompts(&now.numbers(), &now.of_sample)?;
             *told = Some(now);
         }
-        let (count, rows) = given.rows(replay.plan());
+        let (told, count, rows) = given.prelude(replay.plan());
         replay.start(count, &[rows]).await?;
-        let prelude =
-            execute::prelude(replay.plan(), replay.weights().host(), &given.prelude(replay.plan()))?;
+        let prelude = execute::prelude(replay.plan(), replay.weights().host(), &told)?;
         replay.upload(&prelude);
         replay.write(replay.plan().input, &given.numbers[0]);
         replay.evaluate(0);

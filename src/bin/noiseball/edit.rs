@@ -1,4 +1,4 @@
-//! What `noiseball sample` is given beside the sampler: guidance, a picture to begin with, and a mask.
+//! What `noiseball sample` is given beside the sampler: prompts, guidance, a picture to begin with, and a mask.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -56,6 +56,57 @@ pub(crate) struct Arguments {
     noise: Option<PathBuf>,
 }
 
+#[derive(clap::Args)]
+#[command(next_help_heading = "Pipelines with an autoencoder")]
+pub(crate) struct Text {
+    /// What the picture is to show; given several times, one picture each
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) prompt: Vec<String>,
+    /// What the second text encoder is told, where there is one, as often as --prompt [default: the same]
+    #[arg(long = "prompt-2", value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) prompt_2: Vec<String>,
+    /// What it is not to show: once for all pictures, or as often as --prompt
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) negative_prompt: Vec<String>,
+    /// Height of the pictures in pixels [default: what the network was trained at]
+    #[arg(long, value_name = "PX", value_parser = output::count::<usize>, allow_negative_numbers = true)]
+    pub(crate) height: Option<usize>,
+    /// Width of the pictures in pixels
+    #[arg(long, value_name = "PX", value_parser = output::count::<usize>, allow_negative_numbers = true)]
+    pub(crate) width: Option<usize>,
+    /// Low-rank updates of the weights, as safetensors
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lora: Option<PathBuf>,
+    /// Where the latents go: float32 [batch, channels, height, width], as the decoder takes them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) npy_latents: Option<PathBuf>,
+}
+
+impl Text {
+    /// Refuses these for a folder of one network.
+    pub(crate) fn refuse(&self) -> Result<()> {
+        let given = [
+            ("prompt", !self.prompt.is_empty()),
+            ("prompt_2", !self.prompt_2.is_empty()),
+            ("negative_prompt", !self.negative_prompt.is_empty()),
+            ("height", self.height.is_some()),
+            ("width", self.width.is_some()),
+            ("lora", self.lora.is_some()),
+            ("npy_latents", self.npy_latents.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((option, _)) => {
+                Err(refuse(option, "left out: this checkpoint is one network, without text and latents"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn refuse(option: &'static str, expected: &str) -> Error {
+    Error::Option { option, found: "given".to_owned(), expected: expected.to_owned() }
+}
+
 fn operator(text: &str) -> std::result::Result<Operator, String> {
     match (text, text.split_once(':')) {
         ("grey", _) => Ok(Operator::Grey),
@@ -82,10 +133,7 @@ impl Arguments {
             ("guidance_interval", self.guidance_interval.is_some()),
         ];
         match given.iter().find(|(_, given)| *given && self.guidance.is_none()) {
-            Some((option, _)) => {
-                let (found, expected) = ("given".to_owned(), "given with --guidance".to_owned());
-                Err(Error::Option { option, found, expected })
-            }
+            Some((option, _)) => Err(refuse(option, "left out, or be given with --guidance")),
             None => Ok(()),
         }
     }

@@ -24,7 +24,13 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if let Some(folder) = Folder::open(&arguments.checkpoint, arguments.variant.as_deref())? {
-        return output::print(&pipeline(&Description::read(&folder.parts)?));
+        let description = Description::read(&folder.parts)?;
+        let mut report = pipeline(&description);
+        if arguments.plan {
+            let size = [description.pipeline.sample_size; 2];
+            report += &plan(&description.network.plan(1, size, description.tokens())?)?;
+        }
+        return output::print(&report);
     }
     let mut checkpoint =
         Checkpoint::open_with(&arguments.checkpoint, arguments.variant.as_deref(), &mut |_| Ok(()))?;
@@ -32,7 +38,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let unknown_weights = checkpoint.weights.check(&architecture.inventory.parameters)?;
     let mut report = report(&architecture, &unknown_weights);
     if arguments.plan {
-        report += &plan(&architecture)?;
+        let [height, width] = architecture.size;
+        report += &plan(&Plan::new(&*architecture.network, 1, height, width)?)?;
     }
     output::print(&report)
 }
@@ -123,11 +130,9 @@ fn report(a: &Architecture, unknown_weights: &[String]) -> String {
 }
 
 /// The engine's plan for one picture, and what it takes.
-fn plan(a: &Architecture) -> Result<String> {
-    let [height, width] = a.size;
-    let plan = Plan::new(&*a.network, 1, height, width)?;
-    let [f32, f16] = [Storage::F32, Storage::F16].map(|storage| ShardLayout::new(&plan, storage));
-    let lowered = Lowered::new(&plan, &f32, Tuning::Hardware, Choice::default())?;
+fn plan(plan: &Plan) -> Result<String> {
+    let [f32, f16] = [Storage::F32, Storage::F16].map(|storage| ShardLayout::new(plan, storage));
+    let lowered = Lowered::new(plan, &f32, Tuning::Hardware, Choice::default())?;
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     let (arena, least) = (4 * plan.arena as u64, 4 * plan.live_maximum());
     Ok(format!(

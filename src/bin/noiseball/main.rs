@@ -64,7 +64,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Sample(arguments) => sample::run(&arguments),
+        Command::Sample(arguments) => prompted::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Likelihood(arguments) => likelihood::run(&arguments),
         Command::Samplers(arguments) => samplers::run(&arguments),

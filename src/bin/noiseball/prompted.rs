@@ -9,75 +9,33 @@ use noiseball::pipeline::{Description, Progress, Request, Runner};
 use noiseball::read::read_regular;
 use noiseball::{DeviceKind, Error, Result, text};
 
-use crate::output;
-use crate::sample;
-
-#[derive(clap::Args)]
-#[command(next_help_heading = "Pipelines with an autoencoder")]
-pub(crate) struct Arguments {
-    /// What the picture is to show; given several times, one picture each
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    prompt: Vec<String>,
-    /// What the second text encoder is told, where there is one, as often as --prompt [default: the same]
-    #[arg(long = "prompt-2", value_name = "TEXT", allow_hyphen_values = true)]
-    prompt_2: Vec<String>,
-    /// What it is not to show: once for all pictures, or as often as --prompt
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    negative_prompt: Vec<String>,
-    /// Height of the pictures in pixels [default: what the network was trained at]
-    #[arg(long, value_name = "PX", value_parser = output::count::<usize>, allow_negative_numbers = true)]
-    height: Option<usize>,
-    /// Width of the pictures in pixels
-    #[arg(long, value_name = "PX", value_parser = output::count::<usize>, allow_negative_numbers = true)]
-    width: Option<usize>,
-    /// Low-rank updates of the weights, as safetensors
-    #[arg(long, value_name = "FILE")]
-    lora: Option<PathBuf>,
-    /// Where the latents go: float32 [batch, channels, height, width], as the decoder takes them
-    #[arg(long, value_name = "FILE")]
-    pub(crate) npy_latents: Option<PathBuf>,
-}
+use crate::{edit, output, sample};
 
 /// More bytes than a file of updates has.
 const MAX_LORA: u64 = 4 << 30;
 
-fn refuse(option: &'static str, expected: &str) -> Error {
-    Error::Option { option, found: "given".to_owned(), expected: expected.to_owned() }
-}
-
-impl Arguments {
-    /// Refuses these for a folder of one network.
-    pub(crate) fn refuse(&self) -> Result<()> {
-        let given = [
-            ("prompt", !self.prompt.is_empty()),
-            ("prompt_2", !self.prompt_2.is_empty()),
-            ("negative_prompt", !self.negative_prompt.is_empty()),
-            ("height", self.height.is_some()),
-            ("width", self.width.is_some()),
-            ("lora", self.lora.is_some()),
-            ("npy_latents", self.npy_latents.is_some()),
-        ];
-        match given.iter().find(|(_, given)| *given) {
-            Some((option, _)) => {
-                Err(refuse(option, "left out: this checkpoint is one network, without text and latents"))
-            }
-            None => Ok(()),
-        }
+/// Samples whatever kind of folder it is.
+pub(crate) fn run(arguments: &sample::Arguments) -> Result<()> {
+    let (out, npy) = (arguments.out.as_deref(), arguments.npy.as_deref());
+    output::check_paths(out, npy, arguments.text.npy_latents.as_deref())?;
+    match Folder::open(&arguments.checkpoint, arguments.variant.as_deref())? {
+        Some(folder) => run_pipeline(arguments, folder),
+        None => sample::run(arguments),
     }
 }
 
-pub(crate) fn run(arguments: &sample::Arguments, folder: Folder) -> Result<()> {
-    let (own, edit) = (&arguments.text, &arguments.edit);
-    if let Some(option) = edit.only_of_one_network() {
-        return Err(refuse(option, "left out: this pipeline has no use for it"));
+fn run_pipeline(arguments: &sample::Arguments, folder: Folder) -> Result<()> {
+    let own = &arguments.text;
+    if let Some(option) = arguments.edit.only_of_one_network() {
+        return Err(edit::refuse(option, "left out: this pipeline has no use for it"));
     }
-    let [init, mask] = edit.images()?;
+    let [init, mask] = arguments.edit.images()?;
     let request = Request {
         prompts: own.prompt.clone(),
         prompts_2: own.prompt_2.clone(),
         negative_prompts: own.negative_prompt.clone(),
-        guidance: edit.guidance,
-        guided: edit.guidance(),
+        guidance: arguments.edit.guidance,
+        guided: arguments.edit.guidance(),
         labels: arguments.labels.as_deref().map_or(Ok(Vec::new()), classes)?,
         sampler: arguments.sampler,
         settings: arguments.options.0.clone(),
@@ -85,7 +43,7 @@ pub(crate) fn run(arguments: &sample::Arguments, folder: Folder) -> Result<()> {
         size: [own.height, own.width],
         batch: arguments.batch,
         init,
-        strength: edit.strength,
+        strength: arguments.edit.strength,
         mask,
         seeds: arguments.seed.clone(),
         rng: arguments.rng,

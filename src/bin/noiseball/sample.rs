@@ -5,14 +5,14 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use noiseball::checkpoint::{Folder, Progress};
+use noiseball::checkpoint::Progress;
 use noiseball::sampler::Edit;
 use noiseball::{
     Checkpoint, Device, DeviceKind, Error, Model, Result, Rng, SampleOptions, SamplerKind, text,
 };
 
 use crate::samplers::Chosen;
-use crate::{edit, output, prompted};
+use crate::{edit, output};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_delimiter = ',', value_name = "L,L,...", allow_negative_numbers = true)]
     pub(crate) labels: Option<Vec<f32>>,
     #[command(flatten)]
-    pub(crate) text: prompted::Arguments,
+    pub(crate) text: edit::Text,
     #[command(flatten)]
     pub(crate) edit: edit::Arguments,
     /// Where the pictures go, as one PNG [default: samples.png, unless --npy is given]
@@ -72,12 +72,7 @@ pub(crate) fn device(name: Option<DeviceName>) -> Result<Device> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let (out, npy) = (arguments.out.as_deref(), arguments.npy.as_deref());
-    output::check_paths(out, npy, arguments.text.npy_latents.as_deref())?;
     let variant = arguments.variant.as_deref();
-    if let Some(folder) = Folder::open(&arguments.checkpoint, variant)? {
-        return prompted::run(arguments, folder);
-    }
     arguments.text.refuse()?;
     arguments.edit.check_guided()?;
     let [seed] = arguments.seed[..] else {
