@@ -533,3 +533,22 @@ fn one_network_takes_no_prompt() {
         assert!(!done && told.contains(&format!("`{option}` is")), "{told}");
     }
 }
+
+/// All steps are made, of that share of the timesteps that the model was distilled at: what `LCMScheduler.set_timesteps(3, strength=0.6)` has.
+#[test]
+fn a_latent_consistency_model_begins_with_a_picture() {
+    let fixture = fixture();
+    let case = case(&fixture, "lcm");
+    let folder = Folder::of(&case, &fixture["parts"]);
+    let init = Some(Image::Numbers { values: vec![0.5; 192], shape: [1, 3, 8, 8] });
+    let request = Request { init, strength: Some(0.6), steps: Some(3), ..request(&case) };
+    let mut timesteps = Vec::new();
+    let mut note = |progress: noiseball::pipeline::Progress<'_>| {
+        if let noiseball::pipeline::Progress::Step(step) = progress {
+            timesteps.push(step.timestep);
+        }
+        Ok(())
+    };
+    folder.open(executor()).unwrap().sample_blocking(&request, &mut note).unwrap();
+    assert_eq!(timesteps, [599.0, 399.0, 199.0]);
+}

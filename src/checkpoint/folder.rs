@@ -51,7 +51,7 @@ impl WeightFiles {
     /// `fp16` of `diffusion_pytorch_model.fp16.safetensors`.
     fn variant(&self) -> Option<&str> {
         let (folder, name) = self.name().split_at(folder_of(self.name()).len());
-        let end = if is_pickled(name) { "bin" } else { "safetensors" };
+        let end = if cfg!(feature = "text") && is_pickled(name) { "bin" } else { "safetensors" };
         let name = name.strip_prefix(stem(folder, end))?.strip_prefix('.')?;
         match self {
             Self::Whole(_) => name.rsplit_once('.').map(|(variant, _)| variant),
@@ -269,7 +269,8 @@ fn depth(root: &str) -> usize {
 fn is_weights(name: &str) -> bool {
     let (folder, name) = name.split_at(folder_of(name).len());
     name.ends_with(".safetensors")
-        || ["safetensors", "bin"].iter().any(|end| name.starts_with(stem(folder, end)))
+        || (name.starts_with(stem(folder, "safetensors"))
+            || cfg!(feature = "text") && name.starts_with(stem(folder, "bin")))
             && (name.ends_with(".bin")
                 || name.ends_with(".json")
                     && [".safetensors.index.", ".bin.index."].iter().any(|part| text::contains(name, part)))
