@@ -40,7 +40,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Turn noise into pictures
-    Sample(sample::Arguments),
+    Sample(Box<sample::Arguments>),
     /// Run samplers on the same noise with as many evaluations each, side by side
     Compare(compare::Arguments),
     /// Tell how many bits a model takes for pictures
