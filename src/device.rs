@@ -1,17 +1,19 @@
 //! Where a network runs: the CPU, or a GPU that wgpu reaches.
 
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
 use crate::denoiser::Formula;
-use crate::engine::cpu::CpuNetwork;
+use crate::engine::cpu::Cpu;
+use crate::engine::executor::{Backend, LoadedNetwork};
 #[cfg(feature = "gpu")]
-use crate::engine::gpu::{Gpu, GpuNetwork};
-use crate::engine::parameters::Storage;
+use crate::engine::gpu::Gpu;
+use crate::engine::parameters::{Storage, Take};
 use crate::error::{Error, Result};
-use crate::network::Network as Architecture;
+use crate::network::Network;
 
 /// The kind of a [`Device`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -24,29 +26,24 @@ pub enum DeviceKind {
 }
 
 /// A device that networks can be loaded onto. Cloning is cheap.
-#[derive(Clone, Debug)]
-pub struct Device(Backend);
-
-#[derive(Clone, Debug)]
-enum Backend {
-    Cpu,
-    #[cfg(feature = "gpu")]
-    Gpu(Gpu),
+#[derive(Clone)]
+pub struct Device {
+    kind: DeviceKind,
+    backend: Arc<dyn Backend>,
+    /// The same, for what takes other plans than a network's.
+    #[cfg(all(feature = "gpu", feature = "text"))]
+    gpu: Option<Gpu>,
 }
 
-/// A network with its parameters on a device. Clones are the same network.
-#[derive(Clone, Debug)]
-pub(crate) enum Network {
-    Cpu(Shared<CpuNetwork>),
-    #[cfg(feature = "gpu")]
-    Gpu(Shared<GpuNetwork>),
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, {}", self.kind, self.name())
+    }
 }
 
 /// The network on loan to a run.
 pub(crate) enum LentNetwork {
-    Cpu(Lent<CpuNetwork>),
-    #[cfg(feature = "gpu")]
-    Gpu(Lent<GpuNetwork>),
+    Loaded(Lent<LoadedNetwork>),
     /// What stands in for a network.
     Formula(Box<dyn Formula>),
 }
@@ -66,7 +63,12 @@ impl Device {
     /// The CPU, which is always there.
     #[must_use]
     pub fn cpu() -> Self {
-        Self(Backend::Cpu)
+        Self {
+            kind: DeviceKind::Cpu,
+            backend: Arc::new(Cpu),
+            #[cfg(all(feature = "gpu", feature = "text"))]
+            gpu: None,
+        }
     }
 
     /// A device on the adapter that the graphics API prefers. A lost one stays lost: ask for another.
@@ -75,7 +77,7 @@ impl Device {
     /// [`Error::NoAdapter`] where none answers, or the crate was built without its `gpu` feature.
     pub async fn gpu() -> Result<Self> {
         #[cfg(feature = "gpu")]
-        return Ok(Self(Backend::Gpu(Gpu::new().await?)));
+        return Ok(Gpu::new().await?.into());
         #[cfg(not(feature = "gpu"))]
         return Err(Error::NoAdapter { problem: "this build has no GPU support".to_owned() });
     }
@@ -86,7 +88,7 @@ impl Device {
         if let Ok(gpu) = Gpu::new().await
             && !gpu.is_software()
         {
-            return Self(Backend::Gpu(gpu));
+            return gpu.into();
         }
         Self::cpu()
     }
@@ -96,37 +98,25 @@ impl Device {
     /// # Errors
     /// [`Error::DeviceLost`], and [`Error::OutOfMemory`] where the graphics API ran out of memory at an unknown place.
     pub fn check(&self) -> Result<()> {
-        match &self.0 {
-            Backend::Cpu => Ok(()),
-            #[cfg(feature = "gpu")]
-            Backend::Gpu(gpu) => gpu.check(),
-        }
+        self.backend.check()
     }
 
     /// CPU or GPU.
     #[must_use]
     pub fn kind(&self) -> DeviceKind {
-        match &self.0 {
-            Backend::Cpu => DeviceKind::Cpu,
-            #[cfg(feature = "gpu")]
-            Backend::Gpu(_) => DeviceKind::Gpu,
-        }
+        self.kind
     }
 
     /// The adapter's name, or "CPU".
     #[must_use]
     pub fn name(&self) -> &str {
-        match &self.0 {
-            Backend::Cpu => "CPU",
-            #[cfg(feature = "gpu")]
-            Backend::Gpu(gpu) => gpu.name(),
-        }
+        self.backend.name()
     }
 
     /// The GPU that it is, if it is one.
     #[cfg(all(feature = "gpu", feature = "text"))]
     pub(crate) fn as_gpu(&self) -> Option<&Gpu> {
-        if let Backend::Gpu(gpu) = &self.0 { Some(gpu) } else { None }
+        self.gpu.as_ref()
     }
 
     /// Where burn computes, to train beside this device: on the processor, or on the same adapter.
@@ -134,51 +124,29 @@ impl Device {
     /// # Errors
     /// [`Error::NoAdapter`] where the adapter does not make a device that burn can use.
     #[cfg(all(feature = "burn", not(target_arch = "wasm32")))]
-    #[cfg_attr(not(feature = "gpu"), allow(clippy::unused_async, reason = "a GPU's concern"))]
     pub async fn for_burn(&self) -> Result<burn::tensor::Device> {
-        match &self.0 {
-            Backend::Cpu => Ok(burn::tensor::Device::flex()),
-            #[cfg(feature = "gpu")]
-            Backend::Gpu(gpu) => gpu.for_burn().await,
-        }
+        self.backend.for_burn().await
     }
 
     /// Loads a network: `take` gives its parameters, one after the other. The CPU keeps them in f32.
-    #[cfg_attr(
-        not(feature = "gpu"),
-        allow(unused_variables, clippy::unused_async, reason = "a GPU's concern")
-    )]
     pub(crate) async fn load(
         &self,
-        network: Arc<dyn Architecture>,
+        network: Arc<dyn Network>,
         storage: Storage,
-        take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
-    ) -> Result<Network> {
-        match &self.0 {
-            Backend::Cpu => Ok(Network::Cpu(Shared::new(CpuNetwork::new(network, take)?))),
-            #[cfg(feature = "gpu")]
-            Backend::Gpu(gpu) => {
-                Ok(Network::Gpu(Shared::new(GpuNetwork::new(gpu, network, storage, take).await?)))
-            }
-        }
+        take: Take<'_>,
+    ) -> Result<Shared<LoadedNetwork>> {
+        Ok(Shared::new(self.backend.load(network, storage, take).await?))
     }
 }
 
 #[cfg(feature = "gpu")]
 impl From<Gpu> for Device {
     fn from(gpu: Gpu) -> Self {
-        Self(Backend::Gpu(gpu))
-    }
-}
-
-impl Network {
-    /// # Errors
-    /// [`Error::Busy`] while somebody else has it.
-    pub(crate) fn lend(&self) -> Result<LentNetwork> {
-        match self {
-            Network::Cpu(network) => network.lend().map(LentNetwork::Cpu),
-            #[cfg(feature = "gpu")]
-            Network::Gpu(network) => network.lend().map(LentNetwork::Gpu),
+        Self {
+            kind: DeviceKind::Gpu,
+            #[cfg(feature = "text")]
+            gpu: Some(gpu.clone()),
+            backend: Arc::new(gpu),
         }
     }
 }
@@ -188,17 +156,14 @@ impl LentNetwork {
     ///
     /// # Errors
     /// [`Error::OutOfMemory`] and [`Error::Limit`] where that is more than the device has.
-    #[cfg_attr(not(feature = "gpu"), allow(clippy::unused_async, reason = "a GPU's concern"))]
     pub(crate) async fn plan(&mut self, [batch, _, height, width]: [usize; 4]) -> Result<()> {
         match self {
-            LentNetwork::Cpu(network) => network.plan(batch, height, width),
-            #[cfg(feature = "gpu")]
-            LentNetwork::Gpu(network) => network.plan(batch, height, width).await.map(drop),
+            LentNetwork::Loaded(network) => network.plan([batch, height, width]).await,
             LentNetwork::Formula(_) => Ok(()),
         }
     }
 
-    /// One evaluation; see [`CpuNetwork::evaluate`].
+    /// One evaluation; see [`LoadedNetwork::evaluate`].
     pub(crate) async fn evaluate(
         &mut self,
         x: &[f32],
@@ -207,9 +172,7 @@ impl LentNetwork {
         labels: Option<&[f32]>,
     ) -> Result<Vec<f32>> {
         match self {
-            LentNetwork::Cpu(network) => network.evaluate(x, shape, timesteps, labels),
-            #[cfg(feature = "gpu")]
-            LentNetwork::Gpu(network) => network.evaluate(x, shape, timesteps, labels).await,
+            LentNetwork::Loaded(network) => network.evaluate(x, shape, timesteps, labels).await,
             LentNetwork::Formula(formula) => formula.denoise(x, shape, timesteps).await,
         }
     }
@@ -226,7 +189,9 @@ impl<T> Shared<T> {
         Self(Arc::new(Mutex::new(Some(Box::new(thing)))))
     }
 
-    fn lend(&self) -> Result<Lent<T>> {
+    /// # Errors
+    /// [`Error::Busy`] while somebody else has it.
+    pub(crate) fn lend(&self) -> Result<Lent<T>> {
         let thing = self.0.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(Error::Busy)?;
         Ok(Lent { place: self.clone(), thing: Some(thing) })
     }

@@ -11,7 +11,7 @@ use crate::denoiser::{Denoiser, Level, Point, Prediction};
 use crate::device::LentNetwork;
 use crate::error::{Error, Result};
 use crate::levels::Sigmas;
-use crate::model::{Architecture, Model};
+use crate::model::{Model, ModelConfig};
 use crate::rng::{Generator, Normals, check_seed, normal_below, philox4x32_10};
 use crate::schedule::{Clip, Schedule, Variance};
 
@@ -267,7 +267,7 @@ pub enum Method {
 /// A likelihood of pictures that is being found, an evaluation of the network at a time.
 pub struct Likelihood {
     network: LentNetwork,
-    architecture: Arc<Architecture>,
+    config: Arc<ModelConfig>,
     shape: [usize; 4],
     label: Option<f32>,
     work: Work,
@@ -292,7 +292,7 @@ impl Likelihood {
     /// # Errors
     /// [`Error::NotFiniteOutput`], and those of an evaluation.
     pub async fn step(&mut self) -> Result<Option<Vec<f64>>> {
-        let schedule = &self.architecture.schedule;
+        let schedule = &self.config.schedule;
         let (x, at) = match &mut self.work {
             Work::Ode(walk, ratios) => match walk.at(&|ratio| ratios.point(ratio)) {
                 Some(at) => (walk.question(at.level.alpha), at),
@@ -306,7 +306,7 @@ impl Likelihood {
         let question = schedule.prediction.ask(at);
         let input: Vec<f32> = x.iter().map(|x| (question.input * x) as f32).collect();
         let timestep = question.c_noise as f32;
-        self.architecture.network.check_timestep(timestep)?;
+        self.config.network.check_timestep(timestep)?;
         let batch = self.shape[0];
         let labels = self.label.map(|label| vec![label; batch]);
         let timesteps = vec![timestep; batch];
@@ -344,7 +344,7 @@ impl Likelihood {
                 let len = walk.len as f64;
                 walk.end().iter().map(|log_p| -log_p / (len * LN_2) - of_step).collect()
             }
-            Work::Bound(bound) => bound.end(&self.architecture.schedule),
+            Work::Bound(bound) => bound.end(&self.config.schedule),
         }
     }
 }
@@ -374,24 +374,23 @@ impl Model {
         }
         let label = label.or(info.classes.and(info.null_label).map(|label| label as f32));
         let labels = label.map(|label| vec![label; batch]);
-        let architecture = self.architecture().clone();
-        architecture.network.check_labels(batch, labels.as_deref())?;
+        let config = Arc::clone(self.config());
+        config.network.check_labels(batch, labels.as_deref())?;
         let (work, total) = match method {
             Method::Ode { steps, probes } => {
-                let ratios = Ratios::new(&architecture.schedule);
+                let ratios = Ratios::new(&config.schedule);
                 // Numbers of 32 bits: nearer, their rounding would show.
                 let (trace, difference) = (Trace::Hutchinson(probes), 0.05);
                 let ode = Ode { steps, trace, difference, ends: ratios.ends(), seed };
                 let walk = Walk::new(ode, with_uniform_noise(pictures, len, seed), len)?;
                 (Work::Ode(walk, ratios), (4 * steps).saturating_mul(1 + 2 * probes))
             }
-            Method::Bound { timesteps } => (
-                Work::Bound(Bound::new(&architecture.schedule, pictures, batch, timesteps, seed)?),
-                timesteps,
-            ),
+            Method::Bound { timesteps } => {
+                (Work::Bound(Bound::new(&config.schedule, pictures, batch, timesteps, seed)?), timesteps)
+            }
         };
         let shape = [batch, info.channels, info.height, info.width];
-        Ok(Likelihood { network: self.lend()?, architecture, shape, label, work, done: 0, total })
+        Ok(Likelihood { network: self.lend()?, config, shape, label, work, done: 0, total })
     }
 
     /// [`Self::likelihood`] to its end, for programs that are not asynchronous.

@@ -10,7 +10,8 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::folder::LABELS;
 use crate::checkpoint::json::Fields;
 use crate::checkpoint::weights::Dtype;
-use crate::device::{Device, DeviceKind, LentNetwork, Network};
+use crate::device::{Device, DeviceKind, LentNetwork, Shared};
+use crate::engine::executor::LoadedNetwork;
 use crate::engine::parameters::Storage;
 use crate::error::{Error, Result};
 use crate::network::architecture::ClassEmbedding;
@@ -28,7 +29,7 @@ const SCHEDULER_CONFIG: &str = "scheduler/scheduler_config.json";
 
 /// What a checkpoint's configuration says, read and checked: all that can be known without its weights.
 #[derive(Clone, Debug)]
-pub struct Architecture {
+pub struct ModelConfig {
     /// The network.
     pub network: Arc<dyn NetworkConfig>,
     /// The noise levels it was trained with.
@@ -45,7 +46,7 @@ pub struct Architecture {
     pub notes: Vec<String>,
 }
 
-impl Architecture {
+impl ModelConfig {
     /// Reads a checkpoint's configuration. Without a scheduler's, diffusers' defaults for DDPM hold.
     ///
     /// # Errors
@@ -114,6 +115,7 @@ impl Architecture {
 
 /// What a model is, for people and pages.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 #[serde(rename_all = "camelCase")]
 pub struct Info {
     /// Number of scalar parameters.
@@ -150,6 +152,7 @@ pub struct Info {
 
 /// Where a model runs, for people and pages.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct DeviceInfo {
     /// CPU or GPU.
     pub kind: DeviceKind,
@@ -192,8 +195,16 @@ impl FromStr for Rng {
     }
 }
 
-/// What to sample.
+/// What to sample. Begin with the defaults, and say what is to be otherwise; `None` takes a choice back.
+///
+/// ```
+/// use noiseball::{SampleOptions, SamplerKind};
+///
+/// let options = SampleOptions::default().sampler(SamplerKind::Ddim).setting("eta", 0.5).steps(20).labels(vec![3.0]);
+/// assert_eq!((options.steps, options.batch), (Some(20), 1));
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SampleOptions {
     /// The sampler; `None` takes the one that the checkpoint's scheduler stands for.
     pub sampler: Option<SamplerKind>,
@@ -239,14 +250,88 @@ impl Default for SampleOptions {
     }
 }
 
+impl SampleOptions {
+    /// With this sampler.
+    #[must_use]
+    pub fn sampler(self, sampler: impl Into<Option<SamplerKind>>) -> Self {
+        Self { sampler: sampler.into(), ..self }
+    }
+
+    /// With so many steps, 1 to T.
+    #[must_use]
+    pub fn steps(self, steps: impl Into<Option<usize>>) -> Self {
+        Self { steps: steps.into(), ..self }
+    }
+
+    /// With another seed, 0 to 2^53 - 1.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// With noise from this generator.
+    #[must_use]
+    pub fn rng(self, rng: Rng) -> Self {
+        Self { rng, ..self }
+    }
+
+    /// So many pictures at once, 1 to 1024.
+    #[must_use]
+    pub fn batch(self, batch: usize) -> Self {
+        Self { batch, ..self }
+    }
+
+    /// With one of the sampler's options: see [`SamplerKind::entry`].
+    #[must_use]
+    pub fn setting(self, name: &str, value: impl Into<sampler::options::Value>) -> Self {
+        Self { settings: self.settings.with(name, value), ..self }
+    }
+
+    /// With these of the sampler's options in place of all that were set.
+    #[must_use]
+    pub fn settings(self, settings: Settings) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// Of these classes: one label for all pictures, or one each.
+    #[must_use]
+    pub fn labels(self, labels: impl Into<Option<Vec<f32>>>) -> Self {
+        Self { labels: labels.into(), ..self }
+    }
+
+    /// Guided to its labels.
+    #[must_use]
+    pub fn guidance(self, guidance: Guidance) -> Self {
+        Self { guidance, ..self }
+    }
+
+    /// Guided away from this label.
+    #[must_use]
+    pub fn negative_label(self, label: impl Into<Option<f32>>) -> Self {
+        Self { negative_label: label.into(), ..self }
+    }
+
+    /// Of a picture.
+    #[must_use]
+    pub fn edit(self, edit: impl Into<Option<Edit>>) -> Self {
+        Self { edit: edit.into(), ..self }
+    }
+
+    /// From this noise, `[channels, height, width]` of deviation 1 or one for each picture.
+    #[must_use]
+    pub fn noise(self, noise: impl Into<Arc<[f32]>>) -> Self {
+        Self { noise: Some(noise.into()), ..self }
+    }
+}
+
 const MAX_BATCH: usize = 1024;
 
 /// A checkpoint on a device.
 #[derive(Clone)]
 pub struct Model {
     device: Device,
-    network: Network,
-    architecture: Arc<Architecture>,
+    network: Shared<LoadedNetwork>,
+    config: Arc<ModelConfig>,
     info: Arc<Info>,
 }
 
@@ -255,12 +340,12 @@ impl Model {
     /// checkpoint is freed as soon as it is on the device.
     ///
     /// # Errors
-    /// Those of [`Architecture::read`]; [`Error::MissingKey`], [`Error::WrongShape`], [`Error::Dtype`] and
+    /// Those of [`ModelConfig::read`]; [`Error::MissingKey`], [`Error::WrongShape`], [`Error::Dtype`] and
     /// [`Error::NotFiniteWeight`] where weights do not suit; [`Error::Limit`] where one is too large for the device.
     pub async fn load(mut checkpoint: Checkpoint, device: &Device) -> Result<Self> {
-        let architecture = Architecture::read(&checkpoint)?;
-        let inventory = &architecture.inventory;
-        let mut unknown_keys = architecture.unknown_keys.clone();
+        let config = ModelConfig::read(&checkpoint)?;
+        let inventory = &config.inventory;
+        let mut unknown_keys = config.unknown_keys.clone();
         unknown_keys.extend(checkpoint.weights.check(&inventory.parameters)?);
         let weights = &mut checkpoint.weights;
         // Half the memory where nothing is lost by it.
@@ -269,40 +354,35 @@ impl Model {
             .iter()
             .all(|(key, _)| weights.get(key).is_some_and(|t| t.dtype == Dtype::F16));
         let storage = if halves { Storage::F16 } else { Storage::F32 };
-        let take = |key: &str, shape: &[usize]| {
+        let mut take = |key: &str, shape: &[usize]| {
             let missing = || Error::MissingKey { key: key.to_owned(), expected: shape.to_vec(), more: 0 };
             weights.take(key).ok_or_else(missing)?.to_f32(key)
         };
-        let network = device.load(Arc::clone(&architecture.network), storage, take).await?;
-        let classes = match architecture.network.classes() {
+        let network = device.load(Arc::clone(&config.network), storage, &mut take).await?;
+        let classes = match config.network.classes() {
             ClassEmbedding::Table(rows) => Some(rows),
             _ => None,
         };
-        let has_classes = architecture.network.classes() != ClassEmbedding::None;
+        let has_classes = config.network.classes() != ClassEmbedding::None;
         let labels = checkpoint.labels.unwrap_or_default();
         let info = Info {
             parameters: inventory.parameter_count(),
             flops: inventory.flops,
             activation_bytes: inventory.peak_activation_bytes,
-            channels: architecture.network.in_channels(),
-            height: architecture.size[0],
-            width: architecture.size[1],
+            channels: config.network.in_channels(),
+            height: config.size[0],
+            width: config.size[1],
             classes,
             labels: (has_classes && !labels.names.is_empty()).then_some(labels.names),
             null_label: labels.null_label.filter(|_| has_classes),
-            scheduler: architecture.schedule.class_name.clone(),
-            sampler: architecture.sampler.name(),
-            train_timesteps: architecture.schedule.train_timesteps(),
+            scheduler: config.schedule.class_name.clone(),
+            sampler: config.sampler.name(),
+            train_timesteps: config.schedule.train_timesteps(),
             unknown_keys,
-            notes: architecture.notes.clone(),
+            notes: config.notes.clone(),
             device: DeviceInfo { kind: device.kind(), name: device.name().to_owned() },
         };
-        Ok(Self {
-            device: device.clone(),
-            network,
-            architecture: Arc::new(architecture),
-            info: Arc::new(info),
-        })
+        Ok(Self { device: device.clone(), network, config: Arc::new(config), info: Arc::new(info) })
     }
 
     /// [`Self::load`] for programs that are not asynchronous.
@@ -322,8 +402,8 @@ impl Model {
 
     /// What its configuration says; the schedule says how noisy a timestep is.
     #[must_use]
-    pub fn architecture(&self) -> &Arc<Architecture> {
-        &self.architecture
+    pub fn config(&self) -> &Arc<ModelConfig> {
+        &self.config
     }
 
     /// Whether the model's device still works: see [`Device::check`]. Where it does not, load the model again.
@@ -337,7 +417,7 @@ impl Model {
     /// The sampler and the number of steps that a run with these options has, the defaults filled in.
     #[must_use]
     pub fn steps_of(&self, options: &SampleOptions) -> (SamplerKind, usize) {
-        steps_of(&self.architecture.schedule, options)
+        steps_of(&self.config.schedule, options)
     }
 
     /// Starts a run; nothing is computed before its first step. One run at a time: the next can start when this one
@@ -367,7 +447,7 @@ impl Model {
     }
 
     pub(crate) fn lend(&self) -> Result<LentNetwork> {
-        self.network.lend()
+        self.network.lend().map(LentNetwork::Loaded)
     }
 
     fn shape(&self) -> [usize; 3] {
@@ -375,8 +455,8 @@ impl Model {
     }
 
     fn program_of(&self, options: &SampleOptions, watched: bool) -> Result<sampler::Program> {
-        let program = program(&self.architecture.schedule, self.shape(), options, watched, false)?;
-        self.architecture.check_run(&program)?;
+        let program = program(&self.config.schedule, self.shape(), options, watched, false)?;
+        self.config.check_run(&program)?;
         Ok(program)
     }
 
@@ -389,10 +469,10 @@ impl Model {
                 [one] => vec![one; options.batch],
                 _ => labels,
             });
-        self.architecture.network.check_labels(options.batch, labels.as_deref())?;
+        self.config.network.check_labels(options.batch, labels.as_deref())?;
         let labels =
             labels.map(|labels| if program.is_guided() { [labels, negative].concat() } else { labels });
-        begin(self.network.lend()?, program, self.shape(), options, labels, watcher)
+        begin(self.lend()?, program, self.shape(), options, labels, watcher)
     }
 
     /// What a guided run is to keep away from, picture by picture; nothing for others.
@@ -413,7 +493,7 @@ impl Model {
             return refuse("guidance", scale, expected);
         };
         let negative = vec![negative; options.batch];
-        match self.architecture.network.check_labels(options.batch, Some(&negative)) {
+        match self.config.network.check_labels(options.batch, Some(&negative)) {
             Err(Error::Option { found, expected, .. }) => {
                 Err(Error::Option { option: "negative_label", found, expected })
             }

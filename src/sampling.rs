@@ -4,18 +4,11 @@
 //! beside the next step's work, so that looking at them costs the run nothing. Where a sampler has to look at a whole
 //! image (dynamic thresholding), the host replays it even so, and the images travel to and fro at every step.
 
-#[cfg(feature = "gpu")]
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 
-#[cfg(feature = "gpu")]
-use crate::denoiser::Point;
-#[cfg(feature = "gpu")]
-use crate::device::Lent;
-use crate::device::LentNetwork;
-#[cfg(feature = "gpu")]
-use crate::engine::gpu::{GpuNetwork, GpuRun, GpuStep, IN_FLIGHT, Reading};
+use crate::device::{Lent, LentNetwork};
+use crate::engine::executor::LoadedNetwork;
 use crate::error::{Error, Result};
 use crate::rng::{Generator, Normals};
 use crate::sampler::{Evaluate, HostRun, Program, Step, Watched};
@@ -48,12 +41,15 @@ pub struct Sampling {
     /// What it starts from, where that is not the generator's noise.
     begins: Option<Arc<[f32]>>,
     place: Place,
+    finished: bool,
 }
 
 enum Place {
+    /// Nothing is computed yet.
+    Unstarted(Box<HostRun<Generator>>, OnHost),
     Host(Box<HostRun<Generator>>, OnHost),
-    #[cfg(feature = "gpu")]
-    Gpu(Box<OnGpu>),
+    /// Where the network is, whose executor replays the program.
+    Device(OnDevice),
     /// The network was given back.
     Ended,
 }
@@ -72,33 +68,15 @@ impl Sampling {
         begins: Option<Arc<[f32]>>,
         watcher: Option<Box<dyn Watcher>>,
     ) -> Result<Self> {
+        // Slots, what a step makes of one or more, and the network's input and output, which may have twice the channels.
+        let images = program.slots().len() + if program.looks_at_whole_images() { 14 } else { 4 };
+        let guided = program.is_guided();
         // Checks the shape, wherever it is needed.
-        let run = HostRun::new(program.clone(), shape, noise.clone())?;
-        let start = noise.clone();
-        let place = match network {
-            #[cfg(feature = "gpu")]
-            LentNetwork::Gpu(network) if !program.needs_host() => {
-                let start = Start { network, program, noise, labels };
-                Place::Gpu(Box::new(OnGpu {
-                    shape,
-                    start: Some(start),
-                    run: None,
-                    coming: VecDeque::new(),
-                    images: Vec::new(),
-                    finished: false,
-                }))
-            }
-            network => {
-                // Slots, what a step makes of one or more, and the network's input and output, which may have twice the channels.
-                let images = program.slots().len() + if program.looks_at_whole_images() { 14 } else { 4 };
-                let guided = program.is_guided();
-                let mut planned = shape;
-                planned[0] *= 1 + usize::from(guided);
-                let unplanned = Some((planned, images));
-                Place::Host(Box::new(run), OnHost { network, labels, guided, watcher, unplanned })
-            }
-        };
-        Ok(Self { shape, noise: start, begins, place })
+        let run = HostRun::new(program, shape, noise.clone())?;
+        let mut planned = shape;
+        planned[0] *= 1 + usize::from(guided);
+        let host = OnHost { network, labels, guided, watcher, room: (planned, images) };
+        Ok(Self { shape, noise, begins, place: Place::Unstarted(Box::new(run), host), finished: false })
     }
 
     /// The pure noise that this run starts from, or the picture that it inverts, `[batch, channels, height, width]`.
@@ -120,24 +98,39 @@ impl Sampling {
     /// the first step [`Error::Limit`] or [`Error::OutOfMemory`] where the
     /// batch is too large for the device.
     pub async fn step(&mut self) -> Result<Option<Step<'_>>> {
-        let finished = match &self.place {
-            Place::Host(run, _) => run.is_finished(),
-            #[cfg(feature = "gpu")]
-            Place::Gpu(run) => run.finished,
-            Place::Ended => true,
-        };
-        if finished {
+        self.place_run().await?;
+        if self.finished {
             self.place = Place::Ended;
         }
-        match &mut self.place {
-            Place::Host(run, network) => {
-                network.plan().await?;
-                run.step(network).await
+        let step = match &mut self.place {
+            Place::Host(run, network) => run.step(network).await?,
+            Place::Device(run) => run.0.step().await?,
+            Place::Unstarted(..) | Place::Ended => None,
+        };
+        self.finished = step.is_none_or(|step| step.index + 1 == step.total);
+        Ok(step)
+    }
+
+    /// Finds out where the program is replayed, before the first step.
+    async fn place_run(&mut self) -> Result<()> {
+        let Place::Unstarted(run, host) = &mut self.place else { return Ok(()) };
+        let on_device = match &mut host.network {
+            LentNetwork::Loaded(network) => {
+                network.begin(run.program(), self.shape, self.noise.clone(), host.labels.as_deref()).await?
             }
-            #[cfg(feature = "gpu")]
-            Place::Gpu(run) => run.step().await,
-            Place::Ended => Ok(None),
+            LentNetwork::Formula(_) => false,
+        };
+        if !on_device {
+            host.plan().await?;
         }
+        self.place = match std::mem::replace(&mut self.place, Place::Ended) {
+            Place::Unstarted(_, OnHost { network: LentNetwork::Loaded(network), .. }) if on_device => {
+                Place::Device(OnDevice(network))
+            }
+            Place::Unstarted(run, host) => Place::Host(run, host),
+            place => place,
+        };
+        Ok(())
     }
 
     /// [`Self::step`] for programs that are not asynchronous.
@@ -150,6 +143,15 @@ impl Sampling {
     }
 }
 
+/// A network whose executor replays the run's program.
+struct OnDevice(Lent<LoadedNetwork>);
+
+impl Drop for OnDevice {
+    fn drop(&mut self) {
+        self.0.executor_mut().end();
+    }
+}
+
 /// A network for a run on the host.
 struct OnHost {
     network: LentNetwork,
@@ -157,14 +159,14 @@ struct OnHost {
     labels: Option<Vec<f32>>,
     guided: bool,
     watcher: Option<Box<dyn Watcher>>,
-    /// Before the first step: the images' shape, and how many batches of them are alive at once.
-    unplanned: Option<([usize; 4], usize)>,
+    /// The network's batch, and how many of such are alive at once.
+    room: ([usize; 4], usize),
 }
 
 impl OnHost {
     /// Makes sure of the memory before the first noise is drawn, which for large images takes long.
     async fn plan(&mut self) -> Result<()> {
-        let Some((shape, images)) = self.unplanned else { return Ok(()) };
+        let (shape, images) = self.room;
         self.network.plan(shape).await?;
         let bytes = shape.iter().map(|n| *n as u64).product::<u64>() * images as u64 * 4;
         let room = usize::try_from(bytes).is_ok_and(|n| Vec::<u8>::new().try_reserve_exact(n).is_ok());
@@ -172,7 +174,6 @@ impl OnHost {
             let problem = format!("{images} batches of images take {bytes} bytes");
             return Err(Error::OutOfMemory { problem });
         }
-        self.unplanned = None;
         Ok(())
     }
 }
@@ -207,49 +208,5 @@ impl Evaluate for OnHost {
     async fn evaluate_each(&mut self, x: &[f32], shape: [usize; 4], timesteps: &[f64]) -> Result<Vec<f32>> {
         let timesteps: Vec<f32> = timesteps.iter().map(|t| *t as f32).collect();
         self.network.evaluate(x, shape, &timesteps, self.labels.as_deref()).await
-    }
-}
-
-/// A run that the GPU makes.
-#[cfg(feature = "gpu")]
-struct OnGpu {
-    shape: [usize; 4],
-    /// What the first step makes the run of.
-    start: Option<Start>,
-    run: Option<GpuRun<Lent<GpuNetwork>>>,
-    /// Steps whose images are on their way, the oldest first.
-    coming: VecDeque<(GpuStep, Reading)>,
-    /// x and x̂₀ of the step that was handed out.
-    images: Vec<f32>,
-    finished: bool,
-}
-
-#[cfg(feature = "gpu")]
-struct Start {
-    network: Lent<GpuNetwork>,
-    program: Program,
-    noise: Generator,
-    labels: Option<Vec<f32>>,
-}
-
-#[cfg(feature = "gpu")]
-impl OnGpu {
-    async fn step(&mut self) -> Result<Option<Step<'_>>> {
-        if let Some(Start { network, program, noise, labels }) = self.start.take() {
-            let run = GpuRun::start(network, &program, self.shape, noise, labels.as_deref()).await?;
-            self.run = Some(run);
-        }
-        let Some(run) = &mut self.run else { return Ok(None) };
-        while self.coming.len() < IN_FLIGHT
-            && let Some(next) = run.step_and_read().await?
-        {
-            self.coming.push_back(next);
-        }
-        let Some((step, reading)) = self.coming.pop_front() else { return Ok(None) };
-        self.images = reading.images().await?;
-        self.finished = step.index + 1 == step.total;
-        let (x, x0) = self.images.split_at(self.images.len() / 2);
-        let GpuStep { index, total, from: Point { level: from, timestep }, to, .. } = step;
-        Ok(Some(Step { index, total, timestep, from, to, shape: self.shape, x, x0 }))
     }
 }

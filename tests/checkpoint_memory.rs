@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use counting::{peak, peak_within};
 use noiseball::checkpoint::WeightsReader;
 use noiseball::checkpoint::weights::{Dtype, Tensor, Weights};
-use noiseball::model::{Architecture, SampleOptions};
+use noiseball::model::{ModelConfig, SampleOptions};
 use noiseball::{Checkpoint, Device, Error, Model};
 use serde_json::json;
 use torch_file::{Archive, LINEAR, Pickle, bytes};
@@ -214,7 +214,7 @@ fn small_network(size: usize) -> Model {
         labels: None,
         weights: Weights::default(),
     };
-    for (key, shape) in Architecture::read(&checkpoint).unwrap().inventory.parameters {
+    for (key, shape) in ModelConfig::read(&checkpoint).unwrap().inventory.parameters {
         checkpoint.weights.insert(&key, Tensor::from_f32(&shape, &vec![0.01; shape.iter().product()]));
     }
     Model::load_blocking(checkpoint, &Device::cpu()).unwrap()
@@ -222,7 +222,7 @@ fn small_network(size: usize) -> Model {
 
 /// What a config asks for is made sure of before the first number of noise is drawn.
 fn pictures_that_do_not_fit() {
-    let options = SampleOptions { steps: Some(1), ..SampleOptions::default() };
+    let options = SampleOptions::default().steps(1);
     let step = |model: &Model| {
         let mut run = model.sample(&options)?;
         run.step_blocking().map(|step| step.unwrap().x.len())

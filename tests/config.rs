@@ -7,7 +7,7 @@ mod golden;
 use golden::weight;
 use noiseball::checkpoint::weights::{Tensor, Weights};
 use noiseball::engine::Plan;
-use noiseball::model::Architecture;
+use noiseball::model::ModelConfig;
 use noiseball::network::describe::describe;
 use noiseball::network::unet::UNet2DConfig;
 use noiseball::{Checkpoint, Device, Error, Model, Result, SampleOptions, SamplerKind};
@@ -63,7 +63,7 @@ fn one_table_embeds_times_and_labels() {
     let scheduler = json!({"num_train_timesteps": 3});
     let labelled = |label: f32| {
         let labels = Some(vec![label]);
-        sample(&unet, &scheduler, &SampleOptions { labels, ..SampleOptions::default() })
+        sample(&unet, &scheduler, &SampleOptions::default().labels(labels))
     };
     let pictures = [0.0, 2.0].map(|label| labelled(label).unwrap());
     assert!(pictures.iter().flatten().all(|v| v.is_finite()) && pictures[0] != pictures[1]);
@@ -92,12 +92,8 @@ fn a_run_is_checked_at_its_own_timesteps_before_its_first_step() {
 
 #[test]
 fn labels_have_the_same_edges_as_timesteps() {
-    let options = |labels: &[f32]| SampleOptions {
-        labels: Some(labels.to_vec()),
-        sampler: Some(SamplerKind::Ddim),
-        steps: Some(1),
-        ..SampleOptions::default()
-    };
+    let options =
+        |labels: &[f32]| SampleOptions::default().labels(labels.to_vec()).sampler(SamplerKind::Ddim).steps(1);
     let offset = json!({"steps_offset": 1});
     let fourier = json!({"time_embedding_type": "fourier", "class_embed_type": "timestep"});
     assert!(sample(&fourier, &offset, &options(&[2.5])).is_ok());
@@ -130,7 +126,7 @@ fn a_learned_variance_needs_a_network_that_says_one() {
             "variance_type"
         );
         // DDIM has no use for it, as in Python.
-        let ddim = SampleOptions { sampler: Some(SamplerKind::Ddim), ..SampleOptions::default() };
+        let ddim = SampleOptions::default().sampler(SamplerKind::Ddim);
         assert!(sample(&json!({}), &scheduler, &ddim).is_ok());
     }
 }
@@ -188,7 +184,7 @@ fn values_that_no_network_has_are_refused_by_name() {
         ("num_class_embeds", json!(1.5)),
         ("dropout", json!("NaN")),
     ] {
-        let refused = Architecture::read(&checkpoint(&json!({name: value}), &json!({}))).unwrap_err();
+        let refused = ModelConfig::read(&checkpoint(&json!({name: value}), &json!({}))).unwrap_err();
         assert_eq!(field(refused), name, "{value}");
     }
     for (unet, name) in [
@@ -198,7 +194,7 @@ fn values_that_no_network_has_are_refused_by_name() {
         (json!({"add_attention": true, "attention_head_dim": 9}), "attention_head_dim"),
         (json!({"add_attention": true, "attn_norm_num_groups": 3}), "attn_norm_num_groups"),
     ] {
-        let refused = Architecture::read(&checkpoint(&unet, &json!({}))).unwrap_err();
+        let refused = ModelConfig::read(&checkpoint(&unet, &json!({}))).unwrap_err();
         assert_eq!(field(refused), name, "{unet}");
     }
 }
@@ -250,7 +246,7 @@ fn networks_too_large_to_count_are_refused() {
             labels: parts.2,
             weights,
         };
-        Architecture::read(&checkpoint)
+        ModelConfig::read(&checkpoint)
     };
     for bomb in [&flops, &volume] {
         assert_eq!(field(read(bomb).unwrap_err()), "sample_size");
@@ -274,7 +270,7 @@ fn networks_too_large_to_count_are_refused() {
 #[test]
 fn what_a_config_says_reaches_no_terminal_as_it_is_and_no_message_is_endless() {
     let told = |unet: Value, scheduler: Value| {
-        Architecture::read(&checkpoint(&unet, &scheduler)).unwrap_err().to_string()
+        ModelConfig::read(&checkpoint(&unet, &scheduler)).unwrap_err().to_string()
     };
     let escape = "\u{1b}]0;pwned\u{7}\u{1b}[2J\u{1b}[31mUNet\u{9b}\u{202e}";
     let many: Vec<u32> = vec![8; 200_000];
@@ -331,7 +327,7 @@ fn what_python_does_not_look_at_or_bound_is_taken() {
         (of("DDIMScheduler", "learned_range"), true),
         (of("DDPMScheduler", "learned_range"), false),
     ] {
-        let notes = Architecture::read(&checkpoint(&json!({"out_channels": 2}), &scheduler)).unwrap().notes;
+        let notes = ModelConfig::read(&checkpoint(&json!({"out_channels": 2}), &scheduler)).unwrap().notes;
         assert_eq!(notes.iter().any(|note| note.contains("is not used")), told, "{scheduler}: {notes:?}");
     }
 }

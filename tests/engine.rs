@@ -1,19 +1,24 @@
-//! The sampling engine: what its plans promise, each kernel against a textbook loop, and whole networks against Python's
-//! diffusers.
+//! The sampling engine: what its plans promise, each kernel of the processor against a textbook loop; in `engine/`, what every
+//! executor promises, and a GPU's kernels against their twins.
 #![cfg(not(target_arch = "wasm32"))]
-#![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::print_stdout, reason = "tests say how close they came")]
 
+#[path = "engine/executors.rs"]
+mod executors;
 #[allow(unreachable_pub, reason = "shared with other test binaries")]
 mod golden;
+#[cfg(feature = "gpu")]
+#[path = "engine/gpu.rs"]
+mod gpu;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::HashSet;
 
-use golden::{Case, cases, floats, relative_error, scaled, weight};
+use golden::{Case, cases, scaled, weight};
 use noiseball::Error;
 use noiseball::engine::Plan;
-use noiseball::engine::cpu::CpuNetwork;
+use noiseball::engine::cpu::{CpuNetwork, Memory, step};
 use noiseball::engine::kernels::attention::{self, Attention, Part, attention};
 use noiseball::engine::kernels::gemm::{self, Gemm, gemm};
 use noiseball::engine::kernels::load::{Loaded, Scale};
@@ -21,85 +26,84 @@ use noiseball::engine::kernels::norm::{Normalise, moments, normalise};
 use noiseball::engine::kernels::pool::{self, pool};
 use noiseball::engine::kernels::product::Panels;
 use noiseball::engine::kernels::{Image, PerSample, activation};
+use noiseball::engine::order::{to_nchw, to_nhwc};
+use noiseball::engine::packed::Packed;
 use noiseball::engine::plan::{Op, Scaling, TILE_PIXELS, Window};
+use noiseball::engine::prelude::{Conditioning, Rows, prelude};
 use noiseball::network::Network as _;
 use noiseball::network::describe::describe;
 use noiseball::network::ops::{Activation, Padding};
 use noiseball::network::unet::UNet2DConfig;
+use pollster::block_on;
 use proptest::prelude::*;
 
-// ---- Whole networks ----
+// ---- Preludes ----
 
-fn network(case: &Case) -> CpuNetwork {
-    CpuNetwork::new(case.config(), |key, shape| Ok(weight(key, shape))).unwrap()
+/// A case's plan with what it takes to replay it.
+struct Planned {
+    plan: Plan,
+    packed: Packed,
+    memory: Memory,
+    /// The prelude of several evaluations, the rows of all of them and of each.
+    prelude: (Vec<f32>, usize, usize),
 }
 
-#[test]
-fn outputs_are_pythons() {
-    for case in golden::networks() {
-        let y = network(&case).evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref());
-        let error = relative_error(&y.unwrap(), &floats(&case.json["output"]));
-        assert!(error <= 2e-5, "{}: {error:e}", case.name);
+impl Planned {
+    fn new(case: &Case, timesteps: &[f32]) -> Self {
+        let [batch, _, height, width] = case.shape;
+        let plan = Plan::new(&case.config, batch, height, width).unwrap();
+        let mut take = |key: &str, shape: &[usize]| Ok(weight(key, shape));
+        let packed = Packed::new(&plan.parameters, take).unwrap();
+        let mut memory = Memory::default();
+        memory.fit(&plan).unwrap();
+        // Without labels, all samples share the rows.
+        let each = if case.labels.is_some() { batch } else { 1 };
+        let repeated: Vec<f32> = timesteps.iter().flat_map(|t| std::iter::repeat_n(*t, each)).collect();
+        let labels = case.labels.as_ref().map(|l| l.repeat(timesteps.len()));
+        let given = Conditioning::new(case.config(), &mut take).unwrap().given(&repeated, labels.as_deref());
+        let numbers = prelude(&plan, &packed, &given.unwrap()).unwrap();
+        Self { plan, packed, memory, prelude: (numbers, repeated.len(), each) }
+    }
+
+    /// Evaluates on what is the plan's input, at the timestep of this index.
+    fn step(&mut self, at: usize) {
+        let Self { plan, packed, memory, prelude: (numbers, count, each) } = self;
+        let rows = Rows { first: at * *each, stride: usize::from(*each > 1 || plan.batch == 1) };
+        step(plan, packed, numbers, *count, rows, memory);
+    }
+
+    fn evaluate(&mut self, at: usize, x: &[f32]) -> Vec<f32> {
+        let [input, output] = [self.plan.input, self.plan.output].map(|id| self.plan.value(id).shape);
+        let pixels = |shape: [usize; 4]| shape[1] * shape[2];
+        to_nhwc(x, input[3], pixels(input), self.memory.value_mut(&self.plan, self.plan.input));
+        self.step(at);
+        let mut out = vec![f32::NAN; output.iter().product()];
+        to_nchw(self.memory.value(&self.plan, self.plan.output), output[3], pixels(output), &mut out);
+        out
     }
 }
 
-/// A run works out all its timesteps beforehand, and other shapes may be evaluated between two runs.
+/// A prelude may hold many timesteps, whose evaluations then follow in any order.
 #[test]
-fn a_run_gives_what_single_evaluations_give() {
+fn evaluations_of_one_prelude_are_what_single_ones_are() {
     for case in golden::networks() {
-        let mut net = network(&case);
+        let mut net = CpuNetwork::new(case.config(), |key, shape| Ok(weight(key, shape))).unwrap();
         let mut times = vec![case.timesteps[0], case.timesteps[0] + 1.0, 3.0];
         // A learned table may have fewer rows.
         times.retain(|t| case.config.check_timestep(*t).is_ok());
-        let (x, labels, batch) = (case.input(), case.labels.as_deref(), case.shape[0]);
-        let single: Vec<_> =
-            times.iter().map(|t| net.evaluate(&x, case.shape, &vec![*t; batch], labels).unwrap()).collect();
-        let [_, channels, height, width] = case.shape;
-        let wider = vec![0.1; batch * channels * height * 2 * width];
-        net.evaluate(&wider, [batch, channels, height, 2 * width], &case.timesteps, labels).unwrap();
-        let mut run = net.run(case.shape, &times, labels).unwrap();
-        for at in (0..times.len()).rev() {
-            let mut y = vec![f32::NAN; single[at].len()];
-            run.evaluate(at, &x, &mut y).unwrap();
-            assert_eq!(y, single[at], "{} at {at}", case.name);
+        let mut planned = Planned::new(&case, &times);
+        for (at, time) in times.iter().enumerate().rev() {
+            let (x, labels) = (case.input(), case.labels.as_deref());
+            let single = block_on(net.evaluate(&x, case.shape, &vec![*time; case.shape[0]], labels));
+            assert_eq!(planned.evaluate(at, &x), single.unwrap(), "{} at {at}", case.name);
         }
     }
 }
 
 #[test]
-fn samples_of_a_batch_do_not_mix() {
-    for case in golden::networks().iter().filter(|c| c.shape[0] > 1) {
-        let mut net = network(case);
-        let (x, labels, [batch, c, h, w]) = (case.input(), case.labels.as_deref(), case.shape);
-        let all = net.evaluate(&x, case.shape, &case.timesteps, labels).unwrap();
-        for b in 0..batch {
-            let part = |v: &[f32]| v[b * v.len() / batch..(b + 1) * v.len() / batch].to_vec();
-            let label = labels.map(part);
-            let alone = net.evaluate(&part(&x), [1, c, h, w], &case.timesteps[b..=b], label.as_deref());
-            assert_eq!(alone.unwrap(), part(&all), "{} sample {b}", case.name);
-        }
-    }
-}
-
-#[test]
-fn what_does_not_suit_the_network_is_refused() {
+fn a_plan_of_more_than_can_be_counted_is_refused() {
     let case = &cases(golden::UNET)[0];
-    let mut net = network(case);
-    let (x, [b, c, h, w]) = (case.input(), case.shape);
-    for shape in [[b, c, h + 1, w], [b, c + 1, h, w], [0, c, h, w], [b, c, 0, w]] {
-        let count = shape.iter().product();
-        assert!(net.evaluate(&vec![0.0; count], shape, &vec![1.0; shape[0]], None).is_err(), "{shape:?}");
-    }
-    assert!(net.evaluate(&x[1..], case.shape, &case.timesteps, None).is_err());
-    assert!(net.evaluate(&x, case.shape, &case.timesteps[1..], None).is_err());
-    assert!(net.evaluate(&x, case.shape, &case.timesteps, Some(&[0.0])).is_err());
     assert!(matches!(Plan::new(&case.config, usize::MAX / 8, 8, 8), Err(Error::OutOfMemory { .. })));
-    #[cfg(target_pointer_width = "64")]
-    assert!(matches!(net.run([1 << 40, c, h, w], &[1.0], None), Err(Error::OutOfMemory { .. })));
-    let mut run = net.run(case.shape, &[1.0], None).unwrap();
-    let mut y = x.clone();
-    assert!(run.evaluate(1, &x, &mut y).is_err());
-    assert!(run.evaluate(0, &x, &mut y[1..]).is_err());
 }
 
 // ---- Plans ----
@@ -244,13 +248,10 @@ static ALLOCATOR: Counting = Counting;
 #[test]
 fn a_step_allocates_nothing() {
     for case in golden::networks() {
-        let mut net = network(&case);
-        let x = case.input();
-        let mut y = vec![0.0; floats(&case.json["output"]).len()];
-        let mut run = net.run(case.shape, &case.timesteps[..1], case.labels.as_deref()).unwrap();
+        let mut planned = Planned::new(&case, &case.timesteps[..1]);
         let before = ALLOCATIONS.get();
-        run.evaluate(0, &x, &mut y).unwrap();
-        run.evaluate(0, &x, &mut y).unwrap();
+        planned.step(0);
+        planned.step(0);
         assert_eq!(ALLOCATIONS.get() - before, 0, "{}", case.name);
     }
     // The counter counts.
@@ -293,6 +294,11 @@ fn textbook(activation: Option<Activation>, x: f64) -> f64 {
         Some(Activation::Mish) => x * x.exp().ln_1p().tanh(),
         Some(Activation::Gelu) => x * 0.5 * (1.0 + erf(x / 2f64.sqrt())),
         Some(Activation::Relu) => x.max(0.0),
+        Some(Activation::GeluTanh) => {
+            x * 0.5 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+        }
+        Some(Activation::QuickGelu) => x / (1.0 + (-1.702 * x).exp()),
+        Some(Activation::Tanh) => x.tanh(),
     }
 }
 

@@ -260,6 +260,10 @@ impl Maker<'_> {
                 let indices = self.ops.add_per_channel(&y, &self.indices);
                 self.ops.embedding(&indices, &table, ROWS_OF_TABLE, columns)
             }
+            14 => {
+                let name = self.name();
+                self.ops.radial_basis(&x, &name, columns)
+            }
             _ => self.convolution(x, columns),
         }
     }
@@ -602,7 +606,7 @@ fn a_wrong_pass_is_found() {
 #[test]
 fn random_graphs_have_every_operation() {
     let (count, seed) = asked();
-    let mut kinds = [0; 12];
+    let mut kinds = [0; 13];
     for i in 0..count {
         let plan = plan(&Maker::graph(&mut Random(seed << 32 | i)), |_| false).unwrap();
         for step in plan.ops.iter().chain(&plan.prelude.ops).chain(&plan.prompts.ops) {
@@ -619,6 +623,7 @@ fn random_graphs_have_every_operation() {
                 Op::LayerNorm(_) => 9,
                 Op::Nearest(_) => 10,
                 Op::Rearrange(_) => 11,
+                Op::RadialBasis(_) => 12,
             }] += 1;
         }
     }

@@ -39,11 +39,12 @@ async fn gpu() -> Device {
 }
 
 #[wasm_bindgen_test]
-fn the_unet_on_the_cpu_is_pythons() {
+async fn the_unet_on_the_cpu_is_pythons() {
     web::start();
     for case in cases(golden::UNET) {
         let mut net = CpuNetwork::new(case.config(), |key, shape| Ok(weight(key, shape))).unwrap();
-        let y = net.evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref()).unwrap();
+        let y =
+            net.evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref()).await.unwrap();
         let error = relative_error(&y, &floats(&case.json["output"]));
         assert!(error <= 2e-5, "{}: {error:e}", case.name);
     }
@@ -141,7 +142,7 @@ async fn wide_attention_on_webgpu_is_the_cpus() {
     let x: Vec<f32> = (0..64_u8).map(|i| f32::from(i % 7) - 3.0).collect();
     let shape = [1, 1, 8, 8];
     let mut cpu = CpuNetwork::new(Arc::new(config.clone()), take).unwrap();
-    let expected = cpu.evaluate(&x, shape, &[500.0], None).unwrap();
+    let expected = cpu.evaluate(&x, shape, &[500.0], None).await.unwrap();
     let gpu = Gpu::new().await.unwrap();
     let mut gpu = GpuNetwork::new(&gpu, Arc::new(config), Storage::F32, take).await.unwrap();
     let found = gpu.evaluate(&x, shape, &[500.0], None).await.unwrap();
@@ -172,14 +173,12 @@ fn pipeline() -> (SampleOptions, Vec<f32>) {
             && c["seed"].is_u64()
     };
     let case = file["cases"].as_array().unwrap().iter().find(wanted).unwrap();
-    let options = SampleOptions {
-        sampler: Some(SamplerKind::Ddim),
-        steps: Some(case["steps"].as_u64().unwrap() as usize),
-        seed: case["seed"].as_u64().unwrap(),
-        rng: Rng::Torch,
-        batch: 3,
-        ..SampleOptions::default()
-    };
+    let options = SampleOptions::default()
+        .sampler(SamplerKind::Ddim)
+        .steps(case["steps"].as_u64().unwrap() as usize)
+        .seed(case["seed"].as_u64().unwrap())
+        .rng(Rng::Torch)
+        .batch(3);
     (options, floats(&case["output"]))
 }
 

@@ -8,7 +8,7 @@ use noiseball::checkpoint::labels::Labels;
 use noiseball::checkpoint::weights::Weights;
 use noiseball::checkpoint::{Opening, Wanted};
 use noiseball::engine::Plan;
-use noiseball::model::Architecture;
+use noiseball::model::ModelConfig;
 
 const NAMES: [&str; 5] =
     ["unet/config.json", "scheduler_config.json", "labels.json", "model_index.json", "index.json"];
@@ -36,10 +36,10 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let model_index = next().and_then(|file| parse_object("model_index.json", file).ok());
     let checkpoint =
         Checkpoint { model_index, unet_config, scheduler_config, labels, weights: Weights::default() };
-    let Ok(architecture) = Architecture::read(&checkpoint) else { return };
-    let _ = architecture.schedule.timesteps(10);
-    let [height, width] = architecture.size;
+    let Ok(config) = ModelConfig::read(&checkpoint) else { return };
+    let _ = config.schedule.timesteps(10);
+    let [height, width] = config.size;
     for batch in [1, 3] {
-        let _ = Plan::new(&*architecture.network, batch, height, width).map(|plan| plan.to_string());
+        let _ = Plan::new(&*config.network, batch, height, width).map(|plan| plan.to_string());
     }
 });

@@ -34,7 +34,7 @@ use serde_json::{Map, Value};
 
 #[cfg(all(feature = "text", not(target_arch = "wasm32")))]
 pub use open::Folder;
-pub use opening::{MAX_JSON, Opening, Wanted};
+pub use opening::{MAX_JSON, Needs, Opening, Wanted};
 #[cfg(feature = "text")]
 pub use parts::{Parts, PartsOpening};
 #[cfg(not(target_arch = "wasm32"))]

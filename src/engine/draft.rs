@@ -11,6 +11,8 @@
 mod transformer;
 
 use super::parameters::{MatrixId, MatrixPart, Packing, Parameters, VectorId, VectorPart};
+#[cfg(any(feature = "burn", not(target_arch = "wasm32")))]
+use super::plan::RadialBasis;
 use super::plan::{
     Attention, Channels, Combine, Fir, Gather, Gemm, Load, Map, Moments, Norm, Op, Place, Plan, PlannedOp,
     Pool, Prelude, Prompts, ReadyNorm, RowId, RowSlice, Scaling, Slot, Source, TILE_PIXELS, Table, Value,
@@ -69,6 +71,7 @@ impl Draft {
     /// # Errors
     /// [`Error::Unsupported`] for a network without a result.
     pub fn of(graph: &Graph, batch: usize, prompts: usize) -> Result<Self> {
+        #[cfg(not(any(feature = "burn", not(target_arch = "wasm32"))))]
         if graph.nodes.iter().any(|node| matches!(node.call, Call::RadialBasis { .. })) {
             return Err(unsupported("a network of radial bases"));
         }
@@ -219,19 +222,15 @@ impl Draft {
             }
         }
         numbering.prompts.of_sample = self.prompt_of.map(|id| ValueId(numbering.number(id)));
-        let mut ops = Vec::with_capacity(self.ops.len());
-        let (mut of_rows, mut of_prompts) = (Vec::new(), Vec::new());
+        let mut parts = [const { Vec::new() }; 3];
         for mut step in self.ops {
-            let list = match step.op.writes().first().map(|id| self.values[id.0].when) {
-                Some(When::Prelude) => &mut of_rows,
-                Some(When::Prompts) => &mut of_prompts,
-                _ => &mut ops,
-            };
+            let when = step.op.writes().first().map_or(When::Evaluation, |id| self.values[id.0].when);
             numbering.renumber(&mut step.op);
-            list.push(step);
+            parts[when as usize].push(step);
         }
-        for step in ops.iter_mut().chain(&mut of_rows).chain(&mut of_prompts) {
-            numbering.renumber_moments(&mut step.op);
+        let [mut of_rows, mut of_prompts, mut ops] = parts;
+        for list in [&mut ops, &mut of_rows, &mut of_prompts] {
+            list.iter_mut().for_each(|step| numbering.renumber_moments(&mut step.op));
         }
         let (input, output) = (ValueId(numbering.number(input)), ValueId(numbering.number(self.output)));
         let also = self.also.iter().map(|id| ValueId(numbering.number(*id))).collect();
@@ -415,6 +414,12 @@ impl Drafter<'_> {
             }
             Call::Embedding { name, rows } => self.gather(name, Some(x), [*rows, channels], output),
             Call::GroupNorm { name, groups, eps } => self.group_norm(name, x, *groups, *eps, output),
+            #[cfg(any(feature = "burn", not(target_arch = "wasm32")))]
+            Call::RadialBasis { name } => {
+                let centres = self.matrix(name, vec![channels, inputs]);
+                let widths = self.vector(format!("{name}.width.weight"), channels);
+                self.emit(name, Op::RadialBasis(RadialBasis { source: x, centres, widths, output }));
+            }
             Call::DownsampleMean => {
                 let pool = Pool { source: Source::of(x), load: Load::default(), output };
                 self.emit("downsample_mean", Op::Pool(pool));
@@ -435,6 +440,9 @@ impl Drafter<'_> {
     /// The part of the plan that a call belongs to: tokens that change with the prompt, and what depends on them alone, are computed
     /// for each prompt; what depends on them and on timesteps too, with every evaluation.
     fn when(&self, node: &Node, arguments: &[ValueId]) -> When {
+        if cfg!(not(feature = "text")) {
+            return if node.rate == Rate::Evaluation { When::Evaluation } else { When::Prelude };
+        }
         if let Call::Input(Input { rate, shape, .. }) = node.call {
             return match rate {
                 Rate::Evaluation => When::Evaluation,
@@ -472,6 +480,7 @@ impl Drafter<'_> {
         let DraftValue { shape, when: already } = self.draft.values[value.0];
         match already {
             _ if already == when => Place::Value(value),
+            #[cfg(feature = "text")]
             When::Prompts => Place::Prompts { value, of_sample: self.prompt_of() },
             _ => Place::Rows(RowSlice { row: RowId(value.0), start: 0, len: shape.iter().product() }),
         }
@@ -536,19 +545,12 @@ impl Drafter<'_> {
         } else {
             self.draft.parameters.add_vector(Vec::new(), columns)
         };
-        let part = MatrixPart {
-            key: format!("{name}.weight"),
-            shape,
-            packing: Packing::Transposed,
-            row: 0,
-            column: 0,
-        };
         let gemm = Gemm {
             source: Source::of(x),
             load: Load::default(),
             window,
             shortcut: None,
-            matrix: self.draft.parameters.matrix(part),
+            matrix: self.matrix(name, shape),
             bias,
             time: None,
             residual: None,
@@ -558,6 +560,12 @@ impl Drafter<'_> {
             moments: None,
         };
         self.emit(name, Op::Gemm(gemm));
+    }
+
+    /// A weight, transposed.
+    fn matrix(&mut self, name: &str, shape: Vec<usize>) -> MatrixId {
+        let (key, packing) = (format!("{name}.weight"), Packing::Transposed);
+        self.draft.parameters.matrix(MatrixPart { key, shape, packing, row: 0, column: 0 })
     }
 
     fn vector(&mut self, key: String, len: usize) -> VectorId {
@@ -612,7 +620,8 @@ impl Drafter<'_> {
             _ => "attention",
         };
         let when = self.draft.values[output.0].when;
-        let of_prompts = when == When::Evaluation
+        let of_prompts = cfg!(feature = "text")
+            && when == When::Evaluation
             && qkv[1..].iter().all(|part| self.draft.values[part.0].when == When::Prompts);
         let of_sample = of_prompts.then(|| self.prompt_of());
         let mut parts = [qkv[0], qkv[1], qkv[2]];

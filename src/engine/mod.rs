@@ -2,20 +2,20 @@
 //!
 //! [`trace`] runs a network's forward pass once over an interpreter that records the calls. [`draft`] makes of each call an
 //! operation, and [`passes`] make of these few: a [`plan`], which says how the checkpoint's tensors are packed ([`parameters`]) and
-//! where every activation lies in one buffer ([`arena`]). An executor replays the plan: [`cpu`] in Rust, from the [`kernels`] that
+//! where every activation lies in one buffer ([`arena`]). An [`executor`] replays the plan: [`cpu`] in Rust, from the [`kernels`] that
 //! are also the reference of the GPU's shaders, or `gpu`.
 //!
 //! A file uses only those that stand before it: kernels; arena, parameters, trace; packed, `value`; `stage`, `lower`; `ops`; plan;
-//! draft, execute; passes, prelude, order; cpu and gpu, which do not know each other.
+//! draft, execute; passes, prelude, order; executor; cpu and gpu, which do not know each other.
 //!
 //! ```no_run
 //! use noiseball::engine::cpu::CpuNetwork;
 //! # fn tensor(_: &str, _: &[usize]) -> noiseball::Result<Vec<f32>> { unimplemented!() }
-//! # fn main() -> noiseball::Result<()> {
+//! # async fn example() -> noiseball::Result<()> {
 //! # let config: noiseball::network::unet::UNet2DConfig = unimplemented!();
 //! let mut network = CpuNetwork::new(std::sync::Arc::new(config), |key, shape| tensor(key, shape))?;
 //! let noise = vec![0.0; 3 * 16 * 16];
-//! let epsilon = network.evaluate(&noise, [1, 3, 16, 16], &[999.0], None)?;
+//! let epsilon = network.evaluate(&noise, [1, 3, 16, 16], &[999.0], None).await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -24,6 +24,7 @@ pub mod arena;
 pub mod cpu;
 pub mod draft;
 pub mod execute;
+pub mod executor;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "a GPU's half of the operations"))]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::kernels::product::{PANEL, Panels};
-use super::parameters::{MatrixId, Parameters, VectorId, zeros};
+use super::parameters::{MatrixId, Parameters, Take, VectorId, zeros};
 use crate::error::Result;
 
 /// A network's parameters as the kernels read them.
@@ -39,10 +39,14 @@ impl Packed {
         parameters: &Parameters,
         mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Self> {
+        Self::load(parameters, &mut take)
+    }
+
+    pub(super) fn load(parameters: &Parameters, take: Take) -> Result<Self> {
         let mut matrices = Vec::with_capacity(parameters.matrices.len());
         for matrix in &parameters.matrices {
             let (rows, columns) = (matrix.rows, matrix.columns);
-            matrices.push(PackedMatrix::new(rows, columns, &matrix.pack(&mut take)?)?);
+            matrices.push(PackedMatrix::new(rows, columns, &matrix.pack(take)?)?);
         }
         let vectors = parameters.pack_vectors(take)?;
         let spans = parameters.vectors.iter().map(|v| v.start..v.start + v.len).collect();
@@ -50,21 +54,18 @@ impl Packed {
     }
 
     /// A network's vectors, and as yet none of its matrices.
-    #[cfg(feature = "gpu")]
-    pub(super) fn of_vectors(parameters: &Parameters, vectors: Vec<f32>) -> Self {
+    #[must_use]
+    pub fn of_vectors(parameters: &Parameters, vectors: Vec<f32>) -> Self {
         let none = |_| PackedMatrix { panels: Vec::new(), rows: 0, columns: 0 };
         let spans = parameters.vectors.iter().map(|v| v.start..v.start + v.len).collect();
         Self { matrices: parameters.matrices.iter().map(none).collect(), vectors, spans }
     }
 
     /// Adds a matrix, given row by row.
-    #[cfg(feature = "gpu")]
-    pub(super) fn put(
-        &mut self,
-        id: MatrixId,
-        (rows, columns): (usize, usize),
-        values: &[f32],
-    ) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error) where there is no room for it.
+    pub fn put(&mut self, id: MatrixId, (rows, columns): (usize, usize), values: &[f32]) -> Result<()> {
         self.matrices[id.0] = PackedMatrix::new(rows, columns, values)?;
         Ok(())
     }

@@ -8,6 +8,9 @@
 use super::kernels::product::PANEL;
 use crate::error::{Error, Result};
 
+/// Gives a parameter's numbers, row-major, by its key and shape.
+pub type Take<'a> = &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>;
+
 /// A matrix of zeros.
 ///
 /// # Errors
@@ -85,7 +88,7 @@ impl Matrix {
     ///
     /// # Errors
     /// Those of `take`.
-    pub fn pack(&self, mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
+    pub fn pack(&self, take: Take) -> Result<Vec<f32>> {
         let mut packed = zeros(self.rows, self.columns)?;
         for part in &self.parts {
             let values = take(&part.key, &part.shape)?;
@@ -156,7 +159,7 @@ impl Parameters {
     ///
     /// # Errors
     /// Those of `take`.
-    pub fn pack_vectors(&self, mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
+    pub fn pack_vectors(&self, take: Take) -> Result<Vec<f32>> {
         let mut packed = vec![0.0; self.vectors_len()];
         for vector in &self.vectors {
             for part in &vector.parts {
@@ -293,7 +296,7 @@ mod tests {
         assert_eq!((m.rows, m.columns), (7, 2));
         // [out][in][tap] is 6·out + 3·in + tap.
         let expected = [0, 6, 3, 9, 1, 7, 4, 10, 2, 8, 5, 11, 0, 1];
-        assert_eq!(m.pack(count).unwrap(), expected.map(|v| v as f32));
+        assert_eq!(m.pack(&mut count).unwrap(), expected.map(|v| v as f32));
     }
 
     #[test]
@@ -303,9 +306,9 @@ mod tests {
             part(&[1, 2], Packing::Transposed, 0, 0),
             part(&[2, 2], Packing::Transposed, 0, 2),
         ]);
-        assert_eq!(p.matrices[sides.0].pack(count).unwrap(), [0., 0., 0., 2., 1., 0., 1., 3.]);
+        assert_eq!(p.matrices[sides.0].pack(&mut count).unwrap(), [0., 0., 0., 2., 1., 0., 1., 3.]);
         let table = p.add_matrix(vec![part(&[3, 2], Packing::Table, 0, 0)]);
-        assert_eq!(p.matrices[table.0].pack(count).unwrap(), [0., 1., 2., 3., 4., 5.]);
+        assert_eq!(p.matrices[table.0].pack(&mut count).unwrap(), [0., 1., 2., 3., 4., 5.]);
     }
 
     #[test]
@@ -315,7 +318,7 @@ mod tests {
         p.add_vector(vec![part(0)], 0);
         p.add_vector(vec![part(0), part(0), part(3)], 0);
         let expected = [0., 1., 2., 0., 0., 2., 4., 0., 1., 2., 0., 0.];
-        assert_eq!(p.pack_vectors(count).unwrap(), expected);
+        assert_eq!(p.pack_vectors(&mut count).unwrap(), expected);
     }
 
     #[test]

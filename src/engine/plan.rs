@@ -103,20 +103,16 @@ impl Plan {
             value.life = (usize::MAX, 0);
         }
         let (first, end) = (self.prompts.ops.len(), self.prompts.ops.len() + self.ops.len());
-        for (at, step) in self.prompts.ops.iter().chain(&self.ops).enumerate() {
-            for id in step.op.reads().into_iter().chain(step.op.writes()) {
-                let life = &mut self.values[id.0].life;
-                *life = (life.0.min(at), life.1.max(at));
+        for (ops, start) in [(&self.prompts.ops, 0), (&self.ops, first)] {
+            for (at, step) in ops.iter().enumerate() {
+                for id in step.op.reads().into_iter().chain(step.op.writes()) {
+                    let life = &mut self.values[id.0].life;
+                    *life = (life.0.min(start + at), life.1.max(start + at));
+                }
             }
         }
-        // What evaluations read of prompts, all of them read.
-        let mut kept: Vec<ValueId> = self.prompts.inputs.iter().map(|(_, id)| *id).collect();
-        kept.extend(self.prompts.of_sample);
-        kept.iter().for_each(|id| self.values[id.0].life.0 = 0);
-        kept.extend(self.prompts.ops.iter().flat_map(|step| step.op.writes()));
-        for id in kept {
-            let life = &mut self.values[id.0].life;
-            life.1 = if life.1 >= first { end } else { life.1 };
+        if cfg!(feature = "text") {
+            self.keep_prompts(first, end);
         }
         let input = &mut self.values[self.input.0].life;
         *input = (first, input.1.max(first));
@@ -133,6 +129,18 @@ impl Plan {
         }
         self.arena = total;
         Ok(())
+    }
+
+    /// What evaluations read of prompts, all of them read: it lives to the end.
+    fn keep_prompts(&mut self, first: usize, end: usize) {
+        let mut kept: Vec<ValueId> = self.prompts.inputs.iter().map(|(_, id)| *id).collect();
+        kept.extend(self.prompts.of_sample);
+        kept.iter().for_each(|id| self.values[id.0].life.0 = 0);
+        kept.extend(self.prompts.ops.iter().flat_map(|step| step.op.writes()));
+        for id in kept {
+            let life = &mut self.values[id.0].life;
+            life.1 = if life.1 >= first { end } else { life.1 };
+        }
     }
 
     fn lifetimes(&self) -> Vec<Lifetime> {

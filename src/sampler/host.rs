@@ -156,6 +156,11 @@ impl<N: Normals> HostRun<N> {
         Ok(Self { program, shape, noise, slots, next: 0, index: 0, evaluations: 0 })
     }
 
+    /// What it does.
+    pub(crate) fn program(&self) -> &Program {
+        &self.program
+    }
+
     /// Whether every step has been taken.
     #[must_use]
     pub fn is_finished(&self) -> bool {

@@ -56,13 +56,13 @@ pub use held_out::HeldOut;
 #[cfg(feature = "burn")]
 pub use likelihood::Bound;
 #[cfg(feature = "burn")]
-pub use network::Network;
+pub use network::TrainableNetwork;
 #[cfg(feature = "burn")]
 pub use objective::Objective;
 #[cfg(feature = "burn")]
 pub use optimiser::Optimiser;
 #[cfg(feature = "burn")]
-pub use recipe::{Changes, Cost, Preset, Recipe};
+pub use recipe::{Changes, Cost, Preset, Recipe, usual_memory};
 #[cfg(feature = "burn")]
 pub use state::{SavedRun, inspect};
 #[cfg(feature = "burn")]

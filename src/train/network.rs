@@ -12,16 +12,16 @@ use crate::network::on_burn::{Parameters, forward};
 use crate::network::unet::{TimeEmbedding, UNet2DConfig};
 use crate::network::{self, Architecture as _, Network as _};
 
-/// A network's config, checked.
+/// The config of a network that can be trained, checked.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Network {
+pub enum TrainableNetwork {
     /// diffusers' `UNet2DModel`, for images.
     UNet(Box<UNet2DConfig>),
     /// An MLP or RBF network, for points and bit strings.
     Mlp(MlpConfig),
 }
 
-impl Network {
+impl TrainableNetwork {
     /// Reads and checks a config; `_class_name` says of what.
     ///
     /// # Errors

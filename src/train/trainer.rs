@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::dataset::Dataset;
 use super::draws::{Choice, Draws};
-use super::network::Network;
+use super::network::TrainableNetwork;
 use super::objective::{Examples, Objective, binomial};
 use super::optimiser::Moments;
 use super::parameters::{Layout, upload};
@@ -26,7 +26,7 @@ use crate::schedule::Schedule;
 /// A network in training on a device.
 pub struct Trainer {
     recipe: Recipe,
-    network: Network,
+    network: TrainableNetwork,
     schedule: Schedule,
     data: Arc<Dataset>,
     layout: Layout,
@@ -168,7 +168,7 @@ impl Trainer {
         })
     }
 
-    pub(super) fn network(&self) -> &Network {
+    pub(super) fn network(&self) -> &TrainableNetwork {
         &self.network
     }
 
@@ -367,7 +367,7 @@ impl Trainer {
     /// through the network's input, whose gradient a tape does not keep.
     fn on_tape(&self) -> Option<&UNet2DConfig> {
         match &self.network {
-            Network::UNet(config)
+            TrainableNetwork::UNet(config)
                 if self.device == Device::flex() && self.recipe.objective != Objective::Bound =>
             {
                 Some(config)
@@ -560,7 +560,7 @@ impl Trainer {
 /// A trained network at work: `D(x; level)` of what its objective trained it for.
 pub struct Averaged {
     objective: Objective,
-    network: Network,
+    network: TrainableNetwork,
     schedule: Schedule,
     parameters: Parameters,
     learned: Vec<f32>,
@@ -640,7 +640,7 @@ impl Evaluate for Averaged {
     }
 }
 
-fn layout(recipe: &Recipe, network: &Network, schedule: &Schedule, data: &Dataset) -> Layout {
+fn layout(recipe: &Recipe, network: &TrainableNetwork, schedule: &Schedule, data: &Dataset) -> Layout {
     let [_, height, width] = data.shape;
     let learned = recipe.objective.parameters(schedule);
     Layout::new(network.parameters(height, width), network.frequencies(), learned)

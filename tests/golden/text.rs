@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use noiseball::engine::cpu::{Memory, step};
-use noiseball::engine::execute::prelude;
+use noiseball::engine::execute::{check_prompts, prelude, prompts};
 #[cfg(feature = "gpu")]
 use noiseball::engine::gpu::{Gpu, Replay, Weights};
 use noiseball::engine::order::{to_nchw, to_nhwc};
@@ -191,7 +191,8 @@ pub(crate) enum Replayer<'a> {
     Nobody(&'a ()),
 }
 
-/// A pass' results on the engine. The first input changes with every evaluation, the others are the prelude's.
+/// A pass' results on the engine. The first input changes with every evaluation; tokens and other images are prompts, one for each
+/// sample; vectors are the prelude's.
 pub(crate) async fn replay(
     on: Replayer<'_>,
     pass: &impl Pass,
@@ -201,14 +202,22 @@ pub(crate) async fn replay(
     let batch = inputs[0].shape[0];
     let names = ["x", "second", "third", "fourth", "fifth", "sixth"];
     let input = |(i, (input, name)): (usize, (&Array, _))| {
-        let rate = if i == 0 { Rate::Evaluation } else { Rate::Timestep };
-        Input { name, rate, shape: input.one() }
+        let shape = input.one();
+        let rate = match shape.pixels() {
+            _ if i == 0 => Rate::Evaluation,
+            1 => Rate::Timestep,
+            _ => Rate::Prompt,
+        };
+        Input { name, rate, shape }
     };
     let given: Vec<Input> = inputs.iter().zip(names).enumerate().map(input).collect();
     let graph = Graph::of_pass(pass, &given);
     let plan = plan(&graph, batch, |_| !matches!(on, Replayer::Naive)).unwrap();
     let nhwc: Vec<Vec<f32>> = inputs.iter().map(Array::nhwc).collect();
-    let rest: Vec<&[f32]> = nhwc[1..].iter().map(|numbers| &numbers[..]).collect();
+    let at = |rate: Rate| -> Vec<&[f32]> {
+        given.iter().zip(&nhwc).filter(|(input, _)| input.rate == rate).map(|(_, x)| &x[..]).collect()
+    };
+    let (rest, texts, own) = (at(Rate::Timestep), at(Rate::Prompt), (0..batch).collect::<Vec<_>>());
     // What depends on nothing that is given is one row.
     let rows = Rows { first: 0, stride: usize::from(!rest.is_empty()) };
     let count = if rest.is_empty() { 1 } else { batch };
@@ -223,6 +232,7 @@ pub(crate) async fn replay(
             let mut replay = Replay::new(plan.clone(), weights).await.unwrap();
             replay.start(count, &[rows]).await.unwrap();
             replay.upload(&buffer);
+            replay.prompts(&texts, &own).unwrap();
             replay.write(plan.input, &nhwc[0]);
             replay.evaluate(0);
             for id in &results {
@@ -232,6 +242,8 @@ pub(crate) async fn replay(
         _ => {
             let mut memory = Memory::default();
             memory.fit(&plan).unwrap();
+            check_prompts(&plan, &texts, &own).unwrap();
+            prompts(&plan, &packed, &texts, &own, &mut memory);
             memory.value_mut(&plan, plan.input).copy_from_slice(&nhwc[0]);
             step(&plan, &packed, &buffer, count, rows, &mut memory);
             numbers.extend(results.iter().map(|id| memory.value(&plan, *id).to_vec()));

@@ -234,7 +234,7 @@ impl Network {
     fn name(&self) -> (&'static str, String) {
         match self {
             Self::Cpu(_) => ("cpu", "CPU, one thread".to_owned()),
-            Self::Gpu(network) => ("gpu", network.gpu().name().to_owned()),
+            Self::Gpu(network) => ("gpu", network.executor().replays().gpu().name().to_owned()),
             #[cfg(feature = "burn")]
             Self::Burn(_) => ("burn", "burn-wgpu".to_owned()),
         }
@@ -244,7 +244,7 @@ impl Network {
         let Inputs { x, timesteps, labels } = case.inputs()?;
         let (shape, labels) = (case.shape, labels.as_deref());
         match self {
-            Self::Cpu(network) => network.evaluate(&x, shape, &timesteps, labels),
+            Self::Cpu(network) => block_on(network.evaluate(&x, shape, &timesteps, labels)),
             Self::Gpu(network) => block_on(network.evaluate(&x, shape, &timesteps, labels)),
             #[cfg(feature = "burn")]
             Self::Burn(network) => block_on(network.evaluate(&x, shape, &timesteps, labels)),
@@ -327,7 +327,8 @@ fn sustained(case: &Case, network: &mut Network, arguments: &Arguments) -> Resul
     let Network::Gpu(network) = network else { return Ok(None) };
     let [batch, _, height, width] = case.shape;
     block_on(async {
-        let replay = network.plan(batch, height, width).await?;
+        network.plan([batch, height, width]).await?;
+        let replay = network.executor_mut().replays_mut().get([batch, height, width])?;
         let output = replay.plan().output;
         replay.evaluate(0);
         replay.read(output).await?;
@@ -376,8 +377,11 @@ fn profile(case: &Case, arguments: &Arguments) -> Result<String> {
     let network = Arc::clone(&case.network);
     let mut network = block_on(GpuNetwork::new(&gpu, network, arguments.storage(), case.weights()))?;
     let [batch, _, height, width] = case.shape;
-    let timings =
-        block_on(async { network.plan(batch, height, width).await?.profile(usize::from(runs)).await })?;
+    let timings = block_on(async {
+        network.plan([batch, height, width]).await?;
+        let replay = network.executor_mut().replays_mut().get([batch, height, width])?;
+        replay.profile(usize::from(runs)).await
+    })?;
     let peak = block_on(Peak::measure(&gpu))?;
     if arguments.json {
         return Ok(format!(

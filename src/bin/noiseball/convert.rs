@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use noiseball::checkpoint::weights::Dtype;
-use noiseball::model::Architecture;
+use noiseball::model::ModelConfig;
 use noiseball::{Checkpoint, Result};
 
 use crate::output;
@@ -32,8 +32,8 @@ enum DtypeName {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let variant = arguments.variant.as_deref();
     let mut checkpoint = Checkpoint::open_with(&arguments.checkpoint, variant, &mut |_| Ok(()))?;
-    let architecture = Architecture::read(&checkpoint)?;
-    let unused = checkpoint.weights.check(&architecture.inventory.parameters)?;
+    let config = ModelConfig::read(&checkpoint)?;
+    let unused = checkpoint.weights.check(&config.inventory.parameters)?;
     match arguments.dtype {
         Some(DtypeName::F16) => checkpoint.weights.convert(Dtype::F16)?,
         Some(DtypeName::F32) => checkpoint.weights.convert(Dtype::F32)?,
@@ -45,8 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     checkpoint.save(&arguments.out)?;
     let (count, out) = (checkpoint.weights.len(), arguments.out.display());
-    let mut report =
-        format!("{out}: {count} tensors, {} parameters\n", architecture.inventory.parameter_count());
+    let mut report = format!("{out}: {count} tensors, {} parameters\n", config.inventory.parameter_count());
     for name in output::first(unused.iter()) {
         report += &format!("left out: {name}\n");
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use noiseball::checkpoint::weights::Dtype;
-use noiseball::model::{Architecture, Info};
+use noiseball::model::{Info, ModelConfig};
 use noiseball::{Checkpoint, Device, Error, Model, Result, SampleOptions, SamplerKind, store, text};
 
 use crate::output::{self, Grid};
@@ -66,8 +66,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let mut checkpoint =
         Checkpoint::open_with(&arguments.checkpoint, arguments.variant.as_deref(), &mut |_| Ok(()))?;
-    let architecture = Architecture::read(&checkpoint)?;
-    for name in checkpoint.weights.check(&architecture.inventory.parameters)? {
+    let config = ModelConfig::read(&checkpoint)?;
+    for name in checkpoint.weights.check(&config.inventory.parameters)? {
         // The network has no place for it, and neither has Python's.
         checkpoint.weights.take(&name);
     }
@@ -136,15 +136,13 @@ impl Shown {
         if batch > 64 {
             return Err(refusal("batch", batch, "1 to 64, as elements have it"));
         }
-        let usual = model.architecture().sampler;
+        let usual = model.config().sampler;
         let usual = if usual == SamplerKind::Ddpm { SamplerKind::Ddim } else { usual };
-        let mut options = SampleOptions {
-            sampler: Some(arguments.sampler.unwrap_or(usual)),
-            steps: arguments.steps,
-            seed: arguments.seed,
-            batch,
-            ..SampleOptions::default()
-        };
+        let mut options = SampleOptions::default()
+            .sampler(arguments.sampler.unwrap_or(usual))
+            .steps(arguments.steps)
+            .seed(arguments.seed)
+            .batch(batch);
         let (sampler, steps) = model.steps_of(&options);
         let few = STEPS.min(info.train_timesteps);
         let steps = if arguments.steps.is_none() && steps == info.train_timesteps { few } else { steps };
@@ -291,7 +289,7 @@ fn pictures(model: &Model, shown: &Shown) -> Result<(Vec<u8>, Vec<u8>)> {
     let bar = progress_bar();
     bar.set_message("sampling");
     bar.set_length(shown.steps as u64);
-    let range = model.architecture().schedule.range();
+    let range = model.config().schedule.range();
     let mut run = model.sample(&shown.options)?;
     let start = run.start();
     let mut frames: Vec<(Grid, u16)> = Vec::new();

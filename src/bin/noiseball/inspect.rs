@@ -4,7 +4,7 @@ use noiseball::checkpoint::Folder;
 use noiseball::engine::Plan;
 use noiseball::engine::gpu::{Choice, Lowered, ShardLayout, Tuning};
 use noiseball::engine::parameters::Storage;
-use noiseball::model::Architecture;
+use noiseball::model::ModelConfig;
 use noiseball::pipeline::Description;
 use noiseball::{Checkpoint, Result};
 
@@ -34,12 +34,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let mut checkpoint =
         Checkpoint::open_with(&arguments.checkpoint, arguments.variant.as_deref(), &mut |_| Ok(()))?;
-    let architecture = Architecture::read(&checkpoint)?;
-    let unknown_weights = checkpoint.weights.check(&architecture.inventory.parameters)?;
-    let mut report = report(&architecture, &unknown_weights);
+    let config = ModelConfig::read(&checkpoint)?;
+    let unknown_weights = checkpoint.weights.check(&config.inventory.parameters)?;
+    let mut report = report(&config, &unknown_weights);
     if arguments.plan {
-        let [height, width] = architecture.size;
-        report += &plan(&Plan::new(&*architecture.network, 1, height, width)?)?;
+        let [height, width] = config.size;
+        report += &plan(&Plan::new(&*config.network, 1, height, width)?)?;
     }
     output::print(&report)
 }
@@ -91,7 +91,7 @@ fn pipeline(d: &Description) -> String {
     out
 }
 
-fn report(a: &Architecture, unknown_weights: &[String]) -> String {
+fn report(a: &ModelConfig, unknown_weights: &[String]) -> String {
     let mut out = String::new();
     // A checkpoint's keys and classes are a stranger's.
     let mut line = |text: String| out.push_str(&format!("{}\n", noiseball::text::prose(text)));

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use noiseball::checkpoint::Progress;
-use noiseball::sampler::Edit;
 use noiseball::{
     Checkpoint, Device, DeviceKind, Error, Model, Result, Rng, SampleOptions, SamplerKind, text,
 };
@@ -93,22 +92,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     })?;
     let device = device(arguments.device)?;
     let model = Model::load_blocking(checkpoint, &device)?;
-    let options = SampleOptions {
-        sampler: arguments.sampler,
-        steps: arguments.steps,
-        seed,
-        rng: arguments.rng,
-        batch: arguments.batch.unwrap_or(1),
-        settings: arguments.options.0.clone(),
-        labels: arguments.labels.clone(),
-        guidance: arguments.edit.guidance(),
-        negative_label: arguments.edit.negative_label,
-        edit: arguments.edit.edit(model.info())?.map(|edit| {
-            let range = model.architecture().schedule.range();
-            Edit { init: edit.init.iter().map(|x| range.of_signed(*x)).collect(), ..edit }
-        }),
-        noise: arguments.edit.noise(model.info())?,
-    };
+    let edit = arguments.edit.edit(model.info())?.map(|mut edit| {
+        let range = model.config().schedule.range();
+        edit.init = edit.init.iter().map(|x| range.of_signed(*x)).collect();
+        edit
+    });
+    let mut options = SampleOptions::default()
+        .sampler(arguments.sampler)
+        .steps(arguments.steps)
+        .seed(seed)
+        .rng(arguments.rng)
+        .batch(arguments.batch.unwrap_or(1))
+        .settings(arguments.options.0.clone())
+        .labels(arguments.labels.clone())
+        .guidance(arguments.edit.guidance())
+        .negative_label(arguments.edit.negative_label)
+        .edit(edit);
+    options.noise = arguments.edit.noise(model.info())?;
     let mut run = model.sample(&options)?;
     bar.suspend(|| output::say(&report(arguments, &model, &options)));
     bar.set_message(format!("sampling on {}", device.name()));
@@ -127,7 +127,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let default = arguments.npy.is_none().then(|| PathBuf::from("samples.png"));
     if let Some(path) = arguments.out.clone().or(default) {
-        let range = model.architecture().schedule.range();
+        let range = model.config().schedule.range();
         output::write_png(&path, &output::signed(range, &x), shape)?;
         if std::io::stderr().is_terminal() {
             output::say(&format!("{}\n", path.display()));

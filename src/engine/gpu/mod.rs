@@ -1,11 +1,12 @@
 //! The third stage on a GPU: replays a plan with the shaders of its operations.
 //!
 //! [`Gpu`] is a device, [`Weights`] a network's parameters there, and [`Replay`] a plan with everything that it needs made
-//! beforehand: an evaluation is one command buffer. [`GpuNetwork`] puts them together and keeps a plan for each
-//! shape that was used lately. Nothing blocks in a browser; natively, waiting for a result waits in the calling thread.
+//! beforehand: an evaluation is one command buffer. [`Replays`] keeps a plan for each size that was used lately, and
+//! [`GpuExecutor`] is all of that behind the interface that the processor has too. Nothing blocks in a browser; natively,
+//! waiting for a result waits in the calling thread.
 //!
-//! A file uses only those that stand before it: signal, combine, lowered; device; weights; replay; network, profile;
-//! run.
+//! A file uses only those that stand before it: signal, combine, lowered, `compiled`; device; weights; replay; replays,
+//! profile; run; executor.
 //!
 //! ```no_run
 //! use noiseball::engine::gpu::{Gpu, GpuNetwork};
@@ -22,22 +23,24 @@
 //! ```
 
 mod combine;
+mod compiled;
 mod device;
+mod executor;
 mod lowered;
-mod network;
 #[cfg(not(target_arch = "wasm32"))]
 mod profile;
 mod replay;
+mod replays;
 mod run;
 mod signal;
 mod weights;
 
 pub use super::lower::{Choice, ShardLayout, Tuning};
 pub use device::{Counters, Gpu};
+pub use executor::{GpuExecutor, GpuNetwork};
 pub use lowered::Lowered;
-pub use network::GpuNetwork;
 #[cfg(not(target_arch = "wasm32"))]
 pub use profile::{Peak, Timing, timings};
 pub use replay::Replay;
-pub use run::{GpuRun, GpuStep, IN_FLIGHT, Reading};
+pub use replays::Replays;
 pub use weights::Weights;

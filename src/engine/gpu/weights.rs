@@ -3,7 +3,7 @@
 use super::device::{Buffer, Gpu};
 use crate::engine::lower::{MatrixPlace, ShardLayout, bytes_of_four};
 use crate::engine::packed::Packed;
-use crate::engine::parameters::{MatrixId, Storage, zeros};
+use crate::engine::parameters::{MatrixId, Storage, Take, zeros};
 use crate::engine::plan::Plan;
 use crate::error::Result;
 
@@ -33,9 +33,13 @@ impl Weights {
         storage: Storage,
         mut take: impl FnMut(&str, &[usize]) -> Result<Vec<f32>>,
     ) -> Result<Self> {
+        Self::load(gpu, plan, storage, &mut take).await
+    }
+
+    pub(super) async fn load(gpu: &Gpu, plan: &Plan, storage: Storage, take: Take<'_>) -> Result<Self> {
         let parameters = &plan.parameters;
         let layout = ShardLayout::new(plan, storage);
-        let vectors = parameters.pack_vectors(&mut take)?;
+        let vectors = parameters.pack_vectors(take)?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
         let buffer = gpu.buffer("vectors", 4 * vectors.len(), usage).await?;
         gpu.queue().write_buffer(buffer.raw(), 0, bytemuck::cast_slice(&vectors));
@@ -48,7 +52,7 @@ impl Weights {
         }
         let mut host = Packed::of_vectors(parameters, vectors);
         for (at, matrix) in parameters.matrices.iter().enumerate() {
-            let values = matrix.pack(&mut take)?;
+            let values = matrix.pack(take)?;
             if layout.in_prelude[at] {
                 host.put(MatrixId(at), (matrix.rows, matrix.columns), &values)?;
                 continue;

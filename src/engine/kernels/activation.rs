@@ -73,7 +73,7 @@ pub fn relu(x: f32) -> f32 {
 #[inline(always)]
 #[must_use]
 pub fn gelu_tanh(x: f32) -> f32 {
-    x / (1.0 + exp(x * (x * x * -0.071_354_82 - 1.595_769_1)))
+    x / (1.0 + exp(x * (x * x * -0.071_354_82 - 1.595_769_2)))
 }
 
 #[cfg(feature = "text")]

@@ -59,6 +59,7 @@ pub fn attention(a: &Attention, scratch: &mut [f32], out: &mut [f32]) {
     let (part, rest) = rest.split_at_mut(QUERIES * width);
     let (tops, sums) = rest[..2 * q.pixels].split_at_mut(q.pixels);
     let plain = Epilogue { bias: &[], time: &[], residual: None, scale: 1.0 };
+    out.fill(0.0);
     for channel in (0..inner).step_by(width) {
         tops.fill(f32::MIN);
         sums.fill(0.0);
@@ -89,13 +90,8 @@ pub fn attention(a: &Attention, scratch: &mut [f32], out: &mut [f32]) {
                     width: q.pixels,
                     epilogue: plain,
                 };
-                let out = &mut out[first * inner + channel..];
-                if first_key == 0 {
-                    multiply(&to_result, 0..count, out, inner);
-                } else {
-                    multiply(&to_result, 0..count, part, width);
-                    add_part(part, &rescales[..count], out, inner);
-                }
+                multiply(&to_result, 0..count, part, width);
+                add_part(part, width, &rescales[..count], &mut out[first * inner + channel..], inner);
             }
         }
         for (out, sum) in out.chunks_mut(inner).zip(sums.iter()) {
@@ -152,8 +148,7 @@ fn weigh_in(
 }
 
 /// Adds a block's part of the result to what earlier blocks came to.
-fn add_part(part: &[f32], rescales: &[f32], out: &mut [f32], inner: usize) {
-    let width = part.len() / QUERIES;
+fn add_part(part: &[f32], width: usize, rescales: &[f32], out: &mut [f32], inner: usize) {
     for ((out, part), rescale) in out.chunks_mut(inner).zip(part.chunks_exact(width)).zip(rescales) {
         for (x, more) in out.iter_mut().zip(part) {
             *x = *x * rescale + more;

@@ -14,7 +14,7 @@ use crate::Window;
 const BAND: usize = 1 << 16;
 
 /// The greatest height and width of a window.
-pub const MAX_KERNEL: usize = 64;
+pub const MAX_KERNEL: usize = if cfg!(feature = "text") { 64 } else { 3 };
 
 /// A [`Gemm`](crate::plan::Gemm) with slices for ids.
 #[derive(Clone, Copy, Debug)]

@@ -178,8 +178,8 @@ fn activation_gradient_in(activation: Activation, x: &[f32], gradient: &mut [f32
         #[cfg(feature = "text")]
         Activation::GeluTanh => each.for_each(|(g, x)| {
             // x · sigmoid(2u), and 2u' = √(8/π) (1 + 3 · 0.044715 x²).
-            let sigmoid = 1.0 / (1.0 + exp(x * (x * x * -0.071_354_82 - 1.595_769_1)));
-            *g *= sigmoid * (1.0 + x * (1.0 - sigmoid) * (x * x * 0.214_064_46 + 1.595_769_1));
+            let sigmoid = 1.0 / (1.0 + exp(x * (x * x * -0.071_354_82 - 1.595_769_2)));
+            *g *= sigmoid * (1.0 + x * (1.0 - sigmoid) * (x * x * 0.214_064_46 + 1.595_769_2));
         }),
         #[cfg(feature = "text")]
         Activation::QuickGelu => each.for_each(|(g, x)| {

@@ -21,6 +21,7 @@ pub mod nearest;
 pub mod norm;
 pub mod pool;
 pub mod product;
+pub mod radial;
 #[cfg(feature = "text")]
 pub mod rearrange;
 mod vector;

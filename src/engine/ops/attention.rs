@@ -74,6 +74,9 @@ constants! {
 }
 
 const ATTENTION: File = File { text: wgsl!("attention.wgsl"), constants: CONSTANTS };
+/// Whether keys are cut into slices: pages that sample pictures alone have no room for it.
+const SLICES: bool = cfg!(any(feature = "text", not(target_arch = "wasm32")));
+const MERGE: File = File { text: if SLICES { wgsl!("merge.wgsl") } else { "" }, constants: &[] };
 
 /// Threads of a wide head's workgroup that share a query: `ACROSS` in attention.wgsl.
 const ACROSS: usize = 16;
@@ -124,11 +127,35 @@ impl Wide {
     }
 }
 
+/// How the keys are cut into slices.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    slices: usize,
+    /// Keys of a slice, a multiple of [`KEYS`].
+    keys: usize,
+}
+
+impl Cut {
+    /// For so many workgroups, each of which would take all keys.
+    fn of(keys: usize, groups: usize, to: &Lowering) -> Self {
+        let few = SLICES && to.tuning == Tuning::Hardware && groups <= to.choice.few.unwrap_or(FEW_GROUPS);
+        let wanted = if few { to.choice.wanted.unwrap_or(WANTED_GROUPS) / groups } else { 1 };
+        let blocks = keys.div_ceil(KEYS);
+        let of_slice = blocks.div_ceil(wanted.clamp(1, blocks));
+        Self { slices: blocks.div_ceil(of_slice), keys: of_slice * KEYS }
+    }
+
+    /// Floats that the slices leave, of so many each; none where there is one.
+    fn left(self, floats: usize) -> usize {
+        if self.slices > 1 { self.slices * floats } else { 0 }
+    }
+}
+
 /// A kernel of attention.
 fn shader(entry: &'static str, head: usize, lanes4: bool, wide: Wide) -> Shader {
     let counts = [head, wide.rows, wide.columns, wide.values(), SCORES].map(word);
     let constants = ["HEAD", "ROWS", "COLUMNS", "VALUES", "SCORES"].into_iter().zip(counts).collect();
-    let shader = Shader::new(entry, constants, lanes4, &[ATTENTION]);
+    let shader = Shader::new(entry, constants, lanes4, &[ATTENTION, MERGE]);
     Shader { unrolled: &["ROWS", "COLUMNS", "SCORES"], ..shader }
         .labelled(|| format!("attention, heads of {head}, {entry}"))
 }
@@ -199,18 +226,8 @@ impl Operation for Attention {
         let wide = Wide::of(lanes, lane)?;
         let groups =
             batch * self.heads * pixels.div_ceil(if narrow { THREADS as usize } else { wide.queries() });
-        // Blocks of keys, and those of a slice.
-        let blocks = keys.div_ceil(KEYS);
-        let cut = !narrow && to.tuning == Tuning::Hardware && groups <= to.choice.few.unwrap_or(FEW_GROUPS);
-        let most = if cut { to.choice.wanted.unwrap_or(WANTED_GROUPS) / groups } else { 1 };
-        let slice = blocks.div_ceil(most.clamp(1, blocks));
-        let slices = blocks.div_ceil(slice);
-        let queries = batch * pixels;
-        let left = if slices > 1 {
-            [self.inner, 4 * self.heads].map(|each| slices * queries * each)
-        } else {
-            [0; 2]
-        };
+        let cut = Cut::of(keys, if narrow { usize::MAX } else { groups }, to);
+        let left = [self.inner, 4 * self.heads].map(|each| cut.left(batch * pixels * each));
         let params = Params {
             q: word(starts[0]),
             k: word(starts[1]),
@@ -227,27 +244,22 @@ impl Operation for Attention {
             prompted: self.of_sample.is_some().into(),
             of_sample: self.of_sample.map_or(0, |id| to.offset(id)),
             causal: self.causal.into(),
-            slices: word(slices),
-            slice_keys: word(slice * KEYS),
+            slices: word(cut.slices),
+            slice_keys: word(cut.keys),
             partial: word(to.scratch(0, left[0])),
             state: word(to.scratch(left[0], left[1])),
             scale: 1.0 / (head as f32).sqrt(),
         };
         let [x, y, _] = grid(groups);
         let entry = if narrow { "narrow" } else { "wide" };
-        to.dispatch(shader(entry, head, lanes4, wide), 0, &params, [x, y, word(slices)]);
+        to.dispatch(shader(entry, head, lanes4, wide), 0, &params, [x, y, word(cut.slices)]);
         let read = 4 * (batch * self.inner * (pixels + 2 * keys)) as u64;
         let [partial, written] = [4 * left.iter().sum::<usize>() as u64, to.traffic[1]];
         let flops = 4 * (batch * self.inner) as u64 * (pixels * keys) as u64;
-        to.costs(flops, read + if slices > 1 { partial } else { written });
-        if slices > 1 {
-            let threads = queries * self.inner / lane;
-            to.dispatch(
-                shader("merge", head, lanes4, wide),
-                0,
-                &params,
-                grid(threads.div_ceil(THREADS as usize)),
-            );
+        to.costs(flops, read + if cut.slices > 1 { partial } else { written });
+        if SLICES && cut.slices > 1 {
+            let groups = (batch * pixels * self.inner / lane).div_ceil(THREADS as usize);
+            to.dispatch(shader("merge", head, lanes4, wide), 0, &params, grid(groups));
             to.costs(0, partial + written);
         }
         Ok(())

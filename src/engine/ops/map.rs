@@ -35,6 +35,7 @@ pub enum Place {
     /// In the prelude.
     Rows(RowSlice),
     /// Among what is computed of prompts.
+    #[cfg(feature = "text")]
     Prompts {
         /// The value, a row for each prompt.
         value: ValueId,
@@ -105,6 +106,7 @@ impl Operation for Map {
             None => {}
             Some((_, Place::Value(id))) => f(Slot::Read(id)),
             Some((_, Place::Rows(slice))) => f(Slot::Rows(slice)),
+            #[cfg(feature = "text")]
             Some((_, Place::Prompts { value, of_sample })) => {
                 f(Slot::Read(value));
                 f(Slot::Read(of_sample));
@@ -119,6 +121,7 @@ impl Operation for Map {
             let operand = match place {
                 Place::Value(id) => format!("{kind}{}", id.0),
                 Place::Rows(slice) => slice.text(),
+                #[cfg(feature = "text")]
                 Place::Prompts { value, of_sample } => format!("{kind}{}[{kind}{}]", value.0, of_sample.0),
             };
             text += &match combine {
@@ -146,6 +149,7 @@ impl Operation for Map {
                 let numbers = match place {
                     Place::Rows(slice) => stage.per_sample(slice).sample(sample),
                     Place::Value(id) => stage.sample(arena, id, sample),
+                    #[cfg(feature = "text")]
                     Place::Prompts { value, of_sample } => {
                         stage.sample(arena, value, stage.prompt(arena, Some(of_sample), sample))
                     }
@@ -176,6 +180,7 @@ impl Operation for Map {
             None => (PLACE_VALUE, [0; 3]),
             Some((_, Place::Rows(slice))) => (PLACE_ROWS, to.slice(Some(slice))),
             Some((_, Place::Value(id))) => (PLACE_VALUE, [to.offset(id), 0, to.sample_len(id)]),
+            #[cfg(feature = "text")]
             Some((_, Place::Prompts { value, of_sample })) => {
                 (PLACE_PROMPTS, [to.offset(value), to.offset(of_sample), to.sample_len(value)])
             }

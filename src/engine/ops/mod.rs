@@ -10,6 +10,7 @@
 //! - [`Pool`], which halves the resolution, and [`Fir`], which halves or doubles it by a filter.
 //! - [`Map`], element by element: what loads and epilogues do, where nothing takes it into them.
 //! - [`Gather`], rows of a table.
+//! - [`RadialBasis`], Gaussian bumps, for networks of points.
 //!
 //! Text encoders, transformers and autoencoders have besides (feature `text`):
 //!
@@ -37,6 +38,8 @@ mod nearest;
 mod norm;
 mod operation;
 mod pool;
+#[cfg(any(feature = "burn", not(target_arch = "wasm32")))]
+mod radial;
 #[cfg(feature = "text")]
 mod rearrange;
 mod tile;
@@ -124,6 +127,9 @@ operations! {
     Nearest: nearest::Nearest,
     #[cfg(feature = "text")]
     Rearrange: rearrange::Rearrange,
+    // Networks of points are sampled where they are trained, and natively.
+    #[cfg(any(feature = "burn", not(target_arch = "wasm32")))]
+    RadialBasis: radial::RadialBasis,
 }
 
 impl Op {

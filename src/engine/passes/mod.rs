@@ -86,6 +86,15 @@ pub fn plan_prompts(
 }
 
 impl Plan {
+    /// The smallest plan of a network, which is enough to pack its parameters: they are packed alike for every size.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn least(network: &dyn Network) -> Result<Self> {
+        let [height, width] = network.least_size();
+        Self::new(network, 1, height, width)
+    }
+
     /// Plans a network on `batch` images of `height` × `width`.
     ///
     /// # Errors

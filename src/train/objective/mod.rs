@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub(super) use examples::Examples;
 use examples::{Denoised, Noised, Task, squared_error};
 
-use super::network::Network;
+use super::network::TrainableNetwork;
 use crate::denoiser::{Level, Point, Prediction};
 use crate::error::{Error, Result};
 use crate::model::UNET_CONFIG;
@@ -75,7 +75,7 @@ impl Objective {
     ///
     /// # Errors
     /// [`Error::Option`] that says what does not fit.
-    pub(super) fn check(self, network: &Network, schedule: &Schedule) -> Result<()> {
+    pub(super) fn check(self, network: &TrainableNetwork, schedule: &Schedule) -> Result<()> {
         let refuse = |found: &str, expected: &str| {
             Err(Error::Option { option: "objective", found: found.to_owned(), expected: expected.to_owned() })
         };
