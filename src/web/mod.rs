@@ -432,6 +432,7 @@ fn run_options(
             resamplings: resamplings as usize,
             jump_length: jump_length as usize,
             invert: invert != 0.0,
+            as_pipelines: false,
         }
     });
     options.noise = noise.map(Into::into);

@@ -52,7 +52,7 @@ struct Cell {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    output::check_paths(Some(&arguments.out), None)?;
+    output::check_paths(Some(&arguments.out), None, None)?;
     let checkpoint = Checkpoint::open_with(&arguments.checkpoint, None, &mut |_| Ok(()))?;
     let model = Model::load_blocking(checkpoint, &device(arguments.device)?)?;
     let flow = model.config().schedule.prediction == Prediction::Flow;
