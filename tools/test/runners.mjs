@@ -5,7 +5,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { assembleSite, checkFloats, checkSize } from '../build/site.mjs';
-import { buildTraining, buildWasm, trainingEnvironment } from '../build/wasm.mjs';
+import { buildText, buildTraining, buildWasm, trainingEnvironment } from '../build/wasm.mjs';
 import { vulkan, webDrivers } from '../setup/browsers.mjs';
 import { wasmBindgen, wasmPack } from '../setup/cargo-tools.mjs';
 import { npmPackages } from '../setup/npm.mjs';
@@ -114,6 +114,7 @@ async function e2e({ withoutBurn }) {
   npmPackages(join('tests', 'bundlers'));
   vulkan();
   await buildWasm();
+  await buildText();
   if (!withoutBurn) await buildTraining();
   for (const module of assembleSite()) {
     checkFloats(module);
