@@ -17,9 +17,10 @@ import { lint as readCode } from './lint.mjs';
 
 export const runners = { js, rust, overflow, lint, fuzz, web, e2e };
 
-/** JavaScript's unit tests: tests/js/*.test.mjs, one of which runs the engine. */
+/** JavaScript's unit tests: tests/js/*.test.mjs, some of which run the engine. */
 async function js() {
   await buildWasm();
+  await buildText();
   const folder = join('tests', 'js');
   const files = readdirSync(join(root, folder)).filter((name) => name.endsWith('.test.mjs'));
   const run = await watch(process.execPath, ['--test', '--test-reporter=spec', ...files.map((name) => join(folder, name))]);
