@@ -185,7 +185,7 @@ impl<T> Clone for Shared<T> {
 }
 
 impl<T> Shared<T> {
-    fn new(thing: T) -> Self {
+    pub(crate) fn new(thing: T) -> Self {
         Self(Arc::new(Mutex::new(Some(Box::new(thing)))))
     }
 

@@ -6,6 +6,8 @@
 
 mod arithmetic;
 #[cfg(feature = "text")]
+mod colours;
+#[cfg(feature = "text")]
 mod description;
 #[cfg(feature = "text")]
 mod noise;
@@ -24,6 +26,8 @@ mod runner;
 use serde_json::{Map, Value};
 
 pub use arithmetic::{Batch, guidance_embedding, inpainting_channels, posterior, time_ids};
+#[cfg(feature = "text")]
+pub use colours::LatentColours;
 #[cfg(feature = "text")]
 pub use description::{Description, PartInfo, TextEncoder};
 #[cfg(all(feature = "burn", feature = "text"))]

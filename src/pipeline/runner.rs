@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::network::architecture::Network as _;
 use crate::network::array::Array;
 use crate::prompt::{Prompt, Unicode};
+use crate::rng::Normals;
 use crate::sampler::{Edit, Evaluate, Guidance, HostRun, Options, Program, SamplerKind, Settings, Step};
 use crate::text;
 
@@ -58,6 +59,13 @@ pub enum Progress<'a> {
         received: u64,
         /// Bytes of the file, where they are known.
         total: Option<u64>,
+    },
+    /// The sampler begins.
+    Noise {
+        /// Its noise, of deviation 1.
+        x: &'a [f32],
+        /// The latents' shape, `[batch, channels, height, width]`.
+        shape: [usize; 4],
     },
     /// The sampler has taken a step: its images are latents, `[batch, channels, height, width]`.
     Step(Step<'a>),
@@ -232,6 +240,9 @@ impl Runner {
         let rows = shape[0] * (1 + usize::from(guided));
         let network = self.part(name, part, rows, [shape[2], shape[3]], observer).await?;
         let mut asked = Asked { network, rest, beside, pictures: shape[0] };
+        let mut noise = vec![0.0; shape.iter().product()];
+        run.noises.clone().normals(0, shape[0], &mut noise);
+        observer(Progress::Noise { x: &noise, shape })?;
         let mut run = HostRun::new(program, shape, run.noises)?;
         let mut latents = Vec::new();
         while let Some(step) = run.step(&mut asked).await? {

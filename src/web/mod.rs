@@ -8,6 +8,8 @@ pub mod memory;
 mod options;
 #[cfg(feature = "data")]
 pub mod pictures;
+#[cfg(all(feature = "text", not(feature = "burn")))]
+pub mod text;
 #[cfg(feature = "burn")]
 pub mod train;
 
