@@ -16,6 +16,7 @@ mod output;
 mod pack;
 mod sample;
 mod samplers;
+mod threads;
 #[cfg(feature = "burn")]
 mod train;
 

@@ -10,6 +10,7 @@ use noiseball::sampler::Edit;
 use noiseball::{Checkpoint, Device, DeviceKind, Model, Result, Rng, SampleOptions, SamplerKind, text};
 
 use crate::samplers::Chosen;
+use crate::threads::Threads;
 use crate::{edit, output};
 
 #[derive(clap::Args)]
@@ -49,6 +50,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     device: Option<DeviceName>,
     #[command(flatten)]
+    threads: Threads,
+    #[command(flatten)]
     options: Chosen,
 }
 
@@ -68,6 +71,7 @@ pub(crate) fn device(name: Option<DeviceName>) -> Result<Device> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    arguments.threads.start()?;
     output::check_paths(arguments.out.as_deref(), arguments.npy.as_deref())?;
     let bar = progress_bar();
     bar.set_message("reading");

@@ -16,7 +16,9 @@ pub mod norm;
 pub mod pool;
 pub mod product;
 pub mod radial;
+pub mod shared;
 mod vector;
+pub mod winograd;
 
 /// Pixels whose moments are taken together. The last tile of a sample may be smaller; no tile spans two samples.
 pub const TILE_PIXELS: usize = 32;

@@ -5,6 +5,8 @@ use crate::engine::kernels::attention as twin;
 use crate::engine::lower::{File, Lowering, Shader, constants, grid, uniform, wgsl, word};
 use crate::engine::parameters::Parameters;
 use crate::engine::stage::{Memory, Split, Stage};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::engine::threads;
 use crate::engine::value::{Slot, Value, ValueId};
 use crate::error::{Error, Result};
 
@@ -71,6 +73,53 @@ fn shader(head: usize, lanes4: bool, queries: Queries) -> Shader {
     Shader::new(entry, constants, lanes4, &[ATTENTION]).labelled(|| format!("attention, heads of {head}"))
 }
 
+/// Queries of a task at least.
+#[cfg(not(target_arch = "wasm32"))]
+const QUERIES: usize = 96;
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Attention {
+    /// [`Operation::run`] on several threads: a task is some queries of a head, whose results lie one after the other in `scratch`
+    /// until all are there.
+    fn share<'m>(
+        &self,
+        stage: &Stage,
+        scratch: &mut [f32],
+        out: &mut [f32],
+        part: &(dyn Fn(Channels, usize) -> twin::Part<'m> + Sync),
+    ) {
+        let (heads, inner, width) = (self.heads, self.inner, self.inner / self.heads);
+        let [q, keys] = [self.q, self.k].map(|c| part(c, 0).pixels);
+        // Each task packs the keys for itself: no more tasks than give every thread some.
+        let wanted = (4 * threads::count()).div_ceil(stage.batch * heads);
+        let mut pieces = 1;
+        while pieces < wanted && q.is_multiple_of(2 * pieces) && q / (2 * pieces) >= QUERIES {
+            pieces *= 2;
+        }
+        let queries = q / pieces;
+        let results = &mut scratch[..stage.batch * q * inner];
+        let room = twin::scratch_len(keys, width, 1);
+        threads::chunks(results, queries * width, &|task, to| {
+            let (head, first) = (task / pieces, task % pieces * queries);
+            let of = |channels: Channels| {
+                let whole = part(channels, head / heads);
+                twin::Part { start: whole.start + head % heads * width, ..whole }
+            };
+            let q = of(self.q);
+            let q = twin::Part { start: q.start + first * q.row, pixels: queries, ..q };
+            let head = twin::Attention { q, k: of(self.k), v: of(self.v), inner: width, heads: 1 };
+            threads::scratch(room, |scratch| twin::attention(&head, scratch, to));
+        });
+        let results = &*results;
+        threads::chunks(out, inner, &|pixel, out| {
+            for (head, to) in out.chunks_mut(width).enumerate() {
+                let from = ((pixel / q * heads + head) * q + pixel % q) * width;
+                to.copy_from_slice(&results[from..from + width]);
+            }
+        });
+    }
+}
+
 impl Operation for Attention {
     fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
         for part in [&mut self.q, &mut self.k, &mut self.v] {
@@ -95,7 +144,11 @@ impl Operation for Attention {
 
     fn room(&self, values: &[Value]) -> Room {
         let [_, height, width, _] = values[self.k.value.0].shape;
-        Room { scratch: twin::scratch_len(height * width, self.inner, self.heads), scaling: 0 }
+        let mut scratch = twin::scratch_len(height * width, self.inner, self.heads);
+        if cfg!(not(target_arch = "wasm32")) {
+            scratch = scratch.max(values[self.output.0].len());
+        }
+        Room { scratch, scaling: 0 }
     }
 
     fn run(&self, stage: &Stage, memory: &mut Memory) {
@@ -106,6 +159,10 @@ impl Operation for Attention {
             twin::Part { data, start: channels.start, row, pixels: height * width }
         };
         let each = out.len() / stage.batch;
+        #[cfg(not(target_arch = "wasm32"))]
+        if threads::count() > 1 {
+            return self.share(stage, scratch, out, &part);
+        }
         for (sample, out) in out.chunks_exact_mut(each).enumerate() {
             let [q, k, v] = [self.q, self.k, self.v].map(|channels| part(channels, sample));
             twin::attention(&twin::Attention { q, k, v, inner: self.inner, heads: self.heads }, scratch, out);
