@@ -84,8 +84,8 @@ function processorTable(results) {
     .map((ours) => {
       const { model, batch, device, commit } = ours;
       const theirs = results.find((other) => other.side !== 'noiseball' && ['model', 'batch', 'device'].every((k) => other[k] === ours[k]));
-      const times = (side) => [cell({ milliseconds: side?.processor }), side?.milliseconds?.median ?? ''];
-      const ratio = ours.processor && theirs ? `**${(ours.processor.median / theirs.processor.median).toFixed(2)}**` : '';
+      const times = (side) => [side?.processor ? cell({ milliseconds: side.processor }) : '', side?.milliseconds?.median ?? ''];
+      const ratio = ours.processor && theirs?.processor ? `**${(ours.processor.median / theirs.processor.median).toFixed(2)}**` : '';
       return [model, batch, device, ...times(ours), ...times(theirs), ratio, commit];
     });
   const head = ['model', 'batch', 'threads', 'Noiseball, processor ms', 'clock', 'PyTorch, processor ms', 'clock', 'ratio', 'commit'];

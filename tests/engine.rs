@@ -117,13 +117,13 @@ fn numbers_are_the_same_for_any_number_of_threads_and_in_any_batch() {
     let shape = |batch| [batch, 3, 16, 16];
     let x = numbers("x", 3 * 3 * 256);
     let new = || CpuNetwork::new(Arc::new(config.clone()), |key, shape| Ok(weight(key, shape))).unwrap();
-    let all = with_threads(1, || new().evaluate(&x, shape(3), &[7.0; 3], None).unwrap());
+    let all = with_threads(1, || block_on(new().evaluate(&x, shape(3), &[7.0; 3], None)).unwrap());
     for threads in [1, 2, 3, 7] {
         with_threads(threads, || {
             let mut net = new();
             for batch in 1..=3 {
                 let len = batch * 3 * 256;
-                let found = net.evaluate(&x[..len], shape(batch), &vec![7.0; batch], None).unwrap();
+                let found = block_on(net.evaluate(&x[..len], shape(batch), &vec![7.0; batch], None)).unwrap();
                 assert!(found == all[..len], "{threads} threads, batch {batch}");
             }
         });

@@ -336,6 +336,8 @@ fn quartiles(seconds: &mut [f64]) -> [f64; 3] {
 /// the system does not say it as Linux does.
 fn processor_time() -> Option<f64> {
     let mut nanoseconds = 0;
+    // A thread's time is brought up to date when it gives way.
+    std::thread::yield_now();
     for thread in std::fs::read_dir("/proc/self/task").ok()? {
         let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
         nanoseconds += text.split(' ').next()?.parse::<u64>().ok()?;
