@@ -8,12 +8,7 @@
 //! use noiseball::{Checkpoint, Device, Model, SampleOptions, SamplerKind};
 //!
 //! let model = Model::load_blocking(Checkpoint::open("my-model")?, &Device::cpu())?;
-//! let mut run = model.sample(&SampleOptions {
-//!     sampler: Some(SamplerKind::Ddim),
-//!     steps: Some(20),
-//!     seed: 7,
-//!     ..SampleOptions::default()
-//! })?;
+//! let mut run = model.sample(&SampleOptions::default().sampler(SamplerKind::Ddim).steps(20).seed(7))?;
 //! while let Some(step) = run.step_blocking()? {
 //!     println!("step {} of {}: {} numbers", step.index + 1, step.total, step.x.len());
 //! }

@@ -115,6 +115,7 @@ impl ModelConfig {
 
 /// What a model is, for people and pages.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 #[serde(rename_all = "camelCase")]
 pub struct Info {
     /// Number of scalar parameters.
@@ -151,6 +152,7 @@ pub struct Info {
 
 /// Where a model runs, for people and pages.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct DeviceInfo {
     /// CPU or GPU.
     pub kind: DeviceKind,
@@ -193,8 +195,16 @@ impl FromStr for Rng {
     }
 }
 
-/// What to sample.
+/// What to sample. Begin with the defaults, and say what is to be otherwise; `None` takes a choice back.
+///
+/// ```
+/// use noiseball::{SampleOptions, SamplerKind};
+///
+/// let options = SampleOptions::default().sampler(SamplerKind::Ddim).setting("eta", 0.5).steps(20).labels(vec![3.0]);
+/// assert_eq!((options.steps, options.batch), (Some(20), 1));
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SampleOptions {
     /// The sampler; `None` takes the one that the checkpoint's scheduler stands for.
     pub sampler: Option<SamplerKind>,
@@ -237,6 +247,80 @@ impl Default for SampleOptions {
             edit: None,
             noise: None,
         }
+    }
+}
+
+impl SampleOptions {
+    /// With this sampler.
+    #[must_use]
+    pub fn sampler(self, sampler: impl Into<Option<SamplerKind>>) -> Self {
+        Self { sampler: sampler.into(), ..self }
+    }
+
+    /// With so many steps, 1 to T.
+    #[must_use]
+    pub fn steps(self, steps: impl Into<Option<usize>>) -> Self {
+        Self { steps: steps.into(), ..self }
+    }
+
+    /// With another seed, 0 to 2^53 - 1.
+    #[must_use]
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// With noise from this generator.
+    #[must_use]
+    pub fn rng(self, rng: Rng) -> Self {
+        Self { rng, ..self }
+    }
+
+    /// So many pictures at once, 1 to 1024.
+    #[must_use]
+    pub fn batch(self, batch: usize) -> Self {
+        Self { batch, ..self }
+    }
+
+    /// With one of the sampler's options: see [`SamplerKind::entry`].
+    #[must_use]
+    pub fn setting(self, name: &str, value: impl Into<sampler::options::Value>) -> Self {
+        Self { settings: self.settings.with(name, value), ..self }
+    }
+
+    /// With these of the sampler's options in place of all that were set.
+    #[must_use]
+    pub fn settings(self, settings: Settings) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// Of these classes: one label for all pictures, or one each.
+    #[must_use]
+    pub fn labels(self, labels: impl Into<Option<Vec<f32>>>) -> Self {
+        Self { labels: labels.into(), ..self }
+    }
+
+    /// Guided to its labels.
+    #[must_use]
+    pub fn guidance(self, guidance: Guidance) -> Self {
+        Self { guidance, ..self }
+    }
+
+    /// Guided away from this label.
+    #[must_use]
+    pub fn negative_label(self, label: impl Into<Option<f32>>) -> Self {
+        Self { negative_label: label.into(), ..self }
+    }
+
+    /// Of a picture.
+    #[must_use]
+    pub fn edit(self, edit: impl Into<Option<Edit>>) -> Self {
+        Self { edit: edit.into(), ..self }
+    }
+
+    /// From this noise, `[channels, height, width]` of deviation 1 or one for each picture.
+    #[must_use]
+    pub fn noise(self, noise: impl Into<Arc<[f32]>>) -> Self {
+        Self { noise: Some(noise.into()), ..self }
     }
 }
 

@@ -222,7 +222,7 @@ fn small_network(size: usize) -> Model {
 
 /// What a config asks for is made sure of before the first number of noise is drawn.
 fn pictures_that_do_not_fit() {
-    let options = SampleOptions { steps: Some(1), ..SampleOptions::default() };
+    let options = SampleOptions::default().steps(1);
     let step = |model: &Model| {
         let mut run = model.sample(&options)?;
         run.step_blocking().map(|step| step.unwrap().x.len())

@@ -63,7 +63,7 @@ fn one_table_embeds_times_and_labels() {
     let scheduler = json!({"num_train_timesteps": 3});
     let labelled = |label: f32| {
         let labels = Some(vec![label]);
-        sample(&unet, &scheduler, &SampleOptions { labels, ..SampleOptions::default() })
+        sample(&unet, &scheduler, &SampleOptions::default().labels(labels))
     };
     let pictures = [0.0, 2.0].map(|label| labelled(label).unwrap());
     assert!(pictures.iter().flatten().all(|v| v.is_finite()) && pictures[0] != pictures[1]);
@@ -92,12 +92,8 @@ fn a_run_is_checked_at_its_own_timesteps_before_its_first_step() {
 
 #[test]
 fn labels_have_the_same_edges_as_timesteps() {
-    let options = |labels: &[f32]| SampleOptions {
-        labels: Some(labels.to_vec()),
-        sampler: Some(SamplerKind::Ddim),
-        steps: Some(1),
-        ..SampleOptions::default()
-    };
+    let options =
+        |labels: &[f32]| SampleOptions::default().labels(labels.to_vec()).sampler(SamplerKind::Ddim).steps(1);
     let offset = json!({"steps_offset": 1});
     let fourier = json!({"time_embedding_type": "fourier", "class_embed_type": "timestep"});
     assert!(sample(&fourier, &offset, &options(&[2.5])).is_ok());
@@ -130,7 +126,7 @@ fn a_learned_variance_needs_a_network_that_says_one() {
             "variance_type"
         );
         // DDIM has no use for it, as in Python.
-        let ddim = SampleOptions { sampler: Some(SamplerKind::Ddim), ..SampleOptions::default() };
+        let ddim = SampleOptions::default().sampler(SamplerKind::Ddim);
         assert!(sample(&json!({}), &scheduler, &ddim).is_ok());
     }
 }

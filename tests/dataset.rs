@@ -48,7 +48,7 @@ fn the_table_of_cases_is_read_as_in_the_page() {
         }
         // A single file is given as it is.
         let given = if let [(name, _)] = &case.files[..] { folder.join(name) } else { folder };
-        let options = Options { no_classes: !case.classes, ..Options::default() };
+        let options = Options::default().no_classes(!case.classes);
         let outcome = open(&given, options).map_err(|e| e.to_string()).map(|reading| Outcome {
             shape: reading.data.shape,
             pixels: bytes(&reading).to_vec(),

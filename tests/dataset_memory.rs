@@ -14,7 +14,7 @@ use noiseball::train::dataset::{Options, Reader, Reading, Step};
 fn measured(files: &[(&str, &[u8])], size: Option<usize>) -> (Result<Reading>, usize, f64) {
     let began = std::time::Instant::now();
     let (held, result) = peak(|| {
-        let mut reader = Reader::new(Options { size, ..Options::default() }, false)?;
+        let mut reader = Reader::new(Options::default().size(size), false)?;
         for (name, bytes) in files {
             reader.push((*name).to_owned(), Box::new(bytes.to_vec()))?;
         }

@@ -146,8 +146,8 @@ fn mask() -> Vec<f32> {
 #[test]
 fn guidance_moves_the_mean() {
     for kind in asked_at_known_levels() {
-        let guidance = Guidance { scale: 2.5, ..Guidance::default() };
-        let (schedule, guided) = of(*kind, &Options { guidance, ..Options::steps(12) });
+        let guidance = Guidance::default().scale(2.5);
+        let (schedule, guided) = of(*kind, &Options::steps(12).guidance(guidance));
         let (_, plain) = of(*kind, &Options::steps(12));
         let mut network = Gaussian { other: 0.1, ..gaussian(&schedule, 0.2) };
         let found = last(&guided, &mut network);
@@ -160,8 +160,8 @@ fn guidance_moves_the_mean() {
 #[test]
 fn outside_of_the_interval_the_network_is_asked_once() {
     for kind in asked_at_known_levels() {
-        let guidance = Guidance { scale: 2.0, interval: [0.3, 5.0], ..Guidance::default() };
-        let (schedule, guided) = of(*kind, &Options { guidance, ..Options::steps(12) });
+        let guidance = Guidance::default().scale(2.0).interval([0.3, 5.0]);
+        let (schedule, guided) = of(*kind, &Options::steps(12).guidance(guidance));
         let mut network = gaussian(&schedule, 0.2);
         last(&guided, &mut network);
         let near = |ratio: f64, end: f64| (ratio / end).ln().abs() < 0.02;
@@ -172,8 +172,8 @@ fn outside_of_the_interval_the_network_is_asked_once() {
         let doubled = network.asked.iter().filter(|(_, _, both)| *both).count();
         assert!(0 < doubled && doubled < network.asked.len() || network.asked.len() < 6, "{kind}: {doubled}");
         // A scale of 1 is no guidance, whatever else is said.
-        let none = Guidance { scale: 1.0, rescale: 0.5, interval: [0.3, 5.0] };
-        let (_, one) = of(*kind, &Options { guidance: none, ..Options::steps(12) });
+        let none = Guidance::default().rescale(0.5).interval([0.3, 5.0]);
+        let (_, one) = of(*kind, &Options::steps(12).guidance(none));
         assert_eq!(one, of(*kind, &Options::steps(12)).1);
     }
 }
@@ -194,7 +194,7 @@ fn rescaling_brings_the_deviation_back() {
     let schedule = schedule(SamplerKind::Ddim);
     let at = schedule.point(500);
     let run = |rescale| {
-        let guidance = Guidance { scale: 3.0, rescale, ..Guidance::default() };
+        let guidance = Guidance::default().scale(3.0).rescale(rescale);
         let mut recorder = noiseball::sampler::Recorder::new(&Prediction::Epsilon).guided(guidance);
         let x = recorder.start(1.0);
         let denoised = recorder.denoise(x, at);
@@ -219,8 +219,8 @@ fn a_picture_is_begun_with_where_its_strength_says() {
         let whole = kind.program(&schedule, &Options::steps(12)).unwrap();
         let all = replay(&whole, &mut gaussian(&schedule, 0.2), |s| (s.timestep, s.from, s.to)).unwrap();
         for (strength, made) in [(1.0, all.len()), (0.8, 9), (0.5, 6), (0.35, 4)] {
-            let edit = Edit { strength: Some(strength), ..Edit::new(init.clone()) };
-            let options = Options { edit: Some(edit), ..Options::steps(12) };
+            let edit = Edit::new(init.clone()).strength(strength);
+            let options = Options::steps(12).edit(edit);
             let program = kind.program(&schedule, &options).unwrap();
             let mut network = gaussian(&schedule, 0.2);
             let steps = replay(&program, &mut network, |s| (s.timestep, s.from, s.to)).unwrap();
@@ -245,9 +245,9 @@ fn what_is_kept_is_exact_and_what_lies_under_the_mask_does_not_matter() {
         let schedule = schedule(*kind);
         for (resamplings, jump_length) in [(1, 10), (3, 4), (2, 1)] {
             let run = |init: &[f32]| {
-                let mask = Some(mask.clone().into());
-                let edit = Edit { mask, resamplings, jump_length, ..Edit::new(init) };
-                let options = Options { edit: Some(edit), ..Options::steps(14) };
+                let edit =
+                    Edit::new(init).mask(mask.clone()).resamplings(resamplings).jump_length(jump_length);
+                let options = Options::steps(14).edit(edit);
                 let program = kind.program(&schedule, &options).unwrap_or_else(|e| panic!("{kind}: {e}"));
                 let mut network = gaussian(&schedule, 0.2);
                 let made = replay(&program, &mut network, |s| (s.total, s.x.to_vec())).unwrap();
@@ -276,7 +276,7 @@ fn what_is_painted_anew_keeps_its_distribution() {
     for kind in SamplerKind::ALL.iter().filter(|kind| !["lcm", "tcd"].contains(&kind.name())) {
         let schedule = schedule(*kind);
         let moments = |edit: Option<Edit>| {
-            let program = kind.program(&schedule, &Options { edit, ..Options::steps(30) }).unwrap();
+            let program = kind.program(&schedule, &Options::steps(30).edit(edit)).unwrap();
             let mut run = HostRun::new(program, shape, Generator::philox(3).unwrap()).unwrap();
             let mut network = gaussian(&schedule, 0.2);
             let mut x = Vec::new();
@@ -288,8 +288,8 @@ fn what_is_painted_anew_keeps_its_distribution() {
         };
         let (mean, deviation) = moments(None);
         for (resamplings, jump_length) in [(1, 10), (3, 5)] {
-            let mask = Some(mask.clone().into());
-            let edit = Edit { mask, resamplings, jump_length, ..Edit::new(init.clone()) };
+            let edit =
+                Edit::new(init.clone()).mask(mask.clone()).resamplings(resamplings).jump_length(jump_length);
             let found = moments(Some(edit));
             // Four standard errors.
             let near = (found.0 - mean).abs() < 0.045 && (found.1 - deviation).abs() < 0.035;
@@ -301,7 +301,7 @@ fn what_is_painted_anew_keeps_its_distribution() {
 #[test]
 fn whoever_watches_may_change_the_estimate() {
     for kind in asked_at_known_levels() {
-        let watched = Options { watched: true, ..Options::steps(12) };
+        let watched = Options::steps(12).watched(true);
         let (schedule, program) = of(*kind, &watched);
         let (_, plain) = of(*kind, &Options::steps(12));
         let mut network = gaussian(&schedule, 0.2);
@@ -340,8 +340,8 @@ fn a_network_that_is_asked_for_one_thing_only_cannot_be_guided() {
             Ok(vec![0.0; x.len()])
         }
     }
-    let guidance = Guidance { scale: 2.0, ..Guidance::default() };
-    let (_, program) = of(SamplerKind::Ddim, &Options { guidance, ..Options::steps(3) });
+    let guidance = Guidance::default().scale(2.0);
+    let (_, program) = of(SamplerKind::Ddim, &Options::steps(3).guidance(guidance));
     assert_eq!(replay(&program, &mut One, |_| ()).unwrap_err().kind(), "unsupported-architecture");
 }
 
@@ -360,51 +360,37 @@ fn pictures(mut run: noiseball::Sampling) -> Vec<f32> {
     last
 }
 
-/// 3 × 8 × 8 numbers, and a mask of 8 × 8.
-fn edit() -> Edit {
+/// 3 × 8 × 8 numbers.
+fn unmasked() -> Edit {
     let init: Vec<f32> = (0..192).map(|i| ((i * 29) % 192) as f32 / 96.0 - 1.0).collect();
-    let mask: Vec<f32> = (0..64).map(|i| f32::from(i % 8 >= 3)).collect();
-    Edit { mask: Some(mask.into()), ..Edit::new(init) }
+    Edit::new(init)
+}
+
+/// The same with a mask of 8 × 8.
+fn edit() -> Edit {
+    unmasked().mask((0..64).map(|i| f32::from(i % 8 >= 3)).collect::<Vec<f32>>())
 }
 
 fn everything() -> Vec<(&'static str, SampleOptions)> {
-    let plain = SampleOptions {
-        steps: Some(6),
-        batch: 3,
-        seed: 4,
-        labels: Some(vec![1.0, 2.0, 4.0]),
-        ..SampleOptions::default()
-    };
+    let plain = SampleOptions::default().steps(6).batch(3).seed(4).labels(vec![1.0, 2.0, 4.0]);
     let ddim = Some(SamplerKind::Ddim);
-    let guidance = Guidance { scale: 2.0, ..Guidance::default() };
-    let within = Guidance { interval: [0.1, 4.0], ..guidance };
+    let guidance = Guidance::default().scale(2.0);
+    let within = guidance.interval([0.1, 4.0]);
     let heun = Some(SamplerKind::Heun);
     let strength = Some(0.7);
     vec![
-        ("guided", SampleOptions { guidance, ..plain.clone() }),
-        ("guided within an interval", SampleOptions { guidance: within, sampler: heun, ..plain.clone() }),
-        (
-            "away from a label",
-            SampleOptions { guidance, negative_label: Some(3.0), sampler: ddim, ..plain.clone() },
-        ),
-        ("rescaled", SampleOptions { guidance: Guidance { rescale: 0.7, ..guidance }, ..plain.clone() }),
-        (
-            "from a picture",
-            SampleOptions {
-                edit: Some(Edit { mask: None, strength, ..edit() }),
-                sampler: ddim,
-                ..plain.clone()
-            },
-        ),
-        ("a part", SampleOptions { edit: Some(edit()), sampler: heun, ..plain.clone() }),
+        ("guided", plain.clone().guidance(guidance)),
+        ("guided within an interval", plain.clone().guidance(within).sampler(heun)),
+        ("away from a label", plain.clone().guidance(guidance).negative_label(3.0).sampler(ddim)),
+        ("rescaled", plain.clone().guidance(guidance.rescale(0.7))),
+        ("from a picture", plain.clone().edit(unmasked().strength(strength)).sampler(ddim)),
+        ("a part", plain.clone().edit(edit()).sampler(heun)),
         (
             "all together",
-            SampleOptions {
-                guidance: within,
-                edit: Some(Edit { strength, resamplings: 2, jump_length: 2, ..edit() }),
-                sampler: Some(SamplerKind::DpmMultistep),
-                ..plain
-            },
+            plain
+                .guidance(within)
+                .edit(edit().strength(strength).resamplings(2).jump_length(2))
+                .sampler(SamplerKind::DpmMultistep),
         ),
     ]
 }
@@ -414,7 +400,7 @@ fn one_picture_is_the_first_of_many_bit_for_bit() {
     let model = model("class-conditional", &Device::cpu());
     for (name, options) in everything() {
         let three = pictures(model.sample(&options).unwrap());
-        let one = SampleOptions { batch: 1, labels: Some(vec![1.0]), ..options };
+        let one = options.batch(1).labels(vec![1.0]);
         assert_eq!(pictures(model.sample(&one).unwrap())[..], three[..192], "{name}");
     }
 }
@@ -426,7 +412,7 @@ fn both_devices_agree() {
     let [on_cpu, on_gpu] = [&cpu, &gpu].map(|device| model("class-conditional", device));
     for (name, options) in everything() {
         for rng in [noiseball::Rng::Philox, noiseball::Rng::Torch] {
-            let options = SampleOptions { rng, ..options.clone() };
+            let options = options.clone().rng(rng);
             let [a, b] = [&on_cpu, &on_gpu].map(|model| pictures(model.sample(&options).unwrap()));
             assert!(furthest(&a, &b) <= 2.0 / 255.0, "{name}: {}", furthest(&a, &b));
         }
@@ -436,8 +422,7 @@ fn both_devices_agree() {
 #[test]
 fn a_model_is_watched() {
     let model = model("class-conditional", &Device::cpu());
-    let options =
-        SampleOptions { steps: Some(4), sampler: Some(SamplerKind::Ddim), ..SampleOptions::default() };
+    let options = SampleOptions::default().steps(4).sampler(SamplerKind::Ddim);
     let mut seen = Vec::new();
     let plain = pictures(model.sample(&options).unwrap());
     let looked = std::rc::Rc::new(std::cell::RefCell::new(Vec::new()));
@@ -466,27 +451,24 @@ fn what_cannot_be_is_refused_before_any_work() {
     ));
     let nameless = Checkpoint { labels: None, ..nameless.unwrap() };
     let nameless = Model::load_blocking(nameless, &Device::cpu()).unwrap();
-    let options = || SampleOptions { steps: Some(4), ..SampleOptions::default() };
-    let labelled = || SampleOptions { labels: Some(vec![1.0]), ..options() };
+    let options = || SampleOptions::default().steps(4);
+    let labelled = || options().labels(vec![1.0]);
     let refused = |model: &Model, options: SampleOptions, named: &'static str| {
         let Err(Error::Option { option, .. }) = model.sample(&options) else {
             panic!("{named}: {options:?}")
         };
         assert_eq!(option, named);
     };
-    let guidance = |scale| Guidance { scale, ..Guidance::default() };
+    let guidance = |scale| Guidance::default().scale(scale);
     for scale in [-1.0, f64::NAN, 101.0, f64::INFINITY] {
-        refused(&classes, SampleOptions { guidance: guidance(scale), ..labelled() }, "guidance");
+        refused(&classes, labelled().guidance(guidance(scale)), "guidance");
     }
-    refused(&plain, SampleOptions { guidance: guidance(2.0), ..options() }, "guidance");
-    refused(&nameless, SampleOptions { guidance: guidance(2.0), ..labelled() }, "guidance");
-    refused(&classes, SampleOptions { guidance: guidance(2.0), ..options() }, "guidance");
-    let away = |label| SampleOptions { guidance: guidance(2.0), negative_label: Some(label), ..labelled() };
+    refused(&plain, options().guidance(guidance(2.0)), "guidance");
+    refused(&nameless, labelled().guidance(guidance(2.0)), "guidance");
+    refused(&classes, options().guidance(guidance(2.0)), "guidance");
+    let away = |label| labelled().guidance(guidance(2.0)).negative_label(label);
     refused(&classes, away(6.0), "negative_label");
-    assert!(
-        nameless.sample(&away(0.0)).is_ok()
-            && classes.sample(&SampleOptions { labels: None, ..away(0.0) }).is_ok()
-    );
+    assert!(nameless.sample(&away(0.0)).is_ok() && classes.sample(&away(0.0).labels(None)).is_ok());
     for (rescale, interval, named) in [
         (1.5, [0.0, 1.0], "guidance_rescale"),
         (f64::NAN, [0.0, 1.0], "guidance_rescale"),
@@ -494,30 +476,26 @@ fn what_cannot_be_is_refused_before_any_work() {
         (0.0, [f64::NAN, 1.0], "guidance_interval"),
         (0.0, [-1.0, 1.0], "guidance_interval"),
     ] {
-        refused(
-            &classes,
-            SampleOptions { guidance: Guidance { scale: 2.0, rescale, interval }, ..labelled() },
-            named,
-        );
+        refused(&classes, labelled().guidance(guidance(2.0).rescale(rescale).interval(interval)), named);
     }
 
-    let edited = |edit: Edit| SampleOptions { edit: Some(edit), ..options() };
+    let edited = |edit: Edit| options().edit(edit);
     for strength in [0.0, 0.2, 1.1, f64::NAN, -0.5] {
-        refused(&plain, edited(Edit { strength: Some(strength), ..edit() }), "strength");
+        refused(&plain, edited(edit().strength(strength)), "strength");
     }
     let mut bad = edit().init.to_vec();
     bad[7] = f32::NAN;
     for init in [vec![0.0; 191], vec![0.0; 384], Vec::new(), vec![255.0; 192], bad] {
-        refused(&plain, edited(Edit { init: init.into(), ..edit() }), "init");
+        refused(&plain, edited(Edit::new(init).mask(vec![1.0; 64])), "init");
     }
     for mask in [vec![1.0; 63], vec![1.0; 192], Vec::new(), vec![1.01; 64], vec![f32::NAN; 64]] {
-        refused(&plain, edited(Edit { mask: Some(mask.into()), ..edit() }), "mask");
+        refused(&plain, edited(edit().mask(mask)), "mask");
     }
-    refused(&plain, edited(Edit { resamplings: 0, ..edit() }), "resamplings");
-    refused(&plain, edited(Edit { resamplings: 101, ..edit() }), "resamplings");
-    refused(&plain, edited(Edit { resamplings: 2, mask: None, ..edit() }), "resamplings");
-    refused(&plain, edited(Edit { resamplings: 2, jump_length: 5, ..edit() }), "jump_length");
-    refused(&plain, edited(Edit { jump_length: 0, ..edit() }), "jump_length");
+    refused(&plain, edited(edit().resamplings(0)), "resamplings");
+    refused(&plain, edited(edit().resamplings(101)), "resamplings");
+    refused(&plain, edited(unmasked().resamplings(2)), "resamplings");
+    refused(&plain, edited(edit().resamplings(2).jump_length(5)), "jump_length");
+    refused(&plain, edited(edit().jump_length(0)), "jump_length");
 }
 
 // ---- Noise that is given, and the way back to it ----
@@ -526,13 +504,12 @@ fn what_cannot_be_is_refused_before_any_work() {
 fn its_own_noise_given_is_the_same_run() {
     let mut noise = vec![0.0; 32];
     noiseball::rng::Normals::normals(&mut Generator::philox(7).unwrap(), 0, 2, &mut noise);
-    let part = || Edit { mask: Some(mask().into()), ..Edit::new(picture()) };
+    let part = || Edit::new(picture()).mask(mask());
     for kind in SamplerKind::ALL {
         for edit in [None, Some(part())] {
-            let given =
-                Options { noise: Some(noise.clone().into()), edit: edit.clone(), ..Options::steps(12) };
+            let given = Options::steps(12).noise(noise.clone()).edit(edit.clone());
             let (schedule, program) = of(*kind, &given);
-            let (_, plain) = of(*kind, &Options { edit, ..Options::steps(12) });
+            let (_, plain) = of(*kind, &Options::steps(12).edit(edit));
             let expected = last(&plain, &mut gaussian(&schedule, 0.2));
             assert_eq!(last(&program, &mut gaussian(&schedule, 0.2)), expected, "{kind}");
         }
@@ -545,15 +522,13 @@ fn a_picture_comes_back_from_the_noise_that_it_is_inverted_to() {
     let mut checkpoint = Checkpoint::open(&folder).unwrap();
     checkpoint.scheduler_config.as_mut().unwrap().insert("clip_sample".to_owned(), false.into());
     let model = Model::load_blocking(checkpoint, &Device::cpu()).unwrap();
-    let options =
-        SampleOptions { sampler: Some(SamplerKind::Ddim), steps: Some(100), ..SampleOptions::default() };
-    let face =
-        pictures(model.sample(&SampleOptions { steps: Some(20), seed: 5, ..options.clone() }).unwrap());
+    let options = SampleOptions::default().sampler(SamplerKind::Ddim).steps(100);
+    let face = pictures(model.sample(&options.clone().steps(20).seed(5)).unwrap());
     let face: Vec<f32> = face.iter().map(|v| v.clamp(-1.0, 1.0)).collect();
-    let back = Edit { invert: true, ..Edit::new(face.clone()) };
-    let noise = pictures(model.sample(&SampleOptions { edit: Some(back), ..options.clone() }).unwrap());
+    let back = Edit::new(face.clone()).invert(true);
+    let noise = pictures(model.sample(&options.clone().edit(back)).unwrap());
     let variance = noise.iter().map(|v| v * v).sum::<f32>() / noise.len() as f32;
-    let found = pictures(model.sample(&SampleOptions { noise: Some(noise.into()), ..options }).unwrap());
+    let found = pictures(model.sample(&options.noise(noise)).unwrap());
     let error = found.iter().zip(&face).map(|(a, b)| (a - b).abs()).sum::<f32>() / face.len() as f32;
     assert!(error <= 2.0 * 2.0 / 255.0, "{}", error * 127.5);
     assert!((variance - 1.0).abs() < 0.25, "{variance}");
@@ -562,13 +537,8 @@ fn a_picture_comes_back_from_the_noise_that_it_is_inverted_to() {
 #[test]
 fn only_ddim_goes_back() {
     let model = model("layout-a", &Device::cpu());
-    let back = Edit { invert: true, mask: None, ..edit() };
-    let options = |sampler, edit| SampleOptions {
-        sampler: Some(sampler),
-        steps: Some(3),
-        edit: Some(edit),
-        ..SampleOptions::default()
-    };
+    let back = unmasked().invert(true);
+    let options = |sampler, edit| SampleOptions::default().sampler(sampler).steps(3).edit(edit);
     let named = |options: SampleOptions| match model.sample(&options) {
         Err(Error::Option { option, .. }) => option,
         other => panic!("{:?}", other.err()),
@@ -577,13 +547,9 @@ fn only_ddim_goes_back() {
     let mut noisy = options(SamplerKind::Ddim, back.clone());
     noisy.settings = noiseball::Settings::default().with("eta", 0.5);
     assert_eq!(named(noisy), "sampler");
-    assert_eq!(named(options(SamplerKind::Ddim, Edit { strength: Some(0.5), ..back.clone() })), "strength");
-    assert_eq!(named(options(SamplerKind::Ddim, Edit { mask: edit().mask, ..back })), "mask");
-    let noise = |noise: Vec<f32>| SampleOptions {
-        steps: Some(3),
-        noise: Some(noise.into()),
-        ..SampleOptions::default()
-    };
+    assert_eq!(named(options(SamplerKind::Ddim, back.clone().strength(0.5))), "strength");
+    assert_eq!(named(options(SamplerKind::Ddim, edit().invert(true))), "mask");
+    let noise = |noise: Vec<f32>| SampleOptions::default().steps(3).noise(noise);
     assert_eq!(named(noise(vec![0.0; 191])), "noise");
     assert_eq!(named(noise(vec![f32::NAN; 192])), "noise");
 }
@@ -650,9 +616,8 @@ fn what_was_measured_is_kept_and_the_rest_does_not_matter() {
         let schedule = schedule(*kind);
         for operator in OPERATORS {
             let run = |init: Vec<f32>| {
-                let edit = Edit { restore: Some(operator), ..Edit::new(init) };
-                let program =
-                    kind.program(&schedule, &Options { edit: Some(edit), ..Options::steps(8) }).unwrap();
+                let edit = Edit::new(init).restore(operator);
+                let program = kind.program(&schedule, &Options::steps(8).edit(edit)).unwrap();
                 let [channels, height, width] = SQUARE;
                 let noise = Generator::philox(7).unwrap();
                 let mut run = HostRun::new(program, [1, channels, height, width], noise).unwrap();
@@ -675,10 +640,10 @@ fn what_was_measured_is_kept_and_the_rest_does_not_matter() {
 #[test]
 fn who_chooses_evaluations_while_it_runs_is_neither_guided_nor_watched() {
     let schedule = schedule(SamplerKind::Adaptive);
-    let guidance = Guidance { scale: 2.0, ..Guidance::default() };
+    let guidance = Guidance::default().scale(2.0);
     for (options, named) in [
-        (Options { guidance, ..Options::steps(4) }, "guidance"),
-        (Options { watched: true, ..Options::steps(4) }, "on_prediction"),
+        (Options::steps(4).guidance(guidance), "guidance"),
+        (Options::steps(4).watched(true), "on_prediction"),
     ] {
         let error = SamplerKind::Adaptive.program(&schedule, &options).unwrap_err();
         assert!(matches!(error, Error::Option { option, .. } if option == named), "{error}");

@@ -110,8 +110,7 @@ fn model(device: &Device) -> Model {
 
 /// A picture that the model makes, as bytes would have it, and the same upside down.
 fn faces(model: &Model) -> [Vec<f32>; 2] {
-    let options =
-        noiseball::SampleOptions { steps: Some(20), seed: 5, ..noiseball::SampleOptions::default() };
+    let options = noiseball::SampleOptions::default().steps(20).seed(5);
     let mut run = model.sample(&options).unwrap();
     let mut face = Vec::new();
     while let Some(step) = run.step_blocking().unwrap() {

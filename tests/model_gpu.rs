@@ -20,7 +20,7 @@ fn model() -> (Gpu, Model) {
 
 fn options(steps: usize, batch: usize) -> SampleOptions {
     let sampler = Some(SamplerKind::Ddim);
-    SampleOptions { sampler, steps: Some(steps), seed: 3, batch, ..SampleOptions::default() }
+    SampleOptions::default().sampler(sampler).steps(steps).seed(3).batch(batch)
 }
 
 fn pictures(model: &Model, options: &SampleOptions) -> Vec<f32> {

@@ -31,18 +31,18 @@ fn cases() -> Vec<(String, String, SampleOptions, Vec<f32>)> {
     let file: Value = serde_json::from_str(PIPELINE).unwrap();
     let cases = file["cases"].as_array().unwrap().iter();
     let single = cases.filter(|c| c["seed"].is_u64());
-    let options = |c: &Value| SampleOptions {
-        sampler: Some(c["sampler"].as_str().unwrap().to_lowercase().parse().unwrap()),
-        steps: Some(c["steps"].as_u64().unwrap() as usize),
-        settings: c["eta"]
-            .as_f64()
-            .map_or_else(Settings::default, |eta| Settings::default().with("eta", eta)),
-        seed: c["seed"].as_u64().unwrap(),
-        rng: Rng::Torch,
-        batch: c["batch"].as_u64().unwrap() as usize,
-        labels: (!c["labels"].is_null()).then(|| floats(&c["labels"])),
-        guidance: Guidance { scale: c["guidance_scale"].as_f64().unwrap_or(1.0), ..Guidance::default() },
-        ..SampleOptions::default()
+    let options = |c: &Value| {
+        SampleOptions::default()
+            .sampler(c["sampler"].as_str().unwrap().to_lowercase().parse::<SamplerKind>().unwrap())
+            .steps(c["steps"].as_u64().unwrap() as usize)
+            .settings(
+                c["eta"].as_f64().map_or_else(Settings::default, |eta| Settings::default().with("eta", eta)),
+            )
+            .seed(c["seed"].as_u64().unwrap())
+            .rng(Rng::Torch)
+            .batch(c["batch"].as_u64().unwrap() as usize)
+            .labels((!c["labels"].is_null()).then(|| floats(&c["labels"])))
+            .guidance(Guidance::default().scale(c["guidance_scale"].as_f64().unwrap_or(1.0)))
     };
     let text = |c: &Value, key| c[key].as_str().unwrap().to_owned();
     single.map(|c| (text(c, "name"), text(c, "checkpoint"), options(c), floats(&c["output"]))).collect()
@@ -82,22 +82,16 @@ fn a_picture_does_not_depend_on_its_batch() {
         if has("langevin_steps") {
             settings.set("langevin_steps", 3.0.into());
         }
-        let options = SampleOptions {
-            sampler: Some(*kind),
-            steps: Some(4),
-            seed: 11,
-            settings,
-            ..SampleOptions::default()
-        };
+        let options = SampleOptions::default().sampler(*kind).steps(4).seed(11).settings(settings);
         let one = pictures(&model, &options);
-        let three = pictures(&model, &SampleOptions { batch: 3, ..options });
+        let three = pictures(&model, &options.batch(3));
         assert_eq!(one, three[..one.len()], "{kind}");
     }
 }
 
 #[test]
 fn precisions_and_layouts_of_one_network_agree() {
-    let options = SampleOptions { steps: Some(4), seed: 3, ..SampleOptions::default() };
+    let options = SampleOptions::default().steps(4).seed(3);
     let reference = pictures(&model("layout-a", &Device::cpu()), &options);
     for (name, bound) in [("f16-variant", 2e-2), ("bf16", 1e-1)] {
         let found = pictures(&model(name, &Device::cpu()), &options);
@@ -109,7 +103,7 @@ fn precisions_and_layouts_of_one_network_agree() {
 #[test]
 fn a_model_runs_once_at_a_time() {
     let model = model("layout-a", &Device::cpu());
-    let options = SampleOptions { steps: Some(2), ..SampleOptions::default() };
+    let options = SampleOptions::default().steps(2);
     let mut first = model.sample(&options).unwrap();
     first.step_blocking().unwrap();
     assert!(matches!(model.sample(&options), Err(Error::Busy)));
@@ -129,25 +123,25 @@ fn options_out_of_range_are_refused_before_any_work() {
         assert_eq!(error.kind(), "invalid-option", "{error}");
         assert!(error.to_string().contains(named), "{error}");
     };
-    refused(&plain, SampleOptions { steps: Some(0), ..default() }, "steps");
-    refused(&plain, SampleOptions { steps: Some(1001), ..default() }, "steps");
-    refused(&plain, SampleOptions { batch: 0, ..default() }, "batch");
-    refused(&plain, SampleOptions { batch: usize::MAX, ..default() }, "batch");
-    refused(&plain, SampleOptions { seed: 1 << 53, ..default() }, "seed");
+    refused(&plain, default().steps(0), "steps");
+    refused(&plain, default().steps(1001), "steps");
+    refused(&plain, default().batch(0), "batch");
+    refused(&plain, default().batch(usize::MAX), "batch");
+    refused(&plain, default().seed(1 << 53), "seed");
     let eta = |eta: f64| Settings::default().with("eta", eta);
     let ddim = Some(SamplerKind::Ddim);
-    refused(&plain, SampleOptions { sampler: ddim, settings: eta(f64::NAN), ..default() }, "eta");
-    refused(&plain, SampleOptions { settings: eta(0.5), ..default() }, "ddpm");
-    refused(&plain, SampleOptions { labels: Some(vec![0.0]), ..default() }, "labels");
+    refused(&plain, default().sampler(ddim).settings(eta(f64::NAN)), "eta");
+    refused(&plain, default().settings(eta(0.5)), "ddpm");
+    refused(&plain, default().labels(vec![0.0]), "labels");
     for label in [-1.0, 6.0, 0.5, f32::NAN] {
-        refused(&classes, SampleOptions { labels: Some(vec![label]), ..default() }, "labels");
+        refused(&classes, default().labels(vec![label]), "labels");
     }
-    refused(&classes, SampleOptions { batch: 3, labels: Some(vec![0.0, 1.0]), ..default() }, "labels");
+    refused(&classes, default().batch(3).labels(vec![0.0, 1.0]), "labels");
 }
 
 #[test]
 fn who_asks_for_no_class_gets_the_null_label() {
-    let options = |labels| SampleOptions { steps: Some(2), batch: 2, labels, ..SampleOptions::default() };
+    let options = |labels| SampleOptions::default().steps(2).batch(2).labels(labels);
     let classes = model("class-conditional", &Device::cpu());
     let any = pictures(&classes, &options(None));
     assert_eq!(any, pictures(&classes, &options(Some(vec![5.0]))));
@@ -188,7 +182,7 @@ fn the_pipeline_names_the_sampler_that_nobody_asks_for() {
             checkpoint.model_index = index.as_object().cloned();
             let model = Model::load_blocking(checkpoint.clone(), &Device::cpu()).unwrap();
             assert_eq!((model.info().sampler, model.info().notes.len()), ("ddim", 1), "{name}");
-            let found = pictures(&model, &SampleOptions { sampler: None, ..options.clone() });
+            let found = pictures(&model, &options.clone().sampler(None));
             let error = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(error <= 1e-3, "{name}: {error:e}");
         }
@@ -225,16 +219,14 @@ fn pictures_of_every_scheduler_are_pythons(device: &Device, wanted: impl Fn(&str
                 None => settings.set(name, value.as_f64().unwrap().into()),
             }
         }
-        let options = SampleOptions {
-            sampler: None,
-            steps: Some(case["steps"].as_u64().unwrap() as usize),
-            settings,
-            seed: case["seed"].as_u64().unwrap(),
-            rng: Rng::Torch,
-            batch: case["batch"].as_u64().unwrap() as usize,
-            labels: (!case["labels"].is_null()).then(|| floats(&case["labels"])),
-            ..SampleOptions::default()
-        };
+        let options = SampleOptions::default()
+            .sampler(None)
+            .steps(case["steps"].as_u64().unwrap() as usize)
+            .settings(settings)
+            .seed(case["seed"].as_u64().unwrap())
+            .rng(Rng::Torch)
+            .batch(case["batch"].as_u64().unwrap() as usize)
+            .labels((!case["labels"].is_null()).then(|| floats(&case["labels"])));
         let found = pictures(&Model::load_blocking(checkpoint, device).unwrap(), &options);
         let expected = floats(&case["output"]);
         assert_eq!(found.len(), expected.len(), "{name}");

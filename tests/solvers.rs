@@ -162,7 +162,9 @@ fn lists_are_followed_or_refused() {
             {
                 refused(&with(wrong), "each below the one before");
             }
-            refused(&Options { steps: 4, ..with(list) }, "5, as many as are listed");
+            let mut four = with(list);
+            four.steps = 4;
+            refused(&four, "5, as many as are listed");
             if kind.entry().options.iter().any(|row| row.name == "timestep_spacing") {
                 refused(&with(list).with("timestep_spacing", "trailing"), "left out");
             }

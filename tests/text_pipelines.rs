@@ -166,7 +166,7 @@ fn timesteps_are_those_of_the_scheduler_as_the_pipeline_changes_it() {
         let mut options = Options::steps(case.argument("num_inference_steps").as_u64().unwrap() as usize);
         if case.task() != Task::Noise {
             let strength = case.argument("strength").as_f64();
-            options.edit = Some(Edit { strength, ..Edit::new(vec![0.0; 64]) });
+            options.edit = Some(Edit::new(vec![0.0; 64]).strength(strength));
             if case.task() != Task::Picture {
                 options.edit.as_mut().unwrap().mask = Some(vec![1.0; 64].into());
             }

@@ -286,7 +286,7 @@ fn training_lowers_the_loss_and_its_checkpoint_samples() {
     let checkpoint = block_on(trainer.checkpoint()).unwrap();
     assert_eq!(checkpoint.labels.as_ref().unwrap().null_label, Some(2));
     let model = Model::load_blocking(checkpoint, &noiseball::Device::cpu()).unwrap();
-    let options = SampleOptions { steps: Some(3), labels: Some(vec![1.0]), ..SampleOptions::default() };
+    let options = SampleOptions::default().steps(3).labels(vec![1.0]);
     let mut run = model.sample(&options).unwrap();
     let mut steps = 0;
     while run.step_blocking().unwrap().is_some() {

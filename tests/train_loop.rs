@@ -9,6 +9,7 @@ use burn::tensor;
 use noiseball::train::dataset::Pixels;
 use noiseball::train::{
     Average, Changes, Dataset, Event, Loop, Places, Preset, Recipe, SavedRun, Trainer, Work, inspect,
+    usual_memory,
 };
 use noiseball::{Checkpoint, Device, Error};
 use pollster::block_on;
@@ -16,7 +17,7 @@ use requests::{CLASSES, SIDE, pictures};
 use serde_json::{Value, json};
 
 fn places() -> Places {
-    Places { training: tensor::Device::flex(), engine: Device::cpu() }
+    Places::new(tensor::Device::flex(), Device::cpu())
 }
 
 /// Pictures of two classes, of which some are held out.
@@ -33,7 +34,7 @@ fn data() -> Arc<Dataset> {
 /// A network that trains in a moment.
 fn recipe(steps: u64) -> Recipe {
     let mut recipe = Recipe::preset(Preset::Tiny, &data()).unwrap();
-    recipe.change(&Changes { steps: Some(steps), batch: Some(4), ..Changes::default() });
+    recipe.change(&Changes::default().steps(steps).batch(4));
     recipe.unet.insert("block_out_channels".to_owned(), json!([8, 16]));
     recipe
 }
@@ -358,12 +359,16 @@ fn a_batch_that_is_too_large_is_worked_through_in_parts() {
     let fitted = |batch| {
         let mut recipe = Recipe::preset(Preset::Medium, &data()).unwrap();
         recipe.batch = batch;
-        recipe.fit(&data(), Device::cpu().kind()).unwrap();
+        recipe.fit(&data(), usual_memory(Device::cpu().kind())).unwrap();
         (recipe.accumulate, recipe.cost(&data()).unwrap().memory)
     };
     assert_eq!(fitted(4).0, 1);
     let (parts, memory) = fitted(8192);
     assert!(parts > 1 && memory <= 3_000_000_000, "{parts} parts of {memory} bytes");
+    let mut little = Recipe::preset(Preset::Medium, &data()).unwrap();
+    let (batch, whole) = (little.batch, little.cost(&data()).unwrap().memory);
+    little.fit(&data(), whole - 1).unwrap();
+    assert_eq!((little.batch, little.accumulate), (batch, 2));
     // What cannot be divided is left to the system, which may have more.
     assert_eq!(fitted(8191).0, 1);
 }
@@ -382,13 +387,9 @@ fn a_checkpoint_without_classes_is_trained_on_labelled_data() {
 
 fn changes(case: &requests::Case) -> Changes {
     let whole = |name: &str| case.request.get(name).map(|value| value.as_u64().unwrap());
-    Changes {
-        steps: whole("steps"),
-        batch: whole("batch").map(|batch| batch as usize),
-        learning_rate: case.request.get("learningRate").map(|rate| rate.as_f64().unwrap()),
-        seed: whole("seed"),
-        flip: None,
-    }
+    let rate = case.request.get("learningRate").map(|rate| rate.as_f64().unwrap());
+    let batch = whole("batch").map(|batch| batch as usize);
+    Changes::default().steps(whole("steps")).batch(batch).learning_rate(rate).seed(whole("seed"))
 }
 
 #[test]

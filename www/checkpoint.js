@@ -38,6 +38,8 @@ export async function readCheckpoint(source, given) {
     for (;;) {
       const wanted = opening.wanted();
       if (wanted.length === 0) return { opening, forget };
+      const needs = opening.needs();
+      if (needs) context.weights.needs(needs);
       await bring(opening, wanted, files, context.weights);
     }
   } catch (error) {

@@ -33,11 +33,18 @@ export function readBudget(given) {
   throw new NoiseballError('invalid-option', `\`memory\` is ${String(given)}, but it must be a number of bytes, or Infinity for no limit`);
 }
 
-/** Adds up a checkpoint's weights files as their sizes become known. */
+/** What a picture takes, in bytes: `numbers` of it. */
+const pictureOf = (activationBytes, numbers) => activationBytes + IMAGES * 4 * numbers;
+
+/** Adds up what a checkpoint takes as that becomes known: by its config, then by the sizes of its weights files. */
 export class Weights {
   #budget;
   #files = new Map();
   #announced = 0;
+  /** Of one picture, which the model is for. */
+  #picture = 0;
+  /** Bytes of the weights at least: packed ones have a byte each. */
+  #least = 0;
 
   constructor(budget = Infinity) {
     this.#budget = budget;
@@ -49,6 +56,13 @@ export class Weights {
       this.#announced,
       [...this.#files.values()].reduce((sum, size) => sum + size, 0),
     );
+  }
+
+  /** What the config says: bytes of the activations for one picture, numbers of that, and weights. Throws where the model cannot fit. */
+  needs([activationBytes, numbers, parameters]) {
+    this.#picture = pictureOf(activationBytes, numbers);
+    this.#least = parameters;
+    this.#check();
   }
 
   /** A file's size, before it is downloaded. Throws where the model cannot fit. */
@@ -68,12 +82,13 @@ export class Weights {
   }
 
   #check() {
-    const { size } = this;
-    if (size <= WASM && COPIES * size <= this.#budget) return;
+    const size = Math.max(this.size, this.#least);
+    const needed = COPIES * size + this.#picture;
+    if (size <= WASM && needed <= this.#budget) return;
     const most = Math.min(this.#budget, COPIES * WASM);
     throw new NoiseballError(
       'out-of-memory',
-      `this model needs about ${bytes(COPIES * size)} of memory, and a tab may take ${bytes(most)} on this device. Use a smaller model; ` +
+      `this model needs about ${bytes(needed)} of memory, and a tab may take ${bytes(most)} on this device. Use a smaller model; ` +
         'or, where you know that there is more, tell `memory` when you load it',
     );
   }
@@ -88,7 +103,7 @@ export class Weights {
  */
 export function memoryOf({ activationBytes, channels, width, height }, { budget, weights, kind, buffer }) {
   const model = COPIES * weights;
-  const picture = activationBytes + IMAGES * 4 * channels * width * height;
+  const picture = pictureOf(activationBytes, channels * width * height);
   const room = Math.min(budget, kind === 'cpu' ? WASM : Infinity) * (1 - KEPT) - model;
   const fit = Math.floor(Math.min(room / picture, buffer / activationBytes));
   return { budget, model, picture, batch: Math.max(0, Math.min(1024, fit)) };

@@ -46,6 +46,8 @@ export interface TrainingPlan {
   flops: number;
   /** Bytes while training, by estimate. */
   memory: number;
+  /** The most bytes that a run should take on this device: `TrainOptions.memory`, unless told. */
+  budget: number;
   trainTimesteps: number;
 }
 
@@ -145,6 +147,12 @@ export interface TrainOptions extends RecipeChanges {
   name?: string | undefined;
   /** A checkpoint to begin from; its network and schedule replace the recipe's. */
   from?: Source | undefined;
+  /**
+   * The most bytes that the run may take, by an estimate; `Infinity` for no limit of the page's. By default half of the device's memory, on a
+   * phone a quarter. A batch that would take more is worked through in parts, which an event 'split' tells and which changes nothing of
+   * the result; where single examples do not fit, `train` rejects with type 'out-of-memory'.
+   */
+  memory?: number | undefined;
   /** False trains on every picture; otherwise, of 200 and more, every twentieth is kept out for the held-out loss. */
   heldOut?: boolean | undefined;
 }

@@ -2,6 +2,7 @@
 
 import { openChannel } from './channel.js';
 import { NoiseballError } from './errors.js';
+import { readBudget } from './memory.js';
 import { resolveSource } from './source.js';
 import { RunStore } from './train/store.js';
 import { TOYS } from './train/toys.js';
@@ -47,8 +48,9 @@ export class TrainingData {
    * The recipe of a preset, or this one, with what is to be changed in it, and what training by it takes. Rejects where it does not suit.
    * @param {Parameters<import('./training.js').TrainingData['plan']>[0]} [options]
    */
-  plan({ preset, recipe, ...changes } = {}) {
-    return this.#channel.call({ op: 'plan', data: this.#id, preset: preset ?? usualPreset(this), recipe: asText(recipe), changes });
+  async plan({ preset, recipe, ...changes } = {}) {
+    const asked = { preset: preset ?? usualPreset(this), recipe: asText(recipe), changes };
+    return { ...(await this.#channel.call({ op: 'plan', data: this.#id, ...asked })), budget: readBudget() };
   }
 
   /** Pictures, points or bits as the network sees them after a timestep of the forward process. */
@@ -58,7 +60,10 @@ export class TrainingData {
 
   /** How long a step takes, by taking a few. */
   measure({ recipe, device = 'auto', signal }) {
-    return this.#channel.call({ op: 'measure', data: this.#id, recipe: asText(recipe), device }, { signals: [signal] });
+    return this.#channel.call(
+      { op: 'measure', data: this.#id, recipe: asText(recipe), device, budget: readBudget() },
+      { signals: [signal] },
+    );
   }
 
   /** Whether its worker has gone, and it with it. */
@@ -228,11 +233,12 @@ export class Training {
  * Starts to train a network on what `prepare` gave.
  * @param {Partial<import('./training.js').TrainOptions>} [options]
  */
-export async function train({ data, recipe, preset, device = 'auto', name = 'my model', from, heldOut, ...changes } = {}) {
+export async function train({ data, recipe, preset, device = 'auto', name = 'my model', from, heldOut, memory, ...changes } = {}) {
   if (!(data instanceof TrainingData)) throw new NoiseballError('invalid-option', '`data` must be what `prepare` gives');
+  const budget = readBudget(memory);
   const plan = await data.plan({ ...changes, preset, recipe });
   const source = from === undefined ? undefined : await resolveSource(from);
-  return Training.open({ op: 'begin', data: data.id, recipe: plan.recipe, device, name, from: source, heldOut });
+  return Training.open({ op: 'begin', data: data.id, recipe: plan.recipe, device, name, from: source, heldOut, budget });
 }
 
 /** Points and bits have presets of their own; of pictures the size decides. */

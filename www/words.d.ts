@@ -21,6 +21,9 @@ export function moment(state: { index: number; total: number; noise: number | nu
 /** Where a training run is. */
 export function runSentence(progress: Pick<TrainingProgress, 'state' | 'step' | 'steps' | 'rate' | 'left'>): string;
 
+/** In how many parts a training's batch is taken where there is little memory. */
+export function partsSentence(parts: number): string;
+
 /** Steps a second: 0.25 → '4.0 s a step', 12 → '12 steps a second'. */
 export function speed(rate: number): string;
 

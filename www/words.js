@@ -2,7 +2,7 @@
 // that show models themselves. Types are in words.d.ts.
 
 export { percent } from './elements/element.js';
-export { runSentence, speed } from './elements/training-words.js';
+export { partsSentence, runSentence, speed } from './elements/training-words.js';
 export { deviceSentence, failure, moment, progressOf } from './elements/words.js';
 export { name as shown, withoutSecrets } from './text.js';
 export { amount, bytes, duration, roughly } from './units.js';

@@ -44,8 +44,10 @@ export function startWorker({ scripts, bundled }) {
   const [script] = urls;
   // A page may not run another site's script as its worker, but its own worker may import it. (Chromium would throw
   // at once and Firefox report it later, so the origins are compared instead of trying.)
-  const address = script.origin === globalThis.location?.origin ? script : importing(script);
-  return { worker: new Worker(address, { type: 'module' }), scripts: urls };
+  const own = globalThis.origin ?? globalThis.location?.origin;
+  const address = script.origin === own ? script : importing(script);
+  // In a sandboxed frame, which has no origin of its own, Chromium starts no module from a blob.
+  return { worker: new Worker(address, { type: globalThis.origin === 'null' ? 'classic' : 'module' }), scripts: urls };
 }
 
 /** The address of a script that imports another site's, keeps what the page says meanwhile, and tells where that fails. */

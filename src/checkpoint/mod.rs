@@ -30,7 +30,7 @@ mod weights_file;
 
 use serde_json::{Map, Value};
 
-pub use opening::{MAX_JSON, Opening, Wanted};
+pub use opening::{MAX_JSON, Needs, Opening, Wanted};
 #[cfg(not(target_arch = "wasm32"))]
 pub use pump::Progress;
 pub use safetensors::WeightsReader;

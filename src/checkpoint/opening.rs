@@ -46,7 +46,7 @@ use super::safetensors::WeightsReader;
 use super::weights::{Asked, Shards, Weights};
 use crate::error::{Error, Result};
 use crate::network;
-use crate::network::describe::describe;
+use crate::network::describe::{Inventory, describe};
 use crate::schedule::Schedule;
 
 /// More bytes than any of a checkpoint's JSON files has.
@@ -127,8 +127,21 @@ pub struct Opening {
     /// Once there is an index of shards: those that are still to come.
     shards: Option<VecDeque<String>>,
     asked: Option<Asked>,
+    needs: Option<Needs>,
     reader: Option<WeightsReader>,
     checkpoint: Checkpoint,
+}
+
+/// What a network takes, as its config says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Needs {
+    /// Bytes of the activations for one picture.
+    pub activation_bytes: u64,
+    /// Numbers of its answer for one picture.
+    pub numbers: u64,
+    /// Numbers of its weights.
+    pub parameters: u64,
 }
 
 #[derive(Debug, Default)]
@@ -187,6 +200,7 @@ impl Opening {
             candidates: VecDeque::new(),
             shards: None,
             asked: None,
+            needs: None,
             reader: None,
             checkpoint: Checkpoint {
                 model_index: None,
@@ -203,6 +217,12 @@ impl Opening {
     pub fn wanted(&self) -> Vec<Wanted> {
         let open = self.requests.iter().filter(|r| matches!(r.answer, Answer::None | Answer::Begun));
         open.map(|r| Wanted { path: r.path.clone(), weights: r.role == Role::Weights }).collect()
+    }
+
+    /// What the network takes, once it is known: before the weights are wanted.
+    #[must_use]
+    pub fn needs(&self) -> Option<Needs> {
+        self.needs
     }
 
     /// The network's config, once it is known: before the weights are wanted.
@@ -432,7 +452,13 @@ impl Opening {
                 self.step = Step::OtherScheduler;
             }
             Step::OtherScheduler => {
-                self.asked = Some(Asked::new(self.check_configs()?));
+                let found = self.check_configs()?;
+                self.needs = Some(Needs {
+                    activation_bytes: found.peak_activation_bytes,
+                    numbers: found.output.iter().fold(1, |n, side| n.saturating_mul(*side as u64)),
+                    parameters: found.parameter_count(),
+                });
+                self.asked = Some(Asked::new(found.parameters));
                 let variant = self.variant.as_deref();
                 self.candidates = match &self.listing {
                     None => folder::candidates(folder, variant).into(),
@@ -467,7 +493,7 @@ impl Opening {
     }
 
     /// Reads the configs as far as that can go wrong, before the weights are got: the names and shapes of those.
-    fn check_configs(&self) -> Result<Vec<(String, Vec<usize>)>> {
+    fn check_configs(&self) -> Result<Inventory> {
         let Found { config, scheduler, labels, .. } = &self.found;
         let name = |found: &Option<String>| found.clone().unwrap_or_default();
         let (network, _) = network::parse(&name(config), &self.checkpoint.unet_config)?;
@@ -477,9 +503,9 @@ impl Opening {
         if let Some(found) = &self.checkpoint.labels {
             found.check(&name(labels), &*network)?;
         }
-        // Parameters are the same at any size; this one is the least.
-        let [height, width] = network.least_size();
-        Ok(describe(&*network, 1, height, width).parameters)
+        // Parameters are the same at any size.
+        let [height, width] = network.sample_size().unwrap_or_else(|| network.least_size());
+        Ok(describe(&*network, 1, height, width))
     }
 
     fn nothing_there(&self) -> Error {

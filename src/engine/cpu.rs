@@ -13,7 +13,7 @@ use super::executor::{Backend, Evaluation, Executor, Later, LoadedNetwork, Size}
 use super::packed::Packed;
 use super::parameters::{Storage, Take};
 use super::plan::{Op, Plan};
-use super::prelude::Conditions;
+use super::prelude::Conditioning;
 use crate::error::{Error, Result};
 use crate::network::architecture::Network;
 
@@ -49,7 +49,7 @@ impl CpuNetwork {
         let plan = Plan::least(&*network)?;
         let packed = Packed::load(&plan.parameters, take)?;
         let executor = CpuExecutor { packed, plans: Vec::new(), memory: Memory::default() };
-        Ok(Self::of(Conditions::new(network, take)?, executor))
+        Ok(Self::of(Conditioning::new(network, take)?, executor))
     }
 }
 
@@ -83,8 +83,8 @@ impl Executor for CpuExecutor {
         &self.packed
     }
 
-    fn prepare<'a>(&'a mut self, size: Size, make: &'a dyn Fn() -> Result<Plan>) -> Later<'a, ()> {
-        Box::pin(ready(self.prepared(size, make)))
+    fn prepare<'a>(&'a mut self, network: &'a dyn Network, size: Size) -> Later<'a, ()> {
+        Box::pin(ready(self.prepared(network, size)))
     }
 
     fn plan(&self, size: Size) -> Option<&Plan> {
@@ -97,9 +97,10 @@ impl Executor for CpuExecutor {
 }
 
 impl CpuExecutor {
-    fn prepared(&mut self, size: Size, make: &dyn Fn() -> Result<Plan>) -> Result<()> {
+    fn prepared(&mut self, network: &dyn Network, size: Size) -> Result<()> {
         if self.plan(size).is_none() {
-            self.plans.push((size, make()?));
+            let [batch, height, width] = size;
+            self.plans.push((size, Plan::new(network, batch, height, width)?));
         }
         let Self { packed, plans, memory } = self;
         for (_, plan) in plans.iter().filter(|(of, _)| *of == size) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::packed::Packed;
 use super::parameters::{Storage, Take};
 use super::plan::Plan;
-use super::prelude::{Conditions, Rows, prelude};
+use super::prelude::{Conditioning, Rows, prelude};
 use crate::engine::order::{to_nchw, to_nhwc};
 use crate::error::{Error, Result};
 use crate::network::architecture::Network;
@@ -47,7 +47,7 @@ pub struct Evaluation<'a> {
 #[derive(Debug)]
 pub struct Run<'a> {
     /// What its preludes are made of.
-    pub conditions: &'a Arc<Conditions>,
+    pub conditioning: &'a Arc<Conditioning>,
     /// What it does.
     pub program: &'a Program,
     /// `[batch, channels, height, width]` of the images.
@@ -64,11 +64,11 @@ pub trait Executor: Portable {
     /// The parameters that preludes are computed from.
     fn packed(&self) -> &Packed;
 
-    /// Makes all that it takes to replay the plan for a size; `make` is asked for the plan where it is not kept.
+    /// Plans the network for a size, where that is not kept, and makes all that it takes to replay the plan.
     ///
     /// # Errors
-    /// Those of `make`; [`Error::OutOfMemory`], and [`Error::Limit`] and [`Error::DeviceLost`] of a device.
-    fn prepare<'a>(&'a mut self, size: Size, make: &'a dyn Fn() -> Result<Plan>) -> Later<'a, ()>;
+    /// Those of [`Plan::new`]; [`Error::OutOfMemory`], and [`Error::Limit`] and [`Error::DeviceLost`] of a device.
+    fn prepare<'a>(&'a mut self, network: &'a dyn Network, size: Size) -> Later<'a, ()>;
 
     /// The plan for a size that was prepared lately.
     fn plan(&self, size: Size) -> Option<&Plan>;
@@ -132,7 +132,7 @@ pub trait Backend: Portable {
 
 /// A network with an executor that has its parameters.
 pub struct LoadedNetwork<E: ?Sized = dyn Executor> {
-    conditions: Arc<Conditions>,
+    conditioning: Arc<Conditioning>,
     executor: Box<E>,
 }
 
@@ -144,15 +144,15 @@ impl<E: ?Sized> fmt::Debug for LoadedNetwork<E> {
 }
 
 impl<E: Executor + 'static> LoadedNetwork<E> {
-    /// `executor` has the parameters of the network that `conditions` are of.
-    pub(super) fn of(conditions: Conditions, executor: E) -> Self {
-        Self { conditions: Arc::new(conditions), executor: Box::new(executor) }
+    /// `executor` has the parameters of the network that `conditioning` are of.
+    pub(super) fn of(conditioning: Conditioning, executor: E) -> Self {
+        Self { conditioning: Arc::new(conditioning), executor: Box::new(executor) }
     }
 
     /// The same, whatever its executor is.
     #[must_use]
     pub fn any(self) -> LoadedNetwork {
-        LoadedNetwork { conditions: self.conditions, executor: self.executor }
+        LoadedNetwork { conditioning: self.conditioning, executor: self.executor }
     }
 }
 
@@ -160,7 +160,7 @@ impl<E: Executor + ?Sized> LoadedNetwork<E> {
     /// The network.
     #[must_use]
     pub fn network(&self) -> &dyn Network {
-        self.conditions.network()
+        self.conditioning.network()
     }
 
     /// Its executor.
@@ -174,14 +174,12 @@ impl<E: Executor + ?Sized> LoadedNetwork<E> {
         &mut self.executor
     }
 
-    /// Plans evaluations of `batch` images of `height` × `width`, and makes room for them.
+    /// [`Executor::prepare`] with this network.
     ///
     /// # Errors
-    /// [`Error::Option`] where the size does not suit the network, and those of [`Executor::prepare`].
-    pub async fn plan(&mut self, size: Size) -> Result<()> {
-        let Self { conditions, executor } = self;
-        let [batch, height, width] = size;
-        executor.prepare(size, &|| Plan::new(conditions.network(), batch, height, width)).await
+    /// As there.
+    pub fn plan(&mut self, size: Size) -> Later<'_, ()> {
+        self.executor.prepare(self.conditioning.network(), size)
     }
 
     /// One evaluation: `x` holds `shape = [batch, in_channels, height, width]` numbers, `timesteps` one for each sample,
@@ -206,7 +204,7 @@ impl<E: Executor + ?Sized> LoadedNetwork<E> {
                 expected: format!("[batch, {inputs}, height, width] numbers and a timestep for each sample"),
             });
         }
-        let given = self.conditions.given(timesteps, labels)?;
+        let given = self.conditioning.given(timesteps, labels)?;
         let size = [batch, height, width];
         self.plan(size).await?;
         let plan = self.executor.plan(size).ok_or(Error::Disposed)?;
@@ -224,22 +222,22 @@ impl<E: Executor + ?Sized> LoadedNetwork<E> {
     ///
     /// # Errors
     /// As there, and [`Error::Option`] where the shape does not suit the network.
-    pub async fn begin(
-        &mut self,
-        program: &Program,
+    pub fn begin<'a>(
+        &'a mut self,
+        program: &'a Program,
         shape: [usize; 4],
         noise: Generator,
-        labels: Option<&[f32]>,
-    ) -> Result<bool> {
-        let Self { conditions, executor } = self;
-        executor.begin(Run { conditions, program, shape, noise, labels }).await
+        labels: Option<&'a [f32]>,
+    ) -> Later<'a, bool> {
+        let Self { conditioning, executor } = self;
+        executor.begin(Run { conditioning, program, shape, noise, labels })
     }
 
     /// [`Executor::step`].
     ///
     /// # Errors
     /// As there.
-    pub async fn step(&mut self) -> Result<Option<Step<'_>>> {
-        self.executor.step().await
+    pub fn step(&mut self) -> Later<'_, Option<Step<'_>>> {
+        self.executor.step()
     }
 }

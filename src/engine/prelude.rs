@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::execute;
+pub use super::execute::check_prompts;
 use super::packed::Packed;
 use super::parameters::Take;
 use super::plan::Plan;
@@ -23,12 +24,12 @@ pub fn prelude(plan: &Plan, packed: &Packed, given: &[Vec<f32>]) -> Result<Vec<f
 
 /// A network and the frequencies that it has learned: what makes the inputs of a prelude of timesteps and labels.
 #[derive(Debug)]
-pub struct Conditions {
+pub struct Conditioning {
     network: Arc<dyn Network>,
     frequencies: Vec<f32>,
 }
 
-impl Conditions {
+impl Conditioning {
     /// `take` is asked for the frequencies, where the network has learned some.
     ///
     /// # Errors

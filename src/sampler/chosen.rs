@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 
 /// What a caller may choose for a run.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Options {
     /// The number of steps, from 1 to the number of training timesteps.
     pub steps: usize,
@@ -45,6 +46,30 @@ impl Options {
     #[must_use]
     pub fn with(self, name: &str, value: impl Into<Value>) -> Self {
         Self { settings: self.settings.with(name, value), ..self }
+    }
+
+    /// The same guided to its labels.
+    #[must_use]
+    pub fn guidance(self, guidance: Guidance) -> Self {
+        Self { guidance, ..self }
+    }
+
+    /// The same of a picture.
+    #[must_use]
+    pub fn edit(self, edit: impl Into<Option<Edit>>) -> Self {
+        Self { edit: edit.into(), ..self }
+    }
+
+    /// The same from this noise.
+    #[must_use]
+    pub fn noise(self, noise: impl Into<Arc<[f32]>>) -> Self {
+        Self { noise: Some(noise.into()), ..self }
+    }
+
+    /// The same with somebody who looks at each estimate.
+    #[must_use]
+    pub fn watched(self, watched: bool) -> Self {
+        Self { watched, ..self }
     }
 
     /// Whether what else is chosen goes with a list of timesteps or levels.

@@ -11,7 +11,15 @@ use crate::text::number;
 
 /// A run that begins with a picture (SDEdit: Meng et al. 2022), or keeps a part of one (the product of distributions of Sohl-Dickstein et
 /// al. 2015, and the resampling of RePaint, Lugmayr et al. 2022).
+///
+/// ```
+/// use noiseball::sampler::Edit;
+///
+/// let [picture, below] = [vec![0.0; 64], [vec![0.0; 32], vec![1.0; 32]].concat()]; // of 8×8 pixels, one channel
+/// let anew = Edit::new(picture).mask(below).resamplings(3);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Edit {
     /// The picture, `[channels, height, width]` in [-1, 1], or one for each of the batch.
     pub init: Arc<[f32]>,
@@ -51,12 +59,48 @@ impl Edit {
         }
     }
 
+    /// With this much of the run, above 0 to 1.
+    #[must_use]
+    pub fn strength(self, strength: impl Into<Option<f64>>) -> Self {
+        Self { strength: strength.into(), ..self }
+    }
+
+    /// Painted anew where this is 1, and kept where it is 0.
+    #[must_use]
+    pub fn mask(self, mask: impl Into<Arc<[f32]>>) -> Self {
+        Self { mask: Some(mask.into()), ..self }
+    }
+
+    /// Restored of what was measured by this.
+    #[must_use]
+    pub fn restore(self, operator: impl Into<Option<Operator>>) -> Self {
+        Self { restore: operator.into(), ..self }
+    }
+
+    /// With every `jump_length` steps made so many times, 1 to 100.
+    #[must_use]
+    pub fn resamplings(self, resamplings: usize) -> Self {
+        Self { resamplings, ..self }
+    }
+
+    /// With resamplings that go back so many steps.
+    #[must_use]
+    pub fn jump_length(self, jump_length: usize) -> Self {
+        Self { jump_length, ..self }
+    }
+
+    /// The other way, to the noise that DDIM makes the picture of.
+    #[must_use]
+    pub fn invert(self, invert: bool) -> Self {
+        Self { invert, ..self }
+    }
+
     /// Whether a part of the picture is kept.
     fn keeps(&self) -> bool {
         self.mask.is_some() || self.restore.is_some()
     }
 
-    fn strength(&self) -> f64 {
+    fn share(&self) -> f64 {
         self.strength.unwrap_or(if self.keeps() { 1.0 } else { 0.8 })
     }
 
@@ -77,7 +121,7 @@ impl Edit {
             let (found, expected) = ("given".to_owned(), "left out where a picture is restored".to_owned());
             return Err(Error::Option { option: "mask", found, expected });
         }
-        let strength = self.strength();
+        let strength = self.share();
         let made = (steps as f64 * strength) as usize;
         let most = if self.keeps() { MAX_RESAMPLINGS } else { 1 };
         let longest = if self.resamplings > 1 { made } else { usize::MAX };
@@ -153,7 +197,7 @@ impl Editor {
         let init = self.load(&edit.init);
         let known = edit.mask.as_ref().map(|mask| Known { init, part: Part::Pixels(self.load(mask)) });
         let known = known.or(edit.restore.map(|operator| Known { init, part: Part::Measured(operator) }));
-        if known.is_some() && edit.strength() == 1.0 {
+        if known.is_some() && edit.share() == 1.0 {
             before.iter().for_each(|instruction| self.copy(instruction));
         } else {
             self.current[start.0] = self.noised(init, Level::CLEAN, begins(0));

@@ -10,6 +10,7 @@ use crate::text::number;
 
 /// How strongly a run keeps to its labels.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Guidance {
     /// g, 0 to 100. At 1 the network is asked once, as without guidance.
     pub scale: f64,
@@ -26,6 +27,24 @@ impl Default for Guidance {
 }
 
 impl Guidance {
+    /// With this g, 0 to 100.
+    #[must_use]
+    pub fn scale(self, scale: f64) -> Self {
+        Self { scale, ..self }
+    }
+
+    /// With this φ, 0 to 1.
+    #[must_use]
+    pub fn rescale(self, rescale: f64) -> Self {
+        Self { rescale, ..self }
+    }
+
+    /// At these levels alone, from the lower to the higher.
+    #[must_use]
+    pub fn interval(self, interval: [f64; 2]) -> Self {
+        Self { interval, ..self }
+    }
+
     /// # Errors
     /// [`Error::Option`] for numbers out of their range.
     pub fn check(&self) -> Result<()> {

@@ -62,7 +62,7 @@ pub use objective::Objective;
 #[cfg(feature = "burn")]
 pub use optimiser::Optimiser;
 #[cfg(feature = "burn")]
-pub use recipe::{Changes, Cost, Preset, Recipe};
+pub use recipe::{Changes, Cost, Preset, Recipe, usual_memory};
 #[cfg(feature = "burn")]
 pub use state::{SavedRun, inspect};
 #[cfg(feature = "burn")]

@@ -102,6 +102,7 @@ impl std::str::FromStr for Preset {
 /// What most people change of a recipe. The page, the package and the command line all make their recipes of a preset or a
 /// whole recipe with these, so that the same request is the same run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Changes {
     /// The run's length; see [`Recipe::stretch`].
     pub steps: Option<u64>,
@@ -115,6 +116,32 @@ pub struct Changes {
     pub flip: Option<bool>,
 }
 
+impl Changes {
+    /// With another length.
+    #[must_use]
+    pub fn steps(self, steps: impl Into<Option<u64>>) -> Self {
+        Self { steps: steps.into(), ..self }
+    }
+
+    /// With another batch.
+    #[must_use]
+    pub fn batch(self, batch: impl Into<Option<usize>>) -> Self {
+        Self { batch: batch.into(), ..self }
+    }
+
+    /// With another peak learning rate.
+    #[must_use]
+    pub fn learning_rate(self, rate: impl Into<Option<f64>>) -> Self {
+        Self { learning_rate: rate.into(), ..self }
+    }
+
+    /// With another seed.
+    #[must_use]
+    pub fn seed(self, seed: impl Into<Option<u64>>) -> Self {
+        Self { seed: seed.into(), ..self }
+    }
+}
+
 /// What training by a recipe takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
@@ -126,6 +153,15 @@ pub struct Cost {
     pub memory: u64,
     /// T, the number of timesteps.
     pub train_timesteps: usize,
+}
+
+/// The bytes that a run may take on a device, where nothing else is known of it.
+#[must_use]
+pub const fn usual_memory(device: DeviceKind) -> u64 {
+    match device {
+        DeviceKind::Cpu => MEMORY_CPU,
+        DeviceKind::Gpu => MEMORY_GPU,
+    }
 }
 
 /// Bytes for a run on the CPU. A wasm module has at most 4 GiB, and a batch in parts costs little, so that there is one number for
@@ -349,16 +385,12 @@ impl Recipe {
         })
     }
 
-    /// Works a batch through in as many parts as it takes to fit the memory that there is for a run on a device.
+    /// Works a batch through in as many parts as it takes to fit so many bytes of memory.
     ///
     /// # Errors
     /// Those of [`Self::check`]. [`Error::OutOfMemory`] where single examples are too large, though only in a browser, where a
     /// module cannot have more; natively it is tried.
-    pub fn fit(&mut self, data: &Dataset, device: DeviceKind) -> Result<()> {
-        let available = match device {
-            DeviceKind::Cpu => MEMORY_CPU,
-            DeviceKind::Gpu => MEMORY_GPU,
-        };
+    pub fn fit(&mut self, data: &Dataset, available: u64) -> Result<()> {
         loop {
             let needed = self.cost(data)?.memory;
             if needed <= available {
@@ -367,12 +399,12 @@ impl Recipe {
             if self.batch.is_multiple_of(2 * self.accumulate) {
                 self.accumulate *= 2;
             } else if cfg!(target_arch = "wasm32") {
-                let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+                let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
                 let problem = format!(
-                    "training this takes some {:.1} GB, but this device has {:.1} GB for it. Choose a smaller network or \
-                     smaller pictures",
-                    gigabytes(needed),
-                    gigabytes(available)
+                    "training this takes some {} MB, and a tab may take {} MB for it on this device. Choose a smaller network or \
+                     smaller pictures; or, where you know that there is more, tell `memory`",
+                    megabytes(needed),
+                    megabytes(available)
                 );
                 return Err(Error::OutOfMemory { problem });
             } else {

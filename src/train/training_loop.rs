@@ -9,7 +9,7 @@ use burn::tensor;
 use super::dataset::Dataset;
 use super::film::{Frame, frame_every};
 use super::held_out::HeldOut;
-use super::recipe::Recipe;
+use super::recipe::{Recipe, usual_memory};
 use super::state::SavedRun;
 use super::trainer::{Loss, Trainer};
 use crate::checkpoint::Checkpoint;
@@ -26,6 +26,17 @@ pub struct Places {
     pub training: tensor::Device,
     /// Where its film is sampled.
     pub engine: Device,
+    /// The most bytes that a new run should take: see [`Recipe::fit`].
+    pub memory: u64,
+}
+
+impl Places {
+    /// With the memory that is usual for the engine's device.
+    #[must_use]
+    pub fn new(training: tensor::Device, engine: Device) -> Self {
+        let memory = usual_memory(engine.kind());
+        Self { training, engine, memory }
+    }
 }
 
 /// Work that a loop asks about before it does more of it.
@@ -370,6 +381,6 @@ fn begin(
     start: impl FnOnce(Recipe, Arc<Dataset>) -> Result<Trainer>,
 ) -> Result<(Trainer, Option<Arc<Dataset>>)> {
     let (trained, held_out) = if hold_out { data.hold_out() } else { (data.clone(), None) };
-    recipe.fit(&trained, places.engine.kind())?;
+    recipe.fit(&trained, places.memory)?;
     Ok((start(recipe, trained)?, held_out))
 }

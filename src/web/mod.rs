@@ -139,6 +139,14 @@ impl Opening {
         wanted.collect()
     }
 
+    /// What the network takes, before its weights are wanted: bytes of the activations for one picture, numbers of its answer for one,
+    /// and of its weights.
+    #[must_use]
+    pub fn needs(&self) -> Option<Vec<f64>> {
+        let checkpoint::Needs { activation_bytes, numbers, parameters, .. } = self.0.needs()?;
+        Some([activation_bytes, numbers, parameters].map(|n| n as f64).to_vec())
+    }
+
     /// A small file, whole.
     ///
     /// # Errors

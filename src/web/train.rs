@@ -25,7 +25,7 @@ use crate::train::dataset::Pixels;
 use crate::train::dataset::Reading;
 use crate::train::dataset::toy::Toy;
 use crate::train::{
-    self, Changes, Cost, Dataset, Event, HeldOut, Loop, Loss, Places, Recipe, SavedRun, Work,
+    self, Changes, Cost, Dataset, Event, HeldOut, Loop, Loss, Places, Recipe, SavedRun, Work, usual_memory,
 };
 
 /// What is told beside a data set.
@@ -311,23 +311,26 @@ async fn burn_device(name: &str) -> Result<tensor::Device> {
     }
 }
 
-/// The recipe with its batch in as many parts as it takes to fit the memory of `"gpu"` or `"cpu"`.
+/// The recipe with its batch in as many parts as it takes to fit the memory of `"gpu"` or `"cpu"`, of which `budget` bytes are the most.
 ///
 /// # Errors
 /// `out-of-memory` where that cannot be, and as [`plan`].
 #[wasm_bindgen]
-pub fn fit(recipe: &str, data: &Data, device: &str) -> JsResult<String> {
+pub fn fit(recipe: &str, data: &Data, device: &str, budget: f64) -> JsResult<String> {
     let fit = || {
         let mut recipe = parse_recipe(recipe)?;
         let device = if device == "gpu" { DeviceKind::Gpu } else { DeviceKind::Cpu };
-        recipe.fit(&data.0, device)?;
+        recipe.fit(&data.0, usual_memory(device).min(budget as u64))?;
         Ok(pretty(&recipe))
     };
     fit().map_err(|e: Error| thrown(&e))
 }
 
-async fn places(device: &str) -> Result<Places> {
-    Ok(Places { training: burn_device(device).await?, engine: engine_device(device).await? })
+/// Places with at most `budget` bytes of memory.
+async fn places(device: &str, budget: f64) -> Result<Places> {
+    let mut places = Places::new(burn_device(device).await?, engine_device(device).await?);
+    places.memory = places.memory.min(budget as u64);
+    Ok(places)
 }
 
 /// A training run on a device.
@@ -355,9 +358,15 @@ impl Training {
     ///
     /// # Errors
     /// By what is wrong: `invalid-option`, `checkpoint`, `unsupported-architecture`, `dataset`, `no-adapter`, `out-of-memory`.
-    pub async fn create(recipe: String, data: &Data, hold_out: bool, device: String) -> JsResult<Training> {
+    pub async fn create(
+        recipe: String,
+        data: &Data,
+        hold_out: bool,
+        device: String,
+        budget: f64,
+    ) -> JsResult<Training> {
         let data = data.0.clone();
-        let new = async || Loop::new(parse_recipe(&recipe)?, &data, hold_out, places(&device).await?);
+        let new = async || Loop::new(parse_recipe(&recipe)?, &data, hold_out, places(&device, budget).await?);
         new().await.map(Self).map_err(|e| thrown(&e))
     }
 
@@ -372,11 +381,12 @@ impl Training {
         data: &Data,
         hold_out: bool,
         device: String,
+        budget: f64,
     ) -> JsResult<Training> {
         let data = data.0.clone();
         let new = async || {
             let (checkpoint, recipe) = (checkpoint.0.finish()?, parse_recipe(&recipe)?);
-            Loop::fine_tune(checkpoint, recipe, &data, hold_out, places(&device).await?)
+            Loop::fine_tune(checkpoint, recipe, &data, hold_out, places(&device, budget).await?)
         };
         new().await.map(Self).map_err(|e| thrown(&e))
     }
@@ -396,7 +406,13 @@ impl Training {
         let data = data.0.clone();
         let resume = async || {
             let saved = SavedRun::read(&file, &state)?;
-            Loop::resume(saved, state, &data, film.map(|step| step as u64), places(&device).await?)
+            Loop::resume(
+                saved,
+                state,
+                &data,
+                film.map(|step| step as u64),
+                places(&device, f64::INFINITY).await?,
+            )
         };
         resume().await.map(Self).map_err(|e| thrown(&e))
     }

@@ -88,6 +88,17 @@ export function picture(page, id = 'pictures') {
   }, id);
 }
 
+/** At none of these widths the page needs more than there is. */
+export async function expectNoOverflow(page, widths) {
+  for (const width of widths) {
+    await page.setViewportSize({ width, height: 800 });
+    await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
+    const [wide, room] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+    expect(room).toBeGreaterThan(width - 30); // a scroll bar may take some
+    expect(wide, `at ${width} pixels`).toBe(room);
+  }
+}
+
 /** What the page says went wrong. */
 export function notice(page) {
   return page.locator('#notice');

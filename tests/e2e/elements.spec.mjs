@@ -363,10 +363,10 @@ test('without its nudge the variance of the process grows; it goes back and fort
   const read = () => process.evaluate(({ timestep, variance, noise }) => ({ timestep, variance, noise }));
   const pixels = () => process.evaluate(async (element) => (await element.toBlob()).size);
   await expect(process.getByText(/^Step 0 of 1000/)).toBeVisible();
-  const start = await pixels();
   const bytes = gzipped(scripts, new URL('./www/', tab.url()).href);
   console.log(`  ${scripts.length} scripts, ${bytes} bytes with gzip, to show the process`);
   expect(bytes).toBeLessThanOrEqual(12_000);
+  const start = await pixels();
   await slider.focus();
   await tab.keyboard.press('End');
   await expect(process.getByText(/^Step \d+ of 1000 · noise 100 %/)).toBeVisible();
@@ -515,6 +515,54 @@ test('a run is saved as a film; the Embed button hands out what shows it elsewhe
   const inner = tab.frameLocator('iframe').locator('diffusion-sampler');
   await expect(inner).toHaveAttribute('alt', 'A "face"');
   await expect(inner.getByRole('button', { name: 'Run: A "face"' })).toBeVisible();
+});
+
+test('the recipes of the documentation run as they are written there, also in a frame without an origin', async ({
+  page: tab,
+  blog,
+  cdn,
+}) => {
+  const docs = readFileSync(join(root, 'docs', 'embedding.md'), 'utf8')
+    .replaceAll('https://cdn.example/noiseball/', cdn)
+    .replaceAll('hf:org/name', `${cdn}models/${MODEL}/`);
+  const recipes = docs.slice(docs.indexOf('### In a notebook or a blog'), docs.indexOf('### A model in a bundle'));
+  const [, observable] = recipes.match(/```js\n([^`]*html`[^`]*`[^`]*)```/);
+  const [, quarto] = recipes.match(/```\{=html\}\n([^`]*)```/);
+  const [, address, width, height] = recipes.match(/IFrame\("([^"]+)", width="([^"]+)", height=(\d+)\)/);
+  const [, frame] = recipes.match(/```html\n(<iframe [^`]*)```/);
+  const [, fits] = recipes.match(/```js\n(addEventListener\('message'[^`]*)```/);
+  const jupyter = `<iframe width="${width}" height="${height}" src="${address.replace('&', '&amp;')}" frameborder="0" allowfullscreen></iframe>`;
+  const sandboxed = frame.replace('<iframe ', '<iframe sandbox="allow-scripts" ').replace(' loading="lazy"', '');
+  const site = await blog({
+    'quarto.html': `<!doctype html><html lang="en"><title>a post</title><main>${quarto}</main>`,
+    'notebook.html': '<!doctype html><html lang="en"><title>a notebook</title><main></main>',
+    'jupyter.html': `<!doctype html><html lang="en"><title>a notebook</title>${jupyter}`,
+    'blog.html': `<!doctype html><html lang="en"><title>a blog</title><script>${fits}</script>${sandboxed}`,
+  });
+  const draws = async (place) => {
+    const element = place.locator('diffusion-sampler');
+    await element.evaluate((sampler) => Object.assign(sampler, { steps: 2, batch: 1, device: 'cpu', speed: 'fast' }));
+    await element.getByRole('button', { name: /^Run/ }).click();
+    await finished(element);
+  };
+  await tab.goto(`${site}quarto.html`);
+  await draws(tab);
+  await tab.goto(`${site}notebook.html`);
+  await tab.evaluate(async (cell) => {
+    // As Observable's own `html` does it.
+    const html = (parts, ...values) => {
+      const template = document.createElement('template');
+      template.innerHTML = String.raw({ raw: parts }, ...values);
+      return document.importNode(template.content.firstChild, true);
+    };
+    document.querySelector('main').append(await new Function('html', `return (async () => ${cell})()`)(html));
+  }, observable);
+  await draws(tab);
+  await tab.goto(`${site}jupyter.html`);
+  await draws(tab.frameLocator('iframe'));
+  await tab.goto(`${site}blog.html`);
+  await draws(tab.frameLocator('iframe'));
+  await expect.poll(() => tab.locator('iframe').evaluate(({ height }) => Number(height))).not.toBe(760);
 });
 
 test('where an author allows it, a reader’s own model is dropped on an element; hashes are held to', async ({ page: tab }) => {

@@ -127,9 +127,12 @@ test('with little memory a run draws fewer pictures and says so; a model that ca
   await sampler(page).evaluate((element) => (element.batch = 1));
   await expect(sampler(page).getByText(/^Draws \d+ of/)).toBeHidden();
 
+  const weights = [];
+  page.on('request', (request) => /safetensors\?again/.test(request.url()) && weights.push(request.url()));
   await page.evaluate(() => Object.defineProperty(Navigator.prototype, 'deviceMemory', { get: () => 0.0001 }));
   await sampler(page).evaluate((element) => (element.src = './model/?again'));
   await expect(sampler(page).locator('[part=error]')).toContainText('There is too little memory for this model.');
   await sampler(page).getByText('Details').click();
   await expect(sampler(page).locator('[part=error]')).toContainText(/needs about \d+ kB of memory, and a tab may take 27 kB/);
+  expect(weights).toEqual([]); // its config has said enough
 });

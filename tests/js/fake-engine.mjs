@@ -62,6 +62,11 @@ export class Opening {
     return [{ path, weights: true, limit: undefined }];
   }
 
+  needs() {
+    const config = this.files['config.json'];
+    return config && JSON.parse(new TextDecoder().decode(config)).needs;
+  }
+
   give(path, bytes) {
     this.#answered.add(path);
     if (bytes.length > 4 << 20) throw new EngineError('checkpoint', `${path} is not the JSON that diffusers writes: it is too long`);

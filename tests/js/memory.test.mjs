@@ -40,6 +40,20 @@ test('the index of shards says how large all of them are, before the first comes
   assert.throws(() => small.file('c', 3e9), { type: 'out-of-memory' });
 });
 
+test('what a config says of a model is enough to know that it cannot fit', () => {
+  const needs = (budget, ...said) => new Weights(budget).needs(said);
+  needs(1e9, 5e8, 3e6, 1e8); // 500 MB and 96 MB for a picture, and 100 million weights of a byte at least, twice
+  assert.throws(() => needs(7e8, 5e8, 3e6, 1e8), {
+    type: 'out-of-memory',
+    message: /needs about 796 MB of memory, and a tab may take 700 MB/,
+  });
+  assert.throws(() => needs(Infinity, 0, 0, 5e9), { type: 'out-of-memory' }); // more than WebAssembly can address
+  const weights = new Weights(1e9);
+  weights.needs([5e8, 3e6, 1e8]);
+  weights.file('a', 1.9e8);
+  assert.throws(() => weights.file('a', 2.1e8), { type: 'out-of-memory', message: /needs about 1.0 GB/ });
+});
+
 test('a run that cannot fit says so; one that WebAssembly could not hold neither', () => {
   const info = { activationBytes: 1e9, channels: 3, width: 512, height: 512 };
   const here = { budget: Infinity, weights: 1e8, kind: 'cpu', buffer: Infinity };

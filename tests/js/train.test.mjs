@@ -455,7 +455,7 @@ test('a recipe is made of a preset and what is to be changed in it, and begun in
     Data: { toy: () => data },
     recipe: (...given) => asked.push(given.slice(0, 3)) && '{"accumulate":1}',
     plan: () => ({ memory: 1 }),
-    fit: (text) => text.replace('1', '4'),
+    fit: (text, _data, ...where) => asked.push(where) && text.replace('1', '4'),
     Training: { create: async (...given) => asked.push(given.filter((part) => part !== data)) && training },
   };
   const posted = [];
@@ -463,11 +463,12 @@ test('a recipe is made of a preset and what is to be changed in it, and begun in
   const host = new TrainingHost({ start: async () => engine, scope: {}, openStore, post: (m) => posted.push(m) });
   await host.handle({ id: 1, op: 'prepare', source: { kind: 'toy', name: 'ring' } });
   await host.handle({ id: 2, op: 'plan', data: 1, preset: 'ring-ddpm', changes: { steps: 7 } });
-  host.handle({ id: 3, op: 'begin', data: 1, recipe: posted[1].result.recipe, device: 'cpu' });
+  host.handle({ id: 3, op: 'begin', data: 1, recipe: posted[1].result.recipe, device: 'cpu', budget: 5e8 });
   while (!posted.some(({ progress }) => progress?.type === 'split')) await new Promise((resolve) => setTimeout(resolve, 1));
   assert.deepEqual(asked, [
     ['ring-ddpm', undefined, { steps: 7 }],
-    ['{"accumulate":4}', true, 'cpu'],
+    ['cpu', 5e8],
+    ['{"accumulate":4}', true, 'cpu', 5e8],
   ]);
   assert.equal(posted.find(({ progress }) => progress?.type === 'split').progress.accumulate, 4);
 });
@@ -534,8 +535,12 @@ test('the page says what there is, what it takes and where it is', () => {
   assert.equal(speed(12.4), '12 steps a second');
   const measured = { secondsPerStep: 0.5, device: { kind: 'cpu', name: 'CPU' } };
   assert.equal(
-    planSentence({ parameters: 191073, memory: 4e7 }, 2000, measured),
+    planSentence({ parameters: 191073, memory: 4e7, budget: 4e7 }, 2000, measured),
     '191 thousand weights, about 40 MB of memory. Measured on the CPU: 2.0 steps a second, so 2,000 steps take about 17 min.',
+  );
+  assert.match(
+    planSentence({ parameters: 1, memory: 4e7, budget: 3e7 }, 2000, measured),
+    /about 40 MB of memory, where a tab may take 30 MB: batches are taken in parts\. Measured/,
   );
   assert.equal(
     runSentence({ state: 'running', step: 5, steps: 10, rate: 2, left: 2500 }),

@@ -32,6 +32,11 @@ export const DATASETS = {
   heartbeat: 'Bits: heartbeat',
 };
 
+/** In how many parts a batch is taken where there is little memory. */
+export function partsSentence(parts) {
+  return `To fit in the memory of this device, each step takes its batch in ${parts} parts. The result is the same.`;
+}
+
 /** What a frame of the film shows. */
 export function frameSentence({ step, batch }, kind = 'pictures') {
   const what = { pictures: ['picture', 'pictures'], points: ['point', 'points'], bits: ['sequence', 'sequences'] }[kind];

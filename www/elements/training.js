@@ -16,7 +16,7 @@ import { Nearest } from './nearest.js';
 import { drawList } from './plot.js';
 import { blobOf, embedButton, saveFile } from './taking.js';
 import { TRAINING_STYLE } from './training-style.js';
-import { DATASETS, frameSentence, runSentence } from './training-words.js';
+import { DATASETS, frameSentence, partsSentence, runSentence } from './training-words.js';
 import { deviceSentence, failure } from './words.js';
 
 const SHARP = 1024; // pixels of the canvas at least
@@ -262,6 +262,8 @@ export class Training {
       this.#follows = true;
       this.#shownFrame = null;
       this.#ui.nearest.hidden = true;
+      this.#ui.parts.hidden = event.accumulate <= 1;
+      this.#ui.parts.textContent = partsSentence(event.accumulate);
       this.#ui.device.replaceChildren(...deviceParts(event.facts.device));
       const { about } = event.facts.data;
       this.#ui.credit.textContent = about ? `${about.about}. ${about.source}. ${about.licence}.` : '';
@@ -575,6 +577,7 @@ function build(element) {
   const chart = lossChart();
   const near = h('canvas', { part: 'nearest', role: 'img' });
   const nearest = h('figure', { hidden: true }, near, h('figcaption', {}, 'The nearest of the training pictures to each'));
+  const parts = h('p', { class: 'hint', hidden: true });
   const device = h('div', { class: 'hint' });
   const credit = h('p', { class: 'hint' });
   const canvas = h('canvas', { part: 'canvas', role: 'img' });
@@ -588,6 +591,7 @@ function build(element) {
     nearest,
     chart.figure,
     h('div', { class: 'row' }, fields.dataset, choose, input),
+    parts,
     device,
     credit,
   );
@@ -608,6 +612,7 @@ function build(element) {
     chart,
     near,
     nearest,
+    parts,
     device,
     credit,
     canvas,

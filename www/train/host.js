@@ -141,11 +141,11 @@ export class TrainingHost {
    * Measures the speed. The first step, which sets things up, does not count. Those after it are slow until the browser has compiled
    * the module a second time, so rounds of steps are taken for at least two seconds, until three bring no improvement.
    */
-  async #measure({ data, recipe, device }, { signal }) {
+  async #measure({ data, recipe, device, budget }, { signal }) {
     this.#checkNoRun();
     const engine = await this.#start();
     const [chosen] = await devicesFor(device, this.#scope);
-    const training = await engine.Training.create(recipe, this.#dataOf(data).data, false, chosen.kind);
+    const training = await engine.Training.create(recipe, this.#dataOf(data).data, false, chosen.kind, budget);
     try {
       const take = async (steps) => {
         const began = performance.now();
@@ -183,13 +183,13 @@ export class TrainingHost {
     if (this.#run) throw new NoiseballError('busy', 'a run is open; its own speed is measured');
   }
 
-  async #begin({ data: id, recipe, device, name, from, heldOut = true }, { signal, progress }) {
+  async #begin({ data: id, recipe, device, name, from, heldOut = true, budget }, { signal, progress }) {
     const engine = await this.#start();
     const { data, about } = this.#dataOf(id);
     const [chosen] = await devicesFor(device, this.#scope);
-    const fitted = engine.fit(recipe, data, chosen.kind);
+    const fitted = engine.fit(recipe, data, chosen.kind, budget);
     await this.#close();
-    const training = await this.#create(engine, { from, recipe: fitted, data, heldOut, device: chosen.kind, signal });
+    const training = await this.#create(engine, { from, recipe: fitted, data, heldOut, device: chosen.kind, budget, signal });
     const { folder, problem } = await this.#keep(data);
     const facts = { name, device: chosen, data: { ...data.info(), about } };
     if (problem) progress({ type: 'not-kept', problem });
@@ -198,10 +198,10 @@ export class TrainingHost {
     return this.#follow({ engine, training, folder, facts }, progress);
   }
 
-  async #create(engine, { from, recipe, data, heldOut, device, signal }) {
-    if (!from) return engine.Training.create(recipe, data, heldOut, device);
+  async #create(engine, { from, recipe, data, heldOut, device, budget, signal }) {
+    if (!from) return engine.Training.create(recipe, data, heldOut, device, budget);
     const checkpoint = await readCheckpoint(from, { engine: Promise.resolve(engine), signal, progress: new Progress(() => {}) });
-    return engine.Training.fine_tune(checkpoint.opening, recipe, data, heldOut, device);
+    return engine.Training.fine_tune(checkpoint.opening, recipe, data, heldOut, device, budget);
   }
 
   /** `steps`: as a run of another length. `split`: with twice the parts to a batch, because memory ran out. */

@@ -60,13 +60,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let checkpoint = Checkpoint::open_with(&arguments.checkpoint, None, &mut |_| Ok(()))?;
     let model = Model::load_blocking(checkpoint, &device(arguments.device)?)?;
     let flow = model.config().schedule.prediction == Prediction::Flow;
-    let reference = SampleOptions {
-        sampler: Some(if flow { SamplerKind::FlowHeun } else { SamplerKind::Heun }),
-        steps: Some(arguments.reference_steps.unwrap_or(200.min(model.info().train_timesteps))),
-        seed: arguments.seed,
-        labels: arguments.label.map(|label| vec![label]),
-        ..SampleOptions::default()
-    };
+    let reference = SampleOptions::default()
+        .sampler(if flow { SamplerKind::FlowHeun } else { SamplerKind::Heun })
+        .steps(arguments.reference_steps.unwrap_or(200.min(model.info().train_timesteps)))
+        .seed(arguments.seed)
+        .labels(arguments.label.map(|label| vec![label]));
     let bar = progress_bar();
     bar.set_message("reference");
     bar.set_length(1);
@@ -80,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut rows = Vec::new();
     for kind in kinds {
         bar.set_message(kind.name());
-        let base = SampleOptions { sampler: Some(kind), ..reference.clone() };
+        let base = reference.clone().sampler(kind);
         let suits = program_of(&model, &base, 4).map(drop);
         match suits {
             Err(Error::Option { option: "sampler" | "grid", .. }) if !chosen => continue,
@@ -113,7 +111,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 fn program_of(model: &Model, options: &SampleOptions, steps: usize) -> Result<noiseball::sampler::Program> {
-    model.program(&SampleOptions { steps: Some(steps), ..options.clone() })
+    model.program(&options.clone().steps(steps))
 }
 
 /// The run with the most steps that so many evaluations are enough for; none where they are enough for none.
@@ -131,7 +129,7 @@ fn cell(model: &Model, base: &SampleOptions, wanted: usize, converged: &[f32]) -
         found = Some((steps, evaluations, program.instructions().iter().any(draws)));
     }
     let Some((steps, evaluations, random)) = found else { return Ok(None) };
-    let (picture, _) = picture(model, &SampleOptions { steps: Some(steps), ..base.clone() })?;
+    let (picture, _) = picture(model, &base.clone().steps(steps))?;
     let squares = picture.iter().zip(converged).map(|(a, b)| f64::from(a - b).powi(2));
     let distance = (squares.sum::<f64>() / converged.len() as f64).sqrt();
     Ok(Some(Cell { steps, evaluations, distance: (!random).then_some(distance), picture }))

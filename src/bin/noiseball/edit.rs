@@ -75,11 +75,9 @@ fn interval(text: &str) -> std::result::Result<[f64; 2], String> {
 impl Arguments {
     pub(crate) fn guidance(&self) -> Guidance {
         let none = Guidance::default();
-        Guidance {
-            scale: self.guidance.unwrap_or(none.scale),
-            rescale: self.guidance_rescale.unwrap_or(none.rescale),
-            interval: self.guidance_interval.unwrap_or(none.interval),
-        }
+        none.scale(self.guidance.unwrap_or(none.scale))
+            .rescale(self.guidance_rescale.unwrap_or(none.rescale))
+            .interval(self.guidance_interval.unwrap_or(none.interval))
     }
 
     pub(crate) fn edit(&self, model: &Info) -> Result<Option<Edit>> {
@@ -98,16 +96,11 @@ impl Arguments {
                 }
             };
         }
-        let plain = Edit::new(init);
-        Ok(Some(Edit {
-            strength: self.strength,
-            mask: self.mask.as_deref().map(|path| mask(path, model)).transpose()?.map(Into::into),
-            resamplings: self.resamplings.unwrap_or(plain.resamplings),
-            jump_length: self.jump_length.unwrap_or(plain.jump_length),
-            restore: self.restore,
-            invert: self.invert,
-            ..plain
-        }))
+        let mut edit = Edit::new(init).strength(self.strength).restore(self.restore).invert(self.invert);
+        edit.mask = self.mask.as_deref().map(|path| mask(path, model)).transpose()?.map(Into::into);
+        edit.resamplings = self.resamplings.unwrap_or(edit.resamplings);
+        edit.jump_length = self.jump_length.unwrap_or(edit.jump_length);
+        Ok(Some(edit))
     }
 
     pub(crate) fn noise(&self, model: &Info) -> Result<Option<Arc<[f32]>>> {

@@ -138,13 +138,11 @@ impl Shown {
         }
         let usual = model.config().sampler;
         let usual = if usual == SamplerKind::Ddpm { SamplerKind::Ddim } else { usual };
-        let mut options = SampleOptions {
-            sampler: Some(arguments.sampler.unwrap_or(usual)),
-            steps: arguments.steps,
-            seed: arguments.seed,
-            batch,
-            ..SampleOptions::default()
-        };
+        let mut options = SampleOptions::default()
+            .sampler(arguments.sampler.unwrap_or(usual))
+            .steps(arguments.steps)
+            .seed(arguments.seed)
+            .batch(batch);
         let (sampler, steps) = model.steps_of(&options);
         let few = STEPS.min(info.train_timesteps);
         let steps = if arguments.steps.is_none() && steps == info.train_timesteps { few } else { steps };

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use noiseball::checkpoint::Progress;
-use noiseball::sampler::Edit;
 use noiseball::{Checkpoint, Device, DeviceKind, Model, Result, Rng, SampleOptions, SamplerKind, text};
 
 use crate::samplers::Chosen;
@@ -85,22 +84,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     })?;
     let device = device(arguments.device)?;
     let model = Model::load_blocking(checkpoint, &device)?;
-    let options = SampleOptions {
-        sampler: arguments.sampler,
-        steps: arguments.steps,
-        seed: arguments.seed,
-        rng: arguments.rng,
-        batch: arguments.batch,
-        settings: arguments.options.0.clone(),
-        labels: arguments.labels.clone(),
-        guidance: arguments.edit.guidance(),
-        negative_label: arguments.edit.negative_label,
-        edit: arguments.edit.edit(model.info())?.map(|edit| {
-            let range = model.config().schedule.range();
-            Edit { init: edit.init.iter().map(|x| range.of_signed(*x)).collect(), ..edit }
-        }),
-        noise: arguments.edit.noise(model.info())?,
-    };
+    let edit = arguments.edit.edit(model.info())?.map(|mut edit| {
+        let range = model.config().schedule.range();
+        edit.init = edit.init.iter().map(|x| range.of_signed(*x)).collect();
+        edit
+    });
+    let mut options = SampleOptions::default()
+        .sampler(arguments.sampler)
+        .steps(arguments.steps)
+        .seed(arguments.seed)
+        .rng(arguments.rng)
+        .batch(arguments.batch)
+        .settings(arguments.options.0.clone())
+        .labels(arguments.labels.clone())
+        .guidance(arguments.edit.guidance())
+        .negative_label(arguments.edit.negative_label)
+        .edit(edit);
+    options.noise = arguments.edit.noise(model.info())?;
     let mut run = model.sample(&options)?;
     bar.suspend(|| output::say(&report(arguments, &model, &options)));
     bar.set_message(format!("sampling on {}", device.name()));

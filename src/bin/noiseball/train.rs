@@ -135,7 +135,7 @@ fn no_samples(bar: &ProgressBar, step: u64, error: &Error) {
 }
 
 fn read(arguments: &Arguments, size: Option<usize>) -> Result<Arc<Dataset>> {
-    let reading = open(&arguments.data, Options { size, ..Options::default() })?;
+    let reading = open(&arguments.data, Options::default().size(size))?;
     report(&reading);
     Ok(Arc::new(reading.data))
 }
@@ -245,7 +245,7 @@ fn places(name: Option<DeviceName>) -> Result<Places> {
         None => block_on(Device::best()),
     };
     let training = block_on(engine.for_burn())?;
-    Ok(Places { training, engine })
+    Ok(Places::new(training, engine))
 }
 
 /// Writes the run as a script for accelerate.
@@ -347,13 +347,8 @@ fn recipe(arguments: &Arguments, base: Recipe, data: &Dataset) -> Result<Recipe>
             wrong(format!("{problem} {}", place(&text, position(&text, &path))))
         })?;
     }
-    recipe.change(&Changes {
-        steps: arguments.steps,
-        batch: arguments.batch,
-        learning_rate: arguments.learning_rate,
-        seed: arguments.seed,
-        flip: None,
-    });
+    let changes = Changes::default().steps(arguments.steps).batch(arguments.batch);
+    recipe.change(&changes.learning_rate(arguments.learning_rate).seed(arguments.seed));
     recipe.check(data)?;
     recipe.check_export()?;
     Ok(recipe)

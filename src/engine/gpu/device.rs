@@ -32,7 +32,7 @@ struct Shared {
     layouts: Layouts,
     /// A few dozen, so that a list does.
     pipelines: Mutex<Vec<(Shader, wgpu::ComputePipeline)>>,
-    combine: OnceLock<Combine>,
+    combine: OnceLock<CombineKernel>,
     #[cfg(all(feature = "burn", not(target_arch = "wasm32")))]
     origin: (wgpu::Instance, wgpu::Adapter),
 }
@@ -517,7 +517,7 @@ impl Gpu {
     }
 
     /// The kernel that runs a sampler's programs, compiled at the first call.
-    pub(super) fn combine(&self) -> &Combine {
+    pub(super) fn combine(&self) -> &CombineKernel {
         self.shared.combine.get_or_init(|| {
             self.shared.counts.pipelines.fetch_add(1, Ordering::Relaxed);
             let (write, read) = (storage(false), storage(true));
@@ -528,14 +528,14 @@ impl Gpu {
                 immediate_size: 0,
             });
             let pipeline = self.compile("main", &combine::text(), &pipeline_layout);
-            Combine { layout, pipeline }
+            CombineKernel { layout, pipeline }
         })
     }
 }
 
 /// The kernel that runs a sampler's programs.
 #[derive(Debug)]
-pub(super) struct Combine {
+pub(super) struct CombineKernel {
     pub(super) layout: wgpu::BindGroupLayout,
     pub(super) pipeline: wgpu::ComputePipeline,
 }

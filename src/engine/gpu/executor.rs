@@ -13,7 +13,7 @@ use crate::engine::executor::{Backend, Evaluation, Executor, Later, LoadedNetwor
 use crate::engine::packed::Packed;
 use crate::engine::parameters::{Storage, Take};
 use crate::engine::plan::Plan;
-use crate::engine::prelude::Conditions;
+use crate::engine::prelude::Conditioning;
 use crate::error::Result;
 use crate::network::architecture::Network;
 use crate::sampler::Step;
@@ -60,7 +60,7 @@ impl GpuNetwork {
         let plan = Plan::least(&*network)?;
         let weights = Weights::load(gpu, &plan, storage, take).await?;
         let executor = GpuExecutor { replays: Replays::new(weights), run: None };
-        Ok(Self::of(Conditions::new(network, take)?, executor))
+        Ok(Self::of(Conditioning::new(network, take)?, executor))
     }
 }
 
@@ -106,8 +106,8 @@ impl Executor for GpuExecutor {
         self.replays.weights().host()
     }
 
-    fn prepare<'a>(&'a mut self, size: Size, make: &'a dyn Fn() -> Result<Plan>) -> Later<'a, ()> {
-        Box::pin(self.replays.prepare(size, make))
+    fn prepare<'a>(&'a mut self, network: &'a dyn Network, size: Size) -> Later<'a, ()> {
+        Box::pin(self.replays.prepare(network, size))
     }
 
     fn plan(&self, size: Size) -> Option<&Plan> {

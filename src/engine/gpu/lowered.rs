@@ -24,7 +24,10 @@ impl ShardLayout {
 /// A plan's dispatches: every operation as one, or as two where that pays.
 #[derive(Clone, Debug)]
 pub struct Lowered {
+    /// First those that are run once for the prompts of a run, then those of an evaluation.
     pub(super) dispatches: Vec<Dispatch>,
+    /// How many of them are for prompts.
+    pub(super) of_prompts: usize,
     /// The uniforms of all dispatches.
     pub(super) uniforms: Vec<u32>,
     /// Floats of the arena: the plan's activations, and then the scratch of single operations.
@@ -57,16 +60,21 @@ impl Lowered {
             op: 0,
             traffic: [0; 2],
         };
-        for (at, step) in plan.ops.iter().enumerate() {
-            lowering.op = at;
-            // Profiles are taken natively.
-            if cfg!(not(target_arch = "wasm32")) {
-                lowering.traffic = [step.op.reads(), step.op.writes()].map(|ids| lowering.bytes(ids));
+        let mut of_prompts = 0;
+        for (ops, batch) in [(&plan.prompts.ops, plan.prompts.count), (&plan.ops, plan.batch)] {
+            of_prompts = lowering.dispatches.len();
+            lowering.batch = batch;
+            for (at, step) in ops.iter().enumerate() {
+                lowering.op = at;
+                // Profiles are taken natively.
+                if cfg!(not(target_arch = "wasm32")) {
+                    lowering.traffic = [step.op.reads(), step.op.writes()].map(|ids| lowering.bytes(ids));
+                }
+                step.op.lower(&mut lowering)?;
             }
-            step.op.lower(&mut lowering)?;
         }
         let Lowering { dispatches, uniforms, arena, .. } = lowering;
-        let lowered = Self { dispatches, uniforms, arena };
+        let lowered = Self { dispatches, of_prompts, uniforms, arena };
         if lowered.arena.checked_mul(4).is_none() {
             let problem = format!("{} bytes of activations", lowered.arena_bytes());
             return Err(Error::OutOfMemory { problem });
@@ -77,7 +85,13 @@ impl Lowered {
     /// Dispatches of an evaluation.
     #[must_use]
     pub fn dispatches(&self) -> usize {
-        self.dispatches.len()
+        self.dispatches.len() - self.of_prompts
+    }
+
+    /// Those of an evaluation.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn of_evaluation(&self) -> &[Dispatch] {
+        &self.dispatches[self.of_prompts..]
     }
 
     /// Every kernel that the dispatches run, once: what profiles call it and what makes the variant, its function and its text.

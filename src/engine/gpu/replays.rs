@@ -8,6 +8,7 @@ use super::weights::Weights;
 use crate::engine::executor::Size;
 use crate::engine::plan::Plan;
 use crate::error::{Error, Result};
+use crate::network::architecture::Network;
 
 /// Plans kept, with their memory on the device: enough to go back and forth between a few shapes.
 const KEPT: usize = 3;
@@ -37,16 +38,17 @@ impl Replays {
         &self.weights
     }
 
-    /// The plan for this size on the device, `make`d where it is not among those used last.
+    /// The network's plan for this size on the device, made where it is not among those used last.
     ///
     /// # Errors
-    /// Those of `make` and of [`Replay::new`].
-    pub async fn prepare(&mut self, size: Size, make: &dyn Fn() -> Result<Plan>) -> Result<()> {
+    /// Those of [`Plan::new`] and of [`Replay::new`].
+    pub async fn prepare(&mut self, network: &dyn Network, size: Size) -> Result<()> {
         self.gpu().check()?;
         let plan = match self.plans.iter().position(|(of, _)| *of == size) {
             Some(at) => self.plans.remove(at),
             None => {
-                let plan = make()?;
+                let [batch, height, width] = size;
+                let plan = Plan::new(network, batch, height, width)?;
                 let surplus = (self.plans.len() + 1).saturating_sub(KEPT);
                 self.plans.drain(..surplus);
                 (size, Replay::new(plan, Arc::clone(&self.weights)).await?)

@@ -19,8 +19,7 @@ use crate::denoiser::{Level, Point};
 use crate::engine::executor::{Run, Size};
 use crate::engine::lower::{UNIFORM_BYTES, append, grid};
 use crate::engine::order::{to_nchw, to_nhwc};
-use crate::engine::plan::Plan;
-use crate::engine::prelude::{Conditions, Rows, prelude};
+use crate::engine::prelude::{Conditioning, Rows, prelude};
 use crate::error::{Error, Result};
 use crate::rng::{Generator, Normals};
 use crate::sampler::{Slot, wrong_pictures};
@@ -55,7 +54,7 @@ pub(super) struct GpuStep {
 #[derive(Debug)]
 pub(super) struct GpuRun {
     gpu: Gpu,
-    conditions: Arc<Conditions>,
+    conditioning: Arc<Conditioning>,
     shape: [usize; 4],
     segments: Vec<Segment>,
     next: usize,
@@ -161,7 +160,7 @@ impl Side {
 
     /// The prelude of a block of evaluations, which begins with this one. Its layout depends on its number of rows, so the last block is
     /// filled up with the last timestep.
-    fn prelude(&self, evaluation: usize, conditions: &Conditions, replay: &Replay) -> Result<Vec<f32>> {
+    fn prelude(&self, evaluation: usize, conditioning: &Conditioning, replay: &Replay) -> Result<Vec<f32>> {
         let each = if self.labels.is_some() { self.size[0] } else { 1 };
         let mut timesteps = Vec::with_capacity(self.block * each);
         for i in evaluation..evaluation + self.block {
@@ -169,7 +168,7 @@ impl Side {
             timesteps.extend(std::iter::repeat_n(timestep, each));
         }
         let labels = self.labels.as_ref().map(|l| l.repeat(self.block));
-        let given = conditions.given(&timesteps, labels.as_deref())?;
+        let given = conditioning.given(&timesteps, labels.as_deref())?;
         prelude(replay.plan(), replay.weights().host(), &given)
     }
 }
@@ -178,8 +177,8 @@ impl GpuRun {
     /// # Errors
     /// As [`Executor::begin`](crate::engine::executor::Executor::begin).
     pub(super) async fn start(replays: &mut Replays, run: Run<'_>) -> Result<Self> {
-        let Run { conditions, program, shape, noise, labels } = run;
-        let ([batch, channels, height, width], network) = (shape, conditions.network());
+        let Run { conditioning, program, shape, noise, labels } = run;
+        let ([batch, channels, height, width], network) = (shape, conditioning.network());
         if channels != network.in_channels() {
             return Err(Error::Option {
                 option: "shape",
@@ -196,8 +195,7 @@ impl GpuRun {
         let size_of = |side: usize| [batch << side, height, width];
         // Plans first: they are what may not fit.
         for side in (0..2).filter(|side| wanted[*side]) {
-            let size = size_of(side);
-            replays.prepare(size, &|| Plan::new(network, size[0], height, width)).await?;
+            replays.prepare(network, size_of(side)).await?;
         }
         let buffers = Buffers::new(&gpu, &compiled).await?;
         let mut sides = [None, None];
@@ -222,7 +220,7 @@ impl GpuRun {
         gpu.check()?;
         Ok(Self {
             gpu,
-            conditions: Arc::clone(conditions),
+            conditioning: Arc::clone(conditioning),
             shape,
             segments,
             next: 0,
@@ -298,7 +296,7 @@ impl GpuRun {
         if let Some(evaluation) = segment.evaluation {
             let replay = replays.get(side.size)?;
             if evaluation.is_multiple_of(side.block) {
-                replay.upload(&side.prelude(evaluation, &self.conditions, replay)?);
+                replay.upload(&side.prelude(evaluation, &self.conditioning, replay)?);
             }
             replay.record(pass, evaluation);
             dispatches += replay.dispatches();

@@ -21,6 +21,9 @@ const LOADED_ROWS: usize = if cfg!(target_arch = "wasm32") { 1 << 30 } else { 4 
 /// Pixels of a task, a multiple of what a tile has.
 const PIXELS: usize = if cfg!(target_arch = "wasm32") { 1 << 30 } else { 96 };
 
+/// The greatest height and width of a window.
+pub const MAX_KERNEL: usize = if cfg!(feature = "text") { 64 } else { 3 };
+
 /// A [`Gemm`](crate::plan::Gemm) with slices for ids.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm<'a> {
@@ -80,7 +83,7 @@ struct Bands {
 
 impl Bands {
     fn of(window: Window, (height, width): (usize, usize), channels: usize) -> Self {
-        let reach = if window == Window::Pointwise { 1 } else { 3 };
+        let reach = window.kernel();
         let columns = (width - 1) * window.stride() + reach;
         let line = columns * channels;
         // Input rows that fit, without those that the last window reaches beyond its first row.
@@ -90,7 +93,7 @@ impl Bands {
     }
 
     fn input_rows(&self, window: Window, rows: usize) -> usize {
-        (rows - 1) * window.stride() + if window == Window::Pointwise { 1 } else { 3 }
+        (rows - 1) * window.stride() + window.kernel()
     }
 
     /// Floats of a band.
@@ -165,7 +168,7 @@ pub fn gemm(g: &Gemm, scratch: &mut [f32], out: &mut [f32], each: Each) {
             let shortcut = g.shortcut.map(|s| pixel_runs(s.sample(sample)));
             let more = shortcut.as_ref().map_or(&[][..], |s| s);
             let image = pixel_runs(g.source.sample(sample));
-            let mut all = [PixelRuns { len: 0, ..image[0] }; 5];
+            let mut all = [PixelRuns { len: 0, ..image[0] }; MAX_KERNEL + 2];
             let count = if in_place {
                 all[..2].copy_from_slice(&image);
                 2
@@ -173,7 +176,7 @@ pub fn gemm(g: &Gemm, scratch: &mut [f32], out: &mut [f32], each: Each) {
                 // SAFETY: nobody writes there until all tasks are done.
                 let data = unsafe { scratch.read(part * len..(part + 1) * len) };
                 let channels = g.source.all_channels();
-                let (stride, reach) = (g.window.stride(), if g.window == Window::Pointwise { 1 } else { 3 });
+                let (stride, reach) = (g.window.stride(), g.window.kernel());
                 for (tap, run) in all[..reach].iter_mut().enumerate() {
                     // The runs of one row of the window, `tap` rows below its top.
                     *run = PixelRuns {

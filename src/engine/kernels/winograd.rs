@@ -42,7 +42,7 @@ const Q: f64 = std::f64::consts::SQRT_2;
 #[must_use]
 pub fn pays(window: Window, size: (usize, usize), inputs: usize, outputs: usize) -> bool {
     cfg!(not(target_arch = "wasm32"))
-        && window == Window::Square { stride: 1, padding: Padding::All(1) }
+        && window == Window::Square { kernel: 3, stride: 1, padding: Padding::All(1) }
         && size.0.div_ceil(TILE) * size.1.div_ceil(TILE) >= 4
         && inputs.min(outputs) >= 64
         && inputs.is_multiple_of(LANES)

@@ -110,6 +110,7 @@ impl Class {
 
 /// How pictures are made alike.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct Options {
     /// Height and width of the data set's pictures, 4 to 256. Without one it is that of the first picture, down to a multiple
     /// of 8, from 8 to 32.
@@ -118,6 +119,26 @@ pub struct Options {
     pub whole: bool,
     /// Whether classes are ignored, those by folders and by labels.
     pub no_classes: bool,
+}
+
+impl Options {
+    /// With this height and width, 4 to 256.
+    #[must_use]
+    pub fn size(self, size: impl Into<Option<usize>>) -> Self {
+        Self { size: size.into(), ..self }
+    }
+
+    /// With all of each picture, or its middle square.
+    #[must_use]
+    pub fn whole(self, whole: bool) -> Self {
+        Self { whole, ..self }
+    }
+
+    /// Without classes, or with them.
+    #[must_use]
+    pub fn no_classes(self, no_classes: bool) -> Self {
+        Self { no_classes, ..self }
+    }
 }
 
 /// Collects pictures and makes them alike: the middle square of each, or all of it, shrunk by averaging or enlarged by

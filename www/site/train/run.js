@@ -1,7 +1,7 @@
 // A run on the page: progress, loss chart, filmstrip, and what the reader can do with it.
 
 import { Losses } from '../../training.js';
-import { bytes, runSentence } from '../../words.js';
+import { bytes, partsSentence, runSentence } from '../../words.js';
 import { byId, flash, setEnabled } from '../page.js';
 import { LossChart } from './chart.js';
 import { Film } from './film.js';
@@ -151,8 +151,7 @@ export class RunPanel {
         error.type === 'out-of-memory' ? 'Memory ran out.' : 'The device was lost.',
         `${error.message}. The run continues by itself from its last state`,
       ),
-    split: ({ accumulate }) =>
-      tell('The batch is split to fit in memory.', `Each step takes its batch in ${accumulate} parts. The result is the same`),
+    split: ({ accumulate }) => tell('The batch is split to fit in memory.', partsSentence(accumulate)),
     failed: ({ error, wentBack, losses, step, bound }) => {
       if (losses) {
         this.#bound(bound);

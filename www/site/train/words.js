@@ -57,8 +57,9 @@ function signed(number, digits) {
 }
 
 /** What a plan takes; `measured` is null until it is there. */
-export function planSentence({ parameters, memory }, steps, measured) {
-  const size = `${amount(parameters)} weights, about ${bytes(memory)} of memory`;
+export function planSentence({ parameters, memory, budget }, steps, measured) {
+  const parts = memory > budget ? `, where a tab may take ${bytes(budget)}: batches are taken in parts` : '';
+  const size = `${amount(parameters)} weights, about ${bytes(memory)} of memory${parts}`;
   if (!measured) return `${size}. Measuring the speed…`;
   const { secondsPerStep, device } = measured;
   return `${size}. Measured on ${device.kind === 'gpu' ? device.name : 'the CPU'}: ${speed(1 / secondsPerStep)}, so ${steps.toLocaleString('en')} steps take about ${roughly(1000 * steps * secondsPerStep)}.`;
