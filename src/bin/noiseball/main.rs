@@ -17,6 +17,7 @@ mod pack;
 mod prompted;
 mod sample;
 mod samplers;
+mod threads;
 #[cfg(feature = "burn")]
 mod train;
 

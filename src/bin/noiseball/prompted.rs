@@ -16,6 +16,7 @@ const MAX_LORA: u64 = 4 << 30;
 
 /// Samples whatever kind of folder it is.
 pub(crate) fn run(arguments: &sample::Arguments) -> Result<()> {
+    arguments.threads.start()?;
     let (out, npy) = (arguments.out.as_deref(), arguments.npy.as_deref());
     output::check_paths(out, npy, arguments.text.npy_latents.as_deref())?;
     match Folder::open(&arguments.checkpoint, arguments.variant.as_deref())? {

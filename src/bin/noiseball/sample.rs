@@ -11,6 +11,7 @@ use noiseball::{
 };
 
 use crate::samplers::Chosen;
+use crate::threads::Threads;
 use crate::{edit, output};
 
 #[derive(clap::Args)]
@@ -51,6 +52,8 @@ pub(crate) struct Arguments {
     /// cpu or gpu [default: gpu where there is a real one]
     #[arg(long, value_name = "NAME")]
     pub(crate) device: Option<DeviceName>,
+    #[command(flatten)]
+    pub(crate) threads: Threads,
     #[command(flatten)]
     pub(crate) options: Chosen,
 }
