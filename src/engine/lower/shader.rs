@@ -47,9 +47,9 @@ macro_rules! constants {
 pub(in crate::engine) use {constants, wgsl};
 
 /// Writes what is left of a text to `to`, or only counts it where there is no room. Line comments are the only ones that the
-/// kernels have. Without the feature `text`, lines that end in `// text` go too.
+/// kernels have. Lines that end in `// text` go too without the feature of that name, and line ends but between two words.
 pub(in crate::engine) const fn strip(text: &[u8], to: &mut [u8]) -> usize {
-    let (mut at, mut len, mut line) = (0, 0, 0);
+    let (mut at, mut len, mut begun, mut last) = (0, 0, false, b' ');
     while at < text.len() {
         if !cfg!(feature = "text") && is_line_of_text(text, at) {
             while text[at] != b'\n' {
@@ -61,14 +61,21 @@ pub(in crate::engine) const fn strip(text: &[u8], to: &mut [u8]) -> usize {
             while at + 1 < text.len() && text[at + 1] != b'\n' {
                 at += 1;
             }
-        } else if !(len == line && (byte == b' ' || byte == b'\n')) && !(byte == b' ' && needless(text, at)) {
+        } else if byte == b'\n' {
+            begun = false;
+        } else if !(byte == b' ' && (!begun || needless(text, at))) {
+            if !begun && is_word(byte) && is_word(last) {
+                if len < to.len() {
+                    to[len] = b' ';
+                }
+                len += 1;
+            }
             if len < to.len() {
                 to[len] = byte;
             }
             len += 1;
-            if byte == b'\n' {
-                line = len;
-            }
+            begun = true;
+            last = byte;
         }
         at += 1;
     }
@@ -95,9 +102,15 @@ const fn is_line_of_text(text: &[u8], at: usize) -> bool {
     i == MARK.len()
 }
 
-/// Whether the space at a place has a word on one side and a sign on the other. Between two signs it stays: they may not run together.
+/// Whether the space at a place can go: it has a word on one side and a sign on the other, or a bracket or separator on either. Two
+/// operators may not run together.
 const fn needless(text: &[u8], at: usize) -> bool {
-    at > 0 && at + 1 < text.len() && is_word(text[at - 1]) != is_word(text[at + 1])
+    let (before, after) = (text[at - 1], text[at + 1]);
+    is_word(before) != is_word(after) || separates(before) || separates(after)
+}
+
+const fn separates(byte: u8) -> bool {
+    matches!(byte, b'(' | b')' | b'{' | b'}' | b'[' | b']' | b',' | b';' | b'\n')
 }
 
 const fn is_word(byte: u8) -> bool {
