@@ -357,13 +357,14 @@ fn activations_are_accurate_and_pass_on_what_is_not_a_number() {
             let expected = textbook(Some(activation), f64::from(*x));
             let error = (f64::from(*f) - expected).abs();
             assert!(
-                error <= 3e-7 * f64::from(x.abs()).max(1e-3),
+                error <= 3.5e-7 * f64::from(x.abs()).max(1e-3),
                 "{activation:?}({x}) is {f}, not {expected}"
             );
         }
         let mut special = [f32::NAN, f32::INFINITY];
         activation::activate(activation, &mut special);
-        assert!(special[0].is_nan() && special[1] == f32::INFINITY, "{activation:?} {special:?}");
+        let most = if activation == Activation::Tanh { 1.0 } else { f32::INFINITY };
+        assert!(special[0].is_nan() && special[1] == most, "{activation:?} {special:?}");
     }
     for i in -10_300..8_870 {
         let x = i as f32 * 0.01;

@@ -222,20 +222,30 @@ impl Draft {
             }
         }
         numbering.prompts.of_sample = self.prompt_of.map(|id| ValueId(numbering.number(id)));
-        let mut parts = [const { Vec::new() }; 3];
+        let mut ops = Vec::with_capacity(self.ops.len());
+        let mut of_rows = Vec::new();
+        #[cfg(feature = "text")]
+        let mut of_prompts = Vec::new();
         for mut step in self.ops {
-            let when = step.op.writes().first().map_or(When::Evaluation, |id| self.values[id.0].when);
+            let when = step.op.writes().first().map(|id| self.values[id.0].when);
             numbering.renumber(&mut step.op);
-            parts[when as usize].push(step);
+            match when {
+                Some(When::Prelude) => of_rows.push(step),
+                #[cfg(feature = "text")]
+                Some(When::Prompts) => of_prompts.push(step),
+                _ => ops.push(step),
+            }
         }
-        let [mut of_rows, mut of_prompts, mut ops] = parts;
-        for list in [&mut ops, &mut of_rows, &mut of_prompts] {
-            list.iter_mut().for_each(|step| numbering.renumber_moments(&mut step.op));
+        for step in ops.iter_mut().chain(&mut of_rows) {
+            numbering.renumber_moments(&mut step.op);
         }
+        #[cfg(feature = "text")]
+        of_prompts.iter_mut().for_each(|step: &mut PlannedOp| numbering.renumber_moments(&mut step.op));
         let (input, output) = (ValueId(numbering.number(input)), ValueId(numbering.number(self.output)));
         let also = self.also.iter().map(|id| ValueId(numbering.number(*id))).collect();
         let Numbering { prelude, prompts, values, .. } = numbering;
         let prelude = Prelude { ops: of_rows, ..prelude };
+        #[cfg(feature = "text")]
         let prompts = Prompts { ops: of_prompts, ..prompts };
         let mut plan = Plan {
             batch: self.batch,

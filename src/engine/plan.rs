@@ -102,13 +102,12 @@ impl Plan {
         for value in &mut self.values {
             value.life = (usize::MAX, 0);
         }
-        let (first, end) = (self.prompts.ops.len(), self.prompts.ops.len() + self.ops.len());
-        for (ops, start) in [(&self.prompts.ops, 0), (&self.ops, first)] {
-            for (at, step) in ops.iter().enumerate() {
-                for id in step.op.reads().into_iter().chain(step.op.writes()) {
-                    let life = &mut self.values[id.0].life;
-                    *life = (life.0.min(start + at), life.1.max(start + at));
-                }
+        let of_prompts: &[PlannedOp] = if cfg!(feature = "text") { &self.prompts.ops } else { &[] };
+        let (first, end) = (of_prompts.len(), of_prompts.len() + self.ops.len());
+        for (at, step) in of_prompts.iter().chain(&self.ops).enumerate() {
+            for id in step.op.reads().into_iter().chain(step.op.writes()) {
+                let life = &mut self.values[id.0].life;
+                *life = (life.0.min(at), life.1.max(at));
             }
         }
         if cfg!(feature = "text") {

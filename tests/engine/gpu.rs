@@ -614,11 +614,12 @@ const CIFAR: &str = r#"{"block_out_channels": [128, 256, 256, 256],
     "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
     "attention_head_dim": null, "downsample_padding": 0, "flip_sin_to_cos": false, "freq_shift": 1}"#;
 
-/// As in browsers; with a halo, whose tiles have room for fewer normalised channels, a few are norms of their own.
+/// Six of them put together what slices of attention's keys came to, which a page's sampling module does not cut. With a halo, whose
+/// tiles have room for fewer normalised channels, a few are norms of their own.
 #[test]
-fn a_step_of_the_cifar_network_is_at_most_110_dispatches() {
+fn a_step_of_the_cifar_network_is_at_most_116_dispatches() {
     let zeros = |_: &str, shape: &[usize]| Ok(vec![0.0; shape.iter().product()]);
-    for (halo, most) in [(false, 110), (true, 121)] {
+    for (halo, most) in [(false, 116), (true, 127)] {
         let choice = Choice { halo: Some(halo), ..Choice::default() };
         let gpu = block_on(Gpu::chosen(Some(Tuning::Hardware), choice)).unwrap();
         let plan = Plan::new(&config(CIFAR), 1, 32, 32).unwrap();

@@ -15,6 +15,9 @@ const QUERIES: usize = 24;
 /// Floats that a block's keys, and its values, take at most: half of a usual second-level cache together.
 const BLOCK_FLOATS: usize = 1 << 16;
 
+/// Whether there is attention that is causal: in text encoders.
+const CAUSAL: bool = cfg!(feature = "text");
+
 /// The most keys of a block: a tile's scores stay in the first-level cache.
 const MAX_BLOCK: usize = 512;
 
@@ -49,7 +52,7 @@ pub struct Attention<'a> {
 }
 
 /// One sample: `out` is `[pixels of the queries, inner]`. `scratch` is of [`scratch_len`].
-pub fn attention(a: &Attention, scratch: &mut [f32], out: &mut [f32]) {
+pub fn attention<'a>(a: &Attention<'a>, scratch: &mut [f32], out: &mut [f32]) {
     let Attention { q, k, v, inner, heads, causal } = *a;
     let width = inner / heads;
     let block = block(width, k.pixels);
@@ -65,9 +68,9 @@ pub fn attention(a: &Attention, scratch: &mut [f32], out: &mut [f32]) {
         sums.fill(0.0);
         for first_key in (0..k.pixels).step_by(block) {
             let columns = block.min(k.pixels - first_key);
-            let [from_k, from_v] = [k, v].map(|part| part.start + first_key * part.row + channel);
-            Panels::fill(width, columns, keys, |c, pixel| k.data[pixel * k.row + from_k + c]);
-            Panels::fill(columns, width, values, |pixel, c| v.data[pixel * v.row + from_v + c]);
+            let from = |part: Part<'a>| &part.data[part.start + first_key * part.row + channel..];
+            pack(from(k), [1, k.row], [width, columns], keys);
+            pack(from(v), [v.row, 1], [columns, width], values);
             let to_scores = Product {
                 inputs: &[PixelRuns { start: q.start + channel, ..rows(q.data, q.row, width) }],
                 panels: Panels { data: keys, rows: width, columns },
@@ -75,12 +78,12 @@ pub fn attention(a: &Attention, scratch: &mut [f32], out: &mut [f32]) {
                 epilogue: Epilogue { scale: 1.0 / (width as f32).sqrt(), ..plain },
             };
             // Earlier queries see none of these keys.
-            let from = if causal { first_key - first_key % QUERIES } else { 0 };
+            let from = if CAUSAL && causal { first_key - first_key % QUERIES } else { 0 };
             for first in (from..q.pixels).step_by(QUERIES) {
                 let count = QUERIES.min(q.pixels - first);
                 multiply(&to_scores, first..first + count, scores, columns);
                 let mut rescales = [0.0; QUERIES];
-                let of = causal.then_some([first, first_key]);
+                let of = (CAUSAL && causal).then_some([first, first_key]);
                 let queries = first..first + count;
                 let state = (&mut tops[queries.clone()], &mut sums[queries]);
                 weigh(&mut scores[..count * columns], of, state, &mut rescales);
@@ -98,6 +101,12 @@ pub fn attention(a: &Attention, scratch: &mut [f32], out: &mut [f32]) {
             out[channel..channel + width].iter_mut().for_each(|x| *x /= sum);
         }
     }
+}
+
+/// Packs a matrix whose rows and columns are so many floats apart.
+#[inline(never)]
+fn pack(data: &[f32], [row, column]: [usize; 2], [rows, columns]: [usize; 2], panels: &mut [f32]) {
+    Panels::fill(rows, columns, panels, |r, c| data[r * row + c * column]);
 }
 
 /// A run of `len` floats at the start of each `pixel` floats.

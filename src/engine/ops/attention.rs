@@ -77,7 +77,7 @@ constants! {
 
 const ATTENTION: File = File { text: wgsl!("attention.wgsl"), constants: CONSTANTS };
 /// Whether keys are cut into slices: pages that sample pictures alone have no room for it.
-const SLICES: bool = cfg!(any(feature = "text", not(target_arch = "wasm32")));
+const SLICES: bool = cfg!(feature = "text");
 const MERGE: File = File { text: if SLICES { wgsl!("merge.wgsl") } else { "" }, constants: &[] };
 
 /// Threads of a wide head's workgroup that share a query: `ACROSS` in attention.wgsl.
@@ -140,7 +140,10 @@ struct Cut {
 impl Cut {
     /// For so many workgroups, each of which would take all keys.
     fn of(keys: usize, groups: usize, to: &Lowering) -> Self {
-        let few = SLICES && to.tuning == Tuning::Hardware && groups <= to.choice.few.unwrap_or(FEW_GROUPS);
+        if !SLICES {
+            return Self { slices: 1, keys: keys.next_multiple_of(KEYS) };
+        }
+        let few = to.tuning == Tuning::Hardware && groups <= to.choice.few.unwrap_or(FEW_GROUPS);
         let wanted = if few { to.choice.wanted.unwrap_or(WANTED_GROUPS) / groups } else { 1 };
         let blocks = keys.div_ceil(KEYS);
         let of_slice = blocks.div_ceil(wanted.clamp(1, blocks));
@@ -149,14 +152,19 @@ impl Cut {
 
     /// Floats that the slices leave, of so many each; none where there is one.
     fn left(self, floats: usize) -> usize {
-        if self.slices > 1 { self.slices * floats } else { 0 }
+        if SLICES && self.slices > 1 { self.slices * floats } else { 0 }
     }
 }
 
 /// A kernel of attention.
 fn shader(entry: &'static str, head: usize, lanes4: bool, wide: Wide) -> Shader {
-    let counts = [head, wide.rows, wide.columns, wide.values(), SCORES].map(word);
-    let constants = ["HEAD", "ROWS", "COLUMNS", "VALUES", "SCORES"].into_iter().zip(counts).collect();
+    let constants = vec![
+        ("HEAD", word(head)),
+        ("ROWS", word(wide.rows)),
+        ("COLUMNS", word(wide.columns)),
+        ("VALUES", word(wide.values())),
+        ("SCORES", word(SCORES)),
+    ];
     let shader = Shader::new(entry, constants, lanes4, &[ATTENTION, MERGE]);
     Shader { unrolled: &["ROWS", "COLUMNS", "SCORES"], ..shader }
         .labelled(|| format!("attention, heads of {head}, {entry}"))
@@ -286,7 +294,8 @@ impl Operation for Attention {
         let groups =
             batch * self.heads * pixels.div_ceil(if narrow { THREADS as usize } else { wide.queries() });
         let cut = Cut::of(keys, if narrow { usize::MAX } else { groups }, to);
-        let left = [self.inner, 4 * self.heads].map(|each| cut.left(batch * pixels * each));
+        let (partial, state) =
+            (cut.left(batch * pixels * self.inner), cut.left(4 * batch * pixels * self.heads));
         let params = Params {
             q: word(starts[0]),
             k: word(starts[1]),
@@ -305,15 +314,15 @@ impl Operation for Attention {
             causal: self.causal.into(),
             slices: word(cut.slices),
             slice_keys: word(cut.keys),
-            partial: word(to.scratch(0, left[0])),
-            state: word(to.scratch(left[0], left[1])),
+            partial: word(to.scratch(0, partial)),
+            state: word(to.scratch(partial, state)),
             scale: 1.0 / (head as f32).sqrt(),
         };
         let [x, y, _] = grid(groups);
         let entry = if narrow { "narrow" } else { "wide" };
         to.dispatch(shader(entry, head, lanes4, wide), 0, &params, [x, y, word(cut.slices)]);
         let read = 4 * (batch * self.inner * (pixels + 2 * keys)) as u64;
-        let [partial, written] = [4 * left.iter().sum::<usize>() as u64, to.traffic[1]];
+        let (partial, written) = (4 * (partial + state) as u64, to.traffic[1]);
         let flops = 4 * (batch * self.inner) as u64 * (pixels * keys) as u64;
         to.costs(flops, read + if cut.slices > 1 { partial } else { written });
         if SLICES && cut.slices > 1 {

@@ -48,8 +48,8 @@ fn query_at(sample: u32, pixel: u32, channel: u32) -> u32 {
 
 // The row of keys and values that a sample sees.
 fn prompt_of(sample: u32) -> u32 {
-    if p.prompted == 0u { return sample; }
-    return u32(read1(p.of_sample + sample));
+    if p.prompted != 0u { return u32(read1(p.of_sample + sample)); } // text
+    return sample;
 }
 
 fn key_at(prompt: u32, key: u32, channel: u32) -> u32 {
@@ -62,7 +62,8 @@ fn value_at(prompt: u32, key: u32, channel: u32) -> u32 {
 
 // The keys before this one are seen by a query.
 fn seen_by(query: u32) -> u32 {
-    return select(p.keys, min(p.keys, query + 1u), p.causal != 0u);
+    if p.causal != 0u { return min(p.keys, query + 1u); } // text
+    return p.keys;
 }
 
 // ---- narrow ----
@@ -278,9 +279,9 @@ fn wide(
                 let lane = column + c * ACROSS;
                 if lane < WIDTH { arena[to + lane] = sums[r][c] / select(1.0, total, whole); }
             }
-            if column == 0u && !whole {
-                write4(p.state + ((beyond + pixel) * p.heads + head) * 4u, vec4f(top[r], total, 0.0, 0.0), 4u);
-            }
+            if column == 0u && !whole { // text
+                write4(p.state + ((beyond + pixel) * p.heads + head) * 4u, vec4f(top[r], total, 0.0, 0.0), 4u); // text
+            } // text
         }
     }
 }

@@ -22,7 +22,7 @@ struct Params {
 fn operand1(sample: u32, within: u32) -> f32 {
     if p.place == PLACE_ROWS { return rows[row_at(sample, p.operand, p.operand_start, p.operand_width) + within]; }
     var row = sample;
-    if p.place == PLACE_PROMPTS { row = u32(read1(p.operand_start + sample)); }
+    if p.place == PLACE_PROMPTS { row = u32(read1(p.operand_start + sample)); } // text
     return read1(p.operand + row * p.operand_width + within);
 }
 
