@@ -413,6 +413,34 @@ fn convolutions_with_a_halo_are_their_twins() {
     }
 }
 
+/// By Winograd's transform: every width that takes another kernel, images that are doubled, and every size of tile.
+#[test]
+fn transformed_convolutions_are_their_twins() {
+    let random = &mut Random(9);
+    let own = Choice { winograd: Some(1), winograd_channels: 1, winograd_width: 4, ..Choice::default() };
+    for tile in [None, Some([8, 2, 16, 64]), Some([8, 2, 8, 128]), Some([8, 2, 8, 256])] {
+        let choice = Choice { winograd_tile: tile, ..own };
+        let gpu = [block_on(Gpu::chosen(Some(Tuning::Hardware), choice)).unwrap()];
+        for size in [[4, 4], [8, 8], [4, 16], [8, 32], [4, 64]] {
+            let (mut single, gemm) = loop {
+                let (single, gemm) = gemm_of(CONVOLUTION, random, 3, size, true, 72);
+                let columns = single.plan.value(gemm.output).shape[3];
+                if columns.is_multiple_of(4) && !gemm.shortcut.as_ref().is_some_and(|s| s.upsample) {
+                    break (single, gemm);
+                }
+            };
+            let what = format!("convolution of {size:?}, {choice:?}");
+            let storage = random.pick(&[Storage::F32, Storage::F16]);
+            single.plan.ops = vec![PlannedOp { name: what.clone(), op: Op::Gemm(gemm.clone()) }];
+            let layout = ShardLayout::new(&single.plan, storage);
+            let kernels =
+                Lowered::new(&single.plan, &layout, Tuning::Hardware, choice).unwrap().shaders(false);
+            assert!(kernels.iter().any(|(label, ..)| label.starts_with("transformed product")), "{what}");
+            single.compare_on(&gpu, Op::Gemm(gemm), storage, random, nothing, &what);
+        }
+    }
+}
+
 #[test]
 fn norms_are_their_twins() {
     let random = &mut Random(3);

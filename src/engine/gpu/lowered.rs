@@ -25,6 +25,9 @@ impl ShardLayout {
 #[derive(Clone, Debug)]
 pub struct Lowered {
     pub(super) dispatches: Vec<Dispatch>,
+    /// Those that are run once, before the first evaluation.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) once: Vec<Dispatch>,
     /// The uniforms of all dispatches.
     pub(super) uniforms: Vec<u32>,
     /// Floats of the arena: the plan's activations, and then the scratch of single operations.
@@ -38,6 +41,37 @@ impl Lowered {
     /// [`Error::Unsupported`] where attention's heads are too wide, [`Error::OutOfMemory`] where the arena has more bytes than
     /// this machine can count, and natively [`Error::Option`] where there cannot be a tile of products as it was chosen.
     pub fn new(plan: &Plan, layout: &ShardLayout, tuning: Tuning, choice: Choice) -> Result<Self> {
+        let lowering = Self::lowering(plan, layout, tuning, choice, 0)?;
+        #[cfg(not(target_arch = "wasm32"))]
+        let lowering = match lowering.kept[1] {
+            0 => lowering,
+            // Where scratch begins is known only once all is counted that is kept.
+            kept => Self::lowering(plan, layout, tuning, choice, kept)?,
+        };
+        let lowered = Self {
+            dispatches: lowering.dispatches,
+            #[cfg(not(target_arch = "wasm32"))]
+            once: lowering.once,
+            uniforms: lowering.uniforms,
+            arena: lowering.arena,
+        };
+        if lowered.arena.checked_mul(4).is_none() {
+            let problem = format!("{} bytes of activations", lowered.arena_bytes());
+            return Err(Error::OutOfMemory { problem });
+        }
+        Ok(lowered)
+    }
+
+    /// Lowers all operations, with so many floats kept behind the plan's activations.
+    fn lowering<'a>(
+        plan: &'a Plan,
+        layout: &'a ShardLayout,
+        tuning: Tuning,
+        choice: Choice,
+        kept: usize,
+    ) -> Result<Lowering<'a>> {
+        let start = plan.arena.next_multiple_of(64);
+        let activations = if kept == 0 { plan.arena } else { start + kept };
         let mut lowering = Lowering {
             batch: plan.batch,
             values: &plan.values,
@@ -52,8 +86,12 @@ impl Lowered {
             }),
             dispatches: Vec::new(),
             uniforms: Vec::new(),
-            arena: plan.arena,
-            activations: plan.arena,
+            arena: activations,
+            activations,
+            #[cfg(not(target_arch = "wasm32"))]
+            kept: [start, 0],
+            #[cfg(not(target_arch = "wasm32"))]
+            once: Vec::new(),
             op: 0,
             traffic: [0; 2],
         };
@@ -65,13 +103,7 @@ impl Lowered {
             }
             step.op.lower(&mut lowering)?;
         }
-        let Lowering { dispatches, uniforms, arena, .. } = lowering;
-        let lowered = Self { dispatches, uniforms, arena };
-        if lowered.arena.checked_mul(4).is_none() {
-            let problem = format!("{} bytes of activations", lowered.arena_bytes());
-            return Err(Error::OutOfMemory { problem });
-        }
-        Ok(lowered)
+        Ok(lowering)
     }
 
     /// Dispatches of an evaluation.

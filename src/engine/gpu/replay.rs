@@ -11,6 +11,8 @@ use std::sync::Arc;
 use super::device::{Buffer, Gpu};
 use super::lowered::Lowered;
 use super::weights::Weights;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::engine::lower::Choice;
 use crate::engine::lower::{Dispatch, EvaluationParams, UNIFORM_BYTES, append, word};
 use crate::engine::plan::{Plan, ValueId};
 use crate::engine::prelude::Rows;
@@ -38,8 +40,18 @@ impl Replay {
     /// attention's heads are too wide, [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub async fn new(plan: Plan, weights: Arc<Weights>) -> Result<Self> {
         let gpu = weights.gpu().clone();
-        let Lowered { dispatches, uniforms, arena: floats } =
-            Lowered::new(&plan, weights.layout(), gpu.tuning(), gpu.choice())?;
+        let lower = |choice| Lowered::new(&plan, weights.layout(), gpu.tuning(), choice);
+        let lowered = lower(gpu.choice())?;
+        // What is kept takes more memory than some adapters have in one piece.
+        #[cfg(not(target_arch = "wasm32"))]
+        let lowered = if lowered.arena_bytes() > gpu.limits().max_storage_buffer_binding_size {
+            lower(Choice { winograd: None, ..gpu.choice() })?
+        } else {
+            lowered
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        let once = lowered.once;
+        let Lowered { dispatches, uniforms, arena: floats, .. } = lowered;
         if floats > u32::MAX as usize {
             let needed = 4 * floats as u64;
             // Kernels count floats in 32 bits, whatever the adapter allows.
@@ -58,8 +70,21 @@ impl Replay {
         let rows = gpu.buffer("prelude", 0, storage).await?;
         let steps = gpu.buffer("steps", UNIFORM_BYTES, Usage::UNIFORM | Usage::COPY_DST).await?;
         let group = bind(&gpu, &weights, &arena, &rows, &uniform_buffer, &steps);
-        let dispatches = dispatches.into_iter().map(|d| (gpu.pipeline(d.shader.clone()), d)).collect();
-        Ok(Self { plan, weights, dispatches, arena, uniforms: uniform_buffer, rows, steps, group, staging })
+        let with_pipeline = |d: Dispatch| (gpu.pipeline(d.shader.clone()), d);
+        let dispatches = dispatches.into_iter().map(with_pipeline).collect();
+        let replay = Self { plan, weights, dispatches, arena, uniforms: uniform_buffer, rows, steps, group, staging };
+        #[cfg(not(target_arch = "wasm32"))]
+        if !once.is_empty() {
+            let once: Vec<_> = once.into_iter().map(with_pipeline).collect();
+            let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            for work in &once {
+                replay.record_work(&mut pass, 0, work, true);
+            }
+            drop(pass);
+            gpu.submit(encoder, once.len());
+        }
+        Ok(replay)
     }
 
     /// The plan.
@@ -146,7 +171,16 @@ impl Replay {
         at: usize,
         other_matrices: bool,
     ) {
-        let (pipeline, dispatch) = &self.dispatches[at];
+        self.record_work(pass, evaluation, &self.dispatches[at], other_matrices);
+    }
+
+    fn record_work(
+        &self,
+        pass: &mut wgpu::ComputePass,
+        evaluation: usize,
+        (pipeline, dispatch): &(wgpu::ComputePipeline, Dispatch),
+        other_matrices: bool,
+    ) {
         pass.set_pipeline(pipeline);
         pass.set_bind_group(0, &self.group, &[dispatch.uniform, (UNIFORM_BYTES * evaluation) as u32]);
         if other_matrices {

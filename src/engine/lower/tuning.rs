@@ -24,6 +24,14 @@ pub struct Choice {
     pub unchecked: bool,
     /// Whether 3×3 convolutions of stride 1 load their input once for nine taps, where a tile holds whole rows of an image.
     pub halo: Option<bool>,
+    /// 4×4 squares of all samples from which 3×3 convolutions are done by Winograd's transform; `None` for never.
+    pub winograd: Option<usize>,
+    /// Channels from which they are, of input and output each.
+    pub winograd_channels: usize,
+    /// Pixels of a row from which they are.
+    pub winograd_width: usize,
+    /// The tile of their products.
+    pub winograd_tile: Option<[u32; 4]>,
 }
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -478,6 +478,15 @@ impl Slices {
     }
 }
 
+/// What an epilogue does besides adding the bias.
+pub(super) fn parts(g: &Gemm) -> u32 {
+    let part = |there: bool, bit: u32| if there { bit } else { 0 };
+    part(g.time.is_some(), PART_TIME)
+        | part(g.residual.is_some(), PART_RESIDUAL)
+        | part(g.sample_scale.is_some(), PART_SAMPLE_SCALE)
+        | part(g.moments.is_some(), PART_MOMENTS)
+}
+
 /// A product before its uniform and its kernel are written down.
 struct Job<'a> {
     g: &'a Gemm,
@@ -544,7 +553,7 @@ impl Job<'_> {
             matrix: word(place.start),
             row: word(place.row),
             bias: word(to.layout.vector(g.bias)),
-            parts: self.parts(),
+            parts: parts(g),
             time,
             time_start,
             time_width,
@@ -560,14 +569,6 @@ impl Job<'_> {
             slice_tiles: word(slices.tiles),
             run: word(self.run()),
         }
-    }
-
-    fn parts(&self) -> u32 {
-        let part = |there: bool, bit: u32| if there { bit } else { 0 };
-        part(self.g.time.is_some(), PART_TIME)
-            | part(self.g.residual.is_some(), PART_RESIDUAL)
-            | part(self.g.sample_scale.is_some(), PART_SAMPLE_SCALE)
-            | part(self.g.moments.is_some(), PART_MOMENTS)
     }
 
     /// Places whose moments are taken together; without moments, the number that makes the fewest variants.
@@ -608,6 +609,10 @@ impl Job<'_> {
 }
 
 fn lower(g: &Gemm, to: &mut Lowering) -> Result<()> {
+    #[cfg(not(target_arch = "wasm32"))]
+    if super::winograd::lower(g, to) {
+        return Ok(());
+    }
     let rows = Rows::of(to.shape(g.output));
     let tile = tile_of(&rows, to)?;
     let halo = with_halo(g, &rows, tile, to);

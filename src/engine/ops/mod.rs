@@ -28,6 +28,8 @@ mod pool;
 #[cfg(any(feature = "burn", not(target_arch = "wasm32")))]
 mod radial;
 mod tile;
+#[cfg(not(target_arch = "wasm32"))]
+mod winograd;
 
 use super::lower::Lowering;
 use super::parameters::Parameters;
