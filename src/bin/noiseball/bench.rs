@@ -86,6 +86,9 @@ pub(crate) struct Arguments {
     /// Tile of their products
     #[arg(long, value_name = "TILE", value_parser = tile)]
     winograd_tile: Option<Tile>,
+    /// Tiles of each that workgroup memory holds
+    #[arg(long, value_name = "N")]
+    winograd_buffers: Option<u32>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -125,6 +128,7 @@ impl Arguments {
             winograd_channels: self.winograd_channels,
             winograd_width: self.winograd_width,
             winograd_tile: self.winograd_tile.map(|t| t.0),
+            winograd_buffers: self.winograd_buffers,
         }
     }
 

@@ -200,6 +200,8 @@ impl Gpu {
         let limits = wgpu::Limits {
             max_buffer_size: available.max_buffer_size,
             max_storage_buffer_binding_size: available.max_storage_buffer_binding_size,
+            #[cfg(not(target_arch = "wasm32"))]
+            max_compute_workgroup_storage_size: available.max_compute_workgroup_storage_size,
             ..wgpu::Limits::downlevel_defaults()
         };
         let (device, queue) = adapter

@@ -32,6 +32,8 @@ pub struct Choice {
     pub winograd_width: usize,
     /// The tile of their products.
     pub winograd_tile: Option<[u32; 4]>,
+    /// Tiles of each that workgroup memory holds.
+    pub winograd_buffers: Option<u32>,
 }
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -133,13 +133,13 @@ impl Tile {
         [places.div_ceil(self.places()), columns4.div_ceil(self.columns4())]
     }
 
-    fn shader(self) -> Shader {
+    fn shader(self, buffers: Option<u32>) -> Shader {
         let [rows, columns4, depth, threads] = self.0;
         let bytes = |buffers: u32| {
             let down = threads / self.across();
             buffers * depth / 4 * 16 * (down * (rows + 1) + self.across() * (4 * columns4 + 1))
         };
-        let buffers = if bytes(2) <= 16_352 { 2 } else { 1 };
+        let buffers = buffers.unwrap_or(if bytes(2) <= 16_352 { 2 } else { 1 });
         let k4 = depth / 4;
         let constants = vec![
             ("THREADS", threads),
@@ -301,7 +301,7 @@ pub(super) fn lower(g: &Gemm, to: &mut Lowering) -> bool {
         groups: word(tiles_m * tiles_n),
     };
     let [x, y, _] = grid(tiles_m * tiles_n);
-    to.dispatch(tile.shader(), 0, &params, [x, y, PRODUCTS as u32]);
+    to.dispatch(tile.shader(to.choice.winograd_buffers), 0, &params, [x, y, PRODUCTS as u32]);
     to.costs(
         2 * (PRODUCTS * all_tiles * depth * columns) as u64,
         bytes(PRODUCTS * (all_tiles * depth + depth * columns + all_tiles * columns)),
@@ -352,7 +352,7 @@ mod tests {
             }
         }
         for tile in [Tile::LARGE, Tile::MEDIUM, Tile::SMALL, Tile([8, 2, 16, 256])] {
-            check::<ProductParams>(&tile.shader());
+            check::<ProductParams>(&tile.shader(None));
         }
         for width in [4, 8, 16, 32, 64] {
             check::<OutputParams>(&output_shader(width));
