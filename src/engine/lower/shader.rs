@@ -17,7 +17,7 @@ pub(in crate::engine) struct File {
     pub(in crate::engine) constants: &'static [(&'static str, u32)],
 }
 
-/// A WGSL file without comments, indentation, empty lines, and spaces between a word and a sign: pages download it, and nobody reads
+/// A WGSL file without comments, indentation, line ends, and spaces that nothing needs: pages download it, and nobody reads
 /// it there.
 macro_rules! wgsl {
     ($file:literal) => {{
@@ -47,32 +47,38 @@ macro_rules! constants {
 pub(in crate::engine) use {constants, wgsl};
 
 /// Writes what is left of a text to `to`, or only counts it where there is no room. Line comments are the only ones that the
-/// kernels have.
+/// kernels have, and no line ends in a word where the next begins with one.
 pub(in crate::engine) const fn strip(text: &[u8], to: &mut [u8]) -> usize {
-    let (mut at, mut len, mut line) = (0, 0, 0);
+    let (mut at, mut len, mut begun) = (0, 0, false);
     while at < text.len() {
         let byte = text[at];
         if byte == b'/' && at + 1 < text.len() && text[at + 1] == b'/' {
             while at + 1 < text.len() && text[at + 1] != b'\n' {
                 at += 1;
             }
-        } else if !(len == line && (byte == b' ' || byte == b'\n')) && !(byte == b' ' && needless(text, at)) {
+        } else if byte == b'\n' {
+            begun = false;
+        } else if !(byte == b' ' && (!begun || needless(text, at))) {
             if len < to.len() {
                 to[len] = byte;
             }
             len += 1;
-            if byte == b'\n' {
-                line = len;
-            }
+            begun = true;
         }
         at += 1;
     }
     len
 }
 
-/// Whether the space at a place has a word on one side and a sign on the other. Between two signs it stays: they may not run together.
+/// Whether the space at a place can go: it has a word on one side and a sign on the other, or a bracket or separator on either. Two
+/// operators may not run together.
 const fn needless(text: &[u8], at: usize) -> bool {
-    at > 0 && at + 1 < text.len() && is_word(text[at - 1]) != is_word(text[at + 1])
+    let (before, after) = (text[at - 1], text[at + 1]);
+    is_word(before) != is_word(after) || separates(before) || separates(after)
+}
+
+const fn separates(byte: u8) -> bool {
+    matches!(byte, b'(' | b')' | b'{' | b'}' | b'[' | b']' | b',' | b';' | b'\n')
 }
 
 const fn is_word(byte: u8) -> bool {
@@ -186,10 +192,10 @@ mod tests {
 
     #[test]
     fn comments_indentation_and_empty_lines_are_left_out() {
-        let text = b"// one\n\n  let a = b / c; // two\n\n\n    }\n//\n";
+        let text = b"// one\n\n  let a = b / c; // two\n\n\n    } - (c)\n  - -d;\n//\n";
         let mut stripped = [0; 64];
         let len = strip(text, &mut stripped);
-        assert_eq!(str::from_utf8(&stripped[..len]).unwrap(), "let a=b/c; \n}\n");
+        assert_eq!(str::from_utf8(&stripped[..len]).unwrap(), "let a=b/c;}-(c)- -d;");
         assert_eq!(len, strip(text, &mut []));
     }
 }
