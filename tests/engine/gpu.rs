@@ -413,19 +413,23 @@ fn convolutions_with_a_halo_are_their_twins() {
     }
 }
 
-/// By Winograd's transform: every width that takes another kernel, images that are doubled, and every size of tile.
+/// By Winograd's transform: every width that takes another kernel, images that are doubled, and both kinds of tile.
 #[test]
 fn transformed_convolutions_are_their_twins() {
     let random = &mut Random(9);
-    let own = Choice { winograd: Some(1), winograd_channels: 1, winograd_width: 4, ..Choice::default() };
-    for tile in [None, Some([8, 2, 16, 64]), Some([8, 2, 8, 128]), Some([8, 2, 8, 256])] {
-        let choice = Choice { winograd_tile: tile, ..own };
+    for (tile, sizes) in
+        [(None, [[4, 4], [8, 8], [4, 64]]), (Some([8, 2, 8, 128]), [[8, 8], [4, 16], [8, 32]])]
+    {
+        let choice = Choice { winograd: Some(true), winograd_tile: tile, ..Choice::default() };
         let gpu = [block_on(Gpu::chosen(Some(Tuning::Hardware), choice)).unwrap()];
-        for size in [[4, 4], [8, 8], [4, 16], [8, 32], [4, 64]] {
+        for size in sizes {
             let (mut single, gemm) = loop {
                 let (single, gemm) = gemm_of(CONVOLUTION, random, 3, size, true, 72);
-                let columns = single.plan.value(gemm.output).shape[3];
-                if columns.is_multiple_of(4) && !gemm.shortcut.as_ref().is_some_and(|s| s.upsample) {
+                let channels = |id| single.plan.value(id).shape[3];
+                let inputs: usize = gemm.source.values().map(channels).sum();
+                let columns = channels(gemm.output);
+                let doubled = gemm.shortcut.as_ref().is_some_and(|s| s.upsample);
+                if inputs.min(columns) >= 16 && columns.is_multiple_of(4) && !doubled {
                     break (single, gemm);
                 }
             };
@@ -588,6 +592,27 @@ fn nan_and_infinity_pass_through() {
 fn config(json: &str) -> UNet2DConfig {
     let json: serde_json::Value = serde_json::from_str(json).unwrap();
     UNet2DConfig::parse("config.json", json.as_object().unwrap()).unwrap().0
+}
+
+/// Whatever is found to be the fastest, the numbers are the same.
+#[test]
+fn an_adapter_that_is_tried_out_computes_the_same() {
+    let choice = Choice { measure: Some(true), ..Choice::default() };
+    let tried = block_on(Gpu::chosen(Some(Tuning::Hardware), choice)).unwrap();
+    let json = r#"{"block_out_channels": [64], "down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"],
+        "layers_per_block": 1}"#;
+    let x = Random(10).numbers(3 * 32 * 32);
+    let evaluate = |gpu: &Gpu| {
+        let take = |key: &str, shape: &[usize]| Ok(weight(key, shape));
+        let mut network = block_on(GpuNetwork::new(gpu, Arc::new(config(json)), Storage::F32, take)).unwrap();
+        let y = block_on(network.evaluate(&x, [1, 3, 32, 32], &[500.0], None)).unwrap();
+        (y, gpu.counters().submits)
+    };
+    let (expected, _) = evaluate(&gpu());
+    let (found, submits) = evaluate(&tried);
+    let error = relative_error(&found, &expected);
+    assert!(error <= 2e-5, "{error:e}");
+    assert!(submits > 8, "{submits}");
 }
 
 /// A device of its own, which no other test counts on.

@@ -74,21 +74,15 @@ pub(crate) struct Arguments {
     /// Whether 3×3 convolutions of stride 1 load their input once for all taps, where the tile and the image allow it
     #[arg(long, value_name = "BOOL")]
     halo: Option<bool>,
-    /// 4×4 squares of all samples from which 3×3 convolutions are done by Winograd's transform
-    #[arg(long, value_name = "N")]
-    winograd: Option<usize>,
-    /// Channels from which they are
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    winograd_channels: usize,
-    /// Pixels of a row from which they are
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    winograd_width: usize,
+    /// Whether 3×3 convolutions of stride 1 are done by Winograd's transform, where the image allows it
+    #[arg(long, value_name = "BOOL")]
+    winograd: Option<bool>,
     /// Tile of their products
     #[arg(long, value_name = "TILE", value_parser = tile)]
     winograd_tile: Option<Tile>,
-    /// Tiles of each that workgroup memory holds
-    #[arg(long, value_name = "N")]
-    winograd_buffers: Option<u32>,
+    /// Whether the adapter is tried out for a moment, to find the fastest of a few choices; where nothing is chosen, a GPU is
+    #[arg(long, value_name = "BOOL")]
+    measure: Option<bool>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -125,10 +119,8 @@ impl Arguments {
             unchecked: self.unchecked,
             halo: self.halo,
             winograd: self.winograd,
-            winograd_channels: self.winograd_channels,
-            winograd_width: self.winograd_width,
             winograd_tile: self.winograd_tile.map(|t| t.0),
-            winograd_buffers: self.winograd_buffers,
+            measure: self.measure,
         }
     }
 

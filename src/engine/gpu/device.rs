@@ -200,8 +200,6 @@ impl Gpu {
         let limits = wgpu::Limits {
             max_buffer_size: available.max_buffer_size,
             max_storage_buffer_binding_size: available.max_storage_buffer_binding_size,
-            #[cfg(not(target_arch = "wasm32"))]
-            max_compute_workgroup_storage_size: available.max_compute_workgroup_storage_size,
             ..wgpu::Limits::downlevel_defaults()
         };
         let (device, queue) = adapter
@@ -227,6 +225,11 @@ impl Gpu {
         }));
         let info = adapter.get_info();
         let software = info.device_type == wgpu::DeviceType::Cpu;
+        #[cfg(not(target_arch = "wasm32"))]
+        #[cfg(not(target_arch = "wasm32"))]
+        let measure = choice.measure.or(Some(!software && tuning.is_none() && choice == Choice::default()));
+        #[cfg(not(target_arch = "wasm32"))]
+        let choice = Choice { measure, ..choice };
         #[cfg(not(target_arch = "wasm32"))]
         let choice =
             if info.device_type == wgpu::DeviceType::DiscreteGpu { choice.of_card() } else { choice };

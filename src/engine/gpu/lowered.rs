@@ -41,12 +41,22 @@ impl Lowered {
     /// [`Error::Unsupported`] where attention's heads are too wide, [`Error::OutOfMemory`] where the arena has more bytes than
     /// this machine can count, and natively [`Error::Option`] where there cannot be a tile of products as it was chosen.
     pub fn new(plan: &Plan, layout: &ShardLayout, tuning: Tuning, choice: Choice) -> Result<Self> {
-        let lowering = Self::lowering(plan, layout, tuning, choice, 0)?;
+        Self::of(plan, layout, tuning, &|| (0..plan.ops.len()).map(|at| (at, choice)).collect())
+    }
+
+    /// Lowers some operations of a plan, each with a choice of its own.
+    pub(super) fn of(
+        plan: &Plan,
+        layout: &ShardLayout,
+        tuning: Tuning,
+        work: &dyn Fn() -> Vec<(usize, Choice)>,
+    ) -> Result<Self> {
+        let lowering = Self::lowering(plan, layout, tuning, work(), 0)?;
         #[cfg(not(target_arch = "wasm32"))]
         let lowering = match lowering.kept[1] {
             0 => lowering,
             // Where scratch begins is known only once all is counted that is kept.
-            kept => Self::lowering(plan, layout, tuning, choice, kept)?,
+            kept => Self::lowering(plan, layout, tuning, work(), kept)?,
         };
         let lowered = Self {
             dispatches: lowering.dispatches,
@@ -62,12 +72,12 @@ impl Lowered {
         Ok(lowered)
     }
 
-    /// Lowers all operations, with so many floats kept behind the plan's activations.
+    /// Lowers operations, with so many floats kept behind the plan's activations.
     fn lowering<'a>(
         plan: &'a Plan,
         layout: &'a ShardLayout,
         tuning: Tuning,
-        choice: Choice,
+        work: Vec<(usize, Choice)>,
         kept: usize,
     ) -> Result<Lowering<'a>> {
         let start = plan.arena.next_multiple_of(64);
@@ -79,7 +89,7 @@ impl Lowered {
             parameters: &plan.parameters,
             layout,
             tuning,
-            choice,
+            choice: Choice::default(),
             common_activation: plan.ops.iter().find_map(|step| match &step.op {
                 Op::Gemm(gemm) => gemm.load.activation,
                 _ => None,
@@ -95,8 +105,9 @@ impl Lowered {
             op: 0,
             traffic: [0; 2],
         };
-        for (at, step) in plan.ops.iter().enumerate() {
-            lowering.op = at;
+        for (at, choice) in work {
+            let step = &plan.ops[at];
+            (lowering.op, lowering.choice) = (at, choice);
             // Profiles are taken natively.
             if cfg!(not(target_arch = "wasm32")) {
                 lowering.traffic = [step.op.reads(), step.op.writes()].map(|ids| lowering.bytes(ids));

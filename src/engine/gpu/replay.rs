@@ -11,8 +11,6 @@ use std::sync::Arc;
 use super::device::{Buffer, Gpu};
 use super::lowered::Lowered;
 use super::weights::Weights;
-#[cfg(not(target_arch = "wasm32"))]
-use crate::engine::lower::Choice;
 use crate::engine::lower::{Dispatch, EvaluationParams, UNIFORM_BYTES, append, word};
 use crate::engine::plan::{Plan, ValueId};
 use crate::engine::prelude::Rows;
@@ -40,15 +38,13 @@ impl Replay {
     /// attention's heads are too wide, [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub async fn new(plan: Plan, weights: Arc<Weights>) -> Result<Self> {
         let gpu = weights.gpu().clone();
-        let lower = |choice| Lowered::new(&plan, weights.layout(), gpu.tuning(), choice);
-        let lowered = lower(gpu.choice())?;
-        // What is kept takes more memory than some adapters have in one piece.
-        #[cfg(not(target_arch = "wasm32"))]
-        let lowered = if lowered.arena_bytes() > gpu.limits().max_storage_buffer_binding_size {
-            lower(Choice { winograd: None, ..gpu.choice() })?
-        } else {
-            lowered
-        };
+        let lowered = Lowered::new(&plan, weights.layout(), gpu.tuning(), gpu.choice())?;
+        Self::made(plan, weights, lowered).await
+    }
+
+    /// The same of a plan that is lowered already.
+    pub(super) async fn made(plan: Plan, weights: Arc<Weights>, lowered: Lowered) -> Result<Self> {
+        let gpu = weights.gpu().clone();
         #[cfg(not(target_arch = "wasm32"))]
         let once = lowered.once;
         let Lowered { dispatches, uniforms, arena: floats, .. } = lowered;
@@ -72,7 +68,8 @@ impl Replay {
         let group = bind(&gpu, &weights, &arena, &rows, &uniform_buffer, &steps);
         let with_pipeline = |d: Dispatch| (gpu.pipeline(d.shader.clone()), d);
         let dispatches = dispatches.into_iter().map(with_pipeline).collect();
-        let replay = Self { plan, weights, dispatches, arena, uniforms: uniform_buffer, rows, steps, group, staging };
+        let replay =
+            Self { plan, weights, dispatches, arena, uniforms: uniform_buffer, rows, steps, group, staging };
         #[cfg(not(target_arch = "wasm32"))]
         if !once.is_empty() {
             let once: Vec<_> = once.into_iter().map(with_pipeline).collect();

@@ -24,16 +24,13 @@ pub struct Choice {
     pub unchecked: bool,
     /// Whether 3×3 convolutions of stride 1 load their input once for nine taps, where a tile holds whole rows of an image.
     pub halo: Option<bool>,
-    /// 4×4 squares of all samples from which 3×3 convolutions are done by Winograd's transform; `None` for never.
-    pub winograd: Option<usize>,
-    /// Channels from which they are, of input and output each.
-    pub winograd_channels: usize,
-    /// Pixels of a row from which they are.
-    pub winograd_width: usize,
-    /// The tile of their products.
+    /// Whether 3×3 convolutions of stride 1 are done by Winograd's transform, where the image allows it; `None` for never.
+    pub winograd: Option<bool>,
+    /// The tile of their products, as above.
     pub winograd_tile: Option<[u32; 4]>,
-    /// Tiles of each that workgroup memory holds.
-    pub winograd_buffers: Option<u32>,
+    /// Whether the adapter is tried out for a moment, to find which of a few choices is the fastest for each product; `None`
+    /// where it is a GPU and nothing was chosen.
+    pub measure: Option<bool>,
 }
 
 #[cfg(not(target_arch = "wasm32"))]

@@ -5,11 +5,11 @@
 //! it, so pages do without.
 
 use super::activation::{ACTIVATION, activation_code};
+use super::gemm::Gemm;
 use super::gemm::{PART_MOMENTS, PART_RESIDUAL, PART_SAMPLE_SCALE, PART_TIME};
 use super::load::{LOAD, LoadParams, ScalingKind};
 use super::norm::{Loading, loading};
 use crate::engine::lower::{File, Lowering, Shader, Tuning, grid, uniform, wgsl, word};
-use super::gemm::Gemm;
 use crate::engine::value::{Source, TILE_PIXELS};
 
 /// Pixels of an image's side that a square has of the output, and of the input: of each channel so many, squared, are multiplied.
@@ -21,7 +21,9 @@ const PRODUCTS: usize = POINTS * POINTS;
 const COLUMNS: usize = 32;
 /// Threads of a workgroup of the first stages.
 const THREADS: u32 = 64;
-/// The most floats of transformed images, and of what they are multiplied to, at a time.
+/// The fewest channels of either side.
+const LEAST_CHANNELS: usize = 16;
+/// The most floats of a plan's transformed filters; and of an image, transformed, and of what it is multiplied to.
 const MOST: usize = 1 << 28;
 
 const WEIGHTS: File = File { text: wgsl!("winograd_weights.wgsl"), constants: &[] };
@@ -133,13 +135,14 @@ impl Tile {
         [places.div_ceil(self.places()), columns4.div_ceil(self.columns4())]
     }
 
-    fn shader(self, buffers: Option<u32>) -> Shader {
+    fn shader(self) -> Shader {
         let [rows, columns4, depth, threads] = self.0;
         let bytes = |buffers: u32| {
             let down = threads / self.across();
             buffers * depth / 4 * 16 * (down * (rows + 1) + self.across() * (4 * columns4 + 1))
         };
-        let buffers = buffers.unwrap_or(if bytes(2) <= 16_352 { 2 } else { 1 });
+        // With room for two, a tile is put where none is read.
+        let buffers = if bytes(2) <= 16_352 { 2 } else { 1 };
         let k4 = depth / 4;
         let constants = vec![
             ("THREADS", threads),
@@ -151,9 +154,8 @@ impl Tile {
             ("INPUTS", word(self.places()) * k4 / threads),
             ("WEIGHTS", depth * word(self.columns4()) / threads),
         ];
-        let label = || {
-            format!("transformed product {}×{}×{depth} of {threads}", self.places(), 4 * self.columns4())
-        };
+        let label =
+            || format!("transformed product {}×{}×{depth} of {threads}", self.places(), 4 * self.columns4());
         let shader = Shader::new("main", constants, true, &[PRODUCT]);
         Shader { unrolled: &["ROWS", "COLUMNS4", "INPUTS", "WEIGHTS"], ..shader }.labelled(label)
     }
@@ -225,10 +227,11 @@ impl Job {
             && height.is_multiple_of(SIDE)
             && ([4, 8, 16].contains(&width) || width.is_multiple_of(32))
             && (width > 4 || height == 4);
-        let pays = to.choice.winograd.is_some_and(|least| job.all_tiles >= least)
-            && channels >= to.choice.winograd_channels
-            && columns >= to.choice.winograd_channels
-            && width >= to.choice.winograd_width
+        // One channel of either, or a few squares, leave nothing to gain for what it takes to transform them.
+        let pays = to.choice.winograd == Some(true)
+            && channels >= LEAST_CHANNELS
+            && columns >= LEAST_CHANNELS
+            && to.kept[1] + PRODUCTS * job.depth * columns <= MOST
             && PRODUCTS * job.all_tiles * (job.depth + columns) <= MOST;
         (suits && pays).then_some(job)
     }
@@ -237,7 +240,8 @@ impl Job {
         if let Some(tile) = to.choice.winograd_tile {
             return Tile(tile);
         }
-        let groups = |tile: Tile| PRODUCTS * tile.groups(self.all_tiles, self.columns / 4).iter().product::<usize>();
+        let groups =
+            |tile: Tile| PRODUCTS * tile.groups(self.all_tiles, self.columns / 4).iter().product::<usize>();
         [Tile::LARGE, Tile::MEDIUM].into_iter().find(|tile| groups(*tile) >= 264).unwrap_or(Tile::SMALL)
     }
 }
@@ -301,7 +305,7 @@ pub(super) fn lower(g: &Gemm, to: &mut Lowering) -> bool {
         groups: word(tiles_m * tiles_n),
     };
     let [x, y, _] = grid(tiles_m * tiles_n);
-    to.dispatch(tile.shader(to.choice.winograd_buffers), 0, &params, [x, y, PRODUCTS as u32]);
+    to.dispatch(tile.shader(), 0, &params, [x, y, PRODUCTS as u32]);
     to.costs(
         2 * (PRODUCTS * all_tiles * depth * columns) as u64,
         bytes(PRODUCTS * (all_tiles * depth + depth * columns + all_tiles * columns)),
@@ -352,7 +356,7 @@ mod tests {
             }
         }
         for tile in [Tile::LARGE, Tile::MEDIUM, Tile::SMALL, Tile([8, 2, 16, 256])] {
-            check::<ProductParams>(&tile.shader(None));
+            check::<ProductParams>(&tile.shader());
         }
         for width in [4, 8, 16, 32, 64] {
             check::<OutputParams>(&output_shader(width));
