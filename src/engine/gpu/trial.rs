@@ -12,7 +12,7 @@ use super::weights::Weights;
 use crate::engine::lower::{Choice, Dispatch, Shader};
 use crate::engine::plan::{Op, Plan};
 use crate::engine::prelude::Rows;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How long may be tried, without the time that kernels take to compile.
 const BUDGET: Duration = Duration::from_millis(50);
@@ -104,10 +104,18 @@ fn groups(plan: &Plan, weights: &Weights, ways: &[Choice]) -> Result<Vec<Group>>
 impl Replay {
     /// The same as [`Self::new`], each product done the way that is fastest on the adapter, if this is to be found out.
     pub(super) async fn measured(plan: Plan, weights: Arc<Weights>) -> Result<Self> {
-        let gpu = weights.gpu().clone();
-        if gpu.choice().measure != Some(true) {
+        if weights.gpu().choice().measure != Some(true) {
             return Self::new(plan, weights).await;
         }
+        match Self::fastest(plan.clone(), Arc::clone(&weights)).await {
+            // Transformed filters and what is tried out take memory that the plan's own way does without.
+            Err(Error::Limit { .. } | Error::OutOfMemory { .. }) => Self::new(plan, weights).await,
+            done => done,
+        }
+    }
+
+    async fn fastest(plan: Plan, weights: Arc<Weights>) -> Result<Self> {
+        let gpu = weights.gpu().clone();
         let own = gpu.choice();
         let ways = candidates(own);
         let groups = groups(&plan, &weights, &ways)?;
@@ -123,10 +131,6 @@ impl Replay {
         }
         let work = || choices.iter().copied().enumerate().collect();
         let lowered = Lowered::of(&plan, weights.layout(), gpu.tuning(), &work)?;
-        if lowered.arena_bytes() > gpu.limits().max_storage_buffer_binding_size {
-            // Transformed filters are kept in the same piece of memory.
-            return Self::new(plan, weights).await;
-        }
         Self::made(plan, weights, lowered).await
     }
 
@@ -152,7 +156,7 @@ async fn try_out(plan: &Plan, weights: &Arc<Weights>, ways: &[Choice], groups: &
     let unknown: Vec<_> = groups.iter().filter(|g| found(gpu.name(), &g.kind).is_none()).collect();
     let work: Vec<_> = unknown.iter().flat_map(|g| g.ways.iter().map(|way| (g.ops[0], ways[*way]))).collect();
     let lowered = Lowered::of(plan, weights.layout(), gpu.tuning(), &|| work.clone())?;
-    if work.is_empty() || lowered.arena_bytes() > gpu.limits().max_storage_buffer_binding_size {
+    if work.is_empty() {
         return Ok(());
     }
     // Where the dispatches of each way end follows from lowering it alone.

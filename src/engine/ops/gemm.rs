@@ -277,7 +277,7 @@ enum Work {
 const REGISTERS: &[&str] = &["ROWS", "COLUMNS4", "INPUTS", "WEIGHTS"];
 /// Loops of the epilogue too.
 const REGISTERS_AND_END: &[&str] =
-    &["ROWS", "COLUMNS4", "INPUTS", "WEIGHTS", "PATCHES", "END_ROWS", "RUN_ROWS", "RUNS"];
+    &["ROWS", "COLUMNS4", "INPUTS", "WEIGHTS", "PATCHES", "STAGE_K4", "END_ROWS", "RUN_ROWS", "RUNS"];
 
 impl Variant {
     fn shader(self) -> Shader {
@@ -303,7 +303,11 @@ impl Variant {
         let files: &'static [_] = match (self.run, self.work) {
             (None, _) => &[ACTIVATION, LOAD, GEMM],
             (_, Work::Halo(width)) => {
-                constants.extend([("WIDTH", word(width)), ("PATCHES", tile.patches(width))]);
+                constants.extend([
+                    ("WIDTH", word(width)),
+                    ("PATCHES", tile.patches(width)),
+                    ("STAGE_K4", tile.depth / 4),
+                ]);
                 &[ACTIVATION, LOAD, GEMM, RUN_FIXED, HALO]
             }
             _ => &[ACTIVATION, LOAD, GEMM, RUN_FIXED],

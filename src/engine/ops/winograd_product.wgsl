@@ -30,28 +30,34 @@ var<private> fetched_weights: array<vec4f, WEIGHTS>;
 var<private> acc: array<array<vec4f, COLUMNS4>, ROWS>;
 var<private> taken: array<vec4f, ROWS>;
 
-fn fetch(tile: u32, thread: u32, first: u32, column4: u32, which: u32) {
-    let k = tile * TILE_K + 4u * (thread % TILE_K4);
+// Where a thread reads its places' first channels, in vectors of four, its first vector of the matrix, and the last one.
+var<private> places: array<u32, INPUTS>;
+var<private> start: u32;
+var<private> last: u32;
+
+fn fetch(tile: u32, thread: u32) {
+    let k4 = tile * TILE_K4 + thread % TILE_K4;
+    let there = 4u * k4 < p.depth;
     for (var i = 0u; i < INPUTS; i++) {
-        let place = min(first + thread / TILE_K4 + i * INPUT_STEP, p.places - 1u);
-        let v = read4(p.input + (which * p.places + place) * p.depth + min(k, p.depth - 4u));
-        fetched[i] = select(vec4f(), v, k < p.depth);
+        fetched[i] = select(vec4f(), arena[select(0u, places[i] + k4, there)], there);
     }
+    // What lies below the matrix is multiplied by 0, if it is a number.
+    let top = start + tile * TILE_K * p.columns4;
     for (var i = 0u; i < WEIGHTS; i++) {
-        let row = min(tile * TILE_K + thread / TILE_N4 + i * WEIGHT_STEP, p.depth - 1u);
-        fetched_weights[i] = read4(p.matrix + 4u * ((which * p.depth + row) * p.columns4 + column4));
+        fetched_weights[i] = arena[min(top + i * WEIGHT_STEP * p.columns4, last)];
     }
 }
 
+// WEIGHT_STEP is a multiple of four.
 fn put(buffer: u32, thread: u32) {
+    let row = thread / TILE_K4;
     for (var i = 0u; i < INPUTS; i++) {
-        let row = thread / TILE_K4 + i * INPUT_STEP;
-        inputs[buffer][thread % TILE_K4][row % DOWN][row / DOWN] = fetched[i];
+        inputs[buffer][thread % TILE_K4][(row + i * INPUT_STEP) % DOWN][(row + i * INPUT_STEP) / DOWN] = fetched[i];
     }
+    let line = thread / TILE_N4;
+    let column = thread % TILE_N4;
     for (var i = 0u; i < WEIGHTS; i++) {
-        let row = thread / TILE_N4 + i * WEIGHT_STEP;
-        let column = thread % TILE_N4;
-        matrix[buffer][row / 4u][column % ACROSS][(row % 4u) * COLUMNS4 + column / ACROSS] = fetched_weights[i];
+        matrix[buffer][line / 4u + i * WEIGHT_STEP / 4u][column % ACROSS][(line % 4u) * COLUMNS4 + column / ACROSS] = fetched_weights[i];
     }
 }
 
@@ -87,10 +93,16 @@ fn main(
     let tile_n = id % p.tiles_n;
     let down = thread / ACROSS;
     let across = thread % ACROSS;
-    let column4 = min(tile_n * TILE_N4 + thread % TILE_N4, p.columns4 - 1u);
+    for (var i = 0u; i < INPUTS; i++) {
+        let place = min(first + thread / TILE_K4 + i * INPUT_STEP, p.places - 1u);
+        places[i] = p.input / 4u + (group.z * p.places + place) * (p.depth / 4u);
+    }
+    let matrix4 = p.matrix / 4u + group.z * p.depth * p.columns4;
+    start = matrix4 + (thread / TILE_N4) * p.columns4 + min(tile_n * TILE_N4 + thread % TILE_N4, p.columns4 - 1u);
+    last = matrix4 + p.depth * p.columns4 - 1u;
     let end = (p.depth + TILE_K - 1u) / TILE_K;
     for (var tile = 0u; tile <= end; tile++) {
-        if tile < end { fetch(tile, thread, first, column4, group.z); }
+        if tile < end { fetch(tile, thread); }
         if tile > 0u { multiply((tile + 1u) % BUFFERS, down, across); }
         // With two buffers no thread still reads the one that is written.
         if BUFFERS == 1u { workgroupBarrier(); }
