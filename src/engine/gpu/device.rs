@@ -436,11 +436,11 @@ impl Gpu {
             label: Some(entry),
             source: wgpu::ShaderSource::Wgsl(source.into()),
         };
-        let checks = if self.shared.choice.unchecked {
-            wgpu::ShaderRuntimeChecks::unchecked()
-        } else {
-            wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() }
-        };
+        let checks =
+            wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() };
+        #[cfg(not(target_arch = "wasm32"))]
+        let checks =
+            if self.shared.choice.unchecked { wgpu::ShaderRuntimeChecks::unchecked() } else { checks };
         // SAFETY: the shaders are this crate's own and their loops end, so no loop needs a counter that ends it. Indices are
         // checked unless a measurement asks for what the checks cost. In a browser this is the ordinary call.
         let module = unsafe { self.device().create_shader_module_trusted(descriptor, checks) };

@@ -34,6 +34,44 @@ pub struct Lowered {
     pub(super) arena: usize,
 }
 
+/// Nothing lowered yet, with scratch behind so many floats.
+fn begin<'a>(plan: &'a Plan, layout: &'a ShardLayout, tuning: Tuning, activations: usize) -> Lowering<'a> {
+    Lowering {
+        batch: plan.batch,
+        values: &plan.values,
+        rows: &plan.prelude.rows,
+        parameters: &plan.parameters,
+        layout,
+        tuning,
+        choice: Choice::default(),
+        common_activation: plan.ops.iter().find_map(|step| match &step.op {
+            Op::Gemm(gemm) => gemm.load.activation,
+            _ => None,
+        }),
+        dispatches: Vec::new(),
+        uniforms: Vec::new(),
+        arena: activations,
+        activations,
+        #[cfg(not(target_arch = "wasm32"))]
+        kept: [plan.arena.next_multiple_of(64), 0],
+        #[cfg(not(target_arch = "wasm32"))]
+        once: Vec::new(),
+        op: 0,
+        traffic: [0; 2],
+    }
+}
+
+/// Lowers an operation.
+fn lower(plan: &Plan, at: usize, choice: Choice, to: &mut Lowering) -> Result<()> {
+    let step = &plan.ops[at];
+    (to.op, to.choice) = (at, choice);
+    // Profiles are taken natively.
+    if cfg!(not(target_arch = "wasm32")) {
+        to.traffic = [step.op.reads(), step.op.writes()].map(|ids| to.bytes(ids));
+    }
+    step.op.lower(to)
+}
+
 impl Lowered {
     /// Lowers a plan, whose parameters lie as `layout` says.
     ///
@@ -41,23 +79,45 @@ impl Lowered {
     /// [`Error::Unsupported`] where attention's heads are too wide, [`Error::OutOfMemory`] where the arena has more bytes than
     /// this machine can count, and natively [`Error::Option`] where there cannot be a tile of products as it was chosen.
     pub fn new(plan: &Plan, layout: &ShardLayout, tuning: Tuning, choice: Choice) -> Result<Self> {
-        Self::of(plan, layout, tuning, &|| (0..plan.ops.len()).map(|at| (at, choice)).collect())
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let work: Vec<_> = (0..plan.ops.len()).map(|at| (at, choice)).collect();
+            Self::of(plan, layout, tuning, &work)
+        }
+        #[cfg(target_arch = "wasm32")]
+        {
+            let mut lowering = begin(plan, layout, tuning, plan.arena);
+            for at in 0..plan.ops.len() {
+                lower(plan, at, choice, &mut lowering)?;
+            }
+            Self::end(lowering)
+        }
     }
 
     /// Lowers some operations of a plan, each with a choice of its own.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn of(
         plan: &Plan,
         layout: &ShardLayout,
         tuning: Tuning,
-        work: &dyn Fn() -> Vec<(usize, Choice)>,
+        work: &[(usize, Choice)],
     ) -> Result<Self> {
-        let lowering = Self::lowering(plan, layout, tuning, work(), 0)?;
-        #[cfg(not(target_arch = "wasm32"))]
-        let lowering = match lowering.kept[1] {
-            0 => lowering,
+        let mut activations = plan.arena;
+        loop {
+            let mut lowering = begin(plan, layout, tuning, activations);
+            for (at, choice) in work {
+                lower(plan, *at, *choice, &mut lowering)?;
+            }
+            let [start, kept] = lowering.kept;
+            if kept == 0 || activations == start + kept {
+                return Self::end(lowering);
+            }
             // Where scratch begins is known only once all is counted that is kept.
-            kept => Self::lowering(plan, layout, tuning, work(), kept)?,
-        };
+            activations = start + kept;
+        }
+    }
+
+    fn end(lowering: Lowering) -> Result<Self> {
         let lowered = Self {
             dispatches: lowering.dispatches,
             #[cfg(not(target_arch = "wasm32"))]
@@ -70,51 +130,6 @@ impl Lowered {
             return Err(Error::OutOfMemory { problem });
         }
         Ok(lowered)
-    }
-
-    /// Lowers operations, with so many floats kept behind the plan's activations.
-    fn lowering<'a>(
-        plan: &'a Plan,
-        layout: &'a ShardLayout,
-        tuning: Tuning,
-        work: Vec<(usize, Choice)>,
-        kept: usize,
-    ) -> Result<Lowering<'a>> {
-        let start = plan.arena.next_multiple_of(64);
-        let activations = if kept == 0 { plan.arena } else { start + kept };
-        let mut lowering = Lowering {
-            batch: plan.batch,
-            values: &plan.values,
-            rows: &plan.prelude.rows,
-            parameters: &plan.parameters,
-            layout,
-            tuning,
-            choice: Choice::default(),
-            common_activation: plan.ops.iter().find_map(|step| match &step.op {
-                Op::Gemm(gemm) => gemm.load.activation,
-                _ => None,
-            }),
-            dispatches: Vec::new(),
-            uniforms: Vec::new(),
-            arena: activations,
-            activations,
-            #[cfg(not(target_arch = "wasm32"))]
-            kept: [start, 0],
-            #[cfg(not(target_arch = "wasm32"))]
-            once: Vec::new(),
-            op: 0,
-            traffic: [0; 2],
-        };
-        for (at, choice) in work {
-            let step = &plan.ops[at];
-            (lowering.op, lowering.choice) = (at, choice);
-            // Profiles are taken natively.
-            if cfg!(not(target_arch = "wasm32")) {
-                lowering.traffic = [step.op.reads(), step.op.writes()].map(|ids| lowering.bytes(ids));
-            }
-            step.op.lower(&mut lowering)?;
-        }
-        Ok(lowering)
     }
 
     /// Dispatches of an evaluation.

@@ -129,7 +129,7 @@ impl Replay {
                 choices[*op] = ways[way.unwrap_or(0)];
             }
         }
-        let work = || choices.iter().copied().enumerate().collect();
+        let work: Vec<_> = choices.into_iter().enumerate().collect();
         let lowered = Lowered::of(&plan, weights.layout(), gpu.tuning(), &work)?;
         Self::made(plan, weights, lowered).await
     }
@@ -155,14 +155,14 @@ async fn try_out(plan: &Plan, weights: &Arc<Weights>, ways: &[Choice], groups: &
     let gpu = weights.gpu();
     let unknown: Vec<_> = groups.iter().filter(|g| found(gpu.name(), &g.kind).is_none()).collect();
     let work: Vec<_> = unknown.iter().flat_map(|g| g.ways.iter().map(|way| (g.ops[0], ways[*way]))).collect();
-    let lowered = Lowered::of(plan, weights.layout(), gpu.tuning(), &|| work.clone())?;
+    let lowered = Lowered::of(plan, weights.layout(), gpu.tuning(), &work)?;
     if work.is_empty() {
         return Ok(());
     }
     // Where the dispatches of each way end follows from lowering it alone.
     let mut ends = vec![0];
     for way in &work {
-        let alone = Lowered::of(plan, weights.layout(), gpu.tuning(), &|| vec![*way])?;
+        let alone = Lowered::of(plan, weights.layout(), gpu.tuning(), &[*way])?;
         ends.push(ends[ends.len() - 1] + alone.dispatches.len());
     }
     if ends.last() != Some(&lowered.dispatches.len()) {

@@ -10,6 +10,7 @@ pub enum Tuning {
 }
 
 /// What a measurement may override. `None` leaves the choice to the engine.
+#[cfg(not(target_arch = "wasm32"))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
     /// The tile of products, where the image's size allows it: rows and vectors of columns of a thread, depth, threads.
@@ -32,6 +33,24 @@ pub struct Choice {
     /// where it is a GPU and nothing was chosen.
     pub measure: Option<bool>,
 }
+
+/// Nothing: pages leave it to the engine, and have no bytes for asking.
+#[cfg(target_arch = "wasm32")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Choice {}
+
+/// What was chosen, or else the engine's own.
+macro_rules! chosen {
+    ($choice:expr, $field:ident, $own:expr) => {{
+        #[cfg(not(target_arch = "wasm32"))]
+        let chosen = $choice.$field.unwrap_or($own);
+        #[cfg(target_arch = "wasm32")]
+        let chosen = $own;
+        chosen
+    }};
+}
+
+pub(in crate::engine) use chosen;
 
 #[cfg(not(target_arch = "wasm32"))]
 impl Choice {

@@ -8,7 +8,7 @@ use super::operation::{Operation, Room};
 use super::tile::{self, Tile};
 use crate::engine::kernels::{Image, gemm as twin};
 use crate::engine::lower::{
-    File, Lowering, MatrixPlace, Shader, Tuning, constants, grid, uniform, wgsl, word,
+    File, Lowering, MatrixPlace, Shader, Tuning, chosen, constants, grid, uniform, wgsl, word,
 };
 use crate::engine::parameters::{MatrixId, Parameters, Storage, VectorId};
 use crate::engine::stage::{Memory, Split, Stage};
@@ -406,7 +406,7 @@ fn tile_of(rows: &Rows, to: &Lowering) -> Result<Tile> {
             return Ok(tile);
         }
     }
-    let large = to.choice.large.unwrap_or(LARGE_GROUPS);
+    let large = chosen!(to.choice, large, LARGE_GROUPS);
     Ok(if to.tuning == Tuning::Software {
         Tile::MEDIUM
     } else if rows.places() <= Tile::SMALL.pixels() {
@@ -428,7 +428,7 @@ fn with_halo(g: &Gemm, rows: &Rows, tile: Tile, to: &Lowering) -> Option<Tile> {
     let [_, height, width, _] = to.shape(g.source.first);
     let doubled = |source: &Source| source.upsample;
     let channels = [to.channels(Some(&g.source)), to.channels(g.shortcut.as_ref())];
-    let suits = to.choice.halo.unwrap_or(true)
+    let suits = chosen!(to.choice, halo, true)
         && to.tuning == Tuning::Hardware
         && (g.window.taps(), g.window.stride(), g.window.before()) == (9, 1, 1)
         && !doubled(&g.source)
@@ -459,9 +459,9 @@ struct Slices {
 impl Slices {
     fn of(depth_tiles: usize, rows: &Rows, tile: Tile, to: &Lowering) -> Self {
         let groups = rows.groups(tile);
-        let few = to.choice.few.unwrap_or(FEW_GROUPS);
+        let few = chosen!(to.choice, few, FEW_GROUPS);
         let slices = if to.tuning == Tuning::Hardware && groups <= few {
-            (to.choice.wanted.unwrap_or(WANTED_GROUPS) / groups).min(depth_tiles / SLICE_TILES).max(1)
+            (chosen!(to.choice, wanted, WANTED_GROUPS) / groups).min(depth_tiles / SLICE_TILES).max(1)
         } else {
             1
         };
