@@ -24,4 +24,5 @@ pub use tuning::{Choice, Tuning};
 pub(super) use uniform::{EvaluationParams, UNIFORM_BYTES, Uniform, append, uniform};
 #[cfg(all(test, not(target_arch = "wasm32")))]
 pub(super) use uniform::{Member, Members};
+#[cfg(not(target_arch = "wasm32"))]
 pub(super) use unroll::unroll;

@@ -196,6 +196,7 @@ constants! {
 const GEMM: File = File { text: wgsl!("gemm.wgsl"), constants: CONSTANTS };
 const RUN_FIXED: File = File { text: wgsl!("run_fixed.wgsl"), constants: &[] };
 const RUN_DYNAMIC: &str = wgsl!("run_dynamic.wgsl");
+#[cfg(not(target_arch = "wasm32"))]
 const HALO: File = File { text: wgsl!("halo.wgsl"), constants: &[] };
 
 uniform! {
@@ -268,6 +269,7 @@ enum Work {
     /// Multiplies, and loads each tap for itself.
     Product,
     /// Multiplies, and loads all taps of an image of this width together.
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "pages do without"))]
     Halo(usize),
     /// Adds slices up.
     Sum,
@@ -302,6 +304,7 @@ impl Variant {
         }
         let files: &'static [_] = match (self.run, self.work) {
             (None, _) => &[ACTIVATION, LOAD, GEMM],
+            #[cfg(not(target_arch = "wasm32"))]
             (_, Work::Halo(width)) => {
                 constants.extend([
                     ("WIDTH", word(width)),
@@ -341,6 +344,7 @@ impl Variant {
 #[derive(Clone, Copy, Debug)]
 struct Rows {
     batch: usize,
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "only a halo asks"))]
     height: usize,
     width: usize,
     columns: usize,
@@ -424,11 +428,12 @@ fn in_fours(channels: &[usize]) -> bool {
 }
 
 /// The same tile, perhaps less deep, where all taps can be loaded together.
+#[cfg(not(target_arch = "wasm32"))]
 fn with_halo(g: &Gemm, rows: &Rows, tile: Tile, to: &Lowering) -> Option<Tile> {
     let [_, height, width, _] = to.shape(g.source.first);
     let doubled = |source: &Source| source.upsample;
     let channels = [to.channels(Some(&g.source)), to.channels(g.shortcut.as_ref())];
-    let suits = chosen!(to.choice, halo, true)
+    let suits = to.choice.halo.unwrap_or(true)
         && to.tuning == Tuning::Hardware
         && (g.window.taps(), g.window.stride(), g.window.before()) == (9, 1, 1)
         && !doubled(&g.source)
@@ -444,6 +449,11 @@ fn with_halo(g: &Gemm, rows: &Rows, tile: Tile, to: &Lowering) -> Option<Tile> {
     // The depth must leave room for it.
     let shallow = Tile { depth: tile.depth.min(16), ..tile };
     [tile, shallow].into_iter().find(|tile| suits && fits(tile))
+}
+
+#[cfg(target_arch = "wasm32")]
+fn with_halo(_: &Gemm, _: &Rows, _: Tile, _: &Lowering) -> Option<Tile> {
+    None
 }
 
 /// A product's depth, and how it is cut into slices.
