@@ -294,10 +294,23 @@ fn textbook(activation: Option<Activation>, x: f64) -> f64 {
         Some(Activation::Mish) => x * x.exp().ln_1p().tanh(),
         Some(Activation::Gelu) => x * 0.5 * (1.0 + erf(x / 2f64.sqrt())),
         Some(Activation::Relu) => x.max(0.0),
+        Some(Activation::GeluTanh) => {
+            x * 0.5 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3))).tanh())
+        }
+        Some(Activation::QuickGelu) => x / (1.0 + (-1.702 * x).exp()),
+        Some(Activation::Tanh) => x.tanh(),
     }
 }
 
-const ACTIVATIONS: [Activation; 4] = [Activation::Silu, Activation::Mish, Activation::Gelu, Activation::Relu];
+const ACTIVATIONS: [Activation; 7] = [
+    Activation::Silu,
+    Activation::Mish,
+    Activation::Gelu,
+    Activation::Relu,
+    Activation::GeluTanh,
+    Activation::QuickGelu,
+    Activation::Tanh,
+];
 
 #[test]
 fn activations_are_accurate_and_pass_on_what_is_not_a_number() {
@@ -351,10 +364,14 @@ struct Shape {
 fn shapes() -> impl Strategy<Value = Shape> {
     let windows = prop_oneof![
         Just(Window::Pointwise),
-        (1..=2usize, prop_oneof![Just(Padding::All(1)), Just(Padding::RightBottom), Just(Padding::All(0))])
-            .prop_map(|(stride, padding)| Window::Square { stride, padding }),
+        (
+            prop_oneof![2 => Just(3usize), 1 => 1..8usize],
+            1..=3usize,
+            prop_oneof![Just(Padding::All(1)), Just(Padding::RightBottom), Just(Padding::All(0))]
+        )
+            .prop_map(|(kernel, stride, padding)| Window::Square { kernel, stride, padding }),
     ];
-    let activations = prop::option::of((0..4usize).prop_map(|i| ACTIVATIONS[i]));
+    let activations = prop::option::of((0..7usize).prop_map(|i| ACTIVATIONS[i]));
     let odd = || prop_oneof![3 => 1..20usize, 1 => 30..40usize];
     (
         (1..4usize, 1..12usize, 1..12usize, odd(), prop_oneof![Just(0), odd()], odd()),
@@ -384,13 +401,13 @@ fn shapes() -> impl Strategy<Value = Shape> {
         })
         .prop_filter("windows fit", |s| match s.window {
             Window::Pointwise => true,
-            Window::Square { padding, .. } => {
+            Window::Square { kernel, padding, .. } => {
                 let (h, w) = s.seen();
                 let more = match padding {
                     Padding::All(p) => 2 * p,
                     Padding::RightBottom => 1,
                 };
-                h + more >= 3 && w + more >= 3
+                h + more >= kernel && w + more >= kernel
             }
         })
 }
@@ -405,12 +422,12 @@ impl Shape {
         let (h, w) = self.seen();
         match self.window {
             Window::Pointwise => (h, w),
-            Window::Square { stride, padding } => {
+            Window::Square { kernel, stride, padding } => {
                 let more = match padding {
                     Padding::All(p) => 2 * p,
                     Padding::RightBottom => 1,
                 };
-                ((h + more - 3) / stride + 1, (w + more - 3) / stride + 1)
+                ((h + more - kernel) / stride + 1, (w + more - kernel) / stride + 1)
             }
         }
     }
@@ -460,7 +477,33 @@ impl Picture {
 /// Queries, keys and values side by side in each pixel.
 fn merged(qkv: &[f32], pixels: usize, inner: usize, heads: usize) -> Attention<'_> {
     let [q, k, v] = [0, inner, 2 * inner].map(|start| Part { data: qkv, start, row: 3 * inner, pixels });
-    Attention { q, k, v, inner, heads }
+    Attention { q, k, v, inner, heads, causal: false }
+}
+
+/// How far attention is from the textbook's, relative to the largest number of the values.
+fn attention_error(a: &Attention) -> f64 {
+    let Attention { q, k, v, inner, heads, causal } = *a;
+    let mut scratch = vec![f32::NAN; attention::scratch_len(q.pixels, k.pixels, inner, heads)];
+    let mut found = vec![f32::NAN; q.pixels * inner];
+    attention(a, &mut scratch, &mut found);
+    let at = |part: &Part, pixel: usize, c: usize| f64::from(part.data[pixel * part.row + part.start + c]);
+    let (width, mut worst) = (inner / heads, 0.0f64);
+    for (query, channel) in (0..q.pixels).flat_map(|query| (0..inner).step_by(width).map(move |c| (query, c)))
+    {
+        let channels = channel..channel + width;
+        let seen = if causal { query + 1 } else { k.pixels };
+        let score = |key| channels.clone().map(|c| at(&q, query, c) * at(&k, key, c)).sum::<f64>();
+        let scores: Vec<f64> = (0..seen).map(|key| score(key) / (width as f64).sqrt()).collect();
+        let largest = scores.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
+        let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        for c in channels {
+            let expected: f64 = weights.iter().enumerate().map(|(key, w)| w / sum * at(&v, key, c)).sum();
+            let error = (f64::from(found[query * inner + c]) - expected).abs();
+            worst = if error.is_finite() { worst.max(error) } else { f64::INFINITY };
+        }
+    }
+    worst
 }
 
 proptest! {
@@ -532,36 +575,23 @@ proptest! {
 
     #[test]
     fn attention_is_the_textbooks(
-        pixels in 1..70usize, heads in 1..4usize, width in 1..20usize, sharp in any::<bool>(),
+        pixels in 1..70usize, others in 1..70usize, heads in 1..4usize, width in 1..20usize, sharp in any::<bool>(),
+        kind in 0..3,
     ) {
         let inner = heads * width;
-        let mut qkv = numbers("qkv", pixels * 3 * inner);
+        let (mut qkv, text) = (numbers("qkv", pixels * 3 * inner), numbers("text", others * 2 * inner));
         // Scores whose exponentials would overflow.
         let factor = if sharp { 100.0 } else { 1.0 };
         for token in qkv.chunks_mut(3 * inner) {
             token[..inner].iter_mut().for_each(|q| *q *= factor);
         }
-        let mut scratch = vec![f32::NAN; attention::scratch_len(pixels, inner, heads)];
-        let mut found = vec![f32::NAN; pixels * inner];
-        attention(&merged(&qkv, pixels, inner, heads), &mut scratch, &mut found);
-        let at = |pixel: usize, which: usize, c: usize| f64::from(qkv[pixel * 3 * inner + which * inner + c]);
-        let mut expected = vec![0.0; pixels * inner];
-        for head in 0..heads {
-            for query in 0..pixels {
-                let channels = || (head * width)..(head + 1) * width;
-                let scores: Vec<f64> = (0..pixels)
-                    .map(|key| channels().map(|c| at(query, 0, c) * at(key, 1, c)).sum::<f64>() / (width as f64).sqrt())
-                    .collect();
-                let largest = scores.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
-                let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
-                let sum: f64 = weights.iter().sum();
-                for c in channels() {
-                    expected[query * inner + c] =
-                        weights.iter().enumerate().map(|(key, w)| w / sum * at(key, 2, c)).sum();
-                }
-            }
+        let mut a = merged(&qkv, pixels, inner, heads);
+        a.causal = kind == 1;
+        if kind == 2 {
+            [a.k, a.v] = [0, inner].map(|start| Part { data: &text, start, row: 2 * inner, pixels: others });
         }
-        close(&found, &expected, 2e-6 * f64::from(factor))?;
+        let error = attention_error(&a);
+        prop_assert!(error <= 2e-6 * f64::from(factor), "{error:e}");
     }
 
     #[test]
@@ -657,7 +687,7 @@ fn check_convolution(s: &Shape) -> Result<(), TestCaseError> {
         for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
             let mut inputs = Vec::new();
             for tap in 0..taps {
-                let (dy, dx) = if taps == 1 { (0, 0) } else { (tap / 3, tap % 3) };
+                let (dy, dx) = (tap / s.window.kernel(), tap % s.window.kernel());
                 let at =
                     |o: usize, d: usize| (o * s.window.stride() + d) as isize - s.window.before() as isize;
                 inputs.extend((0..channels).map(|c| loaded(b, at(y, dy), at(x, dx), c)));
@@ -680,8 +710,8 @@ fn check_convolution(s: &Shape) -> Result<(), TestCaseError> {
 #[test]
 fn a_large_convolution_is_the_textbooks() {
     for (window, scaling) in [
-        (Window::Square { stride: 1, padding: Padding::All(1) }, 2),
-        (Window::Square { stride: 2, padding: Padding::RightBottom }, 0),
+        (Window::Square { kernel: 3, stride: 1, padding: Padding::All(1) }, 2),
+        (Window::Square { kernel: 3, stride: 2, padding: Padding::RightBottom }, 0),
         (Window::Pointwise, 2),
     ] {
         let shape = Shape {
@@ -703,6 +733,36 @@ fn a_large_convolution_is_the_textbooks() {
     }
 }
 
+/// More keys than a block has, of heads of every width that networks have.
+#[test]
+fn attention_over_many_keys_is_the_textbooks() {
+    for (queries, keys, heads, width) in [
+        (50, 4096, 1, 40),
+        (9, 4096, 2, 3),
+        (33, 700, 1, 160),
+        (7, 600, 1, 512),
+        (5, 513, 3, 1),
+        (30, 77, 2, 72),
+    ] {
+        let inner = heads * width;
+        let [q, k, v] = [("q", queries), ("k", keys), ("v", keys)].map(|(name, n)| numbers(name, n * inner));
+        let part = |data, pixels| Part { data, start: 0, row: inner, pixels };
+        let a = Attention {
+            q: part(&q, queries),
+            k: part(&k, keys),
+            v: part(&v, keys),
+            inner,
+            heads,
+            causal: false,
+        };
+        let error = attention_error(&a);
+        assert!(error <= 2e-6, "{queries} queries, {keys} keys, {heads} heads of {width}: {error:e}");
+    }
+    let qkv = numbers("qkv", 700 * 3 * 24);
+    let error = attention_error(&Attention { causal: true, ..merged(&qkv, 700, 24, 2) });
+    assert!(error <= 2e-6, "causal: {error:e}");
+}
+
 /// What is not a number reaches the outputs whose windows hold it, and no others.
 #[test]
 fn what_is_not_a_number_stays_where_it_is() {
@@ -721,7 +781,7 @@ fn what_is_not_a_number_stays_where_it_is() {
             width: size,
             upsample: false,
         };
-        let window = Window::Square { stride: 1, padding: Padding::All(1) };
+        let window = Window::Square { kernel: 3, stride: 1, padding: Padding::All(1) };
         let args = Gemm {
             source,
             scale_shift: Scale::None,
@@ -767,7 +827,7 @@ fn what_is_not_a_number_stays_where_it_is() {
         }
         let mut qkv = numbers("qkv", 6 * 3 * 4);
         qkv[2 * 12 + 4] = poison;
-        let mut scratch = vec![0.0; attention::scratch_len(6, 4, 2)];
+        let mut scratch = vec![0.0; attention::scratch_len(6, 6, 4, 2)];
         let mut y = vec![0.0; 6 * 4];
         attention(&merged(&qkv, 6, 4, 2), &mut scratch, &mut y);
         for (i, value) in y.iter().enumerate() {

@@ -9,12 +9,12 @@ mod golden;
 
 use golden::{scaled, weight};
 use noiseball::engine::draft::Draft;
-use noiseball::engine::execute::{Memory, Rows, prelude, step};
+use noiseball::engine::execute::{Memory, Rows, check_prompts, prelude, prompts, step};
 use noiseball::engine::packed::Packed;
-use noiseball::engine::passes::{PASSES, plan};
+use noiseball::engine::passes::{PASSES, plan_prompts};
 use noiseball::engine::plan::{Op, Plan};
 use noiseball::engine::trace::{Graph, NodeId, Rate, Shape, Tracer};
-use noiseball::network::ops::{Activation, Conv, Ops, Padding};
+use noiseball::network::ops::{Activation, Attend, Conv, Convolution, Ops, Padding, TransformerOps};
 
 /// How many graphs, and where their numbers begin.
 fn asked() -> (u64, u64) {
@@ -43,7 +43,15 @@ impl Random {
     }
 }
 
-const ACTIVATIONS: [Activation; 4] = [Activation::Silu, Activation::Mish, Activation::Gelu, Activation::Relu];
+const ACTIVATIONS: [Activation; 7] = [
+    Activation::Silu,
+    Activation::Mish,
+    Activation::Gelu,
+    Activation::Relu,
+    Activation::GeluTanh,
+    Activation::QuickGelu,
+    Activation::Tanh,
+];
 const ROWS_OF_TABLE: usize = 5;
 
 /// A graph in the making.
@@ -54,29 +62,41 @@ struct Maker<'a> {
     all: Vec<NodeId>,
     /// Numbers of what never changes with an evaluation.
     vectors: Vec<NodeId>,
+    /// Token sequences that change with the prompt alone.
+    tokens: Vec<NodeId>,
     indices: NodeId,
+    ids: NodeId,
     names: usize,
 }
 
 impl Maker<'_> {
     fn graph(random: &mut Random) -> Graph {
+        Self::graph_at(random, Rate::Prompt)
+    }
+
+    /// One whose prompts change at another rate.
+    fn graph_at(random: &mut Random, rate: Rate) -> Graph {
         let mut ops = Tracer::default();
         let size = random.pick(&[[1, 1], [2, 2], [4, 4], [3, 5], [8, 8], [8, 12], [16, 20], [7, 1]]);
         let image = Shape { height: size[0], width: size[1], channels: 1 + random.below(6) };
         let x = ops.input("image", Rate::Evaluation, image);
         let time = ops.input("time", Rate::Timestep, Shape::vector(1 + random.below(9)));
         let indices = ops.input("class", Rate::Prompt, Shape::vector(1));
-        let text = Shape { channels: 4, ..image };
-        let text = ops.input("text", Rate::Prompt, text);
-        let mut maker = Maker { random, ops, all: vec![x], vectors: vec![time], indices, names: 0 };
+        let picture = Shape { channels: 4, ..image };
+        let picture = ops.input("picture", if random.one_in(2) { rate } else { Rate::Timestep }, picture);
+        let text = Shape { height: 2 + random.below(40), width: 1, channels: 1 + random.below(9) };
+        let tokens = vec![ops.input("text", rate, text)];
+        let ids = ops.input("ids", Rate::Prompt, Shape::vector(6));
+        let vectors = vec![time];
+        let mut maker = Maker { random, ops, all: vec![x], vectors, tokens, indices, ids, names: 0 };
         if maker.random.one_in(4) {
-            maker.all.push(text);
+            maker.all.push(picture);
         }
         for _ in 0..2 + maker.random.below(8) {
             maker.some();
         }
         let output = if maker.random.one_in(8) { maker.any() } else { maker.all[maker.all.len() - 1] };
-        maker.ops.finish(output)
+        maker.ops.finish(vec![output])
     }
 
     fn name(&mut self) -> String {
@@ -144,10 +164,13 @@ impl Maker<'_> {
 
     fn some(&mut self) {
         let x = self.any();
-        let made = match self.random.below(16) {
+        let made = match self.random.below(21) {
             0..=2 => self.residual_block(x),
             3 | 4 => self.attention_block(x),
+            20 => self.prompt(),
             5 => self.prelude(),
+            6 | 7 => self.transformer_block(x),
+            8..=11 => self.single_of_transformers(x),
             _ => self.single(x),
         };
         self.all.push(made);
@@ -169,6 +192,23 @@ impl Maker<'_> {
             _ => self.ops.linear(&from, &name, width),
         };
         self.vectors.push(made);
+        self.all[self.all.len() - 1]
+    }
+
+    /// Something more that depends on the prompt alone; the image stays.
+    fn prompt(&mut self) -> NodeId {
+        let x = self.random.pick(&self.tokens.clone());
+        let made = match self.random.below(6) {
+            0 => self.attention_block(x),
+            1 => self.activation(x),
+            2 => self.ops.add(&x, &x),
+            3 => {
+                let v = self.vector(self.ops.shape(x).channels);
+                self.ops.add_per_channel(&x, &v)
+            }
+            _ => self.norm(x),
+        };
+        self.tokens.push(made);
         self.all[self.all.len() - 1]
     }
 
@@ -268,12 +308,123 @@ impl Maker<'_> {
         h
     }
 
-    /// Attention of an image to itself or to another of its size.
+    /// One call of those that text encoders, transformers and autoencoders have besides.
+    fn single_of_transformers(&mut self, x: NodeId) -> NodeId {
+        let Shape { height, width, channels } = self.ops.shape(x);
+        let (name, columns) = (self.name(), 1 + self.random.below(8));
+        match self.random.below(12) {
+            0 => self.any_convolution(x, columns),
+            1 => self.ops.unbiased(&x, &name, columns),
+            2 => {
+                let name = self.random.one_in(2).then_some(&*name);
+                self.ops.layer_norm(&x, name, 0.1)
+            }
+            3 if channels.is_multiple_of(2) => self.ops.gated_gelu(&x),
+            4 => self.ops.token_embedding(&self.ids.clone(), &name, ROWS_OF_TABLE, columns),
+            5 => self.ops.add_positions(&x, &name, height * width + self.random.below(3)),
+            6 if height * width >= ROWS_OF_TABLE => self.ops.token_at(&x, &self.indices.clone()),
+            7 => {
+                let v = self.vector(channels);
+                self.ops.scale_per_channel(&x, &v)
+            }
+            8 => {
+                let width = self.ops.shape(self.vectors[self.vectors.len() - 1]).channels;
+                let v = self.vectors[self.vectors.len() - 1];
+                let start = self.random.below(width);
+                let v = self.ops.slice(&v, start, width - start);
+                self.vectors.push(v);
+                x
+            }
+            9 => {
+                let like = self.any();
+                self.ops.upsample_to(&x, &like)
+            }
+            // The image that is given: of one that is computed, rounding could choose another row.
+            10 => {
+                let given = self.all[0];
+                let rows = 2 + self.random.below(7);
+                self.ops.nearest_row(&given, &name, rows)
+            }
+            _ if channels.is_multiple_of(4) && height * width <= 96 => self.ops.unpatchify(&x, 2),
+            _ => self.ops.unbiased(&x, &name, columns),
+        }
+    }
+
+    /// A convolution of another kernel than 3×3, or without bias.
+    fn any_convolution(&mut self, x: NodeId, out_channels: usize) -> NodeId {
+        let Shape { height, width, .. } = self.ops.shape(x);
+        let (name, bias, small) = (self.name(), self.random.one_in(2), height.min(width));
+        let kernel = self.random.pick(&[1, 2, 3, 3, 5, 7]);
+        let conv = if self.random.one_in(3) && kernel <= small {
+            // Patches.
+            Convolution { out_channels, kernel, stride: kernel, padding: Padding::All(0), bias }
+        } else if kernel == 2 {
+            Convolution { out_channels, kernel, stride: 1, padding: Padding::All(1), bias }
+        } else {
+            Convolution { bias, ..Convolution::same(out_channels, kernel) }
+        };
+        self.ops.conv(&x, &name, conv)
+    }
+
+    /// A transformer's block with any of its parts: scaled and shifted by vectors of the prelude or not, attention to itself or to
+    /// another image of any size, and a unit that is gated or not.
+    fn transformer_block(&mut self, x: NodeId) -> NodeId {
+        let (name, channels) = (self.name(), self.ops.shape(x).channels);
+        let adaptive = self.random.one_in(2);
+        let vector = adaptive.then(|| self.vector(6 * channels));
+        let part = |maker: &mut Self, i: usize| vector.map(|v| maker.ops.slice(&v, i * channels, channels));
+        let normalised = |maker: &mut Self, x: &NodeId, i: usize| {
+            let name = format!("{name}.norm{i}");
+            let h = maker.ops.layer_norm(x, (!maker.random.one_in(3)).then_some(&*name), 0.1);
+            let (Some(factor), Some(shift)) = (part(maker, 3 * i), part(maker, 3 * i + 1)) else { return h };
+            let factor = maker.ops.affine(&factor, 1.0, 1.0);
+            let h = maker.ops.scale_per_channel(&h, &factor);
+            maker.ops.add_per_channel(&h, &shift)
+        };
+        let added = |maker: &mut Self, x: &NodeId, mut y: NodeId, i: usize| {
+            if let Some(gate) = part(maker, 3 * i + 2) {
+                y = maker.ops.scale_per_channel(&y, &gate);
+            }
+            maker.ops.add(x, &y)
+        };
+        let h = normalised(self, &x, 0);
+        let heads = 1 + self.random.below(3);
+        let inner = heads * (1 + self.random.below(4));
+        let to = match self.random.below(3) {
+            0 => self.any(),
+            1 => self.random.pick(&self.tokens.clone()),
+            _ => h,
+        };
+        let [q, k, v] = [("to_q", h), ("to_k", to), ("to_v", to)]
+            .map(|(part, of)| self.ops.unbiased(&of, &format!("{name}.{part}"), inner));
+        let causal = to == h && self.random.one_in(2);
+        let y = self.ops.attend(&q, &k, &v, Attend { heads, causal });
+        let y = self.ops.pointwise(&y, &format!("{name}.to_out.0"), channels);
+        let x = added(self, &x, y, 0);
+
+        let h = normalised(self, &x, 1);
+        let units = 1 + self.random.below(9);
+        let h = if self.random.one_in(2) {
+            let h = self.ops.pointwise(&h, &format!("{name}.ff.net.0.proj"), 2 * units);
+            self.ops.gated_gelu(&h)
+        } else {
+            let h = self.ops.pointwise(&h, &format!("{name}.ff.net.0.proj"), units);
+            self.activation(h)
+        };
+        let y = self.ops.pointwise(&h, &format!("{name}.ff.net.2"), channels);
+        added(self, &x, y, 1)
+    }
+
+    /// Attention of an image to itself, to another of its size, or to tokens.
     fn attention_block(&mut self, x: NodeId) -> NodeId {
         let h = if self.random.one_in(3) { x } else { self.norm(x) };
         let heads = 1 + self.random.below(3);
         let inner = heads * (1 + self.random.below(5));
-        let to = if self.random.one_in(3) { self.like(x, false).unwrap_or(h) } else { h };
+        let to = match self.random.below(6) {
+            0 | 1 => self.like(x, false).unwrap_or(h),
+            2 | 3 => self.random.pick(&self.tokens.clone()),
+            _ => h,
+        };
         let name = self.name();
         let [q, k, v] = [("to_q", h), ("to_k", to), ("to_v", to)]
             .map(|(part, of)| self.ops.pointwise(&of, &format!("{name}.{part}"), inner));
@@ -288,15 +439,33 @@ const BATCH: usize = 2;
 /// Rows of the prelude, of which the samples read the last.
 const COUNT: usize = 4;
 const READ: Rows = Rows { first: 2, stride: 1 };
+const PROMPTS: usize = 3;
+const OF_SAMPLE: [usize; BATCH] = [2, 0];
+
+fn plan(graph: &Graph, wanted: impl Fn(&str) -> bool) -> noiseball::Result<Plan> {
+    plan_prompts(graph, BATCH, PROMPTS, wanted)
+}
 
 fn given(plan: &Plan) -> Vec<Vec<f32>> {
     let of = |(input, row): &(noiseball::engine::trace::Input, noiseball::engine::plan::RowId)| {
-        if input.name == "class" {
-            return (0..COUNT).map(|i| (i % ROWS_OF_TABLE) as f32).collect();
+        if ["class", "ids"].contains(&input.name) {
+            return (0..COUNT * plan.prelude.rows[row.0].width).map(|i| (i % ROWS_OF_TABLE) as f32).collect();
         }
-        scaled(input.name, COUNT * plan.prelude.rows[row.0].width, 1.0)
+        let width = plan.prelude.rows[row.0].width;
+        if matches!(input.name, "text" | "picture") {
+            // The samples' prompts, in the rows that they read.
+            let all = scaled(input.name, PROMPTS * width, 1.0);
+            let mut rows = vec![0.0; READ.first * width];
+            OF_SAMPLE.iter().for_each(|prompt| rows.extend(&all[prompt * width..][..width]));
+            return rows;
+        }
+        scaled(input.name, COUNT * width, 1.0)
     };
     plan.prelude.inputs.iter().map(of).collect()
+}
+
+fn given_prompts(plan: &Plan) -> Vec<Vec<f32>> {
+    plan.prompts.inputs.iter().map(|(input, id)| scaled(input.name, plan.value(*id).len(), 1.0)).collect()
 }
 
 /// The prelude's buffer, and the input.
@@ -311,9 +480,22 @@ fn on_cpu(plan: &Plan) -> Vec<f32> {
     let (prelude, x) = inputs(plan, &packed);
     let mut memory = Memory::default();
     memory.fit(plan).unwrap();
-    memory.value_mut(plan, plan.input).copy_from_slice(&x);
-    step(plan, &packed, &prelude, COUNT, READ, &mut memory);
-    memory.value(plan, plan.output).to_vec()
+    let given = given_prompts(plan);
+    let given: Vec<&[f32]> = given.iter().map(|numbers| &numbers[..]).collect();
+    check_prompts(plan, &given, &OF_SAMPLE).unwrap();
+    prompts(plan, &packed, &given, &OF_SAMPLE, &mut memory);
+    let mut evaluate = || {
+        memory.value_mut(plan, plan.input).copy_from_slice(&x);
+        step(plan, &packed, &prelude, COUNT, READ, &mut memory);
+        memory.value(plan, plan.output).to_vec()
+    };
+    let once = evaluate();
+    let again = evaluate();
+    assert!(
+        again.iter().zip(&once).all(|(a, b)| a.to_bits() == b.to_bits()),
+        "what is computed of prompts stays:\n{plan}"
+    );
+    once
 }
 
 /// What rounding may come to. A node rounds a handful of times, to 6e-8 each, and a normalisation of a small group can multiply
@@ -334,10 +516,10 @@ fn no_pass_changes_the_numbers_on_the_cpu() {
     let (count, seed) = asked();
     let mut worst = (0.0, String::new());
     let (mut before, mut after) = (0, 0);
-    let mut changed = [0; PASSES.len()];
+    let mut changed = vec![0; PASSES.len()];
     for i in 0..count {
         let graph = Maker::graph(&mut Random(seed << 32 | i));
-        let naive = plan(&graph, BATCH, |_| false).unwrap();
+        let naive = plan(&graph, |_| false).unwrap();
         let expected = on_cpu(&naive);
         let mut check = |planned: &Plan, what: &str| {
             let error = error(&on_cpu(planned), &expected);
@@ -347,12 +529,12 @@ fn no_pass_changes_the_numbers_on_the_cpu() {
             }
         };
         for ((name, _), changed) in PASSES.iter().zip(&mut changed) {
-            let planned = plan(&graph, BATCH, |other| other == *name).unwrap();
+            let planned = plan(&graph, |other| other == *name).unwrap();
             *changed += usize::from(planned != naive);
             check(&planned, name);
-            check(&plan(&graph, BATCH, |other| other != *name).unwrap(), &format!("all but {name}"));
+            check(&plan(&graph, |other| other != *name).unwrap(), &format!("all but {name}"));
         }
-        let all = plan(&graph, BATCH, |_| true).unwrap();
+        let all = plan(&graph, |_| true).unwrap();
         check(&all, "all");
         (before, after) = (before + naive.ops.len(), after + all.ops.len());
     }
@@ -366,14 +548,50 @@ fn no_pass_changes_the_numbers_on_the_cpu() {
     }
 }
 
+/// What is computed once for a prompt is what is computed for each row of the prelude, where prompts change with the timestep.
+#[test]
+fn what_is_computed_once_for_prompts_is_what_is_computed_again() {
+    let (count, seed) = asked();
+    let (mut of_prompts, mut worst) = (0, 0.0f32);
+    for i in 0..count {
+        let once = plan(&Maker::graph(&mut Random(seed << 32 | i)), |_| true).unwrap();
+        let again = Maker::graph_at(&mut Random(seed << 32 | i), Rate::Timestep);
+        let again = plan(&again, |_| true).unwrap();
+        assert!(again.prompts.inputs.is_empty());
+        let error = error(&on_cpu(&once), &on_cpu(&again));
+        assert!(error <= BAR, "graph {i} of seed {seed}: {error:e}\n{once}\n{again}");
+        (of_prompts, worst) = (of_prompts + once.prompts.ops.len(), worst.max(error));
+    }
+    println!("{of_prompts} operations for prompts; worst relative error {worst:.1e}");
+    assert!(of_prompts > 0);
+}
+
+/// Prompts that are not what a plan asks for are refused.
+#[test]
+fn wrong_prompts_are_refused() {
+    let mut ops = Tracer::default();
+    let image = ops.input("image", Rate::Evaluation, Shape { height: 2, width: 2, channels: 4 });
+    let text = ops.input("text", Rate::Prompt, Shape { height: 3, width: 1, channels: 4 });
+    let output = ops.attention(&image, &text, &text, 1);
+    let plan = plan(&ops.finish(vec![output]), |_| true).unwrap();
+    let right = vec![0.5; PROMPTS * 3 * 4];
+    check_prompts(&plan, &[&right], &OF_SAMPLE).unwrap();
+    let wrong: [(&[&[f32]], &[usize]); 4] =
+        [(&[], &OF_SAMPLE), (&[&right[1..]], &OF_SAMPLE), (&[&right], &[0]), (&[&right], &[0, PROMPTS])];
+    for (given, of_sample) in wrong {
+        let error = check_prompts(&plan, given, of_sample).unwrap_err();
+        assert!(error.to_string().contains("prompts"), "{error}");
+    }
+}
+
 /// The law above would find a pass that loses something.
 #[test]
 fn a_wrong_pass_is_found() {
     let (_, seed) = asked();
     let found = (0..20).filter(|i| {
         let graph = Maker::graph(&mut Random(seed << 32 | i));
-        let expected = on_cpu(&plan(&graph, BATCH, |_| false).unwrap());
-        let mut draft = Draft::of(&graph, BATCH).unwrap();
+        let expected = on_cpu(&plan(&graph, |_| false).unwrap());
+        let mut draft = Draft::of(&graph, BATCH, PROMPTS).unwrap();
         for step in &mut draft.ops {
             if let Op::Map(map) = &mut step.op {
                 map.load.activation = None;
@@ -388,10 +606,10 @@ fn a_wrong_pass_is_found() {
 #[test]
 fn random_graphs_have_every_operation() {
     let (count, seed) = asked();
-    let mut kinds = [0; 9];
+    let mut kinds = [0; 13];
     for i in 0..count {
-        let plan = plan(&Maker::graph(&mut Random(seed << 32 | i)), BATCH, |_| false).unwrap();
-        for step in plan.ops.iter().chain(&plan.prelude.ops) {
+        let plan = plan(&Maker::graph(&mut Random(seed << 32 | i)), |_| false).unwrap();
+        for step in plan.ops.iter().chain(&plan.prelude.ops).chain(&plan.prompts.ops) {
             kinds[match step.op {
                 Op::Gemm(_) => 0,
                 Op::Norm(_) => 1,
@@ -401,7 +619,11 @@ fn random_graphs_have_every_operation() {
                 Op::Moments(_) => 5,
                 Op::Gather(_) => 6,
                 Op::Fir(_) => 7,
-                Op::RadialBasis(_) => 8,
+                Op::Gate(_) => 8,
+                Op::LayerNorm(_) => 9,
+                Op::Nearest(_) => 10,
+                Op::Rearrange(_) => 11,
+                Op::RadialBasis(_) => 12,
             }] += 1;
         }
     }
@@ -426,6 +648,9 @@ mod gpu {
         let mut replay = block_on(Replay::new(plan.clone(), weights)).unwrap();
         block_on(replay.start(COUNT, &[READ])).unwrap();
         replay.upload(&prelude);
+        let given = given_prompts(plan);
+        let given: Vec<&[f32]> = given.iter().map(|numbers| &numbers[..]).collect();
+        replay.prompts(&given, &OF_SAMPLE).unwrap();
         replay.write(plan.input, &x);
         replay.evaluate(0);
         block_on(replay.read(plan.output)).unwrap()
@@ -442,13 +667,13 @@ mod gpu {
         let mut worst = (0.0, String::new());
         for i in 0..count {
             let graph = Maker::graph(&mut Random(seed << 32 | i));
-            let naive = plan(&graph, BATCH, |_| false).unwrap();
+            let naive = plan(&graph, |_| false).unwrap();
             let expected = on_cpu(&naive);
             let one = PASSES[i as usize % PASSES.len()].0;
             let plans = [
                 (naive.clone(), "none".to_owned()),
-                (plan(&graph, BATCH, |name| name == one).unwrap(), format!("{one} alone")),
-                (plan(&graph, BATCH, |_| true).unwrap(), "all".to_owned()),
+                (plan(&graph, |name| name == one).unwrap(), format!("{one} alone")),
+                (plan(&graph, |_| true).unwrap(), "all".to_owned()),
             ];
             for (planned, what) in plans {
                 let error = error(&on_gpu(&gpu, &planned), &expected);

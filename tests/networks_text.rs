@@ -1,158 +1,139 @@
-//! The networks of latent and text pipelines against pinned Python: names, shapes and outputs, on burn on the CPU.
+//! The networks of latent and text pipelines against pinned Python: names, shapes and outputs, on burn, and on the engine's CPU and
+//! GPU.
 
-#![cfg(all(feature = "burn", not(target_arch = "wasm32")))]
+#![cfg(all(feature = "burn", feature = "text", not(target_arch = "wasm32")))]
 #![allow(clippy::print_stdout, reason = "tests say how close they came")]
 
 mod golden;
 
 use burn::tensor::Device;
-use golden::{floats, relative_error, scaled, weight};
+use golden::relative_error;
+use golden::text::{
+    AUTOENCODERS, Array, CLIP_TEXT, Case, DIT, Replayer, UNET_CONDITION, cases, dit_inputs, embedded,
+    latents, replay, text_inputs, transposed, unet_inputs,
+};
+use noiseball::engine::passes::plan_prompts;
+use noiseball::engine::trace::{Graph, Input, Rate, Shape};
 use noiseball::network::autoencoder::{Autoencoder, Decode, Encode};
 use noiseball::network::autoencoder_kl::AutoencoderKlConfig;
 use noiseball::network::autoencoder_tiny::AutoencoderTinyConfig;
-use noiseball::network::clip_text::{ClipText, ClipTextConfig};
+use noiseball::network::clip_text::{ClipText, ClipTextConfig, EmbeddedText};
 use noiseball::network::describe::{Inventory, describe_pass};
 use noiseball::network::dit::DitConfig;
-use noiseball::network::on_burn::transformer::{Array, evaluate, upload};
+use noiseball::network::on_burn::transformer as burn_passes;
 use noiseball::network::ops::{Pass, TransformerOps};
 use noiseball::network::unet_condition::UNet2DConditionConfig;
 use noiseball::network::vq::VqConfig;
 use serde_json::{Map, Value, json};
 
-const BOUND: f32 = 2e-5;
-const UNET_CONDITION: &str = include_str!("fixtures/networks/unet_condition.json");
-const AUTOENCODERS: &str = include_str!("fixtures/networks/autoencoders.json");
-const CLIP_TEXT: &str = include_str!("fixtures/networks/clip_text.json");
-const DIT: &str = include_str!("fixtures/networks/dit.json");
-
-/// One network of a fixture.
-struct Case(Value);
-
-fn cases(json: &str, at_least: usize) -> Vec<Case> {
-    let mut file: Value = serde_json::from_str(json).unwrap();
-    let Value::Array(cases) = file["cases"].take() else { panic!("no cases") };
-    assert!(cases.len() >= at_least, "{}", cases.len());
-    cases.into_iter().map(Case).collect()
+/// Who computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum On {
+    Burn,
+    /// The engine on the CPU, without passes.
+    Naive,
+    Cpu,
+    #[cfg(feature = "gpu")]
+    Gpu,
 }
 
-impl Case {
-    fn name(&self) -> &str {
-        self.0["name"].as_str().unwrap()
+impl On {
+    /// How far results may be from Python's.
+    fn bound(self) -> f32 {
+        match self {
+            On::Burn | On::Naive | On::Cpu => 2e-5,
+            #[cfg(feature = "gpu")]
+            On::Gpu => 2e-4,
+        }
     }
+}
 
-    fn config(&self) -> &Map<String, Value> {
-        self.0["config"].as_object().unwrap()
-    }
+/// Runs networks, and keeps how far they were from Python.
+struct Bench {
+    on: On,
+    #[cfg(feature = "gpu")]
+    gpu: Option<noiseball::engine::gpu::Gpu>,
+    errors: Vec<f32>,
+}
 
-    fn floats(&self, field: &str) -> Vec<f32> {
-        floats(&self.0[field])
-    }
-
-    fn shape(&self, field: &str) -> Vec<usize> {
-        serde_json::from_value(self.0[field].clone()).unwrap()
-    }
-
-    fn stream(&self, what: &str, shape: Vec<usize>, scale: f64) -> Array {
-        let values = scaled(&format!("{what}:{}", self.name()), shape.iter().product(), scale);
-        Array { shape, values }
-    }
-
-    /// A parameter, times the powers of two of the parts that its key contains.
-    fn weight(&self, key: &str, shape: &[usize]) -> Vec<f32> {
-        let powers = self.0["scaled"].as_object().into_iter().flatten();
-        let power: i64 = powers.filter(|(part, _)| key.contains(*part)).filter_map(|(_, p)| p.as_i64()).sum();
-        weight(key, shape).into_iter().map(|w| w * 2f32.powi(power as i32)).collect()
+impl Bench {
+    fn new(on: On) -> Self {
+        Self {
+            on,
+            #[cfg(feature = "gpu")]
+            gpu: (on == On::Gpu).then(|| {
+                use noiseball::engine::gpu::{Gpu, Tuning};
+                pollster::block_on(Gpu::tuned(Tuning::Software)).unwrap()
+            }),
+            errors: Vec::new(),
+        }
     }
 
     /// The pass' results, and its parameters as Python counts and names them.
-    fn run(&self, pass: &impl Pass, inputs: &[Array]) -> (Vec<Array>, Vec<(String, Vec<usize>)>) {
+    fn run(
+        &self,
+        case: &Case,
+        pass: &impl Pass,
+        inputs: &[Array],
+    ) -> (Vec<Array>, Vec<(String, Vec<usize>)>) {
         let shapes: Vec<_> = inputs.iter().map(|input| input.shape.clone()).collect();
         let inventory = describe_pass(pass, &shapes);
-        let device = Device::flex();
-        let parameters =
-            upload(&inventory.parameters, &device, |key, shape| Ok(self.weight(key, shape))).unwrap();
-        let results = pollster::block_on(evaluate(pass, &parameters, &device, inputs)).unwrap();
-        assert_eq!(results[0].shape, inventory.output, "{}", self.name());
+        let take = |key: &str, shape: &[usize]| Ok(case.weight(key, shape));
+        let results = if self.on == On::Burn {
+            let device = Device::flex();
+            let parameters = burn_passes::upload(&inventory.parameters, &device, take).unwrap();
+            let array = |a: &Array| burn_passes::Array { shape: a.shape.clone(), values: a.values.clone() };
+            let inputs: Vec<_> = inputs.iter().map(array).collect();
+            let results =
+                pollster::block_on(burn_passes::evaluate(pass, &parameters, &device, &inputs)).unwrap();
+            let back = |burn_passes::Array { shape, values }| Array { shape, values };
+            results.into_iter().map(back).collect()
+        } else {
+            pollster::block_on(replay(self.replayer(), pass, inputs, take))
+        };
+        assert_eq!(results[0].shape, inventory.output, "{}", case.name());
         (results, inventory.parameters)
     }
 
-    /// Whether these are Python's parameters.
-    fn check_keys(&self, mut parameters: Vec<(String, Vec<usize>)>) {
-        parameters.sort();
-        let lines: Vec<_> = parameters.iter().map(|(key, shape)| format!("{key} {shape:?}")).collect();
-        let digest = lines
-            .join("\n")
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-        assert_eq!(self.0["keys"]["count"], lines.len(), "{}: {lines:#?}", self.name());
-        assert_eq!(self.0["keys"]["fnv"], format!("{digest:016x}"), "{}: {lines:#?}", self.name());
+    fn replayer(&self) -> Replayer<'_> {
+        match self.on {
+            On::Burn | On::Naive => Replayer::Naive,
+            On::Cpu => Replayer::Cpu,
+            #[cfg(feature = "gpu")]
+            On::Gpu => Replayer::Gpu(self.gpu.as_ref().unwrap()),
+        }
     }
 
-    /// How far a result is from Python's.
-    fn compare(&self, field: &str, found: &[f32]) -> f32 {
-        let error = relative_error(found, &self.floats(field));
-        println!("{} {field}: {error:.1e}", self.name());
-        assert!(error <= BOUND, "{} {field}: {error:e} > {BOUND:e}", self.name());
-        error
+    /// Notes how far a result is from Python's.
+    fn compare(&mut self, case: &Case, field: &str, found: &[f32]) {
+        let (error, bound) = (relative_error(found, &case.floats(field)), self.on.bound());
+        println!("{:?}: {} {field}: {error:.1e}", self.on, case.name());
+        assert!(error <= bound, "{:?}: {} {field}: {error:e} > {bound:e}", self.on, case.name());
+        self.errors.push(error);
+    }
+
+    fn say_worst(&self, family: &str) {
+        let worst = self.errors.iter().copied().fold(0.0, f32::max);
+        println!(
+            "{family} on {:?}: {} results, worst relative error {worst:.1e}",
+            self.on,
+            self.errors.len()
+        );
     }
 }
 
-/// Tokens as Python has them, `[batch, tokens, width]`, as an image `[batch, width, tokens, 1]`, or back.
-fn transposed(x: &Array) -> Array {
-    let [batch, rows, columns] = [x.shape[0], x.shape[1], x.shape[2]];
-    let mut values = Vec::with_capacity(x.values.len());
-    for sample in x.values.chunks_exact(rows * columns) {
-        values.extend((0..columns).flat_map(|c| (0..rows).map(move |r| sample[r * columns + c])));
-    }
-    Array { shape: vec![batch, columns, rows, 1], values }
-}
-
-fn say_worst(family: &str, errors: &[f32]) {
-    let worst = errors.iter().copied().fold(0.0, f32::max);
-    println!("{family}: {} results, worst relative error {worst:.1e}", errors.len());
-}
-
-/// What the network is given, in the order of its pass.
-fn unet_inputs(case: &Case, net: &UNet2DConditionConfig) -> Vec<Array> {
-    let shape = case.shape("sample_shape");
-    let (batch, tokens) = (shape[0], case.0["tokens"].as_u64().unwrap() as usize);
-    let vectors = |values: Vec<f32>| Array { shape: vec![batch, values.len() / batch], values };
-    let timesteps = case.floats("timesteps");
-    let labels = match &case.0["labels"] {
-        Value::Null => None,
-        Value::Array(_) => Some(case.floats("labels")),
-        width => Some(case.stream("labels", vec![batch, width.as_u64().unwrap() as usize], 1.0).values),
-    };
-    let mut inputs = vec![
-        case.stream("input", shape, 1.5),
-        vectors(net.time_features(&timesteps).unwrap()),
-        transposed(&case.stream("text", vec![batch, tokens, net.text_width], 1.5)),
-    ];
-    inputs.extend(net.class_features(batch, labels.as_deref()).unwrap().map(vectors));
-    if let Some(width) = case.0["pooled"].as_u64() {
-        let pooled = case.stream("pooled", vec![batch, width as usize], 1.5).values;
-        let ids = case.floats("time_ids");
-        let each = pooled.chunks_exact(width as usize).map(|pooled| net.added_features(pooled, &ids));
-        inputs.push(vectors(each.map(Result::unwrap).collect::<Vec<_>>().concat()));
-    }
-    let scale = case.0["guidance_scale"].as_f64();
-    inputs.extend(scale.and_then(|scale| net.guidance_features(scale)).map(|v| vectors(v.repeat(batch))));
-    inputs
-}
-
-#[test]
-fn conditional_unets_are_pythons() {
-    let mut errors = Vec::new();
+fn conditional_unets(on: On) {
+    let mut bench = Bench::new(on);
     for case in cases(UNET_CONDITION, 34) {
         let (net, unknown) = UNet2DConditionConfig::parse("config.json", case.config()).unwrap();
         assert!(unknown.is_empty(), "{}: {unknown:?}", case.name());
         let shape = case.shape("sample_shape");
         net.check_size(shape[2], shape[3]).unwrap();
-        let (results, parameters) = case.run(&net, &unet_inputs(&case, &net));
+        let (results, parameters) = bench.run(&case, &net, &unet_inputs(&case, &net));
         case.check_keys(parameters);
-        errors.push(case.compare("output", &results[0].values));
+        bench.compare(&case, "output", &results[0].values);
     }
-    say_worst("UNet2DConditionModel", &errors);
+    bench.say_worst("UNet2DConditionModel");
 }
 
 /// `VQModel`'s decoder without the codebook.
@@ -164,23 +145,19 @@ impl Pass for Unquantised<'_> {
     }
 }
 
-fn both_halves(case: &Case, net: &impl Autoencoder) -> Vec<f32> {
+fn both_halves(bench: &mut Bench, case: &Case, net: &impl Autoencoder) {
     let picture = case.stream("picture", case.shape("picture_shape"), 1.0);
     let latents = latents(case);
-    let (encoded, mut parameters) = case.run(&Encode(net), &[picture]);
-    let (decoded, more) = case.run(&Decode(net), &[latents]);
+    let (encoded, mut parameters) = bench.run(case, &Encode(net), &[picture]);
+    let (decoded, more) = bench.run(case, &Decode(net), &[latents]);
     parameters.extend(more);
     case.check_keys(parameters);
-    vec![case.compare("encoded", &encoded[0].values), case.compare("decoded", &decoded[0].values)]
+    bench.compare(case, "encoded", &encoded[0].values);
+    bench.compare(case, "decoded", &decoded[0].values);
 }
 
-fn latents(case: &Case) -> Array {
-    case.stream("latents", case.shape("latents_shape"), case.0["latent_scale"].as_f64().unwrap())
-}
-
-#[test]
-fn autoencoders_are_pythons() {
-    let mut errors = Vec::new();
+fn autoencoders(on: On) {
+    let mut bench = Bench::new(on);
     for case in cases(AUTOENCODERS, 12) {
         let config = case.config();
         let known = |unknown: Vec<String>| assert!(unknown.is_empty(), "{}: {unknown:?}", case.name());
@@ -188,47 +165,50 @@ fn autoencoders_are_pythons() {
             "kl" => {
                 let (net, unknown) = AutoencoderKlConfig::parse("config.json", config).unwrap();
                 known(unknown);
-                errors.extend(both_halves(&case, &net));
+                both_halves(&mut bench, &case, &net);
             }
             "tiny" => {
                 let (net, unknown) = AutoencoderTinyConfig::parse("config.json", config).unwrap();
                 known(unknown);
-                errors.extend(both_halves(&case, &net));
+                both_halves(&mut bench, &case, &net);
             }
             _ => {
                 let (net, unknown) = VqConfig::parse("config.json", config).unwrap();
                 known(unknown);
                 if case.0["quantised"] == true {
-                    errors.extend(both_halves(&case, &net));
+                    both_halves(&mut bench, &case, &net);
                 } else {
-                    let (decoded, _) = case.run(&Unquantised(&net), &[latents(&case)]);
-                    errors.push(case.compare("decoded", &decoded[0].values));
+                    let (decoded, _) = bench.run(&case, &Unquantised(&net), &[latents(&case)]);
+                    bench.compare(&case, "decoded", &decoded[0].values);
                 }
             }
         }
     }
-    say_worst("autoencoders", &errors);
+    bench.say_worst("autoencoders");
 }
 
-#[test]
-fn text_encoders_are_pythons() {
-    let mut errors = Vec::new();
+fn text_encoders(on: On) {
+    let mut bench = Bench::new(on);
     for case in cases(CLIP_TEXT, 10) {
         let class = case.0["kind"].as_str().unwrap();
         let (net, unknown) = ClipTextConfig::parse("config.json", class, case.config()).unwrap();
-        let ids: Vec<Vec<u32>> = serde_json::from_value(case.0["ids"].clone()).unwrap();
         assert!(unknown.is_empty(), "{}: {unknown:?}", case.name());
-        ids.iter().for_each(|ids| net.check_tokens(ids).unwrap());
-        let rows = |values: Vec<f32>| Array { shape: vec![ids.len(), values.len() / ids.len()], values };
-        let tokens = rows(ids.concat().into_iter().map(|id| id as f32).collect());
-        let places = rows(ids.iter().map(|ids| net.pooled_at(ids) as f32).collect());
-        let all = |pooled| if pooled { vec![tokens.clone(), places.clone()] } else { vec![tokens.clone()] };
+        let [ids, places] = text_inputs(&case, &net);
+        let with = |x: &Array, pooled| if pooled { vec![x.clone(), places.clone()] } else { vec![x.clone()] };
         let mut run = |skip, normalise, pooled, field: &str| {
             let pass = ClipText { config: &net, skip, normalise, pooled };
-            let (results, parameters) = case.run(&pass, &all(pooled));
-            errors.push(case.compare(field, &transposed(&results[0]).values));
+            let (results, parameters) = if matches!(on, On::Burn | On::Naive) {
+                bench.run(&case, &pass, &with(&ids, pooled))
+            } else {
+                // As pages do it: the table of tokens stays on the host.
+                let (results, mut parameters) =
+                    bench.run(&case, &EmbeddedText(pass), &with(&embedded(&case, &net, &ids), pooled));
+                parameters.push((ClipTextConfig::TOKENS.to_owned(), vec![net.vocab_size, net.hidden_size]));
+                (results, parameters)
+            };
+            bench.compare(&case, field, &transposed(&results[0]).values);
             if let Some(pooled) = results.get(1) {
-                errors.push(case.compare("pooled", &pooled.values));
+                bench.compare(&case, "pooled", &pooled.values);
                 case.check_keys(parameters);
             }
         };
@@ -239,32 +219,56 @@ fn text_encoders_are_pythons() {
         run(1, true, true, "skipped");
         run(1, true, false, "skipped");
     }
-    say_worst("CLIP text encoders", &errors);
+    bench.say_worst("CLIP text encoders");
 }
 
-#[test]
-fn diffusion_transformers_are_pythons() {
-    let mut errors = Vec::new();
+fn diffusion_transformers(on: On) {
+    let mut bench = Bench::new(on);
     for case in cases(DIT, 7) {
         let (net, unknown) = DitConfig::parse("config.json", case.config()).unwrap();
         assert!(unknown.is_empty(), "{}: {unknown:?}", case.name());
-        let shape = case.shape("sample_shape");
-        let (batch, patches) = (shape[0], shape[3] / net.patch_size);
-        net.check_size(shape[2], shape[3]).unwrap();
-        net.check_labels(&case.floats("labels")).unwrap();
-        let vectors = |values: Vec<f32>| Array { shape: vec![batch, values.len() / batch], values };
-        let positions = net.positions(shape[3]).repeat(batch);
-        let inputs = [
-            case.stream("input", shape, 1.5),
-            vectors(net.time_features(&case.floats("timesteps")).unwrap()),
-            vectors(case.floats("labels")),
-            Array { shape: vec![batch, net.width(), patches, patches], values: positions },
-        ];
-        let (results, parameters) = case.run(&net, &inputs);
+        let (results, parameters) = bench.run(&case, &net, &dit_inputs(&case, &net));
         case.check_keys(parameters);
-        errors.push(case.compare("output", &results[0].values));
+        bench.compare(&case, "output", &results[0].values);
     }
-    say_worst("DiTTransformer2DModel", &errors);
+    bench.say_worst("DiTTransformer2DModel");
+}
+
+/// A test of each family on each executor.
+macro_rules! families_are_pythons {
+    ($($(#[$attribute:meta])* $executor:ident: $on:expr;)*) => {
+        $($(#[$attribute])* mod $executor {
+            use super::*;
+
+            #[test]
+            fn conditional_unets_are_pythons() {
+                conditional_unets($on);
+            }
+
+            #[test]
+            fn autoencoders_are_pythons() {
+                autoencoders($on);
+            }
+
+            #[test]
+            fn text_encoders_are_pythons() {
+                text_encoders($on);
+            }
+
+            #[test]
+            fn diffusion_transformers_are_pythons() {
+                diffusion_transformers($on);
+            }
+        })*
+    };
+}
+
+families_are_pythons! {
+    on_burn: On::Burn;
+    naive: On::Naive;
+    cpu: On::Cpu;
+    #[cfg(feature = "gpu")]
+    gpu: On::Gpu;
 }
 
 fn object(json: &Value) -> &Map<String, Value> {
@@ -547,4 +551,35 @@ fn counted(family: usize, case: &Case, config: &Map<String, Value>) -> noiseball
 fn both(net: &impl Autoencoder, picture: &[Vec<usize>]) -> u64 {
     let halves = [describe_pass(&Encode(net), picture), describe_pass(&Decode(net), picture)];
     halves.iter().map(Inventory::parameter_count).sum()
+}
+
+/// What passes make of Stable Diffusion 1.5's U-Net at 512 pixels: 16 transformers of 12 operations, of which the keys and values
+/// of a prompt are computed once.
+#[test]
+fn a_published_unets_plan_is_short() {
+    let config = json!({"cross_attention_dim": 768});
+    let (net, _) = UNet2DConditionConfig::parse("config.json", object(&config)).unwrap();
+    let image = Shape { height: 64, width: 64, channels: 4 };
+    let text = Shape { height: 77, width: 1, channels: 768 };
+    let inputs = [
+        Input { name: "x", rate: Rate::Evaluation, shape: image },
+        Input::vector("time", Rate::Timestep, net.time.width),
+        Input { name: "text", rate: Rate::Prompt, shape: text },
+    ];
+    let graph = Graph::of_pass(&net, &inputs);
+    let counts = [false, true].map(|wanted| {
+        let plan = plan_prompts(&graph, 2, 2, |_| wanted).unwrap();
+        println!(
+            "passes {wanted}: {} operations a step, {} for prompts, {} in the prelude; arena {} MB",
+            plan.ops.len(),
+            plan.prompts.ops.len(),
+            plan.prelude.ops.len(),
+            4 * plan.arena / 1_000_000
+        );
+        if wanted && let Some(file) = std::env::var_os("PLAN") {
+            std::fs::write(file, plan.to_string()).unwrap();
+        }
+        [plan.ops.len(), plan.prompts.ops.len()]
+    });
+    assert_eq!(counts, [[673, 32], [307, 32]]);
 }

@@ -7,6 +7,7 @@ mod golden;
 
 use std::sync::Arc;
 
+use golden::text::{self, Array, Case, Replayer};
 use golden::{cases, floats, relative_error, weight};
 use js_sys::{Object, Reflect};
 use noiseball::checkpoint::WeightsReader;
@@ -14,7 +15,12 @@ use noiseball::checkpoint::json::parse_object;
 use noiseball::engine::cpu::CpuNetwork;
 use noiseball::engine::gpu::{Gpu, GpuNetwork, Tuning};
 use noiseball::engine::parameters::Storage;
+use noiseball::network::autoencoder::Decode;
+use noiseball::network::autoencoder_kl::AutoencoderKlConfig;
+use noiseball::network::clip_text::{ClipText, ClipTextConfig, EmbeddedText};
+use noiseball::network::dit::DitConfig;
 use noiseball::network::unet::UNet2DConfig;
+use noiseball::network::unet_condition::UNet2DConditionConfig;
 use noiseball::{Checkpoint, Device, Model, Rng, SampleOptions, SamplerKind, web};
 use serde_json::Value;
 use wasm_bindgen::{JsCast, JsValue};
@@ -71,6 +77,55 @@ async fn the_unet_on_webgpu_in_software_is_pythons() {
 #[wasm_bindgen_test]
 async fn the_unet_on_webgpu_with_16_bit_weights_is_pythons() {
     the_unet_is_pythons(Tuning::Software, Storage::F16, 2e-2).await;
+}
+
+/// A network of each family of latent and text pipelines.
+async fn parts_of_pipelines_are_pythons(on: Replayer<'_>, bar: f32) {
+    let check = |case: &Case, field: &str, found: &Array| {
+        let error = relative_error(&found.values, &case.floats(field));
+        console_log!("{} {field}: {error:.1e}", case.name());
+        assert!(error <= bar, "{} {field}: {error:e}", case.name());
+    };
+    let case = &text::cases(text::UNET_CONDITION, 1)[0];
+    let (net, _) = UNet2DConditionConfig::parse("config.json", case.config()).unwrap();
+    let inputs = text::unet_inputs(case, &net);
+    let take = |key: &str, shape: &[usize]| Ok(case.weight(key, shape));
+    check(case, "output", &text::replay(on, &net, &inputs, take).await[0]);
+
+    let all = text::cases(text::AUTOENCODERS, 1);
+    let case = all.iter().find(|case| case.0["kind"] == "kl").unwrap();
+    let (net, _) = AutoencoderKlConfig::parse("config.json", case.config()).unwrap();
+    let take = |key: &str, shape: &[usize]| Ok(case.weight(key, shape));
+    check(case, "decoded", &text::replay(on, &Decode(&net), &[text::latents(case)], take).await[0]);
+
+    let case = &text::cases(text::CLIP_TEXT, 1)[0];
+    let class = case.0["kind"].as_str().unwrap();
+    let (net, _) = ClipTextConfig::parse("config.json", class, case.config()).unwrap();
+    let [ids, places] = text::text_inputs(case, &net);
+    let pass = ClipText { config: &net, skip: 0, normalise: true, pooled: true };
+    let take = |key: &str, shape: &[usize]| Ok(case.weight(key, shape));
+    let tokens = text::embedded(case, &net, &ids);
+    let results = text::replay(on, &EmbeddedText(pass), &[tokens, places], take).await;
+    check(case, "last", &text::transposed(&results[0]));
+    check(case, "pooled", &results[1]);
+
+    let case = &text::cases(text::DIT, 1)[0];
+    let (net, _) = DitConfig::parse("config.json", case.config()).unwrap();
+    let take = |key: &str, shape: &[usize]| Ok(case.weight(key, shape));
+    check(case, "output", &text::replay(on, &net, &text::dit_inputs(case, &net), take).await[0]);
+}
+
+#[wasm_bindgen_test]
+async fn parts_of_pipelines_on_the_cpu_are_pythons() {
+    web::start();
+    parts_of_pipelines_are_pythons(Replayer::Cpu, 2e-5).await;
+}
+
+#[wasm_bindgen_test]
+async fn parts_of_pipelines_on_webgpu_are_pythons() {
+    web::start();
+    let gpu = Gpu::tuned(Tuning::Software).await.unwrap();
+    parts_of_pipelines_are_pythons(Replayer::Gpu(&gpu), 2e-4).await;
 }
 
 /// Heads of 96 channels and more keys than the kernel takes at a time, with which one browser once began each time from the

@@ -47,7 +47,7 @@ export function startWorker({ scripts, bundled }) {
   const own = globalThis.origin ?? globalThis.location?.origin;
   const address = script.origin === own ? script : importing(script);
   // In a sandboxed frame, which has no origin of its own, Chromium starts no module from a blob.
-  return { worker: new Worker(address, { type: own === 'null' ? 'classic' : 'module' }), scripts: urls };
+  return { worker: new Worker(address, { type: globalThis.origin === 'null' ? 'classic' : 'module' }), scripts: urls };
 }
 
 /** The address of a script that imports another site's, keeps what the page says meanwhile, and tells where that fails. */

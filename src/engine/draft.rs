@@ -3,28 +3,43 @@
 //! draft runs. What makes it fast are the [`passes`](super::passes), each of which rewrites a draft to one of fewer operations and
 //! the same numbers.
 //!
-//! In a draft, what depends on timesteps and labels alone stands among all else: a [`RowSlice`] refers to a value by its
-//! number. [`Draft::finish`] divides the operations by the rate of what they write, numbers everything in the order in
-//! which it is written, drops what nobody reads, and places the activations in the arena.
+//! In a draft, what depends on timesteps and labels alone, or on prompts, stands among all else: a [`RowSlice`] refers to a value
+//! by its number. [`Draft::finish`] divides the operations by when they are computed, numbers everything in the order in which it
+//! is written, drops what nobody reads, and places the activations in the arena.
+
+#[cfg(feature = "text")]
+mod transformer;
 
 use super::parameters::{MatrixId, MatrixPart, Packing, Parameters, VectorId, VectorPart};
 #[cfg(any(feature = "burn", not(target_arch = "wasm32")))]
 use super::plan::RadialBasis;
 use super::plan::{
     Attention, Channels, Combine, Fir, Gather, Gemm, Load, Map, Moments, Norm, Op, Place, Plan, PlannedOp,
-    Pool, Prelude, ReadyNorm, RowId, RowSlice, Scaling, Slot, Source, TILE_PIXELS, Value, ValueId, Window,
+    Pool, Prelude, Prompts, ReadyNorm, RowId, RowSlice, Scaling, Slot, Source, TILE_PIXELS, Table, Value,
+    ValueId, Window,
 };
-use super::trace::{Call, Graph, Input, NodeId, Rate, Shape};
+use super::trace::{Call, Graph, Input, Node, NodeId, Rate, Shape};
 use crate::error::{Error, Result};
-use crate::network::ops::pointwise_shape;
+use crate::network::ops::{Attend, Convolution, Padding, pointwise_shape};
+
+/// The part of a plan that computes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// The prelude, once for each timestep and label of a run.
+    Prelude,
+    /// Once for each prompt of a run.
+    Prompts,
+    /// Every evaluation.
+    Evaluation,
+}
 
 /// What operations of a draft write.
 #[derive(Clone, Debug)]
 pub struct DraftValue {
-    /// One sample's part: height, width and channels.
+    /// One sample's or prompt's part, or one row's: height, width and channels.
     pub shape: [usize; 3],
-    /// Whether it changes with every evaluation. If not, it belongs to the prelude.
-    pub evaluated: bool,
+    /// When it is computed.
+    pub when: When,
 }
 
 /// A plan in the making.
@@ -32,6 +47,10 @@ pub struct DraftValue {
 pub struct Draft {
     /// Images evaluated together.
     pub batch: usize,
+    /// Prompts that these have.
+    pub prompts: usize,
+    /// Which prompt each image has, where an evaluation reads what is computed of prompts.
+    pub prompt_of: Option<ValueId>,
     /// What operations read from the checkpoint.
     pub parameters: Parameters,
     /// The operations in order.
@@ -42,48 +61,59 @@ pub struct Draft {
     pub inputs: Vec<(Input, ValueId)>,
     /// The result.
     pub output: ValueId,
+    /// Further results, where there are some.
+    pub also: Vec<ValueId>,
 }
 
 impl Draft {
-    /// An operation for each call of `graph`.
+    /// An operation for each call of `graph`, for `batch` images that have so many prompts.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a network without a result.
-    pub fn of(graph: &Graph, batch: usize) -> Result<Self> {
+    pub fn of(graph: &Graph, batch: usize, prompts: usize) -> Result<Self> {
         #[cfg(not(any(feature = "burn", not(target_arch = "wasm32"))))]
         if graph.nodes.iter().any(|node| matches!(node.call, Call::RadialBasis { .. })) {
             return Err(unsupported("a network of radial bases"));
         }
         let draft = Draft {
             batch,
+            prompts,
+            prompt_of: None,
             parameters: Parameters::default(),
             ops: Vec::new(),
             values: Vec::new(),
             inputs: Vec::new(),
             output: ValueId(0),
+            also: Vec::new(),
         };
         let mut drafter = Drafter { graph, of: Vec::new(), moments: Vec::new(), copies: Vec::new(), draft };
         for at in 0..graph.nodes.len() {
             let value = drafter.node(NodeId(at));
             drafter.of.push(value);
         }
-        let output = graph.output.ok_or_else(|| unsupported("a network without a result"))?;
-        let output = drafter.of[output.0];
-        drafter.draft.output = drafter.copied(output, true);
+        let mut outputs = graph.outputs.iter().map(|id| drafter.of[id.0]).collect::<Vec<_>>().into_iter();
+        let output = outputs.next().ok_or_else(|| unsupported("a network without a result"))?;
+        drafter.draft.output = drafter.copied(output, When::Evaluation);
+        drafter.draft.also = outputs.map(|id| drafter.copied(id, When::Evaluation)).collect();
         Ok(drafter.draft)
     }
 
     /// Adds a value, whose place is found later.
-    pub fn value(&mut self, shape: [usize; 3], evaluated: bool) -> ValueId {
-        self.values.push(DraftValue { shape, evaluated });
+    pub fn value(&mut self, shape: [usize; 3], when: When) -> ValueId {
+        self.values.push(DraftValue { shape, when });
         ValueId(self.values.len() - 1)
     }
 
-    /// How often each value is read, the result counting as one reading.
+    /// The result and those beside it.
+    pub fn results(&self) -> impl Iterator<Item = ValueId> {
+        [self.output].into_iter().chain(self.also.iter().copied())
+    }
+
+    /// How often each value is read, being a result counting as one reading.
     #[must_use]
     pub fn uses(&self) -> Vec<usize> {
         let mut uses = vec![0; self.values.len()];
-        uses[self.output.0] += 1;
+        self.results().for_each(|id| uses[id.0] += 1);
         for step in &self.ops {
             step.op.refers(&mut |slot| match slot {
                 Slot::Read(id) => uses[id.0] += 1,
@@ -172,11 +202,12 @@ impl Draft {
     pub fn finish(mut self) -> Result<Plan> {
         self.sweep();
         self.compact();
-        let input = self.inputs.iter().find(|(_, id)| self.values[id.0].evaluated);
+        let input = self.inputs.iter().find(|(_, id)| self.values[id.0].when == When::Evaluation);
         let input = input.ok_or_else(|| unsupported("a network without images"))?.1;
         let numbers = vec![None; self.values.len()];
         let mut numbering = Numbering {
             batch: self.batch,
+            prompts: Prompts { count: self.prompts, ..Prompts::default() },
             of: &self.values,
             numbers,
             prelude: Prelude::default(),
@@ -184,31 +215,39 @@ impl Draft {
         };
         for (input, id) in &self.inputs {
             let number = numbering.number(*id);
-            if !self.values[id.0].evaluated {
-                numbering.prelude.inputs.push((*input, RowId(number)));
+            match self.values[id.0].when {
+                When::Prelude => numbering.prelude.inputs.push((*input, RowId(number))),
+                When::Prompts => numbering.prompts.inputs.push((*input, ValueId(number))),
+                When::Evaluation => {}
             }
         }
-        let (mut ops, mut before) = (Vec::with_capacity(self.ops.len()), Vec::new());
+        numbering.prompts.of_sample = self.prompt_of.map(|id| ValueId(numbering.number(id)));
+        let mut parts = [const { Vec::new() }; 3];
         for mut step in self.ops {
-            let evaluated = step.op.writes().iter().any(|id| self.values[id.0].evaluated);
+            let when = step.op.writes().first().map_or(When::Evaluation, |id| self.values[id.0].when);
             numbering.renumber(&mut step.op);
-            if evaluated { &mut ops } else { &mut before }.push(step);
+            parts[when as usize].push(step);
         }
-        for step in ops.iter_mut().chain(&mut before) {
-            numbering.renumber_moments(&mut step.op);
+        let [mut of_rows, mut of_prompts, mut ops] = parts;
+        for list in [&mut ops, &mut of_rows, &mut of_prompts] {
+            list.iter_mut().for_each(|step| numbering.renumber_moments(&mut step.op));
         }
         let (input, output) = (ValueId(numbering.number(input)), ValueId(numbering.number(self.output)));
-        let Numbering { prelude, values, .. } = numbering;
-        let prelude = Prelude { ops: before, ..prelude };
+        let also = self.also.iter().map(|id| ValueId(numbering.number(*id))).collect();
+        let Numbering { prelude, prompts, values, .. } = numbering;
+        let prelude = Prelude { ops: of_rows, ..prelude };
+        let prompts = Prompts { ops: of_prompts, ..prompts };
         let mut plan = Plan {
             batch: self.batch,
             parameters: self.parameters,
             prelude,
+            prompts,
             ops,
             values,
             arena: 0,
             input,
             output,
+            also,
         };
         plan.parameters.check()?;
         plan.place()?;
@@ -232,7 +271,7 @@ impl Draft {
             *id = id.map(|_| kept.add_matrix(matrix.parts));
         }
         for (id, vector) in vectors.iter_mut().zip(all.vectors) {
-            *id = id.map(|_| kept.add_vector(vector.parts));
+            *id = id.map(|_| kept.add_vector(vector.parts, vector.len));
         }
         self.parameters = kept;
         for step in &mut self.ops {
@@ -253,6 +292,7 @@ fn unsupported(what: &str) -> Error {
 /// first read.
 struct Numbering<'a> {
     batch: usize,
+    prompts: Prompts,
     of: &'a [DraftValue],
     numbers: Vec<Option<usize>>,
     prelude: Prelude,
@@ -264,13 +304,14 @@ impl Numbering<'_> {
         if let Some(known) = self.numbers[id.0] {
             return known;
         }
-        let DraftValue { shape, evaluated } = self.of[id.0];
-        let number = if evaluated {
-            let [height, width, channels] = shape;
-            self.values.push(Value { shape: [self.batch, height, width, channels], offset: 0, life: (0, 0) });
-            self.values.len() - 1
-        } else {
+        let DraftValue { shape, when } = self.of[id.0];
+        let number = if when == When::Prelude {
             self.prelude.add(shape).0
+        } else {
+            let batch = if when == When::Prompts { self.prompts.count } else { self.batch };
+            let [height, width, channels] = shape;
+            self.values.push(Value { shape: [batch, height, width, channels], offset: 0, life: (0, 0) });
+            self.values.len() - 1
         };
         self.numbers[id.0] = Some(number);
         number
@@ -322,9 +363,9 @@ impl Drafter<'_> {
     fn node(&mut self, id: NodeId) -> ValueId {
         let node = &self.graph.nodes[id.0];
         let Shape { height, width, channels } = node.shape;
-        let evaluated = node.rate == Rate::Evaluation;
         let arguments: Vec<ValueId> = node.arguments.iter().map(|a| self.of[a.0]).collect();
-        let output = self.draft.value([height, width, channels], evaluated);
+        let when = self.when(node, &arguments);
+        let output = self.draft.value([height, width, channels], when);
         if let Call::Input(input) = &node.call {
             self.draft.inputs.push((*input, output));
             return output;
@@ -334,29 +375,45 @@ impl Drafter<'_> {
             Call::AddPerChannel => Some((Combine::AddPerChannel, "add_per_channel")),
             Call::ScaleShift => Some((Combine::ScaleShift, "scale_shift")),
             Call::ScaleSamples => Some((Combine::ScaleSamples, "scale_samples")),
+            #[cfg(feature = "text")]
+            Call::ScalePerChannel => Some((Combine::ScalePerChannel, "scale_per_channel")),
             _ => None,
         };
         if let Some((combine, name)) = combine {
             self.combine(name, combine, arguments[0], arguments[1], output);
             return output;
         }
-        let read: Vec<ValueId> = arguments.iter().map(|a| self.copied(*a, evaluated)).collect();
+        if let Call::Attention(attend) = &node.call {
+            self.attention(id, &arguments, *attend, output);
+            return output;
+        }
+        let read: Vec<ValueId> = arguments.iter().map(|a| self.copied(*a, when)).collect();
+        #[cfg(feature = "text")]
+        if let Call::Transformer(call) = &node.call {
+            self.transformer(call, &read, output);
+            return output;
+        }
         let x = read[0];
         let inputs = self.draft.values[x.0].shape[2];
         match &node.call {
-            Call::Conv2d { name, conv } => {
-                let window = Window::Square { stride: conv.stride, padding: conv.padding };
-                self.gemm(name, x, window, vec![channels, inputs, 3, 3], output);
+            Call::Conv { name, conv: Convolution { kernel, stride, padding, bias, .. } } => {
+                let window = match (kernel, stride, padding) {
+                    (1, 1, Padding::All(0)) => Window::Pointwise,
+                    _ => Window::Square { kernel: *kernel, stride: *stride, padding: *padding },
+                };
+                self.gemm(name, x, window, vec![channels, inputs, *kernel, *kernel], *bias, output);
             }
-            Call::Pointwise { name } if pointwise_shape(name, 1, 1).len() == 4 => {
-                self.gemm(name, x, Window::Pointwise, vec![channels, inputs, 1, 1], output);
+            Call::Pointwise { name, bias: true } if pointwise_shape(name, 1, 1).len() == 4 => {
+                self.gemm(name, x, Window::Pointwise, vec![channels, inputs, 1, 1], true, output);
             }
-            Call::Pointwise { name } | Call::Linear { name } => {
-                self.gemm(name, x, Window::Pointwise, vec![channels, inputs], output);
+            Call::Pointwise { name, bias } => {
+                self.gemm(name, x, Window::Pointwise, vec![channels, inputs], *bias, output);
             }
-            Call::Embedding { name, rows } => self.gather(name, x, [*rows, channels], output),
+            Call::Linear { name } => {
+                self.gemm(name, x, Window::Pointwise, vec![channels, inputs], true, output);
+            }
+            Call::Embedding { name, rows } => self.gather(name, Some(x), [*rows, channels], output),
             Call::GroupNorm { name, groups, eps } => self.group_norm(name, x, *groups, *eps, output),
-            Call::Attention { heads } => self.attention(id, &read, *heads, output),
             #[cfg(any(feature = "burn", not(target_arch = "wasm32")))]
             Call::RadialBasis { name } => {
                 let centres = self.matrix(name, vec![channels, inputs]);
@@ -380,39 +437,71 @@ impl Drafter<'_> {
         self.draft.ops.push(PlannedOp { name: name.to_owned(), op });
     }
 
-    /// A value as an operation can read it that is, or is not, computed with every evaluation.
-    fn copied(&mut self, value: ValueId, evaluated: bool) -> ValueId {
-        let DraftValue { shape, evaluated: already } = self.draft.values[value.0];
-        if already || !evaluated {
+    /// The part of the plan that a call belongs to: tokens that change with the prompt, and what depends on them alone, are computed
+    /// for each prompt; what depends on them and on timesteps too, with every evaluation.
+    fn when(&self, node: &Node, arguments: &[ValueId]) -> When {
+        if cfg!(not(feature = "text")) {
+            return if node.rate == Rate::Evaluation { When::Evaluation } else { When::Prelude };
+        }
+        if let Call::Input(Input { rate, shape, .. }) = node.call {
+            return match rate {
+                Rate::Evaluation => When::Evaluation,
+                Rate::Model | Rate::Prompt if shape.pixels() > 1 => When::Prompts,
+                _ => When::Prelude,
+            };
+        }
+        let all = |when| arguments.iter().all(|a| self.draft.values[a.0].when == when);
+        match node.rate {
+            Rate::Evaluation => When::Evaluation,
+            _ if all(When::Prelude) => When::Prelude,
+            _ if all(When::Prompts) => When::Prompts,
+            _ => When::Evaluation,
+        }
+    }
+
+    /// A value as an operation of a part of the plan can read it.
+    fn copied(&mut self, value: ValueId, when: When) -> ValueId {
+        let DraftValue { shape, when: already } = self.draft.values[value.0];
+        if already == when {
             return value;
         }
         if let Some((_, copy)) = self.copies.iter().find(|(of, _)| *of == value) {
             return *copy;
         }
-        let output = self.draft.value(shape, true);
-        let operand = Some((Combine::Add, self.place(value, true)));
+        let output = self.draft.value(shape, when);
+        let operand = Some((Combine::Add, self.place(value, when)));
         self.emit("copy", Op::Map(Map { source: None, load: Load::default(), operand, output }));
         self.copies.push((value, output));
         output
     }
 
     /// Where such an operation finds an operand.
-    fn place(&self, value: ValueId, evaluated: bool) -> Place {
-        let DraftValue { shape, evaluated: already } = self.draft.values[value.0];
-        if already || !evaluated {
-            return Place::Value(value);
+    fn place(&mut self, value: ValueId, when: When) -> Place {
+        let DraftValue { shape, when: already } = self.draft.values[value.0];
+        match already {
+            _ if already == when => Place::Value(value),
+            #[cfg(feature = "text")]
+            When::Prompts => Place::Prompts { value, of_sample: self.prompt_of() },
+            _ => Place::Rows(RowSlice { row: RowId(value.0), start: 0, len: shape.iter().product() }),
         }
-        Place::Rows(RowSlice { row: RowId(value.0), start: 0, len: shape.iter().product() })
+    }
+
+    /// Which prompt each sample has.
+    fn prompt_of(&mut self) -> ValueId {
+        let known = self.draft.prompt_of;
+        let id = known.unwrap_or_else(|| self.draft.value([1, 1, 1], When::Evaluation));
+        self.draft.prompt_of = Some(id);
+        id
     }
 
     /// What the product that computes the first argument could do in its epilogue.
     fn combine(&mut self, name: &str, combine: Combine, mut x: ValueId, mut v: ValueId, output: ValueId) {
-        let evaluated = self.draft.values[output.0].evaluated;
-        if combine == Combine::Add && evaluated && !self.draft.values[x.0].evaluated {
+        let when = self.draft.values[output.0].when;
+        if combine == Combine::Add && self.draft.values[x.0].when != when {
             (x, v) = (v, x);
         }
-        let source = Some(Source::of(self.copied(x, evaluated)));
-        let operand = Some((combine, self.place(v, evaluated)));
+        let source = Some(Source::of(self.copied(x, when)));
+        let operand = Some((combine, self.place(v, when)));
         self.emit(name, Op::Map(Map { source, load: Load::default(), operand, output }));
     }
 
@@ -441,15 +530,28 @@ impl Drafter<'_> {
         self.emit(name, Op::Map(Map { source: Some(source), load, operand: None, output }));
     }
 
-    fn gemm(&mut self, name: &str, x: ValueId, window: Window, shape: Vec<usize>, output: ValueId) {
+    fn gemm(
+        &mut self,
+        name: &str,
+        x: ValueId,
+        window: Window,
+        shape: Vec<usize>,
+        bias: bool,
+        output: ValueId,
+    ) {
         let columns = shape[0];
+        let bias = if bias {
+            self.vector(format!("{name}.bias"), columns)
+        } else {
+            self.draft.parameters.add_vector(Vec::new(), columns)
+        };
         let gemm = Gemm {
             source: Source::of(x),
             load: Load::default(),
             window,
             shortcut: None,
             matrix: self.matrix(name, shape),
-            bias: self.vector(format!("{name}.bias"), columns),
+            bias,
             time: None,
             residual: None,
             scale: 1.0,
@@ -470,21 +572,25 @@ impl Drafter<'_> {
         self.draft.parameters.vector(VectorPart { key, len, at: 0 })
     }
 
-    fn gather(&mut self, name: &str, indices: ValueId, shape: [usize; 2], output: ValueId) {
+    fn table(&mut self, name: &str, shape: [usize; 2]) -> MatrixId {
         let key = format!("{name}.weight");
         let part = MatrixPart { key, shape: shape.to_vec(), packing: Packing::Table, row: 0, column: 0 };
-        let table: MatrixId = self.draft.parameters.matrix(part);
+        self.draft.parameters.matrix(part)
+    }
+
+    fn gather(&mut self, name: &str, indices: Option<ValueId>, shape: [usize; 2], output: ValueId) {
+        let table = Table::Matrix(self.table(name, shape));
         self.emit(name, Op::Gather(Gather { indices, table, output }));
     }
 
     /// The moments, the scale and shift that they come to, and these applied.
     fn group_norm(&mut self, name: &str, x: ValueId, groups: usize, eps: f64, output: ValueId) {
-        let DraftValue { shape: [height, width, channels], evaluated } = self.draft.values[x.0];
+        let DraftValue { shape: [height, width, channels], when } = self.draft.values[x.0];
         let pixels = height * width;
         let moments = match self.moments.iter().find(|(of, _)| *of == x) {
             Some((_, known)) => *known,
             None => {
-                let moments = self.draft.value([pixels.div_ceil(TILE_PIXELS), 2, channels], evaluated);
+                let moments = self.draft.value([pixels.div_ceil(TILE_PIXELS), 2, channels], when);
                 self.emit(name, Op::Moments(Moments { source: x, output: moments }));
                 self.moments.push((x, moments));
                 moments
@@ -499,20 +605,31 @@ impl Drafter<'_> {
             bias: self.vector(format!("{name}.bias"), channels),
             modulation: None,
         };
-        let ready = self.draft.value([1, 2, channels], evaluated);
+        let ready = self.draft.value([1, 2, channels], when);
         self.emit(name, Op::Norm(ReadyNorm { norm, output: ready }));
         let load = Load { scaling: Some(Scaling::Ready(ready)), activation: None };
         self.emit(name, Op::Map(Map { source: Some(Source::of(x)), load, operand: None, output }));
     }
 
-    /// It has no name of its own, and takes that of the module which its queries' linear map belongs to.
-    fn attention(&mut self, id: NodeId, qkv: &[ValueId], heads: usize, output: ValueId) {
+    /// It has no name of its own, and takes that of the module which its queries' linear map belongs to. Keys and values of prompts
+    /// are read where they lie.
+    fn attention(&mut self, id: NodeId, qkv: &[ValueId], attend: Attend, output: ValueId) {
         let node = &self.graph.nodes[id.0];
         let name = match &self.graph.nodes[node.arguments[0].0].call {
-            Call::Pointwise { name } => name.strip_suffix(".to_q").unwrap_or(name),
+            Call::Pointwise { name, .. } => name.strip_suffix(".to_q").unwrap_or(name),
             _ => "attention",
         };
-        let [q, k, v] = [qkv[0], qkv[1], qkv[2]].map(|value| Channels { value, start: 0 });
-        self.emit(name, Op::Attention(Attention { q, k, v, heads, inner: node.shape.channels, output }));
+        let when = self.draft.values[output.0].when;
+        let of_prompts = cfg!(feature = "text")
+            && when == When::Evaluation
+            && qkv[1..].iter().all(|part| self.draft.values[part.0].when == When::Prompts);
+        let of_sample = of_prompts.then(|| self.prompt_of());
+        let mut parts = [qkv[0], qkv[1], qkv[2]];
+        for part in &mut parts[..if of_prompts { 1 } else { 3 }] {
+            *part = self.copied(*part, when);
+        }
+        let [q, k, v] = parts.map(|value| Channels { value, start: 0 });
+        let (Attend { heads, causal }, inner) = (attend, node.shape.channels);
+        self.emit(name, Op::Attention(Attention { q, k, v, of_sample, heads, causal, inner, output }));
     }
 }

@@ -14,6 +14,7 @@ impl Memory {
     /// # Errors
     /// [`Error::OutOfMemory`] where there is not so much.
     pub fn fit(&mut self, plan: &Plan) -> Result<()> {
+        self.fit_stage(&plan.prompts.ops, &plan.values, plan.arena)?;
         self.fit_stage(&plan.ops, &plan.values, plan.arena)
     }
 
@@ -60,6 +61,41 @@ pub fn step(plan: &Plan, packed: &Packed, prelude: &[f32], count: usize, rows: R
     }
 }
 
+/// Computes what evaluations read of the prompts of a run, and leaves it in `memory`, where it stays until another plan is replayed
+/// there. `given` is checked by [`check_prompts`], and `of_sample` says which of them each sample has.
+pub fn prompts(plan: &Plan, packed: &Packed, given: &[&[f32]], of_sample: &[usize], memory: &mut Memory) {
+    for ((_, id), numbers) in plan.prompts.inputs.iter().zip(given) {
+        memory.value_mut(plan, *id).copy_from_slice(numbers);
+    }
+    if let Some(id) = plan.prompts.of_sample {
+        let rows = memory.value_mut(plan, id).iter_mut().zip(of_sample);
+        rows.for_each(|(row, prompt)| *row = *prompt as f32);
+    }
+    let (rows, values) = (Rows { first: 0, stride: 0 }, &plan.values);
+    let batch = plan.prompts.count;
+    let stage = Stage { batch, values, packed, prelude: &[], buffer: &[], count: 0, rows };
+    plan.prompts.ops.iter().for_each(|step| step.op.run(&stage, memory));
+}
+
+/// Whether prompts are what a plan asks for: of each of its inputs `[prompts, tokens, width]` numbers, and for each sample the number
+/// of its prompt.
+///
+/// # Errors
+/// [`Error::Option`] that says what it asks for.
+pub fn check_prompts(plan: &Plan, given: &[&[f32]], of_sample: &[usize]) -> Result<()> {
+    let lens: Vec<usize> = plan.prompts.inputs.iter().map(|(_, id)| plan.value(*id).len()).collect();
+    let found: Vec<usize> = given.iter().map(|numbers| numbers.len()).collect();
+    let count = plan.prompts.count;
+    if lens == found && of_sample.len() == plan.batch && of_sample.iter().all(|prompt| *prompt < count) {
+        return Ok(());
+    }
+    Err(Error::Option {
+        option: "prompts",
+        found: format!("{found:?} numbers, of samples {of_sample:?}"),
+        expected: format!("{lens:?} numbers, and for each of {} samples one of {count} prompts", plan.batch),
+    })
+}
+
 /// Computes the prelude for all rows of a run: `given` holds a row of each of its inputs, in their order, for each timestep of the
 /// run, and for each label where there are some. The result is the prelude's buffer.
 ///
@@ -68,7 +104,11 @@ pub fn step(plan: &Plan, packed: &Packed, prelude: &[f32], count: usize, rows: R
 pub fn prelude(plan: &Plan, packed: &Packed, given: &[&[f32]]) -> Result<Vec<f32>> {
     let Prelude { rows, ops, inputs } = &plan.prelude;
     let width = |input: usize| rows[inputs[input].1.0].width;
-    let count = given.first().filter(|_| !inputs.is_empty()).map_or(0, |numbers| numbers.len() / width(0));
+    // What depends on nothing that is given, such as a table of positions, is one row.
+    let count = match (inputs.is_empty(), given) {
+        (false, [first, ..]) => first.len() / width(0),
+        _ => usize::from(!ops.is_empty()),
+    };
     // The rows of a run are a batch, and each vector has its own place.
     let value = |row: &plan::Row| {
         let [height, width, channels] = row.shape;

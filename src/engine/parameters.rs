@@ -127,7 +127,7 @@ pub struct VectorPart {
     pub at: usize,
 }
 
-/// A bias, or a normalisation's weight. Parts that cover the same place are added, as the biases of a convolution and
+/// A bias, or a normalisation's weight. Places that no part covers are zero; parts that cover the same place are added, as the biases of a convolution and
 /// of the shortcut that shares its matrix are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vector {
@@ -196,8 +196,9 @@ impl Parameters {
         matrices.chain(vectors)
     }
 
-    pub(super) fn add_vector(&mut self, parts: Vec<VectorPart>) -> VectorId {
-        let len = parts.iter().map(|p| p.at + p.len).max().unwrap_or(0);
+    /// A vector of at least so many numbers. Those that no part covers are zero.
+    pub(super) fn add_vector(&mut self, parts: Vec<VectorPart>, least: usize) -> VectorId {
+        let len = parts.iter().map(|p| p.at + p.len).max().unwrap_or(0).max(least);
         self.vectors.push(Vector { parts, len, start: self.vectors_len() });
         VectorId(self.vectors.len() - 1)
     }
@@ -214,7 +215,7 @@ impl Parameters {
     pub(super) fn vector(&mut self, part: VectorPart) -> VectorId {
         match self.vectors.iter().position(|v| v.parts == std::slice::from_ref(&part)) {
             Some(known) => VectorId(known),
-            None => self.add_vector(vec![part]),
+            None => self.add_vector(vec![part], 0),
         }
     }
 
@@ -231,9 +232,11 @@ impl Parameters {
         for part in moved {
             matrix.parts.push(MatrixPart { row: row + part.row, column: column + part.column, ..part });
         }
-        for part in std::mem::take(&mut self.vectors[from.1.0].parts) {
-            self.vectors[to.1.0].parts.push(VectorPart { at: column + part.at, ..part });
-        }
+        let Vector { len, parts, .. } = &mut self.vectors[from.1.0];
+        let (len, moved) = (column + *len, std::mem::take(parts));
+        let vector = &mut self.vectors[to.1.0];
+        vector.len = vector.len.max(len);
+        vector.parts.extend(moved.into_iter().map(|part| VectorPart { at: column + part.at, ..part }));
     }
 
     pub(super) fn add_matrix(&mut self, parts: Vec<MatrixPart>) -> MatrixId {
@@ -312,8 +315,8 @@ mod tests {
     fn vectors_start_at_multiples_of_four_and_shared_places_add_up() {
         let mut p = Parameters::default();
         let part = |at| VectorPart { key: String::new(), len: 3, at };
-        p.add_vector(vec![part(0)]);
-        p.add_vector(vec![part(0), part(0), part(3)]);
+        p.add_vector(vec![part(0)], 0);
+        p.add_vector(vec![part(0), part(0), part(3)], 0);
         let expected = [0., 1., 2., 0., 0., 2., 4., 0., 1., 2., 0., 0.];
         assert_eq!(p.pack_vectors(&mut count).unwrap(), expected);
     }

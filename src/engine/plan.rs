@@ -1,9 +1,10 @@
 //! The second stage's result: what an evaluation of a network does, as plain data, before there are any numbers.
 //!
 //! A [`Plan`] is made once for a network and a shape, and replayed by an executor: the CPU's, or a GPU's, which turns
-//! each operation into a dispatch. It has two parts. The *prelude* works on vectors, one row for each timestep of a
-//! run (and each label), and is computed once per run. The *operations* work on images, once per evaluation of the network.
-//! Both consist of the same kinds of operation, whose structures are in `ops/`.
+//! each operation into a dispatch. It has three parts. The *prelude* works on vectors, one row for each timestep of a
+//! run (and each label), and is computed once per run, by the processor. The *prompts* are token sequences; what depends on them
+//! alone is computed once per run too, but by the executor itself, and stays in its memory. The *operations* work on images, once
+//! per evaluation of the network. All consist of the same kinds of operation, whose structures are in `ops/`.
 
 use std::fmt;
 
@@ -54,6 +55,19 @@ impl Prelude {
     }
 }
 
+/// What depends on prompts alone. Its values are among those of the plan, with a row for each prompt.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Prompts {
+    /// Prompts of a run.
+    pub count: usize,
+    /// The operations in order.
+    pub ops: Vec<PlannedOp>,
+    /// What is given, in the order of the network's inputs.
+    pub inputs: Vec<(Input, ValueId)>,
+    /// The number of each sample's prompt, where an evaluation reads what is computed here.
+    pub of_sample: Option<ValueId>,
+}
+
 /// A network on images of one shape, ready to be replayed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -61,8 +75,10 @@ pub struct Plan {
     pub batch: usize,
     /// How parameters are packed; the same for every shape.
     pub parameters: Parameters,
-    /// What is computed once per run.
+    /// What is computed once per run for timesteps and labels.
     pub prelude: Prelude,
+    /// What is computed once per run for prompts.
+    pub prompts: Prompts,
     /// What is computed once per evaluation, in order.
     pub ops: Vec<PlannedOp>,
     /// Everything in the arena.
@@ -73,6 +89,8 @@ pub struct Plan {
     pub input: ValueId,
     /// Where the predictions are found, NHWC.
     pub output: ValueId,
+    /// Further results, where there are some.
+    pub also: Vec<ValueId>,
 }
 
 impl Plan {
@@ -84,14 +102,23 @@ impl Plan {
         for value in &mut self.values {
             value.life = (usize::MAX, 0);
         }
-        for (at, step) in self.ops.iter().enumerate() {
-            for id in step.op.reads().into_iter().chain(step.op.writes()) {
-                let life = &mut self.values[id.0].life;
-                *life = (life.0.min(at), life.1.max(at));
+        let (first, end) = (self.prompts.ops.len(), self.prompts.ops.len() + self.ops.len());
+        for (ops, start) in [(&self.prompts.ops, 0), (&self.ops, first)] {
+            for (at, step) in ops.iter().enumerate() {
+                for id in step.op.reads().into_iter().chain(step.op.writes()) {
+                    let life = &mut self.values[id.0].life;
+                    *life = (life.0.min(start + at), life.1.max(start + at));
+                }
             }
         }
-        self.values[self.input.0].life.0 = 0;
-        self.values[self.output.0].life.1 = self.ops.len();
+        if cfg!(feature = "text") {
+            self.keep_prompts(first, end);
+        }
+        let input = &mut self.values[self.input.0].life;
+        *input = (first, input.1.max(first));
+        for output in [self.output].iter().chain(&self.also) {
+            self.values[output.0].life.1 = end;
+        }
         let lifetimes = self.lifetimes();
         let Some((offsets, total)) = arena::place(&lifetimes) else {
             let bytes = arena::live_maximum(&lifetimes).saturating_mul(4);
@@ -102,6 +129,18 @@ impl Plan {
         }
         self.arena = total;
         Ok(())
+    }
+
+    /// What evaluations read of prompts, all of them read: it lives to the end.
+    fn keep_prompts(&mut self, first: usize, end: usize) {
+        let mut kept: Vec<ValueId> = self.prompts.inputs.iter().map(|(_, id)| *id).collect();
+        kept.extend(self.prompts.of_sample);
+        kept.iter().for_each(|id| self.values[id.0].life.0 = 0);
+        kept.extend(self.prompts.ops.iter().flat_map(|step| step.op.writes()));
+        for id in kept {
+            let life = &mut self.values[id.0].life;
+            life.1 = if life.1 >= first { end } else { life.1 };
+        }
     }
 
     fn lifetimes(&self) -> Vec<Lifetime> {
@@ -140,14 +179,26 @@ impl fmt::Display for Plan {
             let outputs: Vec<String> = step.op.writes().iter().map(|id| self.row(RowId(id.0))).collect();
             writeln!(f, "  {} = {}", outputs.join(", moments "), step.op.text('r', &self.parameters))?;
         }
+        let prompts = &self.prompts;
+        if !prompts.inputs.is_empty() {
+            writeln!(f, "prompts, {}:", prompts.count)?;
+        }
+        for (input, id) in &prompts.inputs {
+            writeln!(f, "  {} = {}", self.described(*id), input.name)?;
+        }
+        for (at, step) in prompts.ops.iter().enumerate() {
+            self.line(f, at, step)?;
+        }
         writeln!(f, "step:")?;
+        if let Some(id) = prompts.of_sample {
+            writeln!(f, "  {} = prompt of each sample", self.described(id))?;
+        }
         writeln!(f, "  {} = input", self.described(self.input))?;
         for (at, step) in self.ops.iter().enumerate() {
-            let outputs: Vec<String> = step.op.writes().iter().map(|id| self.described(*id)).collect();
-            let (outputs, expression) = (outputs.join(", moments "), step.op.text('v', &self.parameters));
-            writeln!(f, "  {at:3} {}: {outputs} = {expression}", step.name)?;
+            self.line(f, at, step)?;
         }
-        writeln!(f, "  output = v{}", self.output.0)
+        writeln!(f, "  output = v{}", self.output.0)?;
+        self.also.iter().try_for_each(|also| writeln!(f, "  also v{}", also.0))
     }
 }
 
@@ -158,6 +209,12 @@ impl Plan {
             [1, 1, channels] => format!("r{} [{channels}]", id.0),
             shape => format!("r{} {shape:?}", id.0),
         }
+    }
+
+    fn line(&self, f: &mut fmt::Formatter, at: usize, step: &PlannedOp) -> fmt::Result {
+        let outputs: Vec<String> = step.op.writes().iter().map(|id| self.described(*id)).collect();
+        let (outputs, expression) = (outputs.join(", moments "), step.op.text('v', &self.parameters));
+        writeln!(f, "  {at:3} {}: {outputs} = {expression}", step.name)
     }
 
     fn described(&self, id: ValueId) -> String {

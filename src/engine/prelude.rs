@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::execute;
+pub use super::execute::check_prompts;
 use super::packed::Packed;
 use super::parameters::Take;
 use super::plan::Plan;

@@ -81,8 +81,13 @@ impl<'a> Stage<'a> {
     /// A sample's part of a value.
     pub(super) fn sample<'m>(&self, arena: ArenaView<'m>, id: ValueId, sample: usize) -> &'m [f32] {
         let value = self.value(id);
-        let len = value.len() / self.batch;
+        let len = value.len() / value.shape[0];
         &arena.get(value.range())[sample * len..][..len]
+    }
+
+    /// A sample's prompt, by its number: its own, where samples do not share them.
+    pub(super) fn prompt(&self, arena: ArenaView, of_sample: Option<ValueId>, sample: usize) -> usize {
+        of_sample.map_or(sample, |id| arena.get(self.value(id).range())[sample] as usize)
     }
 
     pub(super) fn image<'m>(&self, arena: ArenaView<'m>, source: &Source) -> Image<'m> {

@@ -3,9 +3,12 @@
 //! [`Tracer`] is an interpreter of [`Ops`] whose tensors are positions in a list. Running a forward pass over it
 //! leaves a [`Graph`]: every call in its order, with the shapes and the names of the parameters, and nothing decided yet.
 
+#[cfg(feature = "text")]
+mod transformer;
+
 use crate::network::architecture::Network;
 pub use crate::network::architecture::{Input, NodeId, Rate, Shape};
-use crate::network::ops::{Activation, Conv, Ops, Padding};
+use crate::network::ops::{Activation, Attend, Conv, Convolution, Ops, Padding};
 
 impl Shape {
     fn with_channels(self, channels: usize) -> Self {
@@ -17,29 +20,57 @@ impl Shape {
     }
 }
 
-/// A recorded call; each stands for the method of [`Ops`] of its name.
+#[cfg(feature = "text")]
+pub use transformer::TransformerCall;
+
+/// A recorded call; each stands for the method of [`Ops`] of its name, or for those of
+/// [`TransformerOps`](crate::network::ops::TransformerOps) besides that differ in nothing else than what it tells apart.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the variants and fields are those of the trait's methods")]
 pub enum Call {
     Input(Input),
-    Conv2d { name: String, conv: Conv },
-    Pointwise { name: String },
-    Linear { name: String },
-    Embedding { name: String, rows: usize },
-    GroupNorm { name: String, groups: usize, eps: f64 },
+    Conv {
+        name: String,
+        conv: Convolution,
+    },
+    Pointwise {
+        name: String,
+        bias: bool,
+    },
+    Linear {
+        name: String,
+    },
+    Embedding {
+        name: String,
+        rows: usize,
+    },
+    GroupNorm {
+        name: String,
+        groups: usize,
+        eps: f64,
+    },
     Activation(Activation),
     Add,
-    Affine { scale: f64, shift: f64 },
+    Affine {
+        scale: f64,
+        shift: f64,
+    },
     AddPerChannel,
     ScaleShift,
     ScaleSamples,
-    Attention { heads: usize },
+    Attention(Attend),
     Concat,
     UpsampleNearest,
     DownsampleMean,
     UpsampleFir,
     DownsampleFir,
-    RadialBasis { name: String },
+    RadialBasis {
+        name: String,
+    },
+    #[cfg(feature = "text")]
+    ScalePerChannel,
+    #[cfg(feature = "text")]
+    Transformer(TransformerCall),
 }
 
 /// A call, what it was called on, and what it returns.
@@ -60,8 +91,8 @@ pub struct Node {
 pub struct Graph {
     /// Every input and call in order.
     pub nodes: Vec<Node>,
-    /// What the forward pass returned.
-    pub output: Option<NodeId>,
+    /// What the forward pass returned, the most important first.
+    pub outputs: Vec<NodeId>,
 }
 
 impl Graph {
@@ -72,13 +103,13 @@ impl Graph {
         let inputs = network.inputs(height, width).into_iter();
         let inputs: Vec<NodeId> = inputs.map(|i| tracer.input(i.name, i.rate, i.shape)).collect();
         let output = network.record(&mut tracer, &inputs);
-        tracer.finish(output)
+        tracer.finish(vec![output])
     }
 
     /// Channels of the widest image, q, k and v counted together.
     pub(super) fn most_channels(&self) -> usize {
         let of = |node: &Node| match (&node.call, node.shape.channels) {
-            (Call::Attention { .. }, channels) => 3 * channels,
+            (Call::Attention(_), channels) => 3 * channels,
             (_, channels) => channels,
         };
         self.nodes.iter().filter(|node| node.rate == Rate::Evaluation).map(of).max().unwrap_or(0)
@@ -94,22 +125,22 @@ pub struct Tracer {
 impl Tracer {
     /// Records an input of the network.
     pub fn input(&mut self, name: &'static str, rate: Rate, shape: Shape) -> NodeId {
-        self.add(Node { call: Call::Input(Input { name, rate, shape }), arguments: Vec::new(), shape, rate })
+        self.node(Node { call: Call::Input(Input { name, rate, shape }), arguments: Vec::new(), shape, rate })
     }
 
-    /// What was recorded of a forward pass that returned `output`.
+    /// What was recorded of a forward pass that returned `outputs`.
     #[must_use]
-    pub fn finish(self, output: NodeId) -> Graph {
-        Graph { output: Some(output), ..self.graph }
+    pub fn finish(self, outputs: Vec<NodeId>) -> Graph {
+        Graph { outputs, ..self.graph }
     }
 
     fn push(&mut self, call: Call, arguments: &[NodeId], shape: Shape) -> NodeId {
         let rates = arguments.iter().map(|id| self.graph.nodes[id.0].rate);
         let rate = rates.max().unwrap_or(Rate::Model);
-        self.add(Node { call, arguments: arguments.to_vec(), shape, rate })
+        self.node(Node { call, arguments: arguments.to_vec(), shape, rate })
     }
 
-    fn add(&mut self, node: Node) -> NodeId {
+    fn node(&mut self, node: Node) -> NodeId {
         self.graph.nodes.push(node);
         NodeId(self.graph.nodes.len() - 1)
     }
@@ -120,32 +151,37 @@ impl Tracer {
         self.graph.nodes[id.0].shape
     }
 
+    fn convolve(&mut self, x: &NodeId, name: &str, conv: Convolution) -> NodeId {
+        let shape = self.shape(*x).with_channels(conv.out_channels).with_size(|n| convolved(n, conv));
+        self.push(Call::Conv { name: name.to_owned(), conv }, &[*x], shape)
+    }
+
     /// Records a call whose result has the shape of its first argument.
     fn like(&mut self, call: Call, arguments: &[NodeId]) -> NodeId {
         self.push(call, arguments, self.shape(arguments[0]))
     }
 }
 
-/// Rows of the result of a 3×3 convolution over `n` rows, and the same for columns.
-pub(super) fn convolved(n: usize, conv: Conv) -> usize {
+/// Rows of the result of a convolution over `n` rows, and the same for columns.
+pub(super) fn convolved(n: usize, conv: Convolution) -> usize {
     let padded = match conv.padding {
         Padding::All(p) => n + 2 * p,
         Padding::RightBottom => n + 1,
     };
-    padded.saturating_sub(3) / conv.stride + 1
+    padded.saturating_sub(conv.kernel) / conv.stride + 1
 }
 
 impl Ops for Tracer {
     type Tensor = NodeId;
 
     fn conv2d(&mut self, x: &NodeId, name: &str, conv: Conv) -> NodeId {
-        let shape = self.shape(*x).with_channels(conv.out_channels).with_size(|n| convolved(n, conv));
-        self.push(Call::Conv2d { name: name.to_owned(), conv }, &[*x], shape)
+        let Conv { out_channels, stride, padding } = conv;
+        self.convolve(x, name, Convolution { out_channels, kernel: 3, stride, padding, bias: true })
     }
 
     fn pointwise(&mut self, x: &NodeId, name: &str, out_channels: usize) -> NodeId {
         let shape = self.shape(*x).with_channels(out_channels);
-        self.push(Call::Pointwise { name: name.to_owned() }, &[*x], shape)
+        self.push(Call::Pointwise { name: name.to_owned(), bias: true }, &[*x], shape)
     }
 
     fn linear(&mut self, v: &NodeId, name: &str, out: usize) -> NodeId {
@@ -187,7 +223,7 @@ impl Ops for Tracer {
     }
 
     fn attention(&mut self, q: &NodeId, k: &NodeId, v: &NodeId, heads: usize) -> NodeId {
-        self.like(Call::Attention { heads }, &[*q, *k, *v])
+        self.like(Call::Attention(Attend { heads, causal: false }), &[*q, *k, *v])
     }
 
     fn concat(&mut self, a: &NodeId, b: &NodeId) -> NodeId {
@@ -202,6 +238,7 @@ impl Ops for Tracer {
     fn downsample_mean(&mut self, x: &NodeId) -> NodeId {
         self.push(Call::DownsampleMean, &[*x], self.shape(*x).with_size(|n| n / 2))
     }
+
     fn upsample_fir(&mut self, x: &NodeId) -> NodeId {
         self.push(Call::UpsampleFir, &[*x], self.shape(*x).with_size(|n| 2 * n))
     }

@@ -22,8 +22,9 @@ pub struct Value {
     pub shape: [usize; 4],
     /// Where it starts in the arena, in floats.
     pub offset: usize,
-    /// The operation that writes it and the last one that reads it, as positions in [`Plan::ops`](super::Plan::ops). The input is
-    /// written before operation 0, the output read after the last.
+    /// The operation that writes it and the last one that reads it, as positions in the operations of [prompts](super::Plan::prompts)
+    /// and then of [evaluations](super::Plan::ops). The input is written before the first of these, the output read after the last;
+    /// what evaluations read of prompts lives until then too.
     pub life: (usize, usize),
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::autoencoder::{Autoencoder, latent_size};
 use super::fields;
-use super::ops::{Activation, Conv, Convolution, Curve, Padding, TransformerOps};
+use super::ops::{Activation, Conv, Convolution, Padding, TransformerOps};
 use crate::checkpoint::json::Fields;
 use crate::error::Result;
 
@@ -158,7 +158,7 @@ impl Autoencoder for AutoencoderTinyConfig {
         let mut layers = Layers { half: "decoder", next: 0 };
         // Three whatever `latent_magnitude` says.
         let mut h = ops.affine(latents, 1.0 / 3.0, 0.0);
-        h = ops.curve(&h, Curve::Tanh);
+        h = ops.activation(&h, Activation::Tanh);
         h = ops.affine(&h, 3.0, 0.0);
         h = ops.conv2d(&h, &layers.name(), Conv::same(channels));
         layers.next += 1;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::fields;
-use super::ops::{Activation, Attend, Curve, Nonlinearity, Pass, TransformerOps};
+use super::ops::{Activation, Attend, Pass, TransformerOps};
 use crate::checkpoint::json::Fields;
 use crate::error::{Error, Result};
 use crate::text::number;
@@ -36,7 +36,7 @@ pub struct ClipTextConfig {
     /// The most tokens of a text.
     pub max_position_embeddings: usize,
     /// The nonlinearity.
-    pub hidden_act: Nonlinearity,
+    pub hidden_act: Activation,
     /// Added to the variance in every normalisation.
     pub layer_norm_eps: f64,
     /// Width of the pooled vector's projection, where there is one.
@@ -141,15 +141,15 @@ const FOREIGN: [&str; 15] = [
     "tie_word_embeddings",
 ];
 
-fn hidden_act(f: &Fields) -> Result<Nonlinearity> {
+fn hidden_act(f: &Fields) -> Result<Activation> {
     let name = f.string("hidden_act", "quick_gelu")?;
     match name.as_str() {
-        "quick_gelu" => Ok(Nonlinearity::Curve(Curve::QuickGelu)),
-        "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Ok(Nonlinearity::Curve(Curve::GeluTanh)),
-        "gelu" | "gelu_python" => Ok(Nonlinearity::Activation(Activation::Gelu)),
-        "silu" | "swish" => Ok(Nonlinearity::Activation(Activation::Silu)),
-        "relu" => Ok(Nonlinearity::Activation(Activation::Relu)),
-        "mish" => Ok(Nonlinearity::Activation(Activation::Mish)),
+        "quick_gelu" => Ok(Activation::QuickGelu),
+        "gelu_new" | "gelu_fast" | "gelu_pytorch_tanh" => Ok(Activation::GeluTanh),
+        "gelu" | "gelu_python" => Ok(Activation::Gelu),
+        "silu" | "swish" => Ok(Activation::Silu),
+        "relu" => Ok(Activation::Relu),
+        "mish" => Ok(Activation::Mish),
         _ => Err(f.error("hidden_act", name, "one of quick_gelu, gelu, gelu_new, silu, relu, mish")),
     }
 }
@@ -168,45 +168,66 @@ pub struct ClipText<'a> {
     pub pooled: bool,
 }
 
+/// The same from the tokens' rows of the table on, `[batch, hidden_size, tokens, 1]` in the place of ids: who looks them up needs no
+/// more of the table than these rows.
+#[derive(Clone, Copy, Debug)]
+pub struct EmbeddedText<'a>(pub ClipText<'a>);
+
+impl Pass for EmbeddedText<'_> {
+    fn run<O: TransformerOps + ?Sized>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
+        encode(ops, &self.0, &inputs[0], inputs.get(1))
+    }
+}
+
+impl ClipTextConfig {
+    /// The key of the table of tokens, `[vocab_size, hidden_size]`.
+    pub const TOKENS: &str = "embeddings.token_embedding.weight";
+}
+
 /// The inputs are ids `[batch, tokens]` and, for a pooled vector, the places `[batch, 1]` of
 /// [`ClipTextConfig::pooled_at`]. The results are the tokens' vectors `[batch, hidden_size, tokens, 1]` and the pooled one.
 /// Layers that nothing depends on are left out.
 impl Pass for ClipText<'_> {
     fn run<O: TransformerOps + ?Sized>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
-        let net = self.config;
-        let norm =
-            |ops: &mut O, x: &O::Tensor| ops.layer_norm(x, Some("final_layer_norm"), net.layer_norm_eps);
-        let wanted = net.num_hidden_layers.saturating_sub(self.skip);
-        let layers = if self.pooled { net.num_hidden_layers } else { wanted };
-        let mut h = embed(ops, net, &inputs[0]);
-        let mut states = h.clone();
-        for i in 0..layers {
-            h = layer(ops, net, &format!("encoder.layers.{i}"), &h);
-            if i + 1 == wanted {
-                states = h.clone();
-            }
-        }
-        if self.normalise {
-            states = norm(ops, &states);
-        }
-        let mut results = vec![states];
-        if self.pooled {
-            let whole = self.normalise && wanted == layers;
-            let last = if whole { results[0].clone() } else { norm(ops, &h) };
-            let pooled = ops.token_at(&last, &inputs[1]);
-            results.push(match net.projection_dim {
-                Some(width) => ops.unbiased(&pooled, "text_projection", width),
-                None => pooled,
-            });
-        }
-        results
+        let (rows, width) = (self.config.vocab_size, self.config.hidden_size);
+        let tokens = ops.token_embedding(&inputs[0], "embeddings.token_embedding", rows, width);
+        encode(ops, self, &tokens, inputs.get(1))
     }
 }
 
-fn embed<O: TransformerOps + ?Sized>(ops: &mut O, net: &ClipTextConfig, ids: &O::Tensor) -> O::Tensor {
-    let (rows, width) = (net.vocab_size, net.hidden_size);
-    let h = ops.token_embedding(ids, "embeddings.token_embedding", rows, width);
-    ops.add_positions(&h, "embeddings.position_embedding", net.max_position_embeddings)
+fn encode<O: TransformerOps + ?Sized>(
+    ops: &mut O,
+    text: &ClipText,
+    tokens: &O::Tensor,
+    places: Option<&O::Tensor>,
+) -> Vec<O::Tensor> {
+    let net = text.config;
+    let norm = |ops: &mut O, x: &O::Tensor| ops.layer_norm(x, Some("final_layer_norm"), net.layer_norm_eps);
+    let wanted = net.num_hidden_layers.saturating_sub(text.skip);
+    let places = places.filter(|_| text.pooled);
+    let layers = if places.is_some() { net.num_hidden_layers } else { wanted };
+    let mut h = ops.add_positions(tokens, "embeddings.position_embedding", net.max_position_embeddings);
+    let mut states = h.clone();
+    for i in 0..layers {
+        h = layer(ops, net, &format!("encoder.layers.{i}"), &h);
+        if i + 1 == wanted {
+            states = h.clone();
+        }
+    }
+    if text.normalise {
+        states = norm(ops, &states);
+    }
+    let mut results = vec![states];
+    if let Some(places) = places {
+        let whole = text.normalise && wanted == layers;
+        let last = if whole { results[0].clone() } else { norm(ops, &h) };
+        let pooled = ops.token_at(&last, places);
+        results.push(match net.projection_dim {
+            Some(width) => ops.unbiased(&pooled, "text_projection", width),
+            None => pooled,
+        });
+    }
+    results
 }
 
 fn layer<O: TransformerOps + ?Sized>(
@@ -226,7 +247,7 @@ fn layer<O: TransformerOps + ?Sized>(
 
     let h = ops.layer_norm(&x, Some(&format!("{path}.layer_norm2")), net.layer_norm_eps);
     let h = ops.pointwise(&h, &format!("{path}.mlp.fc1"), net.intermediate_size);
-    let h = ops.nonlinearity(&h, net.hidden_act);
+    let h = ops.activation(&h, net.hidden_act);
     let y = ops.pointwise(&h, &format!("{path}.mlp.fc2"), width);
     ops.add(&x, &y)
 }

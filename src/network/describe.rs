@@ -3,7 +3,7 @@
 
 use super::architecture::{Input, Network, NodeId, Shape};
 use super::ops::{
-    Activation, Attend, Conv, Convolution, Curve, Ops, Padding, Pass, TransformerOps, pointwise_shape,
+    Activation, Attend, Conv, Convolution, Ops, Padding, Pass, TransformerOps, pointwise_shape,
 };
 
 /// What a forward pass needs. Counts end at `u64::MAX`, which stands for more than can be counted.
@@ -287,10 +287,6 @@ impl TransformerOps for Describe {
     fn gated_gelu(&mut self, x: &NodeId) -> NodeId {
         let channels = self.shape(x)[1] / 2;
         self.with_channels(x, channels)
-    }
-
-    fn curve(&mut self, x: &NodeId, _curve: Curve) -> NodeId {
-        self.like(&[x])
     }
 
     fn attend(&mut self, q: &NodeId, k: &NodeId, v: &NodeId, _attend: Attend) -> NodeId {

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::fields;
-use super::ops::{Activation, Attend, Convolution, Curve, Nonlinearity, Padding, Pass, TransformerOps};
+use super::ops::{Activation, Attend, Convolution, Padding, Pass, TransformerOps};
 use super::sinusoid::{Sinusoid, check_finite};
 use crate::checkpoint::json::Fields;
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use crate::text::number;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedForward {
     /// A nonlinearity.
-    Plain(Nonlinearity),
+    Plain(Activation),
     /// Half of the units times the GELU of the other half.
     Gated,
 }
@@ -197,8 +197,8 @@ impl DitConfig {
 fn feed_forward(f: &Fields) -> Result<FeedForward> {
     let name = f.string("activation_fn", "gelu-approximate")?;
     match name.as_str() {
-        "gelu" => Ok(FeedForward::Plain(Nonlinearity::Activation(Activation::Gelu))),
-        "gelu-approximate" => Ok(FeedForward::Plain(Nonlinearity::Curve(Curve::GeluTanh))),
+        "gelu" => Ok(FeedForward::Plain(Activation::Gelu)),
+        "gelu-approximate" => Ok(FeedForward::Plain(Activation::GeluTanh)),
         "geglu" => Ok(FeedForward::Gated),
         _ => Err(f.error("activation_fn", name, "one of gelu-approximate, gelu, geglu")),
     }
@@ -316,7 +316,7 @@ fn feed<O: TransformerOps + ?Sized>(ops: &mut O, net: &DitConfig, path: &str, x:
     let h = match net.feed_forward {
         FeedForward::Plain(f) => {
             let h = ops.pointwise(x, &format!("{path}.0.proj"), 4 * width);
-            ops.nonlinearity(&h, f)
+            ops.activation(&h, f)
         }
         FeedForward::Gated => {
             let h = ops.pointwise(x, &format!("{path}.0.proj"), 8 * width);

@@ -1,21 +1,31 @@
 //! Networks: their configuration, their forward pass, and the operations it is written in.
 
 pub mod architecture;
+#[cfg(feature = "text")]
 pub mod autoencoder;
+#[cfg(feature = "text")]
 pub mod autoencoder_kl;
+#[cfg(feature = "text")]
 pub mod autoencoder_tiny;
+#[cfg_attr(not(feature = "text"), allow(dead_code, reason = "networks of text and latents need the rest"))]
 mod blocks;
+#[cfg(feature = "text")]
 pub mod clip_text;
 pub mod describe;
+#[cfg(feature = "text")]
 pub mod dit;
+#[cfg_attr(not(feature = "text"), allow(dead_code, reason = "networks of text and latents need the rest"))]
 mod fields;
 pub mod mlp;
 #[cfg(feature = "burn")]
 pub mod on_burn;
 pub mod ops;
+#[cfg_attr(not(feature = "text"), allow(dead_code, reason = "networks of text and latents need the rest"))]
 pub mod sinusoid;
 pub mod unet;
+#[cfg(feature = "text")]
 pub mod unet_condition;
+#[cfg(feature = "text")]
 pub mod vq;
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Runs networks on burn's tensors: on WebGPU through burn-wgpu, on the CPU through burn's flex, and with gradients on
 //! an autodiff device.
 
+#[cfg(feature = "text")]
 pub mod transformer;
 mod value;
 
@@ -8,6 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use burn::tensor::activation::{gelu, mish, relu, silu};
+#[cfg(feature = "text")]
+use burn::tensor::activation::{gelu_approximate, sigmoid, tanh};
 use burn::tensor::module::{attention, avg_pool2d, conv_transpose2d, conv2d, interpolate, linear};
 use burn::tensor::ops::{
     AttentionModuleOptions, AvgPoolOptions, ConvOptions, ConvTransposeOptions, InterpolateMode,
@@ -371,6 +374,12 @@ fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
         Activation::Mish => mish(x),
         Activation::Gelu => gelu(x),
         Activation::Relu => relu(x),
+        #[cfg(feature = "text")]
+        Activation::GeluTanh => gelu_approximate(x),
+        #[cfg(feature = "text")]
+        Activation::QuickGelu => x.clone() * sigmoid(x * 1.702),
+        #[cfg(feature = "text")]
+        Activation::Tanh => tanh(x),
     }
 }
 

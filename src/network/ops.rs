@@ -126,26 +126,6 @@ impl Convolution {
     }
 }
 
-/// Nonlinearities of text encoders, transformers and tiny autoencoders, beside [`Activation`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Curve {
-    /// `½ x (1 + tanh(√(2/π) (x + 0.044715 x³)))`, an approximation of GELU.
-    GeluTanh,
-    /// `x · sigmoid(1.702 x)`, another.
-    QuickGelu,
-    /// The hyperbolic tangent.
-    Tanh,
-}
-
-/// A nonlinearity by either list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nonlinearity {
-    /// One that [`Ops`] has.
-    Activation(Activation),
-    /// One that only [`TransformerOps`] has.
-    Curve(Curve),
-}
-
 /// How tokens look at each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attend {
@@ -170,9 +150,6 @@ pub trait TransformerOps: Ops {
 
     /// `a · gelu(b)`, where a and b are the halves of x's channels and GELU is the exact one.
     fn gated_gelu(&mut self, x: &Self::Tensor) -> Self::Tensor;
-
-    /// Element-wise nonlinearity on an image or a vector.
-    fn curve(&mut self, x: &Self::Tensor, curve: Curve) -> Self::Tensor;
 
     /// `softmax(q kᵀ / √d) v` for each of the heads of `d = channels / heads` channels. `k` and `v` have the same pixels,
     /// which may be others than `q`'s; not where it is causal.
@@ -209,14 +186,6 @@ pub trait TransformerOps: Ops {
     /// Channels `(row in patch, column in patch, channel)` become the pixels of a patch: `[batch, channels, patch·height,
     /// patch·width]`.
     fn unpatchify(&mut self, x: &Self::Tensor, patch: usize) -> Self::Tensor;
-
-    /// A nonlinearity by either list.
-    fn nonlinearity(&mut self, x: &Self::Tensor, f: Nonlinearity) -> Self::Tensor {
-        match f {
-            Nonlinearity::Activation(f) => self.activation(x, f),
-            Nonlinearity::Curve(f) => self.curve(x, f),
-        }
-    }
 }
 
 /// A forward pass with everything chosen but its inputs, for whoever interprets it.

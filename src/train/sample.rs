@@ -1,11 +1,12 @@
-//! The plainest way to sample each objective's network: it shows what was trained, not how to do it best.
+//! The plainest way to sample each objective's network: it shows what was trained, not how to do it best. All are samplers'
+//! programs, but for bits, whose chain is not Gaussian.
 
 use super::objective::Objective;
 use super::trainer::Averaged;
-use crate::denoiser::Level;
+use crate::denoiser::{Level, Point, Prediction};
 use crate::error::{Error, Result};
 use crate::rng::{Generator, Normals, normal_below};
-use crate::sampler::{HostRun, Options, Program, Recorder, SamplerKind};
+use crate::sampler::{HostRun, NoiseScale, Options, Program, Recorder, SamplerKind};
 
 /// Steps of DDPM at most.
 const DDPM_STEPS: usize = 250;
@@ -34,7 +35,7 @@ impl Averaged {
     ) -> Result<Vec<f32>> {
         let mut noise = Generator::philox(seed)?;
         match self.objective() {
-            Objective::Bound => reverse_kernel(self, shape, &mut noise, go_on).await,
+            Objective::Bound => replay(self, reverse_kernel(self)?, shape, noise, go_on).await,
             Objective::Binomial => reverse_bits(self, shape, &mut noise, go_on).await,
             Objective::Simple => replay(self, ddpm(self)?, shape, noise, go_on).await,
             _ => replay(self, euler(self)?, shape, noise, go_on).await,
@@ -48,36 +49,26 @@ pub(super) async fn ask(go_on: &mut impl AsyncFnMut() -> bool) -> Result<()> {
 }
 
 /// The 2015 paper's generative process (section 2.2): each step is a Gaussian of learned mean and variance, the last one
-/// the forward kernel.
-async fn reverse_kernel(
-    network: &Averaged,
-    shape: [usize; 4],
-    noise: &mut impl Normals,
-    mut go_on: impl AsyncFnMut() -> bool,
-) -> Result<Vec<f32>> {
-    let mut x = vec![0.0; shape.iter().product()];
-    let mut z = x.clone();
-    noise.normals(0, shape[0], &mut x);
-    for timestep in (0..network.schedule().train_timesteps()).rev() {
-        noise.normals((timestep + 1) as u32, shape[0], &mut z);
-        let now = network.level(timestep);
-        if timestep == 0 {
-            for (x, z) in x.iter_mut().zip(&z) {
-                *x = now.alpha as f32 * *x + now.sigma as f32 * z;
-            }
-            break;
-        }
-        ask(&mut go_on).await?;
-        let before = network.level(timestep - 1);
-        let estimate = network.denoise(&x, shape, timestep, None).await?;
-        let log_variance = estimate.log_variance.unwrap_or_default();
+/// the forward kernel. The second half of the network's answer chooses a variance from β̃ (at -1) to β (at 1).
+fn reverse_kernel(network: &Averaged) -> Result<Program> {
+    let mut run = Recorder::new(&Prediction::Epsilon);
+    let mut x = run.start(1.0);
+    for timestep in (1..network.schedule().train_timesteps()).rev() {
+        let (now, before) = (network.level(timestep), network.level(timestep - 1));
+        let at = Point { level: now, timestep: timestep as f64 };
+        let denoised = run.denoise(x, at);
+        let x0 = run.combine(denoised.x0);
         let (of_x0, of_x) = posterior(now, before);
-        for (i, x) in x.iter_mut().enumerate() {
-            let mean = of_x0 as f32 * estimate.x0[i] + of_x as f32 * *x;
-            *x = mean + (0.5 * log_variance[i]).exp() * z[i];
+        let beta = 1.0 - (now.alpha / before.alpha).powi(2);
+        let least = beta * (before.sigma / now.sigma).powi(2);
+        let (output, [log_min, log_max]) = (denoised.variance, [least, beta].map(f64::ln));
+        x = run.add_noise(of_x0 * x0 + of_x * x, NoiseScale::LearnedRange { output, log_min, log_max });
+        if timestep == 1 {
+            x = run.add_noise(before.alpha * x, before.sigma);
         }
+        run.end_step(at, if timestep == 1 { Level::CLEAN } else { before }, x, x0);
     }
-    Ok(x)
+    run.finish()
 }
 
 /// `(a, b)` of the posterior's mean `a x₀ + b x_t` (Ho et al. 2020, equation 7).

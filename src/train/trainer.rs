@@ -16,6 +16,7 @@ use super::tape::{Matrices, Pass};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::weights::{Tensor as Stored, Weights};
 use crate::denoiser::Level;
+use crate::engine::cpu::CpuNetwork;
 use crate::error::{Error, Result};
 use crate::network::Network as _;
 use crate::network::on_burn::{Parameter, Parameters};
@@ -462,7 +463,21 @@ impl Trainer {
     /// [`Error::DeviceLost`].
     pub async fn averaged(&self) -> Result<Averaged> {
         let values = read(self.averaged.clone()).await?;
+        let engine = match &self.network {
+            TrainableNetwork::UNet(_) => None,
+            TrainableNetwork::Mlp(config) => {
+                let take = |key: &str, shape: &[usize]| {
+                    let found =
+                        self.layout.pieces(&values, &self.frequencies).find(|(other, ..)| *other == key);
+                    let missing =
+                        || Error::MissingKey { key: key.to_owned(), expected: shape.to_vec(), more: 0 };
+                    Ok(found.ok_or_else(missing)?.2.to_vec())
+                };
+                Some(CpuNetwork::new(Arc::new(config.clone()), take)?)
+            }
+        };
         Ok(Averaged {
+            engine,
             objective: self.recipe.objective,
             network: self.network.clone(),
             schedule: self.schedule.clone(),
@@ -559,6 +574,8 @@ impl Trainer {
 
 /// A trained network at work: `D(x; level)` of what its objective trained it for.
 pub struct Averaged {
+    /// Samplers ask networks of points here, on the processor.
+    engine: Option<CpuNetwork>,
     objective: Objective,
     network: TrainableNetwork,
     schedule: Schedule,
@@ -634,6 +651,9 @@ impl Averaged {
 impl Evaluate for Averaged {
     async fn evaluate(&mut self, x: &[f32], shape: [usize; 4], timestep: f64) -> Result<Vec<f32>> {
         let c_noise = vec![timestep as f32; shape[0]];
+        if let Some(engine) = &mut self.engine {
+            return engine.evaluate(x, shape, &c_noise, None).await;
+        }
         let x = self.upload(x, shape);
         let output = self.network.forward(&self.parameters, &self.frequencies, x, &c_noise, None)?;
         read(output.flatten(0, 3)).await

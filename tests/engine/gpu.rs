@@ -11,8 +11,8 @@ use noiseball::engine::parameters::{
     Matrix, MatrixId, MatrixPart, Packing, Parameters, Storage, Vector, VectorId, VectorPart,
 };
 use noiseball::engine::plan::{
-    Attention, Channels, Gemm, Load, Norm, Op, Plan, PlannedOp, Pool, Prelude, ReadyNorm, Row, RowId,
-    RowSlice, Scaling, Source, Value, ValueId, Window,
+    Attention, Channels, Gemm, Load, Norm, Op, Plan, PlannedOp, Pool, Prelude, Prompts, ReadyNorm, Row,
+    RowId, RowSlice, Scaling, Source, Value, ValueId, Window,
 };
 use noiseball::engine::prelude::Rows;
 use noiseball::network::ops::{Activation, Padding};
@@ -112,8 +112,10 @@ impl Single {
             batch,
             parameters: Parameters::default(),
             prelude: Prelude::default(),
+            prompts: Prompts::default(),
             ops: Vec::new(),
             values: Vec::new(),
+            also: Vec::new(),
             arena: 0,
             input: ValueId(0),
             output: ValueId(0),
@@ -297,13 +299,13 @@ fn gemm(random: &mut Random, batch: usize, size: [usize; 2], fours: bool, deep: 
     let window = match random.within(0, 4) {
         0 | 1 => Window::Pointwise,
         2 => CONVOLUTION,
-        3 => Window::Square { stride: 2, padding: Padding::All(1) },
-        _ => Window::Square { stride: 2, padding: Padding::RightBottom },
+        3 => Window::Square { kernel: 3, stride: 2, padding: Padding::All(1) },
+        _ => Window::Square { kernel: 3, stride: 2, padding: Padding::RightBottom },
     };
     gemm_of(window, random, batch, size, fours, deep)
 }
 
-const CONVOLUTION: Window = Window::Square { stride: 1, padding: Padding::All(1) };
+const CONVOLUTION: Window = Window::Square { kernel: 3, stride: 1, padding: Padding::All(1) };
 
 fn gemm_of(
     window: Window,
@@ -487,13 +489,53 @@ fn attention(
     head: usize,
     change: fn(usize, &mut [f32]),
 ) {
+    let (single, op) = attention_to(batch, [height, width], None, [heads, head]);
+    single.compare(op, Storage::F32, random, change, &format!("{heads} heads of {head}"));
+}
+
+/// Attention of an image to itself, or to so many tokens.
+fn attention_to(
+    batch: usize,
+    [height, width]: [usize; 2],
+    tokens: Option<usize>,
+    [heads, head]: [usize; 2],
+) -> (Single, Op) {
     let mut single = Single::new(batch);
     let inner = heads * head;
-    let qkv = single.input([batch, height, width, 3 * inner]);
+    let part = |value, start| Channels { value, start };
+    let of = if tokens.is_some() { inner } else { 3 * inner };
+    let image = single.input([batch, height, width, of]);
+    let [q, k, v] = match tokens {
+        None => [0, inner, 2 * inner].map(|start| part(image, start)),
+        Some(n) => [
+            part(image, 0),
+            part(single.input([batch, n, 1, inner]), 0),
+            part(single.input([batch, n, 1, inner]), 0),
+        ],
+    };
     let output = single.value([batch, height, width, inner]);
-    let [q, k, v] = [0, inner, 2 * inner].map(|start| Channels { value: qkv, start });
-    let op = Op::Attention(Attention { q, k, v, heads, inner, output });
-    single.compare(op, Storage::F32, random, change, &format!("{heads} heads of {head}"));
+    (single, Op::Attention(Attention { q, k, v, of_sample: None, heads, causal: false, inner, output }))
+}
+
+/// Of every width that networks have, to itself, to itself before each token, and to text, cut into slices of the keys.
+#[test]
+fn attention_of_text_and_latents_is_its_twin() {
+    let random = &mut Random(9);
+    let cut = Choice { few: Some(1000), wanted: Some(1000), ..Choice::default() };
+    let gpu = [block_on(Gpu::chosen(Some(Tuning::Hardware), cut)).unwrap()];
+    for (heads, head) in [(2, 1), (4, 3), (2, 40), (3, 72), (1, 75), (2, 160), (1, 512)] {
+        for (tokens, causal) in [(None, false), (None, true), (Some(77), false)] {
+            let size = if causal { [77, 1] } else { random.pick(&[[9, 8], [16, 10], [7, 5]]) };
+            let (single, mut op) = attention_to(random.0 as usize % 2 + 1, size, tokens, [heads, head]);
+            if let Op::Attention(attention) = &mut op {
+                attention.causal = causal;
+            }
+            let what = format!("{heads} heads of {head}, {size:?} to {tokens:?}, causal {causal}");
+            single.compare_on(&gpu, op, Storage::F32, random, nothing, &what);
+        }
+    }
+    let (single, op) = attention_to(1, [64, 64], None, [1, 80]);
+    single.compare_on(&gpu, op, Storage::F32, random, nothing, "4096 tokens");
 }
 
 #[test]
@@ -563,7 +605,7 @@ fn nan_and_infinity_pass_through() {
             let op = Op::Gemm(Gemm {
                 source: single.source([6, 6], channels, false),
                 load: Load { scaling: None, activation: Some(activation) },
-                window: Window::Square { stride: 1, padding: Padding::All(1) },
+                window: Window::Square { kernel: 3, stride: 1, padding: Padding::All(1) },
                 shortcut: None,
                 matrix: single.matrix(9 * channels[0], columns),
                 bias: single.vector(columns),

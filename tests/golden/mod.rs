@@ -3,6 +3,9 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+#[cfg(feature = "text")]
+pub(crate) mod text;
+
 use std::sync::Arc;
 
 use noiseball::network::describe::{Inventory, describe};

@@ -27,13 +27,16 @@ const SMALL = [
   'llvm-args=-inline-threshold=3 -unroll-runtime=false -unroll-allow-partial=false -enable-pre=false -enable-load-pre=false -disable-lsr',
 ];
 
+/** Pages that only sample images download nothing that text and latents need. */
+const SAMPLING = ['--no-default-features', '--features', 'gpu'];
+
 /** Brings www/pkg up to date. Arguments go to cargo. */
 export async function buildWasm(cargoArguments = []) {
   step('building the wasm module');
   await build({
     environment: await wasmEnvironment(),
     profile: 'web',
-    cargoArguments: [...cargoArguments, ...SMALL],
+    cargoArguments: [...SAMPLING, ...cargoArguments, ...SMALL],
     folder: 'pkg',
     name: 'noiseball',
   });
@@ -54,7 +57,7 @@ export async function buildTraining(cargoArguments = []) {
   await build({
     environment,
     profile: 'release',
-    cargoArguments: ['--features', 'burn', ...SMALLER, ...cargoArguments],
+    cargoArguments: ['--no-default-features', '--features', 'gpu,burn', ...SMALLER, ...cargoArguments],
     folder: 'pkg-train',
     name: 'noiseball_train',
     packed: true,

@@ -2,7 +2,7 @@
 
 use crate::engine::lower::{Choice, Dispatch, Lowering, ShardLayout, Tuning};
 use crate::engine::parameters::Storage;
-use crate::engine::plan::{Op, Plan, Slot};
+use crate::engine::plan::{Op, Plan, PlannedOp, Slot};
 use crate::error::{Error, Result};
 
 impl ShardLayout {
@@ -24,7 +24,10 @@ impl ShardLayout {
 /// A plan's dispatches: every operation as one, or as two where that pays.
 #[derive(Clone, Debug)]
 pub struct Lowered {
+    /// First those that are run once for the prompts of a run, then those of an evaluation.
     pub(super) dispatches: Vec<Dispatch>,
+    /// How many of them are for prompts.
+    pub(super) of_prompts: usize,
     /// Those that are run once, before the first evaluation.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) once: Vec<Dispatch>,
@@ -61,9 +64,18 @@ fn begin<'a>(plan: &'a Plan, layout: &'a ShardLayout, tuning: Tuning, activation
     }
 }
 
+/// Lowers what is done once for the prompts of a run; the dispatches of that.
+fn prompts(plan: &Plan, choice: Choice, to: &mut Lowering) -> Result<usize> {
+    to.batch = plan.prompts.count;
+    for (at, step) in plan.prompts.ops.iter().enumerate() {
+        lower(step, at, choice, to)?;
+    }
+    to.batch = plan.batch;
+    Ok(to.dispatches.len())
+}
+
 /// Lowers an operation.
-fn lower(plan: &Plan, at: usize, choice: Choice, to: &mut Lowering) -> Result<()> {
-    let step = &plan.ops[at];
+fn lower(step: &PlannedOp, at: usize, choice: Choice, to: &mut Lowering) -> Result<()> {
     (to.op, to.choice) = (at, choice);
     // Profiles are taken natively.
     if cfg!(not(target_arch = "wasm32")) {
@@ -82,44 +94,48 @@ impl Lowered {
         #[cfg(not(target_arch = "wasm32"))]
         {
             let work: Vec<_> = (0..plan.ops.len()).map(|at| (at, choice)).collect();
-            Self::of(plan, layout, tuning, &work)
+            Self::of(plan, layout, tuning, Some(choice), &work)
         }
         #[cfg(target_arch = "wasm32")]
         {
             let mut lowering = begin(plan, layout, tuning, plan.arena);
-            for at in 0..plan.ops.len() {
-                lower(plan, at, choice, &mut lowering)?;
+            let of_prompts = prompts(plan, choice, &mut lowering)?;
+            for (at, step) in plan.ops.iter().enumerate() {
+                lower(step, at, choice, &mut lowering)?;
             }
-            Self::end(lowering)
+            Self::end(lowering, of_prompts)
         }
     }
 
-    /// Lowers some operations of a plan, each with a choice of its own.
+    /// Lowers what a plan does for prompts, if there is a choice for it, and some of its operations, each with a choice of its own.
     #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn of(
         plan: &Plan,
         layout: &ShardLayout,
         tuning: Tuning,
+        of_prompts: Option<Choice>,
         work: &[(usize, Choice)],
     ) -> Result<Self> {
         let mut activations = plan.arena;
         loop {
             let mut lowering = begin(plan, layout, tuning, activations);
+            let count = of_prompts.map_or(Ok(0), |choice| prompts(plan, choice, &mut lowering))?;
             for (at, choice) in work {
-                lower(plan, *at, *choice, &mut lowering)?;
+                lower(&plan.ops[*at], *at, *choice, &mut lowering)?;
             }
             let [start, kept] = lowering.kept;
             if kept == 0 || activations == start + kept {
-                return Self::end(lowering);
+                return Self::end(lowering, count);
             }
             // Where scratch begins is known only once all is counted that is kept.
             activations = start + kept;
         }
     }
 
-    fn end(lowering: Lowering) -> Result<Self> {
+    fn end(lowering: Lowering, of_prompts: usize) -> Result<Self> {
         let lowered = Self {
             dispatches: lowering.dispatches,
+            of_prompts,
             #[cfg(not(target_arch = "wasm32"))]
             once: lowering.once,
             uniforms: lowering.uniforms,
@@ -135,7 +151,13 @@ impl Lowered {
     /// Dispatches of an evaluation.
     #[must_use]
     pub fn dispatches(&self) -> usize {
-        self.dispatches.len()
+        self.dispatches.len() - self.of_prompts
+    }
+
+    /// Those of an evaluation.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn of_evaluation(&self) -> &[Dispatch] {
+        &self.dispatches[self.of_prompts..]
     }
 
     /// Every kernel that the dispatches run, once: what profiles call it and what makes the variant, its function and its text.

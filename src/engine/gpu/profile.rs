@@ -28,7 +28,7 @@ pub struct Timing {
 /// An evaluation's dispatches before there is a device, with no time.
 #[must_use]
 pub fn timings(plan: &Plan, lowered: &Lowered) -> Vec<Timing> {
-    lowered.dispatches.iter().map(|dispatch| timing(plan, dispatch, 0.0)).collect()
+    lowered.of_evaluation().iter().map(|dispatch| timing(plan, dispatch, 0.0)).collect()
 }
 
 fn timing(plan: &Plan, dispatch: &Dispatch, seconds: f64) -> Timing {
@@ -100,7 +100,7 @@ impl Replay {
         self.start(1, &[rows]).await?;
         let mut seconds = vec![Vec::with_capacity(runs); count];
         for run in 0..=runs {
-            let found = stamps.time(self.gpu(), count, |pass, at| self.record_one(pass, 0, at, true)).await?;
+            let found = stamps.time(self.gpu(), count, |pass, at| self.record_one(pass, 0, at)).await?;
             // The first run warms up.
             if run > 0 {
                 seconds.iter_mut().zip(found).for_each(|(all, one)| all.push(one));

@@ -6,14 +6,15 @@
 //! operations: a normalisation that does not fit in a workgroup's memory, and the partial sums of a product that is cut into
 //! slices.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::device::{Buffer, Gpu};
 use super::lowered::Lowered;
 use super::weights::Weights;
 use crate::engine::lower::{Dispatch, EvaluationParams, UNIFORM_BYTES, append, word};
-use crate::engine::plan::{Plan, ValueId};
-use crate::engine::prelude::Rows;
+use crate::engine::plan::{Plan, Prompts, ValueId};
+use crate::engine::prelude::{Rows, check_prompts};
 use crate::error::{Error, Result};
 
 /// A plan on a device.
@@ -21,7 +22,9 @@ use crate::error::{Error, Result};
 pub struct Replay {
     plan: Plan,
     weights: Arc<Weights>,
+    /// Those for prompts first.
     dispatches: Vec<(wgpu::ComputePipeline, Dispatch)>,
+    of_prompts: usize,
     arena: Buffer,
     uniforms: Buffer,
     rows: Buffer,
@@ -47,7 +50,7 @@ impl Replay {
         let gpu = weights.gpu().clone();
         #[cfg(not(target_arch = "wasm32"))]
         let once = lowered.once;
-        let Lowered { dispatches, uniforms, arena: floats, .. } = lowered;
+        let Lowered { dispatches, of_prompts, uniforms, arena: floats, .. } = lowered;
         if floats > u32::MAX as usize {
             let needed = 4 * floats as u64;
             // Kernels count floats in 32 bits, whatever the adapter allows.
@@ -68,16 +71,15 @@ impl Replay {
         let group = bind(&gpu, &weights, &arena, &rows, &uniform_buffer, &steps);
         let with_pipeline = |d: Dispatch| (gpu.pipeline(d.shader.clone()), d);
         let dispatches = dispatches.into_iter().map(with_pipeline).collect();
+        let uniforms = uniform_buffer;
         let replay =
-            Self { plan, weights, dispatches, arena, uniforms: uniform_buffer, rows, steps, group, staging };
+            Self { plan, weights, dispatches, of_prompts, arena, uniforms, rows, steps, group, staging };
         #[cfg(not(target_arch = "wasm32"))]
         if !once.is_empty() {
             let once: Vec<_> = once.into_iter().map(with_pipeline).collect();
             let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            for work in &once {
-                replay.record_work(&mut pass, 0, work, true);
-            }
+            replay.record_these(&mut pass, 0, &once);
             drop(pass);
             gpu.submit(encoder, once.len());
         }
@@ -105,7 +107,7 @@ impl Replay {
     /// Dispatches of an evaluation.
     #[must_use]
     pub fn dispatches(&self) -> usize {
-        self.dispatches.len()
+        self.dispatches.len() - self.of_prompts
     }
 
     /// Bytes on the device, beside the parameters.
@@ -147,58 +149,75 @@ impl Replay {
         }
     }
 
+    /// Computes what evaluations read of the prompts of a run; it stays on the device until the prompts are others. `given` and
+    /// `of_sample` are as for [`check_prompts`].
+    ///
+    /// # Errors
+    /// [`Error::Option`] where they are not what the plan asks for.
+    pub fn prompts(&self, given: &[&[f32]], of_sample: &[usize]) -> Result<()> {
+        check_prompts(&self.plan, given, of_sample)?;
+        let Prompts { inputs, of_sample: numbers, .. } = &self.plan.prompts;
+        inputs.iter().zip(given).for_each(|((_, id), numbers)| self.write(*id, numbers));
+        if let Some(id) = numbers {
+            let numbers: Vec<f32> = of_sample.iter().map(|prompt| *prompt as f32).collect();
+            self.write(*id, &numbers);
+        }
+        self.submit(0, 0..self.of_prompts);
+        Ok(())
+    }
+
     /// Records an evaluation: reads the plan's input, writes its output.
     pub(super) fn record(&self, pass: &mut wgpu::ComputePass, evaluation: usize) {
-        for at in 0..self.dispatches.len() {
-            self.record_one(
-                pass,
-                evaluation,
-                at,
-                at == 0 || self.dispatch(at - 1).shard != self.dispatch(at).shard,
-            );
-        }
+        self.record_all(pass, evaluation, self.of_prompts..self.dispatches.len());
     }
 
-    /// Records one dispatch of an evaluation. `other_matrices` is whether its matrices lie in another buffer than those of the
-    /// dispatch before it.
-    pub(super) fn record_one(
+    fn record_all(&self, pass: &mut wgpu::ComputePass, evaluation: usize, dispatches: Range<usize>) {
+        self.record_these(pass, evaluation, &self.dispatches[dispatches]);
+    }
+
+    fn record_these(
         &self,
         pass: &mut wgpu::ComputePass,
         evaluation: usize,
-        at: usize,
-        other_matrices: bool,
+        dispatches: &[(wgpu::ComputePipeline, Dispatch)],
     ) {
-        self.record_work(pass, evaluation, &self.dispatches[at], other_matrices);
-    }
-
-    fn record_work(
-        &self,
-        pass: &mut wgpu::ComputePass,
-        evaluation: usize,
-        (pipeline, dispatch): &(wgpu::ComputePipeline, Dispatch),
-        other_matrices: bool,
-    ) {
-        pass.set_pipeline(pipeline);
-        pass.set_bind_group(0, &self.group, &[dispatch.uniform, (UNIFORM_BYTES * evaluation) as u32]);
-        if other_matrices {
-            pass.set_bind_group(1, self.weights.shard(dispatch.shard), &[]);
+        let mut matrices = None;
+        for (pipeline, dispatch) in dispatches {
+            pass.set_pipeline(pipeline);
+            pass.set_bind_group(0, &self.group, &[dispatch.uniform, (UNIFORM_BYTES * evaluation) as u32]);
+            if matrices.replace(dispatch.shard) != Some(dispatch.shard) {
+                pass.set_bind_group(1, self.weights.shard(dispatch.shard), &[]);
+            }
+            let [x, y, z] = dispatch.groups;
+            pass.dispatch_workgroups(x, y, z);
         }
-        let [x, y, z] = dispatch.groups;
-        pass.dispatch_workgroups(x, y, z);
     }
 
+    /// Records one dispatch of an evaluation.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn record_one(&self, pass: &mut wgpu::ComputePass, evaluation: usize, at: usize) {
+        let at = self.of_prompts + at;
+        self.record_all(pass, evaluation, at..at + 1);
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn dispatch(&self, at: usize) -> &Dispatch {
-        &self.dispatches[at].1
+        &self.dispatches[self.of_prompts + at].1
     }
 
     /// Submits an evaluation. The numbers that it leaves can be [read](Self::read).
     pub fn evaluate(&self, evaluation: usize) {
+        self.submit(evaluation, self.of_prompts..self.dispatches.len());
+    }
+
+    fn submit(&self, evaluation: usize, dispatches: Range<usize>) {
         let gpu = self.gpu();
         let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        self.record(&mut pass, evaluation);
+        let count = dispatches.len();
+        self.record_all(&mut pass, evaluation, dispatches);
         drop(pass);
-        gpu.submit(encoder, self.dispatches.len());
+        gpu.submit(encoder, count);
     }
 
     /// Writes a value of the plan: before an evaluation, its input.

@@ -63,8 +63,9 @@ fn kind(dispatches: &[Dispatch]) -> Kind {
 
 /// The dispatches of each operation.
 fn by_op(lowered: &Lowered, ops: usize) -> Vec<&[Dispatch]> {
-    let end = |op: usize| lowered.dispatches.partition_point(|d| d.work.op <= op);
-    (0..ops).map(|op| &lowered.dispatches[if op == 0 { 0 } else { end(op - 1) }..end(op)]).collect()
+    let dispatches = lowered.of_evaluation();
+    let end = |op: usize| dispatches.partition_point(|d| d.work.op <= op);
+    (0..ops).map(|op| &dispatches[if op == 0 { 0 } else { end(op - 1) }..end(op)]).collect()
 }
 
 /// The plan's products by kind, those with the most work first, where there is more than one way to do them.
@@ -75,7 +76,7 @@ fn groups(plan: &Plan, weights: &Weights, ways: &[Choice]) -> Result<Vec<Group>>
         .map(|way| Lowered::new(plan, weights.layout(), tuning, *way))
         .collect::<Result<Vec<_>>>()?;
     let by_way: Vec<_> = lowered.iter().map(|l| by_op(l, plan.ops.len())).collect();
-    let all: u64 = lowered[0].dispatches.iter().map(|d| d.work.flops).sum();
+    let all: u64 = lowered[0].of_evaluation().iter().map(|d| d.work.flops).sum();
     let mut groups: Vec<Group> = Vec::new();
     for (op, own) in by_way[0].iter().enumerate() {
         if !matches!(plan.ops[op].op, Op::Gemm(_)) {
@@ -130,7 +131,7 @@ impl Replay {
             }
         }
         let work: Vec<_> = choices.into_iter().enumerate().collect();
-        let lowered = Lowered::of(&plan, weights.layout(), gpu.tuning(), &work)?;
+        let lowered = Lowered::of(&plan, weights.layout(), gpu.tuning(), Some(own), &work)?;
         Self::made(plan, weights, lowered).await
     }
 
@@ -140,7 +141,7 @@ impl Replay {
         let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         for _ in 0..times {
-            range.clone().for_each(|at| self.record_one(&mut pass, 0, at, true));
+            range.clone().for_each(|at| self.record_one(&mut pass, 0, at));
         }
         drop(pass);
         let start = Instant::now();
@@ -155,14 +156,14 @@ async fn try_out(plan: &Plan, weights: &Arc<Weights>, ways: &[Choice], groups: &
     let gpu = weights.gpu();
     let unknown: Vec<_> = groups.iter().filter(|g| found(gpu.name(), &g.kind).is_none()).collect();
     let work: Vec<_> = unknown.iter().flat_map(|g| g.ways.iter().map(|way| (g.ops[0], ways[*way]))).collect();
-    let lowered = Lowered::of(plan, weights.layout(), gpu.tuning(), &work)?;
+    let lowered = Lowered::of(plan, weights.layout(), gpu.tuning(), None, &work)?;
     if work.is_empty() {
         return Ok(());
     }
     // Where the dispatches of each way end follows from lowering it alone.
     let mut ends = vec![0];
     for way in &work {
-        let alone = Lowered::of(plan, weights.layout(), gpu.tuning(), &[*way])?;
+        let alone = Lowered::of(plan, weights.layout(), gpu.tuning(), None, &[*way])?;
         ends.push(ends[ends.len() - 1] + alone.dispatches.len());
     }
     if ends.last() != Some(&lowered.dispatches.len()) {

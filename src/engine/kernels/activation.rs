@@ -1,7 +1,7 @@
 //! The nonlinearities, element by element, in a form that compilers turn into vector instructions.
 //!
-//! NaN stays NaN, and infinities become what PyTorch makes of them, except that SiLU and Mish of -∞ may be -∞, -0 or
-//! NaN: `-∞ · 0` is what the formulas say.
+//! NaN stays NaN, and infinities become what PyTorch makes of them, except that those that multiply by a sigmoid may be -∞, -0 or
+//! NaN of -∞: `-∞ · 0` is what the formulas say.
 
 use super::vector::simd;
 use crate::Activation;
@@ -68,6 +68,31 @@ pub fn relu(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
 }
 
+#[cfg(feature = "text")]
+/// `½ x (1 + tanh(u))` with u = √(2/π) (x + 0.044715 x³), as `x · sigmoid(2u)`.
+#[inline(always)]
+#[must_use]
+pub fn gelu_tanh(x: f32) -> f32 {
+    x / (1.0 + exp(x * (x * x * -0.071_354_82 - 1.595_769_2)))
+}
+
+#[cfg(feature = "text")]
+/// `x · sigmoid(1.702 x)`.
+#[inline(always)]
+#[must_use]
+pub fn quick_gelu(x: f32) -> f32 {
+    x / (1.0 + exp(-1.702 * x))
+}
+
+#[cfg(feature = "text")]
+/// The hyperbolic tangent, to within 1e-7.
+#[inline(always)]
+#[must_use]
+pub fn tanh(x: f32) -> f32 {
+    let e = exp(-2.0 * x.abs());
+    ((1.0 - e) / (1.0 + e)).copysign(x)
+}
+
 /// Applies a nonlinearity in place.
 pub fn activate(activation: Activation, values: &mut [f32]) {
     simd!(activate_in(activation: Activation, values: &mut [f32]));
@@ -80,5 +105,11 @@ fn activate_in(activation: Activation, values: &mut [f32]) {
         Activation::Mish => values.iter_mut().for_each(|x| *x = mish(*x)),
         Activation::Gelu => values.iter_mut().for_each(|x| *x = gelu(*x)),
         Activation::Relu => values.iter_mut().for_each(|x| *x = relu(*x)),
+        #[cfg(feature = "text")]
+        Activation::GeluTanh => values.iter_mut().for_each(|x| *x = gelu_tanh(*x)),
+        #[cfg(feature = "text")]
+        Activation::QuickGelu => values.iter_mut().for_each(|x| *x = quick_gelu(*x)),
+        #[cfg(feature = "text")]
+        Activation::Tanh => values.iter_mut().for_each(|x| *x = tanh(*x)),
     }
 }

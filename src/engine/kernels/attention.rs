@@ -1,14 +1,22 @@
 //! Attention over the pixels of an image, `softmax(q kᵀ / √d) v`, for each head of d channels.
 //!
-//! A head's keys and values are packed in panels; then for a tile of queries at a time, one product gives the scores, a
-//! softmax in place the weights, and a second product the result. The softmax subtracts each row's maximum first.
+//! Keys and values are taken a block at a time, and packed in panels that stay in the cache while all queries pass by them. For a
+//! tile of queries, one product gives the scores of a block, and a second one the block's part of the result. The softmax goes
+//! along with each query's maximum and sum so far, which rescale what earlier blocks came to (Dao et al. 2022,
+//! "FlashAttention"), so that memory does not grow with the square of the pixels.
 
 use super::activation::exp;
-use super::product::{Epilogue, Panels, PixelRuns, Product, multiply};
+use super::product::{Epilogue, PANEL, Panels, PixelRuns, Product, multiply};
 use super::vector::simd;
 
 /// Queries of a tile.
 const QUERIES: usize = 24;
+
+/// Floats that a block's keys, and its values, take at most: half of a usual second-level cache together.
+const BLOCK_FLOATS: usize = 1 << 16;
+
+/// The most keys of a block: a tile's scores stay in the first-level cache.
+const MAX_BLOCK: usize = 512;
 
 /// Some channels of one sample's pixels: those of pixel i begin at `start + i · row`.
 #[derive(Clone, Copy, Debug)]
@@ -36,37 +44,58 @@ pub struct Attention<'a> {
     pub inner: usize,
     /// Heads.
     pub heads: usize,
+    /// Whether query i sees keys 0 to i alone.
+    pub causal: bool,
 }
 
 /// One sample: `out` is `[pixels of the queries, inner]`. `scratch` is of [`scratch_len`].
 pub fn attention(a: &Attention, scratch: &mut [f32], out: &mut [f32]) {
-    let Attention { q, k, v, inner, heads } = *a;
-    let (width, pixels) = (inner / heads, k.pixels);
-    let (keys, rest) = scratch.split_at_mut(Panels::len_of(width, pixels));
-    let (values, rest) = rest.split_at_mut(Panels::len_of(pixels, width));
-    let scores = &mut rest[..QUERIES * pixels];
+    let Attention { q, k, v, inner, heads, causal } = *a;
+    let width = inner / heads;
+    let block = block(width, k.pixels);
+    let (keys, rest) = scratch.split_at_mut(Panels::len_of(width, block));
+    let (values, rest) = rest.split_at_mut(Panels::len_of(block, width));
+    let (scores, rest) = rest.split_at_mut(QUERIES * block);
+    let (part, rest) = rest.split_at_mut(QUERIES * width);
+    let (tops, sums) = rest[..2 * q.pixels].split_at_mut(q.pixels);
+    let plain = Epilogue { bias: &[], time: &[], residual: None, scale: 1.0 };
+    out.fill(0.0);
     for channel in (0..inner).step_by(width) {
-        let (from_k, from_v) = (k.start + channel, v.start + channel);
-        Panels::fill(width, pixels, keys, |c, pixel| k.data[pixel * k.row + from_k + c]);
-        Panels::fill(pixels, width, values, |pixel, c| v.data[pixel * v.row + from_v + c]);
-        let plain = Epilogue { bias: &[], time: &[], residual: None, scale: 1.0 };
-        let to_scores = Product {
-            inputs: &[PixelRuns { start: q.start + channel, ..rows(q.data, q.row, width) }],
-            panels: Panels { data: keys, rows: width, columns: pixels },
-            width: q.pixels,
-            epilogue: Epilogue { scale: 1.0 / (width as f32).sqrt(), ..plain },
-        };
-        for first in (0..q.pixels).step_by(QUERIES) {
-            let count = QUERIES.min(q.pixels - first);
-            multiply(&to_scores, first..first + count, scores, pixels);
-            softmax(&mut scores[..count * pixels], pixels);
-            let to_result = Product {
-                inputs: &[rows(scores, pixels, pixels)],
-                panels: Panels { data: values, rows: pixels, columns: width },
+        tops.fill(f32::MIN);
+        sums.fill(0.0);
+        for first_key in (0..k.pixels).step_by(block) {
+            let columns = block.min(k.pixels - first_key);
+            let [from_k, from_v] = [k, v].map(|part| part.start + first_key * part.row + channel);
+            Panels::fill(width, columns, keys, |c, pixel| k.data[pixel * k.row + from_k + c]);
+            Panels::fill(columns, width, values, |pixel, c| v.data[pixel * v.row + from_v + c]);
+            let to_scores = Product {
+                inputs: &[PixelRuns { start: q.start + channel, ..rows(q.data, q.row, width) }],
+                panels: Panels { data: keys, rows: width, columns },
                 width: q.pixels,
-                epilogue: plain,
+                epilogue: Epilogue { scale: 1.0 / (width as f32).sqrt(), ..plain },
             };
-            multiply(&to_result, 0..count, &mut out[first * inner + channel..], inner);
+            // Earlier queries see none of these keys.
+            let from = if causal { first_key - first_key % QUERIES } else { 0 };
+            for first in (from..q.pixels).step_by(QUERIES) {
+                let count = QUERIES.min(q.pixels - first);
+                multiply(&to_scores, first..first + count, scores, columns);
+                let mut rescales = [0.0; QUERIES];
+                let of = causal.then_some([first, first_key]);
+                let queries = first..first + count;
+                let state = (&mut tops[queries.clone()], &mut sums[queries]);
+                weigh(&mut scores[..count * columns], of, state, &mut rescales);
+                let to_result = Product {
+                    inputs: &[rows(scores, columns, columns)],
+                    panels: Panels { data: values, rows: columns, columns: width },
+                    width: q.pixels,
+                    epilogue: plain,
+                };
+                multiply(&to_result, 0..count, part, width);
+                add_part(part, width, &rescales[..count], &mut out[first * inner + channel..], inner);
+            }
+        }
+        for (out, sum) in out.chunks_mut(inner).zip(sums.iter()) {
+            out[channel..channel + width].iter_mut().for_each(|x| *x /= sum);
         }
     }
 }
@@ -76,19 +105,58 @@ fn rows(data: &[f32], pixel: usize, len: usize) -> PixelRuns<'_> {
     PixelRuns { data, start: 0, top: 0, row: 0, pixel, shift: 0, len }
 }
 
-/// Floats of [`attention`]'s scratch for so many keys.
+/// Keys of a block.
+fn block(width: usize, keys: usize) -> usize {
+    let most = (BLOCK_FLOATS / width).clamp(2 * PANEL, MAX_BLOCK);
+    (most - most % PANEL).min(keys)
+}
+
+/// Floats of [`attention`]'s scratch for so many pixels of queries and of keys.
 #[must_use]
-pub fn scratch_len(pixels: usize, inner: usize, heads: usize) -> usize {
+pub fn scratch_len(queries: usize, keys: usize, inner: usize, heads: usize) -> usize {
     let width = inner / heads;
-    Panels::len_of(width, pixels) + Panels::len_of(pixels, width) + QUERIES * pixels
+    let block = block(width, keys);
+    Panels::len_of(width, block) + Panels::len_of(block, width) + QUERIES * (block + width) + 2 * queries
 }
 
-/// `exp(x - max) / Σ exp(x - max)` for each row.
-fn softmax(scores: &mut [f32], width: usize) {
-    simd!(softmax_in(scores: &mut [f32], width: usize));
+/// Scores of a tile become weights: `exp(score - top)`, where `top` is the greatest so far of the query. `of` are the first
+/// query and the first key where none sees a later one: those weigh nothing. Says what rescales the results so far.
+fn weigh(scores: &mut [f32], of: Option<[usize; 2]>, state: (&mut [f32], &mut [f32]), rescales: &mut [f32]) {
+    simd!(weigh_in(scores: &mut [f32], of: Option<[usize; 2]>, state: (&mut [f32], &mut [f32]), rescales: &mut [f32]));
 }
 
-/// [`softmax`] for what is compiled for wide vectors already.
+#[inline(always)]
+fn weigh_in(
+    scores: &mut [f32],
+    of: Option<[usize; 2]>,
+    (tops, sums): (&mut [f32], &mut [f32]),
+    rescales: &mut [f32],
+) {
+    let keys = scores.len() / tops.len();
+    let state = tops.iter_mut().zip(sums).zip(rescales).enumerate();
+    for (row, (i, ((top, sum), rescale))) in scores.chunks_exact_mut(keys).zip(state) {
+        let seen = of.map_or(keys, |[query, key]| (query + i + 1).saturating_sub(key).min(keys));
+        let (row, hidden) = row.split_at_mut(seen);
+        hidden.fill(0.0);
+        let before = std::mem::replace(top, fold(row, *top, |a, b| if b > a { b } else { a }));
+        for x in row.iter_mut() {
+            *x = exp(*x - *top);
+        }
+        *rescale = exp(before - *top);
+        *sum = *sum * *rescale + fold(row, 0.0, |a, b| a + b);
+    }
+}
+
+/// Adds a block's part of the result to what earlier blocks came to.
+fn add_part(part: &[f32], width: usize, rescales: &[f32], out: &mut [f32], inner: usize) {
+    for ((out, part), rescale) in out.chunks_mut(inner).zip(part.chunks_exact(width)).zip(rescales) {
+        for (x, more) in out.iter_mut().zip(part) {
+            *x = *x * rescale + more;
+        }
+    }
+}
+
+/// `exp(x - max) / Σ exp(x - max)` for each row, for what is compiled for wide vectors already.
 #[inline(always)]
 pub(super) fn softmax_in(scores: &mut [f32], width: usize) {
     for row in scores.chunks_exact_mut(width) {
@@ -105,7 +173,7 @@ pub(super) fn softmax_in(scores: &mut [f32], width: usize) {
 
 /// Folds eight numbers at a time, and at the end the eight results and what was left over.
 #[inline(always)]
-fn fold(row: &[f32], start: f32, f: impl Fn(f32, f32) -> f32) -> f32 {
+pub(super) fn fold(row: &[f32], start: f32, f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [start; 8];
     let (eights, rest) = row.as_chunks::<8>();
     for eight in eights {

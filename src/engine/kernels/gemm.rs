@@ -13,6 +13,9 @@ use crate::Window;
 /// Floats of a band, unless a single output row needs more: half of a common second-level cache.
 const BAND: usize = 1 << 16;
 
+/// The greatest height and width of a window.
+pub const MAX_KERNEL: usize = if cfg!(feature = "text") { 64 } else { 3 };
+
 /// A [`Gemm`](crate::plan::Gemm) with slices for ids.
 #[derive(Clone, Copy, Debug)]
 pub struct Gemm<'a> {
@@ -51,7 +54,7 @@ struct Bands {
 
 impl Bands {
     fn of(window: Window, (height, width): (usize, usize), channels: usize) -> Self {
-        let reach = if window == Window::Pointwise { 1 } else { 3 };
+        let reach = window.kernel();
         let columns = (width - 1) * window.stride() + reach;
         let line = columns * channels;
         // Input rows that fit, without those that the last window reaches beyond its first row.
@@ -60,7 +63,7 @@ impl Bands {
     }
 
     fn input_rows(&self, window: Window, rows: usize) -> usize {
-        (rows - 1) * window.stride() + if window == Window::Pointwise { 1 } else { 3 }
+        (rows - 1) * window.stride() + window.kernel()
     }
 }
 
@@ -88,7 +91,7 @@ pub fn gemm(g: &Gemm, scratch: &mut [f32], out: &mut [f32]) {
         };
         let shortcut = g.shortcut.map(|s| pixel_runs(s.sample(sample)));
         let multiply = |inputs: &[PixelRuns], rows: std::ops::Range<usize>, out: &mut [f32]| {
-            let mut all = [PixelRuns { len: 0, ..inputs[0] }; 5];
+            let mut all = [PixelRuns { len: 0, ..inputs[0] }; MAX_KERNEL + 2];
             let more = shortcut.as_ref().map_or(&[][..], |s| s);
             let count = inputs.len() + more.len();
             for (to, from) in all.iter_mut().zip(inputs.iter().chain(more)) {
@@ -110,7 +113,7 @@ pub fn gemm(g: &Gemm, scratch: &mut [f32], out: &mut [f32]) {
             let (first, count) = ((top * stride) as isize - before, bands.input_rows(g.window, rows));
             loaded.write(first..first + count as isize, -before..bands.columns as isize - before, scratch);
             // The runs of one row of the window, `tap` rows below its top.
-            let taps = g.window.taps();
+            let kernel = g.window.kernel();
             let run = |tap: usize| PixelRuns {
                 data: scratch,
                 start: tap * bands.line,
@@ -118,13 +121,10 @@ pub fn gemm(g: &Gemm, scratch: &mut [f32], out: &mut [f32]) {
                 row: stride * bands.line,
                 pixel: stride * channels,
                 shift: 0,
-                len: if taps == 1 { channels } else { 3 * channels },
+                len: kernel * channels,
             };
-            if taps == 1 {
-                multiply(&[run(0)], top..top + rows, out);
-            } else {
-                multiply(&[run(0), run(1), run(2)], top..top + rows, out);
-            }
+            let runs: [_; MAX_KERNEL] = std::array::from_fn(run);
+            multiply(&runs[..kernel], top..top + rows, out);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What training needs beside the plan's operations: the gradients of products, normalisations, nonlinearities and
 //! attention. Images are NHWC, of one sample.
 
+#[cfg(feature = "text")]
+use super::activation::tanh;
 use super::activation::{exp, gelu};
 use super::attention::softmax_in;
 use super::product::PANEL;
@@ -173,6 +175,19 @@ fn activation_gradient_in(activation: Activation, x: &[f32], gradient: &mut [f32
                 *g = 0.0;
             }
         }),
+        #[cfg(feature = "text")]
+        Activation::GeluTanh => each.for_each(|(g, x)| {
+            // x · sigmoid(2u), and 2u' = √(8/π) (1 + 3 · 0.044715 x²).
+            let sigmoid = 1.0 / (1.0 + exp(x * (x * x * -0.071_354_82 - 1.595_769_2)));
+            *g *= sigmoid * (1.0 + x * (1.0 - sigmoid) * (x * x * 0.214_064_46 + 1.595_769_2));
+        }),
+        #[cfg(feature = "text")]
+        Activation::QuickGelu => each.for_each(|(g, x)| {
+            let sigmoid = 1.0 / (1.0 + exp(-1.702 * x));
+            *g *= sigmoid * (1.0 + 1.702 * x * (1.0 - sigmoid));
+        }),
+        #[cfg(feature = "text")]
+        Activation::Tanh => each.for_each(|(g, x)| *g *= 1.0 - tanh(*x) * tanh(*x)),
     }
 }
 

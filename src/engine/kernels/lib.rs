@@ -8,14 +8,22 @@
 pub mod activation;
 pub mod attention;
 pub mod fir;
+#[cfg(feature = "text")]
+pub mod gate;
 pub mod gemm;
 pub mod gradient;
+#[cfg(feature = "text")]
+pub mod layer_norm;
 pub mod load;
 pub mod map;
+#[cfg(feature = "text")]
+pub mod nearest;
 pub mod norm;
 pub mod pool;
 pub mod product;
 pub mod radial;
+#[cfg(feature = "text")]
+pub mod rearrange;
 mod vector;
 
 /// Pixels whose moments are taken together. The last tile of a sample may be smaller; no tile spans two samples.
@@ -32,9 +40,18 @@ pub enum Activation {
     Gelu,
     /// `max(x, 0)`.
     Relu,
+    #[cfg(feature = "text")]
+    /// `½ x (1 + tanh(√(2/π) (x + 0.044715 x³)))`, an approximation of [`Self::Gelu`].
+    GeluTanh,
+    #[cfg(feature = "text")]
+    /// `x · sigmoid(1.702 x)`, another.
+    QuickGelu,
+    #[cfg(feature = "text")]
+    /// The hyperbolic tangent.
+    Tanh,
 }
 
-/// Where a strided 3×3 convolution puts its zeros.
+/// Where a convolution puts its zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
     /// The same number of rows and columns on all four sides.
@@ -48,9 +65,11 @@ pub enum Padding {
 pub enum Window {
     /// The same pixel: a linear map.
     Pointwise,
-    /// 3×3 pixels.
+    /// A square of pixels.
     Square {
-        /// 1 or 2.
+        /// Its height and width.
+        kernel: usize,
+        /// Pixels from one to the next, in both directions.
         stride: usize,
         /// The zeros around the image.
         padding: Padding,
@@ -58,13 +77,19 @@ pub enum Window {
 }
 
 impl Window {
+    /// Height and width of the window.
+    #[must_use]
+    pub fn kernel(self) -> usize {
+        match self {
+            Window::Pointwise => 1,
+            Window::Square { kernel, .. } => kernel,
+        }
+    }
+
     /// Pixels in the window.
     #[must_use]
     pub fn taps(self) -> usize {
-        match self {
-            Window::Pointwise => 1,
-            Window::Square { .. } => 9,
-        }
+        self.kernel() * self.kernel()
     }
 
     /// Zeros above and to the left of the image.

@@ -11,6 +11,9 @@ pub enum Operand<'a> {
     Image(&'a [f32]),
     /// `y + v[c]`.
     PerChannel(&'a [f32]),
+    #[cfg(feature = "text")]
+    /// `y · v[c]`.
+    ScalePerChannel(&'a [f32]),
     /// `y · (1 + v[c]) + v[channels + c]`.
     ScaleShift(&'a [f32]),
     /// `y · v`.
@@ -34,6 +37,12 @@ pub fn map(loaded: Option<&Loaded>, operand: Operand, channels: usize, out: &mut
         Operand::PerChannel(v) => {
             for pixel in out.chunks_exact_mut(channels) {
                 pixel.iter_mut().zip(v).for_each(|(y, v)| *y += v);
+            }
+        }
+        #[cfg(feature = "text")]
+        Operand::ScalePerChannel(v) => {
+            for pixel in out.chunks_exact_mut(channels) {
+                pixel.iter_mut().zip(v).for_each(|(y, v)| *y *= v);
             }
         }
         Operand::ScaleShift(v) => {

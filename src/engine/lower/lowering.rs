@@ -155,6 +155,12 @@ impl Lowering<'_> {
         word(self.values[id.0].offset)
     }
 
+    /// Numbers of one sample's part of a value.
+    pub(in crate::engine) fn sample_len(&self, id: ValueId) -> u32 {
+        let value = &self.values[id.0];
+        word(value.len() / value.shape[0])
+    }
+
     /// Bytes of values.
     pub(in crate::engine) fn bytes(&self, ids: impl IntoIterator<Item = ValueId>) -> u64 {
         ids.into_iter().map(|id| 4 * self.values[id.0].len() as u64).sum()

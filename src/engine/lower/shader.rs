@@ -47,10 +47,16 @@ macro_rules! constants {
 pub(in crate::engine) use {constants, wgsl};
 
 /// Writes what is left of a text to `to`, or only counts it where there is no room. Line comments are the only ones that the
-/// kernels have, and no line ends in a word where the next begins with one.
+/// kernels have, and no line ends in a word where the next begins with one. Without the feature `text`, lines that end in
+/// `// text` go too.
 pub(in crate::engine) const fn strip(text: &[u8], to: &mut [u8]) -> usize {
     let (mut at, mut len, mut begun) = (0, 0, false);
     while at < text.len() {
+        if !cfg!(feature = "text") && is_line_of_text(text, at) {
+            while text[at] != b'\n' {
+                at += 1;
+            }
+        }
         let byte = text[at];
         if byte == b'/' && at + 1 < text.len() && text[at + 1] == b'/' {
             while at + 1 < text.len() && text[at + 1] != b'\n' {
@@ -68,6 +74,26 @@ pub(in crate::engine) const fn strip(text: &[u8], to: &mut [u8]) -> usize {
         at += 1;
     }
     len
+}
+
+/// Whether a line begins at a place that ends in `// text`.
+const fn is_line_of_text(text: &[u8], at: usize) -> bool {
+    const MARK: &[u8] = b"// text\n";
+    if at > 0 && text[at - 1] != b'\n' {
+        return false;
+    }
+    let mut end = at;
+    while end < text.len() && text[end] != b'\n' {
+        end += 1;
+    }
+    let mut i = 0;
+    while i < MARK.len() && end + 1 >= at + MARK.len() && end < text.len() {
+        if text[end + 1 - MARK.len() + i] != MARK[i] {
+            return false;
+        }
+        i += 1;
+    }
+    i == MARK.len()
 }
 
 /// Whether the space at a place can go: it has a word on one side and a sign on the other, or a bracket or separator on either. Two

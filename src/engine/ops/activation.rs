@@ -14,7 +14,17 @@ constants! {
     MISH = code(Activation::Mish);
     GELU = code(Activation::Gelu);
     RELU = code(Activation::Relu);
+    GELU_TANH = RELU + 1;
+    QUICK_GELU = RELU + 2;
+    TANH = RELU + 3;
 }
+
+#[cfg(feature = "text")]
+const _: () = assert!(
+    GELU_TANH == code(Activation::GeluTanh)
+        && QUICK_GELU == code(Activation::QuickGelu)
+        && TANH == code(Activation::Tanh)
+);
 
 pub(super) const ACTIVATION: File = File { text: wgsl!("activation.wgsl"), constants: CONSTANTS };
 
@@ -25,4 +35,4 @@ pub(super) fn activation_code(of: Option<Activation>) -> u32 {
 
 /// Every activation, and none.
 #[cfg(all(test, not(target_arch = "wasm32")))]
-pub(super) const ALL: [u32; 5] = [NO_ACTIVATION, SILU, MISH, GELU, RELU];
+pub(super) const ALL: [u32; 8] = [NO_ACTIVATION, SILU, MISH, GELU, RELU, GELU_TANH, QUICK_GELU, TANH];

@@ -18,6 +18,9 @@ fn activate1(x: f32) -> f32 {
             return x * select(1.0 - tail, tail, x < 0.0);
         }
         case RELU: { return select(x, 0.0, x < 0.0); }
+        case GELU_TANH: { return x / (1.0 + exp(x * (x * x * -0.07135482 - 1.5957692))); } // text
+        case QUICK_GELU: { return x / (1.0 + exp(-1.702 * x)); } // text
+        case TANH: { return sign(x) * (2.0 / (1.0 + exp(-2.0 * abs(x))) - 1.0); } // text
         default: { return x; }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::operation::{Operation, Room};
 use crate::engine::kernels::attention as twin;
-use crate::engine::lower::{File, Lowering, Shader, constants, grid, uniform, wgsl, word};
+use crate::engine::lower::{File, Lowering, Shader, Tuning, chosen, constants, grid, uniform, wgsl, word};
 use crate::engine::parameters::Parameters;
 use crate::engine::stage::{Memory, Split, Stage};
 use crate::engine::value::{Slot, Value, ValueId};
@@ -26,8 +26,12 @@ pub struct Attention {
     pub k: Channels,
     /// Values, likewise.
     pub v: Channels,
+    /// Which row of keys and values is a sample's, where they are computed of prompts.
+    pub of_sample: Option<ValueId>,
     /// Heads.
     pub heads: usize,
+    /// Whether pixel i sees pixels 0 to i alone.
+    pub causal: bool,
     /// Channels of the output, of all heads together.
     pub inner: usize,
     /// The result.
@@ -49,32 +53,120 @@ uniform! {
         keys: u32,
         heads: u32,
         inner: u32,
+        prompted: u32,
+        of_sample: u32,
+        causal: u32,
+        slices: u32,
+        slice_keys: u32,
+        partial: u32,
+        state: u32,
         scale: f32,
     }
 }
 
 constants! {
-    /// Threads of a workgroup.
+    /// Threads of a workgroup for narrow heads, and of one that puts slices together.
     THREADS = 64;
+    /// Threads of a workgroup for wide heads.
+    WIDE_THREADS = 128;
     /// The most vectors of a head for which a thread holds a query and its result in registers.
     NARROW_LANES = 16;
 }
 
 const ATTENTION: File = File { text: wgsl!("attention.wgsl"), constants: CONSTANTS };
+/// Whether keys are cut into slices: pages that sample pictures alone have no room for it.
+const SLICES: bool = cfg!(any(feature = "text", not(target_arch = "wasm32")));
+const MERGE: File = File { text: if SLICES { wgsl!("merge.wgsl") } else { "" }, constants: &[] };
 
-/// Queries of a workgroup; `None` for one a thread, which holds it and its result in registers.
-type Queries = Option<usize>;
+/// Threads of a wide head's workgroup that share a query: `ACROSS` in attention.wgsl.
+const ACROSS: usize = 16;
+/// Keys whose scores a thread works out for each of its queries.
+const SCORES: usize = 2;
+/// Keys that such a workgroup takes at a time.
+const KEYS: usize = ACROSS * SCORES;
+/// Numbers of its queries' result that a thread holds, where a head has no more than twice as many for it.
+const HELD: usize = 64;
+/// Vectors of values that are in workgroup memory at a time.
+const STAGED: usize = 512;
 
-fn shader(head: usize, lanes4: bool, queries: Queries) -> Shader {
-    let entry = if queries.is_none() { "narrow" } else { "wide" };
-    let constants = vec![("HEAD", word(head)), ("QUERIES", word(queries.unwrap_or(1)))];
-    Shader::new(entry, constants, lanes4, &[ATTENTION]).labelled(|| format!("attention, heads of {head}"))
+/// Workgroups up to which the keys are cut in slices, and that these should make.
+const FEW_GROUPS: usize = 16;
+const WANTED_GROUPS: usize = 128;
+
+/// How a wide head is divided among threads.
+#[derive(Clone, Copy, Debug)]
+struct Wide {
+    /// Queries of a thread.
+    rows: usize,
+    /// Lanes of each query's result that it works out.
+    columns: usize,
+}
+
+impl Wide {
+    /// For heads of so many lanes, of so many numbers each.
+    fn of(lanes: usize, lane: usize) -> Result<Self> {
+        let columns = lanes.div_ceil(ACROSS);
+        let rows = HELD / (columns * lane);
+        if 2 * HELD < columns * lane {
+            return Err(Error::Unsupported {
+                what: format!("attention with heads of {} channels", lanes * lane),
+                why: "on a GPU a head may have up to 2048; the CPU device has no such limit".to_owned(),
+            });
+        }
+        Ok(Self { rows: [4, 2].into_iter().find(|n| *n <= rows).unwrap_or(1), columns })
+    }
+
+    /// Queries of a workgroup.
+    fn queries(self) -> usize {
+        WIDE_THREADS as usize / ACROSS * self.rows
+    }
+
+    /// Keys whose values are in workgroup memory at a time, a power of two.
+    fn values(self) -> usize {
+        1 << (STAGED / (ACROSS * self.columns)).clamp(1, KEYS).ilog2()
+    }
+}
+
+/// How the keys are cut into slices.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    slices: usize,
+    /// Keys of a slice, a multiple of [`KEYS`].
+    keys: usize,
+}
+
+impl Cut {
+    /// For so many workgroups, each of which would take all keys.
+    fn of(keys: usize, groups: usize, to: &Lowering) -> Self {
+        let few = SLICES && to.tuning == Tuning::Hardware && groups <= chosen!(to.choice, few, FEW_GROUPS);
+        let wanted = if few { chosen!(to.choice, wanted, WANTED_GROUPS) / groups } else { 1 };
+        let blocks = keys.div_ceil(KEYS);
+        let of_slice = blocks.div_ceil(wanted.clamp(1, blocks));
+        Self { slices: blocks.div_ceil(of_slice), keys: of_slice * KEYS }
+    }
+
+    /// Floats that the slices leave, of so many each; none where there is one.
+    fn left(self, floats: usize) -> usize {
+        if self.slices > 1 { self.slices * floats } else { 0 }
+    }
+}
+
+/// A kernel of attention.
+fn shader(entry: &'static str, head: usize, lanes4: bool, wide: Wide) -> Shader {
+    let counts = [head, wide.rows, wide.columns, wide.values(), SCORES].map(word);
+    let constants = ["HEAD", "ROWS", "COLUMNS", "VALUES", "SCORES"].into_iter().zip(counts).collect();
+    let shader = Shader::new(entry, constants, lanes4, &[ATTENTION, MERGE]);
+    Shader { unrolled: &["ROWS", "COLUMNS", "SCORES"], ..shader }
+        .labelled(|| format!("attention, heads of {head}, {entry}"))
 }
 
 impl Operation for Attention {
     fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
         for part in [&mut self.q, &mut self.k, &mut self.v] {
             f(Slot::Read(&mut part.value));
+        }
+        if let Some(of_sample) = &mut self.of_sample {
+            f(Slot::Read(of_sample));
         }
         f(Slot::Write(&mut self.output));
     }
@@ -90,12 +182,17 @@ impl Operation for Attention {
             .enumerate()
             .all(|(i, part)| *part == Channels { value: self.q.value, start: i * self.inner });
         let of = if merged { part(self.q) } else { parts.map(part).join(", ") };
-        format!("attention({of}, {} heads)", self.heads)
+        let of = self.of_sample.map_or(of.clone(), |by| format!("{of}[{kind}{}]", by.0));
+        let causal = if self.causal { ", causal" } else { "" };
+        format!("attention({of}, {} heads{causal})", self.heads)
     }
 
     fn room(&self, values: &[Value]) -> Room {
-        let [_, height, width, _] = values[self.k.value.0].shape;
-        Room { scratch: twin::scratch_len(height * width, self.inner, self.heads), scaling: 0 }
+        let [queries, keys] = [self.q, self.k].map(|part| {
+            let [_, height, width, _] = values[part.value.0].shape;
+            height * width
+        });
+        Room { scratch: twin::scratch_len(queries, keys, self.inner, self.heads), scaling: 0 }
     }
 
     fn run(&self, stage: &Stage, memory: &mut Memory) {
@@ -107,8 +204,10 @@ impl Operation for Attention {
         };
         let each = out.len() / stage.batch;
         for (sample, out) in out.chunks_exact_mut(each).enumerate() {
-            let [q, k, v] = [self.q, self.k, self.v].map(|channels| part(channels, sample));
-            twin::attention(&twin::Attention { q, k, v, inner: self.inner, heads: self.heads }, scratch, out);
+            let prompt = stage.prompt(arena, self.of_sample, sample);
+            let [q, k, v] = [(self.q, sample), (self.k, prompt), (self.v, prompt)].map(|(c, of)| part(c, of));
+            let Self { inner, heads, causal, .. } = *self;
+            twin::attention(&twin::Attention { q, k, v, inner, heads, causal }, scratch, out);
         }
     }
 
@@ -121,17 +220,14 @@ impl Operation for Attention {
         let lanes4 = [head, self.inner].iter().chain(&starts).chain(&rows).all(|n| n.is_multiple_of(4));
         let [_, key_height, key_width, _] = to.shape(self.k.value);
         let keys = key_height * key_width;
-        let lanes = if lanes4 { head / 4 } else { head };
-        // A wide head's workgroup holds so many queries in half of its memory.
-        let queries = if lanes <= NARROW_LANES as usize {
-            None
-        } else {
-            let most = [8, 4, 2, 1].into_iter().find(|q| q * head <= 2048);
-            Some(most.ok_or_else(|| Error::Unsupported {
-                what: format!("attention with heads of {head} channels"),
-                why: "on a GPU a head may have up to 2048; the CPU device has no such limit".to_owned(),
-            })?)
-        };
+        let lane = if lanes4 { 4 } else { 1 };
+        let lanes = head / lane;
+        let narrow = lanes <= NARROW_LANES as usize;
+        let wide = Wide::of(lanes, lane)?;
+        let groups =
+            batch * self.heads * pixels.div_ceil(if narrow { THREADS as usize } else { wide.queries() });
+        let cut = Cut::of(keys, if narrow { usize::MAX } else { groups }, to);
+        let left = [self.inner, 4 * self.heads].map(|each| cut.left(batch * pixels * each));
         let params = Params {
             q: word(starts[0]),
             k: word(starts[1]),
@@ -145,12 +241,27 @@ impl Operation for Attention {
             keys: word(keys),
             heads: word(self.heads),
             inner: word(self.inner),
+            prompted: self.of_sample.is_some().into(),
+            of_sample: self.of_sample.map_or(0, |id| to.offset(id)),
+            causal: self.causal.into(),
+            slices: word(cut.slices),
+            slice_keys: word(cut.keys),
+            partial: word(to.scratch(0, left[0])),
+            state: word(to.scratch(left[0], left[1])),
             scale: 1.0 / (head as f32).sqrt(),
         };
+        let [x, y, _] = grid(groups);
+        let entry = if narrow { "narrow" } else { "wide" };
+        to.dispatch(shader(entry, head, lanes4, wide), 0, &params, [x, y, word(cut.slices)]);
         let read = 4 * (batch * self.inner * (pixels + 2 * keys)) as u64;
-        let tiles = pixels.div_ceil(queries.unwrap_or(THREADS as usize));
-        to.dispatch(shader(head, lanes4, queries), 0, &params, grid(batch * self.heads * tiles));
-        to.costs(4 * (batch * self.inner) as u64 * (pixels * keys) as u64, to.traffic[1] + read);
+        let [partial, written] = [4 * left.iter().sum::<usize>() as u64, to.traffic[1]];
+        let flops = 4 * (batch * self.inner) as u64 * (pixels * keys) as u64;
+        to.costs(flops, read + if cut.slices > 1 { partial } else { written });
+        if SLICES && cut.slices > 1 {
+            let groups = (batch * pixels * self.inner / lane).div_ceil(THREADS as usize);
+            to.dispatch(shader("merge", head, lanes4, wide), 0, &params, grid(groups));
+            to.costs(0, partial + written);
+        }
         Ok(())
     }
 }
@@ -158,9 +269,12 @@ impl Operation for Attention {
 #[cfg(all(test, not(target_arch = "wasm32")))]
 #[test]
 fn every_variant_is_valid() {
-    for lanes4 in [false, true] {
-        for (head, queries) in [(8, None), (64, Some(8)), (256, Some(8)), (1024, Some(2))] {
-            crate::engine::lower::check::<Params>(&shader(head, lanes4, queries));
+    for lane in [1, 4] {
+        for (entry, head) in
+            [("narrow", 8), ("wide", 80), ("wide", 256), ("wide", 512), ("wide", 2048), ("merge", 256)]
+        {
+            let wide = Wide::of(head / lane, lane).unwrap();
+            crate::engine::lower::check::<Params>(&shader(entry, head, lane == 4, wide));
         }
     }
 }

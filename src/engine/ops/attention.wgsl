@@ -1,10 +1,11 @@
-// Attention of the pixels of an image to those of the same or another, one dispatch; attention.rs is the twin. Neither way ever holds all scores of a
+// Attention of the pixels of an image to those of the same or another; attention.rs is the twin. No way ever holds all scores of a
 // query: the softmax goes along with a running maximum and sum, which rescale what was added before (Dao et al. 2022,
 // "FlashAttention"). NaN among the scores is not a maximum, but makes its row NaN.
 //
 // `narrow`, for heads of few channels: a thread for each query, which holds it and its result in registers; the keys and
-// values pass by in workgroup memory. `wide`: QUERIES queries a workgroup, whose threads share out first the pairs of query
-// and key, then the channels of the result.
+// values pass by in workgroup memory. `wide`: a tile of queries a workgroup, whose threads share out first the pairs of query
+// and key, then the channels of the result; where there are few queries, several workgroups each take a slice of the keys, and
+// `merge` (merge.wgsl) puts together what they came to.
 
 struct Params {
     // Where the first head of queries, keys and values starts, and channels of the images that they are a part of.
@@ -21,6 +22,17 @@ struct Params {
     keys: u32,
     heads: u32,
     inner: u32,
+    // Whether samples share keys and values, and where the number of each one's is.
+    prompted: u32,
+    of_sample: u32,
+    // Whether a query sees no key after it.
+    causal: u32,
+    // How many slices the keys are cut into, and keys of one; where the slices' sums go, and then maximum and sum of each
+    // query and head.
+    slices: u32,
+    slice_keys: u32,
+    partial: u32,
+    state: u32,
     scale: f32,
 }
 
@@ -31,19 +43,26 @@ const WIDTH = HEAD / LANE;
 const LEAST = -3.4e38;
 
 fn query_at(sample: u32, pixel: u32, channel: u32) -> u32 {
-    return (p.q + (sample * p.pixels + pixel) * p.q_row + channel) / LANE;
+    return (p.q + (sample * p.pixels + min(pixel, p.pixels - 1u)) * p.q_row + channel) / LANE;
 }
 
-fn key_at(sample: u32, key: u32, channel: u32) -> u32 {
-    return (p.k + (sample * p.keys + key) * p.k_row + channel) / LANE;
+// The row of keys and values that a sample sees.
+fn prompt_of(sample: u32) -> u32 {
+    if p.prompted == 0u { return sample; }
+    return u32(read1(p.of_sample + sample));
 }
 
-fn value_at(sample: u32, key: u32, channel: u32) -> u32 {
-    return (p.v + (sample * p.keys + key) * p.v_row + channel) / LANE;
+fn key_at(prompt: u32, key: u32, channel: u32) -> u32 {
+    return (p.k + (prompt * p.keys + min(key, p.keys - 1u)) * p.k_row + channel) / LANE;
 }
 
-fn output_at(sample: u32, pixel: u32, channel: u32) -> u32 {
-    return (p.output + (sample * p.pixels + pixel) * p.inner + channel) / LANE;
+fn value_at(prompt: u32, key: u32, channel: u32) -> u32 {
+    return (p.v + (prompt * p.keys + min(key, p.keys - 1u)) * p.v_row + channel) / LANE;
+}
+
+// The keys before this one are seen by a query.
+fn seen_by(query: u32) -> u32 {
+    return select(p.keys, min(p.keys, query + 1u), p.causal != 0u);
 }
 
 // ---- narrow ----
@@ -64,10 +83,12 @@ fn narrow(
     let id = group.x + group.y * groups.x;
     if id >= p.batch * p.heads * tiles { return; }
     let sample = id / (p.heads * tiles);
-    let head = id / tiles - sample * p.heads;
-    let channel = head * HEAD;
-    let query = (id % tiles) * THREADS + thread;
-    let start = query_at(sample, min(query, p.pixels - 1u), channel);
+    let prompt = prompt_of(sample);
+    let channel = (id / tiles - sample * p.heads) * HEAD;
+    let first_query = (id % tiles) * THREADS;
+    let query = first_query + thread;
+    let seen = seen_by(query);
+    let start = query_at(sample, query, channel);
     var q: array<Lane, NARROW_WIDTH>;
     var sums: array<Lane, NARROW_WIDTH>;
     for (var c = 0u; c < NARROW_WIDTH; c++) {
@@ -75,16 +96,13 @@ fn narrow(
     }
     var top = LEAST;
     var sum = 0.0;
-    for (var first = 0u; first < p.keys; first += NARROW_KEYS) {
+    let end = seen_by(first_query + THREADS - 1u);
+    for (var first = 0u; first < end; first += NARROW_KEYS) {
         workgroupBarrier();
         for (var i = thread; i < NARROW_KEYS * NARROW_WIDTH; i += THREADS) {
             let key = first + i / NARROW_WIDTH;
-            keys[i] = Lane();
-            values[i] = Lane();
-            if key < p.keys {
-                keys[i] = arena[key_at(sample, key, channel) + i % NARROW_WIDTH];
-                values[i] = arena[value_at(sample, key, channel) + i % NARROW_WIDTH];
-            }
+            keys[i] = arena[key_at(prompt, key, channel) + i % NARROW_WIDTH];
+            values[i] = arena[value_at(prompt, key, channel) + i % NARROW_WIDTH];
         }
         workgroupBarrier();
         var scores: array<f32, NARROW_KEYS>;
@@ -95,7 +113,7 @@ fn narrow(
                 score += product(q[c], keys[k * NARROW_WIDTH + c]);
             }
             scores[k] = score;
-            if first + k < p.keys { higher = select(higher, score, score > higher); }
+            if first + k < seen { higher = select(higher, score, score > higher); }
         }
         let before = exp(top - higher);
         top = higher;
@@ -104,7 +122,7 @@ fn narrow(
             sums[c] *= before;
         }
         for (var k = 0u; k < NARROW_KEYS; k++) {
-            if first + k >= p.keys { break; }
+            if first + k >= seen { break; }
             let weight = exp(scores[k] - top);
             sum += weight;
             for (var c = 0u; c < NARROW_WIDTH; c++) {
@@ -113,7 +131,7 @@ fn narrow(
         }
     }
     if query < p.pixels {
-        let to = output_at(sample, query, channel);
+        let to = (p.output + (sample * p.pixels + query) * p.inner + channel) / LANE;
         for (var c = 0u; c < NARROW_WIDTH; c++) {
             arena[to + c] = sums[c] / sum;
         }
@@ -122,19 +140,22 @@ fn narrow(
 
 // ---- wide ----
 
-const WIDE_KEYS = 32u;
-// Lanes of the result that a thread works out, of every query.
-const OWN = (WIDTH + THREADS - 1u) / THREADS;
-// Queries whose product with one key a thread works out.
-const PAIRS = max(QUERIES * WIDE_KEYS / THREADS, 1u);
+// Threads that share a query. Each works out the scores of ROWS queries and SCORES keys, and COLUMNS lanes of the result of its
+// queries.
+const ACROSS = 16u;
+const QUERIES = WIDE_THREADS / ACROSS * ROWS;
+const KEYS = ACROSS * SCORES;
+const PADDED_WIDTH = ACROSS * COLUMNS;
+// Lanes of queries and keys that are in workgroup memory at a time.
+const DEPTH = 8u;
 
-var<workgroup> queries: array<Lane, QUERIES * WIDTH>;
-var<workgroup> scores: array<f32, QUERIES * WIDE_KEYS>;
-var<workgroup> weights: array<f32, QUERIES * WIDE_KEYS>;
-var<workgroup> tops: array<f32, QUERIES>;
-var<workgroup> rescales: array<f32, QUERIES>;
+// Queries and keys, lane by lane; then VALUES of the values.
+var<workgroup> staged: array<Lane, max((QUERIES + KEYS) * DEPTH, VALUES * PADDED_WIDTH)>;
+var<workgroup> weights: array<f32, KEYS * QUERIES>;
+// The maximum, or sum, of each thread's scores of a query.
+var<workgroup> parts: array<f32, ACROSS * QUERIES>;
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(WIDE_THREADS)
 fn wide(
     @builtin(workgroup_id) group: vec3u,
     @builtin(num_workgroups) groups: vec3u,
@@ -144,74 +165,122 @@ fn wide(
     let id = group.x + group.y * groups.x;
     if id >= p.batch * p.heads * tiles { return; }
     let sample = id / (p.heads * tiles);
+    let prompt = prompt_of(sample);
     let head = id / tiles - sample * p.heads;
     let channel = head * HEAD;
     let first_query = (id % tiles) * QUERIES;
-    for (var i = thread; i < QUERIES * WIDTH; i += THREADS) {
-        let query = min(first_query + i / WIDTH, p.pixels - 1u);
-        queries[i] = arena[query_at(sample, query, channel) + i % WIDTH] * p.scale;
+    let column = thread % ACROSS;
+    let row = thread / ACROSS * ROWS;
+    var top: array<f32, ROWS>;
+    var sum: array<f32, ROWS>;
+    var sums: array<array<Lane, COLUMNS>, ROWS>;
+    for (var r = 0u; r < ROWS; r++) {
+        top[r] = LEAST;
     }
-    if thread < QUERIES { tops[thread] = LEAST; }
-    var sums: array<array<Lane, OWN>, QUERIES>;
-    var sum: array<f32, QUERIES>;
-    for (var first = 0u; first < p.keys; first += WIDE_KEYS) {
-        workgroupBarrier();
-        let key = thread % WIDE_KEYS;
-        let share = thread / WIDE_KEYS;
-        var dots = array<f32, PAIRS>();
-        if first + key < p.keys {
-            let start = key_at(sample, first + key, channel);
-            for (var c = 0u; c < WIDTH; c++) {
-                let k = arena[start + c];
-                for (var i = 0u; i < PAIRS; i++) {
-                    dots[i] += product(queries[min(share * PAIRS + i, QUERIES - 1u) * WIDTH + c], k);
+    let end = min(seen_by(first_query + QUERIES - 1u), (group.z + 1u) * p.slice_keys);
+    for (var first = group.z * p.slice_keys; first < end; first += KEYS) {
+        var scores = array<array<f32, SCORES>, ROWS>();
+        for (var depth = 0u; depth < WIDTH; depth += DEPTH) {
+            workgroupBarrier();
+            for (var i = thread; i < (QUERIES + KEYS) * DEPTH; i += WIDE_THREADS) {
+                let at = i / DEPTH;
+                let lane = depth + i % DEPTH;
+                let query = query_at(sample, first_query + at, channel);
+                let key = key_at(prompt, first + at - QUERIES, channel);
+                var value = Lane();
+                if lane < WIDTH { value = arena[select(key, query, at < QUERIES) + lane]; }
+                staged[i % DEPTH * (QUERIES + KEYS) + at] = value;
+            }
+            workgroupBarrier();
+            for (var d = 0u; d < DEPTH; d++) {
+                let start = d * (QUERIES + KEYS);
+                var k: array<Lane, SCORES>;
+                for (var j = 0u; j < SCORES; j++) {
+                    k[j] = staged[start + QUERIES + column + j * ACROSS];
+                }
+                for (var r = 0u; r < ROWS; r++) {
+                    let q = staged[start + row + r];
+                    for (var j = 0u; j < SCORES; j++) {
+                        scores[r][j] += product(q, k[j]);
+                    }
                 }
             }
         }
-        for (var i = 0u; i < PAIRS; i++) {
-            if share * PAIRS + i < QUERIES { scores[(share * PAIRS + i) * WIDE_KEYS + key] = dots[i]; }
-        }
-        workgroupBarrier();
-        let count = min(WIDE_KEYS, p.keys - first);
-        if thread < QUERIES {
-            let top = tops[thread];
-            var higher = top;
-            for (var k = 0u; k < count; k++) {
-                let score = scores[thread * WIDE_KEYS + k];
-                higher = select(higher, score, score > higher);
+        for (var r = 0u; r < ROWS; r++) {
+            let seen = min(end, seen_by(first_query + row + r));
+            var higher = LEAST;
+            for (var j = 0u; j < SCORES; j++) {
+                let score = scores[r][j] * p.scale;
+                scores[r][j] = score;
+                if first + column + j * ACROSS < seen { higher = select(higher, score, score > higher); }
             }
-            tops[thread] = higher;
-            rescales[thread] = exp(top - higher);
+            parts[column * QUERIES + row + r] = higher;
         }
         workgroupBarrier();
-        for (var i = thread; i < QUERIES * WIDE_KEYS; i += THREADS) {
-            weights[i] = exp(scores[i] - tops[i / WIDE_KEYS]);
-        }
-        workgroupBarrier();
-        for (var q = 0u; q < QUERIES; q++) {
-            sum[q] *= rescales[q];
-            for (var i = 0u; i < OWN; i++) {
-                sums[q][i] *= rescales[q];
+        for (var r = 0u; r < ROWS; r++) {
+            let seen = min(end, seen_by(first_query + row + r));
+            var higher = top[r];
+            for (var i = 0u; i < ACROSS; i++) {
+                higher = max(higher, parts[i * QUERIES + row + r]);
+            }
+            let before = exp(top[r] - higher);
+            top[r] = higher;
+            sum[r] *= before;
+            for (var c = 0u; c < COLUMNS; c++) {
+                sums[r][c] *= before;
+            }
+            for (var j = 0u; j < SCORES; j++) {
+                let key = column + j * ACROSS;
+                let weight = select(0.0, exp(scores[r][j] - higher), first + key < seen);
+                sum[r] += weight;
+                weights[key * QUERIES + row + r] = weight;
             }
         }
-        for (var k = 0u; k < count; k++) {
-            let start = value_at(sample, first + k, channel);
-            for (var i = 0u; i < OWN; i++) {
-                let value = arena[start + min(thread + i * THREADS, WIDTH - 1u)];
-                for (var q = 0u; q < QUERIES; q++) {
-                    sums[q][i] += weights[q * WIDE_KEYS + k] * value;
+        for (var part = 0u; part < KEYS; part += VALUES) {
+            workgroupBarrier();
+            for (var i = thread; i < VALUES * PADDED_WIDTH; i += WIDE_THREADS) {
+                let key = first + part + i / PADDED_WIDTH;
+                let lane = i % PADDED_WIDTH;
+                var value = Lane();
+                if key < end && lane < WIDTH { value = arena[value_at(prompt, key, channel) + lane]; }
+                staged[i] = value;
+            }
+            workgroupBarrier();
+            for (var k = 0u; k < VALUES; k++) {
+                var v: array<Lane, COLUMNS>;
+                for (var c = 0u; c < COLUMNS; c++) {
+                    v[c] = staged[k * PADDED_WIDTH + column + c * ACROSS];
                 }
-            }
-            for (var q = 0u; q < QUERIES; q++) {
-                sum[q] += weights[q * WIDE_KEYS + k];
+                for (var r = 0u; r < ROWS; r++) {
+                    let weight = weights[(part + k) * QUERIES + row + r];
+                    for (var c = 0u; c < COLUMNS; c++) {
+                        sums[r][c] += weight * v[c];
+                    }
+                }
             }
         }
     }
-    for (var q = 0u; q < QUERIES; q++) {
-        if first_query + q >= p.pixels { break; }
-        let to = output_at(sample, first_query + q, channel);
-        for (var i = 0u; i < OWN; i++) {
-            if thread + i * THREADS < WIDTH { arena[to + thread + i * THREADS] = sums[q][i] / sum[q]; }
+    for (var r = 0u; r < ROWS; r++) {
+        parts[column * QUERIES + row + r] = sum[r];
+    }
+    workgroupBarrier();
+    let whole = p.slices == 1u;
+    for (var r = 0u; r < ROWS; r++) {
+        var total = 0.0;
+        for (var i = 0u; i < ACROSS; i++) {
+            total += parts[i * QUERIES + row + r];
+        }
+        let pixel = sample * p.pixels + first_query + row + r;
+        if first_query + row + r < p.pixels {
+            let beyond = group.z * p.batch * p.pixels;
+            let to = (select(p.partial + beyond * p.inner, p.output, whole) + pixel * p.inner + channel) / LANE;
+            for (var c = 0u; c < COLUMNS; c++) {
+                let lane = column + c * ACROSS;
+                if lane < WIDTH { arena[to + lane] = sums[r][c] / select(1.0, total, whole); }
+            }
+            if column == 0u && !whole {
+                write4(p.state + ((beyond + pixel) * p.heads + head) * 4u, vec4f(top[r], total, 0.0, 0.0), 4u);
+            }
         }
     }
 }

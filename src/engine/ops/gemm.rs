@@ -73,14 +73,14 @@ impl Gemm {
     fn window_text(&self) -> String {
         match self.window {
             Window::Pointwise => "1×1".to_owned(),
-            Window::Square { stride, padding } => {
+            Window::Square { kernel, stride, padding } => {
                 let stride = if stride == 1 { String::new() } else { format!("/{stride}") };
                 let padding = match padding {
-                    Padding::All(1) => "",
+                    Padding::All(p) if p == kernel / 2 => "",
                     Padding::All(_) => " unpadded",
                     Padding::RightBottom => " right-bottom",
                 };
-                format!("3×3{stride}{padding}")
+                format!("{kernel}×{kernel}{stride}{padding}")
             }
         }
     }
@@ -186,6 +186,9 @@ const LARGE_GROUPS: usize = 256;
 constants! {
     ACROSS = tile::ACROSS;
 
+    /// Taps of a window that may lie outside the image one by one, where channels are read in fours.
+    FEW_TAPS = 25;
+
     // Bits of `parts`: what an epilogue does besides adding the bias.
     PART_TIME = 1;
     PART_RESIDUAL = 2;
@@ -206,7 +209,7 @@ uniform! {
         first: u32,
         second: u32,
         shift: u32,
-        taps: u32,
+        kernel: u32,
         stride: u32,
         before: u32,
         inverse_channels: f32,
@@ -536,7 +539,7 @@ impl Job<'_> {
             first,
             second,
             shift: g.source.upsample.into(),
-            taps: word(g.window.taps()),
+            kernel: word(g.window.kernel()),
             stride: word(g.window.stride()),
             before: word(g.window.before()),
             inverse_channels: 1.0 / (window_depth / g.window.taps()) as f32,
@@ -575,6 +578,12 @@ impl Job<'_> {
         }
     }
 
+    /// Whether all taps that may lie outside the image have a bit.
+    fn taps_are_known(&self) -> bool {
+        self.g.window.taps() <= FEW_TAPS as usize
+            || matches!(self.g.window, Window::Square { padding: Padding::All(0), .. })
+    }
+
     /// Places whose moments are taken together; without moments, the number that makes the fewest variants.
     fn run(&self) -> usize {
         if self.g.moments.is_some() { self.rows.run() } else { self.tile.pixels().min(TILE_PIXELS) }
@@ -588,7 +597,7 @@ impl Job<'_> {
             tile: self.tile,
             run: Some(self.run()),
             norms: [1, 128, 256, 512].into_iter().find(|size| *size >= needed).unwrap_or(self.room),
-            vectors: in_fours(self.channels.as_flattened()),
+            vectors: in_fours(self.channels.as_flattened()) && self.taps_are_known(),
             lanes4: self.rows.columns.is_multiple_of(4),
             storage: to.layout.storage,
             scaling,

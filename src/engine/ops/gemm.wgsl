@@ -21,7 +21,7 @@ struct Params {
     second: u32,
     shift: u32,
     // The window.
-    taps: u32,
+    kernel: u32,
     stride: u32,
     before: u32,
     // 1 / channels of the image.
@@ -112,10 +112,15 @@ fn window1(pixel: Pixel, local: u32, k: u32) -> f32 {
 
 const OUTSIDE = 0xffffffffu;
 
+// The row of the window that a tap is in.
+fn row_of(tap: u32) -> u32 {
+    return u32((f32(tap) + 0.5) / f32(p.kernel));
+}
+
 fn source_at(pixel: Pixel, tap: u32, channel: u32) -> u32 {
-    let down = tap / 3u;
+    let down = row_of(tap);
     let y = pixel.y + i32(down);
-    let x = pixel.x + i32(tap - 3u * down);
+    let x = pixel.x + i32(tap - p.kernel * down);
     if y < 0 || x < 0 || y >= i32(p.load.height << p.shift) || x >= i32(p.load.width << p.shift) { return OUTSIDE; }
     let start = (pixel.sample * p.load.height + (u32(y) >> p.shift)) * p.load.width + (u32(x) >> p.shift);
     if channel < p.load.channels_a { return p.first + start * p.load.channels_a + channel; }
@@ -140,17 +145,18 @@ struct Window {
     sample: u32,
     // The pixel of the image where the window starts; it may lie outside, and count from another sample's pixels.
     start: i32,
-    // Bit t says that tap t lies inside the image. Then come the bits below.
+    // Bit t says that tap t lies inside the image. Then come the bits below. Of a window that has more taps than there are bits
+    // before these, all lie inside.
     bits: u32,
     // The pixel of the shortcut.
     spot: u32,
 }
 
 // The output pixel exists, and with it the pixel of the shortcut.
-const EXISTS = 1u << 9u;
+const EXISTS = 1u << FEW_TAPS;
 // Positions of two bits: whether the window starts in the lower half of a doubled pixel, and in the right half.
-const LOWER_HALF = 10u;
-const RIGHT_HALF = 11u;
+const LOWER_HALF = FEW_TAPS + 1u;
+const RIGHT_HALF = FEW_TAPS + 2u;
 
 var<private> windows: array<Window, INPUTS>;
 
@@ -160,9 +166,10 @@ fn window_of(place: u32) -> Window {
     let width = i32(p.load.width << p.shift);
     var bits = 0u;
     if pixel.valid {
-        for (var tap = 0u; tap < p.taps; tap++) {
-            let y = pixel.y + i32(tap / 3u);
-            let x = pixel.x + i32(tap % 3u);
+        for (var tap = 0u; tap < min(p.kernel * p.kernel, FEW_TAPS); tap++) {
+            let down = row_of(tap);
+            let y = pixel.y + i32(down);
+            let x = pixel.x + i32(tap - p.kernel * down);
             if y >= 0 && x >= 0 && y < height && x < width { bits |= 1u << tap; }
         }
         bits |= EXISTS | ((u32(pixel.y) & p.shift) << LOWER_HALF) | ((u32(pixel.x) & p.shift) << RIGHT_HALF);
@@ -185,8 +192,8 @@ fn fetch(tile: u32, thread: u32, column4: u32) {
         let channels = p.load.channels_a + p.load.channels_b;
         let tap = u32((f32(k) + 0.5) * p.inverse_channels);
         let channel = k - tap * channels;
-        let down = tap / 3u;
-        let right = tap - 3u * down;
+        let down = row_of(tap);
+        let right = tap - p.kernel * down;
         let of_shortcut = k >= p.window_depth;
         let more = k - p.window_depth;
         // Which image these channels belong to: the first or the second, of the image or of the shortcut.
@@ -201,7 +208,8 @@ fn fetch(tile: u32, thread: u32, column4: u32) {
             select(p.shortcut_a + more, p.shortcut_b + more - p.shortcut_channels_a, other),
             of_shortcut,
         );
-        let needed = select(select(1u << tap, EXISTS, of_shortcut), 0u, k >= p.depth);
+        let anywhere = of_shortcut || p.kernel * p.kernel > FEW_TAPS;
+        let needed = select(select(1u << min(tap, FEW_TAPS), EXISTS, anywhere), 0u, k >= p.depth);
         let flat = i32(down * p.load.width + right);
         for (var i = 0u; i < INPUTS; i++) {
             let w = windows[i];

@@ -22,6 +22,9 @@ pub enum Combine {
     ScaleShift,
     /// `y · operand[0]`.
     ScaleSamples,
+    #[cfg(feature = "text")]
+    /// `y · operand[c]`.
+    ScalePerChannel,
 }
 
 /// Where an operand lies.
@@ -31,6 +34,14 @@ pub enum Place {
     Value(ValueId),
     /// In the prelude.
     Rows(RowSlice),
+    /// Among what is computed of prompts.
+    #[cfg(feature = "text")]
+    Prompts {
+        /// The value, a row for each prompt.
+        value: ValueId,
+        /// Which of them is a sample's.
+        of_sample: ValueId,
+    },
 }
 
 /// An image written out, element by element: `load(source)`, combined with an operand.
@@ -52,6 +63,10 @@ constants! {
     COMBINE_ADD_PER_CHANNEL = code(Combine::AddPerChannel);
     COMBINE_SCALE_SHIFT = code(Combine::ScaleShift);
     COMBINE_SCALE_SAMPLES = code(Combine::ScaleSamples);
+
+    PLACE_VALUE = 0;
+    PLACE_ROWS = 1;
+    PLACE_PROMPTS = 2;
 }
 
 const fn code(of: Combine) -> u32 {
@@ -68,7 +83,7 @@ uniform! {
         sourced: u32,
         shift: u32,
         combine: u32,
-        in_rows: u32,
+        place: u32,
         operand: u32,
         operand_start: u32,
         operand_width: u32,
@@ -91,6 +106,11 @@ impl Operation for Map {
             None => {}
             Some((_, Place::Value(id))) => f(Slot::Read(id)),
             Some((_, Place::Rows(slice))) => f(Slot::Rows(slice)),
+            #[cfg(feature = "text")]
+            Some((_, Place::Prompts { value, of_sample })) => {
+                f(Slot::Read(value));
+                f(Slot::Read(of_sample));
+            }
         }
         f(Slot::Write(&mut self.output));
     }
@@ -101,11 +121,15 @@ impl Operation for Map {
             let operand = match place {
                 Place::Value(id) => format!("{kind}{}", id.0),
                 Place::Rows(slice) => slice.text(),
+                #[cfg(feature = "text")]
+                Place::Prompts { value, of_sample } => format!("{kind}{}[{kind}{}]", value.0, of_sample.0),
             };
             text += &match combine {
                 Combine::Add | Combine::AddPerChannel => format!(" + {operand}"),
                 Combine::ScaleShift => format!(" · (1 + s) + b of {operand}"),
                 Combine::ScaleSamples => format!(" · {operand}"),
+                #[cfg(feature = "text")]
+                Combine::ScalePerChannel => format!(" · each {operand}"),
             };
         }
         text
@@ -125,12 +149,18 @@ impl Operation for Map {
                 let numbers = match place {
                     Place::Rows(slice) => stage.per_sample(slice).sample(sample),
                     Place::Value(id) => stage.sample(arena, id, sample),
+                    #[cfg(feature = "text")]
+                    Place::Prompts { value, of_sample } => {
+                        stage.sample(arena, value, stage.prompt(arena, Some(of_sample), sample))
+                    }
                 };
                 match combine {
                     Combine::Add => Operand::Image(numbers),
                     Combine::AddPerChannel => Operand::PerChannel(numbers),
                     Combine::ScaleShift => Operand::ScaleShift(numbers),
                     Combine::ScaleSamples => Operand::Scale(numbers[0]),
+                    #[cfg(feature = "text")]
+                    Combine::ScalePerChannel => Operand::ScalePerChannel(numbers),
                 }
             });
             twin::map(loaded.as_ref().map(|loaded| loaded(sample)).as_ref(), operand, channels, out);
@@ -146,10 +176,14 @@ impl Operation for Map {
                 Loading { kind: ScalingKind::None, params: size, scratch: 0 }
             }
         };
-        let (in_rows, [operand, operand_start, operand_width]) = match self.operand {
-            None => (false, [0; 3]),
-            Some((_, Place::Rows(slice))) => (true, to.slice(Some(slice))),
-            Some((_, Place::Value(id))) => (false, [to.offset(id), 0, word(to.values[id.0].len() / batch)]),
+        let (place, [operand, operand_start, operand_width]) = match self.operand {
+            None => (PLACE_VALUE, [0; 3]),
+            Some((_, Place::Rows(slice))) => (PLACE_ROWS, to.slice(Some(slice))),
+            Some((_, Place::Value(id))) => (PLACE_VALUE, [to.offset(id), 0, to.sample_len(id)]),
+            #[cfg(feature = "text")]
+            Some((_, Place::Prompts { value, of_sample })) => {
+                (PLACE_PROMPTS, [to.offset(value), to.offset(of_sample), to.sample_len(value)])
+            }
         };
         let channels = self.source.map_or([columns, 0], |s| to.channels(Some(&s)));
         let fours = channels.iter().all(|c| c.is_multiple_of(4));
@@ -162,7 +196,7 @@ impl Operation for Map {
             sourced: self.source.is_some().into(),
             shift: self.source.is_some_and(|s| s.upsample).into(),
             combine: self.operand.map_or(COMBINE_NOTHING, |(how, _)| code(how)),
-            in_rows: in_rows.into(),
+            place,
             operand,
             operand_start,
             operand_width,

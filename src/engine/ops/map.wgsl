@@ -9,10 +9,10 @@ struct Params {
     // 0 where there is no image, and all numbers are 0; 1 where each pixel is read as a 2×2 square.
     sourced: u32,
     shift: u32,
-    // How the operand is combined, one of COMBINE_…; whether it lies among the rows of the prelude; where; and the numbers of a
-    // sample.
+    // How the operand is combined, one of COMBINE_…; among what it lies, one of PLACE_…; where, and among what is computed of
+    // prompts, where each sample's prompt is; and the numbers of a sample.
     combine: u32,
-    in_rows: u32,
+    place: u32,
     operand: u32,
     operand_start: u32,
     operand_width: u32,
@@ -20,8 +20,10 @@ struct Params {
 
 // The operand's number `within` a sample's.
 fn operand1(sample: u32, within: u32) -> f32 {
-    if p.in_rows != 0u { return rows[row_at(sample, p.operand, p.operand_start, p.operand_width) + within]; }
-    return read1(p.operand + sample * p.operand_width + p.operand_start + within);
+    if p.place == PLACE_ROWS { return rows[row_at(sample, p.operand, p.operand_start, p.operand_width) + within]; }
+    var row = sample;
+    if p.place == PLACE_PROMPTS { row = u32(read1(p.operand_start + sample)); }
+    return read1(p.operand + row * p.operand_width + within);
 }
 
 fn combined(y: f32, sample: u32, pixel: u32, channel: u32, channels: u32) -> f32 {
@@ -30,7 +32,8 @@ fn combined(y: f32, sample: u32, pixel: u32, channel: u32, channels: u32) -> f32
         case COMBINE_ADD_PER_CHANNEL: { return y + operand1(sample, channel); }
         case COMBINE_SCALE_SHIFT: { return y * (1.0 + operand1(sample, channel)) + operand1(sample, channels + channel); }
         case COMBINE_SCALE_SAMPLES: { return y * operand1(sample, 0u); }
-        default: { return y; }
+        // By channel.
+        default: { return y * operand1(sample, channel); }
     }
 }
 

@@ -12,21 +12,36 @@
 //! - [`Gather`], rows of a table.
 //! - [`RadialBasis`], Gaussian bumps, for networks of points.
 //!
+//! Text encoders, transformers and autoencoders have besides (feature `text`):
+//!
+//! - [`LayerNorm`], a normalisation of each pixel.
+//! - [`Gate`], half of the channels times the GELU of the other half.
+//! - [`Rearrange`], some of the channels, patches laid out, and images enlarged by their nearest pixels.
+//! - [`Nearest`], the nearest row of a table.
+//!
 //! A file uses only those that stand before it: operation, activation, tile; load; norm, moments; the other operations.
 
 mod activation;
 mod attention;
 mod fir;
+#[cfg(feature = "text")]
+mod gate;
 mod gather;
 mod gemm;
+#[cfg(feature = "text")]
+mod layer_norm;
 mod load;
 mod map;
 mod moments;
+#[cfg(feature = "text")]
+mod nearest;
 mod norm;
 mod operation;
 mod pool;
 #[cfg(any(feature = "burn", not(target_arch = "wasm32")))]
 mod radial;
+#[cfg(feature = "text")]
+mod rearrange;
 mod tile;
 #[cfg(not(target_arch = "wasm32"))]
 mod winograd;
@@ -39,6 +54,7 @@ use crate::error::Result;
 use operation::{Operation, Room};
 
 pub use attention::Channels;
+pub use gather::Table;
 pub use load::{Load, Norm, Scaling};
 pub use map::{Combine, Place};
 
@@ -105,6 +121,14 @@ operations! {
     Moments: moments::Moments,
     Norm: norm::ReadyNorm,
     Pool: pool::Pool,
+    #[cfg(feature = "text")]
+    Gate: gate::Gate,
+    #[cfg(feature = "text")]
+    LayerNorm: layer_norm::LayerNorm,
+    #[cfg(feature = "text")]
+    Nearest: nearest::Nearest,
+    #[cfg(feature = "text")]
+    Rearrange: rearrange::Rearrange,
     // Networks of points are sampled where they are trained, and natively.
     #[cfg(any(feature = "burn", not(target_arch = "wasm32")))]
     RadialBasis: radial::RadialBasis,

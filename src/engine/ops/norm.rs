@@ -30,17 +30,21 @@ uniform! {
 
 const NORM: File = File { text: wgsl!("norm.wgsl"), constants: &[] };
 
+/// Sums of the threads of a workgroup.
+pub(super) const SUM: File = File { text: wgsl!("sum.wgsl"), constants: &[] };
+
 /// Threads of a workgroup.
 const THREADS: u32 = 64;
 
 fn shader() -> Shader {
     let constants = vec![
         ("THREADS", THREADS),
+        ("SHARERS", THREADS),
         ("SCALING", ScalingKind::None as u32),
         ("ACTIVATION", NO_ACTIVATION),
         ("NORMS", 1),
     ];
-    Shader::new("main", constants, false, &[ACTIVATION, LOAD, NORM]).labelled(|| "norm".to_owned())
+    Shader::new("main", constants, false, &[ACTIVATION, LOAD, SUM, NORM]).labelled(|| "norm".to_owned())
 }
 
 impl Operation for ReadyNorm {

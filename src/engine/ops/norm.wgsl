@@ -1,22 +1,9 @@
 // Scale and shift of a normalisation from the moments of its tiles; norm.rs is the twin. A workgroup for each sample and
-// group. Sums are taken in a fixed order: each thread's, then thread by thread.
+// group.
 
 struct Params {
     load: Load,
     output: u32,
-}
-
-var<workgroup> sums: array<f32, THREADS>;
-
-fn total(thread: u32, mine: f32) -> f32 {
-    workgroupBarrier();
-    sums[thread] = mine;
-    workgroupBarrier();
-    for (var half = THREADS / 2u; half > 0u; half /= 2u) {
-        if thread < half { sums[thread] += sums[thread + half]; }
-        workgroupBarrier();
-    }
-    return sums[0];
 }
 
 // Mean and sum of squares of one tile's channel; the group's numbers are counted channel by channel, tile by tile.

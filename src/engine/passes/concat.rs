@@ -85,9 +85,9 @@ fn wholes(draft: &mut Draft) -> Vec<(ValueId, ValueId, ValueId)> {
 
 fn moments_of(draft: &mut Draft, source: ValueId) -> (ValueId, Op) {
     let value = &draft.values[source.0];
-    let ([height, width, channels], evaluated) = (value.shape, value.evaluated);
+    let ([height, width, channels], when) = (value.shape, value.when);
     let tiles = (height * width).div_ceil(crate::engine::plan::TILE_PIXELS);
-    let output = draft.value([tiles, 2, channels], evaluated);
+    let output = draft.value([tiles, 2, channels], when);
     (output, Op::Moments(Moments { source, output }))
 }
 

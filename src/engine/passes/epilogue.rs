@@ -1,6 +1,6 @@
 //! What passes share that fold something into the epilogue of a product.
 
-use crate::engine::draft::Draft;
+use crate::engine::draft::{Draft, When};
 use crate::engine::plan::{Gemm, Map, Op, PlannedOp, Source, ValueId};
 
 /// Who writes and how many read each value of a draft.
@@ -23,7 +23,7 @@ impl Flow {
     /// The product that computes `x`, if its result can still be multiplied. Those of the prelude stay as they are: computed once,
     /// they would gain nothing.
     pub(super) fn product<'a>(&self, draft: &'a Draft, x: ValueId) -> Option<(&'a str, &'a Gemm)> {
-        let (_, step) = self.only(draft, x).filter(|_| draft.values[x.0].evaluated)?;
+        let (_, step) = self.only(draft, x).filter(|_| draft.values[x.0].when != When::Prelude)?;
         match step {
             PlannedOp { name, op: Op::Gemm(g) } if g.moments.is_none() && g.sample_scale.is_none() => {
                 Some((name, g))

@@ -8,7 +8,7 @@ pub(super) fn fold(draft: &mut Draft, chosen: &dyn Fn(&Map) -> bool) {
     let mut readers = draft.readers();
     for at in 0..draft.ops.len() {
         let Op::Map(map) = &draft.ops[at].op else { continue };
-        if map.operand.is_some() || map.output == draft.output || !chosen(map) {
+        if map.operand.is_some() || draft.results().any(|id| id == map.output) || !chosen(map) {
             continue;
         }
         let (map, by) = (map.clone(), readers[map.output.0].clone());

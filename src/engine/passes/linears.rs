@@ -2,7 +2,7 @@
 //! embedding, one in each residual block.
 
 use super::epilogue::is_sum;
-use crate::engine::draft::Draft;
+use crate::engine::draft::{Draft, When};
 use crate::engine::plan::{Gemm, Op, RowId, Slot, ValueId, Window};
 
 pub(super) fn linears(draft: &mut Draft) {
@@ -65,5 +65,5 @@ fn merge(draft: &mut Draft, group: &[usize], part_of: &mut [Option<(RowId, usize
             None => (first, g.output) = (Some(ids), ValueId(row.0)),
         }
     }
-    draft.value([1, 1, width], false);
+    draft.value([1, 1, width], When::Prelude);
 }

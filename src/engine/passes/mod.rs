@@ -11,6 +11,8 @@ mod concat;
 mod epilogue;
 mod fold;
 mod inline;
+#[cfg(feature = "text")]
+mod layer_norm;
 mod linears;
 mod loads;
 mod modulation;
@@ -21,6 +23,8 @@ mod residual;
 mod sample_scale;
 mod scale;
 mod shortcut;
+#[cfg(feature = "text")]
+mod slices;
 mod upsample;
 
 use super::draft::Draft;
@@ -33,7 +37,11 @@ use crate::network::architecture::Network;
 pub type Pass = fn(&mut Draft);
 
 /// All passes by name, in the order in which they pay most.
-pub const PASSES: [(&str, Pass); 13] = [
+pub const PASSES: &[(&str, Pass)] = &[
+    #[cfg(feature = "text")]
+    ("slices", slices::slices),
+    #[cfg(feature = "text")]
+    ("layer_norm", layer_norm::layer_norm),
     ("shortcut", shortcut::shortcut),
     ("residual", residual::residual),
     ("per_channel", per_channel::per_channel),
@@ -49,12 +57,26 @@ pub const PASSES: [(&str, Pass); 13] = [
     ("inline", inline::inline),
 ];
 
-/// Plans a recorded forward pass for `batch` samples, with the passes of [`PASSES`] that `wanted` says yes to.
+/// Plans a recorded forward pass for `batch` samples, each with a prompt of its own, with the passes of [`PASSES`] that `wanted`
+/// says yes to.
 ///
 /// # Errors
 /// Those of [`Draft::of`] and [`Draft::finish`].
 pub fn plan(graph: &Graph, batch: usize, wanted: impl Fn(&str) -> bool) -> Result<Plan> {
-    let mut draft = Draft::of(graph, batch)?;
+    plan_prompts(graph, batch, batch, wanted)
+}
+
+/// The same for samples that share so many prompts.
+///
+/// # Errors
+/// Those of [`Draft::of`] and [`Draft::finish`].
+pub fn plan_prompts(
+    graph: &Graph,
+    batch: usize,
+    prompts: usize,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Plan> {
+    let mut draft = Draft::of(graph, batch, prompts)?;
     for (name, pass) in PASSES {
         if wanted(name) {
             pass(&mut draft);

@@ -41,8 +41,8 @@ fn merge(draft: &mut Draft, attention: usize, products: &[(usize, String, Gemm)]
         }
     }
     let value = &draft.values[first.output.0];
-    let ([height, pixels, _], evaluated) = (value.shape, value.evaluated);
-    let output = draft.value([height, pixels, width], evaluated);
+    let ([height, pixels, _], when) = (value.shape, value.when);
+    let output = draft.value([height, pixels, width], when);
     let name = format!("{}.to_qkv", module.strip_suffix(".to_q").unwrap_or(module));
     let last = products.iter().map(|p| p.0).max().unwrap_or(attention);
     draft.ops[last] = PlannedOp { name, op: Op::Gemm(Gemm { output, ..first.clone() }) };

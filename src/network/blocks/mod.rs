@@ -2,4 +2,5 @@
 
 pub(super) mod attention;
 pub(super) mod resnet;
+#[cfg(feature = "text")]
 pub(super) mod transformer;

@@ -1,13 +1,13 @@
 //! [`TransformerOps`] on burn's tensors, and passes with their inputs and results on the host.
 
-use burn::tensor::activation::{gelu, gelu_approximate, sigmoid, tanh};
+use burn::tensor::activation::gelu;
 use burn::tensor::module::{attention, conv2d, linear};
 use burn::tensor::ops::{AttentionModuleOptions, ConvOptions};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::{BurnOps, Parameters, Value};
 use crate::error::{Error, Result};
-use crate::network::ops::{Attend, Convolution, Curve, Padding, Pass, TransformerOps};
+use crate::network::ops::{Attend, Convolution, Padding, Pass, TransformerOps};
 
 /// Numbers in row-major order with their shape: two dimensions for a vector of each sample, four for an image.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,13 +109,6 @@ impl TransformerOps for BurnOps<'_> {
         Value::Image(x.clone().narrow(1, 0, half) * gelu(x.narrow(1, half, half)))
     }
 
-    fn curve(&mut self, x: &Value, curve: Curve) -> Value {
-        match x {
-            Value::Image(x) => Value::Image(bend(x.clone(), curve)),
-            Value::Vector(v) => Value::Vector(bend(v.clone(), curve)),
-        }
-    }
-
     fn attend(&mut self, q: &Value, k: &Value, v: &Value, attend: Attend) -> Value {
         let [batch, channels, height, width] = q.image().dims();
         let heads = attend.heads;
@@ -189,13 +182,5 @@ impl TransformerOps for BurnOps<'_> {
         let out = channels / (patch * patch);
         let x = x.reshape([batch, patch, patch, out, height, width]).permute([0, 3, 4, 1, 5, 2]);
         Value::Image(x.reshape([batch, out, height * patch, width * patch]))
-    }
-}
-
-fn bend<const D: usize>(x: Tensor<D>, curve: Curve) -> Tensor<D> {
-    match curve {
-        Curve::GeluTanh => gelu_approximate(x),
-        Curve::QuickGelu => x.clone() * sigmoid(x * 1.702),
-        Curve::Tanh => tanh(x),
     }
 }
