@@ -21,14 +21,19 @@ export function record(found) {
   writeFileSync(DOCUMENT, withTables(text, results));
 }
 
-function rounded({ milliseconds: m, off, ...rest }) {
+function rounded({ milliseconds, processor, off, ...rest }) {
   const digits = (x) => Number(x.toPrecision(4));
-  const milliseconds = m && { runs: m.runs, lower: digits(m.lower), median: digits(m.median), upper: digits(m.upper) };
-  return { ...rest, milliseconds, off: off === undefined ? undefined : Number(off.toPrecision(2)) };
+  const four = (m) => m && { runs: m.runs, lower: digits(m.lower), median: digits(m.median), upper: digits(m.upper) };
+  return {
+    ...rest,
+    milliseconds: four(milliseconds),
+    processor: four(processor),
+    off: off === undefined ? undefined : Number(off.toPrecision(2)),
+  };
 }
 
 function order({ where }) {
-  return ['chromium', 'firefox', 'native', 'cold', 'training'].indexOf(where);
+  return ['chromium', 'firefox', 'native', 'processor', 'cold', 'training'].indexOf(where);
 }
 
 /** The document with new tables between its marks. */
@@ -44,8 +49,9 @@ function tables(results) {
   return places.map((where) => table(results.filter((result) => result.where === where))).join('\n\n');
 }
 
-function table(results) {
+export function table(results) {
   const { where, browser } = results[0];
+  if (where === 'processor') return processorTable(results);
   const peer = { native: 'burn', training: 'tfjs' }[where] ?? 'ort';
   const name = { ort: 'onnxruntime-web', burn: 'burn-wgpu', tfjs: 'TensorFlow.js' }[peer];
   const lines = new Map();
@@ -69,6 +75,27 @@ function table(results) {
     }[where] ?? `In ${browser}, one step of DDIM:`;
   const head = ['model', 'batch', 'on', 'Noiseball, ms', `${name}, ms`, 'ratio', 'commit'];
   return [title, '', line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+/** Both sides by the time that processors worked, whose ratio is told, and by the clock. */
+function processorTable(results) {
+  const rows = results
+    .filter(({ side }) => side === 'noiseball')
+    .map((ours) => {
+      const { model, batch, device, commit } = ours;
+      const theirs = results.find((other) => other.side !== 'noiseball' && ['model', 'batch', 'device'].every((k) => other[k] === ours[k]));
+      const times = (side) => [side?.processor ? cell({ milliseconds: side.processor }) : '', side?.milliseconds?.median ?? ''];
+      const ratio = ours.processor && theirs?.processor ? `**${(ours.processor.median / theirs.processor.median).toFixed(2)}**` : '';
+      return [model, batch, device, ...times(ours), ...times(theirs), ratio, commit];
+    });
+  const head = ['model', 'batch', 'threads', 'Noiseball, processor ms', 'clock', 'PyTorch, processor ms', 'clock', 'ratio', 'commit'];
+  return [
+    'Natively on the processor, one evaluation, random weights:',
+    '',
+    line(head),
+    line(head.map(() => '---')),
+    ...rows.map(line),
+  ].join('\n');
 }
 
 /** Median, quartiles and how many. */

@@ -30,6 +30,9 @@ pub enum DeviceKind {
 pub struct Device {
     kind: DeviceKind,
     backend: Arc<dyn Backend>,
+    /// The same, for what takes other plans than a network's.
+    #[cfg(all(feature = "gpu", feature = "text"))]
+    gpu: Option<Gpu>,
 }
 
 impl fmt::Debug for Device {
@@ -60,7 +63,12 @@ impl Device {
     /// The CPU, which is always there.
     #[must_use]
     pub fn cpu() -> Self {
-        Self { kind: DeviceKind::Cpu, backend: Arc::new(Cpu) }
+        Self {
+            kind: DeviceKind::Cpu,
+            backend: Arc::new(Cpu),
+            #[cfg(all(feature = "gpu", feature = "text"))]
+            gpu: None,
+        }
     }
 
     /// A device on the adapter that the graphics API prefers. A lost one stays lost: ask for another.
@@ -105,6 +113,12 @@ impl Device {
         self.backend.name()
     }
 
+    /// The GPU that it is, if it is one.
+    #[cfg(all(feature = "gpu", feature = "text"))]
+    pub(crate) fn as_gpu(&self) -> Option<&Gpu> {
+        self.gpu.as_ref()
+    }
+
     /// Where burn computes, to train beside this device: on the processor, or on the same adapter.
     ///
     /// # Errors
@@ -128,7 +142,12 @@ impl Device {
 #[cfg(feature = "gpu")]
 impl From<Gpu> for Device {
     fn from(gpu: Gpu) -> Self {
-        Self { kind: DeviceKind::Gpu, backend: Arc::new(gpu) }
+        Self {
+            kind: DeviceKind::Gpu,
+            #[cfg(feature = "text")]
+            gpu: Some(gpu.clone()),
+            backend: Arc::new(gpu),
+        }
     }
 }
 
@@ -166,7 +185,7 @@ impl<T> Clone for Shared<T> {
 }
 
 impl<T> Shared<T> {
-    fn new(thing: T) -> Self {
+    pub(crate) fn new(thing: T) -> Self {
         Self(Arc::new(Mutex::new(Some(Box::new(thing)))))
     }
 

@@ -14,6 +14,7 @@ mod gpu;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use golden::{Case, cases, scaled, weight};
 use noiseball::Error;
@@ -25,6 +26,8 @@ use noiseball::engine::kernels::load::{Loaded, Scale};
 use noiseball::engine::kernels::norm::{Normalise, moments, normalise};
 use noiseball::engine::kernels::pool::{self, pool};
 use noiseball::engine::kernels::product::Panels;
+use noiseball::engine::kernels::shared::in_turn;
+use noiseball::engine::kernels::winograd;
 use noiseball::engine::kernels::{Image, PerSample, activation};
 use noiseball::engine::order::{to_nchw, to_nhwc};
 use noiseball::engine::packed::Packed;
@@ -97,6 +100,33 @@ fn evaluations_of_one_prelude_are_what_single_ones_are() {
             let single = block_on(net.evaluate(&x, case.shape, &vec![*time; case.shape[0]], labels));
             assert_eq!(planned.evaluate(at, &x), single.unwrap(), "{} at {at}", case.name);
         }
+    }
+}
+
+fn with_threads<R: Send>(threads: usize, what: impl FnOnce() -> R + Send) -> R {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(what)
+}
+
+/// With one convolution of each kind, among them those by tiles, and attention that is shared by its queries.
+#[test]
+fn numbers_are_the_same_for_any_number_of_threads_and_in_any_batch() {
+    let config = config(
+        r#"{"sample_size": 16, "block_out_channels": [64, 80], "layers_per_block": 1, "norm_num_groups": 8,
+        "down_block_types": ["AttnDownBlock2D", "DownBlock2D"], "up_block_types": ["UpBlock2D", "AttnUpBlock2D"]}"#,
+    );
+    let shape = |batch| [batch, 3, 16, 16];
+    let x = numbers("x", 3 * 3 * 256);
+    let new = || CpuNetwork::new(Arc::new(config.clone()), |key, shape| Ok(weight(key, shape))).unwrap();
+    let all = with_threads(1, || block_on(new().evaluate(&x, shape(3), &[7.0; 3], None)).unwrap());
+    for threads in [1, 2, 3, 7] {
+        with_threads(threads, || {
+            let mut net = new();
+            for batch in 1..=3 {
+                let len = batch * 3 * 256;
+                let found = block_on(net.evaluate(&x[..len], shape(batch), &vec![7.0; batch], None)).unwrap();
+                assert!(found == all[..len], "{threads} threads, batch {batch}");
+            }
+        });
     }
 }
 
@@ -247,6 +277,10 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_step_allocates_nothing() {
+    with_threads(1, no_allocations);
+}
+
+fn no_allocations() {
     for case in golden::networks() {
         let mut planned = Planned::new(&case, &case.timesteps[..1]);
         let before = ALLOCATIONS.get();
@@ -643,7 +677,7 @@ fn check_convolution(s: &Shape) -> Result<(), TestCaseError> {
         |start, len| PerSample { rows: &table, width: s.out + 5, start, len, first: 2 - stride, stride };
     let mut panels = vec![f32::NAN; Panels::len_of(rows, s.out)];
     Panels::fill(rows, s.out, &mut panels, |r, c| matrix[r * s.out + c]);
-    let args = Gemm {
+    let mut args = Gemm {
         source: x.image(),
         scale_shift: match s.scaling {
             0 => Scale::None,
@@ -660,10 +694,21 @@ fn check_convolution(s: &Shape) -> Result<(), TestCaseError> {
         scale: 0.75,
         sample_scale: s.sample_scale.then(|| per_sample(1, 1)),
         size: (height, width),
+        winograd: None,
     };
-    let mut scratch = vec![f32::NAN; gemm::scratch_len(s.window, (height, width), channels)];
+    let mut scratch = vec![f32::NAN; gemm::scratch_len(s.window, (height, width), channels, s.batch)];
     let mut found = vec![f32::NAN; s.batch * height * width * s.out];
-    gemm(&args, &mut scratch, &mut found);
+    gemm(&args, &mut scratch, &mut found, &in_turn);
+    let mut by_tiles = None;
+    let mut weights = vec![f32::NAN; winograd::weights_len(channels, s.out)];
+    if winograd::pays(s.window, args.size, channels, s.out) {
+        winograd::fill_weights(args.panels, channels, &mut weights);
+        args.winograd = Some(&weights);
+        let mut scratch = vec![f32::NAN; winograd::scratch_len(args.size, channels, s.out, s.batch)];
+        let mut found = vec![f32::NAN; found.len()];
+        gemm(&args, &mut scratch, &mut found, &in_turn);
+        by_tiles = Some(found);
+    }
 
     let (tall, wide) = s.seen();
     let loaded = |b: usize, y: isize, x_: isize, c: usize| {
@@ -703,7 +748,40 @@ fn check_convolution(s: &Shape) -> Result<(), TestCaseError> {
             }
         }
     }
+    if let Some(found) = by_tiles {
+        close(&found, &expected, 5e-6)?;
+    }
     close(&found, &expected, 5e-6)
+}
+
+/// A convolution of so many channels that it is computed by tiles, some of which reach beyond the image; with more tiles than are taken
+/// together, and few.
+#[test]
+fn a_wide_convolution_is_the_textbooks() {
+    for (size, shortcut, residual) in [
+        ((13, 6), None, Some(true)),
+        ((70, 5), Some((5, 0, false)), None),
+        ((2, 70), Some((5, 4, true)), Some(false)),
+    ] {
+        let window = Window::Square { kernel: 3, stride: 1, padding: Padding::All(1) };
+        let shape = Shape {
+            batch: 2,
+            size,
+            channels: (48, 32),
+            out: 80,
+            window,
+            upsample: size.0 == 2,
+            scaling: 2,
+            activation: Some(Activation::Relu),
+            shortcut,
+            residual,
+            time: size.0 == 2,
+            sample_scale: true,
+            shared: false,
+        };
+        assert!(winograd::pays(window, shape.output(), 80, 80));
+        check_convolution(&shape).unwrap();
+    }
 }
 
 /// A convolution whose rows do not fit one band.
@@ -795,10 +873,11 @@ fn what_is_not_a_number_stays_where_it_is() {
             scale: 1.0,
             sample_scale: None,
             size: (size, size),
+            winograd: None,
         };
-        let mut scratch = vec![0.0; gemm::scratch_len(window, (size, size), channels)];
+        let mut scratch = vec![0.0; gemm::scratch_len(window, (size, size), channels, 1)];
         let mut y = vec![0.0; size * size * out];
-        gemm(&args, &mut scratch, &mut y);
+        gemm(&args, &mut scratch, &mut y, &in_turn);
         for (i, value) in y.iter().enumerate() {
             let (row, column) = (i / out / size, i / out % size);
             let near = row.abs_diff(4) <= 1 && column.abs_diff(7) <= 1;

@@ -15,7 +15,7 @@ const NOT_STORED_FILES = new Set(['fetch', 'invalid-option']);
 /**
  * What the engine builds a model from, with `opening` wanting nothing any more. `forget(error)` drops its files from the cache
  * as far as that error speaks against them.
- * @typedef {{opening: object, forget(error: unknown): Promise<void>}} Checkpoint
+ * @typedef {{opening: any, forget(error: unknown): Promise<void>}} Checkpoint
  */
 
 /**
@@ -23,31 +23,72 @@ const NOT_STORED_FILES = new Set(['fetch', 'invalid-option']);
  *
  * @param {import('./source.js').Source} source
  * @param {{engine: Promise<any>, signal: AbortSignal, progress: Progress, again?: boolean, variant?: string,
- *         integrity?: Record<string, string>, weights?: import('./memory.js').Weights}} given
- *        `again`: take what the cache has, without asking the server whether that is its newest
- * @returns {Promise<Checkpoint>}
+ *         integrity?: Record<string, string>, weights?: import('./memory.js').Weights, onlyOne?: boolean}} given
+ *        `again`: take what the cache has, without asking the server whether that is its newest; `onlyOne`: give null for a pipeline of
+ *        several networks, which another module opens
+ * @returns {Promise<Checkpoint | null>}
  */
 export async function readCheckpoint(source, given) {
   const context = { weights: new Weights(), ...given };
-  const files = source.kind === 'files' ? new Files(await unpacked(source.files), context) : siteOf(source, context);
+  const files = await filesOf(source, context);
+  if (context.onlyOne && (await isPipeline(files))) return null;
   const { Opening } = await context.engine;
+  return opened(files, () => new Opening(placeOf(source), files.paths, context.variant), context.weights);
+}
+
+/** Opens what `make` makes and gets what it wants, until it wants nothing any more. */
+export async function opened(files, make, weights) {
   const forget = (error) => files.forget(describeError(error).type);
   let opening;
   try {
-    opening = new Opening(source.kind === 'url' ? source.url : source.name, files.paths, context.variant);
-    for (;;) {
-      const wanted = opening.wanted();
-      if (wanted.length === 0) return { opening, forget };
-      const needs = opening.needs();
-      if (needs) context.weights.needs(needs);
-      await bring(opening, wanted, files, context.weights);
-    }
+    opening = make();
+    return { opening: await fill(opening, files, weights), forget };
   } catch (error) {
     opening?.free();
     await forget(error);
     throw error;
   }
 }
+
+/** The files of a source. */
+export async function filesOf(source, context) {
+  return source.kind === 'files' ? new Files(await unpacked(source.files), context) : siteOf(source, context);
+}
+
+/** What a source is called in messages. */
+export function placeOf(source) {
+  return source.kind === 'url' ? source.url : source.name;
+}
+
+/** Gets what an opening wants, until it wants nothing any more. */
+export async function fill(opening, files, weights) {
+  for (;;) {
+    const wanted = opening.wanted();
+    if (wanted.length === 0) return opening;
+    const needs = opening.needs?.();
+    if (needs) weights.needs(needs);
+    await bring(opening, wanted, files, weights);
+  }
+}
+
+/** The parts beside a network and a scheduler that pipelines of several networks have. */
+const OTHERS = ['text_encoder', 'text_encoder_2', 'transformer', 'vae', 'vqvae'];
+const INDEX = 'model_index.json';
+
+/** Whether files are those of a pipeline of several networks. What is wrong with its index, whoever opens the files will say. */
+async function isPipeline(files) {
+  const found = (files.paths ?? [INDEX]).filter((path) => path === INDEX || path.endsWith(`/${INDEX}`));
+  const [path] = found.sort((a, b) => a.length - b.length);
+  try {
+    const { bytes } = path ? await files.read(path, MOST_OF_INDEX) : {};
+    const index = JSON.parse(new TextDecoder().decode(bytes));
+    return OTHERS.some((name) => typeof index[name]?.[1] === 'string');
+  } catch {
+    return false;
+  }
+}
+
+const MOST_OF_INDEX = 1 << 22;
 
 /** Gets files and hands them over in the order of asking, so that of two faults the same one is told whatever came first. */
 async function bring(opening, wanted, files, weights) {
@@ -85,6 +126,8 @@ class Site {
   #context;
   #asked = new Set();
   #stored = new Set();
+  /** @type {Promise<any> | null} */
+  #index = null;
 
   /** @param {{get(path: string): string, paths?: string[]}} addresses */
   constructor(addresses, context) {
@@ -98,7 +141,13 @@ class Site {
   }
 
   /** Resolves to the file's `bytes`, or to whether it was `refused`. Of one with too many bytes just more than the limit come. */
-  async read(path, limit) {
+  read(path, limit) {
+    // The index is looked at before anything else, and read again by whoever opens the files.
+    if (path === INDEX) return (this.#index ??= this.#read(path, limit));
+    return this.#read(path, limit);
+  }
+
+  async #read(path, limit) {
     if (this.#unnamed(path)) return { refused: false };
     const inlined = await this.#inlined(path);
     if (inlined) return { bytes: inlined };
@@ -205,7 +254,9 @@ class Files {
   }
 
   async read(path, limit) {
-    const { size, bytes } = this.#files.get(path);
+    const file = this.#files.get(path);
+    if (!file) return {};
+    const { size, bytes } = file;
     // One byte more than is allowed is enough to be refused for.
     return { bytes: size > limit ? new Uint8Array(limit + 1) : await bytes() };
   }

@@ -44,6 +44,10 @@ export class DiffusionSampler extends HTMLElement {
   /** Which noise a run starts from. The same seed, the same pictures. */
   get seed(): number;
   set seed(value: number | string);
+  /** What the pictures are to show, in words, where the model takes words. */
+  prompt: string;
+  /** What they are not to show. */
+  negativePrompt: string;
   /** Which class, where the model has classes: its name or number, `any`, or `each` for one of each in turn. Left out, `any` or else `each`. */
   label: string;
   /** How the noise is taken away: `ddpm`, `ddim`, `euler`, `euler-ancestral`, `heun`, `lms`, `dpm-multistep`, `dpm-singlestep`, `unipc`, `deis`, `kdpm2`, `kdpm2-ancestral`, `pndm`, `lcm`, `tcd`, `flow-euler`, `flow-heun`, `ipndm`, `consistency`, `sa-solver`, `dpm-sde`, `reverse-sde`, `annealed-langevin`, `gaussian-chain`, `adaptive`. Left out, it is the one that the model's own scheduler stands for, or `ddim` where that one goes through all timesteps. */
@@ -51,7 +55,7 @@ export class DiffusionSampler extends HTMLElement {
   /** In how many steps. No more than the model was trained with. */
   get steps(): number;
   set steps(value: number | string);
-  /** How strongly the pictures keep to their class, where the model also knows an answer without one: 1 is as it was trained, more is clearer and less varied. */
+  /** How strongly the pictures keep to their prompt or class, where the model also knows an answer without one: 1 is as it was trained, more is clearer and less varied. Left out, 1, and for a model that takes words what Python’s pipeline has. */
   get guidance(): number;
   set guidance(value: number | string);
   /** The sampler’s own options, by the names of `samplers()`: `solverOrder=3,grid=karras`. Left out, as the model’s files say. */

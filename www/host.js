@@ -3,7 +3,7 @@
 // Messages in:  {id, op: 'load', source, variant, device, again, integrity, budget} · {op: 'abort', id} · {op: 'dispose', model}
 //               (`again`: the same files as before, without asking the server whether it has others)
 //               (a source of kind 'formula' has `shape` and `scheduler`: there is no network, and the page is asked)
-//               {id, op: 'noise', model, seed} · {id, op: 'measure', model, picture, kind, amount}
+//               {id, op: 'noise', model, seed} · {id, op: 'tokens', model, prompt} · {id, op: 'measure', model, picture, kind, amount}
 //               {id, op: 'likelihood', model, pictures, label, count, seed}, whose steps are had by `next` too
 //               {id, op: 'sample', model, options, told, init, mask, noise, watched} · {id, op: 'next', model} · {op: 'stop', model}
 //               {op: 'answer', id, answer}, to a question of a `next`
@@ -18,20 +18,34 @@ import { memoryOf, Weights } from './memory.js';
 // Where the GPU cannot take a model and the caller left the choice to us, the CPU can.
 const CPU_HELPS = new Set(['no-adapter', 'limit', 'out-of-memory', 'wrong-results']);
 
+/** @typedef {{build(kind: string): Promise<any>, forget(error: unknown): Promise<void>}} Read */
+
+/** A model of one network; null for a pipeline of several. */
+async function readModel(source, given) {
+  const checkpoint = await readCheckpoint(source, { ...given, onlyOne: true });
+  if (!checkpoint) return null;
+  const { Model } = await given.engine;
+  return { ...checkpoint, build: (kind) => Model.build(checkpoint.opening, kind) };
+}
+
 export class Host {
   #start;
   #scope;
   #post;
+  #read;
   #loads = new Map();
   /** What calls wait for the page to answer. */
   #questions = new Map();
   #models = new Map();
 
   /**
-   * @param {{start: (progress: Progress) => Promise<object>, scope: object, post: (message: object, transfer?: object[]) => void}} parts
-   *        `start` gives the engine's wasm module; `scope` is the worker's global scope
+   * @param {{start: (progress: Progress) => Promise<object>, scope: object, post: (message: object, transfer?: object[]) => void,
+   *         read?: (source: any, given: any) => Promise<Read | null>}} parts
+   *        `start` gives the engine's wasm module; `scope` is the worker's global scope; `read` what a source's model is built from, by
+   *        default one network, and null for what another worker opens
    */
-  constructor({ start, scope, post }) {
+  constructor({ start, scope, post, read = readModel }) {
+    this.#read = read;
     this.#start = start;
     this.#scope = scope;
     this.#post = post;
@@ -65,6 +79,7 @@ export class Host {
     if (message.op === 'measure') return entry.inTurn(() => entry.measure(message));
     if (message.op === 'sample') return entry.inTurn(() => entry.sample(message));
     if (message.op === 'likelihood') return entry.inTurn(() => entry.likelihood(message));
+    if (message.op === 'tokens') return entry.inTurn(() => entry.tokens(message));
     return entry.inTurn(() => entry.next((question) => this.#ask(message.id, question)));
   }
 
@@ -105,14 +120,14 @@ export class Host {
     const engine = this.#start(progress);
     const weights = new Weights(budget);
     engine.catch(() => {}); // whoever awaits it reports it
-    const checkpoint = await readCheckpoint(source, { ...context, engine, weights });
-    const { Model } = await engine;
+    const checkpoint = await this.#read(source, { ...context, engine, weights });
+    if (!checkpoint) return { pipeline: true };
     if (signal.aborted) throw abortError(signal);
     progress.compile(false);
     let model;
     try {
       if (isCard(device)) await trust(await engine, device);
-      model = await Model.build(checkpoint.opening, device.kind);
+      model = await checkpoint.build(device.kind);
     } catch (error) {
       const { type, fatal } = describeError(error);
       await checkpoint.forget(error);
@@ -164,6 +179,10 @@ class Entry {
 
   noise(seed) {
     return this.#model.noise(seed);
+  }
+
+  tokens({ prompt }) {
+    return this.#model.tokens(prompt);
   }
 
   measure({ picture, kind, amount }) {
@@ -218,6 +237,6 @@ class Entry {
 
 /** A step's pixels move to the page; they are not copied. */
 function buffersOf(result) {
-  const { pictures, predicted, start, latents, estimate, startLatents } = Object(result);
-  return [pictures, predicted, start, latents, estimate, startLatents].filter(Boolean).map((array) => array.buffer);
+  const { pictures, predicted, start, latents, estimate, startLatents, decoded } = Object(result);
+  return [pictures, predicted, start, latents, estimate, startLatents, decoded].filter(Boolean).map((array) => array.buffer);
 }

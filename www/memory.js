@@ -65,6 +65,11 @@ export class Weights {
     this.#check();
   }
 
+  /** Counts what was weighed by itself, as the parts of a pipeline are. */
+  add(size) {
+    this.#announced = this.size + size;
+  }
+
   /** A file's size, before it is downloaded. Throws where the model cannot fit. */
   file(path, size = 0) {
     this.#files.set(path, size);

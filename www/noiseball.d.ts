@@ -127,23 +127,53 @@ export function readSamplerOptions(sampler: string, text: string): SamplerOption
 /** The text of such options. */
 export function writeSamplerOptions(options: SamplerOptions): string;
 
+/** A word of a prompt, as the tokenizer of the model's text encoder reads it. */
+export interface PromptWord {
+  /** In lower case, as it was looked up. */
+  text: string;
+  /** What it is cut into: the word itself where the vocabulary has it. */
+  pieces: string[];
+  /** Whether the vocabulary lacks one of its characters. */
+  unknown: boolean;
+}
+
+export interface PromptTokens {
+  /** Those that fit. */
+  words: PromptWord[];
+  /** How many tokens they take, and how many fit. */
+  tokens: number;
+  most: number;
+  /** What is left out because the prompt is too long, as Python leaves it out; empty where all of it fits. */
+  cut: string;
+}
+
 /** What a run may be given. An option that the sampler has no use for is refused: `samplers()` tells which it has. */
 export interface SampleOptions extends SamplerOptions {
   /** The sampler's name, one of `samplers()`; by default the one that the checkpoint's scheduler names. */
   sampler?: string | undefined;
   /** Steps of the sampler, 1 to `info.trainTimesteps`; by default the sampler's number. */
   steps?: number | undefined;
-  /** A whole number from 0 (the default) to 2^53 − 1. The same seed gives the same pictures. */
-  seed?: number | undefined;
+  /** A whole number from 0 (the default) to 2^53 − 1. The same seed gives the same pictures. Of a pipeline also a list, one for each picture. */
+  seed?: number | readonly number[] | undefined;
   /** How many pictures, 1 (the default) to 1024. */
   batch?: number | undefined;
   /** Class numbers, one for all pictures or one a picture. Left out, `info.nullLabel`, which stands for any class; needed where `info.classes` is a number and there is none. */
   labels?: number[] | undefined;
   /** 'philox' (the default, the same on every device) or 'torch' (what PyTorch's CPU generator gives). */
   rng?: 'philox' | 'torch' | undefined;
+  /** What the pictures are to show, for models that take words (`info.pipeline.prompt`): one text, or several with `batch` pictures of each. */
+  prompt?: string | readonly string[] | undefined;
+  /** What the second text encoder of SDXL is told; by default the same. */
+  prompt2?: string | readonly string[] | undefined;
+  /** What they are not to show: one text for all, or one a prompt. */
+  negativePrompt?: string | readonly string[] | undefined;
+  /** Height in pixels of a pipeline's pictures, as far as it can be chosen; by default `info.height`. With `init` and no mask it is that of `init`. */
+  height?: number | undefined;
+  /** Width in the same way. */
+  width?: number | undefined;
   /**
    * How strongly to keep to `labels`, 0 to 100: classifier-free guidance. 1, the default, is without. Needs labels, and a model with a
-   * `nullLabel` or a `negativeLabel`.
+   * `nullLabel` or a `negativeLabel`. Of a pipeline: to the prompt, by default `info.guidance`.
    */
   guidance?: number | undefined;
   /** How far the guided answer's deviation is brought back to that of the unguided, 0 (the default) to 1. */
@@ -152,7 +182,10 @@ export interface SampleOptions extends SamplerOptions {
   guidanceInterval?: readonly [number, number] | undefined;
   /** The class number to keep away from, in place of `info.nullLabel`. */
   negativeLabel?: number | undefined;
-  /** A picture to begin with, or of which `mask` keeps a part: for SDEdit and inpainting. One for all, or of numbers one a picture. */
+  /**
+   * A picture to begin with, or of which `mask` keeps a part: for SDEdit and inpainting. One for all, or of numbers one a picture. A pipeline
+   * takes pixels of any size.
+   */
   init?: PictureLike | undefined;
   /** How much of the run is made of `init`, above 0 to 1: of N steps the last ⌊N · strength⌋. By default 0.8, and 1 with a `mask`. */
   strength?: number | undefined;
@@ -342,8 +375,12 @@ export interface Step {
   predicted: Uint8ClampedArray<ArrayBuffer>;
   /** On the first step only: the pure noise that it started from, in the same layout. */
   start?: Uint8ClampedArray<ArrayBuffer>;
-  /** On the last step only: the exact result, `[batch, channels, height, width]` in [-1, 1]. Of a model that `Noiseball.of` made, x of every step. */
+  /** On the last step only: the exact result, `[batch, channels, height, width]` in [-1, 1]; of a pipeline, what its decoder was given. Of a model that `Noiseball.of` made, x of every step. */
   latents?: Float32Array<ArrayBuffer>;
+  /** On the last step of a pipeline: what its decoder made, `[batch, 3, height, width]`, before it is clamped to [-1, 1]. */
+  decoded?: Float32Array<ArrayBuffer>;
+  /** On the last step of a pipeline: what there is to know, such as what a prompt was cut of. */
+  notes?: string[];
   /** Of a model that `Noiseball.of` made: the prediction x̂₀ as numbers. */
   estimate?: Float32Array<ArrayBuffer>;
   /** Of a model that `Noiseball.of` made: the level of `latents`, which are `alpha · x₀ + sigma · ε`, of any norm. */
@@ -377,8 +414,38 @@ export interface ModelMemory {
   batch: number;
 }
 
+/** A network of a pipeline. */
+export interface PipelinePart {
+  /** Its folder's name; of an autoencoder's halves with `.encoder` or `.decoder`. */
+  name: string;
+  parameters: number;
+  /** Of one evaluation for one picture. */
+  flops: number;
+  activationBytes: number;
+}
+
+/** What there is to know of a pipeline of several networks. Its steps show latents by a linear map to colours, the last one what was decoded. */
+export interface PipelineInfo {
+  /** The class in diffusers. */
+  className: string;
+  /** In the order in which they run. */
+  parts: PipelinePart[];
+  /** Whether it takes a prompt, a negative one, a picture to begin with, and a mask. */
+  prompt: boolean;
+  negativePrompt: boolean;
+  init: boolean;
+  mask: boolean;
+  /** Pixels of a picture to one of the latents, along each side. */
+  scaleFactor: number;
+}
+
 export interface ModelInfo {
   name: string;
+  /** Null, or left out, for a model of one network. */
+  pipeline?: PipelineInfo | null;
+  /** Of a pipeline: the steps and the scale of guidance that Python's takes by default. */
+  steps?: number;
+  guidance?: number;
   /** How many weights. */
   parameters: number;
   /** Floating-point operations of one evaluation for one picture. */
@@ -490,6 +557,9 @@ export class Noiseball {
    * first loads the model again, from the cache, its address or its files, and then may reject as `load` does.
    */
   sample(options?: SampleOptions): AsyncGenerator<Step, void, void>;
+
+  /** A prompt as the model's text encoder takes it. Rejects with type 'invalid-option' where the model takes none. */
+  tokens(prompt: string): Promise<PromptTokens>;
 
   /** The noise that a run of this seed begins with, for one picture, `[channels, height, width]`. */
   noise(seed: number): Promise<Float32Array<ArrayBuffer>>;

@@ -6,6 +6,7 @@ import { purge } from './cache.js';
 import { answering, bytesOf, operatorOf, pictureOf, prepare } from './editing.js';
 import { abortError, NoiseballError } from './errors.js';
 import { checkRun, readBudget } from './memory.js';
+import { prepareRequest } from './prompting.js';
 import { SAMPLERS } from './samplers.js';
 import { resolveSource } from './source.js';
 import { untilVisible } from './visible.js';
@@ -29,6 +30,12 @@ const SAMPLING = {
   bundled: () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }),
 };
 
+/** Pipelines of several networks, which have a worker and a module of their own. */
+const PIPELINES = {
+  scripts: ['text/worker.js', 'pkg-text/noiseball_text.js'],
+  bundled: () => new Worker(new URL('./text/worker.js', import.meta.url), { type: 'module' }),
+};
+
 /** A diffusion model, ready to sample. `Noiseball.load` makes one. */
 export class Noiseball {
   #source;
@@ -36,6 +43,8 @@ export class Noiseball {
   #integrity;
   #device;
   #budget;
+  /** Which worker it runs in. */
+  #kind = SAMPLING;
   #channel;
   #id = null;
   #sampling = false;
@@ -106,8 +115,8 @@ export class Noiseball {
    */
   async *sample({ signal, pauseWhenHidden = false, ...given } = {}) {
     const signals = [this.#gone.signal, signal];
-    const { run, watch } = prepare(given, this.info);
-    checkRun(this.info, { batch: run.options.batch, guided: (given.guidance ?? 1) !== 1 });
+    const { run, watch } = this.info.pipeline ? { run: prepareRequest(given, this.info), watch: null } : prepare(given, this.info);
+    checkRun(this.info, { batch: run.options.batch, guided: (given.guidance ?? this.info.guidance ?? 1) !== 1 });
     const denoise = this.#denoise && answering(this.#denoise, () => `in step ${this.#step}`);
     const onAsk = (question) => (question.noisy ? denoise?.(question) : watch?.(question));
     const ask = (message) => this.#channel.call({ ...message, model: this.#id }, { signals, onAsk });
@@ -140,8 +149,25 @@ export class Noiseball {
    * @param {number} seed
    * @returns {Promise<Float32Array>}
    */
-  noise(seed) {
+  async noise(seed) {
+    this.#needsOneNetwork('noise');
     return this.#channel.call({ op: 'noise', model: this.#id, seed }, { signals: [this.#gone.signal] });
+  }
+
+  /**
+   * A prompt as the text encoder takes it: see noiseball.d.ts.
+   * @param {string} prompt
+   * @returns {Promise<import('./noiseball.js').PromptTokens>}
+   */
+  async tokens(prompt) {
+    if (!this.info.pipeline?.prompt) throw new NoiseballError('invalid-option', 'this model takes no prompt');
+    if (typeof prompt !== 'string') throw new NoiseballError('invalid-option', '`prompt` must be a text');
+    return this.#channel.call({ op: 'tokens', model: this.#id, prompt }, { signals: [this.#gone.signal] });
+  }
+
+  #needsOneNetwork(what) {
+    if (this.info.pipeline)
+      throw new NoiseballError('unsupported-architecture', `${what}() is for models of one network, and this is a pipeline`);
   }
 
   /**
@@ -151,6 +177,7 @@ export class Noiseball {
    * @returns {Promise<Float32Array>}
    */
   async measure(picture, operator) {
+    this.#needsOneNetwork('measure');
     const [kind, amount] = operatorOf(operator);
     const message = { op: 'measure', model: this.#id, picture: pictureOf(picture, this.info), kind, amount };
     return this.#channel.call(message, { signals: [this.#gone.signal] });
@@ -163,6 +190,7 @@ export class Noiseball {
    * @returns {Promise<Float64Array>}
    */
   async bitsPerDim(pictures, { method = 'ode', steps = 40, probes = 1, timesteps = 100, label, seed = 0, signal, onProgress } = {}) {
+    this.#needsOneNetwork('bitsPerDim');
     if (method !== 'ode' && method !== 'bound') throw new NoiseballError('invalid-option', "`method` must be 'ode' or 'bound'");
     for (const [name, count] of Object.entries({ steps, probes, timesteps })) {
       if (!Number.isInteger(count) || count < 1 || count > 100_000)
@@ -208,8 +236,8 @@ export class Noiseball {
   }
 
   async #load(signals, onProgress) {
-    const channel = openChannel(SAMPLING);
-    const { model, info } = await channel.call(
+    const channel = openChannel(this.#kind);
+    const { model, info, pipeline } = await channel.call(
       {
         op: 'load',
         source: this.#source,
@@ -221,6 +249,10 @@ export class Noiseball {
       },
       { signals, onProgress, late: (result) => channel.post({ op: 'dispose', model: result.model }) },
     );
+    if (pipeline) {
+      this.#kind = PIPELINES;
+      return this.#load(signals, onProgress);
+    }
     [this.#channel, this.#id, this.info] = [channel, model, info];
   }
 }

@@ -9,10 +9,11 @@ export const samplerOf = (name) => SAMPLERS.find((sampler) => sampler.name === n
 
 /**
  * The sampler's name and its steps. One that goes through all timesteps, as DDPM's does, gives way to DDIM, which was made for few.
- * @param {{sampler: string} | null} info
+ * A pipeline's steps are those of Python's.
+ * @param {{sampler: string, steps?: number} | null} info
  */
 export function usualRun(info) {
   const own = samplerOf(info?.sampler);
   const { name, defaultSteps } = /** @type {any} a test says that there is one */ (own?.defaultSteps ? own : samplerOf('ddim'));
-  return { sampler: name, steps: Math.min(defaultSteps, STEPS) };
+  return { sampler: name, steps: Math.min(info?.steps ?? defaultSteps, STEPS) };
 }

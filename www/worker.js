@@ -14,56 +14,18 @@
 //   await run.next() -> step, or undefined at the end; run.free()
 
 import init, * as engine from './pkg/noiseball.js';
-import { NoiseballError } from './errors.js';
-import { policyError, watchPolicy } from './policy.js';
 import { Host } from './host.js';
+import { starter } from './module.js';
+import { watchPolicy } from './policy.js';
 
 const WASM = new URL('./pkg/noiseball_bg.wasm', import.meta.url);
 
 watchPolicy();
 
-/** @type {Promise<object> | null} */
-let started = null;
-
-/** Starts the engine once; a failed start may be tried again. */
-function start(progress) {
-  started ??= init({ module_or_path: fetchEngine(progress) })
-    .then(() => engine)
-    .catch((error) => {
-      started = null;
-      throw error;
-    });
-  return started;
-}
-
-async function fetchEngine(progress) {
-  let response;
-  try {
-    response = await fetch(WASM);
-  } catch (cause) {
-    const refused = await policyError(WASM);
-    if (refused) throw refused;
-    throw new NoiseballError('fetch', `could not reach ${WASM}. Check the network and load the model again`, { cause });
-  }
-  if (!response.ok) {
-    throw new NoiseballError(
-      'fetch',
-      `the engine is missing: ${WASM} answered with HTTP status ${response.status}. Build it, or check the address`,
-    );
-  }
-  const length = Number(response.headers.get('content-length'));
-  const total = length > 0 && !response.headers.has('content-encoding') ? length : null;
-  let loaded = 0;
-  const counter = new TransformStream({
-    transform(chunk, controller) {
-      progress.report('noiseball_bg.wasm', (loaded += chunk.length), total);
-      controller.enqueue(chunk);
-    },
-    flush: () => progress.report('noiseball_bg.wasm', loaded, loaded),
-  });
-  return new Response(response.body.pipeThrough(counter), { headers: { 'content-type': 'application/wasm' } });
-}
-
-const host = new Host({ start, scope: self, post: (message, transfer = []) => /** @type {any} */ (self).postMessage(message, transfer) });
+const host = new Host({
+  start: starter(WASM, init, engine),
+  scope: self,
+  post: (message, transfer = []) => /** @type {any} */ (self).postMessage(message, transfer),
+});
 self.addEventListener('message', ({ data }) => host.handle(data));
 self.postMessage({ ready: true });

@@ -44,6 +44,7 @@ impl Disk {
                 let entry = entry.map_err(Error::io(&path))?;
                 let Ok(name) = entry.file_name().into_string() else { continue };
                 let candidate = [".json", ".safetensors", ".bin"].iter().any(|end| name.ends_with(end));
+                let candidate = candidate || name == "merges.txt";
                 // A few of the others, for messages: there may be a million pictures beside a checkpoint.
                 if !candidate && entry.file_type().is_ok_and(|t| t.is_file()) && names.len() > MAX_OTHERS {
                     continue;

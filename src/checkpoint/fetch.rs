@@ -22,6 +22,12 @@ pub(super) fn open(address: &Address, variant: Option<&str>, observer: Observer<
     open_site(&Site::new(address.clone(), PATIENCE), variant, observer)
 }
 
+/// The folder at an address.
+#[cfg(feature = "text")]
+pub(super) fn source(address: &Address) -> Box<dyn Source> {
+    Box::new(Site::new(address.clone(), PATIENCE))
+}
+
 fn open_site(site: &Site, variant: Option<&str>, observer: Observer<'_>) -> Result<Checkpoint> {
     pump::open(Opening::unlisted(&site.address.file(""), variant)?, site, observer)
 }

@@ -17,6 +17,16 @@ use crate::error::{Error, Result};
 use crate::text;
 
 const STEM: &str = "diffusion_pytorch_model";
+
+/// What weights in this folder are called before their ending: text encoders are transformers' models, which have other names.
+fn stem(folder: &str, end: &str) -> &'static str {
+    match end {
+        _ if !cfg!(feature = "text") || !text::contains(folder, "text_encoder") => STEM,
+        "bin" => "pytorch_model",
+        _ => "model",
+    }
+}
+
 /// The variant that is tried where no plain weights are and the files cannot be listed: the one that most checkpoints have.
 const LIKELY_VARIANT: &str = "fp16";
 
@@ -40,8 +50,9 @@ impl WeightFiles {
 
     /// `fp16` of `diffusion_pytorch_model.fp16.safetensors`.
     fn variant(&self) -> Option<&str> {
-        let name = &self.name()[folder_of(self.name()).len()..];
-        let name = name.strip_prefix(STEM)?.strip_prefix('.')?;
+        let (folder, name) = self.name().split_at(folder_of(self.name()).len());
+        let end = if cfg!(feature = "text") && is_pickled(name) { "bin" } else { "safetensors" };
+        let name = name.strip_prefix(stem(folder, end))?.strip_prefix('.')?;
         match self {
             Self::Whole(_) => name.rsplit_once('.').map(|(variant, _)| variant),
             Self::Sharded(_) => text::split_once(name, ".index.")?.1.strip_suffix(".json"),
@@ -110,14 +121,15 @@ pub fn candidates(folder: &str, variant: Option<&str>) -> Vec<WeightFiles> {
 
 /// The names that `save_pretrained` gives to weights.
 fn named(folder: &str, variant: Option<&str>, end: &str) -> [WeightFiles; 2] {
+    let stem = stem(folder, end);
     match variant {
         None => [
-            WeightFiles::Whole(format!("{folder}{STEM}.{end}")),
-            WeightFiles::Sharded(format!("{folder}{STEM}.{end}.index.json")),
+            WeightFiles::Whole(format!("{folder}{stem}.{end}")),
+            WeightFiles::Sharded(format!("{folder}{stem}.{end}.index.json")),
         ],
         Some(variant) => [
-            WeightFiles::Whole(format!("{folder}{STEM}.{variant}.{end}")),
-            WeightFiles::Sharded(format!("{folder}{STEM}.{end}.index.{variant}.json")),
+            WeightFiles::Whole(format!("{folder}{stem}.{variant}.{end}")),
+            WeightFiles::Sharded(format!("{folder}{stem}.{end}.index.{variant}.json")),
         ],
     }
 }
@@ -255,9 +267,10 @@ fn depth(root: &str) -> usize {
 }
 
 fn is_weights(name: &str) -> bool {
-    let name = &name[folder_of(name).len()..];
+    let (folder, name) = name.split_at(folder_of(name).len());
     name.ends_with(".safetensors")
-        || name.starts_with(STEM)
+        || (name.starts_with(stem(folder, "safetensors"))
+            || cfg!(feature = "text") && name.starts_with(stem(folder, "bin")))
             && (name.ends_with(".bin")
                 || name.ends_with(".json")
                     && [".safetensors.index.", ".bin.index."].iter().any(|part| text::contains(name, part)))

@@ -18,6 +18,8 @@ pub mod lora;
 mod open;
 mod opening;
 mod packed;
+#[cfg(feature = "text")]
+mod parts;
 mod pickle;
 mod pipeline;
 #[cfg(not(target_arch = "wasm32"))]
@@ -30,7 +32,11 @@ mod weights_file;
 
 use serde_json::{Map, Value};
 
+#[cfg(all(feature = "text", not(target_arch = "wasm32")))]
+pub use open::Folder;
 pub use opening::{MAX_JSON, Needs, Opening, Wanted};
+#[cfg(feature = "text")]
+pub use parts::{Parts, PartsOpening};
 #[cfg(not(target_arch = "wasm32"))]
 pub use pump::Progress;
 pub use safetensors::WeightsReader;

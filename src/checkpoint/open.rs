@@ -6,7 +6,13 @@ use super::Checkpoint;
 use super::address::Address;
 use super::disk::Disk;
 use super::opening::Opening;
+#[cfg(feature = "text")]
+use super::parts::{Parts, PartsOpening};
 use super::pump::{self, Observer, Progress};
+#[cfg(feature = "text")]
+use super::pump::{Got, Source};
+#[cfg(feature = "text")]
+use super::weights::Weights;
 use crate::error::Result;
 
 impl Checkpoint {
@@ -44,6 +50,55 @@ impl Checkpoint {
     }
 }
 
+#[cfg(feature = "text")]
+/// A folder of a pipeline of several networks, on a disk or a server, of which the small files have been read.
+pub struct Folder {
+    /// The small files.
+    pub parts: Parts,
+    source: Box<dyn Source>,
+}
+
+#[cfg(feature = "text")]
+impl Folder {
+    /// Opens a folder from where [`Checkpoint::open_with`] would; none where that is to be done, as the folder has one network alone.
+    ///
+    /// # Errors
+    /// [`Error::MissingFile`](crate::Error::MissingFile) for a part without a config, [`Error::Json`](crate::Error::Json),
+    /// [`Error::Option`](crate::Error::Option) for a variant that is no part of a file name; [`Error::Io`](crate::Error::Io) or
+    /// [`Error::Fetch`](crate::Error::Fetch) where the files cannot be read.
+    pub fn open(source: &str, variant: Option<&str>) -> Result<Option<Self>> {
+        let (mut opening, source) = match address(source) {
+            Some(address) => (PartsOpening::unlisted(&address.file(""), variant)?, source_at(&address)?),
+            None => {
+                let disk = Disk { root: PathBuf::from(source) };
+                let opening = PartsOpening::listed(source, &disk.list()?, variant)?;
+                (opening, Box::new(disk) as Box<dyn Source>)
+            }
+        };
+        while let Some(path) = opening.wanted().into_iter().next() {
+            match source.read(&path)? {
+                Got::Here(bytes) => opening.give(&path, bytes)?,
+                Got::Absent | Got::Refused => opening.absent(&path)?,
+            }
+        }
+        Ok(opening.finish()?.map(|parts| Self { parts, source }))
+    }
+
+    /// A part's weights: `asked` are the names and shapes of those that it needs, and no other are kept.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`] has them for weights, and the observer's.
+    pub fn weights(
+        &self,
+        part: &str,
+        asked: Vec<(String, Vec<usize>)>,
+        observer: &mut dyn FnMut(Progress<'_>) -> Result<()>,
+    ) -> Result<Weights> {
+        let opening = self.parts.opening(part, asked)?;
+        Ok(pump::open(opening, &*self.source, observer)?.weights)
+    }
+}
+
 /// The address that `source` means, if it is one or a hub id rather than a path.
 fn address(source: &str) -> Option<Address> {
     Address::of_web(source).or_else(|| {
@@ -59,12 +114,27 @@ fn open_address(address: &Address, variant: Option<&str>, observer: Observer<'_>
     super::fetch::open(address, variant, observer)
 }
 
+#[cfg(all(feature = "text", feature = "fetch"))]
+fn source_at(address: &Address) -> Result<Box<dyn Source>> {
+    Ok(super::fetch::source(address))
+}
+
+#[cfg(all(feature = "text", not(feature = "fetch")))]
+fn source_at(address: &Address) -> Result<Box<dyn Source>> {
+    Err(cannot_download(address))
+}
+
 #[cfg(not(feature = "fetch"))]
 fn open_address(address: &Address, _: Option<&str>, _: Observer<'_>) -> Result<Checkpoint> {
-    Err(crate::Error::Unsupported {
+    Err(cannot_download(address))
+}
+
+#[cfg(not(feature = "fetch"))]
+fn cannot_download(address: &Address) -> crate::Error {
+    crate::Error::Unsupported {
         what: address.file(""),
         why: "this build cannot download (cargo's feature `fetch`). Give a folder".to_owned(),
-    })
+    }
 }
 
 #[cfg(test)]

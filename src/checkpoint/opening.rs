@@ -184,6 +184,22 @@ impl Opening {
         Ok(opening)
     }
 
+    /// The weights of a part that has its folder below `root`, whose parameters are `asked`.
+    #[cfg(feature = "text")]
+    pub(super) fn part(
+        place: &str,
+        listing: Option<Listing>,
+        root: &str,
+        layout: &'static Layout,
+        variant: Option<&str>,
+        asked: Vec<(String, Vec<usize>)>,
+    ) -> Result<Self> {
+        let mut opening = Self::new(place, variant)?;
+        (opening.listing, opening.root, opening.layout) = (listing, root.to_owned(), layout);
+        opening.begin_with_weights(asked)?;
+        Ok(opening)
+    }
+
     fn new(place: &str, variant: Option<&str>) -> Result<Self> {
         folder::check_variant(variant)?;
         Ok(Self {
@@ -458,19 +474,23 @@ impl Opening {
                     numbers: found.output.iter().fold(1, |n, side| n.saturating_mul(*side as u64)),
                     parameters: found.parameter_count(),
                 });
-                self.asked = Some(Asked::new(found.parameters));
-                let variant = self.variant.as_deref();
-                self.candidates = match &self.listing {
-                    None => folder::candidates(folder, variant).into(),
-                    Some(listing) => [listing.weights(&self.root, folder, variant)?].into(),
-                };
-                self.step = Step::Weights;
-                self.next_weights()?;
+                self.begin_with_weights(found.parameters)?;
             }
             Step::Weights => self.next_weights()?,
             Step::Done => {}
         }
         Ok(())
+    }
+
+    fn begin_with_weights(&mut self, asked: Vec<(String, Vec<usize>)>) -> Result<()> {
+        self.asked = Some(Asked::new(asked));
+        let (folder, variant) = (self.layout.folder, self.variant.as_deref());
+        self.candidates = match &self.listing {
+            None => folder::candidates(folder, variant).into(),
+            Some(listing) => [listing.weights(&self.root, folder, variant)?].into(),
+        };
+        self.step = Step::Weights;
+        self.next_weights()
     }
 
     fn next_weights(&mut self) -> Result<()> {

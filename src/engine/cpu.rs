@@ -1,6 +1,9 @@
 //! The processor as an executor: replays plans with the [`kernels`](super::kernels).
 //!
-//! One thread, one arena, and one scratch that every operation uses in turn.
+//! One arena, and one scratch that every operation uses in turn.
+//!
+//! Natively an evaluation uses the threads of the rayon pool that it is called in, by default one for each core, and its numbers are
+//! the same for any number of them and in any batch. In a page there is one.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -9,7 +12,7 @@ pub use super::execute::{Memory, step};
 use super::executor::{Backend, Evaluation, Executor, Later, LoadedNetwork, Size};
 use super::packed::Packed;
 use super::parameters::{Storage, Take};
-use super::plan::Plan;
+use super::plan::{Op, Plan};
 use super::prelude::Conditioning;
 use crate::error::{Error, Result};
 use crate::network::architecture::Network;
@@ -99,8 +102,18 @@ impl CpuExecutor {
             let [batch, height, width] = size;
             self.plans.push((size, Plan::new(network, batch, height, width)?));
         }
-        let Self { plans, memory, .. } = self;
-        plans.iter().filter(|(of, _)| *of == size).try_for_each(|(_, plan)| memory.fit(plan))
+        let Self { packed, plans, memory } = self;
+        for (_, plan) in plans.iter().filter(|(of, _)| *of == size) {
+            for step in &plan.ops {
+                if let Op::Gemm(g) = &step.op
+                    && g.is_winograd(&plan.values)
+                {
+                    packed.prepare_winograd(g.matrix, g.source.channels(&plan.values))?;
+                }
+            }
+            memory.fit(plan)?;
+        }
+        Ok(())
     }
 
     fn evaluated(&mut self, evaluation: Evaluation) -> Result<Vec<f32>> {

@@ -1,10 +1,11 @@
-//! Operations computed with the [`kernels`](super::kernels), on one thread, in one arena, and one scratch that every operation uses
-//! in turn.
+//! Operations computed with the [`kernels`](super::kernels), one after the other, in one arena, and one scratch that every operation
+//! uses in turn.
 
 use super::packed::Packed;
 use super::plan::{self, Plan, PlannedOp, Prelude};
 use super::stage::Stage;
 pub use super::stage::{Memory, Rows};
+use super::threads;
 use super::value::{Value, ValueId};
 use crate::error::{Error, Result};
 
@@ -56,9 +57,7 @@ pub fn step(plan: &Plan, packed: &Packed, prelude: &[f32], count: usize, rows: R
     let Plan { batch, values, .. } = plan;
     let stage =
         Stage { batch: *batch, values, packed, prelude: &plan.prelude.rows, buffer: prelude, count, rows };
-    for step in &plan.ops {
-        step.op.run(&stage, memory);
-    }
+    threads::enter(|| plan.ops.iter().for_each(|step| step.op.run(&stage, memory)));
 }
 
 /// Computes what evaluations read of the prompts of a run, and leaves it in `memory`, where it stays until another plan is replayed
@@ -131,7 +130,7 @@ pub fn prelude(plan: &Plan, packed: &Packed, given: &[&[f32]]) -> Result<Vec<f32
         rows,
     };
     if count > 0 {
-        ops.iter().for_each(|step| step.op.run(&stage, &mut memory));
+        threads::enter(|| ops.iter().for_each(|step| step.op.run(&stage, &mut memory)));
     }
     Ok(memory.arena)
 }

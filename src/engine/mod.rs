@@ -5,7 +5,7 @@
 //! where every activation lies in one buffer ([`arena`]). An [`executor`] replays the plan: [`cpu`] in Rust, from the [`kernels`] that
 //! are also the reference of the GPU's shaders, or `gpu`.
 //!
-//! A file uses only those that stand before it: kernels; arena, parameters, trace; packed, `value`; `stage`, `lower`; `ops`; plan;
+//! A file uses only those that stand before it: kernels, threads; arena, parameters, trace; packed, `value`; `stage`, `lower`; `ops`; plan;
 //! draft, execute; passes, prelude, order; executor; cpu and gpu, which do not know each other.
 //!
 //! ```no_run
@@ -38,6 +38,7 @@ pub mod passes;
 pub mod plan;
 pub mod prelude;
 mod stage;
+mod threads;
 pub mod trace;
 mod value;
 

@@ -2,6 +2,8 @@
 
 pub mod architecture;
 #[cfg(feature = "text")]
+pub mod array;
+#[cfg(feature = "text")]
 pub mod autoencoder;
 #[cfg(feature = "text")]
 pub mod autoencoder_kl;

@@ -1,13 +1,45 @@
-//! Pipelines of several networks, as far as no network is needed: which parts belong to one, whether they fit together, what is drawn in
-//! which order, and how pictures, masks, prompts and latents are prepared. It is diffusers' arithmetic, so that a seed gives Python's picture.
+//! Pipelines of several networks: from a prompt, a class or noise to a picture, by way of latents.
+//!
+//! [`Pipeline`] is what is known of one as far as no network is needed: which parts belong to it, whether they fit together, what is drawn
+//! in which order, and how pictures, masks, prompts and latents are prepared. It is diffusers' arithmetic, so that a seed gives Python's
+//! picture. [`Description`] has its networks and schedule too, and a [`Runner`] runs it, on whatever is an [`Executor`].
 
 mod arithmetic;
+#[cfg(feature = "text")]
+mod colours;
+#[cfg(feature = "text")]
+mod description;
+#[cfg(feature = "text")]
+mod noise;
+#[cfg(all(feature = "burn", feature = "text"))]
+mod on_burn;
+#[cfg(feature = "text")]
+mod on_device;
+#[cfg(feature = "text")]
+mod options;
+#[cfg(feature = "text")]
+mod part;
 mod picture;
+#[cfg(feature = "text")]
+mod runner;
 
 use serde_json::{Map, Value};
 
 pub use arithmetic::{Batch, guidance_embedding, inpainting_channels, posterior, time_ids};
+#[cfg(feature = "text")]
+pub use colours::LatentColours;
+#[cfg(feature = "text")]
+pub use description::{Description, PartInfo, TextEncoder};
+#[cfg(all(feature = "burn", feature = "text"))]
+pub use on_burn::OnBurn;
+#[cfg(feature = "text")]
+pub use options::{Image, Request};
+#[cfg(feature = "text")]
+pub use part::{Coder, Executor, Part, Pending, Ready, Take};
 pub use picture::{binary_mask, latent_mask, masked, resize, to_signed};
+
+#[cfg(feature = "text")]
+pub use runner::{Made, Names, Progress, Runner, Source};
 
 use crate::checkpoint::json::Fields;
 use crate::error::{Error, Result};
@@ -313,13 +345,22 @@ impl Pipeline {
     /// # Errors
     /// [`Error::Option`] for a picture or a mask where the pipeline takes none.
     pub fn draws(&self, task: Task) -> Result<Vec<Draw>> {
+        let mut draws = self.stages(task)?;
+        if self.autoencoder != Autoencoder::Kl {
+            draws.retain(|draw| *draw == Draw::Noise);
+        }
+        Ok(draws)
+    }
+
+    /// What is made ready before the first step, in order, whether or not the autoencoder draws.
+    fn stages(&self, task: Task) -> Result<Vec<Draw>> {
         let takes_pictures =
             matches!(self.kind, Kind::StableDiffusion | Kind::StableDiffusionXl | Kind::LatentConsistency);
         if task != Task::Noise && !takes_pictures {
             let expected = "left out: this pipeline begins with noise alone".to_owned();
             return Err(Error::Option { option: "init", found: "given".to_owned(), expected });
         }
-        let mut draws = match task {
+        Ok(match task {
             Task::Noise => vec![Draw::Noise],
             Task::Picture => vec![Draw::Picture, Draw::Noise],
             // What a network without a mask keeps, or a run begins with.
@@ -327,11 +368,7 @@ impl Pipeline {
                 vec![Draw::Picture, Draw::Noise, Draw::Masked]
             }
             Task::Inpaint { .. } => vec![Draw::Noise, Draw::Masked],
-        };
-        if self.autoencoder != Autoencoder::Kl {
-            draws.retain(|draw| *draw == Draw::Noise);
-        }
-        Ok(draws)
+        })
     }
 
     /// Whether the network is asked twice, for what is wanted and for what is not.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::program::{Instruction, Noise, Slot, SlotKind, for_each_slot};
+use super::program::{Instruction, Noise, NoiseScale, Slot, SlotKind, for_each_slot};
 use super::restore::Operator;
 use crate::denoiser::Level;
 use crate::error::{Error, Result};
@@ -39,6 +39,9 @@ pub struct Edit {
     ///
     /// [`Options::noise`]: super::Options::noise
     pub invert: bool,
+    /// Whether it is done as diffusers' pipelines of several networks do it: what is kept has one noise, the run's first, at every step;
+    /// of strength 1, nothing is put in its place before the first; and `pndm` begins with what it would have done at its own beginning.
+    pub as_pipelines: bool,
 }
 
 /// Most rounds of [`Edit::resamplings`].
@@ -56,7 +59,13 @@ impl Edit {
             resamplings: 1,
             jump_length: 10,
             invert: false,
+            as_pipelines: false,
         }
+    }
+
+    /// [`Self::as_pipelines`], for which the module of pages that sample one network has no room.
+    pub(super) fn is_as_pipelines(&self) -> bool {
+        cfg!(feature = "text") && self.as_pipelines
     }
 
     /// With this much of the run, above 0 to 1.
@@ -93,6 +102,12 @@ impl Edit {
     #[must_use]
     pub fn invert(self, invert: bool) -> Self {
         Self { invert, ..self }
+    }
+
+    /// As diffusers' pipelines of several networks do it.
+    #[must_use]
+    pub fn as_pipelines(self, as_pipelines: bool) -> Self {
+        Self { as_pipelines, ..self }
     }
 
     /// Whether a part of the picture is kept.
@@ -156,6 +171,8 @@ pub(super) struct Editor {
     slots: Vec<SlotKind>,
     draws: u32,
     steps: usize,
+    /// The one noise of [`Edit::as_pipelines`].
+    noise: Option<Slot>,
 }
 
 /// What is kept.
@@ -174,7 +191,7 @@ enum Part {
 impl Editor {
     pub(super) fn new(kinds: Vec<SlotKind>) -> Self {
         let current = vec![Slot(usize::MAX); kinds.len()];
-        Self { kinds, current, instructions: Vec::new(), slots: Vec::new(), draws: 0, steps: 0 }
+        Self { kinds, current, instructions: Vec::new(), slots: Vec::new(), draws: 0, steps: 0, noise: None }
     }
 
     pub(super) fn finish(self) -> (Vec<Instruction>, Vec<SlotKind>, usize) {
@@ -194,15 +211,27 @@ impl Editor {
             Some(Instruction::EndStep { from, .. }) => from.level,
             _ => Level::CLEAN,
         };
+        if edit.is_as_pipelines() {
+            let noise = Noise { draw: self.draw(), scale: 1.0.into() };
+            self.noise = Some(self.combine(Vec::new(), Some(noise)));
+        }
         let init = self.load(&edit.init);
         let known = edit.mask.as_ref().map(|mask| Known { init, part: Part::Pixels(self.load(mask)) });
         let known = known.or(edit.restore.map(|operator| Known { init, part: Part::Measured(operator) }));
-        if known.is_some() && edit.share() == 1.0 {
-            before.iter().for_each(|instruction| self.copy(instruction));
-        } else {
+        if known.is_none() || edit.share() < 1.0 {
             self.current[start.0] = self.noised(init, Level::CLEAN, begins(0));
+        } else if let (
+            Some(noise),
+            Some(Instruction::Combine {
+                noise: Some(Noise { scale: NoiseScale::Constant(scale), .. }), ..
+            }),
+        ) = (self.one_noise(), before.last())
+        {
+            self.current[start.0] = self.combine(vec![(noise, *scale)], None);
+        } else {
+            before.iter().for_each(|instruction| self.copy(instruction));
         }
-        if let Some(known) = &known {
+        if let Some(known) = known.as_ref().filter(|_| !edit.is_as_pipelines()) {
             let x = self.current[start.0];
             self.current[start.0] = self.keep(x, known, begins(0));
         }
@@ -223,21 +252,25 @@ impl Editor {
                     self.current[began.0] = self.noised(self.current[x.0], *to, begins(first));
                 }
                 for step in turn.clone() {
-                    let last = step + 1 == steps;
-                    x = self.step(blocks[step], known.as_ref(), last).unwrap_or(x);
+                    let arrives = match blocks[step].last() {
+                        _ if step + 1 == steps => Level::CLEAN,
+                        _ if edit.is_as_pipelines() => begins(step + 1),
+                        Some(Instruction::EndStep { to, .. }) => *to,
+                        _ => return,
+                    };
+                    x = self.step(blocks[step], known.as_ref(), arrives).unwrap_or(x);
                 }
             }
             first = turn.end;
         }
     }
 
-    /// Writes a step; what it arrives at, as it was recorded.
-    fn step(&mut self, block: &[Instruction], known: Option<&Known>, last: bool) -> Option<Slot> {
+    /// Writes a step, and puts what is known in its place at that level; what it arrives at, as it was recorded.
+    fn step(&mut self, block: &[Instruction], known: Option<&Known>, level: Level) -> Option<Slot> {
         let (end, rest) = block.split_last()?;
         rest.iter().for_each(|instruction| self.copy(instruction));
-        let Instruction::EndStep { x, to, .. } = end else { return None };
+        let Instruction::EndStep { x, .. } = end else { return None };
         if let Some(known) = known {
-            let level = if last { Level::CLEAN } else { *to };
             self.current[x.0] = self.keep(self.current[x.0], known, level);
         }
         self.copy(end);
@@ -261,10 +294,21 @@ impl Editor {
     fn noised(&mut self, x: Slot, from: Level, to: Level) -> Slot {
         let kept = to.alpha / from.alpha;
         let deviation = (to.sigma.powi(2) - (kept * from.sigma).powi(2)).max(0.0).sqrt();
+        if let Some(noise) = self.one_noise() {
+            return self.combine(vec![(x, kept), (noise, deviation)], None);
+        }
         let noise = Noise { draw: self.draw(), scale: deviation.into() };
+        self.combine(vec![(x, kept)], Some(noise))
+    }
+
+    /// None in a module that has no room for it, which a compiler then sees.
+    fn one_noise(&self) -> Option<Slot> {
+        self.noise.filter(|_| cfg!(feature = "text"))
+    }
+
+    fn combine(&mut self, terms: Vec<(Slot, f64)>, noise: Option<Noise>) -> Slot {
         let output = self.slot(SlotKind::Image);
-        let terms = vec![(x, kept)];
-        self.instructions.push(Instruction::Combine { output, terms, clip: Clip::None, noise: Some(noise) });
+        self.instructions.push(Instruction::Combine { output, terms, clip: Clip::None, noise });
         output
     }
 

@@ -191,6 +191,12 @@ impl Settings {
         self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value)
     }
 
+    /// A number that was set.
+    #[cfg(feature = "text")]
+    pub(crate) fn number(&self, name: &str) -> Option<f64> {
+        if let Some(Value::Number(number)) = self.get(name) { Some(*number) } else { None }
+    }
+
     pub(super) fn list(&self, name: &str) -> Option<&[f64]> {
         if let Some(Value::List(list)) = self.get(name) { Some(list) } else { None }
     }

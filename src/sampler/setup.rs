@@ -134,12 +134,16 @@ impl Setup<'_> {
 
     /// The timesteps of a run that visits whole ones.
     pub(super) fn timesteps(&self) -> Result<Vec<f64>> {
+        self.all_timesteps().map(|all| self.kept(all))
+    }
+
+    /// The same with those that are left out at the beginning.
+    pub(super) fn all_timesteps(&self) -> Result<Vec<f64>> {
         self.refuse_flow()?;
-        if let Some(list) = self.listed()? {
-            return Ok(self.kept(list));
+        match self.listed()? {
+            Some(list) => Ok(list),
+            None => levels::timesteps(self.spacing(), self.total(), self.steps, self.schedule.steps_offset),
         }
-        let all = levels::timesteps(self.spacing(), self.total(), self.steps, self.schedule.steps_offset)?;
-        Ok(self.kept(all))
     }
 
     /// The ratios of a grid from `greatest` to `least`, which the options may replace.

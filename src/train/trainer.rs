@@ -328,21 +328,8 @@ impl Trainer {
     /// # Errors
     /// [`Error::Option`] where the batch is none of this network's.
     pub fn step_on(&mut self, batch: &Batch) -> Result<()> {
-        let size = batch.timesteps.len();
-        let parts = self.recipe.accumulate;
-        let mut gradient: Option<Tensor<1>> = None;
-        let mut losses = Vec::with_capacity(parts);
-        for part in 0..parts {
-            let (part_gradient, loss) =
-                self.gradient(batch, part * size / parts..(part + 1) * size / parts)?;
-            losses.push(loss);
-            gradient = Some(match gradient {
-                Some(sum) => sum + part_gradient,
-                None => part_gradient,
-            });
-        }
+        let (gradient, losses) = self.gradients(batch, self.recipe.accumulate)?;
         let Some(gradient) = gradient else { return Ok(()) };
-        let gradient = if parts > 1 { gradient / parts as f64 } else { gradient };
         let (step, steps) = (self.step, self.recipe.steps);
         let weights = self.weights.clone();
         self.weights = self.recipe.optimiser.step(weights, gradient, &mut self.moments, step, steps);
@@ -353,11 +340,32 @@ impl Trainer {
         Ok(())
     }
 
+    /// The gradient of the mean loss over a batch, worked out in so many parts, and the losses of each part's examples.
+    fn gradients(&self, batch: &Batch, parts: usize) -> Result<(Option<Tensor<1>>, Vec<Tensor<1>>)> {
+        let size = batch.timesteps.len();
+        let config = self.on_tape();
+        // The weights are packed once for all parts.
+        let weights = if config.is_some() { here(self.weights.clone())? } else { Vec::new() };
+        let on_tape = config.map(|config| (config, Matrices::new(&self.layout, &weights)));
+        let mut gradient: Option<Tensor<1>> = None;
+        let mut losses = Vec::with_capacity(parts);
+        for part in 0..parts {
+            let part = part * size / parts..(part + 1) * size / parts;
+            let (part_gradient, loss) = match &on_tape {
+                Some((config, matrices)) => self.gradient_on_tape(config, matrices, batch, part)?,
+                None => self.gradient(batch, part)?,
+            };
+            losses.push(loss);
+            gradient = Some(match gradient {
+                Some(sum) => sum + part_gradient,
+                None => part_gradient,
+            });
+        }
+        Ok((gradient.map(|sum| if parts > 1 { sum / parts as f64 } else { sum }), losses))
+    }
+
     /// The gradient of the mean loss over some of a batch's examples, and the losses of each.
     fn gradient(&self, batch: &Batch, part: Range<usize>) -> Result<(Tensor<1>, Tensor<1>)> {
-        if let Some(config) = self.on_tape() {
-            return self.gradient_on_tape(config, batch, part);
-        }
         let leaves = self.layout.leaves(&self.weights);
         let losses = self.losses_of(&leaves, batch, part)?;
         let gradients = losses.clone().mean().backward();
@@ -382,17 +390,16 @@ impl Trainer {
     fn gradient_on_tape(
         &self,
         config: &UNet2DConfig,
+        matrices: &Matrices,
         batch: &Batch,
         part: Range<usize>,
     ) -> Result<(Tensor<1>, Tensor<1>)> {
-        let weights = here(self.weights.clone())?;
-        let matrices = Matrices::new(&self.layout, &weights);
         let mut kept = None;
         let losses = self.losses_with(&Parameters::new(), batch, part, |x, c_noise, labels| {
             let features = config.features(c_noise, labels, &self.frequencies)?;
             let shape = x.dims();
             let (prediction, pass) =
-                Pass::forward(config, &matrices, (&here(x.flatten(0, 3))?, shape), &features)?;
+                Pass::forward(config, matrices, (&here(x.flatten(0, 3))?, shape), &features)?;
             let shape = [shape[0], config.out_channels, shape[2], shape[3]];
             let prediction = Tensor::<4>::from_data(TensorData::new(prediction, shape), &self.device)
                 .autodiff()
@@ -493,7 +500,8 @@ impl Trainer {
     /// # Errors
     /// As [`Self::step_on`], and [`Error::DeviceLost`].
     pub async fn gradient_of(&self, batch: &Batch) -> Result<Vec<(String, Vec<f32>)>> {
-        let values = read(self.gradient(batch, 0..batch.timesteps.len())?.0).await?;
+        let Some(gradient) = self.gradients(batch, 1)?.0 else { return Ok(Vec::new()) };
+        let values = read(gradient).await?;
         let pieces = self.layout.pieces(&values, &[]).filter(|(_, _, piece)| !piece.is_empty());
         Ok(pieces.map(|(key, _, piece)| (key.to_owned(), piece.to_vec())).collect())
     }

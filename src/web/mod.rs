@@ -8,6 +8,8 @@ pub mod memory;
 mod options;
 #[cfg(feature = "data")]
 pub mod pictures;
+#[cfg(all(feature = "text", not(feature = "burn")))]
+pub mod text;
 #[cfg(feature = "burn")]
 pub mod train;
 
@@ -432,6 +434,7 @@ fn run_options(
             resamplings: resamplings as usize,
             jump_length: jump_length as usize,
             invert: invert != 0.0,
+            as_pipelines: false,
         }
     });
     options.noise = noise.map(Into::into);

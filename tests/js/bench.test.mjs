@@ -30,3 +30,17 @@ test('tables put both sides on a line with their ratio, and say why a side is mi
   assert.equal(withTables(written, results), written);
   assert.throws(() => withTables('no marks', results), /lacks/);
 });
+
+test('on the processor the ratio is that of the time that processors worked', () => {
+  const common = { where: 'processor', model: 'm', batch: 16, commit: 'abc' };
+  const of = (median) => ({ runs: 3, lower: median - 1, median, upper: median + 1 });
+  const text = '<!-- npm run bench writes from here --><!-- to here -->';
+  const written = withTables(text, [
+    { ...common, device: '1', side: 'noiseball', milliseconds: of(11), processor: of(10) },
+    { ...common, device: '1', side: 'pytorch', milliseconds: of(22), processor: of(20) },
+    { ...common, device: '2', side: 'noiseball', milliseconds: of(6) },
+  ]);
+  assert.match(written, /\| m \| 16 \| 1 \| 10 \[9, 11\] of 3 \| 11 \| 20 \[19, 21\] of 3 \| 22 \| \*\*0.50\*\* \| abc \|/);
+  // A system that does not tell processor time has the clock's alone.
+  assert.match(written, /\| m \| 16 \| 2 \| {2}\| 6 \| {2}\| {2}\| {2}\| abc \|/);
+});

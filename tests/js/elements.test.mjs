@@ -10,7 +10,7 @@ import { root } from '../../tools/setup/shell.mjs';
 import { ELEMENTS } from '../../www/elements/api.js';
 import { choiceOf, choicesOf, hasMenu, labelsOf } from '../../www/elements/classes.js';
 import { check } from '../../www/elements/check.js';
-import { fits, option } from '../../www/elements/element.js';
+import { fits, option, propertyOf } from '../../www/elements/element.js';
 import { borrow, borrowGiven } from '../../www/elements/models.js';
 import { usualRun } from '../../www/usual.js';
 import { SAMPLERS } from '../../www/samplers.js';
@@ -46,7 +46,7 @@ for (const [tag, element] of Object.entries(ELEMENTS)) {
       for (const [name, property] of Object.entries(Object.getOwnPropertyDescriptors(at))) found[name] ??= property;
     }
     const own = Object.keys(found).filter((name) => !CALLED_BY_BROWSERS.includes(name));
-    const listed = [element.attributes, element.properties, element.methods].flatMap(Object.keys);
+    const listed = [element.attributes, element.properties, element.methods].flatMap(Object.keys).map(propertyOf);
     assert.deepEqual(own.sort(), listed.sort());
     assert.deepEqual(observedAttributes, Object.keys(element.attributes));
     for (const [name, { writable = false }] of Object.entries(element.properties))
@@ -113,7 +113,7 @@ test('attributes are understood, or replaced by their defaults with a warning th
     [
       '<diffusion-sampler>: steps="0" is not possible; “20” is used instead. Allowed: a whole number from 1 to 1000.',
       '<diffusion-sampler>: loading="soon" is not possible; “lazy” is used instead. Allowed: auto, lazy, eager.',
-      '<diffusion-sampler>: controls="tune" is not possible; it is left out. Allowed: run, play, speed, class, seed, sampler, steps, guidance, scrub, guess, files, save, embed, device.',
+      '<diffusion-sampler>: controls="tune" is not possible; it is left out. Allowed: run, play, speed, prompt, negative-prompt, class, seed, sampler, steps, guidance, scrub, guess, files, save, embed, device.',
       '<diffusion-sampler>: batch="1e1" is not possible; “4” is used instead. Allowed: a whole number from 1 to 64.',
     ],
   );

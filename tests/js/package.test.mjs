@@ -15,7 +15,7 @@ const [{ files, unpackedSize }] = JSON.parse(
   execFileSync(program, packing, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
 );
 const packed = new Set(files.map(({ path }) => path));
-const isBuilt = (path) => /^www\/pkg(-train)?\//.test(path);
+const isBuilt = (path) => /^www\/pkg(-text|-train)?\//.test(path);
 
 /** What a module names as its own: imports and addresses, in the form that bundlers see. */
 function namedBy(path) {
@@ -37,6 +37,7 @@ test('everything that its modules name is in the package', () => {
   }
   for (const path of [
     'www/worker.js',
+    'www/text/worker.js',
     'www/train/worker.js',
     'www/data/digits.png',
     'www/data/faces.js',
@@ -53,8 +54,10 @@ test('nothing else is in it but the licences and two models to begin with', () =
   assert.deepEqual(others.sort(), ['LICENSE-APACHE', 'LICENSE-MIT', 'README.md', 'package.json']);
   for (const path of packed) assert.doesNotMatch(path, /\/(site|story|tests|node_modules)\/|\.map$|\.test\.|\/\.|pkg.*\.d\.ts$/);
   const names = readdirSync(join(root, 'www', 'models'), { withFileTypes: true }).filter((entry) => entry.isDirectory());
-  assert.deepEqual(names.map(({ name }) => name).sort(), ['kanji-32', 'pixel-faces-16']);
-  for (const { name } of names) {
+  // One is as large as both others: the site has it, and the package does not.
+  assert.deepEqual(names.map(({ name }) => name).sort(), ['emoji-64', 'kanji-32', 'pixel-faces-16']);
+  assert.ok(![...packed].some((path) => path.includes('emoji-64')));
+  for (const { name } of names.filter(({ name }) => name !== 'emoji-64')) {
     const model = [...packed].filter((path) => path.startsWith(`www/models/${name}/`));
     assert.deepEqual(model.map((path) => path.slice(`www/models/${name}/`.length)).sort(), [
       'README.md',

@@ -16,6 +16,8 @@ test('every setting survives a link, at values other than the default', () => {
     view: 'edit',
     solvers: 'lms',
     model: 'https://example.org/a b/?x=1&y=#z',
+    prompt: 'a red heart & more',
+    negativePrompt: 'blue',
     label: 'any',
     batch: 3,
     seed: Number.MAX_SAFE_INTEGER,

@@ -3,6 +3,7 @@
 
 import { createServer } from 'node:http';
 import { Host } from '../../www/host.js';
+import { readPipeline } from '../../www/text/pipeline.js';
 
 /** A CacheStorage in memory, as strict as a browser's: a body that breaks off is not stored. */
 export class FakeCaches {
@@ -63,8 +64,10 @@ export async function serveFiles(files, absent = 404) {
   };
 }
 
-/** Makes `globalThis.Worker` one that runs host.js on `engine` in this thread; returns the workers made. */
-export function installWorker(engine, scope = { isSecureContext: true, navigator: {} }) {
+/**
+ * Makes `globalThis.Worker` one that runs host.js on `engine` in this thread, and the worker of pipelines on `text`; returns the workers made.
+ */
+export function installWorker(engine, scope = { isSecureContext: true, navigator: {} }, text = engine) {
   const workers = [];
   globalThis.location = { origin: new URL(import.meta.url).origin };
   globalThis.Worker = class extends EventTarget {
@@ -73,7 +76,10 @@ export function installWorker(engine, scope = { isSecureContext: true, navigator
       Object.assign(this, { url, options });
       this.terminated = false;
       const post = (data) => queueMicrotask(() => this.terminated || this.dispatchEvent(Object.assign(new Event('message'), { data })));
-      this.host = new Host({ start: async () => engine, scope, post });
+      const parts = String(url).endsWith('/text/worker.js')
+        ? { start: async () => text, read: readPipeline }
+        : { start: async () => engine };
+      this.host = new Host({ ...parts, scope, post });
       workers.push(this);
       post({ ready: true });
     }

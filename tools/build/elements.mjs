@@ -6,6 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { ELEMENTS } from '../../www/elements/api.js';
+import { propertyOf } from '../../www/elements/element.js';
 import { root } from '../setup/shell.mjs';
 
 /** Where Biome's formatter, which reads what is made too, breaks a line. */
@@ -25,7 +26,7 @@ function tables() {
 
 function table([tag, element]) {
   const sections = [
-    ['Attribute and property', element.attributes, (name, row) => [`\`${name}\``, values(row), row.about]],
+    ['Attribute and property', element.attributes, (name, row) => [attributeName(name), values(row), row.about]],
     ['Property', writable(element, true), (name, { type, about }) => [`\`${name}\``, code(type), about]],
     ['Read-only property', writable(element, false), (name, { type, about }) => [`\`${name}\``, code(type), about]],
     ['Method', element.methods, (name, { type, about }) => [code(`${name}${type.replace(/\): (.*)$/, ') → $1')}`), '', about]],
@@ -44,6 +45,9 @@ function table([tag, element]) {
 /** The properties that can be set, or those that cannot. */
 const writable = ({ properties }, can) =>
   Object.fromEntries(Object.entries(properties).filter(([, row]) => (row.writable ?? false) === can));
+
+/** An attribute, and its property where that has another name. */
+const attributeName = (name) => (propertyOf(name) === name ? `\`${name}\`` : `\`${name}\` (\`${propertyOf(name)}\`)`);
 
 const code = (text) => `\`${text.replaceAll('|', '\\|')}\``;
 
@@ -75,7 +79,7 @@ ${Object.entries(ELEMENTS)
 function typesOf([tag, { name, about, attributes, properties, methods, events }]) {
   const own = Object.entries(events).map(([event, { detail, about }]) => `${comment(about)}  ${quoted(event)}: CustomEvent<${detail}>;`);
   const members = [
-    ...Object.entries(attributes).map(([name, row]) => `${comment(row.about)}${accessors(name, row)}`),
+    ...Object.entries(attributes).map(([name, row]) => `${comment(row.about)}${accessors(propertyOf(name), row)}`),
     ...Object.entries(properties).map(
       ([name, { type, about, writable }]) => `${comment(about)}  ${writable ? '' : 'readonly '}${name}: ${type};`,
     ),

@@ -12,7 +12,7 @@ import { join, relative } from 'node:path';
 import { main, root, SetupError, step } from '../setup/shell.mjs';
 import { zip } from '../zip.mjs';
 import { assembleSite, checkSize, DIST } from './site.mjs';
-import { buildTraining, buildWasm } from './wasm.mjs';
+import { buildText, buildTraining, buildWasm } from './wasm.mjs';
 
 const OUT = join(root, 'packages');
 /** Already compressed: packing them again only costs the reader time. */
@@ -22,6 +22,7 @@ await main(async () => {
   const cargoArguments = process.argv.slice(2).filter((argument) => argument !== '--without-training');
   const training = !process.argv.includes('--without-training');
   await buildWasm(cargoArguments);
+  await buildText(cargoArguments);
   if (training) await buildTraining(cargoArguments);
   assembleSite().forEach(checkSize);
   rmSync(OUT, { recursive: true, force: true });

@@ -14,9 +14,10 @@ export const DIST = join(root, 'dist');
 /** The site's pages. */
 export const PAGES = ['index.html', 'story.html'];
 
-/** Bytes that a page may download: for sampling as much as for a photograph in a blog post, for training what burn takes. */
+/** Bytes that a page may download: for sampling as much as for a photograph in a blog post, for pipelines half as much again, for training what burn takes. */
 export const BUDGETS = [
   { folder: 'pkg', coding: 'gzip', bytes: 265_000 },
+  { folder: 'pkg-text', coding: 'gzip', bytes: 400_000 },
   { folder: 'pkg-train', coding: 'gzip', bytes: 5_200_000 },
 ];
 
@@ -52,7 +53,7 @@ export function addressed(page, url, path = 'index.html') {
 
 /** What is got when it is first wanted, and what www/cache.js keeps or nothing shows. */
 const [LATER, NEVER] = [
-  /^www\/(pkg-train|train|data|site\/train|elements\/example|training\.js)/,
+  /^www\/(pkg-train|pkg-text|text\/|train|data|site\/train|elements\/example|training\.js)/,
   /^www\/models\/|\.d\.ts$|\.md$|^sw\.js$|\/card\.png$/,
 ];
 

@@ -1,11 +1,12 @@
 /**
- * Builds the two wasm packages (git-ignored): cargo, then wasm-bindgen when cargo's output changed.
+ * Builds the three wasm packages (git-ignored): cargo, then wasm-bindgen when cargo's output changed.
  *
  *   www/pkg         sampling: small, for every page
+ *   www/pkg-text    pipelines of several networks, which only a page that opens one loads
  *   www/pkg-train   training: the same crate with burn, which only a page that trains loads
  */
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { wasmBindgen } from '../setup/cargo-tools.mjs';
@@ -39,6 +40,25 @@ export async function buildWasm(cargoArguments = []) {
     cargoArguments: [...SAMPLING, ...cargoArguments, ...SMALL],
     folder: 'pkg',
     name: 'noiseball',
+  });
+}
+
+/** Brings www/pkg-text up to date. */
+export async function buildText(cargoArguments = []) {
+  step('building the wasm module of pipelines');
+  const environment = await wasmEnvironment();
+  // A target folder of its own: see `trainingEnvironment`. What the crate needs is the same for both modules, and is compiled once.
+  const folder = join(root, 'target', 'wasm-text');
+  for (const part of existsSync(folder) ? [] : ['web', join(TARGET, 'web')]) {
+    const compiled = join(environment.CARGO_TARGET_DIR, part);
+    if (existsSync(compiled)) cpSync(compiled, join(folder, part), { recursive: true, preserveTimestamps: true });
+  }
+  await build({
+    environment: { ...environment, CARGO_TARGET_DIR: folder },
+    profile: 'web',
+    cargoArguments: [...cargoArguments, ...SMALL],
+    folder: 'pkg-text',
+    name: 'noiseball_text',
   });
 }
 

@@ -5,7 +5,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { assembleSite, checkFloats, checkSize } from '../build/site.mjs';
-import { buildTraining, buildWasm, trainingEnvironment } from '../build/wasm.mjs';
+import { buildText, buildTraining, buildWasm, trainingEnvironment } from '../build/wasm.mjs';
 import { vulkan, webDrivers } from '../setup/browsers.mjs';
 import { wasmBindgen, wasmPack } from '../setup/cargo-tools.mjs';
 import { npmPackages } from '../setup/npm.mjs';
@@ -17,9 +17,10 @@ import { lint as readCode } from './lint.mjs';
 
 export const runners = { js, rust, overflow, lint, fuzz, web, e2e };
 
-/** JavaScript's unit tests: tests/js/*.test.mjs, one of which runs the engine. */
+/** JavaScript's unit tests: tests/js/*.test.mjs, some of which run the engine. */
 async function js() {
   await buildWasm();
+  await buildText();
   const folder = join('tests', 'js');
   const files = readdirSync(join(root, folder)).filter((name) => name.endsWith('.test.mjs'));
   const run = await watch(process.execPath, ['--test', '--test-reporter=spec', ...files.map((name) => join(folder, name))]);
@@ -114,6 +115,7 @@ async function e2e({ withoutBurn }) {
   npmPackages(join('tests', 'bundlers'));
   vulkan();
   await buildWasm();
+  await buildText();
   if (!withoutBurn) await buildTraining();
   for (const module of assembleSite()) {
     checkFloats(module);

@@ -26,12 +26,14 @@ export const ELEMENTS = {
         'What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone. `files` lets them drop or choose a model’s folder of their own, `save` offers the pictures or the run as a file, `embed` what shows it in another page.',
       batch: 'How many pictures at a time.',
       seed: 'Which noise a run starts from. The same seed, the same pictures.',
+      prompt: 'What the pictures are to show, in words, where the model takes words.',
+      'negative-prompt': 'What they are not to show.',
       label:
         'Which class, where the model has classes: its name or number, `any`, or `each` for one of each in turn. Left out, `any` or else `each`.',
       sampler: `How the noise is taken away: ${SAMPLERS.map(({ name }) => `\`${name}\``).join(', ')}. Left out, it is the one that the model's own scheduler stands for, or \`ddim\` where that one goes through all timesteps.`,
       steps: 'In how many steps. No more than the model was trained with.',
       guidance:
-        'How strongly the pictures keep to their class, where the model also knows an answer without one: 1 is as it was trained, more is clearer and less varied.',
+        'How strongly the pictures keep to their prompt or class, where the model also knows an answer without one: 1 is as it was trained, more is clearer and less varied. Left out, 1, and for a model that takes words what Python’s pipeline has.',
       options: 'The sampler’s own options, by the names of `samplers()`: `solverOrder=3,grid=karras`. Left out, as the model’s files say.',
       rng: 'Which random generator: `philox`, the same on every device, or `torch`, whose noise for a seed is that of PyTorch.',
       speed: 'How fast a run is shown, so that noise is seen becoming pictures: `fast` is as fast as it is computed.',

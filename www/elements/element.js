@@ -131,7 +131,7 @@ export class Shell extends Base {
 /** Makes properties of attributes, and registers. Where another copy of this script was first, that one stays. */
 export function define(tag, Class) {
   for (const [name, { taken }] of Object.entries(ATTRIBUTES[tag])) {
-    Object.defineProperty(Class.prototype, name, {
+    Object.defineProperty(Class.prototype, propertyOf(name), {
       get() {
         return taken ? Reflect.get(Shell.prototype, name, this) : option(this, name);
       },
@@ -146,6 +146,9 @@ export function define(tag, Class) {
   const registry = globalThis.customElements;
   if (registry && !registry.get(tag)) registry.define(tag, Class);
 }
+
+/** `negative-prompt` is `negativePrompt` as a property. */
+export const propertyOf = (name) => name.replace(/-(\w)/g, (_, letter) => letter.toUpperCase());
 
 export const observed = (tag) => Object.keys(ATTRIBUTES[tag]);
 
@@ -181,7 +184,7 @@ export const tokens = (text) => text.split(/\s+/).filter(Boolean);
 
 /** Properties that were set before the script came hide the real ones: they are set once more. */
 function adoptProperties(element) {
-  for (const name of [...observed(element.localName), 'source', 'model']) {
+  for (const name of [...observed(element.localName).map(propertyOf), 'source', 'model']) {
     if (!Object.hasOwn(element, name)) continue;
     const value = element[name];
     delete element[name];

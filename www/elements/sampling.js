@@ -12,6 +12,7 @@ import { drawGrid, enlarge, layout } from '../grid.js';
 import { History } from './history.js';
 import { Loading } from './loading.js';
 import { borrow, borrowGiven } from './models.js';
+import { PROMPT_STYLE, PromptFields } from './prompt.js';
 import { NAMES_STYLE, nameLayer, roomFor, showNames, spoken } from './names.js';
 import { blobOf, embedButton, saveFile } from './taking.js';
 import { samplerOf, usualRun } from '../usual.js';
@@ -39,7 +40,7 @@ const LOOK = '.over { outline: 3px dashed var(--accent); outline-offset: -3px; }
 
 /** Attributes that choose the model, and those that a run takes. */
 const OF_MODEL = ['model', 'src', 'device', 'variant', 'integrity'];
-const OF_RUN = ['batch', 'seed', 'label', 'sampler', 'steps', 'guidance', 'options', 'rng'];
+const OF_RUN = ['batch', 'seed', 'prompt', 'negative-prompt', 'label', 'sampler', 'steps', 'guidance', 'options', 'rng'];
 
 export class Sampling {
   /** @type {any} what the model is, once it is loaded */
@@ -51,6 +52,7 @@ export class Sampling {
   #parts;
   #bar;
   #ui;
+  #prompt;
   #seen;
   /** @type {any} */
   #loan = null;
@@ -72,6 +74,8 @@ export class Sampling {
   #replay = null;
   /** @type {number[]} the classes of this run's pictures */
   #labels = [];
+  /** The prompt of this run. */
+  #words = '';
   #changes = new Set();
   #resized = new ResizeObserver(() => this.#state && this.#show(this.#state));
   #calm = matchMedia('(prefers-reduced-motion: reduce)');
@@ -85,6 +89,9 @@ export class Sampling {
     this.#seen = seen;
     this.#ui = build(element);
     addStyle(parts.root, CONTROLS_STYLE);
+    this.#prompt = new PromptFields(element, { run: () => this.run(), read: async (text) => (await this.#loan?.model)?.tokens(text) });
+    this.#ui.controls.prepend(this.#prompt.box);
+    addStyle(parts.root, PROMPT_STYLE);
     addStyle(parts.root, NAMES_STYLE);
     addStyle(parts.root, LOOK);
     this.#listen();
@@ -294,10 +301,11 @@ export class Sampling {
   }
 
   /** Plays a run to its end; resolves to how long it was computed, in milliseconds. */
-  async #play(run, loan, { batch, steps, labels }, signal) {
+  async #play(run, loan, { batch, steps, labels, prompt }, signal) {
     this.#follows = true;
     this.#history = new History(Math.min(KEPT, this.info.memory.budget * SHARE));
     this.#labels = labels ?? [];
+    this.#words = prompt ?? '';
     let milliseconds = 0;
     const compute = () => {
       const began = performance.now();
@@ -423,24 +431,47 @@ export class Sampling {
       warn(element, 'sampler', named, `“${sampler}” is used instead`, SAMPLERS.map(({ name }) => name).join(', '));
     const [batch, choice] = [this.#batch(), this.#choice()];
     const labels = choice ? labelsOf(this.info, choice.value, batch) : undefined;
-    const guidance = option(element, 'guidance');
+    const guidance = this.#guidance();
     if (guidance !== 1 && !this.#guides())
       warn(element, 'guidance', guidance, 'it is left out', '1, as this model has no answer without a class');
-    const guided = this.#guided() && labels?.some((label) => label !== this.info.nullLabel);
+    const { pipeline } = this.info;
+    const guided = pipeline ? this.#guides() : this.#guided() && labels?.some((label) => label !== this.info.nullLabel);
+    const negativePrompt = option(element, 'negative-prompt');
+    const words = {
+      ...(pipeline?.prompt && { prompt: option(element, 'prompt') }),
+      ...(pipeline?.negativePrompt && negativePrompt && { negativePrompt }),
+    };
     const own = readSamplerOptions(sampler, option(element, 'options'));
     // A list of levels has its own number of steps.
     const steps = own.timesteps || own.sigmas ? undefined : Math.min(this.#steps(), this.info.trainTimesteps);
-    return { sampler, steps, seed, batch, rng: option(element, 'rng'), ...own, ...(labels && { labels }), ...(guided && { guidance }) };
+    return {
+      sampler,
+      steps,
+      seed,
+      batch,
+      rng: option(element, 'rng'),
+      ...own,
+      ...words,
+      ...(labels && { labels }),
+      ...(guided && { guidance }),
+    };
   }
 
   /** Whether the model has an answer without a class, which guidance leads away from. */
   #guides() {
+    if (this.info.pipeline) return this.info.guidance !== 1;
     return choicesOf(this.info).length > 0 && this.info.nullLabel !== null;
   }
 
   /** Whether a run may be guided: whether its labels are the null label is not looked at. */
   #guided() {
-    return option(this.#element, 'guidance') !== 1 && this.#guides();
+    return this.#guidance() !== 1 && this.#guides();
+  }
+
+  /** The guidance that is chosen: a pipeline's own where none is. */
+  #guidance() {
+    const { pipeline, guidance } = this.info;
+    return pipeline && !this.#element.hasAttribute('guidance') ? guidance : option(this.#element, 'guidance');
   }
 
   /** How many pictures: those that are wanted, as far as there is memory for them. Where there is for none, the run says so. */
@@ -599,7 +630,7 @@ export class Sampling {
 
   #add(state) {
     // What is shown of a state may be wanted when another run has begun.
-    Object.assign(state, { labels: this.#labels, start: (this.#history.steps[0] ?? state).pictures });
+    Object.assign(state, { info: this.info, labels: this.#labels, prompt: this.#words, start: (this.#history.steps[0] ?? state).pictures });
     this.#reached = state;
     this.#history.add(state);
     const { steps } = this.#history;
@@ -657,8 +688,7 @@ export class Sampling {
   }
 
   /** Each picture's class; null where the model has none, or any class was asked for. */
-  #names({ labels }) {
-    const { info } = this;
+  #names({ labels, info }) {
     if (!info || labels.length === 0 || labels.includes(info.nullLabel)) return null;
     return labels.map((label) => nameOf(info, label));
   }
@@ -668,7 +698,8 @@ export class Sampling {
     this.#ui.moment.textContent = text;
     this.#ui.scrub.setAttribute('aria-valuetext', text);
     const alt = option(this.#element, 'alt') || `Pictures of ${this.info?.name}`;
-    this.#ui.canvas.setAttribute('aria-label', `${alt}${spoken(this.#names(this.#state))}. ${text}`);
+    const words = this.info?.pipeline?.prompt ? this.#state.prompt : '';
+    this.#ui.canvas.setAttribute('aria-label', `${alt}${words ? `: ${words}` : ''}${spoken(this.#names(this.#state))}. ${text}`);
   }
 
   /** What became of a run, and when. */
@@ -701,6 +732,7 @@ export class Sampling {
     for (const [name, field] of Object.entries(fields)) field.hidden = !wanted.includes(name);
     // Their place is kept until it is known what can be chosen.
     row.classList.toggle('later', !this.info);
+    this.#prompt.box.hidden = true; // until it is known that the model takes words
     row.hidden = [fields.class, fields.seed, fields.sampler, fields.steps, fields.guidance].every(({ hidden }) => hidden);
     scrub.hidden = this.#ui.moment.hidden = !wanted.includes('scrub');
     device.hidden = !wanted.includes('device');
@@ -714,7 +746,8 @@ export class Sampling {
     const choices = choicesOf(this.info);
     fields.class.hidden ||= choices.length === 0;
     fields.guidance.hidden ||= !this.#guides();
-    guidance.value = option(element, 'guidance');
+    guidance.value = this.#guidance();
+    this.#prompt.show(this.info, wanted);
     if (label.dataset.of !== JSON.stringify(choices)) {
       label.dataset.of = JSON.stringify(choices);
       label.replaceChildren(...choices.map(({ value, text }) => new Option(text, value)));

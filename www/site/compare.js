@@ -140,7 +140,7 @@ export class Compare {
 
   /** The last step of a run. */
   async #picture(model, sampler, steps, signal) {
-    const { classes, nullLabel } = model.info;
+    const { classes, nullLabel, pipeline } = model.info;
     const { label, seed, rng } = this.#state;
     const chosen = /^\d+$/.test(label) && Number(label) < classes ? Number(label) : label === 'any' && nullLabel !== null ? nullLabel : 0;
     // All begin at the same level, whatever their usual grids are.
@@ -154,6 +154,7 @@ export class Compare {
       rng,
       signal,
       ...(classes !== null && { labels: [chosen] }),
+      ...(pipeline?.prompt && { prompt: this.#state.prompt }),
       ...(spaced && { timestepSpacing: 'linspace' }),
     }))
       last = step;

@@ -42,7 +42,7 @@ export class Controls {
   /** Offers what this model has: its number of timesteps, its usual sampler, and guidance where it has an answer without a class. */
   setModel(info) {
     this.#info = info;
-    byId('guidance').parentElement.hidden = !(info.classes > 1 && info.nullLabel !== null);
+    byId('guidance').parentElement.hidden = info.pipeline ? info.guidance === 1 : !(info.classes > 1 && info.nullLabel !== null);
     byId('steps').max = Math.min(rowOf('steps').max, info.trainTimesteps);
     const { sampler, steps } = usualRun(info);
     const [, ...others] = rowOf('sampler').choices;

@@ -19,9 +19,11 @@ const TASKS = {
     verb: 'There and back',
   },
 };
+/** What pipelines of several networks do, too. */
+const OF_PIPELINES = ['paint', 'begin'];
 const BETWEEN = 7;
 const OWN = ROWS.filter(({ of }) => of === 'edit').map(({ name }) => name);
-const SHARED = ['seed', 'steps'];
+const SHARED = ['seed', 'steps', 'prompt'];
 const LIKELIHOOD = { steps: 20, probes: 1 };
 
 export class Edit {
@@ -33,6 +35,8 @@ export class Edit {
   /** @type {ImageBitmap | null} the reader's own picture, as large as it came */
   #own = null;
   #shape = '';
+  /** @type {any} what the model is, where it is a pipeline */
+  #pipeline = null;
   #pixels = null;
   #label = 0;
   #mask;
@@ -79,6 +83,14 @@ export class Edit {
     const model = await this.#model();
     if (!model) return this.#say('No model is loaded.');
     const { info } = model;
+    this.#pipeline = info.pipeline ?? null;
+    for (const option of byId('edit-task').options) option.disabled = this.#pipeline !== null && !OF_PIPELINES.includes(option.value);
+    if (this.#pipeline && !OF_PIPELINES.includes(this.#state.task)) {
+      byId('edit-task').value = this.#state.task = OF_PIPELINES[0];
+      this.#changed();
+    }
+    this.#showTask();
+    if (this.#pipeline && !this.#pipeline.init) return this.#say('This model begins with noise alone: it takes no picture.');
     const shape = [info.name, info.channels, info.width, info.height].join();
     if (shape === this.#shape) return;
     this.stop();
@@ -179,7 +191,7 @@ export class Edit {
       } else {
         if (this.#mask.painted === 0) return tell('Nothing is painted.', 'Paint over what the model is to make anew');
         // RePaint goes back over so many steps, of which there must be as many.
-        const again = resamplings > 1 ? { resamplings, jumpLength: Math.min(jump, steps) } : {};
+        const again = resamplings > 1 && !this.#pipeline ? { resamplings, jumpLength: Math.min(jump, steps) } : {};
         await this.#last(model, { ...plain, init, mask: this.#mask.values, ...again }, 'The picture with its part painted anew');
       }
       byId('edit-use').hidden = false;
@@ -232,10 +244,11 @@ export class Edit {
   /** The last step of a run, whose pictures are shown as they come where they have a name. */
   async #last(model, options, name = '') {
     const { sampler } = usualRun(model.info);
-    const label = model.info.classes !== null && { labels: [this.#label] };
+    const { classes, pipeline } = model.info;
+    const told = { ...(classes !== null && { labels: [this.#label] }), ...(pipeline?.prompt && this.#words()) };
     const canvas = name && this.#canvas(name);
     let last;
-    for await (const step of model.sample({ sampler: this.#state.sampler || sampler, ...label, steps: this.#state.steps, ...options })) {
+    for await (const step of model.sample({ sampler: this.#state.sampler || sampler, ...told, steps: this.#state.steps, ...options })) {
       last = step;
       if (!canvas) continue;
       drawGrid(canvas, step.pictures, step, options.batch ?? 1);
@@ -243,6 +256,12 @@ export class Edit {
       this.#say(`${name}: step ${step.index + 1} of ${step.total}…`, false);
     }
     return last;
+  }
+
+  /** What a model that takes words is told. */
+  #words() {
+    const { prompt, negativePrompt, guidance } = this.#state;
+    return { prompt, guidance, ...(negativePrompt && { negativePrompt }) };
   }
 
   #canvas(name) {
@@ -297,6 +316,9 @@ export class Edit {
       const { for: tasks = '' } = /** @type {HTMLElement} */ (part).dataset;
       /** @type {HTMLElement} */ (part).hidden = !tasks.split(' ').includes(task);
     }
+    for (const name of ['resamplings', 'jump']) byId(`edit-${name}`).parentElement.hidden ||= this.#pipeline !== null;
+    byId('edit-likely').closest('[data-for]').hidden ||= this.#pipeline !== null;
+    byId('edit-prompt').parentElement.hidden = !this.#pipeline?.prompt;
     byId('edit-blur').parentElement.hidden = task !== 'restore' || restoring !== 'blur';
     this.#mask.on = task === 'paint';
     this.#mask.draw();

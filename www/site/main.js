@@ -11,7 +11,7 @@ import { MODELS } from './models.js';
 import { foreignFolder, listenForSources } from './open.js';
 import { announce, byId, flash, h, setEnabled } from './page.js';
 import { copyLink, savePng } from './share.js';
-import { linkable, OF_STAGE, readHash, rowOf, writeHash } from './state.js';
+import { ATTRIBUTES, linkable, OF_STAGE, readHash, rowOf, writeHash } from './state.js';
 import { LoadingBar, loading, pictures } from './words.js';
 
 byId('unstarted').remove();
@@ -90,7 +90,11 @@ function open(promisedSource, address, at = null) {
       throw isArchive(next) && error.type === 'checkpoint' ? Object.assign(error, { message: `${error.message}. ${TO_TRAIN}` }) : error;
     }
     state.model = address;
-    if (!MODELS.some((ours) => ours.address === next.url)) forgetRecommended();
+    if (!MODELS.some((ours) => ours.address === next.url)) {
+      forgetRecommended();
+      const { pipeline, guidance } = model.info;
+      if (pipeline && state.guidance === rowOf('guidance').default) recommend({ guidance });
+    }
     setStage();
     controls.show();
     byId('reset').hidden = source.kind === 'url' && source.url === FIRST_MODEL;
@@ -188,7 +192,7 @@ function setStage() {
 new MutationObserver(() => {
   for (const name of OF_STAGE) state[name] = stage[name];
   updateAddress();
-}).observe(stage, { attributeFilter: OF_STAGE });
+}).observe(stage, { attributeFilter: ATTRIBUTES });
 
 function settingChanged(name) {
   if (name === 'sampler') state.options = ''; // they were the other sampler's
@@ -299,6 +303,7 @@ byId('models').replaceChildren(
   ...MODELS.map(({ title, about, address, bytes, setting }) => {
     const button = h('button', { type: 'button' }, title);
     button.addEventListener('click', () => {
+      forgetRecommended();
       recommend(setting);
       // The first needs no address, and the others' are the page's own.
       choose(resolveSource(address), address === FIRST_MODEL ? '' : address);

@@ -4,7 +4,7 @@ const folder = (name) => new URL(`../models/${name}/`, import.meta.url).href;
 
 /**
  * Each as the page offers it: `name` is its folder's, `bytes` what opening it downloads, `poster` 64 of its samples, and
- * `setting` the sampler, steps and guidance that its card recommends.
+ * `setting` what its card recommends.
  */
 export const MODELS = [
   {
@@ -24,5 +24,14 @@ export const MODELS = [
     poster: new URL('../models/kanji-32/samples.png', import.meta.url).href,
     bytes: 6_813_454,
     setting: { sampler: 'ddim', steps: 20, guidance: 1.5 },
+  },
+  {
+    name: 'emoji-64',
+    title: 'Emoji from words',
+    about: 'Write what it is to draw: 64×64 pixels, from words to a picture',
+    address: folder('emoji-64'),
+    poster: new URL('../models/emoji-64/samples.png', import.meta.url).href,
+    bytes: 11_822_414,
+    setting: { prompt: 'a cat face', sampler: 'ddim', steps: 8, guidance: 4, batch: 2 },
   },
 ];

@@ -25,6 +25,8 @@ export const ROWS = [
   },
   { name: 'solvers', type: 'text', default: 'ddim,euler,kdpm2,dpm-multistep,unipc,deis' },
   { name: 'model', type: 'text', default: '' },
+  { name: 'prompt', type: 'text', default: '' },
+  { name: 'negativePrompt', type: 'text', default: '' },
   { name: 'label', type: 'text', default: 'each' },
   { name: 'batch', type: 'whole', default: 9, min: 1, max: 64, about: 'How many are drawn at a time.' },
   // It stays until the dice is thrown, so that two runs differ by what was changed alone.
@@ -45,7 +47,7 @@ export const ROWS = [
     default: 1,
     min: 0,
     max: 20,
-    about: 'How strongly pictures keep to their class: 1 as trained, more is clearer and less varied.',
+    about: 'How strongly pictures keep to their prompt or class: 1 as trained, more is clearer and less varied.',
   },
   // The sampler's own options, as `readSamplerOptions` reads them.
   { name: 'options', type: 'text', default: '' },
@@ -138,8 +140,22 @@ export const ROWS = [
   },
 ];
 
-/** The settings that are attributes of the stage. */
-export const OF_STAGE = ['label', 'batch', 'seed', 'sampler', 'steps', 'guidance', 'options', 'rng', 'speed', 'guess'];
+/** The settings that are properties of the stage, and their attributes. */
+export const OF_STAGE = [
+  'prompt',
+  'negativePrompt',
+  'label',
+  'batch',
+  'seed',
+  'sampler',
+  'steps',
+  'guidance',
+  'options',
+  'rng',
+  'speed',
+  'guess',
+];
+export const ATTRIBUTES = OF_STAGE.map((name) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`));
 
 // How each type reads a text (undefined: not valid) and writes a value.
 const TYPES = {

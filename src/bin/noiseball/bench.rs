@@ -21,6 +21,7 @@ use pollster::block_on;
 use serde_json::{Value, json};
 
 use crate::output;
+use crate::threads::Threads;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -41,6 +42,8 @@ pub(crate) struct Arguments {
     /// Where an evaluation's time on the GPU goes, by kernel, against what the adapter can do at most
     #[arg(long)]
     profile: bool,
+    #[command(flatten)]
+    threads: Threads,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -149,6 +152,7 @@ enum Name {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    arguments.threads.start()?;
     let path = arguments.config.display().to_string();
     if arguments.config.is_dir() {
         let source = std::io::Error::new(
@@ -245,7 +249,10 @@ impl Network {
 
     fn name(&self) -> (&'static str, String) {
         match self {
-            Self::Cpu(_) => ("cpu", "CPU, one thread".to_owned()),
+            Self::Cpu(_) => match rayon::current_num_threads() {
+                1 => ("cpu", "CPU, one thread".to_owned()),
+                threads => ("cpu", format!("CPU, {threads} threads")),
+            },
             Self::Gpu(network) => ("gpu", network.executor().replays().gpu().name().to_owned()),
             #[cfg(feature = "burn")]
             Self::Burn(_) => ("burn", "burn-wgpu".to_owned()),
@@ -279,15 +286,19 @@ fn compare(case: &Case, arguments: &Arguments) -> Result<String> {
         check(network.name().0, &first, output, bar)?;
     }
     let mut seconds = vec![Vec::new(); networks.len()];
+    let mut used = vec![Vec::new(); networks.len()];
     let start = Instant::now();
     for run in 0..arguments.runs {
         if run > 0 && start.elapsed() > Duration::from_secs_f64(arguments.budget) {
             break;
         }
-        for (network, seconds) in networks.iter_mut().zip(&mut seconds) {
-            let start = Instant::now();
+        for ((network, seconds), used) in networks.iter_mut().zip(&mut seconds).zip(&mut used) {
+            let (start, before) = (Instant::now(), processor_time());
             network.evaluate(case)?;
             seconds.push(start.elapsed().as_secs_f64());
+            if let (Network::Cpu(_), Some(before), Some(after)) = (network, before, processor_time()) {
+                used.push(after - before);
+            }
         }
     }
     let sustained =
@@ -295,19 +306,23 @@ fn compare(case: &Case, arguments: &Arguments) -> Result<String> {
     let results: Vec<(Value, String)> = networks
         .iter()
         .zip(&mut seconds)
+        .zip(&mut used)
         .zip(sustained)
-        .map(|((network, seconds), sustained)| {
-            seconds.sort_by(f64::total_cmp);
-            let [lower, median, upper] =
-                [1, 2, 3].map(|quarter| 1e3 * seconds[(seconds.len() - 1) * quarter / 4]);
+        .map(|(((network, seconds), used), sustained)| {
+            let [lower, median, upper] = quartiles(seconds);
+            let processor = (!used.is_empty()).then(|| quartiles(used));
             let (device, adapter) = network.name();
             let runs = seconds.len();
             let rate = case.inventory.flops as f64 / median / 1e6;
             (
-                json!({ "device": device, "adapter": adapter, "runs": runs, "lower": lower, "median": median, "upper": upper, "sustained": sustained }),
+                json!({ "device": device, "adapter": adapter, "runs": runs, "lower": lower, "median": median, "upper": upper, "sustained": sustained,
+                    "processor": processor.map(|[lower, median, upper]| json!({ "runs": runs, "lower": lower, "median": median, "upper": upper })) }),
                 {
                     let sustained = sustained.map_or_else(String::new, |ms| format!("  {ms:.2} ms in a row"));
-                    format!("{device:<5}{median:>10.2} ms  [{lower:.2}, {upper:.2}]{sustained}  {rate:.1} GFLOP/s  {runs} runs  {adapter}\n")
+                    let processor = processor.map_or_else(String::new, |[lower, median, upper]| {
+                        format!("  {median:.2} ms [{lower:.2}, {upper:.2}] of processor time")
+                    });
+                    format!("{device:<5}{median:>10.2} ms  [{lower:.2}, {upper:.2}]{sustained}{processor}  {rate:.1} GFLOP/s  {runs} runs  {adapter}\n")
                 },
             )
         })
@@ -321,6 +336,25 @@ fn compare(case: &Case, arguments: &Arguments) -> Result<String> {
         ));
     }
     Ok(results.into_iter().map(|(_, line)| line).collect())
+}
+
+/// Quartiles in milliseconds of seconds, which are sorted.
+fn quartiles(seconds: &mut [f64]) -> [f64; 3] {
+    seconds.sort_by(f64::total_cmp);
+    [1, 2, 3].map(|quarter| 1e3 * seconds[(seconds.len() - 1) * quarter / 4])
+}
+
+/// Seconds that processors have worked for this process: on a machine that does other work too they say more than the clock. `None` where
+/// the system does not say it as Linux does.
+fn processor_time() -> Option<f64> {
+    let mut nanoseconds = 0;
+    // A thread's time is brought up to date when it gives way.
+    std::thread::yield_now();
+    for thread in std::fs::read_dir("/proc/self/task").ok()? {
+        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        nanoseconds += text.split(' ').next()?.parse::<u64>().ok()?;
+    }
+    Some(nanoseconds as f64 / 1e9)
 }
 
 /// Times of what computes something else mean nothing.

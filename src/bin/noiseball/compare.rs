@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::output;
 use crate::sample::{DeviceName, device, progress_bar};
+use crate::threads::Threads;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -39,6 +40,8 @@ pub(crate) struct Arguments {
     /// cpu or gpu [default: gpu where there is a real one]
     #[arg(long, value_name = "NAME")]
     device: Option<DeviceName>,
+    #[command(flatten)]
+    threads: Threads,
 }
 
 /// A run of a sampler, and how far its picture is from the reference.
@@ -52,7 +55,8 @@ struct Cell {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    output::check_paths(Some(&arguments.out), None)?;
+    arguments.threads.start()?;
+    output::check_paths(Some(&arguments.out), None, None)?;
     let checkpoint = Checkpoint::open_with(&arguments.checkpoint, None, &mut |_| Ok(()))?;
     let model = Model::load_blocking(checkpoint, &device(arguments.device)?)?;
     let flow = model.config().schedule.prediction == Prediction::Flow;

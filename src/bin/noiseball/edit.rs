@@ -1,4 +1,4 @@
-//! What `noiseball sample` is given beside the sampler: guidance, a picture to begin with, and a mask.
+//! What `noiseball sample` is given beside the sampler: prompts, guidance, a picture to begin with, and a mask.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use noiseball::model::Info;
+use noiseball::pipeline::Image;
 use noiseball::sampler::{Edit, Guidance, Operator};
 use noiseball::train::dataset::{Given, read_one};
 use noiseball::{Error, Result, text};
@@ -15,24 +16,25 @@ use crate::output;
 #[derive(clap::Args)]
 #[command(next_help_heading = "Guidance and editing")]
 pub(crate) struct Arguments {
-    /// How strongly to keep to the labels: 1 is not at all more than without
+    /// How strongly to keep to the labels or prompts: 1 is not at all more than without [default: with prompts, what Python's pipeline has]
     #[arg(long, value_name = "G", allow_negative_numbers = true)]
-    guidance: Option<f64>,
+    pub(crate) guidance: Option<f64>,
     /// How far the guided answer's deviation is brought back to that of the unguided, 0 to 1
-    #[arg(long, value_name = "R", requires = "guidance", allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", allow_negative_numbers = true)]
     guidance_rescale: Option<f64>,
     /// The noise levels, sigma/alpha, at which to guide: 0.2:5
-    #[arg(long, value_name = "A:B", requires = "guidance", value_parser = interval, allow_hyphen_values = true)]
+    #[arg(long, value_name = "A:B", value_parser = interval, allow_hyphen_values = true)]
     guidance_interval: Option<[f64; 2]>,
     /// The label to keep away from, in place of the one that stands for any class
     #[arg(long, value_name = "L", requires = "guidance", allow_negative_numbers = true)]
     pub(crate) negative_label: Option<f32>,
-    /// A picture to begin with or to keep a part of, or an .npy of numbers from 0 to 1, of the model's size
+    /// A picture to begin with or to keep a part of, or an .npy of numbers from 0 to 1. It has the model's size; a pipeline with an
+    /// autoencoder makes a picture fit
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
     /// How much of the run is made of --init, above 0 to 1 [default: 0.8, and 1 with --mask]
     #[arg(long, value_name = "S", requires = "init", allow_negative_numbers = true)]
-    strength: Option<f64>,
+    pub(crate) strength: Option<f64>,
     /// A picture that is white where to paint anew and black where to keep --init, or an .npy of numbers from 0 to 1
     #[arg(long, value_name = "FILE", requires = "init")]
     mask: Option<PathBuf>,
@@ -54,6 +56,57 @@ pub(crate) struct Arguments {
     noise: Option<PathBuf>,
 }
 
+#[derive(clap::Args)]
+#[command(next_help_heading = "Pipelines with an autoencoder")]
+pub(crate) struct Text {
+    /// What the picture is to show; given several times, one picture each
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) prompt: Vec<String>,
+    /// What the second text encoder is told, where there is one, as often as --prompt [default: the same]
+    #[arg(long = "prompt-2", value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) prompt_2: Vec<String>,
+    /// What it is not to show: once for all pictures, or as often as --prompt
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) negative_prompt: Vec<String>,
+    /// Height of the pictures in pixels [default: what the network was trained at]
+    #[arg(long, value_name = "PX", value_parser = output::count::<usize>, allow_negative_numbers = true)]
+    pub(crate) height: Option<usize>,
+    /// Width of the pictures in pixels
+    #[arg(long, value_name = "PX", value_parser = output::count::<usize>, allow_negative_numbers = true)]
+    pub(crate) width: Option<usize>,
+    /// Low-rank updates of the weights, as safetensors
+    #[arg(long, value_name = "FILE")]
+    pub(crate) lora: Option<PathBuf>,
+    /// Where the latents go: float32 [batch, channels, height, width], as the decoder takes them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) npy_latents: Option<PathBuf>,
+}
+
+impl Text {
+    /// Refuses these for a folder of one network.
+    pub(crate) fn refuse(&self) -> Result<()> {
+        let given = [
+            ("prompt", !self.prompt.is_empty()),
+            ("prompt_2", !self.prompt_2.is_empty()),
+            ("negative_prompt", !self.negative_prompt.is_empty()),
+            ("height", self.height.is_some()),
+            ("width", self.width.is_some()),
+            ("lora", self.lora.is_some()),
+            ("npy_latents", self.npy_latents.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((option, _)) => {
+                Err(refuse(option, "left out: this checkpoint is one network, without text and latents"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+pub(crate) fn refuse(option: &'static str, expected: &str) -> Error {
+    Error::Option { option, found: "given".to_owned(), expected: expected.to_owned() }
+}
+
 fn operator(text: &str) -> std::result::Result<Operator, String> {
     match (text, text.split_once(':')) {
         ("grey", _) => Ok(Operator::Grey),
@@ -73,6 +126,37 @@ fn interval(text: &str) -> std::result::Result<[f64; 2], String> {
 }
 
 impl Arguments {
+    /// Refuses what says how to guide where nothing is guided.
+    pub(crate) fn check_guided(&self) -> Result<()> {
+        let given = [
+            ("guidance_rescale", self.guidance_rescale.is_some()),
+            ("guidance_interval", self.guidance_interval.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given && self.guidance.is_none()) {
+            Some((option, _)) => Err(refuse(option, "left out, or be given with --guidance")),
+            None => Ok(()),
+        }
+    }
+
+    /// What was given that a pipeline of several networks has no use for.
+    pub(crate) fn only_of_one_network(&self) -> Option<&'static str> {
+        let given = [
+            ("negative_label", self.negative_label.is_some()),
+            ("restore", self.restore.is_some()),
+            ("resamplings", self.resamplings.is_some()),
+            ("jump_length", self.jump_length.is_some()),
+            ("invert", self.invert),
+            ("noise", self.noise.is_some()),
+        ];
+        given.iter().find(|(_, given)| *given).map(|(option, _)| *option)
+    }
+
+    /// The picture to begin with and the mask, as a pipeline of several networks takes them.
+    pub(crate) fn images(&self) -> Result<[Option<Image>; 2]> {
+        let init = self.init.as_deref().map(|path| image("init", path, 3)).transpose()?;
+        Ok([init, self.mask.as_deref().map(|path| image("mask", path, 1)).transpose()?])
+    }
+
     pub(crate) fn guidance(&self) -> Guidance {
         let none = Guidance::default();
         none.scale(self.guidance.unwrap_or(none.scale))
@@ -134,6 +218,24 @@ impl Arguments {
         given("noise", shown(file(&self.noise).as_ref()));
         given("invert", self.invert.then_some(&"" as &dyn Display));
     }
+}
+
+/// A picture of any size, or numbers of pictures or masks of so many channels.
+fn image(option: &'static str, path: &Path, channels: usize) -> Result<Image> {
+    let given = read_one(path, 0.0..=1.0)?;
+    let shape = match given.shape[..] {
+        [_, height, width] if given.is_picture => {
+            let pixels = height * width;
+            let byte = |at: usize| (given.values[at % 3 * pixels + at / 3] * 255.0).round() as u8;
+            let rgb = (0..3 * pixels).map(byte).collect();
+            return Ok(Image::Picture { rgb, size: [height, width] });
+        }
+        [batch, c, height, width] if c == channels => [batch, channels, height, width],
+        [c, height, width] if c == channels => [1, channels, height, width],
+        [height, width] if channels == 1 => [1, 1, height, width],
+        _ => return Err(wrong_size(option, path, &given, format!("pictures × {channels} × height × width"))),
+    };
+    Ok(Image::Numbers { values: given.values, shape })
 }
 
 /// The pictures of a file, `[channels, height, width]` each.

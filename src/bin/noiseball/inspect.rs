@@ -1,9 +1,11 @@
 //! `noiseball inspect`.
 
+use noiseball::checkpoint::Folder;
 use noiseball::engine::Plan;
 use noiseball::engine::gpu::{Choice, Lowered, ShardLayout, Tuning};
 use noiseball::engine::parameters::Storage;
 use noiseball::model::ModelConfig;
+use noiseball::pipeline::Description;
 use noiseball::{Checkpoint, Result};
 
 use crate::output;
@@ -21,15 +23,72 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if let Some(folder) = Folder::open(&arguments.checkpoint, arguments.variant.as_deref())? {
+        let description = Description::read(&folder.parts)?;
+        let mut report = pipeline(&description);
+        if arguments.plan {
+            let size = [description.pipeline.sample_size; 2];
+            report += &plan(&description.network.plan(1, size, description.tokens())?)?;
+        }
+        return output::print(&report);
+    }
     let mut checkpoint =
         Checkpoint::open_with(&arguments.checkpoint, arguments.variant.as_deref(), &mut |_| Ok(()))?;
     let config = ModelConfig::read(&checkpoint)?;
     let unknown_weights = checkpoint.weights.check(&config.inventory.parameters)?;
     let mut report = report(&config, &unknown_weights);
     if arguments.plan {
-        report += &plan(&config)?;
+        let [height, width] = config.size;
+        report += &plan(&Plan::new(&*config.network, 1, height, width)?)?;
     }
     output::print(&report)
+}
+
+/// A pipeline of several networks: its parts, and what they need one after the other.
+fn pipeline(d: &Description) -> String {
+    let mut out = String::new();
+    let mut line = |text: String| out.push_str(&format!("{}\n", noiseball::text::prose(text)));
+    let side = d.pipeline.sample_size;
+    let pixels = side * d.pipeline.scale_factor;
+    line(format!(
+        "{}  {pixels}×{pixels}, by way of {} × {side} × {side} latents",
+        d.class, d.pipeline.latent_channels
+    ));
+    let parts = d.parts([side; 2]);
+    for part in &parts {
+        line(format!(
+            "├ {:<16} {:>12} parameters  {:>9.3} GFLOP  {:>8.1} MB of activations",
+            part.name,
+            part.parameters,
+            part.flops as f64 / 1e9,
+            part.activation_bytes as f64 / 1e6
+        ));
+    }
+    line(format!("parameters       {}", parts.iter().map(|part| part.parameters).sum::<u64>()));
+    if let Some(most) = parts.iter().max_by_key(|part| part.bytes()) {
+        line(format!(
+            "memory           {:.1} MB at most, while {} runs in f32",
+            most.bytes() as f64 / 1e6,
+            most.name
+        ));
+    }
+    let s = &d.schedule;
+    line(format!(
+        "scheduler        {}, {} timesteps, predicts {:?}",
+        s.class_name,
+        s.train_timesteps(),
+        s.prediction
+    ));
+    line(format!("default sampler  {}", d.sampler));
+    let (steps, guidance) = d.pipeline.kind.defaults();
+    line(format!("by default       {steps} steps, guidance {guidance}"));
+    for note in &d.notes {
+        line(format!("note             {note}"));
+    }
+    for key in output::first(d.unknown_keys.iter()) {
+        line(format!("not used         {key}"));
+    }
+    out
 }
 
 fn report(a: &ModelConfig, unknown_weights: &[String]) -> String {
@@ -71,11 +130,9 @@ fn report(a: &ModelConfig, unknown_weights: &[String]) -> String {
 }
 
 /// The engine's plan for one picture, and what it takes.
-fn plan(a: &ModelConfig) -> Result<String> {
-    let [height, width] = a.size;
-    let plan = Plan::new(&*a.network, 1, height, width)?;
-    let [f32, f16] = [Storage::F32, Storage::F16].map(|storage| ShardLayout::new(&plan, storage));
-    let lowered = Lowered::new(&plan, &f32, Tuning::Hardware, Choice::default())?;
+fn plan(plan: &Plan) -> Result<String> {
+    let [f32, f16] = [Storage::F32, Storage::F16].map(|storage| ShardLayout::new(plan, storage));
+    let lowered = Lowered::new(plan, &f32, Tuning::Hardware, Choice::default())?;
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     let (arena, least) = (4 * plan.arena as u64, 4 * plan.live_maximum());
     Ok(format!(

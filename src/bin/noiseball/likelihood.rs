@@ -9,6 +9,7 @@ use noiseball::{Checkpoint, Model, Result, text};
 use serde_json::json;
 
 use crate::sample::{DeviceName, device, progress_bar};
+use crate::threads::Threads;
 use crate::{edit, output};
 
 #[derive(clap::Args)]
@@ -39,6 +40,8 @@ pub(crate) struct Arguments {
     /// cpu or gpu [default: gpu where there is a real one]
     #[arg(long, value_name = "NAME")]
     device: Option<DeviceName>,
+    #[command(flatten)]
+    threads: Threads,
 }
 
 /// Pictures that go through the network at once.
@@ -46,6 +49,7 @@ const PART: usize = 16;
 const UNIT: RangeInclusive<f32> = 0.0..=1.0;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    arguments.threads.start()?;
     let checkpoint = Checkpoint::open_with(&arguments.checkpoint, None, &mut |_| Ok(()))?;
     let model = Model::load_blocking(checkpoint, &device(arguments.device)?)?;
     let method = match arguments.bound {

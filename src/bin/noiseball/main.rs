@@ -14,8 +14,10 @@ mod inspect;
 mod likelihood;
 mod output;
 mod pack;
+mod prompted;
 mod sample;
 mod samplers;
+mod threads;
 #[cfg(feature = "burn")]
 mod train;
 
@@ -39,7 +41,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Turn noise into pictures
-    Sample(sample::Arguments),
+    Sample(Box<sample::Arguments>),
     /// Run samplers on the same noise with as many evaluations each, side by side
     Compare(compare::Arguments),
     /// Tell how many bits a model takes for pictures
@@ -63,7 +65,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Sample(arguments) => sample::run(&arguments),
+        Command::Sample(arguments) => prompted::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Likelihood(arguments) => likelihood::run(&arguments),
         Command::Samplers(arguments) => samplers::run(&arguments),

@@ -48,18 +48,24 @@ pub(crate) fn seed(text: &str) -> std::result::Result<u64, String> {
 }
 
 /// Refuses to write pictures where the numbers go, or under a name of another format, before any work is done.
-pub(crate) fn check_paths(out: Option<&Path>, npy: Option<&Path>) -> Result<()> {
+pub(crate) fn check_paths(out: Option<&Path>, npy: Option<&Path>, latents: Option<&Path>) -> Result<()> {
     let refuse = |found: String, expected: &str| {
         Err(Error::Option { option: "out", found, expected: expected.to_owned() })
     };
-    for (option, path) in [("npy", npy), ("out", out)] {
+    for (option, path) in [("npy", npy), ("npy_latents", latents), ("out", out)] {
         if let Some(path) = path.filter(|path| path.is_dir()) {
             let found = format!("{}, which is a folder", path.display());
             return Err(Error::Option { option, found, expected: "the file to write".to_owned() });
         }
     }
-    let Some(out) = out else { return Ok(()) };
     let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if let (Some(npy), Some(latents)) = (npy, latents)
+        && real(npy) == real(latents)
+    {
+        let (found, expected) = (latents.display().to_string(), "another file than that of --npy".to_owned());
+        return Err(Error::Option { option: "npy_latents", found, expected });
+    }
+    let Some(out) = out else { return Ok(()) };
     if npy.is_some_and(|npy| real(npy) == real(out)) {
         return refuse(out.display().to_string(), "another file than that of --npy");
     }

@@ -6,49 +6,56 @@ use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use noiseball::checkpoint::Progress;
-use noiseball::{Checkpoint, Device, DeviceKind, Model, Result, Rng, SampleOptions, SamplerKind, text};
+use noiseball::{
+    Checkpoint, Device, DeviceKind, Error, Model, Result, Rng, SampleOptions, SamplerKind, text,
+};
 
 use crate::samplers::Chosen;
+use crate::threads::Threads;
 use crate::{edit, output};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// A folder that diffusers saved, the address of one, or a hub id such as google/ddpm-cifar10-32
-    checkpoint: String,
+    pub(crate) checkpoint: String,
     /// Which of several weights: fp16 for diffusion_pytorch_model.fp16.safetensors
     #[arg(long, value_name = "NAME")]
-    variant: Option<String>,
+    pub(crate) variant: Option<String>,
     /// One that `noiseball samplers` lists [default: what the checkpoint's scheduler stands for]
     #[arg(long, value_name = "NAME")]
-    sampler: Option<SamplerKind>,
+    pub(crate) sampler: Option<SamplerKind>,
     /// Number of steps [default: the sampler's]
     #[arg(long, value_name = "N", value_parser = output::count::<usize>, allow_negative_numbers = true)]
-    steps: Option<usize>,
-    /// 0 to 2^53 - 1
-    #[arg(long, default_value_t = 0, value_parser = output::seed, allow_negative_numbers = true)]
-    seed: u64,
+    pub(crate) steps: Option<usize>,
+    /// 0 to 2^53 - 1; with prompts also one for each picture: 5,6
+    #[arg(long, default_value = "0", value_delimiter = ',', value_name = "S,S,...", value_parser = output::seed, allow_negative_numbers = true)]
+    pub(crate) seed: Vec<u64>,
     /// Whose random numbers: philox (the page's), or torch for a seed from Python
     #[arg(long, default_value = "philox", value_name = "NAME")]
-    rng: Rng,
-    /// Number of pictures
-    #[arg(long, default_value_t = 1, value_name = "B", value_parser = output::count::<usize>, allow_negative_numbers = true)]
-    batch: usize,
+    pub(crate) rng: Rng,
+    /// Number of pictures, of each prompt where there are prompts [default: 1]
+    #[arg(long, value_name = "B", value_parser = output::count::<usize>, allow_negative_numbers = true)]
+    pub(crate) batch: Option<usize>,
     /// Class labels, one for all pictures or one each: 3,8
     #[arg(long, value_delimiter = ',', value_name = "L,L,...", allow_negative_numbers = true)]
-    labels: Option<Vec<f32>>,
+    pub(crate) labels: Option<Vec<f32>>,
     #[command(flatten)]
-    edit: edit::Arguments,
+    pub(crate) text: edit::Text,
+    #[command(flatten)]
+    pub(crate) edit: edit::Arguments,
     /// Where the pictures go, as one PNG [default: samples.png, unless --npy is given]
     #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// Where the numbers go: float32 [batch, channels, height, width] in [-1, 1], before rounding to bytes
     #[arg(long, value_name = "FILE")]
-    npy: Option<PathBuf>,
+    pub(crate) npy: Option<PathBuf>,
     /// cpu or gpu [default: gpu where there is a real one]
     #[arg(long, value_name = "NAME")]
-    device: Option<DeviceName>,
+    pub(crate) device: Option<DeviceName>,
     #[command(flatten)]
-    options: Chosen,
+    pub(crate) threads: Threads,
+    #[command(flatten)]
+    pub(crate) options: Chosen,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -67,10 +74,18 @@ pub(crate) fn device(name: Option<DeviceName>) -> Result<Device> {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    output::check_paths(arguments.out.as_deref(), arguments.npy.as_deref())?;
+    let variant = arguments.variant.as_deref();
+    arguments.text.refuse()?;
+    arguments.edit.check_guided()?;
+    let [seed] = arguments.seed[..] else {
+        return Err(Error::Option {
+            option: "seed",
+            found: format!("{} seeds", arguments.seed.len()),
+            expected: "one, of which each picture of the batch has its noise".to_owned(),
+        });
+    };
     let bar = progress_bar();
     bar.set_message("reading");
-    let variant = arguments.variant.as_deref();
     let checkpoint = Checkpoint::open_with(&arguments.checkpoint, variant, &mut |progress| {
         if let Progress::Weights { received, total: Some(total) } = progress {
             bar.set_length(total);
@@ -88,9 +103,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let mut options = SampleOptions::default()
         .sampler(arguments.sampler)
         .steps(arguments.steps)
-        .seed(arguments.seed)
+        .seed(seed)
         .rng(arguments.rng)
-        .batch(arguments.batch)
+        .batch(arguments.batch.unwrap_or(1))
         .settings(arguments.options.0.clone())
         .labels(arguments.labels.clone())
         .guidance(arguments.edit.guidance())

@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::output;
 use crate::sample::{DeviceName, progress_bar};
+use crate::threads::Threads;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -68,6 +69,8 @@ pub(crate) struct Arguments {
     /// cpu or gpu [default: gpu where there is a real one]
     #[arg(long, value_name = "NAME")]
     device: Option<DeviceName>,
+    #[command(flatten)]
+    threads: Threads,
 }
 
 /// More bytes than a recipe has.
@@ -77,6 +80,7 @@ const STATE: &str = "training-state.safetensors";
 const RECENT: usize = 100;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    arguments.threads.start()?;
     check_folders(arguments)?;
     let places = places(arguments.device)?;
     if let Some(folder) = &arguments.to_accelerate {

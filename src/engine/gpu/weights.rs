@@ -103,7 +103,7 @@ impl Weights {
     }
 
     /// What the prelude reads.
-    pub(super) fn host(&self) -> &Packed {
+    pub(crate) fn host(&self) -> &Packed {
         &self.host
     }
 

@@ -14,12 +14,13 @@ fn taps(up: bool, at: usize) -> ([isize; 4], [f32; 4]) {
     }
 }
 
-/// One sample, `[height, width, channels]`, to one of twice the height and width where `up` says so, or half of both.
-pub fn fir(image: &[f32], [height, width, channels]: [usize; 3], up: bool, out: &mut [f32]) {
+/// One sample, `[height, width, channels]`, to one of twice the height and width where `up` says so, or half of both: its rows from
+/// `top`, as many as `out` holds.
+pub fn fir(image: &[f32], [height, width, channels]: [usize; 3], up: bool, top: usize, out: &mut [f32]) {
     let out_width = if up { 2 * width } else { width / 2 };
     for (i, out) in out.chunks_exact_mut(channels).enumerate() {
         out.fill(0.0);
-        let (rows, row_shares) = taps(up, i / out_width);
+        let (rows, row_shares) = taps(up, top + i / out_width);
         let (columns, column_shares) = taps(up, i % out_width);
         for (row, share) in rows.into_iter().zip(row_shares) {
             if !(0..height as isize).contains(&row) {

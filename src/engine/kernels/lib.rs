@@ -24,7 +24,9 @@ pub mod product;
 pub mod radial;
 #[cfg(feature = "text")]
 pub mod rearrange;
+pub mod shared;
 mod vector;
+pub mod winograd;
 
 /// Pixels whose moments are taken together. The last tile of a sample may be smaller; no tile spans two samples.
 pub const TILE_PIXELS: usize = 32;

@@ -1,8 +1,10 @@
 //! An image written out, element by element: loaded, and combined with an operand.
 
+use std::ops::Range;
+
 use super::load::Loaded;
 
-/// What one sample is combined with, number by number; y is a loaded number of channel c.
+/// What some rows of a sample are combined with, number by number; y is a loaded number of channel c.
 #[derive(Clone, Copy, Debug)]
 pub enum Operand<'a> {
     /// Nothing.
@@ -20,15 +22,14 @@ pub enum Operand<'a> {
     Scale(f32),
 }
 
-/// One sample to `out`, `[height, width, channels]`; the height and width are twice the image's where it is doubled. Without an
+/// Some `rows` of one sample to `out`, `[rows, width, channels]`; the height and width are twice the image's where it is doubled. Without an
 /// image, all y are 0.
-pub fn map(loaded: Option<&Loaded>, operand: Operand, channels: usize, out: &mut [f32]) {
+pub fn map(loaded: Option<&Loaded>, operand: Operand, rows: Range<usize>, channels: usize, out: &mut [f32]) {
     match loaded {
         None => out.fill(0.0),
         Some(loaded) => {
-            let shift = u32::from(loaded.image.upsample);
-            let (height, width) = (loaded.image.height << shift, loaded.image.width << shift);
-            loaded.write(0..height as isize, 0..width as isize, out);
+            let width = loaded.image.width << u32::from(loaded.image.upsample);
+            loaded.write(rows.start as isize..rows.end as isize, 0..width as isize, out);
         }
     }
     match operand {

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use super::shared::Shared;
 use super::vector::{Vector, simd_vectors};
 
 /// Columns of a panel: two vectors of the widest instruction set that the kernel is made for. Narrower ones take a panel in
@@ -31,6 +32,12 @@ pub struct Panels<'a> {
 }
 
 impl Panels<'_> {
+    /// How many panels.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.columns.div_ceil(PANEL)
+    }
+
     /// Floats that the panels of a matrix take.
     #[must_use]
     pub fn len_of(rows: usize, columns: usize) -> usize {
@@ -78,7 +85,7 @@ pub struct PixelRuns<'a> {
 
 impl<'a> PixelRuns<'a> {
     #[inline(always)]
-    fn run(&self, y: usize, x: usize) -> &'a [f32] {
+    pub(super) fn run(&self, y: usize, x: usize) -> &'a [f32] {
         let start = self.start + ((y - self.top) >> self.shift) * self.row + (x >> self.shift) * self.pixel;
         &self.data[start..start + self.len]
     }
@@ -100,7 +107,7 @@ pub struct Epilogue<'a> {
 /// A product of pixels and a matrix.
 #[derive(Clone, Copy, Debug)]
 pub struct Product<'a> {
-    /// A pixel's inputs, one after the other, as many as the matrix has rows.
+    /// A pixel's inputs, one after the other: as many as the matrix has rows, or those of its last rows.
     pub inputs: &'a [PixelRuns<'a>],
     /// The matrix.
     pub panels: Panels<'a>,
@@ -112,23 +119,49 @@ pub struct Product<'a> {
 
 /// Works out the `pixels`, counted in reading order, and writes each to `stride` floats of `out`, the first at its start.
 pub fn multiply(product: &Product, pixels: Range<usize>, out: &mut [f32], stride: usize) {
-    simd_vectors!(panels::<V>(product: &Product, pixels: Range<usize>, out: &mut [f32], stride: usize));
+    let out = Output { start: 0, first: pixels.start, stride, data: Shared::new(out) };
+    // SAFETY: nobody else has `out`.
+    unsafe { multiply_part(product, 0..product.panels.count(), pixels, &out) }
+}
+
+/// Where pixels are written: each to `stride` floats, the `first` at `start`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Output<'a> {
+    pub(super) start: usize,
+    pub(super) first: usize,
+    pub(super) stride: usize,
+    pub(super) data: Shared<'a>,
+}
+
+/// Some panels' columns of some pixels.
+///
+/// # Safety
+/// Nobody else may read or write those columns of those pixels in `out` meanwhile.
+pub(super) unsafe fn multiply_part(
+    product: &Product,
+    panels: Range<usize>,
+    pixels: Range<usize>,
+    out: &Output,
+) {
+    simd_vectors!(columns::<V>(product: &Product, panels: Range<usize>, pixels: Range<usize>, out: &Output));
 }
 
 #[inline(always)]
-fn panels<V: Vector>(product: &Product, pixels: Range<usize>, out: &mut [f32], stride: usize) {
-    let (rows, columns) = (product.panels.rows, product.panels.columns);
+fn columns<V: Vector>(product: &Product, panels: Range<usize>, pixels: Range<usize>, out: &Output) {
+    let Panels { data, rows, columns } = product.panels;
+    let skip = rows - product.inputs.iter().map(|input| input.len).sum::<usize>();
     // A panel stays in the cache while all pixels pass by it.
-    for (p, panel) in product.panels.data.chunks_exact(rows * PANEL).take(columns.div_ceil(PANEL)).enumerate()
-    {
+    for p in panels {
+        let panel = &data[p * rows * PANEL..][skip * PANEL..rows * PANEL];
         let left = p * PANEL;
         let end = columns.min(left + PANEL);
         for at in (left..end).step_by(2 * V::LANES) {
             let part = Part { panel, from: at - left, columns: at..end.min(at + 2 * V::LANES) };
-            if part.columns.len() > V::LANES {
-                tiles::<V, 2>(product, &part, pixels.clone(), out, stride);
+            // A page downloads one kernel instead of two, and takes longer for an output of few channels.
+            if part.columns.len() > V::LANES || cfg!(target_arch = "wasm32") {
+                tiles::<V, 2>(product, &part, pixels.clone(), out);
             } else {
-                tiles::<V, 1>(product, &part, pixels.clone(), out, stride);
+                tiles::<V, 1>(product, &part, pixels.clone(), out);
             }
         }
     }
@@ -149,22 +182,20 @@ fn tiles<V: Vector, const VECTORS: usize>(
     product: &Product,
     part: &Part,
     pixels: Range<usize>,
-    out: &mut [f32],
-    stride: usize,
+    out: &Output,
 ) {
     let mut first = pixels.start;
     while first < pixels.end {
         let left = pixels.end - first;
-        let out = &mut out[(first - pixels.start) * stride..];
         first += match left {
-            12.. if V::PIXELS >= 12 => tile::<V, 12, VECTORS>(product, part, first, out, stride),
-            8.. if V::PIXELS >= 8 => tile::<V, 8, VECTORS>(product, part, first, out, stride),
-            6.. if V::PIXELS >= 6 => tile::<V, 6, VECTORS>(product, part, first, out, stride),
-            5.. if V::PIXELS >= 5 => tile::<V, 5, VECTORS>(product, part, first, out, stride),
-            4.. => tile::<V, 4, VECTORS>(product, part, first, out, stride),
-            3 => tile::<V, 3, VECTORS>(product, part, first, out, stride),
-            2 => tile::<V, 2, VECTORS>(product, part, first, out, stride),
-            _ => tile::<V, 1, VECTORS>(product, part, first, out, stride),
+            12.. if V::PIXELS >= 12 => tile::<V, 12, VECTORS>(product, part, first, out),
+            8.. if V::PIXELS >= 8 => tile::<V, 8, VECTORS>(product, part, first, out),
+            6.. if V::PIXELS >= 6 => tile::<V, 6, VECTORS>(product, part, first, out),
+            5.. if V::PIXELS >= 5 => tile::<V, 5, VECTORS>(product, part, first, out),
+            4.. => tile::<V, 4, VECTORS>(product, part, first, out),
+            3 if !cfg!(target_arch = "wasm32") => tile::<V, 3, VECTORS>(product, part, first, out),
+            2.. => tile::<V, 2, VECTORS>(product, part, first, out),
+            _ => tile::<V, 1, VECTORS>(product, part, first, out),
         };
     }
 }
@@ -175,8 +206,7 @@ fn tile<V: Vector, const PIXELS: usize, const VECTORS: usize>(
     product: &Product,
     part: &Part,
     first: usize,
-    out: &mut [f32],
-    stride: usize,
+    out: &Output,
 ) -> usize {
     const { assert!(PANEL.is_multiple_of(2 * V::LANES)) };
     let mut places = [(first / product.width, first % product.width); PIXELS];
@@ -197,7 +227,7 @@ fn tile<V: Vector, const PIXELS: usize, const VECTORS: usize>(
     }
     let Epilogue { bias, time, residual, scale } = product.epilogue;
     let columns = part.columns.clone();
-    for ((vectors, (y, x)), out) in sums.iter().zip(places).zip(out.chunks_mut(stride)) {
+    for (i, (vectors, (y, x))) in sums.iter().zip(places).enumerate() {
         let mut sums = [0.0; PANEL];
         for (vector, to) in vectors.iter().zip(sums.chunks_exact_mut(V::LANES)) {
             vector.store(to);
@@ -210,7 +240,10 @@ fn tile<V: Vector, const PIXELS: usize, const VECTORS: usize>(
                 }
             }
         }
-        for (out, sum) in out[columns.clone()].iter_mut().zip(sums) {
+        let start = out.start + (first + i - out.first) * out.stride;
+        // SAFETY: who called has these columns of this pixel for itself.
+        let out = unsafe { out.data.part(start + columns.start..start + columns.end) };
+        for (out, sum) in out.iter_mut().zip(sums) {
             *out = sum * scale;
         }
     }

@@ -14,6 +14,10 @@ pub(super) trait Vector: Copy {
     fn load(from: &[f32]) -> Self;
     /// `self + a · b`, rounded once or twice.
     fn add_product(self, a: Self, b: Self) -> Self;
+    /// `self + other`.
+    fn plus(self, other: Self) -> Self;
+    /// `self - other`.
+    fn minus(self, other: Self) -> Self;
     /// Writes the lanes to the start of a slice.
     fn store(self, to: &mut [f32]);
 }
@@ -57,6 +61,16 @@ mod portable {
         }
 
         #[inline(always)]
+        fn plus(self, other: Self) -> Self {
+            Self(std::array::from_fn(|i| self.0[i] + other.0[i]))
+        }
+
+        #[inline(always)]
+        fn minus(self, other: Self) -> Self {
+            Self(std::array::from_fn(|i| self.0[i] - other.0[i]))
+        }
+
+        #[inline(always)]
         fn store(self, to: &mut [f32]) {
             to[..LANES].copy_from_slice(&self.0);
         }
@@ -65,7 +79,7 @@ mod portable {
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm {
-    use std::arch::wasm32::{f32x4_add, f32x4_mul, f32x4_splat, v128, v128_load, v128_store};
+    use std::arch::wasm32::{f32x4_add, f32x4_mul, f32x4_splat, f32x4_sub, v128, v128_load, v128_store};
 
     use super::Vector;
 
@@ -94,6 +108,16 @@ mod wasm {
         }
 
         #[inline(always)]
+        fn plus(self, other: Self) -> Self {
+            Self(f32x4_add(self.0, other.0))
+        }
+
+        #[inline(always)]
+        fn minus(self, other: Self) -> Self {
+            Self(f32x4_sub(self.0, other.0))
+        }
+
+        #[inline(always)]
         fn store(self, to: &mut [f32]) {
             let to = &mut to[..4];
             // SAFETY: four floats are 16 writable bytes, and WebAssembly asks for no alignment.
@@ -105,7 +129,10 @@ mod wasm {
 /// Eight floats of AVX2 with fused multiply-add. Only functions that are compiled for both may use it.
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx {
-    use std::arch::x86_64::{__m256, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps};
+    use std::arch::x86_64::{
+        __m256, _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_storeu_ps,
+        _mm256_sub_ps,
+    };
 
     use super::Vector;
 
@@ -136,6 +163,18 @@ pub(super) mod avx {
         }
 
         #[inline(always)]
+        fn plus(self, other: Self) -> Self {
+            // SAFETY: as for `splat`.
+            Self(unsafe { _mm256_add_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn minus(self, other: Self) -> Self {
+            // SAFETY: as for `splat`.
+            Self(unsafe { _mm256_sub_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
         fn store(self, to: &mut [f32]) {
             let to = &mut to[..8];
             // SAFETY: eight floats are writable.
@@ -147,7 +186,10 @@ pub(super) mod avx {
 /// Sixteen floats of AVX-512. Only functions that are compiled for it may use it.
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx512 {
-    use std::arch::x86_64::{__m512, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps};
+    use std::arch::x86_64::{
+        __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_storeu_ps,
+        _mm512_sub_ps,
+    };
 
     use super::Vector;
 
@@ -175,6 +217,18 @@ pub(super) mod avx512 {
         fn add_product(self, a: Self, b: Self) -> Self {
             // SAFETY: as for `splat`.
             Self(unsafe { _mm512_fmadd_ps(a.0, b.0, self.0) })
+        }
+
+        #[inline(always)]
+        fn plus(self, other: Self) -> Self {
+            // SAFETY: as for `splat`.
+            Self(unsafe { _mm512_add_ps(self.0, other.0) })
+        }
+
+        #[inline(always)]
+        fn minus(self, other: Self) -> Self {
+            // SAFETY: as for `splat`.
+            Self(unsafe { _mm512_sub_ps(self.0, other.0) })
         }
 
         #[inline(always)]

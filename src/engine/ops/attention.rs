@@ -5,6 +5,8 @@ use crate::engine::kernels::attention as twin;
 use crate::engine::lower::{File, Lowering, Shader, Tuning, chosen, constants, grid, uniform, wgsl, word};
 use crate::engine::parameters::Parameters;
 use crate::engine::stage::{Memory, Split, Stage};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::engine::threads;
 use crate::engine::value::{Slot, Value, ValueId};
 use crate::error::{Error, Result};
 
@@ -160,6 +162,52 @@ fn shader(entry: &'static str, head: usize, lanes4: bool, wide: Wide) -> Shader 
         .labelled(|| format!("attention, heads of {head}, {entry}"))
 }
 
+/// Queries of a task at least.
+#[cfg(not(target_arch = "wasm32"))]
+const QUERIES: usize = 96;
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Attention {
+    /// [`Operation::run`] on several threads: a task is some queries of a head, whose results lie one after the other in `scratch`
+    /// until all are there.
+    fn share<'m>(
+        &self,
+        batch: usize,
+        scratch: &mut [f32],
+        out: &mut [f32],
+        parts: &(dyn Fn(usize) -> [twin::Part<'m>; 3] + Sync),
+    ) {
+        let (heads, inner, width) = (self.heads, self.inner, self.inner / self.heads);
+        let [q, keys, _] = parts(0).map(|part| part.pixels);
+        // Each task packs the keys for itself: no more tasks than give every thread some.
+        let wanted = (4 * threads::count()).div_ceil(batch * heads);
+        let mut pieces = 1;
+        // Where no query sees a later key, which query it is must be known.
+        while !self.causal && pieces < wanted && q.is_multiple_of(2 * pieces) && q / (2 * pieces) >= QUERIES {
+            pieces *= 2;
+        }
+        let queries = q / pieces;
+        let results = &mut scratch[..batch * q * inner];
+        let room = twin::scratch_len(queries, keys, width, 1);
+        threads::chunks(results, queries * width, &|task, to| {
+            let (head, first) = (task / pieces, task % pieces * queries);
+            let of_head =
+                |part: twin::Part<'m>| twin::Part { start: part.start + head % heads * width, ..part };
+            let [q, k, v] = parts(head / heads).map(of_head);
+            let q = twin::Part { start: q.start + first * q.row, pixels: queries, ..q };
+            let head = twin::Attention { q, k, v, inner: width, heads: 1, causal: self.causal };
+            threads::scratch(room, |scratch| twin::attention(&head, scratch, to));
+        });
+        let results = &*results;
+        threads::chunks(out, inner, &|pixel, out| {
+            for (head, to) in out.chunks_mut(width).enumerate() {
+                let from = ((pixel / q * heads + head) * q + pixel % q) * width;
+                to.copy_from_slice(&results[from..from + width]);
+            }
+        });
+    }
+}
+
 impl Operation for Attention {
     fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
         for part in [&mut self.q, &mut self.k, &mut self.v] {
@@ -192,7 +240,11 @@ impl Operation for Attention {
             let [_, height, width, _] = values[part.value.0].shape;
             height * width
         });
-        Room { scratch: twin::scratch_len(queries, keys, self.inner, self.heads), scaling: 0 }
+        let mut scratch = twin::scratch_len(queries, keys, self.inner, self.heads);
+        if cfg!(not(target_arch = "wasm32")) {
+            scratch = scratch.max(values[self.output.0].len());
+        }
+        Room { scratch, scaling: 0 }
     }
 
     fn run(&self, stage: &Stage, memory: &mut Memory) {
@@ -202,10 +254,17 @@ impl Operation for Attention {
             let data = stage.sample(arena, channels.value, sample);
             twin::Part { data, start: channels.start, row, pixels: height * width }
         };
-        let each = out.len() / stage.batch;
-        for (sample, out) in out.chunks_exact_mut(each).enumerate() {
+        let parts = |sample: usize| {
             let prompt = stage.prompt(arena, self.of_sample, sample);
-            let [q, k, v] = [(self.q, sample), (self.k, prompt), (self.v, prompt)].map(|(c, of)| part(c, of));
+            [(self.q, sample), (self.k, prompt), (self.v, prompt)].map(|(c, of)| part(c, of))
+        };
+        let each = out.len() / stage.batch;
+        #[cfg(not(target_arch = "wasm32"))]
+        if threads::count() > 1 {
+            return self.share(stage.batch, scratch, out, &parts);
+        }
+        for (sample, out) in out.chunks_exact_mut(each).enumerate() {
+            let [q, k, v] = parts(sample);
             let Self { inner, heads, causal, .. } = *self;
             twin::attention(&twin::Attention { q, k, v, inner, heads, causal }, scratch, out);
         }

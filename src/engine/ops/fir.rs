@@ -5,6 +5,7 @@ use crate::engine::kernels::fir as twin;
 use crate::engine::lower::{File, Lowering, Shader, constants, grid, uniform, wgsl, word};
 use crate::engine::parameters::Parameters;
 use crate::engine::stage::{Memory, Split, Stage};
+use crate::engine::threads;
 use crate::engine::value::{Slot, ValueId};
 use crate::error::Result;
 
@@ -56,11 +57,12 @@ impl Operation for Fir {
     fn run(&self, stage: &Stage, memory: &mut Memory) {
         let Split { arena, out, .. } = stage.split(memory, self.output);
         let [_, height, width, channels] = stage.value(self.source).shape;
-        let each = out.len() / stage.batch;
-        for (sample, out) in out.chunks_exact_mut(each).enumerate() {
-            let image = stage.sample(arena, self.source, sample);
-            twin::fir(image, [height, width, channels], self.up, out);
-        }
+        let [_, out_height, out_width, _] = stage.value(self.output).shape;
+        let rows = threads::rows(out_height);
+        threads::chunks(out, rows * out_width * channels, &|piece, out| {
+            let image = stage.sample(arena, self.source, piece * rows / out_height);
+            twin::fir(image, [height, width, channels], self.up, piece * rows % out_height, out);
+        });
     }
 
     fn lower(&self, to: &mut Lowering) -> Result<()> {

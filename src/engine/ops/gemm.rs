@@ -6,12 +6,13 @@ use super::moments::Moments;
 use super::norm::{Loading, loading};
 use super::operation::{Operation, Room};
 use super::tile::{self, Tile};
-use crate::engine::kernels::{Image, gemm as twin};
+use crate::engine::kernels::{Image, gemm as twin, winograd};
 use crate::engine::lower::{
     File, Lowering, MatrixPlace, Shader, Tuning, chosen, constants, grid, uniform, wgsl, word,
 };
 use crate::engine::parameters::{MatrixId, Parameters, Storage, VectorId};
 use crate::engine::stage::{Memory, Split, Stage};
+use crate::engine::threads;
 use crate::engine::value::{RowSlice, Slot, Source, TILE_PIXELS, Value, ValueId, Window};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::error::Error;
@@ -68,6 +69,24 @@ impl Gemm {
     fn output_size(&self, values: &[Value]) -> (usize, usize) {
         let [batch, height, width, _] = values[self.output.0].shape;
         if self.is_one_image(values) { (batch, 1) } else { (height, width) }
+    }
+
+    /// Whether the processor computes it by products of tiles. That depends on its shape alone, so that a sample's numbers are the
+    /// same in any batch.
+    pub(in crate::engine) fn is_winograd(&self, values: &[Value]) -> bool {
+        let columns = values[self.output.0].shape[3];
+        winograd::pays(self.window, self.output_size(values), self.source.channels(values), columns)
+    }
+
+    fn scratch_len(&self, values: &[Value], channels: usize) -> usize {
+        let size = self.output_size(values);
+        let [samples, _, _, columns] = values[self.output.0].shape;
+        let batch = if self.is_one_image(values) { 1 } else { samples };
+        let len = twin::scratch_len(self.window, size, channels, batch);
+        if self.is_winograd(values) {
+            return len.max(winograd::scratch_len(size, channels, columns, batch));
+        }
+        len
     }
 
     fn window_text(&self) -> String {
@@ -135,10 +154,7 @@ impl Operation for Gemm {
 
     fn room(&self, values: &[Value]) -> Room {
         let channels = self.source.channels(values);
-        Room {
-            scratch: twin::scratch_len(self.window, self.output_size(values), channels),
-            scaling: self.load.scaling_len(values),
-        }
+        Room { scratch: self.scratch_len(values, channels), scaling: self.load.scaling_len(values) }
     }
 
     fn run(&self, stage: &Stage, memory: &mut Memory) {
@@ -161,8 +177,9 @@ impl Operation for Gemm {
             scale: self.scale,
             sample_scale: self.sample_scale.map(|s| stage.per_sample(s)),
             size: self.output_size(stage.values),
+            winograd: self.is_winograd(stage.values).then(|| stage.packed.winograd(self.matrix)).flatten(),
         };
-        twin::gemm(&args, scratch, out);
+        twin::gemm(&args, scratch, out, &threads::each);
         if let Some(output) = self.moments {
             Moments { source: self.output, output }.run(stage, memory);
         }

@@ -8,6 +8,7 @@ use crate::engine::kernels::map::{self as twin, Operand};
 use crate::engine::lower::{File, Lowering, Shader, constants, uniform, wgsl, word};
 use crate::engine::parameters::Parameters;
 use crate::engine::stage::{Memory, Split, Stage};
+use crate::engine::threads;
 use crate::engine::value::{RowSlice, Slot, Source, Value, ValueId};
 use crate::error::Result;
 
@@ -141,10 +142,12 @@ impl Operation for Map {
 
     fn run(&self, stage: &Stage, memory: &mut Memory) {
         let Split { arena, scaling, out, .. } = stage.split(memory, self.output);
-        let channels = stage.value(self.output).shape[3];
         let loaded = self.source.as_ref().map(|source| self.load.of(source, stage, arena, scaling));
-        let each = out.len() / stage.batch;
-        for (sample, out) in out.chunks_exact_mut(each).enumerate() {
+        let [_, height, width, channels] = stage.value(self.output).shape;
+        let rows = threads::rows(height);
+        let len = rows * width * channels;
+        threads::chunks(out, len, &|piece, out| {
+            let (sample, top) = (piece * rows / height, piece * rows % height);
             let operand = self.operand.map_or(Operand::None, |(combine, place)| {
                 let numbers = match place {
                     Place::Rows(slice) => stage.per_sample(slice).sample(sample),
@@ -155,7 +158,7 @@ impl Operation for Map {
                     }
                 };
                 match combine {
-                    Combine::Add => Operand::Image(numbers),
+                    Combine::Add => Operand::Image(&numbers[top * width * channels..][..len]),
                     Combine::AddPerChannel => Operand::PerChannel(numbers),
                     Combine::ScaleShift => Operand::ScaleShift(numbers),
                     Combine::ScaleSamples => Operand::Scale(numbers[0]),
@@ -163,8 +166,9 @@ impl Operation for Map {
                     Combine::ScalePerChannel => Operand::ScalePerChannel(numbers),
                 }
             });
-            twin::map(loaded.as_ref().map(|loaded| loaded(sample)).as_ref(), operand, channels, out);
-        }
+            let loaded = loaded.as_ref().map(|loaded| loaded(sample));
+            twin::map(loaded.as_ref(), operand, top..top + rows, channels, out);
+        });
     }
 
     fn lower(&self, to: &mut Lowering) -> Result<()> {

@@ -5,6 +5,7 @@ use crate::engine::kernels::norm as twin;
 use crate::engine::lower::{File, Lowering, Shader, constants, grid, uniform, wgsl, word};
 use crate::engine::parameters::Parameters;
 use crate::engine::stage::{Memory, Split, Stage};
+use crate::engine::threads;
 use crate::engine::value::{Slot, TILE_PIXELS as PLAN_TILE_PIXELS, ValueId};
 use crate::error::Result;
 
@@ -54,10 +55,13 @@ impl Operation for Moments {
 
     fn run(&self, stage: &Stage, memory: &mut Memory) {
         let Split { arena, out, .. } = stage.split(memory, self.output);
-        let each = out.len() / stage.batch;
-        for (sample, out) in out.chunks_exact_mut(each).enumerate() {
-            twin::moments(stage.sample(arena, self.source, sample), stage.value(self.source).shape[3], out);
-        }
+        let channels = stage.value(self.source).shape[3];
+        let tiles = out.len() / (stage.batch * 2 * channels);
+        threads::chunks(out, 2 * channels, &|tile, out| {
+            let sample = stage.sample(arena, self.source, tile / tiles);
+            let pixels = sample.chunks(PLAN_TILE_PIXELS * channels).nth(tile % tiles).unwrap_or_default();
+            twin::moments(pixels, channels, out);
+        });
     }
 
     fn lower(&self, to: &mut Lowering) -> Result<()> {

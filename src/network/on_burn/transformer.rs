@@ -7,16 +7,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::{BurnOps, Parameters, Value};
 use crate::error::{Error, Result};
+pub use crate::network::array::Array;
 use crate::network::ops::{Attend, Convolution, Padding, Pass, TransformerOps};
-
-/// Numbers in row-major order with their shape: two dimensions for a vector of each sample, four for an image.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Array {
-    /// Every dimension.
-    pub shape: Vec<usize>,
-    /// The numbers.
-    pub values: Vec<f32>,
-}
 
 /// Parameters on a device: `take` is asked for each key with its shape, and gives its numbers in row-major order.
 ///
@@ -44,7 +36,7 @@ pub async fn evaluate(
     device: &Device,
     inputs: &[Array],
 ) -> Result<Vec<Array>> {
-    let inputs: Vec<_> = inputs.iter().map(|input| input.upload(device)).collect();
+    let inputs: Vec<_> = inputs.iter().map(|input| on_device(input, device)).collect();
     let mut results = Vec::new();
     for result in pass.run(&mut BurnOps { parameters }, &inputs) {
         let lost = |problem: String| Error::DeviceLost { problem };
@@ -59,17 +51,14 @@ pub async fn evaluate(
     Ok(results)
 }
 
-impl Array {
-    fn upload(&self, device: &Device) -> Value {
-        let data = TensorData::new(self.values.clone(), [self.values.len()]);
-        let numbers = Tensor::<1>::from_data(data, device);
-        match self.shape[..] {
-            [batch, width] => Value::Vector(numbers.reshape([batch, width])),
-            [batch, channels, height, width] => {
-                Value::Image(numbers.reshape([batch, channels, height, width]))
-            }
-            _ => unreachable!("no input of a network has {} dimensions", self.shape.len()),
-        }
+/// An input on a device.
+fn on_device(array: &Array, device: &Device) -> Value {
+    let data = TensorData::new(array.values.clone(), [array.values.len()]);
+    let numbers = Tensor::<1>::from_data(data, device);
+    match array.shape[..] {
+        [batch, width] => Value::Vector(numbers.reshape([batch, width])),
+        [batch, channels, height, width] => Value::Image(numbers.reshape([batch, channels, height, width])),
+        _ => unreachable!("no input of a network has {} dimensions", array.shape.len()),
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Given {
     pub shape: Vec<usize>,
     /// The numbers in that order.
     pub values: Vec<f32>,
+    /// Whether it is a picture rather than an array.
+    pub is_picture: bool,
 }
 
 /// Reads a picture, black being 0 and white 1, or an array in NumPy's format that holds numbers in `range`.
@@ -51,7 +53,7 @@ fn picture(bytes: &[u8]) -> Result<Given, Problem> {
         let places = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
         values.extend(places.map(|(x, y)| picture.rgb(x, y)[channel] / 255.0));
     }
-    Ok(Given { shape: vec![3, height, width], values })
+    Ok(Given { shape: vec![3, height, width], values, is_picture: true })
 }
 
 fn array(bytes: Vec<u8>, range: &RangeInclusive<f32>) -> Result<Given, Problem> {
@@ -64,6 +66,6 @@ fn array(bytes: Vec<u8>, range: &RangeInclusive<f32>) -> Result<Given, Problem> 
             let (least, most) = (range.start(), range.end());
             Err(format!("it holds {value}, but numbers from {least} to {most} are wanted").into())
         }
-        None => Ok(Given { shape, values }),
+        None => Ok(Given { shape, values, is_picture: false }),
     }
 }

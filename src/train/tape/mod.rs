@@ -379,7 +379,7 @@ fn filtered(values: &[f32], shape: [usize; 3], up: bool, factor: f32) -> Vec<f32
     let out_len = if up { 4 * len } else { len / 4 };
     let mut out = vec![0.0; values.len() / len * out_len];
     for (image, out) in values.chunks_exact(len).zip(out.chunks_exact_mut(out_len)) {
-        fir(image, shape, up, out);
+        fir(image, shape, up, 0, out);
         out.iter_mut().for_each(|v| *v *= factor);
     }
     out

@@ -1,0 +1,372 @@
+//! 3×3 convolutions of stride 1 by Winograd's F(4×4, 3×3): a tile of 4×4 outputs takes 36 multiplications where its windows take
+//! 144.
+//!
+//! Winograd (1980), in Lavin and Gray's (2015) form: for an input tile d of 6×6 pixels and a window g of 3×3,
+//!
+//! ```text
+//! out = Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A
+//! ```
+//!
+//! where the polynomials behind it are evaluated at 0, ±1/√2, ±√2 and ∞. These points keep the numbers on the way within a small
+//! factor of each other, so that less is lost to rounding than at 0, ±1, ±2 and ∞. Summed over channels, each of the 36 places of a
+//! tile is a [product](super::product) of its own: tiles times channels. No sum is over pixels of two tiles, so that a tile's numbers
+//! do not depend on which others it is computed with.
+
+use super::gemm::{Gemm, pixel_runs};
+use super::product::{Epilogue, Output, PANEL, Panels, PixelRuns, Product, multiply_part};
+use super::shared::{Each, Shared};
+use super::vector::{Vector, simd_vectors};
+use super::{Padding, Window};
+
+/// Rows and columns of a tile of outputs.
+const TILE: usize = 4;
+
+/// Rows and columns of the inputs that a tile of outputs depends on.
+const WINDOW: usize = TILE + 2;
+
+/// Products that a convolution becomes.
+const PLACES: usize = WINDOW * WINDOW;
+
+/// Tiles that are taken together: each place's matrix is read once for them.
+const TILES: usize = 64;
+
+/// What channels come in: as many as the widest vector has.
+const LANES: usize = 16;
+
+const P: f64 = std::f64::consts::FRAC_1_SQRT_2;
+const Q: f64 = std::f64::consts::SQRT_2;
+
+/// Whether a convolution to an output of `size` is computed so. With fewer tiles or channels, reading four times as many weights and
+/// the transforms take longer than what is saved. In a page none is: the three kilobytes that this takes of its module are not there.
+#[inline]
+#[must_use]
+pub fn pays(window: Window, size: (usize, usize), inputs: usize, outputs: usize) -> bool {
+    cfg!(not(target_arch = "wasm32"))
+        && window == Window::Square { kernel: 3, stride: 1, padding: Padding::All(1) }
+        && size.0.div_ceil(TILE) * size.1.div_ceil(TILE) >= 4
+        && inputs.min(outputs) >= 64
+        && inputs.is_multiple_of(LANES)
+        && outputs.is_multiple_of(LANES)
+}
+
+/// Floats that the matrices of a convolution of so many channels take.
+#[must_use]
+pub fn weights_len(inputs: usize, outputs: usize) -> usize {
+    PLACES * Panels::len_of(inputs, outputs)
+}
+
+/// `G g Gᵀ` of every window, in panels, one place after the other. The first rows of `matrix` are the convolution's, row `tap ·
+/// inputs + input`.
+pub fn fill_weights(matrix: Panels, inputs: usize, weights: &mut [f32]) {
+    let row = |x: f64, norm: f64| [1.0 / norm, x / norm, x * x / norm];
+    let (p, q) = (P * P, Q * Q);
+    let g = [
+        row(0.0, p * q),
+        row(P, 2.0 * p * (p - q)),
+        row(-P, 2.0 * p * (p - q)),
+        row(Q, 2.0 * q * (q - p)),
+        row(-Q, 2.0 * q * (q - p)),
+        [0.0, 0.0, 1.0],
+    ];
+    let len = Panels::len_of(inputs, matrix.columns);
+    for panel in 0..matrix.count() {
+        for input in 0..inputs {
+            let tap = |tap: usize| {
+                let row = panel * matrix.rows + tap * inputs + input;
+                &matrix.data[row * PANEL..(row + 1) * PANEL]
+            };
+            for (y, down) in g.iter().enumerate() {
+                let mut columns = [[0.0; PANEL]; 3];
+                for (x, column) in columns.iter_mut().enumerate() {
+                    for (share, row) in down.iter().zip(0..) {
+                        for (sum, weight) in column.iter_mut().zip(tap(3 * row + x)) {
+                            *sum += share * f64::from(*weight);
+                        }
+                    }
+                }
+                for (x, across) in g.iter().enumerate() {
+                    let start = (y * WINDOW + x) * len + (panel * inputs + input) * PANEL;
+                    for (j, weight) in weights[start..start + PANEL].iter_mut().enumerate() {
+                        *weight = (0..3).map(|x| across[x] * columns[x][j]).sum::<f64>() as f32;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How an image is cut: in tiles, of which bands of whole rows are taken together.
+struct Bands {
+    /// Rows of tiles of a band.
+    rows: usize,
+    /// Tiles of a row.
+    tiles: usize,
+    /// Bands of a sample.
+    in_sample: usize,
+    /// Bands that are taken together.
+    together: usize,
+}
+
+impl Bands {
+    fn of((height, width): (usize, usize), batch: usize) -> Self {
+        let (tall, tiles) = (height.div_ceil(TILE), width.div_ceil(TILE));
+        let in_sample = tall.div_ceil((TILES / tiles).clamp(1, tall));
+        let rows = tall.div_ceil(in_sample);
+        let in_sample = tall.div_ceil(rows);
+        Self { rows, tiles, in_sample, together: (TILES / (rows * tiles)).clamp(1, batch * in_sample) }
+    }
+
+    /// Floats of a band's inputs, of all tiles' inputs, and of all tiles' outputs.
+    fn lens(&self, inputs: usize, outputs: usize) -> [usize; 3] {
+        let tiles = PLACES * self.together * self.rows * self.tiles;
+        [(self.rows * TILE + 2) * (self.tiles * TILE + 2) * inputs, tiles * inputs, tiles * outputs]
+    }
+}
+
+/// Floats of scratch for an output of `size`, of `batch` samples, and so many channels.
+#[must_use]
+pub fn scratch_len(size: (usize, usize), inputs: usize, outputs: usize, batch: usize) -> usize {
+    let bands = Bands::of(size, batch);
+    let [band, from, to] = bands.lens(inputs, outputs);
+    bands.together * band + from + to
+}
+
+/// All samples.
+pub(super) fn convolve(g: &Gemm, weights: &[f32], scratch: &mut [f32], out: &mut [f32], each: Each) {
+    let (height, width) = g.size;
+    let (inputs, outputs) = (g.source.all_channels(), g.panels.columns);
+    let sample_len = height * width * outputs;
+    let batch = out.len() / sample_len;
+    let bands = Bands::of(g.size, batch);
+    let [band_len, from_len, to_len] = bands.lens(inputs, outputs);
+    let (padded, rest) = scratch.split_at_mut(bands.together * band_len);
+    let (from, to) = rest[..from_len + to_len].split_at_mut(from_len);
+    let [padded, from, to, out] = [padded, from, to, out].map(Shared::new);
+    let line = (bands.tiles * TILE + 2) * inputs;
+    let (from_stride, to_stride) = (from_len / PLACES, to_len / PLACES);
+    let parts = batch * bands.in_sample;
+    for first in (0..parts).step_by(bands.together) {
+        let count = bands.together.min(parts - first);
+        // The sample and the first row of a row of tiles, if the image has it.
+        let place = |task: usize| {
+            let (part, row) = (first + task / bands.rows, task % bands.rows);
+            let top = (part % bands.in_sample * bands.rows + row) * TILE;
+            (top < height).then_some((part / bands.in_sample, top))
+        };
+        let rows = count * bands.rows;
+        each(rows, &|task| {
+            let Some((sample, top)) = place(task) else { return };
+            // The first row of tiles begins a row above it, and the last ends with one below.
+            let row = task % bands.rows;
+            let start = if row == 0 { 0 } else { row * TILE + 1 };
+            let last = row + 1 == bands.rows || top + TILE >= height;
+            let end = (row + 1) * TILE + if last { 2 } else { 1 };
+            let at = task / bands.rows * band_len;
+            // SAFETY: each task has other rows.
+            let to = unsafe { padded.part(at + start * line..at + end * line) };
+            let above = (top as isize) - (row * TILE) as isize - 1;
+            let columns = -1..(bands.tiles * TILE) as isize + 1;
+            g.loaded(sample).write(above + start as isize..above + end as isize, columns, to);
+        });
+        each(rows, &|task| {
+            if place(task).is_some() {
+                let at = task / bands.rows * band_len + task % bands.rows * TILE * line;
+                // SAFETY: what is read is not written any more, and each task writes other tiles.
+                let image = unsafe { padded.read(at..at + WINDOW * line) };
+                let to = Places { data: from, start: task * bands.tiles * inputs, stride: from_stride };
+                transform(image, inputs, bands.tiles, &to);
+            }
+        });
+        let panels = g.panels.count();
+        let len = Panels::len_of(inputs, outputs);
+        let tiles = rows * bands.tiles;
+        each(PLACES * panels, &|task| {
+            let (place, panel) = (task / panels, task % panels);
+            // SAFETY: nobody writes these any more.
+            let data = unsafe { from.read(place * from_stride..(place + 1) * from_stride) };
+            let run = PixelRuns { data, start: 0, top: 0, row: 0, pixel: inputs, shift: 0, len: inputs };
+            let matrix = Panels { data: &weights[place * len..][..len], rows: inputs, columns: outputs };
+            let product = Product { inputs: &[run], panels: matrix, width: tiles, epilogue: PLAIN };
+            let to = Output { start: place * to_stride, first: 0, stride: outputs, data: to };
+            // SAFETY: each task has other columns or another place.
+            unsafe { multiply_part(&product, panel..panel + 1, 0..tiles, &to) };
+        });
+        if let Some(shortcut) = g.shortcut {
+            each(panels * rows, &|task| {
+                let (panel, task) = (task / rows, task % rows);
+                if let Some((sample, top)) = place(task) {
+                    let inputs = &pixel_runs(shortcut.sample(sample));
+                    let product = Product { inputs, panels: g.panels, width, epilogue: PLAIN };
+                    let to = Output { start: sample * sample_len, first: 0, stride: outputs, data: out };
+                    let pixels = top * width..height.min(top + TILE) * width;
+                    // SAFETY: each task has other pixels or columns.
+                    unsafe { multiply_part(&product, panel..panel + 1, pixels, &to) };
+                }
+            });
+        }
+        each(rows, &|task| {
+            if let Some((sample, top)) = place(task) {
+                let finish = Finish {
+                    epilogue: g.epilogue(sample),
+                    add: g.shortcut.is_some(),
+                    top,
+                    width,
+                    channels: outputs,
+                    from: Places { data: to, start: task * bands.tiles * outputs, stride: to_stride },
+                };
+                let pixels = top * width..height.min(top + TILE) * width;
+                let start = sample * sample_len;
+                // SAFETY: each task has other pixels.
+                let out = unsafe { out.part(start + pixels.start * outputs..start + pixels.end * outputs) };
+                finish.write(bands.tiles, out);
+            }
+        });
+    }
+}
+
+const PLAIN: Epilogue = Epilogue { bias: &[], time: &[], residual: None, scale: 1.0 };
+
+/// Some tiles of each place, `stride` floats from one place to the next.
+#[derive(Clone, Copy)]
+struct Places<'a> {
+    data: Shared<'a>,
+    start: usize,
+    stride: usize,
+}
+
+/// `Bᵀ d` of one column.
+#[inline(always)]
+fn forward<V: Vector>(d: [V; WINDOW]) -> [V; WINDOW] {
+    let (p, q) = ((P * P) as f32, (Q * Q) as f32);
+    let sum = V::splat(-p - q);
+    let pair = |far: f32, near: f64| {
+        let far = V::splat(-far);
+        let even = d[4].add_product(far, d[2]);
+        let odd = d[3].add_product(far, d[1]);
+        let near = near as f32;
+        [even.add_product(V::splat(near), odd), even.add_product(V::splat(-near), odd)]
+    };
+    let ([a, b], [c, e]) = (pair(q, P), pair(p, Q));
+    // p q is 1.
+    [d[0].plus(d[4]).add_product(sum, d[2]), a, b, c, e, d[1].plus(d[5]).add_product(sum, d[3])]
+}
+
+/// `Aᵀ m` of one column.
+#[inline(always)]
+fn back<V: Vector>(m: [V; WINDOW]) -> [V; TILE] {
+    let zero = V::splat(0.0);
+    let (near, near_odd) = (m[1].plus(m[2]), m[1].minus(m[2]));
+    let (far, far_odd) = (m[3].plus(m[4]), m[3].minus(m[4]));
+    let share = |start: V, power: i32, near: V, far: V| {
+        let power = |x: f64| {
+            V::splat(if power == 1 {
+                x
+            } else if power == 2 {
+                x * x
+            } else {
+                x * x * x
+            } as f32)
+        };
+        start.add_product(power(P), near).add_product(power(Q), far)
+    };
+    [
+        m[0].plus(near).plus(far),
+        share(zero, 1, near_odd, far_odd),
+        share(zero, 2, near, far),
+        share(m[5], 3, near_odd, far_odd),
+    ]
+}
+
+/// `Bᵀ d B` of a row of `count` tiles, the first of which begins at the image's start. Nobody else may hold the places' tiles.
+fn transform(image: &[f32], channels: usize, count: usize, to: &Places) {
+    simd_vectors!(transform_in::<V>(image: &[f32], channels: usize, count: usize, to: &Places));
+}
+
+#[inline(always)]
+fn transform_in<V: Vector>(image: &[f32], channels: usize, count: usize, to: &Places) {
+    let line = (count * TILE + 2) * channels;
+    for tile in 0..count {
+        for at in (0..channels).step_by(V::LANES) {
+            let image = &image[TILE * tile * channels + at..];
+            let mut d = [[V::splat(0.0); WINDOW]; WINDOW];
+            for x in 0..WINDOW {
+                let mut column = [V::splat(0.0); WINDOW];
+                for (y, to) in column.iter_mut().enumerate() {
+                    *to = V::load(&image[y * line + x * channels..]);
+                }
+                for (row, v) in d.iter_mut().zip(forward(column)) {
+                    row[x] = v;
+                }
+            }
+            for (y, row) in d.into_iter().enumerate() {
+                for (x, v) in forward(row).into_iter().enumerate() {
+                    let start = to.start + (y * WINDOW + x) * to.stride + tile * channels + at;
+                    // SAFETY: who called has these tiles for itself.
+                    v.store(unsafe { to.data.part(start..start + V::LANES) });
+                }
+            }
+        }
+    }
+}
+
+/// From products to a row of tiles of the image.
+struct Finish<'a> {
+    /// What a product of the whole convolution would be given.
+    epilogue: Epilogue<'a>,
+    /// Whether what is there is added to.
+    add: bool,
+    /// The first row.
+    top: usize,
+    /// Columns of the image.
+    width: usize,
+    channels: usize,
+    from: Places<'a>,
+}
+
+impl Finish<'_> {
+    /// `Aᵀ m A` of `count` tiles, and the epilogue; nobody may write the places' tiles meanwhile.
+    fn write(&self, count: usize, out: &mut [f32]) {
+        let f = self;
+        simd_vectors!(finish::<V>(f: &Finish, count: usize, out: &mut [f32]));
+    }
+}
+
+#[inline(always)]
+fn finish<V: Vector>(f: &Finish, count: usize, out: &mut [f32]) {
+    let Finish { epilogue, add, top, width, channels, from } = *f;
+    let height = out.len() / (width * channels);
+    let zero = V::splat(0.0);
+    let scale = V::splat(epilogue.scale);
+    let part = |values: &[f32], at: usize| if values.is_empty() { zero } else { V::load(&values[at..]) };
+    for tile in 0..count {
+        for at in (0..channels).step_by(V::LANES) {
+            let mut m = [[zero; WINDOW]; TILE];
+            for x in 0..WINDOW {
+                let mut column = [zero; WINDOW];
+                for (y, to) in column.iter_mut().enumerate() {
+                    let start = from.start + (y * WINDOW + x) * from.stride + tile * channels + at;
+                    // SAFETY: nobody writes there, says the caller.
+                    *to = V::load(unsafe { from.data.read(start..start + V::LANES) });
+                }
+                for (row, v) in m.iter_mut().zip(back(column)) {
+                    row[x] = v;
+                }
+            }
+            let added = part(epilogue.bias, at).plus(part(epilogue.time, at));
+            for (y, row) in m.into_iter().enumerate().take(height) {
+                for (x, v) in back(row).into_iter().enumerate().take(width - TILE * tile) {
+                    let x = TILE * tile + x;
+                    let to = &mut out[(y * width + x) * channels + at..][..V::LANES];
+                    let mut v = v.plus(added);
+                    if let Some(residual) = &epilogue.residual {
+                        v = v.plus(V::load(&residual.run(top + y, x)[at..]));
+                    }
+                    if add {
+                        v = v.plus(V::load(to));
+                    }
+                    zero.add_product(v, scale).store(to);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Parts on the engine: on the processor, or on a GPU.
+
+#[cfg(feature = "gpu")]
+use std::sync::Arc;
+
+use super::part::{Executor, Part, Pending, Ready, Take};
+use crate::device::Device;
+use crate::engine::cpu::{Memory, step};
+use crate::engine::execute;
+#[cfg(feature = "gpu")]
+use crate::engine::gpu::{Gpu, Replay, Weights};
+use crate::engine::order::{to_nchw, to_nhwc};
+use crate::engine::packed::Packed;
+use crate::engine::parameters::Storage;
+use crate::engine::passes::plan_prompts;
+use crate::engine::plan::{Plan, ValueId};
+use crate::engine::prelude::{Rows, check_prompts};
+use crate::engine::trace::{Graph, Input, Rate, Shape};
+use crate::error::Result;
+use crate::network::array::Array;
+
+/// Plans kept, with their memory.
+const KEPT: usize = 3;
+
+impl Executor for Device {
+    fn load<'a>(&'a self, part: Part, storage: Storage, mut take: Take<'a>) -> Pending<'a, Box<dyn Ready>> {
+        Box::pin(async move {
+            // Parameters are packed the same way for every shape; but one token would be a vector.
+            let plan = plan(&part, &part.inputs(part.usual_size(), 2), [1, 1])?;
+            #[cfg(feature = "gpu")]
+            if let Some(gpu) = self.as_gpu() {
+                let weights = Arc::new(Weights::new(gpu, &plan, storage, &mut take).await?);
+                return Ok(Box::new(OnGpu { part, weights, plans: Vec::new() }) as Box<dyn Ready>);
+            }
+            #[cfg(not(feature = "gpu"))]
+            let _ = storage;
+            let packed = Packed::new(&plan.parameters, &mut take)?;
+            let memory = Memory::default();
+            Ok(Box::new(OnCpu { part, packed, plans: Vec::new(), memory, told: None }) as Box<dyn Ready>)
+        })
+    }
+}
+
+impl Part {
+    /// The engine's plan of an evaluation for a batch, each sample with a prompt of its own; sizes are as for [`Self::inputs`].
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory) where no address space holds one of its activations.
+    pub fn plan(&self, batch: usize, size: [usize; 2], tokens: usize) -> Result<Plan> {
+        plan(self, &self.inputs(size, tokens), [batch; 2])
+    }
+}
+
+fn plan(part: &Part, inputs: &[Input], [batch, prompts]: [usize; 2]) -> Result<Plan> {
+    plan_prompts(&Graph::of_pass(part, inputs), batch, prompts, |_| true)
+}
+
+/// The inputs of an evaluation in the engine's order.
+struct Given {
+    inputs: Vec<Input>,
+    /// NHWC, for every sample.
+    numbers: Vec<Vec<f32>>,
+    batch: usize,
+    /// A sample of each prompt.
+    prompts: Vec<usize>,
+    /// The number of each sample's prompt.
+    of_sample: Vec<usize>,
+}
+
+/// What a plan is for: the batch, its prompts, and the sizes of one sample's inputs.
+type Key = ([usize; 2], Vec<Shape>);
+
+impl Given {
+    fn of(part: &Part, arrays: &[Array]) -> Self {
+        let batch = arrays[0].shape[0];
+        let size = |array: &Array| match array.shape[..] {
+            [_, _, height, width] => [height, width],
+            [_, width] => [width, 1],
+            _ => [1, 1],
+        };
+        let tokens = arrays.get(2).map_or(1, |text| size(text)[0]);
+        let inputs = part.inputs(size(&arrays[0]), tokens);
+        let numbers = inputs.iter().zip(arrays).map(|(Input { shape, .. }, array)| {
+            let mut numbers = vec![0.0; array.values.len()];
+            to_nhwc(&array.values, shape.channels, shape.pixels(), &mut numbers);
+            numbers
+        });
+        let numbers: Vec<Vec<f32>> = numbers.collect();
+        let is_prompt = |input: &Input| input.rate <= Rate::Prompt && input.shape.pixels() > 1;
+        let each = |sample: usize| {
+            let prompts = inputs.iter().zip(&numbers).filter(|(input, _)| is_prompt(input));
+            prompts.map(move |(_, numbers)| rows(numbers, batch, &[sample])).collect::<Vec<_>>()
+        };
+        let (mut prompts, mut known, mut of_sample) = (Vec::new(), Vec::new(), Vec::new());
+        for sample in 0..batch {
+            let told = each(sample);
+            let place = known.iter().position(|other| *other == told).unwrap_or_else(|| {
+                known.push(told);
+                prompts.push(sample);
+                known.len() - 1
+            });
+            of_sample.push(place);
+        }
+        Self { inputs, numbers, batch, prompts, of_sample }
+    }
+
+    fn key(&self) -> Key {
+        ([self.batch, self.prompts.len()], self.inputs.iter().map(|input| input.shape).collect())
+    }
+
+    fn named(&self, name: &str) -> &[f32] {
+        let at = self.inputs.iter().position(|input| input.name == name).unwrap_or_default();
+        &self.numbers[at]
+    }
+
+    /// What the prelude is given, how many rows that is, and which of them each sample reads. Where all samples are told the same, as they
+    /// mostly are, there is one row.
+    fn prelude<'g>(&'g self, plan: &Plan) -> (Vec<&'g [f32]>, usize, Rows) {
+        let given = plan.prelude.inputs.iter().map(|(input, _)| self.named(input.name));
+        let given: Vec<&[f32]> = given.collect();
+        let each = |numbers: &&[f32]| (numbers.len() / self.batch.max(1)).max(1);
+        let is_same =
+            |numbers: &&[f32]| numbers.chunks_exact(each(numbers)).all(|row| numbers.starts_with(row));
+        if given.iter().all(is_same) {
+            let first = given.iter().map(|numbers| &numbers[..each(numbers)]);
+            return (first.collect(), 1, Rows { first: 0, stride: 0 });
+        }
+        (given, self.batch, Rows { first: 0, stride: 1 })
+    }
+
+    /// Each prompt once.
+    fn told(&self, plan: &Plan) -> Told {
+        let inputs = plan.prompts.inputs.iter();
+        let numbers = inputs.map(|(input, _)| rows(self.named(input.name), self.batch, &self.prompts));
+        Told { numbers: numbers.collect(), of_sample: self.of_sample.clone() }
+    }
+}
+
+/// The prompts that a plan's memory has the results of.
+#[derive(PartialEq)]
+struct Told {
+    numbers: Vec<Vec<f32>>,
+    of_sample: Vec<usize>,
+}
+
+impl Told {
+    fn numbers(&self) -> Vec<&[f32]> {
+        self.numbers.iter().map(|numbers| &numbers[..]).collect()
+    }
+}
+
+/// The numbers of these samples.
+fn rows(numbers: &[f32], batch: usize, samples: &[usize]) -> Vec<f32> {
+    let each = numbers.len() / batch.max(1);
+    samples.iter().flat_map(|sample| &numbers[sample * each..][..each]).copied().collect()
+}
+
+/// What was made, the first an image and any other a vector.
+fn results(plan: &Plan) -> impl Iterator<Item = ValueId> {
+    [plan.output].into_iter().chain(plan.also.clone())
+}
+
+fn result(plan: &Plan, at: usize, id: ValueId, numbers: &[f32]) -> Array {
+    let [batch, height, width, channels] = plan.value(id).shape;
+    let mut values = vec![0.0; numbers.len()];
+    to_nchw(numbers, channels, height * width, &mut values);
+    let shape = if at > 0 { vec![batch, channels] } else { vec![batch, channels, height, width] };
+    Array { shape, values }
+}
+
+struct OnCpu {
+    part: Part,
+    packed: Packed,
+    plans: Vec<(Key, Plan)>,
+    memory: Memory,
+    /// The plan that was replayed last, and what its memory has.
+    told: Option<(Key, Told)>,
+}
+
+impl OnCpu {
+    fn evaluate(&mut self, arrays: &[Array]) -> Result<Vec<Array>> {
+        let given = Given::of(&self.part, arrays);
+        let key = given.key();
+        if !self.plans.iter().any(|(known, _)| *known == key) {
+            let plan = plan(&self.part, &given.inputs, key.0)?;
+            self.plans.drain(..(self.plans.len() + 1).saturating_sub(KEPT));
+            self.plans.push((key.clone(), plan));
+        }
+        let Some((_, plan)) = self.plans.iter().find(|(known, _)| *known == key) else {
+            return Ok(Vec::new());
+        };
+        self.memory.fit(plan)?;
+        let now = (key, given.told(plan));
+        if self.told.as_ref() != Some(&now) {
+            self.told = None;
+            check_prompts(plan, &now.1.numbers(), &now.1.of_sample)?;
+            execute::prompts(plan, &self.packed, &now.1.numbers(), &now.1.of_sample, &mut self.memory);
+            self.told = Some(now);
+        }
+        let (told, count, rows) = given.prelude(plan);
+        let prelude = execute::prelude(plan, &self.packed, &told)?;
+        self.memory.value_mut(plan, plan.input).copy_from_slice(&given.numbers[0]);
+        step(plan, &self.packed, &prelude, count, rows, &mut self.memory);
+        let made = results(plan).enumerate();
+        Ok(made.map(|(at, id)| result(plan, at, id, self.memory.value(plan, id))).collect())
+    }
+}
+
+impl Ready for OnCpu {
+    fn ask<'a>(&'a mut self, inputs: &'a [Array]) -> Pending<'a, Vec<Array>> {
+        Box::pin(async move { self.evaluate(inputs) })
+    }
+}
+
+#[cfg(feature = "gpu")]
+struct OnGpu {
+    part: Part,
+    weights: Arc<Weights>,
+    plans: Vec<(Key, Replay, Option<Told>)>,
+}
+
+#[cfg(feature = "gpu")]
+impl OnGpu {
+    async fn evaluate(&mut self, arrays: &[Array]) -> Result<Vec<Array>> {
+        let gpu: &Gpu = self.weights.gpu();
+        gpu.check()?;
+        let given = Given::of(&self.part, arrays);
+        let key = given.key();
+        if !self.plans.iter().any(|(known, ..)| *known == key) {
+            let plan = plan(&self.part, &given.inputs, key.0)?;
+            self.plans.drain(..(self.plans.len() + 1).saturating_sub(KEPT));
+            let replay = Replay::new(plan, Arc::clone(&self.weights)).await?;
+            self.plans.push((key.clone(), replay, None));
+        }
+        let Some((_, replay, told)) = self.plans.iter_mut().find(|(known, ..)| *known == key) else {
+            return Ok(Vec::new());
+        };
+        let now = given.told(replay.plan());
+        if told.as_ref() != Some(&now) {
+            replay.prompts(&now.numbers(), &now.of_sample)?;
+            *told = Some(now);
+        }
+        let (told, count, rows) = given.prelude(replay.plan());
+        replay.start(count, &[rows]).await?;
+        let prelude = execute::prelude(replay.plan(), replay.weights().host(), &told)?;
+        replay.upload(&prelude);
+        replay.write(replay.plan().input, &given.numbers[0]);
+        replay.evaluate(0);
+        let mut made = Vec::new();
+        for (at, id) in results(replay.plan()).enumerate() {
+            let numbers = replay.read(id).await?;
+            made.push(result(replay.plan(), at, id, &numbers));
+        }
+        Ok(made)
+    }
+}
+
+#[cfg(feature = "gpu")]
+impl Ready for OnGpu {
+    fn ask<'a>(&'a mut self, inputs: &'a [Array]) -> Pending<'a, Vec<Array>> {
+        Box::pin(self.evaluate(inputs))
+    }
+}

@@ -1,0 +1,54 @@
+// How a worker starts its wasm module: once, and again where that failed.
+
+import { NoiseballError } from './errors.js';
+import { policyError } from './policy.js';
+
+/**
+ * What starts a module.
+ * @param {URL} wasm
+ * @param {(options: {module_or_path: Promise<Response>}) => Promise<any>} init wasm-bindgen's
+ * @param {object} engine what the module gives
+ * @returns {(progress: {report(file: string, loaded: number, total: number | null): void}) => Promise<object>}
+ */
+export function starter(wasm, init, engine) {
+  /** @type {Promise<object> | null} */
+  let started = null;
+  return (progress) => {
+    started ??= init({ module_or_path: fetchModule(wasm, progress) })
+      .then(() => engine)
+      .catch((error) => {
+        started = null;
+        throw error;
+      });
+    return started;
+  };
+}
+
+async function fetchModule(wasm, progress) {
+  let response;
+  try {
+    response = await fetch(wasm);
+  } catch (cause) {
+    const refused = await policyError(wasm);
+    if (refused) throw refused;
+    throw new NoiseballError('fetch', `could not reach ${wasm}. Check the network and load the model again`, { cause });
+  }
+  if (!response.ok) {
+    throw new NoiseballError(
+      'fetch',
+      `the engine is missing: ${wasm} answered with HTTP status ${response.status}. Build it, or check the address`,
+    );
+  }
+  const length = Number(response.headers.get('content-length'));
+  const total = length > 0 && !response.headers.has('content-encoding') ? length : null;
+  const name = wasm.pathname.split('/').at(-1);
+  let loaded = 0;
+  const counter = new TransformStream({
+    transform(chunk, controller) {
+      progress.report(name, (loaded += chunk.length), total);
+      controller.enqueue(chunk);
+    },
+    flush: () => progress.report(name, loaded, loaded),
+  });
+  return new Response(response.body.pipeThrough(counter), { headers: { 'content-type': 'application/wasm' } });
+}
