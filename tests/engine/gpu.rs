@@ -415,6 +415,41 @@ fn convolutions_with_a_halo_are_their_twins() {
     }
 }
 
+/// By Winograd's transform: every width that takes another kernel, images that are doubled, and both kinds of tile.
+#[test]
+fn transformed_convolutions_are_their_twins() {
+    if gpu().is_none() {
+        return;
+    }
+    let random = &mut Random(9);
+    for (tile, sizes) in
+        [(None, [[4, 4], [8, 8], [4, 64]]), (Some([8, 2, 8, 128]), [[8, 8], [4, 16], [8, 32]])]
+    {
+        let choice = Choice { winograd: Some(true), winograd_tile: tile, ..Choice::default() };
+        let gpu = [block_on(Gpu::chosen(Some(Tuning::Hardware), choice)).unwrap()];
+        for size in sizes {
+            let (mut single, gemm) = loop {
+                let (single, gemm) = gemm_of(CONVOLUTION, random, 3, size, true, 72);
+                let channels = |id| single.plan.value(id).shape[3];
+                let inputs: usize = gemm.source.values().map(channels).sum();
+                let columns = channels(gemm.output);
+                let doubled = gemm.shortcut.as_ref().is_some_and(|s| s.upsample);
+                if inputs.min(columns) >= 16 && columns.is_multiple_of(4) && !doubled {
+                    break (single, gemm);
+                }
+            };
+            let what = format!("convolution of {size:?}, {choice:?}");
+            let storage = random.pick(&[Storage::F32, Storage::F16]);
+            single.plan.ops = vec![PlannedOp { name: what.clone(), op: Op::Gemm(gemm.clone()) }];
+            let layout = ShardLayout::new(&single.plan, storage);
+            let kernels =
+                Lowered::new(&single.plan, &layout, Tuning::Hardware, choice).unwrap().shaders(false);
+            assert!(kernels.iter().any(|(label, ..)| label.starts_with("transformed product")), "{what}");
+            single.compare_on(&gpu, Op::Gemm(gemm), storage, random, nothing, &what);
+        }
+    }
+}
+
 #[test]
 fn norms_are_their_twins() {
     let random = &mut Random(3);
@@ -602,6 +637,28 @@ fn nan_and_infinity_pass_through() {
 fn config(json: &str) -> UNet2DConfig {
     let json: serde_json::Value = serde_json::from_str(json).unwrap();
     UNet2DConfig::parse("config.json", json.as_object().unwrap()).unwrap().0
+}
+
+/// Whatever is found to be the fastest, the numbers are the same.
+#[test]
+fn an_adapter_that_is_tried_out_computes_the_same() {
+    let Some(gpu) = gpu() else { return };
+    let choice = Choice { measure: Some(true), ..Choice::default() };
+    let tried = block_on(Gpu::chosen(Some(Tuning::Hardware), choice)).unwrap();
+    let json = r#"{"block_out_channels": [64], "down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"],
+        "layers_per_block": 1}"#;
+    let x = Random(10).numbers(3 * 32 * 32);
+    let evaluate = |gpu: &Gpu| {
+        let take = |key: &str, shape: &[usize]| Ok(weight(key, shape));
+        let mut network = block_on(GpuNetwork::new(gpu, Arc::new(config(json)), Storage::F32, take)).unwrap();
+        let y = block_on(network.evaluate(&x, [1, 3, 32, 32], &[500.0], None)).unwrap();
+        (y, gpu.counters().submits)
+    };
+    let (expected, _) = evaluate(&gpu);
+    let (found, submits) = evaluate(&tried);
+    let error = golden::relative_error(&found, &expected);
+    assert!(error <= 2e-5, "{error:e}");
+    assert!(submits > 8, "{submits}");
 }
 
 /// A device of its own, which no other test counts on.

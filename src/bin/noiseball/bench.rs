@@ -77,6 +77,15 @@ pub(crate) struct Arguments {
     /// Whether 3×3 convolutions of stride 1 load their input once for all taps, where the tile and the image allow it
     #[arg(long, value_name = "BOOL")]
     halo: Option<bool>,
+    /// Whether 3×3 convolutions of stride 1 are done by Winograd's transform, where the image allows it
+    #[arg(long, value_name = "BOOL")]
+    winograd: Option<bool>,
+    /// Tile of their products
+    #[arg(long, value_name = "TILE", value_parser = tile)]
+    winograd_tile: Option<Tile>,
+    /// Whether the adapter is tried out for a moment, to find the fastest of a few choices; where nothing is chosen, a GPU is
+    #[arg(long, value_name = "BOOL")]
+    measure: Option<bool>,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -112,6 +121,9 @@ impl Arguments {
             wanted: self.wanted,
             unchecked: self.unchecked,
             halo: self.halo,
+            winograd: self.winograd,
+            winograd_tile: self.winograd_tile.map(|t| t.0),
+            measure: self.measure,
         }
     }
 

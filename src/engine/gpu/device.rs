@@ -226,6 +226,11 @@ impl Gpu {
         let info = adapter.get_info();
         let software = info.device_type == wgpu::DeviceType::Cpu;
         #[cfg(not(target_arch = "wasm32"))]
+        #[cfg(not(target_arch = "wasm32"))]
+        let measure = choice.measure.or(Some(!software && tuning.is_none() && choice == Choice::default()));
+        #[cfg(not(target_arch = "wasm32"))]
+        let choice = Choice { measure, ..choice };
+        #[cfg(not(target_arch = "wasm32"))]
         let choice =
             if info.device_type == wgpu::DeviceType::DiscreteGpu { choice.of_card() } else { choice };
         Ok(Self {
@@ -431,11 +436,11 @@ impl Gpu {
             label: Some(entry),
             source: wgpu::ShaderSource::Wgsl(source.into()),
         };
-        let checks = if self.shared.choice.unchecked {
-            wgpu::ShaderRuntimeChecks::unchecked()
-        } else {
-            wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() }
-        };
+        let checks =
+            wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() };
+        #[cfg(not(target_arch = "wasm32"))]
+        let checks =
+            if self.shared.choice.unchecked { wgpu::ShaderRuntimeChecks::unchecked() } else { checks };
         // SAFETY: the shaders are this crate's own and their loops end, so no loop needs a counter that ends it. Indices are
         // checked unless a measurement asks for what the checks cost. In a browser this is the ordinary call.
         let module = unsafe { self.device().create_shader_module_trusted(descriptor, checks) };

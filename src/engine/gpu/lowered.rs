@@ -2,7 +2,7 @@
 
 use crate::engine::lower::{Choice, Dispatch, Lowering, ShardLayout, Tuning};
 use crate::engine::parameters::Storage;
-use crate::engine::plan::{Op, Plan, Slot};
+use crate::engine::plan::{Op, Plan, PlannedOp, Slot};
 use crate::error::{Error, Result};
 
 impl ShardLayout {
@@ -28,10 +28,60 @@ pub struct Lowered {
     pub(super) dispatches: Vec<Dispatch>,
     /// How many of them are for prompts.
     pub(super) of_prompts: usize,
+    /// Those that are run once, before the first evaluation.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) once: Vec<Dispatch>,
     /// The uniforms of all dispatches.
     pub(super) uniforms: Vec<u32>,
     /// Floats of the arena: the plan's activations, and then the scratch of single operations.
     pub(super) arena: usize,
+}
+
+/// Nothing lowered yet, with scratch behind so many floats.
+fn begin<'a>(plan: &'a Plan, layout: &'a ShardLayout, tuning: Tuning, activations: usize) -> Lowering<'a> {
+    Lowering {
+        batch: plan.batch,
+        values: &plan.values,
+        rows: &plan.prelude.rows,
+        parameters: &plan.parameters,
+        layout,
+        tuning,
+        choice: Choice::default(),
+        common_activation: plan.ops.iter().find_map(|step| match &step.op {
+            Op::Gemm(gemm) => gemm.load.activation,
+            _ => None,
+        }),
+        dispatches: Vec::new(),
+        uniforms: Vec::new(),
+        arena: activations,
+        activations,
+        #[cfg(not(target_arch = "wasm32"))]
+        kept: [plan.arena.next_multiple_of(64), 0],
+        #[cfg(not(target_arch = "wasm32"))]
+        once: Vec::new(),
+        op: 0,
+        traffic: [0; 2],
+    }
+}
+
+/// Lowers what is done once for the prompts of a run; the dispatches of that.
+fn prompts(plan: &Plan, choice: Choice, to: &mut Lowering) -> Result<usize> {
+    to.batch = plan.prompts.count;
+    for (at, step) in plan.prompts.ops.iter().enumerate() {
+        lower(step, at, choice, to)?;
+    }
+    to.batch = plan.batch;
+    Ok(to.dispatches.len())
+}
+
+/// Lowers an operation.
+fn lower(step: &PlannedOp, at: usize, choice: Choice, to: &mut Lowering) -> Result<()> {
+    (to.op, to.choice) = (at, choice);
+    // Profiles are taken natively.
+    if cfg!(not(target_arch = "wasm32")) {
+        to.traffic = [step.op.reads(), step.op.writes()].map(|ids| to.bytes(ids));
+    }
+    step.op.lower(to)
 }
 
 impl Lowered {
@@ -41,40 +91,56 @@ impl Lowered {
     /// [`Error::Unsupported`] where attention's heads are too wide, [`Error::OutOfMemory`] where the arena has more bytes than
     /// this machine can count, and natively [`Error::Option`] where there cannot be a tile of products as it was chosen.
     pub fn new(plan: &Plan, layout: &ShardLayout, tuning: Tuning, choice: Choice) -> Result<Self> {
-        let mut lowering = Lowering {
-            batch: plan.batch,
-            values: &plan.values,
-            rows: &plan.prelude.rows,
-            parameters: &plan.parameters,
-            layout,
-            tuning,
-            choice,
-            common_activation: plan.ops.iter().find_map(|step| match &step.op {
-                Op::Gemm(gemm) => gemm.load.activation,
-                _ => None,
-            }),
-            dispatches: Vec::new(),
-            uniforms: Vec::new(),
-            arena: plan.arena,
-            activations: plan.arena,
-            op: 0,
-            traffic: [0; 2],
-        };
-        let mut of_prompts = 0;
-        for (ops, batch) in [(&plan.prompts.ops, plan.prompts.count), (&plan.ops, plan.batch)] {
-            of_prompts = lowering.dispatches.len();
-            lowering.batch = batch;
-            for (at, step) in ops.iter().enumerate() {
-                lowering.op = at;
-                // Profiles are taken natively.
-                if cfg!(not(target_arch = "wasm32")) {
-                    lowering.traffic = [step.op.reads(), step.op.writes()].map(|ids| lowering.bytes(ids));
-                }
-                step.op.lower(&mut lowering)?;
-            }
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let work: Vec<_> = (0..plan.ops.len()).map(|at| (at, choice)).collect();
+            Self::of(plan, layout, tuning, Some(choice), &work)
         }
-        let Lowering { dispatches, uniforms, arena, .. } = lowering;
-        let lowered = Self { dispatches, of_prompts, uniforms, arena };
+        #[cfg(target_arch = "wasm32")]
+        {
+            let mut lowering = begin(plan, layout, tuning, plan.arena);
+            let of_prompts = prompts(plan, choice, &mut lowering)?;
+            for (at, step) in plan.ops.iter().enumerate() {
+                lower(step, at, choice, &mut lowering)?;
+            }
+            Self::end(lowering, of_prompts)
+        }
+    }
+
+    /// Lowers what a plan does for prompts, if there is a choice for it, and some of its operations, each with a choice of its own.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn of(
+        plan: &Plan,
+        layout: &ShardLayout,
+        tuning: Tuning,
+        of_prompts: Option<Choice>,
+        work: &[(usize, Choice)],
+    ) -> Result<Self> {
+        let mut activations = plan.arena;
+        loop {
+            let mut lowering = begin(plan, layout, tuning, activations);
+            let count = of_prompts.map_or(Ok(0), |choice| prompts(plan, choice, &mut lowering))?;
+            for (at, choice) in work {
+                lower(&plan.ops[*at], *at, *choice, &mut lowering)?;
+            }
+            let [start, kept] = lowering.kept;
+            if kept == 0 || activations == start + kept {
+                return Self::end(lowering, count);
+            }
+            // Where scratch begins is known only once all is counted that is kept.
+            activations = start + kept;
+        }
+    }
+
+    fn end(lowering: Lowering, of_prompts: usize) -> Result<Self> {
+        let lowered = Self {
+            dispatches: lowering.dispatches,
+            of_prompts,
+            #[cfg(not(target_arch = "wasm32"))]
+            once: lowering.once,
+            uniforms: lowering.uniforms,
+            arena: lowering.arena,
+        };
         if lowered.arena.checked_mul(4).is_none() {
             let problem = format!("{} bytes of activations", lowered.arena_bytes());
             return Err(Error::OutOfMemory { problem });

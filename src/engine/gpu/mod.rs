@@ -5,7 +5,7 @@
 //! [`GpuExecutor`] is all of that behind the interface that the processor has too. Nothing blocks in a browser; natively,
 //! waiting for a result waits in the calling thread.
 //!
-//! A file uses only those that stand before it: signal, combine, lowered, `compiled`; device; weights; replay; replays,
+//! A file uses only those that stand before it: signal, combine, lowered, `compiled`; device; weights; replay; trial; replays,
 //! profile; run; executor.
 //!
 //! ```no_run
@@ -33,6 +33,8 @@ mod replay;
 mod replays;
 mod run;
 mod signal;
+#[cfg(not(target_arch = "wasm32"))]
+mod trial;
 mod weights;
 
 pub use super::lower::{Choice, ShardLayout, Tuning};

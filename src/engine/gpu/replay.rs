@@ -41,8 +41,16 @@ impl Replay {
     /// attention's heads are too wide, [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub async fn new(plan: Plan, weights: Arc<Weights>) -> Result<Self> {
         let gpu = weights.gpu().clone();
-        let Lowered { dispatches, of_prompts, uniforms, arena: floats } =
-            Lowered::new(&plan, weights.layout(), gpu.tuning(), gpu.choice())?;
+        let lowered = Lowered::new(&plan, weights.layout(), gpu.tuning(), gpu.choice())?;
+        Self::made(plan, weights, lowered).await
+    }
+
+    /// The same of a plan that is lowered already.
+    pub(super) async fn made(plan: Plan, weights: Arc<Weights>, lowered: Lowered) -> Result<Self> {
+        let gpu = weights.gpu().clone();
+        #[cfg(not(target_arch = "wasm32"))]
+        let once = lowered.once;
+        let Lowered { dispatches, of_prompts, uniforms, arena: floats, .. } = lowered;
         if floats > u32::MAX as usize {
             let needed = 4 * floats as u64;
             // Kernels count floats in 32 bits, whatever the adapter allows.
@@ -61,9 +69,21 @@ impl Replay {
         let rows = gpu.buffer("prelude", 0, storage).await?;
         let steps = gpu.buffer("steps", UNIFORM_BYTES, Usage::UNIFORM | Usage::COPY_DST).await?;
         let group = bind(&gpu, &weights, &arena, &rows, &uniform_buffer, &steps);
-        let dispatches = dispatches.into_iter().map(|d| (gpu.pipeline(d.shader.clone()), d)).collect();
+        let with_pipeline = |d: Dispatch| (gpu.pipeline(d.shader.clone()), d);
+        let dispatches = dispatches.into_iter().map(with_pipeline).collect();
         let uniforms = uniform_buffer;
-        Ok(Self { plan, weights, dispatches, of_prompts, arena, uniforms, rows, steps, group, staging })
+        let replay =
+            Self { plan, weights, dispatches, of_prompts, arena, uniforms, rows, steps, group, staging };
+        #[cfg(not(target_arch = "wasm32"))]
+        if !once.is_empty() {
+            let once: Vec<_> = once.into_iter().map(with_pipeline).collect();
+            let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            replay.record_these(&mut pass, 0, &once);
+            drop(pass);
+            gpu.submit(encoder, once.len());
+        }
+        Ok(replay)
     }
 
     /// The plan.
@@ -152,8 +172,17 @@ impl Replay {
     }
 
     fn record_all(&self, pass: &mut wgpu::ComputePass, evaluation: usize, dispatches: Range<usize>) {
+        self.record_these(pass, evaluation, &self.dispatches[dispatches]);
+    }
+
+    fn record_these(
+        &self,
+        pass: &mut wgpu::ComputePass,
+        evaluation: usize,
+        dispatches: &[(wgpu::ComputePipeline, Dispatch)],
+    ) {
         let mut matrices = None;
-        for (pipeline, dispatch) in &self.dispatches[dispatches] {
+        for (pipeline, dispatch) in dispatches {
             pass.set_pipeline(pipeline);
             pass.set_bind_group(0, &self.group, &[dispatch.uniform, (UNIFORM_BYTES * evaluation) as u32]);
             if matrices.replace(dispatch.shard) != Some(dispatch.shard) {

@@ -51,7 +51,12 @@ impl Replays {
                 let plan = Plan::new(network, batch, height, width)?;
                 let surplus = (self.plans.len() + 1).saturating_sub(KEPT);
                 self.plans.drain(..surplus);
-                (size, Replay::new(plan, Arc::clone(&self.weights)).await?)
+                let weights = Arc::clone(&self.weights);
+                #[cfg(not(target_arch = "wasm32"))]
+                let replay = Replay::measured(plan, weights).await?;
+                #[cfg(target_arch = "wasm32")]
+                let replay = Replay::new(plan, weights).await?;
+                (size, replay)
             }
         };
         self.plans.push(plan);

@@ -55,7 +55,13 @@ pub(in crate::engine) struct Lowering<'a> {
     pub(in crate::engine) uniforms: Vec<u32>,
     /// Floats of the arena: the plan's activations, and then the scratch of single operations.
     pub(in crate::engine) arena: usize,
-    /// Floats of the plan's activations alone.
+    /// Where what is worked out once for all evaluations lies in the arena, before scratch, and the floats of it so far.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(in crate::engine) kept: [usize; 2],
+    /// The dispatches that work it out.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(in crate::engine) once: Vec<Dispatch>,
+    /// Floats of the plan's activations and of what is kept.
     pub(in crate::engine) activations: usize,
     /// The operation that is lowered, as a position in the plan, and the bytes that it reads and writes in the arena.
     pub(in crate::engine) op: usize,
@@ -101,6 +107,27 @@ impl Lowering<'_> {
             #[cfg(not(target_arch = "wasm32"))]
             work: Work { op: self.op, flops: 0, bytes: 0 },
         });
+    }
+
+    /// Memory for what is worked out once.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(in crate::engine) fn keep(&mut self, floats: usize) -> usize {
+        let [start, used] = self.kept;
+        self.kept[1] = (used + floats).next_multiple_of(64);
+        start + used
+    }
+
+    /// A run of a kernel before all evaluations.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(in crate::engine) fn dispatch_once<P: Uniform>(
+        &mut self,
+        shader: Shader,
+        shard: usize,
+        params: &P,
+        groups: [u32; 3],
+    ) {
+        self.dispatch(shader, shard, params, groups);
+        self.once.extend(self.dispatches.pop());
     }
 
     /// Says what the last dispatch costs, in operations and in bytes. Pages do not ask.

@@ -19,6 +19,7 @@ pub use shards::ShardLayout;
 pub(super) use shards::{MatrixPlace, bytes_of_four};
 #[cfg(all(test, not(target_arch = "wasm32")))]
 pub(super) use testing::{check, compare, valid};
+pub(super) use tuning::chosen;
 pub use tuning::{Choice, Tuning};
 pub(super) use uniform::{EvaluationParams, UNIFORM_BYTES, Uniform, append, uniform};
 #[cfg(all(test, not(target_arch = "wasm32")))]

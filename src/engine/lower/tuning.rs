@@ -10,6 +10,7 @@ pub enum Tuning {
 }
 
 /// What a measurement may override. `None` leaves the choice to the engine.
+#[cfg(not(target_arch = "wasm32"))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Choice {
     /// The tile of products, where the image's size allows it: rows and vectors of columns of a thread, depth, threads.
@@ -24,7 +25,32 @@ pub struct Choice {
     pub unchecked: bool,
     /// Whether 3×3 convolutions of stride 1 load their input once for nine taps, where a tile holds whole rows of an image.
     pub halo: Option<bool>,
+    /// Whether 3×3 convolutions of stride 1 are done by Winograd's transform, where the image allows it; `None` for never.
+    pub winograd: Option<bool>,
+    /// The tile of their products, as above.
+    pub winograd_tile: Option<[u32; 4]>,
+    /// Whether the adapter is tried out for a moment, to find which of a few choices is the fastest for each product; `None`
+    /// where it is a GPU and nothing was chosen.
+    pub measure: Option<bool>,
 }
+
+/// Nothing: pages leave it to the engine, and have no bytes for asking.
+#[cfg(target_arch = "wasm32")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Choice {}
+
+/// What was chosen, or else the engine's own.
+macro_rules! chosen {
+    ($choice:expr, $field:ident, $own:expr) => {{
+        #[cfg(not(target_arch = "wasm32"))]
+        let chosen = $choice.$field.unwrap_or($own);
+        #[cfg(target_arch = "wasm32")]
+        let chosen = $own;
+        chosen
+    }};
+}
+
+pub(in crate::engine) use chosen;
 
 #[cfg(not(target_arch = "wasm32"))]
 impl Choice {

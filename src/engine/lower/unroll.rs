@@ -5,7 +5,7 @@
 
 use crate::text::split_once;
 
-/// Replaces every loop `for(var i=0u;i<NAME;i++) { … }` for whose name there is a count by as many blocks, in each of
+/// Replaces every loop `for(var i=0u;i<NAME;i++){ … }` for whose name there is a count by as many blocks, in each of
 /// which `i` is a number. Such loops may not break or continue.
 pub(in crate::engine) fn unroll(text: &str, count: impl Fn(&str) -> Option<u32> + Copy) -> String {
     let mut out = String::with_capacity(4 * text.len());
@@ -37,7 +37,7 @@ fn next_loop<'t>(text: &'t str, count: &dyn Fn(&str) -> Option<u32>) -> Option<L
     while let Some((before, after)) = split_once(&text[from..], "for(var ") {
         let at = from + before.len();
         from = text.len() - after.len();
-        let (head, body) = split_once(after, ") {")?;
+        let (head, body) = split_once(after, "){")?;
         let variable = head.split('=').next()?;
         let name = head.rsplit(['<', ';']).nth(1)?;
         if head == format!("{variable}=0u;{variable}<{name};{variable}++")
@@ -88,8 +88,8 @@ mod tests {
 
     #[test]
     fn loops_over_counts_are_written_out_and_others_stay() {
-        let text = "for(var h=2u;h>0u;h/=2u) {} a; for(var r=0u;r<ROWS;r++) { for(var j=0u;j<N;j++) { x[r][j] = rr.r + r2; } }\n\
-                    for(var k=0u;k<p.count;k++) { for(var r=0u;r<ROWS;r++) { y(k, r); } } b;";
+        let text = "for(var h=2u;h>0u;h/=2u) {} a; for(var r=0u;r<ROWS;r++){ for(var j=0u;j<N;j++){ x[r][j] = rr.r + r2; } }\n\
+                    for(var k=0u;k<p.count;k++){ for(var r=0u;r<ROWS;r++){ y(k, r); } } b;";
         assert_eq!(
             unroll(text, |name| match name {
                 "ROWS" => Some(2),
@@ -97,7 +97,7 @@ mod tests {
                 _ => None,
             }),
             "for(var h=2u;h>0u;h/=2u) {} a; { { x[0u][0u] = rr.r + r2; } }{ { x[1u][0u] = rr.r + r2; } }\n\
-             for(var k=0u;k<p.count;k++) { { y(k, 0u); }{ y(k, 1u); } } b;"
+             for(var k=0u;k<p.count;k++){ { y(k, 0u); }{ y(k, 1u); } } b;"
         );
     }
 }

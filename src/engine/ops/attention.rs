@@ -2,7 +2,7 @@
 
 use super::operation::{Operation, Room};
 use crate::engine::kernels::attention as twin;
-use crate::engine::lower::{File, Lowering, Shader, Tuning, constants, grid, uniform, wgsl, word};
+use crate::engine::lower::{File, Lowering, Shader, Tuning, chosen, constants, grid, uniform, wgsl, word};
 use crate::engine::parameters::Parameters;
 use crate::engine::stage::{Memory, Split, Stage};
 #[cfg(not(target_arch = "wasm32"))]
@@ -143,8 +143,8 @@ impl Cut {
         if !SLICES {
             return Self { slices: 1, keys: keys.next_multiple_of(KEYS) };
         }
-        let few = to.tuning == Tuning::Hardware && groups <= to.choice.few.unwrap_or(FEW_GROUPS);
-        let wanted = if few { to.choice.wanted.unwrap_or(WANTED_GROUPS) / groups } else { 1 };
+        let few = to.tuning == Tuning::Hardware && groups <= chosen!(to.choice, few, FEW_GROUPS);
+        let wanted = if few { chosen!(to.choice, wanted, WANTED_GROUPS) / groups } else { 1 };
         let blocks = keys.div_ceil(KEYS);
         let of_slice = blocks.div_ceil(wanted.clamp(1, blocks));
         Self { slices: blocks.div_ceil(of_slice), keys: of_slice * KEYS }

@@ -8,7 +8,7 @@ use super::operation::{Operation, Room};
 use super::tile::{self, Tile};
 use crate::engine::kernels::{Image, gemm as twin, winograd};
 use crate::engine::lower::{
-    File, Lowering, MatrixPlace, Shader, Tuning, constants, grid, uniform, wgsl, word,
+    File, Lowering, MatrixPlace, Shader, Tuning, chosen, constants, grid, uniform, wgsl, word,
 };
 use crate::engine::parameters::{MatrixId, Parameters, Storage, VectorId};
 use crate::engine::stage::{Memory, Split, Stage};
@@ -299,7 +299,7 @@ enum Work {
 const REGISTERS: &[&str] = &["ROWS", "COLUMNS4", "INPUTS", "WEIGHTS"];
 /// Loops of the epilogue too.
 const REGISTERS_AND_END: &[&str] =
-    &["ROWS", "COLUMNS4", "INPUTS", "WEIGHTS", "PATCHES", "END_ROWS", "RUN_ROWS", "RUNS"];
+    &["ROWS", "COLUMNS4", "INPUTS", "WEIGHTS", "PATCHES", "STAGE_K4", "END_ROWS", "RUN_ROWS", "RUNS"];
 
 impl Variant {
     fn shader(self) -> Shader {
@@ -326,7 +326,11 @@ impl Variant {
             (None, _) => &[ACTIVATION, LOAD, GEMM],
             #[cfg(not(target_arch = "wasm32"))]
             (_, Work::Halo(width)) => {
-                constants.extend([("WIDTH", word(width)), ("PATCHES", tile.patches(width))]);
+                constants.extend([
+                    ("WIDTH", word(width)),
+                    ("PATCHES", tile.patches(width)),
+                    ("STAGE_K4", tile.depth / 4),
+                ]);
                 &[ACTIVATION, LOAD, GEMM, RUN_FIXED, HALO]
             }
             _ => &[ACTIVATION, LOAD, GEMM, RUN_FIXED],
@@ -426,7 +430,7 @@ fn tile_of(rows: &Rows, to: &Lowering) -> Result<Tile> {
             return Ok(tile);
         }
     }
-    let large = to.choice.large.unwrap_or(LARGE_GROUPS);
+    let large = chosen!(to.choice, large, LARGE_GROUPS);
     Ok(if to.tuning == Tuning::Software {
         Tile::MEDIUM
     } else if rows.places() <= Tile::SMALL.pixels() {
@@ -485,9 +489,9 @@ struct Slices {
 impl Slices {
     fn of(depth_tiles: usize, rows: &Rows, tile: Tile, to: &Lowering) -> Self {
         let groups = rows.groups(tile);
-        let few = to.choice.few.unwrap_or(FEW_GROUPS);
+        let few = chosen!(to.choice, few, FEW_GROUPS);
         let slices = if to.tuning == Tuning::Hardware && groups <= few {
-            (to.choice.wanted.unwrap_or(WANTED_GROUPS) / groups).min(depth_tiles / SLICE_TILES).max(1)
+            (chosen!(to.choice, wanted, WANTED_GROUPS) / groups).min(depth_tiles / SLICE_TILES).max(1)
         } else {
             1
         };
@@ -496,6 +500,15 @@ impl Slices {
         let floats = if count == 1 { 0 } else { count * groups * tile.pixels() * tile.columns() };
         Self { count, tiles, floats }
     }
+}
+
+/// What an epilogue does besides adding the bias.
+pub(super) fn parts(g: &Gemm) -> u32 {
+    let part = |there: bool, bit: u32| if there { bit } else { 0 };
+    part(g.time.is_some(), PART_TIME)
+        | part(g.residual.is_some(), PART_RESIDUAL)
+        | part(g.sample_scale.is_some(), PART_SAMPLE_SCALE)
+        | part(g.moments.is_some(), PART_MOMENTS)
 }
 
 /// A product before its uniform and its kernel are written down.
@@ -564,7 +577,7 @@ impl Job<'_> {
             matrix: word(place.start),
             row: word(place.row),
             bias: word(to.layout.vector(g.bias)),
-            parts: self.parts(),
+            parts: parts(g),
             time,
             time_start,
             time_width,
@@ -586,14 +599,6 @@ impl Job<'_> {
     fn taps_are_known(&self) -> bool {
         self.g.window.taps() <= FEW_TAPS as usize
             || matches!(self.g.window, Window::Square { padding: Padding::All(0), .. })
-    }
-
-    fn parts(&self) -> u32 {
-        let part = |there: bool, bit: u32| if there { bit } else { 0 };
-        part(self.g.time.is_some(), PART_TIME)
-            | part(self.g.residual.is_some(), PART_RESIDUAL)
-            | part(self.g.sample_scale.is_some(), PART_SAMPLE_SCALE)
-            | part(self.g.moments.is_some(), PART_MOMENTS)
     }
 
     /// Places whose moments are taken together; without moments, the number that makes the fewest variants.
@@ -634,6 +639,10 @@ impl Job<'_> {
 }
 
 fn lower(g: &Gemm, to: &mut Lowering) -> Result<()> {
+    #[cfg(not(target_arch = "wasm32"))]
+    if super::winograd::lower(g, to) {
+        return Ok(());
+    }
     let rows = Rows::of(to.shape(g.output));
     let tile = tile_of(&rows, to)?;
     let halo = with_halo(g, &rows, tile, to);

@@ -62,7 +62,8 @@ fn put_patch(stage: Stage, thread: u32, first_sample: u32) {
 }
 
 fn multiply_patch(spot: u32, across: u32) {
-    for (var k4 = 0u; k4 < TILE_K4; k4++) {
+    // Written out, because the rows' indices are then worked out, and checked, once for all.
+    for (var k4 = 0u; k4 < STAGE_K4; k4++) {
         for (var r = 0u; r < ROWS; r++) {
             taken[r] = patch_of_image[k4][spot + (r * DOWN / WIDTH) * SPAN + r * DOWN % WIDTH];
         }
@@ -91,6 +92,8 @@ fn halo(
     let more = (p.depth - p.window_depth + TILE_K - 1u) / TILE_K;
     let start = group.z * p.slice_tiles;
     let end = min(start + p.slice_tiles, 9u * blocks + more);
+    let line = thread / TILE_N4;
+    let column = thread % TILE_N4;
     let spot = (down / WIDTH) * SPAN + down % WIDTH;
     var tap = 0u;
     for (var at = start; at <= end; at++) {
@@ -98,7 +101,7 @@ fn halo(
         let new_patch = at < end && (at == start || stage.tap == 0u || stage.shortcut);
         if at < end {
             if new_patch { fetch_patch(stage, thread, first, first_sample); }
-            let top = stage.block * TILE_K + select(stage.tap * channels, p.window_depth, stage.shortcut) + thread / TILE_N4;
+            let top = stage.block * TILE_K + select(stage.tap * channels, p.window_depth, stage.shortcut) + line;
             for (var i = 0u; i < WEIGHTS; i++) {
                 fetched_weights[i] = weights[p.matrix + min(top + i * WEIGHT_STEP, p.depth - 1u) * p.row + column4];
             }
@@ -107,10 +110,9 @@ fn halo(
         workgroupBarrier();
         if at < end {
             if new_patch { put_patch(stage, thread, first_sample); }
+            // WEIGHT_STEP is a multiple of four.
             for (var i = 0u; i < WEIGHTS; i++) {
-                let row = thread / TILE_N4 + i * WEIGHT_STEP;
-                let column = thread % TILE_N4;
-                matrix[row / 4u][column % ACROSS][(row % 4u) * COLUMNS4 + column / ACROSS] = unpacked(fetched_weights[i]);
+                matrix[line / 4u + i * WEIGHT_STEP / 4u][column % ACROSS][(line % 4u) * COLUMNS4 + column / ACROSS] = unpacked(fetched_weights[i]);
             }
         }
         workgroupBarrier();

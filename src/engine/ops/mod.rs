@@ -43,6 +43,8 @@ mod radial;
 #[cfg(feature = "text")]
 mod rearrange;
 mod tile;
+#[cfg(not(target_arch = "wasm32"))]
+mod winograd;
 
 use super::lower::Lowering;
 use super::parameters::Parameters;

@@ -99,7 +99,7 @@ impl Tile {
             && tile.pixels() * depth as usize >= 4 * threads as usize
             && tile.columns() * depth as usize >= 4 * threads as usize
             && threads >= depth / 4
-            && threads >= ACROSS * columns4
+            && threads >= 4 * ACROSS * columns4
             && rows >= TILE_PIXELS as u32 / tile.down()
             && tile.norms() >= 128;
         fine.then_some(tile)
