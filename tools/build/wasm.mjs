@@ -13,6 +13,7 @@ import { wasmBindgen } from '../setup/cargo-tools.mjs';
 import { wasmEnvironment } from '../setup/rust.mjs';
 import { shortenImports } from './imports.mjs';
 import { orderFunctions } from './order.mjs';
+import { blankPaths } from './paths.mjs';
 import { lockedVersion, root, SetupError, step, watch } from '../setup/shell.mjs';
 
 const TARGET = 'wasm32-unknown-unknown';
@@ -100,7 +101,7 @@ async function build({ environment, profile, cargoArguments, folder, name, packe
   const module = join(environment.CARGO_TARGET_DIR, TARGET, profile, 'noiseball.wasm');
   const out = join(root, 'www', folder);
   const stamp = join(environment.CARGO_TARGET_DIR, 'noiseball-pkg.stamp');
-  const tools = ['imports.mjs', 'order.mjs'].map((tool) => readFileSync(new URL(tool, import.meta.url)));
+  const tools = ['imports.mjs', 'order.mjs', 'paths.mjs'].map((tool) => readFileSync(new URL(tool, import.meta.url)));
   const sources = [readFileSync(module), lockedVersion('wasm-bindgen'), ...tools];
   const identity = sources.reduce((hash, each) => hash.update(each), createHash('sha256')).digest('hex');
   const result = join(out, `${name}_bg.wasm`);
@@ -114,8 +115,9 @@ async function build({ environment, profile, cargoArguments, folder, name, packe
   await succeed(bindgen, ['--target', 'web', ...small, '--out-name', name, '--out-dir', out, module], environment);
   const script = join(out, `${name}.js`);
   const short = shortenImports(readFileSync(result), readFileSync(script, 'utf8'));
+  const blank = blankPaths(short.module);
   // The training module has too many functions to compare them all, and is loaded by few.
-  writeFileSync(result, packed ? short.module : orderFunctions(short.module));
+  writeFileSync(result, packed ? blank : orderFunctions(blank));
   writeFileSync(script, short.script);
   if (packed) {
     writeFileSync(`${result}.gz`, gzipSync(readFileSync(result), { level: 9 }));

@@ -72,5 +72,7 @@ impl Operation for Gate {
 #[cfg(all(test, not(target_arch = "wasm32")))]
 #[test]
 fn every_variant_is_valid() {
-    [false, true].map(|fours| crate::engine::lower::check::<Params>(&shader(fours)));
+    for fours in [false, true] {
+        crate::engine::lower::check::<Params>(&shader(fours));
+    }
 }

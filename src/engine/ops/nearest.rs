@@ -81,5 +81,7 @@ impl Operation for Nearest {
 #[cfg(all(test, not(target_arch = "wasm32")))]
 #[test]
 fn every_variant_is_valid() {
-    [Storage::F32, Storage::F16].map(|storage| crate::engine::lower::check::<Params>(&shader(storage)));
+    for storage in [Storage::F32, Storage::F16] {
+        crate::engine::lower::check::<Params>(&shader(storage));
+    }
 }
