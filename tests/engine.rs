@@ -356,8 +356,10 @@ fn activations_are_accurate_and_pass_on_what_is_not_a_number() {
         for (x, f) in xs.iter().zip(&found) {
             let expected = textbook(Some(activation), f64::from(*x));
             let error = (f64::from(*f) - expected).abs();
+            // Near 0 the hyperbolic tangent is a difference of numbers near 1.
+            let least = if activation == Activation::Tanh { 0.5 } else { 1e-3 };
             assert!(
-                error <= 3.5e-7 * f64::from(x.abs()).max(1e-3),
+                error <= 3e-7 * f64::from(x.abs()).max(least),
                 "{activation:?}({x}) is {f}, not {expected}"
             );
         }
