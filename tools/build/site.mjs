@@ -2,6 +2,7 @@
  * The static site in dist/: its pages, www/ and the modules, in the repository's own layout with relative URLs
  * only, so that any file host serves it from any sub-path. Modules are measured and checked on the way.
  */
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative, sep } from 'node:path';
@@ -106,7 +107,7 @@ export function isSite(name) {
 function checkModule(path) {
   const file = readFileSync(path);
   const bytes = path.endsWith('.gz') ? gunzipSync(file) : file;
-  const gzip = gzipSync(bytes, { level: 9 }).length;
+  const gzip = gzipLength(bytes);
   const brotli = compressWithBrotli(bytes).length;
   step(`${relative(DIST, path)}: ${kilobytes(bytes.length)}, ${kilobytes(gzip)} gzip, ${kilobytes(brotli)} brotli`);
   const shims = commandExports(bytes);
@@ -127,6 +128,12 @@ export function commandExports(bytes) {
   return WebAssembly.Module.exports(new WebAssembly.Module(bytes))
     .map(({ name }) => name)
     .filter((name) => name.endsWith('.command_export'));
+}
+
+/** Bytes that `gzip -9` makes of a module. Node's own zlib, tuned for speed, makes 0.7 % more; it stands in where there is no gzip. */
+function gzipLength(bytes) {
+  const { status, stdout } = spawnSync('gzip', ['-9', '-c'], { input: bytes, maxBuffer: bytes.length + 1_000_000 });
+  return status === 0 ? stdout.length : gzipSync(bytes, { level: 9 }).length;
 }
 
 // Quality 9 comes within 3 % of a file host's 11 in a tenth of the time.
