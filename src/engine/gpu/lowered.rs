@@ -2,7 +2,9 @@
 
 use crate::engine::lower::{Choice, Dispatch, Lowering, ShardLayout, Tuning};
 use crate::engine::parameters::Storage;
-use crate::engine::plan::{Op, Plan, PlannedOp, Slot};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::engine::plan::PlannedOp;
+use crate::engine::plan::{Op, Plan, Slot};
 use crate::error::{Error, Result};
 
 impl ShardLayout {
