@@ -2,7 +2,9 @@
 
 use crate::engine::lower::{Choice, Dispatch, Lowering, ShardLayout, Tuning};
 use crate::engine::parameters::Storage;
-use crate::engine::plan::{Op, Plan, PlannedOp, Slot};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::engine::plan::PlannedOp;
+use crate::engine::plan::{Op, Plan, Slot};
 use crate::error::{Error, Result};
 
 impl ShardLayout {
@@ -65,6 +67,7 @@ fn begin<'a>(plan: &'a Plan, layout: &'a ShardLayout, tuning: Tuning, activation
 }
 
 /// Lowers what is done once for the prompts of a run; the dispatches of that.
+#[cfg(not(target_arch = "wasm32"))]
 fn prompts(plan: &Plan, choice: Choice, to: &mut Lowering) -> Result<usize> {
     to.batch = plan.prompts.count;
     for (at, step) in plan.prompts.ops.iter().enumerate() {
@@ -75,12 +78,10 @@ fn prompts(plan: &Plan, choice: Choice, to: &mut Lowering) -> Result<usize> {
 }
 
 /// Lowers an operation.
+#[cfg(not(target_arch = "wasm32"))]
 fn lower(step: &PlannedOp, at: usize, choice: Choice, to: &mut Lowering) -> Result<()> {
     (to.op, to.choice) = (at, choice);
-    // Profiles are taken natively.
-    if cfg!(not(target_arch = "wasm32")) {
-        to.traffic = [step.op.reads(), step.op.writes()].map(|ids| to.bytes(ids));
-    }
+    to.traffic = [step.op.reads(), step.op.writes()].map(|ids| to.bytes(ids));
     step.op.lower(to)
 }
 
@@ -99,9 +100,16 @@ impl Lowered {
         #[cfg(target_arch = "wasm32")]
         {
             let mut lowering = begin(plan, layout, tuning, plan.arena);
-            let of_prompts = prompts(plan, choice, &mut lowering)?;
-            for (at, step) in plan.ops.iter().enumerate() {
-                lower(step, at, choice, &mut lowering)?;
+            // One loop for both: two would take the code of all operations twice.
+            lowering.choice = choice;
+            let mut of_prompts = 0;
+            for (ops, batch) in [(&plan.prompts.ops, plan.prompts.count), (&plan.ops, plan.batch)] {
+                of_prompts = lowering.dispatches.len();
+                lowering.batch = batch;
+                for (at, step) in ops.iter().enumerate() {
+                    lowering.op = at;
+                    step.op.lower(&mut lowering)?;
+                }
             }
             Self::end(lowering, of_prompts)
         }
