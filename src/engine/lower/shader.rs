@@ -223,11 +223,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_indentation_and_empty_lines_are_left_out() {
-        let text = b"// one\n\n  let a = b / c; // two\n\n\n    }\n//\n";
+    fn comments_indentation_and_line_ends_are_left_out() {
+        let text = b"// one\n\n  let a = b / c; // two\n\n\n    } - (c)\n  - -d\n  else\n if;\n//\n";
         let mut stripped = [0; 64];
         let len = strip(text, &mut stripped);
-        assert_eq!(str::from_utf8(&stripped[..len]).unwrap(), "let a=b/c; \n}\n");
+        assert_eq!(str::from_utf8(&stripped[..len]).unwrap(), "let a=b/c;}-(c)- -d else if;");
         assert_eq!(len, strip(text, &mut []));
     }
 }
