@@ -680,7 +680,7 @@ fn check_convolution(s: &Shape) -> Result<(), TestCaseError> {
         |start, len| PerSample { rows: &table, width: s.out + 5, start, len, first: 2 - stride, stride };
     let mut panels = vec![f32::NAN; Panels::len_of(rows, s.out)];
     Panels::fill(rows, s.out, &mut panels, |r, c| matrix[r * s.out + c]);
-    let mut args = Gemm {
+    let args = Gemm {
         source: x.image(),
         scale_shift: match s.scaling {
             0 => Scale::None,
@@ -697,7 +697,6 @@ fn check_convolution(s: &Shape) -> Result<(), TestCaseError> {
         scale: 0.75,
         sample_scale: s.sample_scale.then(|| per_sample(1, 1)),
         size: (height, width),
-        winograd: None,
     };
     let mut scratch = vec![f32::NAN; gemm::scratch_len(s.window, (height, width), channels, s.batch)];
     let mut found = vec![f32::NAN; s.batch * height * width * s.out];
@@ -706,10 +705,9 @@ fn check_convolution(s: &Shape) -> Result<(), TestCaseError> {
     let mut weights = vec![f32::NAN; winograd::weights_len(channels, s.out)];
     if winograd::pays(s.window, args.size, channels, s.out) {
         winograd::fill_weights(args.panels, channels, &mut weights);
-        args.winograd = Some(&weights);
         let mut scratch = vec![f32::NAN; winograd::scratch_len(args.size, channels, s.out, s.batch)];
         let mut found = vec![f32::NAN; found.len()];
-        gemm(&args, &mut scratch, &mut found, &in_turn);
+        winograd::convolve(&args, &weights, &mut scratch, &mut found, &in_turn);
         by_tiles = Some(found);
     }
 
@@ -876,7 +874,6 @@ fn what_is_not_a_number_stays_where_it_is() {
             scale: 1.0,
             sample_scale: None,
             size: (size, size),
-            winograd: None,
         };
         let mut scratch = vec![0.0; gemm::scratch_len(window, (size, size), channels, 1)];
         let mut y = vec![0.0; size * size * out];

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "text")]
 mod transformer;
+#[cfg(feature = "text")]
+mod transformer_call;
 
 use crate::network::architecture::Network;
 pub use crate::network::architecture::{Input, NodeId, Rate, Shape};
@@ -21,7 +23,7 @@ impl Shape {
 }
 
 #[cfg(feature = "text")]
-pub use transformer::TransformerCall;
+pub use transformer_call::TransformerCall;
 
 /// A recorded call; each stands for the method of [`Ops`] of its name, or for those of
 /// [`TransformerOps`](crate::network::ops::TransformerOps) besides that differ in nothing else than what it tells apart.

@@ -51,8 +51,6 @@ pub struct Gemm<'a> {
     pub sample_scale: Option<PerSample<'a>>,
     /// Rows and columns of the output.
     pub size: (usize, usize),
-    /// The matrices of the window's [products](super::winograd), where it is computed so.
-    pub winograd: Option<&'a [f32]>,
 }
 
 impl<'a> Gemm<'a> {
@@ -116,9 +114,6 @@ pub fn scratch_len(window: Window, size: (usize, usize), channels: usize, batch:
 
 /// All samples to `out`, `[batch, height, width, columns of the matrix]`.
 pub fn gemm(g: &Gemm, scratch: &mut [f32], out: &mut [f32], each: Each) {
-    if let (Some(weights), false) = (g.winograd, cfg!(target_arch = "wasm32")) {
-        return super::winograd::convolve(g, weights, scratch, out, each);
-    }
     let plain = matches!(g.scale_shift, Scale::None) && g.activation.is_none();
     let in_place = g.window == Window::Pointwise && plain;
     let (height, width) = g.size;

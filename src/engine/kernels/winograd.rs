@@ -132,7 +132,7 @@ pub fn scratch_len(size: (usize, usize), inputs: usize, outputs: usize, batch: u
 }
 
 /// All samples.
-pub(super) fn convolve(g: &Gemm, weights: &[f32], scratch: &mut [f32], out: &mut [f32], each: Each) {
+pub fn convolve(g: &Gemm, weights: &[f32], scratch: &mut [f32], out: &mut [f32], each: Each) {
     let (height, width) = g.size;
     let (inputs, outputs) = (g.source.all_channels(), g.panels.columns);
     let sample_len = height * width * outputs;

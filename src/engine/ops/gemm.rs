@@ -1,109 +1,25 @@
 //! Convolutions and linear maps as products of pixels and a matrix. The twins are the kernels' `gemm` and `product`.
 
 use super::activation::{ACTIVATION, NO_ACTIVATION, activation_code};
-use super::load::{LOAD, Load, LoadParams, Scaling, ScalingKind};
+use super::load::{LOAD, Load, LoadParams, ScalingKind};
 use super::moments::Moments;
 use super::norm::{Loading, loading};
 use super::operation::{Operation, Room};
+pub use super::product::Gemm;
+use super::product::{self, parts};
 use super::tile::{self, Tile};
 use crate::engine::kernels::{Image, gemm as twin, winograd};
 use crate::engine::lower::{
     File, Lowering, MatrixPlace, Shader, Tuning, chosen, constants, grid, uniform, wgsl, word,
 };
-use crate::engine::parameters::{MatrixId, Parameters, Storage, VectorId};
+use crate::engine::parameters::{Parameters, Storage};
 use crate::engine::stage::{Memory, Split, Stage};
 use crate::engine::threads;
-use crate::engine::value::{RowSlice, Slot, Source, TILE_PIXELS, Value, ValueId, Window};
+use crate::engine::value::{Slot, Source, TILE_PIXELS, Value, Window};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::error::Error;
 use crate::error::Result;
 use crate::network::ops::Padding;
-
-/// A convolution or linear map as a product of pixels and a matrix:
-/// `(Σ load(source) · matrix + Σ shortcut · matrix + bias + time + residual) · scale · sample_scale`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Gemm {
-    /// The image.
-    pub source: Source,
-    /// What is applied while it is read.
-    pub load: Load,
-    /// The pixels that one output pixel is made of.
-    pub window: Window,
-    /// Another image, as large as the output and read as it is, whose channels are further inputs of the product: the
-    /// 1×1 convolution that a residual block's input goes through. Its rows stand at the end of the matrix.
-    pub shortcut: Option<Source>,
-    /// `[taps · channels (+ channels of the shortcut)][output channels]`.
-    pub matrix: MatrixId,
-    /// Added to every pixel.
-    pub bias: VectorId,
-    /// Added to every pixel of a sample.
-    pub time: Option<RowSlice>,
-    /// Added, of the output's size and channels. Never two images.
-    pub residual: Option<Source>,
-    /// Multiplies the sum.
-    pub scale: f32,
-    /// One number that multiplies a sample.
-    pub sample_scale: Option<RowSlice>,
-    /// The result.
-    pub output: ValueId,
-    /// The moments of the result.
-    pub moments: Option<ValueId>,
-}
-
-impl Gemm {
-    /// Whether its samples are single pixels that it treats alike: then they are one image's rows, so that the matrix is
-    /// read for many of them at once.
-    fn is_one_image(&self, values: &[Value]) -> bool {
-        let [_, height, width, _] = values[self.output.0].shape;
-        let alike = matches!(self.load.scaling, None | Some(Scaling::Constant { .. }))
-            && self.time.is_none()
-            && self.sample_scale.is_none();
-        let sources = [Some(self.source), self.shortcut, self.residual];
-        alike
-            && height * width == 1
-            && self.window == Window::Pointwise
-            && sources.iter().flatten().all(|source| !source.upsample)
-    }
-
-    /// Rows and columns of its output.
-    fn output_size(&self, values: &[Value]) -> (usize, usize) {
-        let [batch, height, width, _] = values[self.output.0].shape;
-        if self.is_one_image(values) { (batch, 1) } else { (height, width) }
-    }
-
-    /// Whether the processor computes it by products of tiles. That depends on its shape alone, so that a sample's numbers are the
-    /// same in any batch.
-    pub(in crate::engine) fn is_winograd(&self, values: &[Value]) -> bool {
-        let columns = values[self.output.0].shape[3];
-        winograd::pays(self.window, self.output_size(values), self.source.channels(values), columns)
-    }
-
-    fn scratch_len(&self, values: &[Value], channels: usize) -> usize {
-        let size = self.output_size(values);
-        let [samples, _, _, columns] = values[self.output.0].shape;
-        let batch = if self.is_one_image(values) { 1 } else { samples };
-        let len = twin::scratch_len(self.window, size, channels, batch);
-        if self.is_winograd(values) {
-            return len.max(winograd::scratch_len(size, channels, columns, batch));
-        }
-        len
-    }
-
-    fn window_text(&self) -> String {
-        match self.window {
-            Window::Pointwise => "1×1".to_owned(),
-            Window::Square { kernel, stride, padding } => {
-                let stride = if stride == 1 { String::new() } else { format!("/{stride}") };
-                let padding = match padding {
-                    Padding::All(p) if p == kernel / 2 => "",
-                    Padding::All(_) => " unpadded",
-                    Padding::RightBottom => " right-bottom",
-                };
-                format!("{kernel}×{kernel}{stride}{padding}")
-            }
-        }
-    }
-}
 
 impl Operation for Gemm {
     fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
@@ -177,9 +93,13 @@ impl Operation for Gemm {
             scale: self.scale,
             sample_scale: self.sample_scale.map(|s| stage.per_sample(s)),
             size: self.output_size(stage.values),
-            winograd: self.is_winograd(stage.values).then(|| stage.packed.winograd(self.matrix)).flatten(),
         };
-        twin::gemm(&args, scratch, out, &threads::each);
+        // What is false in a page leaves the kernel out of it.
+        let transformed = cfg!(not(target_arch = "wasm32")) && self.is_winograd(stage.values);
+        match stage.packed.winograd(self.matrix).filter(|_| transformed) {
+            Some(weights) => winograd::convolve(&args, weights, scratch, out, &threads::each),
+            None => twin::gemm(&args, scratch, out, &threads::each),
+        }
         if let Some(output) = self.moments {
             Moments { source: self.output, output }.run(stage, memory);
         }
@@ -207,10 +127,10 @@ constants! {
     FEW_TAPS = 25;
 
     // Bits of `parts`: what an epilogue does besides adding the bias.
-    PART_TIME = 1;
-    PART_RESIDUAL = 2;
-    PART_SAMPLE_SCALE = 4;
-    PART_MOMENTS = 8;
+    PART_TIME = product::PART_TIME;
+    PART_RESIDUAL = product::PART_RESIDUAL;
+    PART_SAMPLE_SCALE = product::PART_SAMPLE_SCALE;
+    PART_MOMENTS = product::PART_MOMENTS;
 }
 
 const GEMM: File = File { text: wgsl!("gemm.wgsl"), constants: CONSTANTS };
@@ -500,15 +420,6 @@ impl Slices {
         let floats = if count == 1 { 0 } else { count * groups * tile.pixels() * tile.columns() };
         Self { count, tiles, floats }
     }
-}
-
-/// What an epilogue does besides adding the bias.
-pub(super) fn parts(g: &Gemm) -> u32 {
-    let part = |there: bool, bit: u32| if there { bit } else { 0 };
-    part(g.time.is_some(), PART_TIME)
-        | part(g.residual.is_some(), PART_RESIDUAL)
-        | part(g.sample_scale.is_some(), PART_SAMPLE_SCALE)
-        | part(g.moments.is_some(), PART_MOMENTS)
 }
 
 /// A product before its uniform and its kernel are written down.

@@ -19,7 +19,7 @@
 //! - [`Rearrange`], some of the channels, patches laid out, and images enlarged by their nearest pixels.
 //! - [`Nearest`], the nearest row of a table.
 //!
-//! A file uses only those that stand before it: operation, activation, tile; load; norm, moments; the other operations.
+//! A file uses only those that stand before it: operation, activation, tile; load; norm, moments, product; the other operations.
 
 mod activation;
 mod attention;
@@ -38,6 +38,7 @@ mod nearest;
 mod norm;
 mod operation;
 mod pool;
+mod product;
 #[cfg(any(feature = "burn", not(target_arch = "wasm32")))]
 mod radial;
 #[cfg(feature = "text")]

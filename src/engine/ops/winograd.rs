@@ -5,10 +5,9 @@
 //! it, so pages do without.
 
 use super::activation::{ACTIVATION, activation_code};
-use super::gemm::Gemm;
-use super::gemm::{PART_MOMENTS, PART_RESIDUAL, PART_SAMPLE_SCALE, PART_TIME};
 use super::load::{LOAD, LoadParams, ScalingKind};
 use super::norm::{Loading, loading};
+use super::product::{Gemm, PART_MOMENTS, PART_RESIDUAL, PART_SAMPLE_SCALE, PART_TIME, parts};
 use crate::engine::lower::{File, Lowering, Shader, Tuning, grid, uniform, wgsl, word};
 use crate::engine::value::{Source, TILE_PIXELS};
 
@@ -325,7 +324,7 @@ pub(super) fn lower(g: &Gemm, to: &mut Lowering) -> bool {
         strips: word(strips),
         blocks: word(blocks),
         bias: word(to.layout.vector(g.bias)),
-        parts: super::gemm::parts(g),
+        parts: parts(g),
         time,
         time_start,
         time_width,

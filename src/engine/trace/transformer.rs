@@ -1,35 +1,7 @@
 //! What [`TransformerOps`] has beside [`Ops`], written down.
 
-use super::{Call, Graph, Input, NodeId, Shape, Tracer};
+use super::{Call, Graph, Input, NodeId, Shape, Tracer, TransformerCall};
 use crate::network::ops::{Attend, Convolution, Ops, Pass, TransformerOps};
-
-/// A recorded call of [`TransformerOps`], for which [`Call`] has no name.
-#[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "the variants and fields are those of the trait's methods")]
-pub enum TransformerCall {
-    LayerNorm {
-        name: Option<String>,
-        eps: f64,
-    },
-    GatedGelu,
-    /// The first rows of a table, one a token, which are added to tokens.
-    Positions {
-        name: String,
-        rows: usize,
-    },
-    TokenAt,
-    Slice {
-        start: usize,
-    },
-    UpsampleTo,
-    NearestRow {
-        name: String,
-        rows: usize,
-    },
-    Unpatchify {
-        patch: usize,
-    },
-}
 
 impl Graph {
     /// Records a forward pass on these inputs.
