@@ -40,7 +40,7 @@ pub enum Scaling {
         /// Added after.
         shift: f32,
     },
-    /// Read from the result of a [`ReadyNorm`].
+    /// Read from the result of a [`ReadyNorm`](super::ReadyNorm).
     Ready(ValueId),
     /// Computed by each operation that reads the image, before it reads.
     Inline(Norm),
