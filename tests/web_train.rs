@@ -18,6 +18,9 @@ use wasm_bindgen_test::{console_log, wasm_bindgen_test, wasm_bindgen_test_config
 
 wasm_bindgen_test_configure!(run_in_dedicated_worker);
 
+/// Bytes that training may take: more than any of these runs does.
+const BUDGET: f64 = 1e9;
+
 const COUNT: usize = 40;
 
 /// Squares of 8×8: a bright one on the left is class 0, on the right class 1.
@@ -64,7 +67,7 @@ fn kind<T>(result: Result<T, JsValue>) -> String {
 }
 
 async fn create(recipe: &str, data: &train::Data, device: &str) -> train::Training {
-    train::Training::create(recipe.to_owned(), data, true, device.to_owned()).await.unwrap()
+    train::Training::create(recipe.to_owned(), data, true, device.to_owned(), BUDGET).await.unwrap()
 }
 
 async fn resume(state: &[u8], data: &train::Data, film: Option<f64>) -> Result<train::Training, JsValue> {
@@ -311,7 +314,7 @@ async fn what_cannot_be_trained_on_is_refused() {
     let wrong = recipe(&data, 10).replace("\"in_channels\":1", "\"in_channels\":3");
     assert_eq!(kind(train::plan(&wrong, &data)), "invalid-option");
     assert_eq!(
-        kind(train::Training::create(recipe(&data, 10), &data, true, "quantum".to_owned()).await),
+        kind(train::Training::create(recipe(&data, 10), &data, true, "quantum".to_owned(), BUDGET).await),
         "invalid-option"
     );
     assert!(field(&train::plan(&recipe(&data, 10), &data).unwrap(), "memory").as_f64().unwrap() > 1e5);
