@@ -70,13 +70,14 @@ fn by_op(lowered: &Lowered, ops: usize) -> Vec<&[Dispatch]> {
 
 /// The plan's products by kind, those with the most work first, where there is more than one way to do them.
 fn groups(plan: &Plan, weights: &Weights, ways: &[Choice]) -> Result<Vec<Group>> {
-    let tuning = weights.gpu().tuning();
-    let lowered = ways
-        .iter()
-        .map(|way| Lowered::new(plan, weights.layout(), tuning, *way))
-        .collect::<Result<Vec<_>>>()?;
-    let by_way: Vec<_> = lowered.iter().map(|l| by_op(l, plan.ops.len())).collect();
-    let all: u64 = lowered[0].of_evaluation().iter().map(|d| d.work.flops).sum();
+    let lower = |way: &Choice| Lowered::new(plan, weights.layout(), weights.gpu().tuning(), *way);
+    let own = lower(&ways[0])?;
+    let all: u64 = own.of_evaluation().iter().map(|d| d.work.flops).sum();
+    if all < LEAST_FLOPS {
+        return Ok(Vec::new());
+    }
+    let others = ways[1..].iter().map(lower).collect::<Result<Vec<_>>>()?;
+    let by_way: Vec<_> = [&own].into_iter().chain(&others).map(|l| by_op(l, plan.ops.len())).collect();
     let mut groups: Vec<Group> = Vec::new();
     for (op, own) in by_way[0].iter().enumerate() {
         if !matches!(plan.ops[op].op, Op::Gemm(_)) {
@@ -98,7 +99,7 @@ fn groups(plan: &Plan, weights: &Weights, ways: &[Choice]) -> Result<Vec<Group>>
     }
     groups.retain(|g| g.ways.len() > 1 && g.flops as f64 >= LEAST_SHARE * all as f64);
     groups.sort_by_key(|g| std::cmp::Reverse(g.flops));
-    groups.truncate(if all < LEAST_FLOPS { 0 } else { KINDS });
+    groups.truncate(KINDS);
     Ok(groups)
 }
 
@@ -155,11 +156,11 @@ impl Replay {
 async fn try_out(plan: &Plan, weights: &Arc<Weights>, ways: &[Choice], groups: &[Group]) -> Result<()> {
     let gpu = weights.gpu();
     let unknown: Vec<_> = groups.iter().filter(|g| found(gpu.name(), &g.kind).is_none()).collect();
-    let work: Vec<_> = unknown.iter().flat_map(|g| g.ways.iter().map(|way| (g.ops[0], ways[*way]))).collect();
-    let lowered = Lowered::of(plan, weights.layout(), gpu.tuning(), None, &work)?;
-    if work.is_empty() {
+    if unknown.is_empty() {
         return Ok(());
     }
+    let work: Vec<_> = unknown.iter().flat_map(|g| g.ways.iter().map(|way| (g.ops[0], ways[*way]))).collect();
+    let lowered = Lowered::of(plan, weights.layout(), gpu.tuning(), None, &work)?;
     // Where the dispatches of each way end follows from lowering it alone.
     let mut ends = vec![0];
     for way in &work {
