@@ -98,21 +98,20 @@ impl Executor for CpuExecutor {
 
 impl CpuExecutor {
     fn prepared(&mut self, network: &dyn Network, size: Size) -> Result<()> {
-        if self.plan(size).is_none() {
-            let [batch, height, width] = size;
-            self.plans.push((size, Plan::new(network, batch, height, width)?));
+        if self.plan(size).is_some() {
+            return Ok(());
         }
-        let Self { packed, plans, memory } = self;
-        for (_, plan) in plans.iter().filter(|(of, _)| *of == size) {
-            for step in &plan.ops {
-                if let Op::Gemm(g) = &step.op
-                    && g.is_winograd(&plan.values)
-                {
-                    packed.prepare_winograd(g.matrix, g.source.channels(&plan.values))?;
-                }
+        let [batch, height, width] = size;
+        let plan = Plan::new(network, batch, height, width)?;
+        for step in &plan.ops {
+            if let Op::Gemm(g) = &step.op
+                && g.is_winograd(&plan.values)
+            {
+                self.packed.prepare_winograd(g.matrix, g.source.channels(&plan.values))?;
             }
-            memory.fit(plan)?;
         }
+        self.memory.fit(&plan)?;
+        self.plans.push((size, plan));
         Ok(())
     }
 

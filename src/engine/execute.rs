@@ -73,7 +73,7 @@ pub fn prompts(plan: &Plan, packed: &Packed, given: &[&[f32]], of_sample: &[usiz
     let (rows, values) = (Rows { first: 0, stride: 0 }, &plan.values);
     let batch = plan.prompts.count;
     let stage = Stage { batch, values, packed, prelude: &[], buffer: &[], count: 0, rows };
-    plan.prompts.ops.iter().for_each(|step| step.op.run(&stage, memory));
+    threads::enter(|| plan.prompts.ops.iter().for_each(|step| step.op.run(&stage, memory)));
 }
 
 /// Whether prompts are what a plan asks for: of each of its inputs `[prompts, tokens, width]` numbers, and for each sample the number
