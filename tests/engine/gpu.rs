@@ -217,6 +217,25 @@ impl Single {
         self.compare_on(&gpus, op, storage, random, change, what);
     }
 
+    /// [`Self::compare_on`] a convolution, of which a kernel has this label.
+    fn compare_convolution(
+        mut self,
+        gpus: &[Gpu],
+        gemm: Gemm,
+        choice: Choice,
+        label: &str,
+        random: &mut Random,
+    ) {
+        let what = format!("convolution to {:?}, {choice:?}", self.plan.value(gemm.output).shape);
+        let storage = random.pick(&[Storage::F32, Storage::F16]);
+        let op = Op::Gemm(gemm);
+        self.plan.ops = vec![PlannedOp { name: what.clone(), op: op.clone() }];
+        let layout = ShardLayout::new(&self.plan, storage);
+        let kernels = Lowered::new(&self.plan, &layout, Tuning::Hardware, choice).unwrap().shaders(false);
+        assert!(kernels.iter().any(|(name, ..)| name.starts_with(label)), "{what}: {:?}", kernels[0].0);
+        self.compare_on(gpus, op, storage, random, nothing, &what);
+    }
+
     fn compare_on(
         mut self,
         gpus: &[Gpu],
@@ -396,21 +415,14 @@ fn convolutions_with_a_halo_are_their_twins() {
         let gpu = [block_on(Gpu::chosen(Some(Tuning::Hardware), choice)).unwrap()];
         for size in [[8, 8], [8, 16], [16, 16], [8, 32]] {
             // No image is doubled here: that takes the other kernel.
-            let (mut single, gemm) = loop {
+            let (single, gemm) = loop {
                 let (single, gemm) = gemm_of(CONVOLUTION, random, 2, size, true, 72);
                 if !gemm.source.upsample && !gemm.shortcut.as_ref().is_some_and(|s| s.upsample) {
                     break (single, gemm);
                 }
             };
-            let what = format!("convolution of {size:?}, {choice:?}");
-            let storage = random.pick(&[Storage::F32, Storage::F16]);
-            single.plan.ops = vec![PlannedOp { name: what.clone(), op: Op::Gemm(gemm.clone()) }];
-            let layout = ShardLayout::new(&single.plan, storage);
-            let kernels =
-                Lowered::new(&single.plan, &layout, Tuning::Hardware, choice).unwrap().shaders(false);
             let tile = if choice == large { "halo 64×64" } else { "halo 32×32" };
-            assert!(kernels.iter().any(|(label, ..)| label.starts_with(tile)), "{what}: {:?}", kernels[0].0);
-            single.compare_on(&gpu, Op::Gemm(gemm), storage, random, nothing, &what);
+            single.compare_convolution(&gpu, gemm, choice, tile, random);
         }
     }
 }
@@ -428,7 +440,7 @@ fn transformed_convolutions_are_their_twins() {
         let choice = Choice { winograd: Some(true), winograd_tile: tile, ..Choice::default() };
         let gpu = [block_on(Gpu::chosen(Some(Tuning::Hardware), choice)).unwrap()];
         for size in sizes {
-            let (mut single, gemm) = loop {
+            let (single, gemm) = loop {
                 let (single, gemm) = gemm_of(CONVOLUTION, random, 3, size, true, 72);
                 let channels = |id| single.plan.value(id).shape[3];
                 let inputs: usize = gemm.source.values().map(channels).sum();
@@ -438,14 +450,7 @@ fn transformed_convolutions_are_their_twins() {
                     break (single, gemm);
                 }
             };
-            let what = format!("convolution of {size:?}, {choice:?}");
-            let storage = random.pick(&[Storage::F32, Storage::F16]);
-            single.plan.ops = vec![PlannedOp { name: what.clone(), op: Op::Gemm(gemm.clone()) }];
-            let layout = ShardLayout::new(&single.plan, storage);
-            let kernels =
-                Lowered::new(&single.plan, &layout, Tuning::Hardware, choice).unwrap().shaders(false);
-            assert!(kernels.iter().any(|(label, ..)| label.starts_with("transformed product")), "{what}");
-            single.compare_on(&gpu, Op::Gemm(gemm), storage, random, nothing, &what);
+            single.compare_convolution(&gpu, gemm, choice, "transformed product", random);
         }
     }
 }
