@@ -94,13 +94,18 @@ impl Text {
             ("lora", self.lora.is_some()),
             ("npy_latents", self.npy_latents.is_some()),
         ];
-        match given.iter().find(|(_, given)| *given) {
-            Some((option, _)) => {
+        match first(&given) {
+            Some(option) => {
                 Err(refuse(option, "left out: this checkpoint is one network, without text and latents"))
             }
             None => Ok(()),
         }
     }
+}
+
+/// The first option of these that was given.
+fn first(given: &[(&'static str, bool)]) -> Option<&'static str> {
+    given.iter().find(|(_, given)| *given).map(|(option, _)| *option)
 }
 
 pub(crate) fn refuse(option: &'static str, expected: &str) -> Error {
@@ -132,8 +137,8 @@ impl Arguments {
             ("guidance_rescale", self.guidance_rescale.is_some()),
             ("guidance_interval", self.guidance_interval.is_some()),
         ];
-        match given.iter().find(|(_, given)| *given && self.guidance.is_none()) {
-            Some((option, _)) => Err(refuse(option, "left out, or be given with --guidance")),
+        match first(&given).filter(|_| self.guidance.is_none()) {
+            Some(option) => Err(refuse(option, "left out, or be given with --guidance")),
             None => Ok(()),
         }
     }
@@ -148,7 +153,7 @@ impl Arguments {
             ("invert", self.invert),
             ("noise", self.noise.is_some()),
         ];
-        given.iter().find(|(_, given)| *given).map(|(option, _)| *option)
+        first(&given)
     }
 
     /// The picture to begin with and the mask, as a pipeline of several networks takes them.
