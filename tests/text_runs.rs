@@ -15,7 +15,7 @@ use noiseball::checkpoint::save::safetensors;
 use noiseball::checkpoint::weights::{Dtype, Tensor, Weights};
 use noiseball::engine::parameters::Storage;
 use noiseball::network::array::Array;
-use noiseball::pipeline::{Executor, Image, Made, OnBurn, Part, Pending, Ready, Request, Runner, Take};
+use noiseball::pipeline::{Image, Loader, Made, OnBurn, Part, Pending, Ready, Request, Runner, Take};
 use noiseball::{Result, Rng};
 use serde_json::{Value, json};
 
@@ -80,8 +80,8 @@ impl Folder {
         fs::write(path, json.to_string()).unwrap();
     }
 
-    fn open(&self, executor: Box<dyn Executor>) -> Result<Runner> {
-        Runner::open(self.0.to_str().unwrap(), None, executor)
+    fn open(&self, loader: Box<dyn Loader>) -> Result<Runner> {
+        Runner::open(self.0.to_str().unwrap(), None, loader)
     }
 }
 
@@ -133,18 +133,18 @@ fn request(case: &Value) -> Request {
     request
 }
 
-fn executor() -> Box<dyn Executor> {
+fn loader() -> Box<dyn Loader> {
     Box::new(noiseball::Device::cpu())
 }
 
-fn run(case: &Value, parts: &Value, executor: Box<dyn Executor>) -> Made {
+fn run(case: &Value, parts: &Value, loader: Box<dyn Loader>) -> Made {
     let folder = Folder::of(case, parts);
-    let mut runner = folder.open(executor).unwrap();
+    let mut runner = folder.open(loader).unwrap();
     runner.sample_blocking(&request(case), &mut |_| Ok(())).unwrap()
 }
 
-/// All runs but those that are skipped, on an executor.
-fn compare(executor: &dyn Fn() -> Box<dyn Executor>, bound: f32, wanted: &dyn Fn(&str) -> bool) {
+/// All runs but those that are skipped, on an loader.
+fn compare(loader: &dyn Fn() -> Box<dyn Loader>, bound: f32, wanted: &dyn Fn(&str) -> bool) {
     let fixture = fixture();
     let cases = fixture["cases"].as_array().unwrap();
     assert!(cases.len() >= 31);
@@ -155,7 +155,7 @@ fn compare(executor: &dyn Fn() -> Box<dyn Executor>, bound: f32, wanted: &dyn Fn
         if !wanted(name) {
             continue;
         }
-        let made = run(case, &fixture["parts"], executor());
+        let made = run(case, &fixture["parts"], loader());
         assert_eq!(made.latents.shape, shape(&case["latents"]), "{name}");
         assert_eq!(made.pictures.shape, shape(&case["picture"]), "{name}");
         let latents = relative_error(&made.latents.values, &floats(&case["latents"]["values"]));
@@ -172,7 +172,7 @@ fn compare(executor: &dyn Fn() -> Box<dyn Executor>, bound: f32, wanted: &dyn Fn
 
 #[test]
 fn pictures_are_pythons() {
-    compare(&executor, BOUND, &|_| true);
+    compare(&loader, BOUND, &|_| true);
 }
 
 /// An independent opinion, of one pipeline of each kind.
@@ -293,9 +293,8 @@ fn the_command_makes_pythons_pictures() {
 fn refused(case: &Value, change: &dyn Fn(&Folder)) -> noiseball::Error {
     let folder = Folder::of(case, &fixture()["parts"]);
     change(&folder);
-    let made = folder
-        .open(executor())
-        .and_then(|mut runner| runner.sample_blocking(&request(case), &mut |_| Ok(())));
+    let made =
+        folder.open(loader()).and_then(|mut runner| runner.sample_blocking(&request(case), &mut |_| Ok(())));
     made.unwrap_err()
 }
 
@@ -361,7 +360,7 @@ fn what_a_pipeline_has_no_use_for_is_refused() {
     let with = |name: &str, change: &dyn Fn(&mut Request), says: &str| {
         let case = case(&fixture, name);
         let folder = Folder::of(&case, &fixture["parts"]);
-        let mut runner = folder.open(executor()).unwrap();
+        let mut runner = folder.open(loader()).unwrap();
         let mut request = request(&case);
         change(&mut request);
         let error = runner.sample_blocking(&request, &mut |_| panic!("nothing is loaded")).unwrap_err();
@@ -400,7 +399,7 @@ fn what_a_pipeline_has_no_use_for_is_refused() {
 #[test]
 fn a_prompt_that_is_too_long_is_told() {
     let fixture = fixture();
-    let made = run(&case(&fixture, "sd1_dpm"), &fixture["parts"], executor());
+    let made = run(&case(&fixture, "sd1_dpm"), &fixture["parts"], loader());
     assert!(
         made.notes.iter().any(|note| note.contains("longer than 32 tokens: \"a cat")),
         "{:?}",
@@ -413,7 +412,7 @@ fn parts_are_held_one_at_a_time_and_a_large_one_is_refused() {
     let fixture = fixture();
     let case = case(&fixture, "to_image");
     let folder = Folder::of(&case, &fixture["parts"]);
-    let mut runner = folder.open(executor()).unwrap();
+    let mut runner = folder.open(loader()).unwrap();
     let mut read = Vec::new();
     let mut note = |progress: noiseball::pipeline::Progress<'_>| {
         if let noiseball::pipeline::Progress::Loading { part, .. } = progress
@@ -431,7 +430,7 @@ fn parts_are_held_one_at_a_time_and_a_large_one_is_refused() {
     let once = ["text_encoder", "vae", "unet", "vae"];
     assert_eq!(read, [&once[..], &once].concat());
 
-    let mut runner = folder.open(executor()).unwrap();
+    let mut runner = folder.open(loader()).unwrap();
     runner.limit_memory(300_000);
     let error = runner.sample_blocking(&request(&case), &mut |_| Ok(())).unwrap_err();
     assert!(error.kind() == "out-of-memory" && error.to_string().contains("`text_encoder` takes"), "{error}");
@@ -442,7 +441,7 @@ struct Overflowing;
 
 struct Infinite(Vec<usize>);
 
-impl Executor for Overflowing {
+impl Loader for Overflowing {
     fn load<'a>(&'a self, part: Part, storage: Storage, take: Take<'a>) -> Pending<'a, Box<dyn Ready>> {
         if matches!(part, Part::Decoder(_)) && storage == Storage::F16 {
             return Box::pin(async { Ok(Box::new(Infinite(vec![1, 3, 8, 8])) as Box<dyn Ready>) });
@@ -505,7 +504,7 @@ fn updates_of_low_rank_are_merged_or_refused() {
     let to_q = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q";
     let q_proj = "encoder.layers.0.self_attn.q_proj";
     let run = |weights: Weights| {
-        let mut runner = folder.open(executor())?;
+        let mut runner = folder.open(loader())?;
         runner.add_lora(weights, 1.0)?;
         runner.sample_blocking(&request(&case), &mut |_| Ok(()))
     };
@@ -549,6 +548,6 @@ fn a_latent_consistency_model_begins_with_a_picture() {
         }
         Ok(())
     };
-    folder.open(executor()).unwrap().sample_blocking(&request, &mut note).unwrap();
+    folder.open(loader()).unwrap().sample_blocking(&request, &mut note).unwrap();
     assert_eq!(timesteps, [599.0, 399.0, 199.0]);
 }

@@ -2,7 +2,7 @@
 //!
 //! [`Pipeline`] is what is known of one as far as no network is needed: which parts belong to it, whether they fit together, what is drawn
 //! in which order, and how pictures, masks, prompts and latents are prepared. It is diffusers' arithmetic, so that a seed gives Python's
-//! picture. [`Description`] has its networks and schedule too, and a [`Runner`] runs it, on whatever is an [`Executor`].
+//! picture. [`Description`] has its networks and schedule too, and a [`Runner`] runs it, on whatever is an [`Loader`].
 
 mod arithmetic;
 #[cfg(feature = "text")]
@@ -35,7 +35,7 @@ pub use on_burn::OnBurn;
 #[cfg(feature = "text")]
 pub use options::{Image, Request};
 #[cfg(feature = "text")]
-pub use part::{Coder, Executor, Part, Pending, Ready, Take};
+pub use part::{Coder, Loader, Part, Pending, Ready, Take};
 pub use picture::{binary_mask, latent_mask, masked, resize, to_signed};
 
 #[cfg(feature = "text")]

@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 
-use super::part::{Executor, Part, Pending, Ready, Take};
+use super::part::{Loader, Part, Pending, Ready, Take};
 use crate::engine::parameters::Storage;
 use crate::network::array::Array;
 use crate::network::on_burn::Parameters;
@@ -18,7 +18,7 @@ struct Loaded {
     device: Device,
 }
 
-impl Executor for OnBurn {
+impl Loader for OnBurn {
     fn load<'a>(&'a self, part: Part, _: Storage, take: Take<'a>) -> Pending<'a, Box<dyn Ready>> {
         Box::pin(async move {
             let parameters = upload(&part.parameters(), &self.0, take)?;

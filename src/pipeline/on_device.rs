@@ -3,7 +3,7 @@
 #[cfg(feature = "gpu")]
 use std::sync::Arc;
 
-use super::part::{Executor, Part, Pending, Ready, Take};
+use super::part::{Loader, Part, Pending, Ready, Take};
 use crate::device::Device;
 use crate::engine::cpu::{Memory, step};
 use crate::engine::execute;
@@ -22,7 +22,7 @@ use crate::network::array::Array;
 /// Plans kept, with their memory.
 const KEPT: usize = 3;
 
-impl Executor for Device {
+impl Loader for Device {
     fn load<'a>(&'a self, part: Part, storage: Storage, mut take: Take<'a>) -> Pending<'a, Box<dyn Ready>> {
         Box::pin(async move {
             // Parameters are packed the same way for every shape; but one token would be a vector.

@@ -202,8 +202,8 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
 /// Gives a parameter's numbers, row-major, by its key and shape.
 pub type Take<'a> = Box<dyn FnMut(&str, &[usize]) -> Result<Vec<f32>> + 'a>;
 
-/// Where parts run.
-pub trait Executor {
+/// Where parts run: it loads them.
+pub trait Loader {
     /// Loads a part; `take` is asked for each of [`Part::parameters`] once.
     fn load<'a>(&'a self, part: Part, storage: Storage, take: Take<'a>) -> Pending<'a, Box<dyn Ready>>;
 }

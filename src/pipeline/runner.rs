@@ -3,7 +3,7 @@
 use super::description::Description;
 use super::noise::{MASKED, Noises, PICTURE};
 use super::options::{Given, Request, refuse};
-use super::part::{Executor, Part, Pending, Ready};
+use super::part::{Loader, Part, Pending, Ready};
 use super::{Autoencoder, Batch, Draw, Kind, Task, inpainting_channels, latent_mask, posterior, time_ids};
 use crate::checkpoint::lora::Lora;
 use crate::checkpoint::weights::{Dtype, Weights};
@@ -13,7 +13,9 @@ use crate::network::architecture::Network as _;
 use crate::network::array::Array;
 use crate::prompt::{Prompt, Unicode};
 use crate::rng::Normals;
-use crate::sampler::{Edit, Evaluate, Guidance, HostRun, Options, Program, SamplerKind, Settings, Step};
+use crate::sampler::{
+    Edit, Evaluate, Guidance, HostRun, Options, Program, SamplerKind, Settings, Step, check_finite,
+};
 use crate::text;
 
 /// Names and shapes of tensors.
@@ -93,7 +95,7 @@ pub struct Made {
 pub struct Runner {
     description: Description,
     source: Box<dyn Source>,
-    executor: Box<dyn Executor>,
+    loader: Box<dyn Loader>,
     lora: Option<(Lora, f64)>,
     /// The most bytes that a part may take.
     memory: Option<u64>,
@@ -127,10 +129,10 @@ struct Loaded {
 }
 
 impl Runner {
-    /// A pipeline with its weights from `source` and its networks on `executor`. Nothing is loaded yet.
+    /// A pipeline with its weights from `source` and its networks where `loader` has them. Nothing is loaded yet.
     #[must_use]
-    pub fn new(description: Description, source: Box<dyn Source>, executor: Box<dyn Executor>) -> Self {
-        Self { description, source, executor, lora: None, memory: None, keeps: false, loaded: Vec::new() }
+    pub fn new(description: Description, source: Box<dyn Source>, loader: Box<dyn Loader>) -> Self {
+        Self { description, source, loader, lora: None, memory: None, keeps: false, loaded: Vec::new() }
     }
 
     /// Opens a folder on a disk, an address or a hub id.
@@ -138,12 +140,12 @@ impl Runner {
     /// # Errors
     /// Those of [`Folder::open`](crate::checkpoint::Folder::open) and of [`Description::read`]; [`Error::Unsupported`] for a folder of one network.
     #[cfg(not(target_arch = "wasm32"))]
-    pub fn open(source: &str, variant: Option<&str>, executor: Box<dyn Executor>) -> Result<Self> {
+    pub fn open(source: &str, variant: Option<&str>, loader: Box<dyn Loader>) -> Result<Self> {
         let Some(folder) = crate::checkpoint::Folder::open(source, variant)? else {
             let why = "it has one network alone, which is a `Model`".to_owned();
             return Err(Error::Unsupported { what: source.to_owned(), why });
         };
-        Ok(Self::new(Description::read(&folder.parts)?, Box::new(folder), executor))
+        Ok(Self::new(Description::read(&folder.parts)?, Box::new(folder), loader))
     }
 
     /// What the folder says.
@@ -610,7 +612,7 @@ impl Runner {
         let named = part.clone();
         let taken =
             Box::new(move |key: &str, shape: &[usize]| take(&mut weights, &named.key_in_file(key), shape));
-        let ready = self.executor.load(part.clone(), storage, taken).await?;
+        let ready = self.loader.load(part.clone(), storage, taken).await?;
         Ok(Loaded { name: name.to_owned(), part, ready, frequencies, storage })
     }
 
@@ -666,7 +668,7 @@ impl Runner {
             latents = posterior(&repeated, &run.noises.draw(draw, count, each), count);
         }
         self.description.pipeline.scale_latents(&mut latents);
-        check_finite(&latents)?;
+        check_finite(&latents, END)?;
         Ok(latents)
     }
 
@@ -684,7 +686,7 @@ impl Runner {
             let input = [Array { shape: vec![1, channels, height, width], values: latent.to_vec() }];
             let decoder = self.coder_part(false, size, observer).await?;
             let mut found = decoder.ready.ask(&input).await?;
-            if check_finite(&found[0].values).is_err() && decoder.storage == Storage::F16 {
+            if check_finite(&found[0].values, END).is_err() && decoder.storage == Storage::F16 {
                 let (name, part) = self.coder(false);
                 self.loaded.retain(|loaded| loaded.name != name);
                 let mut decoder = self.load_as(&name, part, 1, size, Some(Storage::F32), observer).await?;
@@ -692,7 +694,7 @@ impl Runner {
                 found = decoder.ready.ask(&input).await?;
                 self.loaded.push(decoder);
             }
-            check_finite(&found[0].values)?;
+            check_finite(&found[0].values, END)?;
             shape.truncate(1);
             shape.extend_from_slice(&found[0].shape[1..]);
             values.append(&mut found[0].values);
@@ -726,13 +728,8 @@ fn wanted_first(mut array: Array, count: usize) -> Array {
     array
 }
 
-fn check_finite(values: &[f32]) -> Result<()> {
-    if values.iter().all(|value| value.is_finite()) {
-        return Ok(());
-    }
-    // The autoencoder is told no timestep: its images are at the end of the run.
-    Err(Error::NotFiniteOutput { timestep: 0.0 })
-}
+/// The autoencoder is told no timestep: its images are at the end of the run.
+const END: f64 = 0.0;
 
 /// The network of a run.
 struct Asked<'a> {

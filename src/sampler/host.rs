@@ -280,9 +280,7 @@ impl<N: Normals> HostRun<N> {
                     added?;
                 }
                 &Instruction::EndStep { from: Point { level: from, timestep }, to, x, x0 } => {
-                    if !self.slots[x.index()].iter().all(|v| v.is_finite()) {
-                        return Err(Error::NotFiniteOutput { timestep });
-                    }
+                    check_finite(&self.slots[x.index()], timestep)?;
                     let index = self.index;
                     self.next += 1;
                     self.index += 1;
@@ -309,6 +307,14 @@ fn check_output(m: &[f32], shape: [usize; 4], timestep: f64) -> Result<()> {
     if m.len() != len && m.len() != 2 * len {
         return Err(wrong_output(shape, m.len()));
     }
+    check_finite(m, timestep)
+}
+
+/// Whether all that a network made of a timestep's images are numbers.
+///
+/// # Errors
+/// [`Error::NotFiniteOutput`] where one is not.
+pub(crate) fn check_finite(m: &[f32], timestep: f64) -> Result<()> {
     if m.iter().all(|v| v.is_finite()) { Ok(()) } else { Err(Error::NotFiniteOutput { timestep }) }
 }
 

@@ -43,6 +43,8 @@ use std::str::FromStr;
 pub use chosen::Options;
 pub use edit::Edit;
 pub use guidance::Guidance;
+#[cfg(feature = "text")]
+pub(crate) use host::check_finite;
 pub(crate) use host::wrong_pictures;
 pub use host::{Evaluate, HostRun, Step, Watched};
 pub use options::Settings;

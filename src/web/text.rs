@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::network::array::Array as Numbers;
 use crate::picture::{Range, to_rgba};
 use crate::pipeline::{
-    Description, Executor, Image, Kind, LatentColours, Made, Names, Part, PartInfo, Pending, Progress, Ready,
+    Description, Image, Kind, LatentColours, Loader, Made, Names, Part, PartInfo, Pending, Progress, Ready,
     Request, Runner, Source, Take,
 };
 use crate::prompt::Unicode;
@@ -126,7 +126,7 @@ impl Source for Page {
 /// Steps that were taken and not yet handed out.
 type Steps = Rc<RefCell<VecDeque<JsValue>>>;
 
-/// An executor that begins no evaluation before the last step was handed out, so that a run stops where nobody asks on.
+/// A loader whose parts begin no evaluation before the last step was handed out, so that a run stops where nobody asks on.
 struct Gate {
     inner: Device,
     steps: Steps,
@@ -137,10 +137,10 @@ struct Gated {
     steps: Steps,
 }
 
-impl Executor for Gate {
+impl Loader for Gate {
     fn load<'a>(&'a self, part: Part, storage: Storage, take: Take<'a>) -> Pending<'a, Box<dyn Ready>> {
         Box::pin(async move {
-            let inner = Executor::load(&self.inner, part, storage, take).await?;
+            let inner = Loader::load(&self.inner, part, storage, take).await?;
             Ok(Box::new(Gated { inner, steps: Rc::clone(&self.steps) }) as Box<dyn Ready>)
         })
     }
@@ -285,12 +285,10 @@ impl Pipeline {
         self.device.check().is_err()
     }
 
-    /// A prompt as the first text encoder takes it: `{words, tokens, most, cut}`.
-    ///
-    /// # Errors
-    /// `busy` during a run.
-    pub fn tokens(&self, prompt: &str) -> JsResult<Object> {
-        let [encoder, ..] = &self.description.text[..] else { return Ok(Object::new()) };
+    /// A prompt as the first text encoder takes it: `{words, tokens, most, cut}`; of a pipeline without one, nothing.
+    #[must_use]
+    pub fn tokens(&self, prompt: &str) -> Object {
+        let [encoder, ..] = &self.description.text[..] else { return Object::new() };
         let found = encoder.tokenizer.encode(prompt, unicode());
         let word = |word: &crate::prompt::Word| {
             let ids = &found.ids[word.tokens.clone()];
@@ -302,12 +300,12 @@ impl Pipeline {
             ])
         };
         let used = found.words.last().map_or(0, |word| word.tokens.end - 1);
-        Ok(object([
+        object([
             ("words", found.words.iter().map(word).collect::<Array>().into()),
             ("tokens", number(used as u64)),
             ("most", number(found.ids.len() as u64 - 2)),
             ("cut", (&found.cut).into()),
-        ]))
+        ])
     }
 
     /// Starts a run: see `SampleOptions` in `www/noiseball.d.ts`. `told` has what is not for the sampler, as `www/prompting.js` writes it.

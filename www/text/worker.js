@@ -3,7 +3,7 @@
 // What it uses of ../pkg-text/noiseball_text.js, beside what ../worker.js uses (src/web/text.rs):
 //   new Folder(place, paths?, variant?)     a pipeline's small files: .wanted() -> [{path, limit}], .give(path, bytes), .absent(path)
 //   await Pipeline.open(folder, 'gpu'|'cpu', bring, memory)    takes the folder over; `bring(opening)` gives a promise of the opening, filled
-//   pipeline.info(), .lost(), .tokens(prompt, second), .sample(options, told, init?, mask?) -> run, .free()
+//   pipeline.info(), .lost(), .tokens(prompt), .sample(options, told) -> run, .free()
 //   await run.next() -> step, or undefined at the end; run.free()
 
 import init, * as engine from '../pkg-text/noiseball_text.js';
