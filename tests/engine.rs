@@ -20,8 +20,8 @@ use golden::{Case, cases, scaled, weight};
 use noiseball::Error;
 use noiseball::engine::Plan;
 use noiseball::engine::cpu::{CpuNetwork, Memory, step};
-use noiseball::engine::kernels::attention::{self, Attention, Part, attention};
-use noiseball::engine::kernels::gemm::{self, Gemm, gemm};
+use noiseball::engine::kernels::attention::{self, AttentionInput, ChannelSlice, attention};
+use noiseball::engine::kernels::gemm::{self, GemmInput, gemm};
 use noiseball::engine::kernels::load::{Loaded, Scale};
 use noiseball::engine::kernels::norm::{Normalise, moments, normalise};
 use noiseball::engine::kernels::pool::{self, pool};
@@ -32,7 +32,7 @@ use noiseball::engine::kernels::{Image, PerSample, activation};
 use noiseball::engine::order::{to_nchw, to_nhwc};
 use noiseball::engine::packed::Packed;
 use noiseball::engine::plan::{Op, Scaling, TILE_PIXELS, Window};
-use noiseball::engine::prelude::{Conditioning, Rows, prelude};
+use noiseball::engine::prelude::{Conditioning, PreludeRows, prelude};
 use noiseball::network::Network as _;
 use noiseball::network::describe::describe;
 use noiseball::network::ops::{Activation, Padding};
@@ -71,7 +71,7 @@ impl Planned {
     /// Evaluates on what is the plan's input, at the timestep of this index.
     fn step(&mut self, at: usize) {
         let Self { plan, packed, memory, prelude: (numbers, count, each) } = self;
-        let rows = Rows { first: at * *each, stride: usize::from(*each > 1 || plan.batch == 1) };
+        let rows = PreludeRows { first: at * *each, stride: usize::from(*each > 1 || plan.batch == 1) };
         step(plan, packed, numbers, *count, rows, memory);
     }
 
@@ -202,7 +202,7 @@ fn a_convolution_and_what_stands_before_it_are_at_most_two_operations() {
             Op::Map(m) => matches!(m.load.scaling, Some(Scaling::Ready(_))),
             _ => false,
         });
-        assert_eq!(count(|op| matches!(op, Op::Norm(_))), normalised, "{name}");
+        assert_eq!(count(|op| matches!(op, Op::ReadyNorm(_))), normalised, "{name}");
     }
 }
 
@@ -512,18 +512,20 @@ impl Picture {
 }
 
 /// Queries, keys and values side by side in each pixel.
-fn merged(qkv: &[f32], pixels: usize, inner: usize, heads: usize) -> Attention<'_> {
-    let [q, k, v] = [0, inner, 2 * inner].map(|start| Part { data: qkv, start, row: 3 * inner, pixels });
-    Attention { q, k, v, inner, heads, causal: false }
+fn merged(qkv: &[f32], pixels: usize, inner: usize, heads: usize) -> AttentionInput<'_> {
+    let [q, k, v] =
+        [0, inner, 2 * inner].map(|start| ChannelSlice { data: qkv, start, row: 3 * inner, pixels });
+    AttentionInput { q, k, v, inner, heads, causal: false }
 }
 
 /// How far attention is from the textbook's, relative to the largest number of the values.
-fn attention_error(a: &Attention) -> f64 {
-    let Attention { q, k, v, inner, heads, causal } = *a;
+fn attention_error(a: &AttentionInput) -> f64 {
+    let AttentionInput { q, k, v, inner, heads, causal } = *a;
     let mut scratch = vec![f32::NAN; attention::scratch_len(q.pixels, k.pixels, inner, heads)];
     let mut found = vec![f32::NAN; q.pixels * inner];
     attention(a, &mut scratch, &mut found);
-    let at = |part: &Part, pixel: usize, c: usize| f64::from(part.data[pixel * part.row + part.start + c]);
+    let at =
+        |part: &ChannelSlice, pixel: usize, c: usize| f64::from(part.data[pixel * part.row + part.start + c]);
     let (width, mut worst) = (inner / heads, 0.0f64);
     for (query, channel) in (0..q.pixels).flat_map(|query| (0..inner).step_by(width).map(move |c| (query, c)))
     {
@@ -625,7 +627,7 @@ proptest! {
         let mut a = merged(&qkv, pixels, inner, heads);
         a.causal = kind == 1;
         if kind == 2 {
-            [a.k, a.v] = [0, inner].map(|start| Part { data: &text, start, row: 2 * inner, pixels: others });
+            [a.k, a.v] = [0, inner].map(|start| ChannelSlice { data: &text, start, row: 2 * inner, pixels: others });
         }
         let error = attention_error(&a);
         prop_assert!(error <= 2e-6 * f64::from(factor), "{error:e}");
@@ -680,7 +682,7 @@ fn check_convolution(s: &Shape) -> Result<(), TestCaseError> {
         |start, len| PerSample { rows: &table, width: s.out + 5, start, len, first: 2 - stride, stride };
     let mut panels = vec![f32::NAN; Panels::len_of(rows, s.out)];
     Panels::fill(rows, s.out, &mut panels, |r, c| matrix[r * s.out + c]);
-    let args = Gemm {
+    let args = GemmInput {
         source: x.image(),
         scale_shift: match s.scaling {
             0 => Scale::None,
@@ -825,8 +827,8 @@ fn attention_over_many_keys_is_the_textbooks() {
     ] {
         let inner = heads * width;
         let [q, k, v] = [("q", queries), ("k", keys), ("v", keys)].map(|(name, n)| numbers(name, n * inner));
-        let part = |data, pixels| Part { data, start: 0, row: inner, pixels };
-        let a = Attention {
+        let part = |data, pixels| ChannelSlice { data, start: 0, row: inner, pixels };
+        let a = AttentionInput {
             q: part(&q, queries),
             k: part(&k, keys),
             v: part(&v, keys),
@@ -838,7 +840,7 @@ fn attention_over_many_keys_is_the_textbooks() {
         assert!(error <= 2e-6, "{queries} queries, {keys} keys, {heads} heads of {width}: {error:e}");
     }
     let qkv = numbers("qkv", 700 * 3 * 24);
-    let error = attention_error(&Attention { causal: true, ..merged(&qkv, 700, 24, 2) });
+    let error = attention_error(&AttentionInput { causal: true, ..merged(&qkv, 700, 24, 2) });
     assert!(error <= 2e-6, "causal: {error:e}");
 }
 
@@ -861,7 +863,7 @@ fn what_is_not_a_number_stays_where_it_is() {
             upsample: false,
         };
         let window = Window::Square { kernel: 3, stride: 1, padding: Padding::All(1) };
-        let args = Gemm {
+        let args = GemmInput {
             source,
             scale_shift: Scale::None,
             activation: Some(Activation::Silu),

@@ -9,7 +9,7 @@ mod golden;
 
 use golden::{scaled, weight};
 use noiseball::engine::draft::Draft;
-use noiseball::engine::execute::{Memory, Rows, check_prompts, prelude, prompts, step};
+use noiseball::engine::execute::{Memory, PreludeRows, check_prompts, prelude, prompts, step};
 use noiseball::engine::packed::Packed;
 use noiseball::engine::passes::{PASSES, plan_prompts};
 use noiseball::engine::plan::{Op, Plan};
@@ -438,7 +438,7 @@ impl Maker<'_> {
 const BATCH: usize = 2;
 /// Rows of the prelude, of which the samples read the last.
 const COUNT: usize = 4;
-const READ: Rows = Rows { first: 2, stride: 1 };
+const READ: PreludeRows = PreludeRows { first: 2, stride: 1 };
 const PROMPTS: usize = 3;
 const OF_SAMPLE: [usize; BATCH] = [2, 0];
 
@@ -612,7 +612,7 @@ fn random_graphs_have_every_operation() {
         for step in plan.ops.iter().chain(&plan.prelude.ops).chain(&plan.prompts.ops) {
             kinds[match step.op {
                 Op::Gemm(_) => 0,
-                Op::Norm(_) => 1,
+                Op::ReadyNorm(_) => 1,
                 Op::Attention(_) => 2,
                 Op::Pool(_) => 3,
                 Op::Map(_) => 4,

@@ -15,8 +15,8 @@ use super::parameters::{MatrixId, MatrixPart, Packing, Parameters, VectorId, Vec
 use super::plan::RadialBasis;
 use super::plan::{
     Attention, Channels, Combine, Fir, Gather, Gemm, Load, Map, Moments, Norm, Op, Place, Plan, PlannedOp,
-    Pool, Prelude, Prompts, ReadyNorm, RowId, RowSlice, Scaling, Slot, Source, TILE_PIXELS, Table, Value,
-    ValueId, Window,
+    Pool, Prelude, Prompts, ReadyNorm, Reference, RowId, RowSlice, Scaling, Source, TILE_PIXELS, Table,
+    Value, ValueId, Window,
 };
 use super::trace::{Call, Graph, Input, Node, NodeId, Rate, Shape};
 use crate::error::{Error, Result};
@@ -115,9 +115,9 @@ impl Draft {
         let mut uses = vec![0; self.values.len()];
         self.results().for_each(|id| uses[id.0] += 1);
         for step in &self.ops {
-            step.op.refers(&mut |slot| match slot {
-                Slot::Read(id) => uses[id.0] += 1,
-                Slot::Rows(slice) => uses[slice.row.0] += 1,
+            step.op.references(&mut |reference| match reference {
+                Reference::Read(id) => uses[id.0] += 1,
+                Reference::Rows(slice) => uses[slice.row.0] += 1,
                 _ => {}
             });
         }
@@ -141,9 +141,9 @@ impl Draft {
     pub fn readers(&self) -> Vec<Vec<usize>> {
         let mut readers = vec![Vec::new(); self.values.len()];
         for (at, step) in self.ops.iter().enumerate() {
-            step.op.refers(&mut |slot| match slot {
-                Slot::Read(id) => readers[id.0].push(at),
-                Slot::Rows(slice) => readers[slice.row.0].push(at),
+            step.op.references(&mut |reference| match reference {
+                Reference::Read(id) => readers[id.0].push(at),
+                Reference::Rows(slice) => readers[slice.row.0].push(at),
                 _ => {}
             });
         }
@@ -155,8 +155,8 @@ impl Draft {
     pub fn matrix_uses(&self) -> Vec<usize> {
         let mut uses = vec![0; self.parameters.matrices.len()];
         for step in &self.ops {
-            step.op.refers(&mut |slot| {
-                if let Slot::Matrix(id) = slot {
+            step.op.references(&mut |reference| {
+                if let Reference::Matrix(id) = reference {
                     uses[id.0] += 1;
                 }
             });
@@ -184,9 +184,9 @@ impl Draft {
                 g.moments = None;
             }
             if op.writes().iter().all(|id| uses[id.0] == 0) {
-                op.refers(&mut |slot| match slot {
-                    Slot::Read(id) => uses[id.0] -= 1,
-                    Slot::Rows(slice) => uses[slice.row.0] -= 1,
+                op.references(&mut |reference| match reference {
+                    Reference::Read(id) => uses[id.0] -= 1,
+                    Reference::Rows(slice) => uses[slice.row.0] -= 1,
                     _ => {}
                 });
                 self.ops.remove(at);
@@ -204,54 +204,17 @@ impl Draft {
         self.compact();
         let input = self.inputs.iter().find(|(_, id)| self.values[id.0].when == When::Evaluation);
         let input = input.ok_or_else(|| unsupported("a network without images"))?.1;
-        let numbers = vec![None; self.values.len()];
-        let mut numbering = Numbering {
-            batch: self.batch,
-            prompts: Prompts { count: self.prompts, ..Prompts::default() },
-            of: &self.values,
-            numbers,
-            prelude: Prelude::default(),
-            values: Vec::new(),
-        };
-        for (input, id) in &self.inputs {
-            let number = numbering.number(*id);
-            match self.values[id.0].when {
-                When::Prelude => numbering.prelude.inputs.push((*input, RowId(number))),
-                When::Prompts => numbering.prompts.inputs.push((*input, ValueId(number))),
-                When::Evaluation => {}
-            }
-        }
-        numbering.prompts.of_sample = self.prompt_of.map(|id| ValueId(numbering.number(id)));
-        let mut ops = Vec::with_capacity(self.ops.len());
-        let mut of_rows = Vec::new();
-        #[cfg(feature = "text")]
-        let mut of_prompts = Vec::new();
-        for mut step in self.ops {
-            let when = step.op.writes().first().map(|id| self.values[id.0].when);
-            numbering.renumber(&mut step.op);
-            match when {
-                Some(When::Prelude) => of_rows.push(step),
-                #[cfg(feature = "text")]
-                Some(When::Prompts) => of_prompts.push(step),
-                _ => ops.push(step),
-            }
-        }
-        for step in ops.iter_mut().chain(&mut of_rows) {
-            numbering.renumber_moments(&mut step.op);
-        }
-        #[cfg(feature = "text")]
-        of_prompts.iter_mut().for_each(|step: &mut PlannedOp| numbering.renumber_moments(&mut step.op));
+        let ops = std::mem::take(&mut self.ops);
+        let mut numbering = Numbering::of(&self);
+        let [of_rows, of_prompts, ops] = numbering.divide(ops);
         let (input, output) = (ValueId(numbering.number(input)), ValueId(numbering.number(self.output)));
         let also = self.also.iter().map(|id| ValueId(numbering.number(*id))).collect();
         let Numbering { prelude, prompts, values, .. } = numbering;
-        let prelude = Prelude { ops: of_rows, ..prelude };
-        #[cfg(feature = "text")]
-        let prompts = Prompts { ops: of_prompts, ..prompts };
         let mut plan = Plan {
             batch: self.batch,
             parameters: self.parameters,
-            prelude,
-            prompts,
+            prelude: Prelude { ops: of_rows, ..prelude },
+            prompts: Prompts { ops: of_prompts, ..prompts },
             ops,
             values,
             arena: 0,
@@ -269,9 +232,9 @@ impl Draft {
         let (mut matrices, mut vectors) =
             (vec![None; self.parameters.matrices.len()], vec![None; self.parameters.vectors.len()]);
         for step in &self.ops {
-            step.op.refers(&mut |slot| match slot {
-                Slot::Matrix(id) => matrices[id.0] = Some(*id),
-                Slot::Vector(id) => vectors[id.0] = Some(*id),
+            step.op.references(&mut |reference| match reference {
+                Reference::Matrix(id) => matrices[id.0] = Some(*id),
+                Reference::Vector(id) => vectors[id.0] = Some(*id),
                 _ => {}
             });
         }
@@ -285,9 +248,9 @@ impl Draft {
         }
         self.parameters = kept;
         for step in &mut self.ops {
-            step.op.slots(&mut |slot| match slot {
-                Slot::Matrix(id) => *id = matrices[id.0].unwrap_or(*id),
-                Slot::Vector(id) => *id = vectors[id.0].unwrap_or(*id),
+            step.op.references_mut(&mut |reference| match reference {
+                Reference::Matrix(id) => *id = matrices[id.0].unwrap_or(*id),
+                Reference::Vector(id) => *id = vectors[id.0].unwrap_or(*id),
                 _ => {}
             });
         }
@@ -309,7 +272,50 @@ struct Numbering<'a> {
     values: Vec<Value>,
 }
 
-impl Numbering<'_> {
+impl<'a> Numbering<'a> {
+    /// With what is given numbered.
+    fn of(draft: &'a Draft) -> Self {
+        let mut numbering = Self {
+            batch: draft.batch,
+            prompts: Prompts { count: draft.prompts, ..Prompts::default() },
+            of: &draft.values,
+            numbers: vec![None; draft.values.len()],
+            prelude: Prelude::default(),
+            values: Vec::new(),
+        };
+        for (input, id) in &draft.inputs {
+            let number = numbering.number(*id);
+            match draft.values[id.0].when {
+                When::Prelude => numbering.prelude.inputs.push((*input, RowId(number))),
+                When::Prompts => numbering.prompts.inputs.push((*input, ValueId(number))),
+                When::Evaluation => {}
+            }
+        }
+        numbering.prompts.of_sample = draft.prompt_of.map(|id| ValueId(numbering.number(id)));
+        numbering
+    }
+
+    /// The operations of the prelude, of prompts and of an evaluation, numbered.
+    fn divide(&mut self, ops: Vec<PlannedOp>) -> [Vec<PlannedOp>; 3] {
+        let mut parts = [Vec::new(), Vec::new(), Vec::new()];
+        for mut step in ops {
+            let when = step.op.writes().first().map(|id| self.of[id.0].when);
+            self.renumber(&mut step.op);
+            let part = match when {
+                Some(When::Prelude) => 0,
+                #[cfg(feature = "text")]
+                Some(When::Prompts) => 1,
+                _ => 2,
+            };
+            parts[part].push(step);
+        }
+        let [rows, prompts, ops] = &mut parts;
+        for step in ops.iter_mut().chain(rows).chain(prompts) {
+            self.renumber_moments(&mut step.op);
+        }
+        parts
+    }
+
     fn number(&mut self, id: ValueId) -> usize {
         if let Some(known) = self.numbers[id.0] {
             return known;
@@ -332,19 +338,19 @@ impl Numbering<'_> {
             Op::Gemm(g) => g.moments,
             _ => None,
         };
-        op.refers(&mut |slot| match slot {
-            Slot::Read(id) => {
+        op.references(&mut |reference| match reference {
+            Reference::Read(id) => {
                 self.number(*id);
             }
-            Slot::Write(id) if Some(*id) != late => {
+            Reference::Write(id) if Some(*id) != late => {
                 self.number(*id);
             }
             _ => {}
         });
-        op.slots(&mut |slot| match slot {
-            Slot::Read(id) => id.0 = self.number(*id),
-            Slot::Write(id) if Some(*id) != late => id.0 = self.number(*id),
-            Slot::Rows(slice) => slice.row.0 = self.number(ValueId(slice.row.0)),
+        op.references_mut(&mut |reference| match reference {
+            Reference::Read(id) => id.0 = self.number(*id),
+            Reference::Write(id) if Some(*id) != late => id.0 = self.number(*id),
+            Reference::Rows(slice) => slice.row.0 = self.number(ValueId(slice.row.0)),
             _ => {}
         });
     }
@@ -403,9 +409,16 @@ impl Drafter<'_> {
             self.transformer(call, &read, output);
             return output;
         }
+        self.call(&node.call, &read, output);
+        output
+    }
+
+    /// A call whose arguments are read where it is computed.
+    fn call(&mut self, call: &Call, read: &[ValueId], output: ValueId) {
         let x = read[0];
         let inputs = self.draft.values[x.0].shape[2];
-        match &node.call {
+        let channels = self.draft.values[output.0].shape[2];
+        match call {
             Call::Conv { name, conv: Convolution { kernel, stride, padding, bias, .. } } => {
                 let window = match (kernel, stride, padding) {
                     (1, 1, Padding::All(0)) => Window::Pointwise,
@@ -438,9 +451,8 @@ impl Drafter<'_> {
             Call::DownsampleFir => {
                 self.emit("downsample_fir", Op::Fir(Fir { source: x, up: false, output }));
             }
-            call => self.load(call, &read, output),
+            call => self.load(call, read, output),
         }
-        output
     }
 
     fn emit(&mut self, name: &str, op: Op) {
@@ -616,7 +628,7 @@ impl Drafter<'_> {
             modulation: None,
         };
         let ready = self.draft.value([1, 2, channels], when);
-        self.emit(name, Op::Norm(ReadyNorm { norm, output: ready }));
+        self.emit(name, Op::ReadyNorm(ReadyNorm { norm, output: ready }));
         let load = Load { scaling: Some(Scaling::Ready(ready)), activation: None };
         self.emit(name, Op::Map(Map { source: Some(Source::of(x)), load, operand: None, output }));
     }

@@ -4,7 +4,7 @@
 use super::packed::Packed;
 use super::plan::{self, Plan, PlannedOp, Prelude};
 use super::stage::Stage;
-pub use super::stage::{Memory, Rows};
+pub use super::stage::{Memory, PreludeRows};
 use super::threads;
 use super::value::{Value, ValueId};
 use crate::error::{Error, Result};
@@ -53,7 +53,14 @@ fn grow(buffer: &mut Vec<f32>, len: usize) -> Result<()> {
 
 /// Replays a plan's operations: reads the plan's input value in `memory` and writes its output value. `prelude` is the buffer that
 /// [`prelude`] made for `count` rows, of which each sample reads its own.
-pub fn step(plan: &Plan, packed: &Packed, prelude: &[f32], count: usize, rows: Rows, memory: &mut Memory) {
+pub fn step(
+    plan: &Plan,
+    packed: &Packed,
+    prelude: &[f32],
+    count: usize,
+    rows: PreludeRows,
+    memory: &mut Memory,
+) {
     let Plan { batch, values, .. } = plan;
     let stage =
         Stage { batch: *batch, values, packed, prelude: &plan.prelude.rows, buffer: prelude, count, rows };
@@ -70,7 +77,7 @@ pub fn prompts(plan: &Plan, packed: &Packed, given: &[&[f32]], of_sample: &[usiz
         let rows = memory.value_mut(plan, id).iter_mut().zip(of_sample);
         rows.for_each(|(row, prompt)| *row = *prompt as f32);
     }
-    let (rows, values) = (Rows { first: 0, stride: 0 }, &plan.values);
+    let (rows, values) = (PreludeRows { first: 0, stride: 0 }, &plan.values);
     let batch = plan.prompts.count;
     let stage = Stage { batch, values, packed, prelude: &[], buffer: &[], count: 0, rows };
     threads::enter(|| plan.prompts.ops.iter().for_each(|step| step.op.run(&stage, memory)));
@@ -119,7 +126,7 @@ pub fn prelude(plan: &Plan, packed: &Packed, given: &[&[f32]]) -> Result<Vec<f32
     for ((_, row), numbers) in inputs.iter().zip(given) {
         memory.arena[values[row.0].range()].copy_from_slice(numbers);
     }
-    let rows = Rows { first: 0, stride: 0 };
+    let rows = PreludeRows { first: 0, stride: 0 };
     let stage = Stage {
         batch: count,
         values: &values,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::packed::Packed;
 use super::parameters::{Storage, Take};
 use super::plan::Plan;
-use super::prelude::{Conditioning, Rows, prelude};
+use super::prelude::{Conditioning, PreludeRows, prelude};
 use crate::engine::order::{to_nchw, to_nhwc};
 use crate::error::{Error, Result};
 use crate::network::architecture::Network;
@@ -38,7 +38,7 @@ pub struct Evaluation<'a> {
     /// The size that its plan is for.
     pub size: Size,
     /// The prelude's numbers, of so many rows, and which of them the samples read.
-    pub prelude: (&'a [f32], usize, Rows),
+    pub prelude: (&'a [f32], usize, PreludeRows),
     /// The images, in the engine's order.
     pub x: &'a [f32],
 }
@@ -211,7 +211,7 @@ impl<E: Executor + ?Sized> LoadedNetwork<E> {
         let numbers = prelude(plan, self.executor.packed(), &given)?;
         let mut nhwc = vec![0.0; x.len()];
         to_nhwc(x, channels, height * width, &mut nhwc);
-        let prelude = (&numbers[..], batch, Rows { first: 0, stride: 1 });
+        let prelude = (&numbers[..], batch, PreludeRows { first: 0, stride: 1 });
         let found = self.executor.evaluate(Evaluation { size, prelude, x: &nhwc }).await?;
         let mut out = vec![0.0; found.len()];
         to_nchw(&found, outputs, height * width, &mut out);

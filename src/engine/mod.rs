@@ -20,6 +20,8 @@
 //! # }
 //! ```
 
+#![warn(clippy::too_many_lines)]
+
 pub mod arena;
 pub mod cpu;
 pub mod draft;

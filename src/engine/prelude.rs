@@ -7,7 +7,7 @@ pub use super::execute::check_prompts;
 use super::packed::Packed;
 use super::parameters::Take;
 use super::plan::Plan;
-pub use super::stage::Rows;
+pub use super::stage::PreludeRows;
 use crate::error::Result;
 use crate::network::architecture::Network;
 

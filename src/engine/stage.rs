@@ -8,7 +8,7 @@ use super::value::{Row, RowSlice, Source, Value, ValueId};
 
 /// Which rows of the prelude the samples of an evaluation read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rows {
+pub struct PreludeRows {
     /// The first sample's.
     pub first: usize,
     /// From one sample to the next: 1, or 0 where all share one.
@@ -34,7 +34,7 @@ pub(super) struct Stage<'a> {
     /// Their numbers, and how many rows each has.
     pub(super) buffer: &'a [f32],
     pub(super) count: usize,
-    pub(super) rows: Rows,
+    pub(super) rows: PreludeRows,
 }
 
 /// What an operation may read of the arena: all but the range that it writes.

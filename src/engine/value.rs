@@ -70,10 +70,10 @@ impl Source {
         Self { first, second: None, upsample: false }
     }
 
-    pub(super) fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
-        f(Slot::Read(&mut self.first));
+    pub(super) fn references_mut(&mut self, f: &mut dyn FnMut(Reference)) {
+        f(Reference::Read(&mut self.first));
         if let Some(second) = &mut self.second {
-            f(Slot::Read(second));
+            f(Reference::Read(second));
         }
     }
 
@@ -125,7 +125,7 @@ pub struct Row {
 }
 
 /// What an operation refers to.
-pub(in crate::engine) enum Slot<'a> {
+pub(in crate::engine) enum Reference<'a> {
     /// A value that it reads.
     Read(&'a mut ValueId),
     /// A value that it writes.

@@ -1,5 +1,7 @@
 //! Networks: their configuration, their forward pass, and the operations it is written in.
 
+#![warn(clippy::too_many_lines)]
+
 pub mod architecture;
 #[cfg(feature = "text")]
 pub mod array;

@@ -14,7 +14,7 @@ use crate::engine::packed::Packed;
 use crate::engine::parameters::Storage;
 use crate::engine::passes::plan_prompts;
 use crate::engine::plan::{Plan, ValueId};
-use crate::engine::prelude::{Rows, check_prompts};
+use crate::engine::prelude::{PreludeRows, check_prompts};
 use crate::engine::trace::{Graph, Input, Rate, Shape};
 use crate::error::Result;
 use crate::network::array::Array;
@@ -115,7 +115,7 @@ impl Given {
 
     /// What the prelude is given, how many rows that is, and which of them each sample reads. Where all samples are told the same, as they
     /// mostly are, there is one row.
-    fn prelude<'g>(&'g self, plan: &Plan) -> (Vec<&'g [f32]>, usize, Rows) {
+    fn prelude<'g>(&'g self, plan: &Plan) -> (Vec<&'g [f32]>, usize, PreludeRows) {
         let given = plan.prelude.inputs.iter().map(|(input, _)| self.named(input.name));
         let given: Vec<&[f32]> = given.collect();
         let each = |numbers: &&[f32]| (numbers.len() / self.batch.max(1)).max(1);
@@ -123,9 +123,9 @@ impl Given {
             |numbers: &&[f32]| numbers.chunks_exact(each(numbers)).all(|row| numbers.starts_with(row));
         if given.iter().all(is_same) {
             let first = given.iter().map(|numbers| &numbers[..each(numbers)]);
-            return (first.collect(), 1, Rows { first: 0, stride: 0 });
+            return (first.collect(), 1, PreludeRows { first: 0, stride: 0 });
         }
-        (given, self.batch, Rows { first: 0, stride: 1 })
+        (given, self.batch, PreludeRows { first: 0, stride: 1 })
     }
 
     /// Each prompt once.

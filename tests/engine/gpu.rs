@@ -14,7 +14,7 @@ use noiseball::engine::plan::{
     Attention, Channels, Gemm, Load, Norm, Op, Plan, PlannedOp, Pool, Prelude, Prompts, ReadyNorm, Row,
     RowId, RowSlice, Scaling, Source, Value, ValueId, Window,
 };
-use noiseball::engine::prelude::Rows;
+use noiseball::engine::prelude::PreludeRows;
 use noiseball::network::ops::{Activation, Padding};
 use noiseball::network::unet::UNet2DConfig;
 use noiseball::rng::Generator;
@@ -265,7 +265,7 @@ impl Single {
                 .collect())
         };
         let prelude = random.numbers(ROWS * plan.prelude.width());
-        let rows = Rows { first: 1, stride: random.pick(&[0, 1]) };
+        let rows = PreludeRows { first: 1, stride: random.pick(&[0, 1]) };
         let packed = Packed::new(&plan.parameters, take).unwrap();
         let mut memory = Memory::default();
         memory.fit(plan).unwrap();
@@ -284,7 +284,7 @@ impl Single {
         for gpu in gpus {
             let weights = Arc::new(block_on(Weights::new(gpu, plan, storage, take)).unwrap());
             let mut replay = block_on(Replay::new(plan.clone(), weights)).unwrap();
-            block_on(replay.start(ROWS, &[Rows { first: 0, stride: 0 }, rows])).unwrap();
+            block_on(replay.start(ROWS, &[PreludeRows { first: 0, stride: 0 }, rows])).unwrap();
             replay.upload(&prelude);
             inputs.iter().for_each(|(id, numbers)| replay.write(*id, numbers));
             replay.evaluate(1);
@@ -465,7 +465,7 @@ fn norms_are_their_twins() {
         let norm = single.norm(size, channels, random);
         let output = single.value([single.plan.batch, 1, 2, channels[0] + channels[1]]);
         single.compare(
-            Op::Norm(ReadyNorm { norm, output }),
+            Op::ReadyNorm(ReadyNorm { norm, output }),
             Storage::F32,
             random,
             nothing,
@@ -574,7 +574,7 @@ fn more_workgroups_than_one_dimension_holds() {
     let mut norm = single.norm([1, 1], [count, 0], random);
     norm.groups = count;
     let output = single.value([1, 1, 2, count]);
-    single.compare(Op::Norm(ReadyNorm { norm, output }), Storage::F32, random, nothing, "many groups");
+    single.compare(Op::ReadyNorm(ReadyNorm { norm, output }), Storage::F32, random, nothing, "many groups");
     let mut single = Single::new(1);
     let columns = 32 * count;
     let op = Op::Gemm(Gemm {

@@ -12,7 +12,7 @@ use noiseball::engine::packed::Packed;
 use noiseball::engine::parameters::Storage;
 use noiseball::engine::passes::plan;
 use noiseball::engine::plan::ValueId;
-use noiseball::engine::prelude::Rows;
+use noiseball::engine::prelude::PreludeRows;
 use noiseball::engine::trace::{Graph, Input, Rate, Shape};
 use noiseball::network::clip_text::ClipTextConfig;
 use noiseball::network::dit::DitConfig;
@@ -219,7 +219,7 @@ pub(crate) async fn replay(
     };
     let (rest, texts, own) = (at(Rate::Timestep), at(Rate::Prompt), (0..batch).collect::<Vec<_>>());
     // What depends on nothing that is given is one row.
-    let rows = Rows { first: 0, stride: usize::from(!rest.is_empty()) };
+    let rows = PreludeRows { first: 0, stride: usize::from(!rest.is_empty()) };
     let count = if rest.is_empty() { 1 } else { batch };
     let results: Vec<ValueId> = [plan.output].into_iter().chain(plan.also.iter().copied()).collect();
     let packed = Packed::new(&plan.parameters, &take).unwrap();

@@ -15,11 +15,11 @@ use crate::error::{Error, Result};
 /// be made.
 #[derive(Clone, Debug)]
 pub struct Gpu {
-    shared: Arc<Shared>,
+    state: Arc<DeviceState>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct DeviceState {
     device: wgpu::Device,
     queue: wgpu::Queue,
     name: String,
@@ -148,6 +148,39 @@ fn instance() -> wgpu::Instance {
     wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle())
 }
 
+/// The lowest limits that the kernels do with, but the largest buffers that the adapter allows.
+fn limits_of(adapter: &wgpu::Adapter) -> wgpu::Limits {
+    let available = adapter.limits();
+    wgpu::Limits {
+        max_buffer_size: available.max_buffer_size,
+        max_storage_buffer_binding_size: available.max_storage_buffer_binding_size,
+        ..wgpu::Limits::downlevel_defaults()
+    }
+}
+
+/// Where the failures of a device will be found.
+fn watch(device: &wgpu::Device) -> Arc<Trouble> {
+    let trouble: Arc<Trouble> = Arc::default();
+    let lost = Arc::clone(&trouble);
+    device.set_device_lost_callback(move |_, problem| lost.note(Failure::Lost(problem)));
+    let uncaptured = Arc::clone(&trouble);
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+        uncaptured.note(match error {
+            wgpu::Error::OutOfMemory { .. } => Failure::OutOfMemory("the graphics API said so".to_owned()),
+            other => Failure::Lost(other.to_string()),
+        });
+    }));
+    trouble
+}
+
+/// What nobody chose for an adapter: GPUs are tried out, and graphics cards get finer cuts.
+#[cfg(not(target_arch = "wasm32"))]
+fn choice_for(kind: wgpu::DeviceType, tuning: Option<Tuning>, choice: Choice) -> Choice {
+    let open = kind != wgpu::DeviceType::Cpu && tuning.is_none() && choice == Choice::default();
+    let choice = Choice { measure: choice.measure.or(Some(open)), ..choice };
+    if kind == wgpu::DeviceType::DiscreteGpu { choice.of_card() } else { choice }
+}
+
 impl Gpu {
     /// The device of the adapter that the graphics API prefers for speed.
     ///
@@ -196,12 +229,7 @@ impl Gpu {
             })
             .await
             .map_err(|e| no_adapter(refusal(&e)))?;
-        let available = adapter.limits();
-        let limits = wgpu::Limits {
-            max_buffer_size: available.max_buffer_size,
-            max_storage_buffer_binding_size: available.max_storage_buffer_binding_size,
-            ..wgpu::Limits::downlevel_defaults()
-        };
+        let limits = limits_of(&adapter);
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("noiseball"),
@@ -211,30 +239,13 @@ impl Gpu {
             })
             .await
             .map_err(|e| no_adapter(e.to_string()))?;
-        let trouble: Arc<Trouble> = Arc::default();
-        let lost = Arc::clone(&trouble);
-        device.set_device_lost_callback(move |_, problem| lost.note(Failure::Lost(problem)));
-        let uncaptured = Arc::clone(&trouble);
-        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-            uncaptured.note(match error {
-                wgpu::Error::OutOfMemory { .. } => {
-                    Failure::OutOfMemory("the graphics API said so".to_owned())
-                }
-                other => Failure::Lost(other.to_string()),
-            });
-        }));
         let info = adapter.get_info();
         let software = info.device_type == wgpu::DeviceType::Cpu;
         #[cfg(not(target_arch = "wasm32"))]
-        #[cfg(not(target_arch = "wasm32"))]
-        let measure = choice.measure.or(Some(!software && tuning.is_none() && choice == Choice::default()));
-        #[cfg(not(target_arch = "wasm32"))]
-        let choice = Choice { measure, ..choice };
-        #[cfg(not(target_arch = "wasm32"))]
-        let choice =
-            if info.device_type == wgpu::DeviceType::DiscreteGpu { choice.of_card() } else { choice };
+        let choice = choice_for(info.device_type, tuning, choice);
         Ok(Self {
-            shared: Arc::new(Shared {
+            state: Arc::new(DeviceState {
+                trouble: watch(&device),
                 layouts: Layouts::new(&device),
                 device,
                 queue,
@@ -244,7 +255,6 @@ impl Gpu {
                 choice,
                 limits,
                 counts: Arc::default(),
-                trouble,
                 pipelines: Mutex::default(),
                 combine: OnceLock::new(),
                 #[cfg(all(feature = "burn", not(target_arch = "wasm32")))]
@@ -260,7 +270,7 @@ impl Gpu {
     /// [`Error::NoAdapter`] where the adapter does not make a device that burn can use.
     #[cfg(all(feature = "burn", not(target_arch = "wasm32")))]
     pub async fn for_burn(&self) -> Result<burn::tensor::Device> {
-        let (instance, adapter) = self.shared.origin.clone();
+        let (instance, adapter) = self.state.origin.clone();
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("burn"),
@@ -283,24 +293,24 @@ impl Gpu {
     /// The adapter's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.shared.name
+        &self.state.name
     }
 
     /// Whether the adapter is known to run on the processor.
     #[must_use]
     pub fn is_software(&self) -> bool {
-        self.shared.software
+        self.state.software
     }
 
     /// What kernels are made for.
     #[must_use]
     pub fn tuning(&self) -> Tuning {
-        self.shared.tuning
+        self.state.tuning
     }
 
     /// What kernels a measurement chose.
     pub(super) fn choice(&self) -> Choice {
-        self.shared.choice
+        self.state.choice
     }
 
     /// Whether the device reads 16-bit floats itself.
@@ -313,7 +323,7 @@ impl Gpu {
     #[must_use]
     pub fn counters(&self) -> Counters {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let c = &self.shared.counts;
+        let c = &self.state.counts;
         Counters {
             dispatches: of(&c.dispatches),
             submits: of(&c.submits),
@@ -327,7 +337,7 @@ impl Gpu {
 
     /// Destroys the device at once: what has not finished fails with [`Error::DeviceLost`].
     pub fn destroy(&self) {
-        self.shared.device.destroy();
+        self.state.device.destroy();
     }
 
     /// Whether the device still works. One that has failed does not recover.
@@ -335,26 +345,26 @@ impl Gpu {
     /// # Errors
     /// What has gone wrong on the device since it was made: [`Error::DeviceLost`] or [`Error::OutOfMemory`].
     pub fn check(&self) -> Result<()> {
-        match &*lock(&self.shared.trouble.failure) {
+        match &*lock(&self.state.trouble.failure) {
             Some(failure) => Err(failure.clone().into()),
             None => Ok(()),
         }
     }
 
     pub(super) fn device(&self) -> &wgpu::Device {
-        &self.shared.device
+        &self.state.device
     }
 
     pub(super) fn queue(&self) -> &wgpu::Queue {
-        &self.shared.queue
+        &self.state.queue
     }
 
     pub(super) fn layouts(&self) -> &Layouts {
-        &self.shared.layouts
+        &self.state.layouts
     }
 
     pub(super) fn limits(&self) -> &wgpu::Limits {
-        &self.shared.limits
+        &self.state.limits
     }
 
     /// A buffer of so many bytes, or a few more to make whole words.
@@ -390,7 +400,7 @@ impl Gpu {
             return Err(Error::OutOfMemory { problem: format!("{size} bytes for the {label}") });
         }
         self.check()?;
-        let counts = Arc::clone(&self.shared.counts);
+        let counts = Arc::clone(&self.state.counts);
         counts.buffers.fetch_add(1, Ordering::Relaxed);
         counts.live_buffers.fetch_add(1, Ordering::Relaxed);
         counts.live_bytes.fetch_add(size, Ordering::Relaxed);
@@ -402,7 +412,7 @@ impl Gpu {
         layout: &wgpu::BindGroupLayout,
         bindings: &[wgpu::BufferBinding],
     ) -> wgpu::BindGroup {
-        self.shared.counts.bind_groups.fetch_add(1, Ordering::Relaxed);
+        self.state.counts.bind_groups.fetch_add(1, Ordering::Relaxed);
         let entries: Vec<_> = (0..)
             .zip(bindings)
             .map(|(binding, b)| wgpu::BindGroupEntry {
@@ -415,11 +425,11 @@ impl Gpu {
 
     /// The pipeline of a kernel, compiled at the first call.
     pub(super) fn pipeline(&self, shader: Shader) -> wgpu::ComputePipeline {
-        let mut pipelines = lock(&self.shared.pipelines);
+        let mut pipelines = lock(&self.state.pipelines);
         if let Some((_, known)) = pipelines.iter().find(|(other, _)| *other == shader) {
             return known.clone();
         }
-        self.shared.counts.pipelines.fetch_add(1, Ordering::Relaxed);
+        self.state.counts.pipelines.fetch_add(1, Ordering::Relaxed);
         let f16 = self.device().features().contains(wgpu::Features::SHADER_F16);
         let made = self.compile(shader.entry, &shader.text(f16), &self.layouts().pipeline);
         pipelines.push((shader, made.clone()));
@@ -440,7 +450,7 @@ impl Gpu {
             wgpu::ShaderRuntimeChecks { force_loop_bounding: false, ..wgpu::ShaderRuntimeChecks::checked() };
         #[cfg(not(target_arch = "wasm32"))]
         let checks =
-            if self.shared.choice.unchecked { wgpu::ShaderRuntimeChecks::unchecked() } else { checks };
+            if self.state.choice.unchecked { wgpu::ShaderRuntimeChecks::unchecked() } else { checks };
         // SAFETY: the shaders are this crate's own and their loops end, so no loop needs a counter that ends it. Indices are
         // checked unless a measurement asks for what the checks cost. In a browser this is the ordinary call.
         let module = unsafe { self.device().create_shader_module_trusted(descriptor, checks) };
@@ -460,14 +470,14 @@ impl Gpu {
 
     /// Submits commands as one command buffer, and counts the dispatches among them.
     pub(super) fn submit(&self, encoder: wgpu::CommandEncoder, dispatches: usize) -> wgpu::SubmissionIndex {
-        self.shared.counts.dispatches.fetch_add(dispatches as u64, Ordering::Relaxed);
-        self.shared.counts.submits.fetch_add(1, Ordering::Relaxed);
+        self.state.counts.dispatches.fetch_add(dispatches as u64, Ordering::Relaxed);
+        self.state.counts.submits.fetch_add(1, Ordering::Relaxed);
         self.queue().submit([encoder.finish()])
     }
 
     /// Completes when everything up to this submission, the last one, is done.
     pub(super) fn when_done(&self, submission: wgpu::SubmissionIndex) -> Pending {
-        let (signal, done) = self.shared.trouble.signals.signal();
+        let (signal, done) = self.state.trouble.signals.signal();
         self.queue().on_submitted_work_done(move || signal.send(true));
         Pending { done, submission }
     }
@@ -480,7 +490,7 @@ impl Gpu {
         bytes: usize,
         submission: wgpu::SubmissionIndex,
     ) -> Pending {
-        let (signal, done) = self.shared.trouble.signals.signal();
+        let (signal, done) = self.state.trouble.signals.signal();
         let map = move |result: std::result::Result<(), _>| signal.send(result.is_ok());
         buffer.raw.map_async(wgpu::MapMode::Read, ..bytes as u64, map);
         Pending { done, submission }
@@ -498,11 +508,11 @@ impl Gpu {
         {
             let submission_index = Some(pending.submission.clone());
             if let Err(e) = self.device().poll(wgpu::PollType::Wait { submission_index, timeout: None }) {
-                self.shared.trouble.note(Failure::Lost(e.to_string()));
+                self.state.trouble.note(Failure::Lost(e.to_string()));
             }
         }
         if !pending.done.wait().await {
-            self.shared.trouble.note(Failure::Lost("its memory cannot be read any more".to_owned()));
+            self.state.trouble.note(Failure::Lost("its memory cannot be read any more".to_owned()));
         }
         self.check()
     }
@@ -523,8 +533,8 @@ impl Gpu {
 
     /// The kernel that runs a sampler's programs, compiled at the first call.
     pub(super) fn combine(&self) -> &CombineKernel {
-        self.shared.combine.get_or_init(|| {
-            self.shared.counts.pipelines.fetch_add(1, Ordering::Relaxed);
+        self.state.combine.get_or_init(|| {
+            self.state.counts.pipelines.fetch_add(1, Ordering::Relaxed);
             let (write, read) = (storage(false), storage(true));
             let layout = layout(self.device(), &[write, write, read, write, UNIFORM]);
             let pipeline_layout = self.device().create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {

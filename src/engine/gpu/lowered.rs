@@ -4,7 +4,7 @@ use crate::engine::lower::{Choice, Dispatch, Lowering, ShardLayout, Tuning};
 use crate::engine::parameters::Storage;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::engine::plan::PlannedOp;
-use crate::engine::plan::{Op, Plan, Slot};
+use crate::engine::plan::{Op, Plan, Reference};
 use crate::error::{Error, Result};
 
 impl ShardLayout {
@@ -13,8 +13,8 @@ impl ShardLayout {
     pub fn new(plan: &Plan, storage: Storage) -> Self {
         let mut in_prelude = vec![false; plan.parameters.matrices.len()];
         for step in &plan.prelude.ops {
-            step.op.refers(&mut |slot| {
-                if let Slot::Matrix(id) = slot {
+            step.op.references(&mut |reference| {
+                if let Reference::Matrix(id) = reference {
                     in_prelude[id.0] = true;
                 }
             });

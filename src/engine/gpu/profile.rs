@@ -3,9 +3,9 @@
 use super::device::{Buffer, Gpu, layout, storage};
 use super::lowered::Lowered;
 use super::replay::Replay;
-use crate::engine::lower::{Dispatch, Work, constants, declarations, unroll, wgsl};
+use crate::engine::lower::{Costs, Dispatch, constants, declarations, unroll, wgsl};
 use crate::engine::plan::Plan;
-use crate::engine::prelude::Rows;
+use crate::engine::prelude::PreludeRows;
 use crate::error::{Error, Result};
 
 /// A dispatch of an evaluation, and its time.
@@ -32,7 +32,7 @@ pub fn timings(plan: &Plan, lowered: &Lowered) -> Vec<Timing> {
 }
 
 fn timing(plan: &Plan, dispatch: &Dispatch, seconds: f64) -> Timing {
-    let Work { op, flops, bytes } = dispatch.work;
+    let Costs { op, flops, bytes } = dispatch.costs;
     Timing {
         name: plan.ops[op].name.clone(),
         kernel: dispatch.shader.label.clone(),
@@ -96,7 +96,7 @@ impl Replay {
     pub async fn profile(&mut self, runs: usize) -> Result<Vec<Timing>> {
         let count = self.dispatches();
         let stamps = Stamps::new(self.gpu(), count).await?;
-        let rows = Rows { first: 0, stride: 0 };
+        let rows = PreludeRows { first: 0, stride: 0 };
         self.start(1, &[rows]).await?;
         let mut seconds = vec![Vec::with_capacity(runs); count];
         for run in 0..=runs {

@@ -14,7 +14,7 @@ use super::lowered::Lowered;
 use super::weights::Weights;
 use crate::engine::lower::{Dispatch, EvaluationParams, UNIFORM_BYTES, append, word};
 use crate::engine::plan::{Plan, Prompts, ValueId};
-use crate::engine::prelude::{Rows, check_prompts};
+use crate::engine::prelude::{PreludeRows, check_prompts};
 use crate::error::{Error, Result};
 
 /// A plan on a device.
@@ -120,7 +120,7 @@ impl Replay {
     ///
     /// # Errors
     /// [`Error::Limit`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
-    pub async fn start(&mut self, count: usize, evaluations: &[Rows]) -> Result<()> {
+    pub async fn start(&mut self, count: usize, evaluations: &[PreludeRows]) -> Result<()> {
         use wgpu::BufferUsages as Usage;
         let gpu = self.weights.gpu();
         let (rows, steps) = (4 * count * self.plan.prelude.width(), UNIFORM_BYTES * evaluations.len());

@@ -19,7 +19,7 @@ use crate::denoiser::{Level, Point};
 use crate::engine::executor::{Run, Size};
 use crate::engine::lower::{UNIFORM_BYTES, append, grid};
 use crate::engine::order::{to_nchw, to_nhwc};
-use crate::engine::prelude::{Conditioning, Rows, prelude};
+use crate::engine::prelude::{Conditioning, PreludeRows, prelude};
 use crate::error::{Error, Result};
 use crate::rng::{Generator, Normals};
 use crate::sampler::{Slot, wrong_pictures};
@@ -144,8 +144,8 @@ impl Side {
         let row = 4 * each * replay.plan().prelude.width().max(1);
         let evaluations = timesteps.len();
         let block = (PRELUDE / row).clamp(1, evaluations.max(1));
-        let rows: Vec<Rows> = (0..evaluations)
-            .map(|i| Rows { first: i % block * each, stride: usize::from(labels.is_some()) })
+        let rows: Vec<PreludeRows> = (0..evaluations)
+            .map(|i| PreludeRows { first: i % block * each, stride: usize::from(labels.is_some()) })
             .collect();
         replay.start(block * each, &rows).await?;
         let value = |id| replay.plan().value(id).offset as u32;

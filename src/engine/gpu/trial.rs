@@ -11,7 +11,7 @@ use super::signal::lock;
 use super::weights::Weights;
 use crate::engine::lower::{Choice, Dispatch, Shader};
 use crate::engine::plan::{Op, Plan};
-use crate::engine::prelude::Rows;
+use crate::engine::prelude::PreludeRows;
 use crate::error::{Error, Result};
 
 /// How long may be tried, without the time that kernels take to compile.
@@ -58,13 +58,13 @@ struct Group {
 }
 
 fn kind(dispatches: &[Dispatch]) -> Kind {
-    dispatches.iter().map(|d| (d.shader.clone(), d.groups, d.work.flops, d.work.bytes)).collect()
+    dispatches.iter().map(|d| (d.shader.clone(), d.groups, d.costs.flops, d.costs.bytes)).collect()
 }
 
 /// The dispatches of each operation.
 fn by_op(lowered: &Lowered, ops: usize) -> Vec<&[Dispatch]> {
     let dispatches = lowered.of_evaluation();
-    let end = |op: usize| dispatches.partition_point(|d| d.work.op <= op);
+    let end = |op: usize| dispatches.partition_point(|d| d.costs.op <= op);
     (0..ops).map(|op| &dispatches[if op == 0 { 0 } else { end(op - 1) }..end(op)]).collect()
 }
 
@@ -72,7 +72,7 @@ fn by_op(lowered: &Lowered, ops: usize) -> Vec<&[Dispatch]> {
 fn groups(plan: &Plan, weights: &Weights, ways: &[Choice]) -> Result<Vec<Group>> {
     let lower = |way: &Choice| Lowered::new(plan, weights.layout(), weights.gpu().tuning(), *way);
     let own = lower(&ways[0])?;
-    let all: u64 = own.of_evaluation().iter().map(|d| d.work.flops).sum();
+    let all: u64 = own.of_evaluation().iter().map(|d| d.costs.flops).sum();
     if all < LEAST_FLOPS {
         return Ok(Vec::new());
     }
@@ -172,7 +172,7 @@ async fn try_out(plan: &Plan, weights: &Arc<Weights>, ways: &[Choice], groups: &
         return Ok(());
     }
     let mut trial = Replay::made(plan.clone(), Arc::clone(weights), lowered).await?;
-    trial.start(1, &[Rows { first: 0, stride: 0 }]).await?;
+    trial.start(1, &[PreludeRows { first: 0, stride: 0 }]).await?;
     let all = 0..trial.dispatches();
     trial.seconds(&all, 1).await?;
     let start = Instant::now();

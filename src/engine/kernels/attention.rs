@@ -1,4 +1,4 @@
-//! Attention over the pixels of an image, `softmax(q kᵀ / √d) v`, for each head of d channels.
+//! AttentionInput over the pixels of an image, `softmax(q kᵀ / √d) v`, for each head of d channels.
 //!
 //! Keys and values are taken a block at a time, and packed in panels that stay in the cache while all queries pass by them. For a
 //! tile of queries, one product gives the scores of a block, and a second one the block's part of the result. The softmax goes
@@ -23,7 +23,7 @@ const MAX_BLOCK: usize = 512;
 
 /// Some channels of one sample's pixels: those of pixel i begin at `start + i · row`.
 #[derive(Clone, Copy, Debug)]
-pub struct Part<'a> {
+pub struct ChannelSlice<'a> {
     /// The sample.
     pub data: &'a [f32],
     /// The first pixel's.
@@ -36,13 +36,13 @@ pub struct Part<'a> {
 
 /// What attention reads of one sample.
 #[derive(Clone, Copy, Debug)]
-pub struct Attention<'a> {
+pub struct AttentionInput<'a> {
     /// Queries, `[pixels, inner]`, each `heads` heads.
-    pub q: Part<'a>,
+    pub q: ChannelSlice<'a>,
     /// Keys, likewise; perhaps of other pixels.
-    pub k: Part<'a>,
+    pub k: ChannelSlice<'a>,
     /// Values, of as many pixels as there are keys.
-    pub v: Part<'a>,
+    pub v: ChannelSlice<'a>,
     /// Channels of all heads.
     pub inner: usize,
     /// Heads.
@@ -52,8 +52,8 @@ pub struct Attention<'a> {
 }
 
 /// One sample: `out` is `[pixels of the queries, inner]`. `scratch` is of [`scratch_len`].
-pub fn attention<'a>(a: &Attention<'a>, scratch: &mut [f32], out: &mut [f32]) {
-    let Attention { q, k, v, inner, heads, causal } = *a;
+pub fn attention<'a>(a: &AttentionInput<'a>, scratch: &mut [f32], out: &mut [f32]) {
+    let AttentionInput { q, k, v, inner, heads, causal } = *a;
     let width = inner / heads;
     let block = block(width, k.pixels);
     let (keys, rest) = scratch.split_at_mut(Panels::len_of(width, block));
@@ -68,7 +68,7 @@ pub fn attention<'a>(a: &Attention<'a>, scratch: &mut [f32], out: &mut [f32]) {
         sums.fill(0.0);
         for first_key in (0..k.pixels).step_by(block) {
             let columns = block.min(k.pixels - first_key);
-            let from = |part: Part<'a>| &part.data[part.start + first_key * part.row + channel..];
+            let from = |part: ChannelSlice<'a>| &part.data[part.start + first_key * part.row + channel..];
             pack(from(k), [1, k.row], [width, columns], keys);
             pack(from(v), [v.row, 1], [columns, width], values);
             let to_scores = Product {

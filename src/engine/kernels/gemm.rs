@@ -4,9 +4,11 @@
 //! normalised and padded (see [`load`](super::load)), and the band's output pixels are the rows of a
 //! [product](super::product). A pointwise map that changes nothing while loading reads the image where it lies.
 
+use std::ops::Range;
+
 use super::load::{Loaded, Scale};
 use super::product::{Epilogue, Output, Panels, PixelRuns, Product, multiply_part};
-use super::shared::{Each, Shared};
+use super::shared::{Each, SharedSlice};
 use super::{Image, PerSample};
 use crate::Activation;
 use crate::Window;
@@ -26,7 +28,7 @@ pub const MAX_KERNEL: usize = if cfg!(feature = "text") { 64 } else { 3 };
 
 /// A [`Gemm`](crate::plan::Gemm) with slices for ids.
 #[derive(Clone, Copy, Debug)]
-pub struct Gemm<'a> {
+pub struct GemmInput<'a> {
     /// The images.
     pub source: Image<'a>,
     /// Scale and shift before the nonlinearity; where by channel, `[batch, 2, channels]`.
@@ -53,7 +55,7 @@ pub struct Gemm<'a> {
     pub size: (usize, usize),
 }
 
-impl<'a> Gemm<'a> {
+impl<'a> GemmInput<'a> {
     /// A sample, and what is applied to it.
     pub(super) fn loaded(&self, sample: usize) -> Loaded<'a> {
         let image = self.source.sample(sample);
@@ -113,86 +115,123 @@ pub fn scratch_len(window: Window, size: (usize, usize), channels: usize, batch:
 }
 
 /// All samples to `out`, `[batch, height, width, columns of the matrix]`.
-pub fn gemm(g: &Gemm, scratch: &mut [f32], out: &mut [f32], each: Each) {
+pub fn gemm(g: &GemmInput, scratch: &mut [f32], out: &mut [f32], each: Each) {
     let plain = matches!(g.scale_shift, Scale::None) && g.activation.is_none();
-    let in_place = g.window == Window::Pointwise && plain;
-    let (height, width) = g.size;
-    let sample_len = height * width * g.panels.columns;
-    let batch = out.len() / sample_len;
     let bands = Bands::of(g.window, g.size, g.source.all_channels());
-    let (rows, len) = (bands.rows, bands.len(g.window));
-    // A part is a band of a sample.
-    let in_sample = height.div_ceil(rows);
-    let parts = batch * in_sample;
-    let place = |part: usize| {
-        let top = part % in_sample * rows;
-        (part / in_sample, top..height.min(top + rows))
+    let (height, width) = g.size;
+    let in_sample = height.div_ceil(bands.rows);
+    let batch = out.len() / (height * width * g.panels.columns);
+    let banded = Banded {
+        g,
+        in_sample,
+        in_place: g.window == Window::Pointwise && plain,
+        len: bands.len(g.window),
+        bands,
+        scratch: SharedSlice::new(scratch),
+        out: SharedSlice::new(out),
     };
-    let (scratch, out) = (Shared::new(scratch), Shared::new(out));
-    for first in (0..parts).step_by(bands.together(g.window)) {
-        let count = bands.together(g.window).min(parts - first);
-        if !in_place {
-            let pieces = bands.input_rows(g.window, rows).div_ceil(LOADED_ROWS);
-            each(count * pieces, &|task| {
-                let (sample, rows) = place(first + task / pieces);
-                let from = task % pieces * LOADED_ROWS;
-                let to = bands.input_rows(g.window, rows.len()).min(from + LOADED_ROWS);
-                if from < to {
-                    let start = task / pieces * len;
-                    // SAFETY: each task has rows of its own, and they are read when all tasks are done.
-                    let to_scratch =
-                        unsafe { scratch.part(start + from * bands.line..start + to * bands.line) };
-                    let before = g.window.before() as isize;
-                    let top = (rows.start * g.window.stride()) as isize - before;
-                    let columns = -before..bands.columns as isize - before;
-                    g.loaded(sample).write(top + from as isize..top + to as isize, columns, to_scratch);
-                }
-            });
+    let (parts, together) = (batch * in_sample, banded.bands.together(g.window));
+    for first in (0..parts).step_by(together) {
+        let count = together.min(parts - first);
+        if !banded.in_place {
+            let pieces = banded.bands.input_rows(g.window, banded.bands.rows).div_ceil(LOADED_ROWS);
+            each(count * pieces, &|task| banded.load(first, task / pieces, task % pieces));
         }
         // All bands pass by a panel while it is in the cache.
-        let pieces = (rows * width).div_ceil(PIXELS);
+        let pieces = (banded.bands.rows * width).div_ceil(PIXELS);
         each(g.panels.count() * count * pieces, &|task| {
-            let (panel, part, piece) = (task / pieces / count, task / pieces % count, task % pieces);
-            let (sample, rows) = place(first + part);
-            let pixels = rows.start * width..rows.end * width;
-            let from = pixels.start + piece * PIXELS;
-            let pixels = from..pixels.end.min(from + PIXELS);
-            if pixels.is_empty() {
-                return;
-            }
-            let shortcut = g.shortcut.map(|s| pixel_runs(s.sample(sample)));
-            let more = shortcut.as_ref().map_or(&[][..], |s| s);
-            let image = pixel_runs(g.source.sample(sample));
-            let mut all = [PixelRuns { len: 0, ..image[0] }; MAX_KERNEL + 2];
-            let count = if in_place {
-                all[..2].copy_from_slice(&image);
-                2
-            } else {
-                // SAFETY: nobody writes there until all tasks are done.
-                let data = unsafe { scratch.read(part * len..(part + 1) * len) };
-                let channels = g.source.all_channels();
-                let (stride, reach) = (g.window.stride(), g.window.kernel());
-                for (tap, run) in all[..reach].iter_mut().enumerate() {
-                    // The runs of one row of the window, `tap` rows below its top.
-                    *run = PixelRuns {
-                        data,
-                        start: tap * bands.line,
-                        top: rows.start,
-                        row: stride * bands.line,
-                        pixel: stride * channels,
-                        shift: 0,
-                        len: reach * channels,
-                    };
-                }
-                reach
-            };
-            all[count..count + more.len()].copy_from_slice(more);
-            let inputs = &all[..count + more.len()];
-            let product = Product { inputs, panels: g.panels, width, epilogue: g.epilogue(sample) };
-            let to = Output { start: sample * sample_len, first: 0, stride: g.panels.columns, data: out };
-            // SAFETY: each task has other pixels or columns.
-            unsafe { multiply_part(&product, panel..panel + 1, pixels, &to) };
+            banded.multiply(first, task / pieces % count, task % pieces, task / pieces / count);
         });
+    }
+}
+
+/// A product, band by band: a part is a band of a sample, and some parts are taken together.
+struct Banded<'a> {
+    g: &'a GemmInput<'a>,
+    bands: Bands,
+    /// Floats of a band.
+    len: usize,
+    /// Bands of a sample.
+    in_sample: usize,
+    /// Whether the image is read where it lies.
+    in_place: bool,
+    scratch: SharedSlice<'a>,
+    out: SharedSlice<'a>,
+}
+
+impl Banded<'_> {
+    /// A part's sample and rows of the output.
+    fn place(&self, part: usize) -> (usize, Range<usize>) {
+        let top = part % self.in_sample * self.bands.rows;
+        (part / self.in_sample, top..self.g.size.0.min(top + self.bands.rows))
+    }
+
+    /// A piece of the band `at` of those that begin with the part `first`, to scratch.
+    fn load(&self, first: usize, at: usize, piece: usize) {
+        let Self { g, bands, .. } = self;
+        let (sample, rows) = self.place(first + at);
+        let from = piece * LOADED_ROWS;
+        let to = bands.input_rows(g.window, rows.len()).min(from + LOADED_ROWS);
+        if from < to {
+            let start = at * self.len;
+            // SAFETY: each task has rows of its own, and they are read when all tasks are done.
+            let to_scratch = unsafe { self.scratch.part(start + from * bands.line..start + to * bands.line) };
+            let before = g.window.before() as isize;
+            let top = (rows.start * g.window.stride()) as isize - before;
+            let columns = -before..bands.columns as isize - before;
+            g.loaded(sample).write(top + from as isize..top + to as isize, columns, to_scratch);
+        }
+    }
+
+    /// A panel's columns of a piece of the same band, to the output.
+    fn multiply(&self, first: usize, at: usize, piece: usize, panel: usize) {
+        let (g, width) = (self.g, self.g.size.1);
+        let (sample, rows) = self.place(first + at);
+        let pixels = rows.start * width..rows.end * width;
+        let from = pixels.start + piece * PIXELS;
+        let pixels = from..pixels.end.min(from + PIXELS);
+        if pixels.is_empty() {
+            return;
+        }
+        let image = pixel_runs(g.source.sample(sample));
+        let mut all = [PixelRuns { len: 0, ..image[0] }; MAX_KERNEL + 2];
+        let mut count = if self.in_place {
+            all[..2].copy_from_slice(&image);
+            2
+        } else {
+            self.window_runs(at, rows.start, &mut all)
+        };
+        if let Some(shortcut) = g.shortcut {
+            all[count..count + 2].copy_from_slice(&pixel_runs(shortcut.sample(sample)));
+            count += 2;
+        }
+        let inputs = &all[..count];
+        let product = Product { inputs, panels: g.panels, width, epilogue: g.epilogue(sample) };
+        let start = sample * g.size.0 * width * g.panels.columns;
+        let to = Output { start, first: 0, stride: g.panels.columns, data: self.out };
+        // SAFETY: each task has other pixels or columns.
+        unsafe { multiply_part(&product, panel..panel + 1, pixels, &to) };
+    }
+
+    /// The runs of each row of the window in a loaded band, whose output begins with the row `top`; how many.
+    fn window_runs<'a>(&'a self, at: usize, top: usize, runs: &mut [PixelRuns<'a>]) -> usize {
+        let Self { g, bands, len, .. } = self;
+        // SAFETY: nobody writes there until all tasks are done.
+        let data = unsafe { self.scratch.read(at * len..(at + 1) * len) };
+        let channels = g.source.all_channels();
+        let (stride, reach) = (g.window.stride(), g.window.kernel());
+        for (tap, run) in runs[..reach].iter_mut().enumerate() {
+            *run = PixelRuns {
+                data,
+                start: tap * bands.line,
+                top,
+                row: stride * bands.line,
+                pixel: stride * channels,
+                shift: 0,
+                len: reach * channels,
+            };
+        }
+        reach
     }
 }
 

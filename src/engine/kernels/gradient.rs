@@ -6,7 +6,7 @@ use super::activation::tanh;
 use super::activation::{exp, gelu};
 use super::attention::softmax_in;
 use super::product::PANEL;
-use super::vector::{Vector, simd, simd_vectors};
+use super::vector::{SimdVector, simd, simd_vectors};
 use crate::Activation;
 
 /// Pixels whose part of the gradient stays in the first-level cache while the image passes by it.
@@ -41,7 +41,7 @@ pub fn add_matrix_gradient(g: &MatrixGradient, out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn matrix_gradient<V: Vector>(g: &MatrixGradient, out: &mut [f32]) {
+fn matrix_gradient<V: SimdVector>(g: &MatrixGradient, out: &mut [f32]) {
     let (height, width) = g.size;
     // What `rows` reads without a check.
     let last = (height - 1) * g.step + (width - 1) * g.pixel + (g.runs - 1) * g.row;
@@ -65,7 +65,7 @@ fn matrix_gradient<V: Vector>(g: &MatrixGradient, out: &mut [f32]) {
                 let image = &g.image[window * g.row..];
                 let out = &mut out[window * g.run * g.columns..][..g.run * g.columns];
                 for from in (0..len).step_by(2 * V::LANES) {
-                    let part = Part { places: &places[..count], gradient: &packed[..count], from };
+                    let part = BlockColumns { places: &places[..count], gradient: &packed[..count], from };
                     let out = &mut out[left + from..];
                     let len = (len - from).min(2 * V::LANES);
                     if len > V::LANES {
@@ -80,7 +80,7 @@ fn matrix_gradient<V: Vector>(g: &MatrixGradient, out: &mut [f32]) {
 }
 
 /// A block's pixels and some columns of their gradients.
-struct Part<'a> {
+struct BlockColumns<'a> {
     places: &'a [usize],
     gradient: &'a [[f32; PANEL]],
     from: usize,
@@ -88,8 +88,8 @@ struct Part<'a> {
 
 /// All `run` rows of the matrix, as many at a time as there are registers for their sums.
 #[inline(always)]
-fn runs<V: Vector, const VECTORS: usize>(
-    part: &Part,
+fn runs<V: SimdVector, const VECTORS: usize>(
+    part: &BlockColumns,
     image: &[f32],
     run: usize,
     out: &mut [f32],
@@ -110,8 +110,8 @@ fn runs<V: Vector, const VECTORS: usize>(
 
 /// Some rows of one panel, and how many: sums over the pixels of a block, in registers.
 #[inline(always)]
-fn rows<V: Vector, const ROWS: usize, const VECTORS: usize>(
-    part: &Part,
+fn rows<V: SimdVector, const ROWS: usize, const VECTORS: usize>(
+    part: &BlockColumns,
     image: &[f32],
     out: &mut [f32],
     (columns, len): (usize, usize),

@@ -5,7 +5,7 @@ use super::vector::simd;
 
 /// `((x - mean) / √(variance + ε) · γ + β) · factor + shift`, of which each but the first two may be left out.
 #[derive(Clone, Copy, Debug)]
-pub struct LayerNorm<'a> {
+pub struct LayerNormTerms<'a> {
     /// ε.
     pub eps: f32,
     /// γ; empty for 1.
@@ -19,12 +19,12 @@ pub struct LayerNorm<'a> {
 }
 
 /// One sample `[pixels, channels]` to another.
-pub fn layer_norm(norm: &LayerNorm, image: &[f32], channels: usize, out: &mut [f32]) {
-    simd!(pixels(norm: &LayerNorm, image: &[f32], channels: usize, out: &mut [f32]));
+pub fn layer_norm(norm: &LayerNormTerms, image: &[f32], channels: usize, out: &mut [f32]) {
+    simd!(pixels(norm: &LayerNormTerms, image: &[f32], channels: usize, out: &mut [f32]));
 }
 
 #[inline(always)]
-fn pixels(norm: &LayerNorm, image: &[f32], channels: usize, out: &mut [f32]) {
+fn pixels(norm: &LayerNormTerms, image: &[f32], channels: usize, out: &mut [f32]) {
     let count = channels as f32;
     for (x, out) in image.chunks_exact(channels).zip(out.chunks_exact_mut(channels)) {
         let mean = fold(x, 0.0, |a, b| a + b) / count;

@@ -5,6 +5,8 @@
 //! This is a crate of its own so that it alone is compiled for speed where a page downloads it: the rest of
 //! [noiseball](https://docs.rs/noiseball) is compiled for size.
 
+#![warn(clippy::too_many_lines)]
+
 pub mod activation;
 pub mod attention;
 pub mod fir;

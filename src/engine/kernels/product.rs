@@ -7,8 +7,8 @@
 
 use std::ops::Range;
 
-use super::shared::Shared;
-use super::vector::{Vector, simd_vectors};
+use super::shared::SharedSlice;
+use super::vector::{SimdVector, simd_vectors};
 
 /// Columns of a panel: two vectors of the widest instruction set that the kernel is made for. Narrower ones take a panel in
 /// parts.
@@ -119,7 +119,7 @@ pub struct Product<'a> {
 
 /// Works out the `pixels`, counted in reading order, and writes each to `stride` floats of `out`, the first at its start.
 pub fn multiply(product: &Product, pixels: Range<usize>, out: &mut [f32], stride: usize) {
-    let out = Output { start: 0, first: pixels.start, stride, data: Shared::new(out) };
+    let out = Output { start: 0, first: pixels.start, stride, data: SharedSlice::new(out) };
     // SAFETY: nobody else has `out`.
     unsafe { multiply_part(product, 0..product.panels.count(), pixels, &out) }
 }
@@ -130,7 +130,7 @@ pub(super) struct Output<'a> {
     pub(super) start: usize,
     pub(super) first: usize,
     pub(super) stride: usize,
-    pub(super) data: Shared<'a>,
+    pub(super) data: SharedSlice<'a>,
 }
 
 /// Some panels' columns of some pixels.
@@ -147,7 +147,7 @@ pub(super) unsafe fn multiply_part(
 }
 
 #[inline(always)]
-fn columns<V: Vector>(product: &Product, panels: Range<usize>, pixels: Range<usize>, out: &Output) {
+fn columns<V: SimdVector>(product: &Product, panels: Range<usize>, pixels: Range<usize>, out: &Output) {
     let Panels { data, rows, columns } = product.panels;
     let skip = rows - product.inputs.iter().map(|input| input.len).sum::<usize>();
     // A panel stays in the cache while all pixels pass by it.
@@ -156,7 +156,7 @@ fn columns<V: Vector>(product: &Product, panels: Range<usize>, pixels: Range<usi
         let left = p * PANEL;
         let end = columns.min(left + PANEL);
         for at in (left..end).step_by(2 * V::LANES) {
-            let part = Part { panel, from: at - left, columns: at..end.min(at + 2 * V::LANES) };
+            let part = PanelColumns { panel, from: at - left, columns: at..end.min(at + 2 * V::LANES) };
             // A page downloads one kernel instead of two, and takes longer for an output of few channels.
             if part.columns.len() > V::LANES || cfg!(target_arch = "wasm32") {
                 tiles::<V, 2>(product, &part, pixels.clone(), out);
@@ -168,7 +168,7 @@ fn columns<V: Vector>(product: &Product, panels: Range<usize>, pixels: Range<usi
 }
 
 /// The columns of a panel that are worked out together.
-struct Part<'a> {
+struct PanelColumns<'a> {
     panel: &'a [f32],
     /// Where they begin in the panel.
     from: usize,
@@ -178,9 +178,9 @@ struct Part<'a> {
 
 /// All pixels, as many at a time as there are registers for their sums, of `VECTORS` vectors each.
 #[inline(always)]
-fn tiles<V: Vector, const VECTORS: usize>(
+fn tiles<V: SimdVector, const VECTORS: usize>(
     product: &Product,
-    part: &Part,
+    part: &PanelColumns,
     pixels: Range<usize>,
     out: &Output,
 ) {
@@ -202,9 +202,9 @@ fn tiles<V: Vector, const VECTORS: usize>(
 
 /// Works out `PIXELS` pixels, and says how many.
 #[inline(always)]
-fn tile<V: Vector, const PIXELS: usize, const VECTORS: usize>(
+fn tile<V: SimdVector, const PIXELS: usize, const VECTORS: usize>(
     product: &Product,
-    part: &Part,
+    part: &PanelColumns,
     first: usize,
     out: &Output,
 ) -> usize {
@@ -252,7 +252,7 @@ fn tile<V: Vector, const PIXELS: usize, const VECTORS: usize>(
 
 /// Adds the products of runs and the rows of a panel, `from` a column on; no run is shorter than the panel has rows.
 #[inline(always)]
-fn accumulate<V: Vector, const PIXELS: usize, const VECTORS: usize>(
+fn accumulate<V: SimdVector, const PIXELS: usize, const VECTORS: usize>(
     mut sums: [[V; VECTORS]; PIXELS],
     runs: [&[f32]; PIXELS],
     panel: &[[f32; PANEL]],

@@ -14,18 +14,18 @@ pub fn in_turn(count: usize, task: &(dyn Fn(usize) + Sync)) {
 
 /// A slice of which every task writes another part.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shared<'a> {
+pub(crate) struct SharedSlice<'a> {
     data: *mut f32,
     len: usize,
     slice: PhantomData<&'a mut [f32]>,
 }
 
 // SAFETY: it stands for a mutable slice of floats, and whoever asks for a part vouches that nobody else has it.
-unsafe impl Send for Shared<'_> {}
+unsafe impl Send for SharedSlice<'_> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared<'_> {}
+unsafe impl Sync for SharedSlice<'_> {}
 
-impl<'a> Shared<'a> {
+impl<'a> SharedSlice<'a> {
     pub(crate) fn new(slice: &'a mut [f32]) -> Self {
         Self { data: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }

@@ -2,7 +2,7 @@
 //! array that the compiler vectorises as it can.
 
 /// As many floats as fit a register.
-pub(super) trait Vector: Copy {
+pub(super) trait SimdVector: Copy {
     /// How many.
     const LANES: usize;
     /// Pixels of a tile of sums, of two vectors each. They fill the vector registers but for some; in a browser they leave half
@@ -31,14 +31,14 @@ pub(super) type Baseline = portable::Lanes;
 
 #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 mod portable {
-    use super::Vector;
+    use super::SimdVector;
 
     const LANES: usize = if cfg!(target_arch = "wasm32") { 4 } else { 8 };
 
     #[derive(Clone, Copy)]
     pub(crate) struct Lanes([f32; LANES]);
 
-    impl Vector for Lanes {
+    impl SimdVector for Lanes {
         const LANES: usize = LANES;
         const PIXELS: usize = if cfg!(target_arch = "wasm32") { 4 } else { 6 };
 
@@ -81,12 +81,12 @@ mod portable {
 mod wasm {
     use std::arch::wasm32::{f32x4_add, f32x4_mul, f32x4_splat, f32x4_sub, v128, v128_load, v128_store};
 
-    use super::Vector;
+    use super::SimdVector;
 
     #[derive(Clone, Copy)]
     pub(crate) struct Simd128(v128);
 
-    impl Vector for Simd128 {
+    impl SimdVector for Simd128 {
         const LANES: usize = 4;
         const PIXELS: usize = 4;
 
@@ -134,12 +134,12 @@ pub(super) mod avx {
         _mm256_sub_ps,
     };
 
-    use super::Vector;
+    use super::SimdVector;
 
     #[derive(Clone, Copy)]
     pub(crate) struct Avx(__m256);
 
-    impl Vector for Avx {
+    impl SimdVector for Avx {
         const LANES: usize = 8;
         const PIXELS: usize = 6;
 
@@ -191,12 +191,12 @@ pub(super) mod avx512 {
         _mm512_sub_ps,
     };
 
-    use super::Vector;
+    use super::SimdVector;
 
     #[derive(Clone, Copy)]
     pub(crate) struct Avx512(__m512);
 
-    impl Vector for Avx512 {
+    impl SimdVector for Avx512 {
         const LANES: usize = 16;
         const PIXELS: usize = 12;
 

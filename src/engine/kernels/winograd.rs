@@ -12,11 +12,13 @@
 //! tile is a [product](super::product) of its own: tiles times channels. No sum is over pixels of two tiles, so that a tile's numbers
 //! do not depend on which others it is computed with.
 
-use super::gemm::{Gemm, pixel_runs};
+use std::ops::Range;
+
+use super::gemm::{GemmInput, pixel_runs};
 use super::product::{Epilogue, Output, PANEL, Panels, PixelRuns, Product, multiply_part};
-use super::shared::{Each, Shared};
-use super::vector::{Vector, simd_vectors};
-use super::{Padding, Window};
+use super::shared::{Each, SharedSlice};
+use super::vector::{SimdVector, simd_vectors};
+use super::{Image, Padding, Window};
 
 /// Rows and columns of a tile of outputs.
 const TILE: usize = 4;
@@ -96,18 +98,18 @@ pub fn fill_weights(matrix: Panels, inputs: usize, weights: &mut [f32]) {
 }
 
 /// How an image is cut: in tiles, of which bands of whole rows are taken together.
-struct Bands {
+struct TileBands {
     /// Rows of tiles of a band.
     rows: usize,
     /// Tiles of a row.
     tiles: usize,
-    /// Bands of a sample.
+    /// TileBands of a sample.
     in_sample: usize,
-    /// Bands that are taken together.
+    /// TileBands that are taken together.
     together: usize,
 }
 
-impl Bands {
+impl TileBands {
     fn of((height, width): (usize, usize), batch: usize) -> Self {
         let (tall, tiles) = (height.div_ceil(TILE), width.div_ceil(TILE));
         let in_sample = tall.div_ceil((TILES / tiles).clamp(1, tall));
@@ -126,101 +128,156 @@ impl Bands {
 /// Floats of scratch for an output of `size`, of `batch` samples, and so many channels.
 #[must_use]
 pub fn scratch_len(size: (usize, usize), inputs: usize, outputs: usize, batch: usize) -> usize {
-    let bands = Bands::of(size, batch);
+    let bands = TileBands::of(size, batch);
     let [band, from, to] = bands.lens(inputs, outputs);
     bands.together * band + from + to
 }
 
 /// All samples.
-pub fn convolve(g: &Gemm, weights: &[f32], scratch: &mut [f32], out: &mut [f32], each: Each) {
-    let (height, width) = g.size;
+pub fn convolve(g: &GemmInput, weights: &[f32], scratch: &mut [f32], out: &mut [f32], each: Each) {
     let (inputs, outputs) = (g.source.all_channels(), g.panels.columns);
-    let sample_len = height * width * outputs;
-    let batch = out.len() / sample_len;
-    let bands = Bands::of(g.size, batch);
+    let batch = out.len() / (g.size.0 * g.size.1 * outputs);
+    let bands = TileBands::of(g.size, batch);
     let [band_len, from_len, to_len] = bands.lens(inputs, outputs);
     let (padded, rest) = scratch.split_at_mut(bands.together * band_len);
     let (from, to) = rest[..from_len + to_len].split_at_mut(from_len);
-    let [padded, from, to, out] = [padded, from, to, out].map(Shared::new);
-    let line = (bands.tiles * TILE + 2) * inputs;
-    let (from_stride, to_stride) = (from_len / PLACES, to_len / PLACES);
+    let [padded, from, to, out] = [padded, from, to, out].map(SharedSlice::new);
     let parts = batch * bands.in_sample;
     for first in (0..parts).step_by(bands.together) {
         let count = bands.together.min(parts - first);
-        // The sample and the first row of a row of tiles, if the image has it.
-        let place = |task: usize| {
-            let (part, row) = (first + task / bands.rows, task % bands.rows);
-            let top = (part % bands.in_sample * bands.rows + row) * TILE;
-            (top < height).then_some((part / bands.in_sample, top))
-        };
         let rows = count * bands.rows;
-        each(rows, &|task| {
-            let Some((sample, top)) = place(task) else { return };
-            // The first row of tiles begins a row above it, and the last ends with one below.
-            let row = task % bands.rows;
-            let start = if row == 0 { 0 } else { row * TILE + 1 };
-            let last = row + 1 == bands.rows || top + TILE >= height;
-            let end = (row + 1) * TILE + if last { 2 } else { 1 };
-            let at = task / bands.rows * band_len;
-            // SAFETY: each task has other rows.
-            let to = unsafe { padded.part(at + start * line..at + end * line) };
-            let above = (top as isize) - (row * TILE) as isize - 1;
-            let columns = -1..(bands.tiles * TILE) as isize + 1;
-            g.loaded(sample).write(above + start as isize..above + end as isize, columns, to);
-        });
-        each(rows, &|task| {
-            if place(task).is_some() {
-                let at = task / bands.rows * band_len + task % bands.rows * TILE * line;
-                // SAFETY: what is read is not written any more, and each task writes other tiles.
-                let image = unsafe { padded.read(at..at + WINDOW * line) };
-                let to = Places { data: from, start: task * bands.tiles * inputs, stride: from_stride };
-                transform(image, inputs, bands.tiles, &to);
-            }
-        });
+        let tiled = Tiled {
+            g,
+            bands: &bands,
+            first,
+            inputs,
+            outputs,
+            band_len,
+            padded,
+            from: Places { data: from, start: 0, stride: from_len / PLACES },
+            to: Places { data: to, start: 0, stride: to_len / PLACES },
+            out,
+        };
         let panels = g.panels.count();
-        let len = Panels::len_of(inputs, outputs);
-        let tiles = rows * bands.tiles;
-        each(PLACES * panels, &|task| {
-            let (place, panel) = (task / panels, task % panels);
-            // SAFETY: nobody writes these any more.
-            let data = unsafe { from.read(place * from_stride..(place + 1) * from_stride) };
-            let run = PixelRuns { data, start: 0, top: 0, row: 0, pixel: inputs, shift: 0, len: inputs };
-            let matrix = Panels { data: &weights[place * len..][..len], rows: inputs, columns: outputs };
-            let product = Product { inputs: &[run], panels: matrix, width: tiles, epilogue: PLAIN };
-            let to = Output { start: place * to_stride, first: 0, stride: outputs, data: to };
-            // SAFETY: each task has other columns or another place.
-            unsafe { multiply_part(&product, panel..panel + 1, 0..tiles, &to) };
-        });
+        each(rows, &|task| tiled.load(task));
+        each(rows, &|task| tiled.transform(task));
+        each(PLACES * panels, &|task| tiled.multiply(weights, rows, task / panels, task % panels));
         if let Some(shortcut) = g.shortcut {
-            each(panels * rows, &|task| {
-                let (panel, task) = (task / rows, task % rows);
-                if let Some((sample, top)) = place(task) {
-                    let inputs = &pixel_runs(shortcut.sample(sample));
-                    let product = Product { inputs, panels: g.panels, width, epilogue: PLAIN };
-                    let to = Output { start: sample * sample_len, first: 0, stride: outputs, data: out };
-                    let pixels = top * width..height.min(top + TILE) * width;
-                    // SAFETY: each task has other pixels or columns.
-                    unsafe { multiply_part(&product, panel..panel + 1, pixels, &to) };
-                }
-            });
+            each(panels * rows, &|task| tiled.multiply_shortcut(shortcut, task % rows, task / rows));
         }
-        each(rows, &|task| {
-            if let Some((sample, top)) = place(task) {
-                let finish = Finish {
-                    epilogue: g.epilogue(sample),
-                    add: g.shortcut.is_some(),
-                    top,
-                    width,
-                    channels: outputs,
-                    from: Places { data: to, start: task * bands.tiles * outputs, stride: to_stride },
-                };
-                let pixels = top * width..height.min(top + TILE) * width;
-                let start = sample * sample_len;
-                // SAFETY: each task has other pixels.
-                let out = unsafe { out.part(start + pixels.start * outputs..start + pixels.end * outputs) };
-                finish.write(bands.tiles, out);
-            }
-        });
+        each(rows, &|task| tiled.finish(task));
+    }
+}
+
+/// Some bands of a convolution, which are computed together. A task is a row of tiles, but in products.
+struct Tiled<'a> {
+    g: &'a GemmInput<'a>,
+    bands: &'a TileBands,
+    /// The first of the bands.
+    first: usize,
+    /// Channels.
+    inputs: usize,
+    outputs: usize,
+    /// Floats of a band's inputs.
+    band_len: usize,
+    /// The bands' inputs with zeros around them.
+    padded: SharedSlice<'a>,
+    /// The tiles, transformed, and their products.
+    from: Places<'a>,
+    to: Places<'a>,
+    out: SharedSlice<'a>,
+}
+
+impl Tiled<'_> {
+    /// The sample and the first row of a row of tiles, if the image has it.
+    fn place(&self, task: usize) -> Option<(usize, usize)> {
+        let (part, row) = (self.first + task / self.bands.rows, task % self.bands.rows);
+        let top = (part % self.bands.in_sample * self.bands.rows + row) * TILE;
+        (top < self.g.size.0).then_some((part / self.bands.in_sample, top))
+    }
+
+    /// The pixels of a row of tiles that begins at `top`, counted in reading order.
+    fn pixels(&self, top: usize) -> Range<usize> {
+        let (height, width) = self.g.size;
+        top * width..height.min(top + TILE) * width
+    }
+
+    /// Floats of a row of a band's inputs.
+    fn line(&self) -> usize {
+        (self.bands.tiles * TILE + 2) * self.inputs
+    }
+
+    /// The image's rows below those that the row of tiles before loads.
+    fn load(&self, task: usize) {
+        let Some((sample, top)) = self.place(task) else { return };
+        // The first row of tiles begins a row above it, and the last ends with one below.
+        let (row, line) = (task % self.bands.rows, self.line());
+        let start = if row == 0 { 0 } else { row * TILE + 1 };
+        let last = row + 1 == self.bands.rows || top + TILE >= self.g.size.0;
+        let end = (row + 1) * TILE + if last { 2 } else { 1 };
+        let at = task / self.bands.rows * self.band_len;
+        // SAFETY: each task has other rows.
+        let to = unsafe { self.padded.part(at + start * line..at + end * line) };
+        let above = (top as isize) - (row * TILE) as isize - 1;
+        let columns = -1..(self.bands.tiles * TILE) as isize + 1;
+        self.g.loaded(sample).write(above + start as isize..above + end as isize, columns, to);
+    }
+
+    fn transform(&self, task: usize) {
+        if self.place(task).is_some() {
+            let line = self.line();
+            let at = task / self.bands.rows * self.band_len + task % self.bands.rows * TILE * line;
+            // SAFETY: what is read is not written any more, and each task writes other tiles.
+            let image = unsafe { self.padded.read(at..at + WINDOW * line) };
+            let to = Places { start: task * self.bands.tiles * self.inputs, ..self.from };
+            transform(image, self.inputs, self.bands.tiles, &to);
+        }
+    }
+
+    /// A panel's columns of the products of one place, of so many rows of tiles.
+    fn multiply(&self, weights: &[f32], rows: usize, place: usize, panel: usize) {
+        let Self { inputs, outputs, from, to, .. } = *self;
+        let (len, tiles) = (Panels::len_of(inputs, outputs), rows * self.bands.tiles);
+        // SAFETY: nobody writes these any more.
+        let data = unsafe { from.data.read(place * from.stride..(place + 1) * from.stride) };
+        let run = PixelRuns { data, start: 0, top: 0, row: 0, pixel: inputs, shift: 0, len: inputs };
+        let matrix = Panels { data: &weights[place * len..][..len], rows: inputs, columns: outputs };
+        let product = Product { inputs: &[run], panels: matrix, width: tiles, epilogue: PLAIN };
+        let to = Output { start: place * to.stride, first: 0, stride: outputs, data: to.data };
+        // SAFETY: each task has other columns or another place.
+        unsafe { multiply_part(&product, panel..panel + 1, 0..tiles, &to) };
+    }
+
+    /// A panel's columns of the product that is added, of a row of tiles, to the output.
+    fn multiply_shortcut(&self, shortcut: Image, task: usize, panel: usize) {
+        if let Some((sample, top)) = self.place(task) {
+            let (height, width) = self.g.size;
+            let inputs = &pixel_runs(shortcut.sample(sample));
+            let product = Product { inputs, panels: self.g.panels, width, epilogue: PLAIN };
+            let start = sample * height * width * self.outputs;
+            let to = Output { start, first: 0, stride: self.outputs, data: self.out };
+            // SAFETY: each task has other pixels or columns.
+            unsafe { multiply_part(&product, panel..panel + 1, self.pixels(top), &to) };
+        }
+    }
+
+    /// Products, transformed back, to the output.
+    fn finish(&self, task: usize) {
+        if let Some((sample, top)) = self.place(task) {
+            let (height, width) = self.g.size;
+            let finish = Finish {
+                epilogue: self.g.epilogue(sample),
+                add: self.g.shortcut.is_some(),
+                top,
+                width,
+                channels: self.outputs,
+                from: Places { start: task * self.bands.tiles * self.outputs, ..self.to },
+            };
+            let (start, pixels) = (sample * height * width, self.pixels(top));
+            let floats = (start + pixels.start) * self.outputs..(start + pixels.end) * self.outputs;
+            // SAFETY: each task has other pixels.
+            finish.write(self.bands.tiles, unsafe { self.out.part(floats) });
+        }
     }
 }
 
@@ -229,14 +286,14 @@ const PLAIN: Epilogue = Epilogue { bias: &[], time: &[], residual: None, scale: 
 /// Some tiles of each place, `stride` floats from one place to the next.
 #[derive(Clone, Copy)]
 struct Places<'a> {
-    data: Shared<'a>,
+    data: SharedSlice<'a>,
     start: usize,
     stride: usize,
 }
 
 /// `Bᵀ d` of one column.
 #[inline(always)]
-fn forward<V: Vector>(d: [V; WINDOW]) -> [V; WINDOW] {
+fn forward<V: SimdVector>(d: [V; WINDOW]) -> [V; WINDOW] {
     let (p, q) = ((P * P) as f32, (Q * Q) as f32);
     let sum = V::splat(-p - q);
     let pair = |far: f32, near: f64| {
@@ -253,7 +310,7 @@ fn forward<V: Vector>(d: [V; WINDOW]) -> [V; WINDOW] {
 
 /// `Aᵀ m` of one column.
 #[inline(always)]
-fn back<V: Vector>(m: [V; WINDOW]) -> [V; TILE] {
+fn back<V: SimdVector>(m: [V; WINDOW]) -> [V; TILE] {
     let zero = V::splat(0.0);
     let (near, near_odd) = (m[1].plus(m[2]), m[1].minus(m[2]));
     let (far, far_odd) = (m[3].plus(m[4]), m[3].minus(m[4]));
@@ -283,7 +340,7 @@ fn transform(image: &[f32], channels: usize, count: usize, to: &Places) {
 }
 
 #[inline(always)]
-fn transform_in<V: Vector>(image: &[f32], channels: usize, count: usize, to: &Places) {
+fn transform_in<V: SimdVector>(image: &[f32], channels: usize, count: usize, to: &Places) {
     let line = (count * TILE + 2) * channels;
     for tile in 0..count {
         for at in (0..channels).step_by(V::LANES) {
@@ -332,7 +389,7 @@ impl Finish<'_> {
 }
 
 #[inline(always)]
-fn finish<V: Vector>(f: &Finish, count: usize, out: &mut [f32]) {
+fn finish<V: SimdVector>(f: &Finish, count: usize, out: &mut [f32]) {
     let Finish { epilogue, add, top, width, channels, from } = *f;
     let height = out.len() / (width * channels);
     let zero = V::splat(0.0);

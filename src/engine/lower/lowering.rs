@@ -22,13 +22,13 @@ pub(in crate::engine) struct Dispatch {
     pub(in crate::engine) groups: [u32; 3],
     /// What it is a part of, and what it costs.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(in crate::engine) work: Work,
+    pub(in crate::engine) costs: Costs,
 }
 
 /// What a dispatch is a part of, and what it costs: profiles are taken natively.
 #[cfg(not(target_arch = "wasm32"))]
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::engine) struct Work {
+pub(in crate::engine) struct Costs {
     /// The operation, as a position in the plan.
     pub(in crate::engine) op: usize,
     /// Floating-point operations of its product: two for each multiply-add.
@@ -105,7 +105,7 @@ impl Lowering<'_> {
             uniform,
             groups,
             #[cfg(not(target_arch = "wasm32"))]
-            work: Work { op: self.op, flops: 0, bytes: 0 },
+            costs: Costs { op: self.op, flops: 0, bytes: 0 },
         });
     }
 
@@ -135,7 +135,7 @@ impl Lowering<'_> {
     pub(in crate::engine) fn costs(&mut self, flops: u64, bytes: u64) {
         #[cfg(not(target_arch = "wasm32"))]
         if let Some(last) = self.dispatches.last_mut() {
-            last.work = Work { flops, bytes, ..last.work };
+            last.costs = Costs { flops, bytes, ..last.costs };
         }
     }
 

@@ -12,7 +12,7 @@ mod uniform;
 mod unroll;
 
 #[cfg(not(target_arch = "wasm32"))]
-pub(super) use lowering::Work;
+pub(super) use lowering::Costs;
 pub(super) use lowering::{Dispatch, Lowering, grid, word, words};
 pub(super) use shader::{File, Shader, constants, declarations, strip, wgsl};
 pub use shards::ShardLayout;

@@ -7,7 +7,7 @@ use crate::engine::parameters::Parameters;
 use crate::engine::stage::{Memory, Split, Stage};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::engine::threads;
-use crate::engine::value::{Slot, Value, ValueId};
+use crate::engine::value::{Reference, Value, ValueId};
 use crate::error::{Error, Result};
 
 /// Some channels of an image, from `start` on.
@@ -183,7 +183,7 @@ impl Attention {
         batch: usize,
         scratch: &mut [f32],
         out: &mut [f32],
-        parts: &(dyn Fn(usize) -> [twin::Part<'m>; 3] + Sync),
+        parts: &(dyn Fn(usize) -> [twin::ChannelSlice<'m>; 3] + Sync),
     ) {
         let (heads, inner, width) = (self.heads, self.inner, self.inner / self.heads);
         let [q, keys, _] = parts(0).map(|part| part.pixels);
@@ -199,11 +199,13 @@ impl Attention {
         let room = twin::scratch_len(queries, keys, width, 1);
         threads::chunks(results, queries * width, &|task, to| {
             let (head, first) = (task / pieces, task % pieces * queries);
-            let of_head =
-                |part: twin::Part<'m>| twin::Part { start: part.start + head % heads * width, ..part };
+            let of_head = |part: twin::ChannelSlice<'m>| twin::ChannelSlice {
+                start: part.start + head % heads * width,
+                ..part
+            };
             let [q, k, v] = parts(head / heads).map(of_head);
-            let q = twin::Part { start: q.start + first * q.row, pixels: queries, ..q };
-            let head = twin::Attention { q, k, v, inner: width, heads: 1, causal: self.causal };
+            let q = twin::ChannelSlice { start: q.start + first * q.row, pixels: queries, ..q };
+            let head = twin::AttentionInput { q, k, v, inner: width, heads: 1, causal: self.causal };
             threads::scratch(room, |scratch| twin::attention(&head, scratch, to));
         });
         let results = &*results;
@@ -217,14 +219,14 @@ impl Attention {
 }
 
 impl Operation for Attention {
-    fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
+    fn references_mut(&mut self, f: &mut dyn FnMut(Reference)) {
         for part in [&mut self.q, &mut self.k, &mut self.v] {
-            f(Slot::Read(&mut part.value));
+            f(Reference::Read(&mut part.value));
         }
         if let Some(of_sample) = &mut self.of_sample {
-            f(Slot::Read(of_sample));
+            f(Reference::Read(of_sample));
         }
-        f(Slot::Write(&mut self.output));
+        f(Reference::Write(&mut self.output));
     }
 
     fn text(&self, kind: char, _: &Parameters) -> String {
@@ -260,7 +262,7 @@ impl Operation for Attention {
         let part = |channels: Channels, sample: usize| {
             let [_, height, width, row] = stage.value(channels.value).shape;
             let data = stage.sample(arena, channels.value, sample);
-            twin::Part { data, start: channels.start, row, pixels: height * width }
+            twin::ChannelSlice { data, start: channels.start, row, pixels: height * width }
         };
         let parts = |sample: usize| {
             let prompt = stage.prompt(arena, self.of_sample, sample);
@@ -274,7 +276,7 @@ impl Operation for Attention {
         for (sample, out) in out.chunks_exact_mut(each).enumerate() {
             let [q, k, v] = parts(sample);
             let Self { inner, heads, causal, .. } = *self;
-            twin::attention(&twin::Attention { q, k, v, inner, heads, causal }, scratch, out);
+            twin::attention(&twin::AttentionInput { q, k, v, inner, heads, causal }, scratch, out);
         }
     }
 

@@ -6,7 +6,7 @@ use crate::engine::lower::{File, Lowering, Shader, constants, grid, uniform, wgs
 use crate::engine::parameters::Parameters;
 use crate::engine::stage::{Memory, Split, Stage};
 use crate::engine::threads;
-use crate::engine::value::{Slot, ValueId};
+use crate::engine::value::{Reference, ValueId};
 use crate::error::Result;
 
 /// Twice or half the resolution by a filter of four taps.
@@ -45,9 +45,9 @@ fn shader() -> Shader {
 }
 
 impl Operation for Fir {
-    fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
-        f(Slot::Read(&mut self.source));
-        f(Slot::Write(&mut self.output));
+    fn references_mut(&mut self, f: &mut dyn FnMut(Reference)) {
+        f(Reference::Read(&mut self.source));
+        f(Reference::Write(&mut self.output));
     }
 
     fn text(&self, kind: char, _: &Parameters) -> String {

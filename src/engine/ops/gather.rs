@@ -4,7 +4,7 @@ use super::operation::Operation;
 use crate::engine::lower::{File, Lowering, Shader, grid, uniform, wgsl, word};
 use crate::engine::parameters::{MatrixId, Parameters, Storage};
 use crate::engine::stage::{Memory, Split, Stage};
-use crate::engine::value::{Slot, ValueId};
+use crate::engine::value::{Reference, ValueId};
 use crate::error::Result;
 
 /// Where rows are taken from.
@@ -58,16 +58,16 @@ fn shader(matrices: Option<Storage>, here: &'static str) -> Shader {
 }
 
 impl Operation for Gather {
-    fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
+    fn references_mut(&mut self, f: &mut dyn FnMut(Reference)) {
         if let Some(indices) = &mut self.indices {
-            f(Slot::Read(indices));
+            f(Reference::Read(indices));
         }
         match &mut self.table {
-            Table::Matrix(table) => f(Slot::Matrix(table)),
+            Table::Matrix(table) => f(Reference::Matrix(table)),
             #[cfg(feature = "text")]
-            Table::Pixels(image) => f(Slot::Read(image)),
+            Table::Pixels(image) => f(Reference::Read(image)),
         }
-        f(Slot::Write(&mut self.output));
+        f(Reference::Write(&mut self.output));
     }
 
     fn text(&self, kind: char, parameters: &Parameters) -> String {

@@ -15,27 +15,27 @@ use crate::engine::lower::{
 use crate::engine::parameters::{Parameters, Storage};
 use crate::engine::stage::{Memory, Split, Stage};
 use crate::engine::threads;
-use crate::engine::value::{Slot, Source, TILE_PIXELS, Value, Window};
+use crate::engine::value::{Reference, Source, TILE_PIXELS, Value, Window};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::error::Error;
 use crate::error::Result;
 use crate::network::ops::Padding;
 
 impl Operation for Gemm {
-    fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
-        self.load.slots(f);
-        self.source.slots(f);
+    fn references_mut(&mut self, f: &mut dyn FnMut(Reference)) {
+        self.load.references_mut(f);
+        self.source.references_mut(f);
         for source in [&mut self.shortcut, &mut self.residual].into_iter().flatten() {
-            source.slots(f);
+            source.references_mut(f);
         }
         for slice in [&mut self.time, &mut self.sample_scale].into_iter().flatten() {
-            f(Slot::Rows(slice));
+            f(Reference::Rows(slice));
         }
-        f(Slot::Matrix(&mut self.matrix));
-        f(Slot::Vector(&mut self.bias));
-        f(Slot::Write(&mut self.output));
+        f(Reference::Matrix(&mut self.matrix));
+        f(Reference::Vector(&mut self.bias));
+        f(Reference::Write(&mut self.output));
         if let Some(moments) = &mut self.moments {
-            f(Slot::Write(moments));
+            f(Reference::Write(moments));
         }
     }
 
@@ -80,7 +80,7 @@ impl Operation for Gemm {
             let image = stage.image(arena, source);
             if whole { Image { height: stage.batch, ..image } } else { image }
         };
-        let args = twin::Gemm {
+        let args = twin::GemmInput {
             source: image(&self.source),
             scale_shift: self.load.scale(stage, arena, scaling),
             activation: self.load.activation,
@@ -200,12 +200,12 @@ struct Variant {
     storage: Storage,
     scaling: ScalingKind,
     activation: u32,
-    work: Work,
+    role: Role,
 }
 
 /// What a variant does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Work {
+enum Role {
     /// Multiplies, and loads each tap for itself.
     Product,
     /// Multiplies, and loads all taps of an image of this width together.
@@ -242,10 +242,10 @@ impl Variant {
             let rows = tile.rows_of_run(word(run));
             constants.extend([("RUN", word(run)), ("RUN_ROWS", rows), ("RUNS", tile.rows / rows)]);
         }
-        let files: &'static [_] = match (self.run, self.work) {
+        let files: &'static [_] = match (self.run, self.role) {
             (None, _) => &[ACTIVATION, LOAD, GEMM],
             #[cfg(not(target_arch = "wasm32"))]
-            (_, Work::Halo(width)) => {
+            (_, Role::Halo(width)) => {
                 constants.extend([
                     ("WIDTH", word(width)),
                     ("PATCHES", tile.patches(width)),
@@ -262,19 +262,19 @@ impl Variant {
     }
 
     fn entry(self) -> &'static str {
-        match self.work {
-            Work::Product => "main",
-            Work::Halo(_) => "halo",
-            Work::Sum => "reduce",
+        match self.role {
+            Role::Product => "main",
+            Role::Halo(_) => "halo",
+            Role::Sum => "reduce",
         }
     }
 
     fn label(self) -> String {
-        let Self { tile, work, .. } = self;
-        let what = match work {
-            Work::Product => "product",
-            Work::Halo(_) => "halo",
-            Work::Sum => return "sum of slices".to_owned(),
+        let Self { tile, role, .. } = self;
+        let what = match role {
+            Role::Product => "product",
+            Role::Halo(_) => "halo",
+            Role::Sum => return "sum of slices".to_owned(),
         };
         format!("{what} {}×{}×{} of {}", tile.pixels(), tile.columns(), tile.depth, tile.threads)
     }
@@ -282,7 +282,7 @@ impl Variant {
 
 /// The output as rows of the product.
 #[derive(Clone, Copy, Debug)]
-struct Rows {
+struct OutputRows {
     batch: usize,
     #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "only a halo asks"))]
     height: usize,
@@ -294,7 +294,7 @@ struct Rows {
     padded: usize,
 }
 
-impl Rows {
+impl OutputRows {
     fn of([batch, height, width, columns]: [usize; 4]) -> Self {
         let pixels = height * width;
         let whole = pixels.is_multiple_of(TILE_PIXELS) || TILE_PIXELS.is_multiple_of(pixels);
@@ -335,7 +335,7 @@ impl Rows {
 }
 
 /// The tile of a product before its taps are looked at.
-fn tile_of(rows: &Rows, to: &Lowering) -> Result<Tile> {
+fn tile_of(rows: &OutputRows, to: &Lowering) -> Result<Tile> {
     #[cfg(not(target_arch = "wasm32"))]
     if let Some(numbers) = to.choice.tile {
         // Only the command's benchmark chooses; a page has no bytes for the sentence.
@@ -369,7 +369,7 @@ fn in_fours(channels: &[usize]) -> bool {
 
 /// The same tile, perhaps less deep, where all taps can be loaded together.
 #[cfg(not(target_arch = "wasm32"))]
-fn with_halo(g: &Gemm, rows: &Rows, tile: Tile, to: &Lowering) -> Option<Tile> {
+fn with_halo(g: &Gemm, rows: &OutputRows, tile: Tile, to: &Lowering) -> Option<Tile> {
     let [_, height, width, _] = to.shape(g.source.first);
     let doubled = |source: &Source| source.upsample;
     let channels = [to.channels(Some(&g.source)), to.channels(g.shortcut.as_ref())];
@@ -392,7 +392,7 @@ fn with_halo(g: &Gemm, rows: &Rows, tile: Tile, to: &Lowering) -> Option<Tile> {
 }
 
 #[cfg(target_arch = "wasm32")]
-fn with_halo(_: &Gemm, _: &Rows, _: Tile, _: &Lowering) -> Option<Tile> {
+fn with_halo(_: &Gemm, _: &OutputRows, _: Tile, _: &Lowering) -> Option<Tile> {
     None
 }
 
@@ -407,7 +407,7 @@ struct Slices {
 }
 
 impl Slices {
-    fn of(depth_tiles: usize, rows: &Rows, tile: Tile, to: &Lowering) -> Self {
+    fn of(depth_tiles: usize, rows: &OutputRows, tile: Tile, to: &Lowering) -> Self {
         let groups = rows.groups(tile);
         let few = chosen!(to.choice, few, FEW_GROUPS);
         let slices = if to.tuning == Tuning::Hardware && groups <= few {
@@ -423,9 +423,9 @@ impl Slices {
 }
 
 /// A product before its uniform and its kernel are written down.
-struct Job<'a> {
+struct GemmJob<'a> {
     g: &'a Gemm,
-    rows: Rows,
+    rows: OutputRows,
     tile: Tile,
     /// Whether all taps are loaded together.
     halo: bool,
@@ -436,7 +436,7 @@ struct Job<'a> {
     place: MatrixPlace,
 }
 
-impl Job<'_> {
+impl GemmJob<'_> {
     /// Rows of the matrix: of the image's window, and of the shortcut.
     fn depths(&self) -> [usize; 2] {
         let [image, shortcut] = self.channels.map(|c| c[0] + c[1]);
@@ -530,7 +530,7 @@ impl Job<'_> {
             storage: to.layout.storage,
             scaling,
             activation: activation_code(self.g.load.activation),
-            work: if self.halo { Work::Halo(self.rows.width) } else { Work::Product },
+            role: if self.halo { Role::Halo(self.rows.width) } else { Role::Product },
         }
     }
 
@@ -554,11 +554,11 @@ fn lower(g: &Gemm, to: &mut Lowering) -> Result<()> {
     if super::winograd::lower(g, to) {
         return Ok(());
     }
-    let rows = Rows::of(to.shape(g.output));
+    let rows = OutputRows::of(to.shape(g.output));
     let tile = tile_of(&rows, to)?;
     let halo = with_halo(g, &rows, tile, to);
     let tile = halo.unwrap_or(tile);
-    let job = Job {
+    let job = GemmJob {
         g,
         rows,
         tile,
@@ -592,7 +592,7 @@ fn lower(g: &Gemm, to: &mut Lowering) -> Result<()> {
             vectors: true,
             scaling: ScalingKind::None,
             activation: NO_ACTIVATION,
-            work: Work::Sum,
+            role: Role::Sum,
             ..own
         };
         to.dispatch(sum.shader(), job.place.shard, &params, [x, y, 1]);
@@ -631,7 +631,7 @@ mod tests {
                         storage: if bit(2) { Storage::F16 } else { Storage::F32 },
                         scaling,
                         activation: activation::ALL[(i + bits) % activation::ALL.len()],
-                        work: if bit(3) { Work::Sum } else { Work::Product },
+                        role: if bit(3) { Role::Sum } else { Role::Product },
                     };
                     check::<Params>(&variant.shader());
                 }
@@ -656,7 +656,7 @@ mod tests {
                     storage: if width > 16 { Storage::F16 } else { Storage::F32 },
                     scaling,
                     activation: activation::SILU,
-                    work: Work::Halo(width),
+                    role: Role::Halo(width),
                 };
                 check::<Params>(&variant.shader());
             }

@@ -6,7 +6,7 @@ use crate::engine::kernels::layer_norm as twin;
 use crate::engine::lower::{File, Lowering, Shader, constants, grid, uniform, wgsl, word};
 use crate::engine::parameters::{Parameters, VectorId};
 use crate::engine::stage::{Memory, Split, Stage};
-use crate::engine::value::{RowSlice, Slot, ValueId};
+use crate::engine::value::{Reference, RowSlice, ValueId};
 use crate::error::Result;
 
 /// Normalisation over the channels of each pixel: `((x - mean) / √(variance + ε) · γ + β) · factor + shift`.
@@ -66,16 +66,16 @@ fn shader(lanes4: bool) -> Shader {
 }
 
 impl Operation for LayerNorm {
-    fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
-        f(Slot::Read(&mut self.source));
+    fn references_mut(&mut self, f: &mut dyn FnMut(Reference)) {
+        f(Reference::Read(&mut self.source));
         if let Some((weight, bias)) = &mut self.affine {
-            f(Slot::Vector(weight));
-            f(Slot::Vector(bias));
+            f(Reference::Vector(weight));
+            f(Reference::Vector(bias));
         }
         for slice in [&mut self.factor, &mut self.shift].into_iter().flatten() {
-            f(Slot::Rows(slice));
+            f(Reference::Rows(slice));
         }
-        f(Slot::Write(&mut self.output));
+        f(Reference::Write(&mut self.output));
     }
 
     fn text(&self, kind: char, _: &Parameters) -> String {
@@ -92,7 +92,7 @@ impl Operation for LayerNorm {
         for (sample, out) in out.chunks_exact_mut(each).enumerate() {
             let of = |slice: RowSlice| stage.per_sample(slice).sample(sample);
             let [factor, shift] = [self.factor, self.shift].map(|slice| slice.map_or(&[][..], of));
-            let norm = twin::LayerNorm { eps: self.eps, weight, bias, factor, shift };
+            let norm = twin::LayerNormTerms { eps: self.eps, weight, bias, factor, shift };
             twin::layer_norm(&norm, stage.sample(arena, self.source, sample), channels, out);
         }
     }

@@ -6,7 +6,7 @@ use crate::engine::kernels::norm::{Normalise, normalise};
 use crate::engine::lower::{File, Lowering, Shader, constants, grid, uniform, wgsl, word, words};
 use crate::engine::parameters::VectorId;
 use crate::engine::stage::{ArenaView, Stage};
-use crate::engine::value::{RowSlice, Slot, Source, TILE_PIXELS as PLAN_TILE_PIXELS, Value, ValueId};
+use crate::engine::value::{Reference, RowSlice, Source, TILE_PIXELS as PLAN_TILE_PIXELS, Value, ValueId};
 use crate::network::ops::Activation;
 
 /// Group normalisation of one or two images from the moments of their tiles: scale and shift for each sample and
@@ -65,15 +65,15 @@ impl Load {
 }
 
 impl Norm {
-    pub(super) fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
-        f(Slot::Read(&mut self.moments.0));
+    pub(super) fn references_mut(&mut self, f: &mut dyn FnMut(Reference)) {
+        f(Reference::Read(&mut self.moments.0));
         if let Some(second) = &mut self.moments.1 {
-            f(Slot::Read(second));
+            f(Reference::Read(second));
         }
-        f(Slot::Vector(&mut self.weight));
-        f(Slot::Vector(&mut self.bias));
+        f(Reference::Vector(&mut self.weight));
+        f(Reference::Vector(&mut self.bias));
         if let Some(slice) = &mut self.modulation {
-            f(Slot::Rows(slice));
+            f(Reference::Rows(slice));
         }
     }
 
@@ -109,11 +109,11 @@ impl Norm {
 }
 
 impl Load {
-    pub(super) fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
+    pub(super) fn references_mut(&mut self, f: &mut dyn FnMut(Reference)) {
         match &mut self.scaling {
             None | Some(Scaling::Constant { .. }) => {}
-            Some(Scaling::Ready(value)) => f(Slot::Read(value)),
-            Some(Scaling::Inline(norm)) => norm.slots(f),
+            Some(Scaling::Ready(value)) => f(Reference::Read(value)),
+            Some(Scaling::Inline(norm)) => norm.references_mut(f),
         }
     }
 

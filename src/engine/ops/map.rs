@@ -9,7 +9,7 @@ use crate::engine::lower::{File, Lowering, Shader, constants, uniform, wgsl, wor
 use crate::engine::parameters::Parameters;
 use crate::engine::stage::{Memory, Split, Stage};
 use crate::engine::threads;
-use crate::engine::value::{RowSlice, Slot, Source, Value, ValueId};
+use crate::engine::value::{Reference, RowSlice, Source, Value, ValueId};
 use crate::error::Result;
 
 /// How an operand is combined with the number y of pixel p and channel c.
@@ -98,22 +98,22 @@ fn shader(fours: bool, scaling: ScalingKind, activation: u32) -> Shader {
 }
 
 impl Operation for Map {
-    fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
-        self.load.slots(f);
+    fn references_mut(&mut self, f: &mut dyn FnMut(Reference)) {
+        self.load.references_mut(f);
         if let Some(source) = &mut self.source {
-            source.slots(f);
+            source.references_mut(f);
         }
         match &mut self.operand {
             None => {}
-            Some((_, Place::Value(id))) => f(Slot::Read(id)),
-            Some((_, Place::Rows(slice))) => f(Slot::Rows(slice)),
+            Some((_, Place::Value(id))) => f(Reference::Read(id)),
+            Some((_, Place::Rows(slice))) => f(Reference::Rows(slice)),
             #[cfg(feature = "text")]
             Some((_, Place::Prompts { value, of_sample })) => {
-                f(Slot::Read(value));
-                f(Slot::Read(of_sample));
+                f(Reference::Read(value));
+                f(Reference::Read(of_sample));
             }
         }
-        f(Slot::Write(&mut self.output));
+        f(Reference::Write(&mut self.output));
     }
 
     fn text(&self, kind: char, _: &Parameters) -> String {

@@ -50,7 +50,7 @@ mod winograd;
 use super::lower::Lowering;
 use super::parameters::Parameters;
 use super::stage::{Memory, Stage};
-use super::value::{Slot, Value, ValueId};
+use super::value::{Reference, Value, ValueId};
 use crate::error::Result;
 use operation::{Operation, Room};
 
@@ -59,23 +59,23 @@ pub use gather::Table;
 pub use load::{Load, Norm, Scaling};
 pub use map::{Combine, Place};
 
-/// Makes [`Op`] of a list of what there is: name, file and structure.
+/// Makes [`Op`] of a list of what there is: file and structure.
 macro_rules! operations {
-    ($($(#[$attribute:meta])* $name:ident: $file:ident::$structure:ident,)*) => {
-        $($(#[$attribute])* pub use $file::$structure;)*
+    ($($(#[$attribute:meta])* $file:ident::$name:ident,)*) => {
+        $($(#[$attribute])* pub use $file::$name;)*
 
         /// An operation.
         #[derive(Clone, Debug, PartialEq)]
         #[allow(missing_docs, reason = "the structures say what they are")]
         pub enum Op {
-            $($(#[$attribute])* $name($structure),)*
+            $($(#[$attribute])* $name($name),)*
         }
 
         impl Op {
-            /// The same, for changing it. Moments stand first among the values that are read.
-            pub(super) fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
+            /// Calls `f` with all that it refers to, for changing it. Moments stand first among the values that are read.
+            pub(super) fn references_mut(&mut self, f: &mut dyn FnMut(Reference)) {
                 match self {
-                    $($(#[$attribute])* Op::$name(op) => op.slots(f),)*
+                    $($(#[$attribute])* Op::$name(op) => op.references_mut(f),)*
                 }
             }
 
@@ -114,25 +114,25 @@ macro_rules! operations {
 }
 
 operations! {
-    Attention: attention::Attention,
-    Fir: fir::Fir,
-    Gather: gather::Gather,
-    Gemm: gemm::Gemm,
-    Map: map::Map,
-    Moments: moments::Moments,
-    Norm: norm::ReadyNorm,
-    Pool: pool::Pool,
+    attention::Attention,
+    fir::Fir,
+    gather::Gather,
+    gemm::Gemm,
+    map::Map,
+    moments::Moments,
+    norm::ReadyNorm,
+    pool::Pool,
     #[cfg(feature = "text")]
-    Gate: gate::Gate,
+    gate::Gate,
     #[cfg(feature = "text")]
-    LayerNorm: layer_norm::LayerNorm,
+    layer_norm::LayerNorm,
     #[cfg(feature = "text")]
-    Nearest: nearest::Nearest,
+    nearest::Nearest,
     #[cfg(feature = "text")]
-    Rearrange: rearrange::Rearrange,
+    rearrange::Rearrange,
     // Networks of points are sampled where they are trained, and natively.
     #[cfg(any(feature = "burn", not(target_arch = "wasm32")))]
-    RadialBasis: radial::RadialBasis,
+    radial::RadialBasis,
 }
 
 impl Op {
@@ -140,8 +140,8 @@ impl Op {
     #[must_use]
     pub fn reads(&self) -> Vec<ValueId> {
         let mut reads = Vec::new();
-        self.refers(&mut |slot| {
-            if let Slot::Read(id) = slot {
+        self.references(&mut |reference| {
+            if let Reference::Read(id) = reference {
                 reads.push(*id);
             }
         });
@@ -152,8 +152,8 @@ impl Op {
     #[must_use]
     pub fn writes(&self) -> Vec<ValueId> {
         let mut writes = Vec::new();
-        self.refers(&mut |slot| {
-            if let Slot::Write(id) = slot {
+        self.references(&mut |reference| {
+            if let Reference::Write(id) = reference {
                 writes.push(*id);
             }
         });
@@ -161,7 +161,7 @@ impl Op {
     }
 
     /// Calls `f` with all that it refers to.
-    pub(super) fn refers(&self, f: &mut dyn FnMut(Slot)) {
-        self.clone().slots(f);
+    pub(super) fn references(&self, f: &mut dyn FnMut(Reference)) {
+        self.clone().references_mut(f);
     }
 }

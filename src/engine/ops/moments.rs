@@ -6,7 +6,7 @@ use crate::engine::lower::{File, Lowering, Shader, constants, grid, uniform, wgs
 use crate::engine::parameters::Parameters;
 use crate::engine::stage::{Memory, Split, Stage};
 use crate::engine::threads;
-use crate::engine::value::{Slot, TILE_PIXELS as PLAN_TILE_PIXELS, ValueId};
+use crate::engine::value::{Reference, TILE_PIXELS as PLAN_TILE_PIXELS, ValueId};
 use crate::error::Result;
 
 /// The moments of an image, as a product leaves those of its result.
@@ -44,9 +44,9 @@ fn shader() -> Shader {
 }
 
 impl Operation for Moments {
-    fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
-        f(Slot::Read(&mut self.source));
-        f(Slot::Write(&mut self.output));
+    fn references_mut(&mut self, f: &mut dyn FnMut(Reference)) {
+        f(Reference::Read(&mut self.source));
+        f(Reference::Write(&mut self.output));
     }
 
     fn text(&self, kind: char, _: &Parameters) -> String {

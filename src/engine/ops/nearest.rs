@@ -5,7 +5,7 @@ use crate::engine::kernels::nearest as twin;
 use crate::engine::lower::{File, Lowering, Shader, grid, uniform, wgsl, word};
 use crate::engine::parameters::{MatrixId, Parameters, Storage};
 use crate::engine::stage::{Memory, Split, Stage};
-use crate::engine::value::{Slot, ValueId};
+use crate::engine::value::{Reference, ValueId};
 use crate::error::Result;
 
 /// Each pixel becomes the nearest row of a table, the first of equals.
@@ -43,10 +43,10 @@ fn shader(storage: Storage) -> Shader {
 }
 
 impl Operation for Nearest {
-    fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
-        f(Slot::Read(&mut self.source));
-        f(Slot::Matrix(&mut self.table));
-        f(Slot::Write(&mut self.output));
+    fn references_mut(&mut self, f: &mut dyn FnMut(Reference)) {
+        f(Reference::Read(&mut self.source));
+        f(Reference::Matrix(&mut self.table));
+        f(Reference::Write(&mut self.output));
     }
 
     fn text(&self, kind: char, parameters: &Parameters) -> String {

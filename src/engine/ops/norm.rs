@@ -8,7 +8,7 @@ use crate::engine::kernels::norm as twin;
 use crate::engine::lower::{File, Lowering, Shader, grid, uniform, wgsl, word};
 use crate::engine::parameters::Parameters;
 use crate::engine::stage::{Memory, Split, Stage};
-use crate::engine::value::{Slot, Source, ValueId};
+use crate::engine::value::{Reference, Source, ValueId};
 use crate::error::Result;
 
 /// Scale and shift of a normalisation, written out.
@@ -48,9 +48,9 @@ fn shader() -> Shader {
 }
 
 impl Operation for ReadyNorm {
-    fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
-        self.norm.slots(f);
-        f(Slot::Write(&mut self.output));
+    fn references_mut(&mut self, f: &mut dyn FnMut(Reference)) {
+        self.norm.references_mut(f);
+        f(Reference::Write(&mut self.output));
     }
 
     fn text(&self, kind: char, _: &Parameters) -> String {

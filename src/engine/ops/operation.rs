@@ -3,7 +3,7 @@
 use crate::engine::lower::Lowering;
 use crate::engine::parameters::Parameters;
 use crate::engine::stage::{Memory, Stage};
-use crate::engine::value::{Slot, Value};
+use crate::engine::value::{Reference, Value};
 use crate::error::Result;
 
 /// Floats that an operation's twin uses besides the arena.
@@ -18,7 +18,7 @@ pub(in crate::engine) struct Room {
 /// What every kind of operation knows of itself: one structure with this trait, in a file of its own, is an operation.
 pub(in crate::engine) trait Operation {
     /// Calls `f` with all that it refers to. Moments stand first among the values that are read.
-    fn slots(&mut self, f: &mut dyn FnMut(Slot));
+    fn references_mut(&mut self, f: &mut dyn FnMut(Reference));
 
     /// What it computes, of values that are called `kind` and a number: `r` in the prelude, `v` in a step.
     fn text(&self, kind: char, parameters: &Parameters) -> String;

@@ -8,7 +8,7 @@ use crate::engine::kernels::pool as twin;
 use crate::engine::lower::{File, Lowering, Shader, uniform, wgsl};
 use crate::engine::parameters::Parameters;
 use crate::engine::stage::{Memory, Split, Stage};
-use crate::engine::value::{Slot, Source, Value, ValueId};
+use crate::engine::value::{Reference, Source, Value, ValueId};
 use crate::error::Result;
 
 /// The mean of 2×2 pixels, each loaded.
@@ -39,10 +39,10 @@ fn shader(fours: bool, scaling: ScalingKind, activation: u32) -> Shader {
 }
 
 impl Operation for Pool {
-    fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
-        self.load.slots(f);
-        self.source.slots(f);
-        f(Slot::Write(&mut self.output));
+    fn references_mut(&mut self, f: &mut dyn FnMut(Reference)) {
+        self.load.references_mut(f);
+        self.source.references_mut(f);
+        f(Reference::Write(&mut self.output));
     }
 
     fn text(&self, kind: char, _: &Parameters) -> String {

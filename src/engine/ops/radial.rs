@@ -5,7 +5,7 @@ use crate::engine::kernels::radial as twin;
 use crate::engine::lower::{File, Lowering, Shader, grid, uniform, wgsl, word};
 use crate::engine::parameters::{MatrixId, Parameters, Storage, VectorId};
 use crate::engine::stage::{Memory, Split, Stage};
-use crate::engine::value::{Slot, ValueId};
+use crate::engine::value::{Reference, ValueId};
 use crate::error::Result;
 
 /// `exp(−½ Σᵢ ((xᵢ − cᵢ) · ½ √units · w)²)` for each pixel and each unit.
@@ -52,11 +52,11 @@ fn scale(units: usize) -> f32 {
 }
 
 impl Operation for RadialBasis {
-    fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
-        f(Slot::Read(&mut self.source));
-        f(Slot::Matrix(&mut self.centres));
-        f(Slot::Vector(&mut self.widths));
-        f(Slot::Write(&mut self.output));
+    fn references_mut(&mut self, f: &mut dyn FnMut(Reference)) {
+        f(Reference::Read(&mut self.source));
+        f(Reference::Matrix(&mut self.centres));
+        f(Reference::Vector(&mut self.widths));
+        f(Reference::Write(&mut self.output));
     }
 
     fn text(&self, kind: char, parameters: &Parameters) -> String {

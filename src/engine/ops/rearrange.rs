@@ -6,7 +6,7 @@ use crate::engine::kernels::rearrange as twin;
 use crate::engine::lower::{File, Lowering, Shader, grid, uniform, wgsl, word};
 use crate::engine::parameters::Parameters;
 use crate::engine::stage::{Memory, Split, Stage};
-use crate::engine::value::{Slot, ValueId};
+use crate::engine::value::{Reference, ValueId};
 use crate::error::Result;
 
 /// Each pixel becomes a patch of pixels, whose channels begin one pixel after the other at `start`; and the image that these
@@ -52,9 +52,9 @@ fn shader() -> Shader {
 }
 
 impl Operation for Rearrange {
-    fn slots(&mut self, f: &mut dyn FnMut(Slot)) {
-        f(Slot::Read(&mut self.source));
-        f(Slot::Write(&mut self.output));
+    fn references_mut(&mut self, f: &mut dyn FnMut(Reference)) {
+        f(Reference::Read(&mut self.source));
+        f(Reference::Write(&mut self.output));
     }
 
     fn text(&self, kind: char, _: &Parameters) -> String {

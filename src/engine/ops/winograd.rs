@@ -111,9 +111,9 @@ uniform! {
 
 /// The tile of the 36 products: rows and vectors of four columns of a thread, depth, threads.
 #[derive(Clone, Copy, Debug)]
-struct Tile([u32; 4]);
+struct WinogradTile([u32; 4]);
 
-impl Tile {
+impl WinogradTile {
     const LARGE: Self = Self([8, 2, 16, 64]);
     const MEDIUM: Self = Self([4, 2, 16, 64]);
     const SMALL: Self = Self([2, 1, 16, 64]);
@@ -197,7 +197,7 @@ fn output_shader(width: usize) -> Shader {
 
 /// A convolution that this can do, and how large it is.
 #[derive(Clone, Copy, Debug)]
-struct Job {
+struct WinogradJob {
     /// Squares of a sample, and of all.
     tiles: usize,
     all_tiles: usize,
@@ -207,7 +207,7 @@ struct Job {
     columns: usize,
 }
 
-impl Job {
+impl WinogradJob {
     fn of(g: &Gemm, to: &Lowering) -> Option<Self> {
         let [batch, height, width, columns] = to.shape(g.output);
         let [_, image_height, image_width, _] = to.shape(g.source.first);
@@ -235,110 +235,136 @@ impl Job {
         (suits && pays).then_some(job)
     }
 
-    fn tile(&self, to: &Lowering) -> Tile {
+    fn tile(&self, to: &Lowering) -> WinogradTile {
         if let Some(tile) = to.choice.winograd_tile {
-            return Tile(tile);
+            return WinogradTile(tile);
         }
-        let groups =
-            |tile: Tile| PRODUCTS * tile.groups(self.all_tiles, self.columns / 4).iter().product::<usize>();
-        [Tile::LARGE, Tile::MEDIUM].into_iter().find(|tile| groups(*tile) >= 264).unwrap_or(Tile::SMALL)
+        let groups = |tile: WinogradTile| {
+            PRODUCTS * tile.groups(self.all_tiles, self.columns / 4).iter().product::<usize>()
+        };
+        [WinogradTile::LARGE, WinogradTile::MEDIUM]
+            .into_iter()
+            .find(|tile| groups(*tile) >= 264)
+            .unwrap_or(WinogradTile::SMALL)
     }
 }
 
 /// Lowers a convolution where this is the faster way to do it; says whether.
 pub(super) fn lower(g: &Gemm, to: &mut Lowering) -> bool {
-    let Some(job) = Job::of(g, to) else { return false };
-    let Job { tiles, all_tiles, channels, depth, columns } = job;
-    let [batch, height, width, _] = to.shape(g.output);
-
-    let place = to.layout.place(g.matrix);
-    let filters = to.keep(PRODUCTS * depth * columns);
-    let params = WeightsParams {
-        matrix: word(place.start),
-        row: word(place.row),
-        channels: word(channels),
-        depth: word(depth),
-        output: word(filters),
-    };
-    let groups = grid((depth * columns / 4).div_ceil(THREADS as usize));
-    to.dispatch_once(weights_shader(to), place.shard, &params, groups);
-
-    let Loading { kind, params: load, scratch } = loading(&g.load, &g.source, 1, 0, to);
-    let input = to.scratch(scratch, PRODUCTS * all_tiles * depth);
-    let used = input + PRODUCTS * all_tiles * depth - to.activations;
-    let product = to.scratch(used, PRODUCTS * all_tiles * columns);
-    let [first, second] = to.offsets(Some(&g.source));
-    let [shortcut_a, shortcut_b] = to.offsets(g.shortcut.as_ref());
-    let [shortcut_channels_a, shortcut_channels_b] = to.channels(g.shortcut.as_ref()).map(word);
-    let params = InputParams {
-        load,
-        first,
-        second,
-        shift: g.source.upsample.into(),
-        shortcut_a,
-        shortcut_b,
-        shortcut_channels_a,
-        shortcut_channels_b,
-        depth: word(depth),
-        across: word(width / SIDE),
-        tiles: word(tiles),
-        all_tiles: word(all_tiles),
-        output: word(input),
-    };
-    let shader = input_shader(kind, activation_code(g.load.activation));
-    to.dispatch(shader, 0, &params, grid((all_tiles * depth).div_ceil(THREADS as usize)));
-    let bytes = |floats: usize| 4 * floats as u64;
-    let [read, written] = to.traffic;
-    to.costs(0, read + bytes(PRODUCTS * all_tiles * depth));
-
-    let tile = job.tile(to);
-    let [tiles_m, tiles_n] = tile.groups(all_tiles, columns / 4);
-    let params = ProductParams {
-        input: word(input),
-        matrix: word(filters),
-        output: word(product),
-        places: word(all_tiles),
-        columns4: word(columns / 4),
-        depth: word(depth),
-        tiles_n: word(tiles_n),
-        groups: word(tiles_m * tiles_n),
-    };
-    let [x, y, _] = grid(tiles_m * tiles_n);
-    to.dispatch(tile.shader(), 0, &params, [x, y, PRODUCTS as u32]);
-    to.costs(
-        2 * (PRODUCTS * all_tiles * depth * columns) as u64,
-        bytes(PRODUCTS * (all_tiles * depth + depth * columns + all_tiles * columns)),
-    );
-
-    let strips = width.div_ceil(32);
-    let blocks = columns.div_ceil(COLUMNS);
-    let [time, time_start, time_width] = to.slice(g.time);
-    let [sample_scale, sample_scale_start, sample_scale_width] = to.slice(g.sample_scale);
-    let params = OutputParams {
-        input: word(product),
-        output: to.offset(g.output),
-        batch: word(batch),
-        height: word(height),
-        width: word(width),
-        columns: word(columns),
-        strips: word(strips),
-        blocks: word(blocks),
-        bias: word(to.layout.vector(g.bias)),
-        parts: parts(g),
-        time,
-        time_start,
-        time_width,
-        residual: g.residual.map_or(0, |r| to.offset(r.first)),
-        residual_shift: g.residual.is_some_and(|r| r.upsample).into(),
-        scale: g.scale,
-        sample_scale,
-        sample_scale_start,
-        sample_scale_width,
-        moments: g.moments.map_or(0, |id| to.offset(id)),
-    };
-    to.dispatch(output_shader(width), 0, &params, grid(batch * height / SIDE * strips * blocks));
-    to.costs(0, bytes(PRODUCTS * all_tiles * columns) + written);
+    let Some(job) = WinogradJob::of(g, to) else { return false };
+    let filters = job.transform_filters(g, to);
+    let (input, used) = job.transform_image(g, to);
+    let product = to.scratch(used, PRODUCTS * job.all_tiles * job.columns);
+    job.multiply(input, filters, product, to);
+    job.transform_back(g, product, to);
     true
+}
+
+fn bytes(floats: usize) -> u64 {
+    4 * floats as u64
+}
+
+impl WinogradJob {
+    /// Once for all evaluations; says where they are.
+    fn transform_filters(&self, g: &Gemm, to: &mut Lowering) -> usize {
+        let place = to.layout.place(g.matrix);
+        let filters = to.keep(PRODUCTS * self.depth * self.columns);
+        let params = WeightsParams {
+            matrix: word(place.start),
+            row: word(place.row),
+            channels: word(self.channels),
+            depth: word(self.depth),
+            output: word(filters),
+        };
+        let groups = grid((self.depth * self.columns / 4).div_ceil(THREADS as usize));
+        to.dispatch_once(weights_shader(to), place.shard, &params, groups);
+        filters
+    }
+
+    /// Says where it is, and how much of the scratch is taken now.
+    fn transform_image(&self, g: &Gemm, to: &mut Lowering) -> (usize, usize) {
+        let Self { tiles, all_tiles, depth, .. } = *self;
+        let floats = PRODUCTS * all_tiles * depth;
+        let Loading { kind, params: load, scratch } = loading(&g.load, &g.source, 1, 0, to);
+        let input = to.scratch(scratch, floats);
+        let [first, second] = to.offsets(Some(&g.source));
+        let [shortcut_a, shortcut_b] = to.offsets(g.shortcut.as_ref());
+        let [shortcut_channels_a, shortcut_channels_b] = to.channels(g.shortcut.as_ref()).map(word);
+        let params = InputParams {
+            load,
+            first,
+            second,
+            shift: g.source.upsample.into(),
+            shortcut_a,
+            shortcut_b,
+            shortcut_channels_a,
+            shortcut_channels_b,
+            depth: word(depth),
+            across: word(to.shape(g.output)[2] / SIDE),
+            tiles: word(tiles),
+            all_tiles: word(all_tiles),
+            output: word(input),
+        };
+        let shader = input_shader(kind, activation_code(g.load.activation));
+        to.dispatch(shader, 0, &params, grid((all_tiles * depth).div_ceil(THREADS as usize)));
+        to.costs(0, to.traffic[0] + bytes(floats));
+        (input, input + floats - to.activations)
+    }
+
+    fn multiply(&self, input: usize, filters: usize, product: usize, to: &mut Lowering) {
+        let Self { all_tiles, depth, columns, .. } = *self;
+        let tile = self.tile(to);
+        let [tiles_m, tiles_n] = tile.groups(all_tiles, columns / 4);
+        let params = ProductParams {
+            input: word(input),
+            matrix: word(filters),
+            output: word(product),
+            places: word(all_tiles),
+            columns4: word(columns / 4),
+            depth: word(depth),
+            tiles_n: word(tiles_n),
+            groups: word(tiles_m * tiles_n),
+        };
+        let [x, y, _] = grid(tiles_m * tiles_n);
+        to.dispatch(tile.shader(), 0, &params, [x, y, PRODUCTS as u32]);
+        to.costs(
+            2 * (PRODUCTS * all_tiles * depth * columns) as u64,
+            bytes(PRODUCTS * (all_tiles * depth + depth * columns + all_tiles * columns)),
+        );
+    }
+
+    /// To the output, with the epilogue.
+    fn transform_back(&self, g: &Gemm, product: usize, to: &mut Lowering) {
+        let [batch, height, width, columns] = to.shape(g.output);
+        let strips = width.div_ceil(32);
+        let blocks = columns.div_ceil(COLUMNS);
+        let [time, time_start, time_width] = to.slice(g.time);
+        let [sample_scale, sample_scale_start, sample_scale_width] = to.slice(g.sample_scale);
+        let params = OutputParams {
+            input: word(product),
+            output: to.offset(g.output),
+            batch: word(batch),
+            height: word(height),
+            width: word(width),
+            columns: word(columns),
+            strips: word(strips),
+            blocks: word(blocks),
+            bias: word(to.layout.vector(g.bias)),
+            parts: parts(g),
+            time,
+            time_start,
+            time_width,
+            residual: g.residual.map_or(0, |r| to.offset(r.first)),
+            residual_shift: g.residual.is_some_and(|r| r.upsample).into(),
+            scale: g.scale,
+            sample_scale,
+            sample_scale_start,
+            sample_scale_width,
+            moments: g.moments.map_or(0, |id| to.offset(id)),
+        };
+        to.dispatch(output_shader(width), 0, &params, grid(batch * height / SIDE * strips * blocks));
+        to.costs(0, bytes(PRODUCTS * self.all_tiles * columns) + to.traffic[1]);
+    }
 }
 
 #[cfg(test)]
@@ -354,7 +380,9 @@ mod tests {
                 check::<InputParams>(&input_shader(scaling, activation));
             }
         }
-        for tile in [Tile::LARGE, Tile::MEDIUM, Tile::SMALL, Tile([8, 2, 16, 256])] {
+        for tile in
+            [WinogradTile::LARGE, WinogradTile::MEDIUM, WinogradTile::SMALL, WinogradTile([8, 2, 16, 256])]
+        {
             check::<ProductParams>(&tile.shader());
         }
         for width in [4, 8, 16, 32, 64] {

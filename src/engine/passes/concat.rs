@@ -94,7 +94,7 @@ fn moments_of(draft: &mut Draft, source: ValueId) -> (ValueId, Op) {
 /// The normalisation that an operation computes.
 fn norm_of(op: &mut Op) -> Option<&mut Norm> {
     match op {
-        Op::Norm(ReadyNorm { norm, .. }) => Some(norm),
+        Op::ReadyNorm(ReadyNorm { norm, .. }) => Some(norm),
         Op::Gemm(Gemm { load: Load { scaling: Some(Scaling::Inline(norm)), .. }, .. })
         | Op::Pool(Pool { load: Load { scaling: Some(Scaling::Inline(norm)), .. }, .. })
         | Op::Map(Map { load: Load { scaling: Some(Scaling::Inline(norm)), .. }, .. }) => Some(norm),

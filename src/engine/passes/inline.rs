@@ -7,7 +7,7 @@ use crate::engine::plan::{Gemm, Load, MAX_INLINE_TILES, Map, Op, Pool, ReadyNorm
 pub(super) fn inline(draft: &mut Draft) {
     let readers = draft.readers();
     for at in 0..draft.ops.len() {
-        let Op::Norm(ReadyNorm { norm, output }) = draft.ops[at].op.clone() else { continue };
+        let Op::ReadyNorm(ReadyNorm { norm, output }) = draft.ops[at].op.clone() else { continue };
         if norm.pixels.div_ceil(TILE_PIXELS) > MAX_INLINE_TILES {
             continue;
         }

@@ -3,7 +3,7 @@
 
 use super::epilogue::is_sum;
 use crate::engine::draft::{Draft, When};
-use crate::engine::plan::{Gemm, Op, RowId, Slot, ValueId, Window};
+use crate::engine::plan::{Gemm, Op, Reference, RowId, ValueId, Window};
 
 pub(super) fn linears(draft: &mut Draft) {
     let groups = groups(draft);
@@ -13,8 +13,8 @@ pub(super) fn linears(draft: &mut Draft) {
         merge(draft, group, &mut part_of);
     }
     for step in &mut draft.ops {
-        step.op.slots(&mut |slot| {
-            if let Slot::Rows(slice) = slot
+        step.op.references_mut(&mut |reference| {
+            if let Reference::Rows(slice) = reference
                 && let Some((row, start)) = part_of[slice.row.0]
             {
                 (slice.row, slice.start) = (row, slice.start + start);
@@ -29,8 +29,8 @@ fn groups(draft: &Draft) -> Vec<Vec<usize>> {
     let (uses, matrix_uses) = (draft.uses(), draft.matrix_uses());
     let mut read_as_rows = vec![0; draft.values.len()];
     for step in &draft.ops {
-        step.op.refers(&mut |slot| {
-            if let Slot::Rows(slice) = slot {
+        step.op.references(&mut |reference| {
+            if let Reference::Rows(slice) = reference {
                 read_as_rows[slice.row.0] += 1;
             }
         });

@@ -21,7 +21,7 @@ pub(super) fn modulation(draft: &mut Draft) {
         };
         let step =
             PlannedOp { name: name.clone(), op: Op::Map(Map { output: *output, ..normalised.clone() }) };
-        if let Op::Norm(ReadyNorm { norm, .. }) = &mut draft.ops[before].op
+        if let Op::ReadyNorm(ReadyNorm { norm, .. }) = &mut draft.ops[before].op
             && norm.modulation.is_none()
         {
             norm.modulation = Some(slice);

@@ -1,7 +1,7 @@
 //! A part of a vector of the prelude is read where it lies.
 
 use crate::engine::draft::{Draft, When};
-use crate::engine::plan::{Op, Rearrange, RowId, Slot};
+use crate::engine::plan::{Op, Rearrange, Reference, RowId};
 
 pub(super) fn slices(draft: &mut Draft) {
     // For each value that is a part of another: of which, and from where.
@@ -17,8 +17,8 @@ pub(super) fn slices(draft: &mut Draft) {
         }
     }
     for step in &mut draft.ops {
-        step.op.slots(&mut |slot| {
-            if let Slot::Rows(slice) = slot
+        step.op.references_mut(&mut |reference| {
+            if let Reference::Rows(slice) = reference
                 && let Some((of, start)) = part_of[slice.row.0]
             {
                 (slice.row, slice.start) = (RowId(of.0), slice.start + start);
