@@ -23,29 +23,49 @@ const NOT_STORED_FILES = new Set(['fetch', 'invalid-option']);
  *
  * @param {import('./source.js').Source} source
  * @param {{engine: Promise<any>, signal: AbortSignal, progress: Progress, again?: boolean, variant?: string,
- *         integrity?: Record<string, string>, weights?: import('./memory.js').Weights, onlyOne?: boolean}} given
- *        `again`: take what the cache has, without asking the server whether that is its newest; `onlyOne`: give null for a pipeline of
- *        several networks, which another module opens
+ *         integrity?: Record<string, string>, weights?: import('./memory.js').Weights, small?: boolean}} given
+ *        `again`: take what the cache has, without asking the server whether that is its newest; `small`: give null for what only the
+ *        larger module opens, pipelines of several networks and weights in PyTorch's own format
  * @returns {Promise<Checkpoint | null>}
  */
 export async function readCheckpoint(source, given) {
   const context = { weights: new Weights(), ...given };
   const files = await filesOf(source, context);
-  if (context.onlyOne && (await isPipeline(files))) return null;
-  const { Opening } = await context.engine;
-  return opened(files, () => new Opening(placeOf(source), files.paths, context.variant), context.weights);
+  if (context.small && (await isPipeline(files))) return null;
+  return readOne(files, source, context);
 }
 
+/** Reads a checkpoint of one network from its files; null as above. */
+export async function readOne(files, source, context) {
+  const { Opening } = await context.engine;
+  try {
+    return await opened(files, () => new Opening(placeOf(source), files.paths, context.variant), context);
+  } catch (error) {
+    if (error instanceof Larger) return null;
+    throw error;
+  }
+}
+
+/** Ends the reading of what the larger module opens. */
+class Larger extends Error {}
+
+/** In place of an opening, for a file that is there and that the smaller module cannot read. */
+const UNREAD = {
+  begin() {
+    throw new Larger();
+  },
+};
+
 /** Opens what `make` makes and gets what it wants, until it wants nothing any more. */
-export async function opened(files, make, weights) {
+export async function opened(files, make, context) {
   const forget = (error) => files.forget(describeError(error).type);
   let opening;
   try {
     opening = make();
-    return { opening: await fill(opening, files, weights), forget };
+    return { opening: await fill(opening, files, context), forget };
   } catch (error) {
     opening?.free();
-    await forget(error);
+    if (!(error instanceof Larger)) await forget(error);
     throw error;
   }
 }
@@ -61,13 +81,13 @@ export function placeOf(source) {
 }
 
 /** Gets what an opening wants, until it wants nothing any more. */
-export async function fill(opening, files, weights) {
+export async function fill(opening, files, context) {
   for (;;) {
     const wanted = opening.wanted();
     if (wanted.length === 0) return opening;
     const needs = opening.needs?.();
-    if (needs) weights.needs(needs);
-    await bring(opening, wanted, files, weights);
+    if (needs) context.weights.needs(needs);
+    await bring(opening, wanted, files, context);
   }
 }
 
@@ -76,7 +96,7 @@ const OTHERS = ['text_encoder', 'text_encoder_2', 'transformer', 'vae', 'vqvae']
 const INDEX = 'model_index.json';
 
 /** Whether files are those of a pipeline of several networks. What is wrong with its index, whoever opens the files will say. */
-async function isPipeline(files) {
+export async function isPipeline(files) {
   const found = (files.paths ?? [INDEX]).filter((path) => path === INDEX || path.endsWith(`/${INDEX}`));
   const [path] = found.sort((a, b) => a.length - b.length);
   try {
@@ -91,7 +111,7 @@ async function isPipeline(files) {
 const MOST_OF_INDEX = 1 << 22;
 
 /** Gets files and hands them over in the order of asking, so that of two faults the same one is told whatever came first. */
-async function bring(opening, wanted, files, weights) {
+async function bring(opening, wanted, files, { weights, small: isSmall }) {
   const small = wanted.filter(({ weights }) => !weights);
   // Waits for all of them, also where one fails: one that came later would still be stored.
   const answers = await Promise.allSettled(small.map(({ path, limit }) => files.read(path, limit)));
@@ -104,7 +124,7 @@ async function bring(opening, wanted, files, weights) {
     } else opening.absent(small[i].path, refused);
   });
   for (const { path } of wanted.filter(({ weights }) => weights)) {
-    const { found, refused } = await files.stream(path, opening);
+    const { found, refused } = await files.stream(path, isSmall && path.endsWith('.bin') ? UNREAD : opening);
     if (found) opening.end();
     else opening.absent(path, refused);
   }

@@ -20,11 +20,15 @@ const CPU_HELPS = new Set(['no-adapter', 'limit', 'out-of-memory', 'wrong-result
 
 /** @typedef {{build(kind: string): Promise<any>, forget(error: unknown): Promise<void>}} Read */
 
-/** A model of one network; null for a pipeline of several. */
+/** A model of one network; null for what the larger module opens. */
 async function readModel(source, given) {
-  const checkpoint = await readCheckpoint(source, { ...given, onlyOne: true });
-  if (!checkpoint) return null;
-  const { Model } = await given.engine;
+  const checkpoint = await readCheckpoint(source, { ...given, small: true });
+  return checkpoint && buildable(checkpoint, given.engine);
+}
+
+/** A checkpoint of one network, as a host builds it. */
+export async function buildable(checkpoint, engine) {
+  const { Model } = await engine;
   return { ...checkpoint, build: (kind) => Model.build(checkpoint.opening, kind) };
 }
 
@@ -121,7 +125,7 @@ export class Host {
     const weights = new Weights(budget);
     engine.catch(() => {}); // whoever awaits it reports it
     const checkpoint = await this.#read(source, { ...context, engine, weights });
-    if (!checkpoint) return { pipeline: true };
+    if (!checkpoint) return { larger: true };
     if (signal.aborted) throw abortError(signal);
     progress.compile(false);
     let model;

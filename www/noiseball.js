@@ -30,8 +30,8 @@ const SAMPLING = {
   bundled: () => new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }),
 };
 
-/** Pipelines of several networks, which have a worker and a module of their own. */
-const PIPELINES = {
+/** What few pages open, which has a worker and a module of its own: pipelines of several networks, and weights in PyTorch's own format. */
+const LARGER = {
   scripts: ['text/worker.js', 'pkg-text/noiseball_text.js'],
   bundled: () => new Worker(new URL('./text/worker.js', import.meta.url), { type: 'module' }),
 };
@@ -237,7 +237,7 @@ export class Noiseball {
 
   async #load(signals, onProgress) {
     const channel = openChannel(this.#kind);
-    const { model, info, pipeline } = await channel.call(
+    const { model, info, larger } = await channel.call(
       {
         op: 'load',
         source: this.#source,
@@ -249,8 +249,8 @@ export class Noiseball {
       },
       { signals, onProgress, late: (result) => channel.post({ op: 'dispose', model: result.model }) },
     );
-    if (pipeline) {
-      this.#kind = PIPELINES;
+    if (larger) {
+      this.#kind = LARGER;
       return this.#load(signals, onProgress);
     }
     [this.#channel, this.#id, this.info] = [channel, model, info];

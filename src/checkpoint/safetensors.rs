@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::json_text::Reader;
 use super::packed::FORMAT;
 use super::pickle::View;
-use super::torch::{TorchReader, is_torch_file};
+use super::torch::{READS_TORCH, TorchReader, is_torch_file};
 use super::weights::{Asked, Dtype, Tensor, Weights, check_shape};
 use super::weights_file::{MAX_RANK, MAX_TENSORS, append, foreign, out_of_memory};
 use crate::error::{Error, Result};
@@ -198,7 +198,7 @@ impl State {
 }
 
 /// Reads a safetensors file, or several shards one after the other, from pieces of any size. A file whose name ends in
-/// `.bin` is one that `torch.save` wrote; it becomes the same weights, and no code in it is run.
+/// `.bin` is one that `torch.save` wrote; with the feature `torch` it becomes the same weights, and no code in it is run.
 ///
 /// ```
 /// # use noiseball::checkpoint::WeightsReader;
@@ -337,7 +337,9 @@ impl WeightsReader {
     /// Ends this file; again, does nothing more.
     pub(super) fn end_file(&mut self) -> Result<()> {
         let received = self.received;
-        if let State::Torch(reader) = &mut self.state {
+        if let State::Torch(reader) = &mut self.state
+            && READS_TORCH
+        {
             self.complete = reader.finish()?;
             self.state = State::Over;
         }
@@ -423,7 +425,7 @@ impl WeightsReader {
                     let problem = format!("bytes follow its last tensor, which ends at byte {total}");
                     return Err(self.problem(problem));
                 }
-                State::Torch(reader) => {
+                State::Torch(reader) if READS_TORCH => {
                     let left = reader.push(bytes, self.announced)?;
                     bytes = &bytes[bytes.len() - left..];
                     let described = reader.described().map(|views| {
@@ -433,6 +435,9 @@ impl WeightsReader {
                     if let Some(described) = described {
                         self.choose_torch(&described)?;
                     }
+                }
+                State::Torch(_) => {
+                    return Err(self.problem("this build does not read the format (cargo's feature `torch`)"));
                 }
                 State::Over => return Err(self.problem("bytes follow the end of its archive")),
                 State::Failed => return Err(self.problem("reading it has failed before")),

@@ -28,6 +28,9 @@ const SIGNATURE: usize = 4;
 /// Bytes that tell the kinds of files apart.
 const FIRST: usize = 9;
 
+/// Whether files in PyTorch's own format are read. A page's smaller module leaves that to the larger one.
+pub(super) const READS_TORCH: bool = cfg!(feature = "torch");
+
 /// Whether a file of this name is in PyTorch's own format.
 pub(super) fn is_torch_file(name: &str) -> bool {
     name.ends_with(".bin")

@@ -2,10 +2,13 @@
 // The terminal is held to the same table by tests/checkpoint_fetch.rs.
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import test, { after, before } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { Noiseball } from '../../www/noiseball.js';
 import * as engine from '../../www/pkg/noiseball.js';
+import * as larger from '../../www/pkg-text/noiseball_text.js';
 import { FakeCaches, installWorker, serveFiles } from './web-fakes.mjs';
 
 const fixtures = new URL('../fixtures/', import.meta.url);
@@ -14,19 +17,19 @@ const ELSEWHERE = ['a pipeline with a decoder', 'a text-to-image pipeline', 'a p
 const cases = JSON.parse(readFileSync(new URL('opening.json', fixtures), 'utf8')).filter(({ name }) => !ELSEWHERE.includes(name));
 const checkpoint = (path) => readFileSync(new URL(`checkpoints/${path}`, fixtures));
 
+let workers;
+
 before(() => {
   engine.initSync({ module: readFileSync(new URL('../../www/pkg/noiseball_bg.wasm', import.meta.url)) });
-  installWorker(engine);
+  larger.initSync({ module: readFileSync(new URL('../../www/pkg-text/noiseball_text_bg.wasm', import.meta.url)) });
+  workers = installWorker(engine, undefined, larger);
 });
 
 for (const { name, files: specs, variant, expect, unlisted = expect, absent = 404 } of cases) {
   const files = Object.entries(specs).map(([path, spec]) => [path, content(spec)]);
 
   test(`${name}: chosen files`, async () => {
-    const list = files.map(([path, body]) =>
-      Object.assign(new File([body], path.split('/').at(-1)), { webkitRelativePath: `mine/${path}` }),
-    );
-    await check(expect, Noiseball.load(list, { variant, device: 'cpu' }));
+    await check(expect, Noiseball.load(chosen(files), { variant, device: 'cpu' }));
   });
 
   test(`${name}: by address`, async () => {
@@ -38,6 +41,46 @@ for (const { name, files: specs, variant, expect, unlisted = expect, absent = 40
     if (unlisted.error) assert.deepEqual(caches.urls, [], 'a load that failed leaves nothing stored');
     else assert.ok(caches.urls.length > 0);
   });
+}
+
+test("PyTorch's own files are opened by the larger module, which starts where there are some", async () => {
+  assert.ok(!workers.some(({ url }) => String(url).includes('/text/')), 'nothing before had any');
+  for (const [pickled, same] of [
+    ['pickle', 'layout-a'],
+    ['pickle-shards', 'class-conditional'],
+  ]) {
+    globalThis.caches = new FakeCaches();
+    const server = await serveFiles(Object.fromEntries(filesBelow(pickled).map(([path, body]) => [`/${path}`, { body }])));
+    after(() => server.close());
+    const models = [];
+    for (const source of [server.url, chosen(filesBelow(pickled)), chosen(filesBelow(same))])
+      models.push(await Noiseball.load(source, { device: 'cpu' }));
+    assert.ok(server.requests.includes('GET /unet/config.json') && caches.urls.some((url) => url.includes('.bin')));
+    const pictures = [];
+    for (const model of models) for await (const { latents } of model.sample({ steps: 1, batch: 1, seed: 3 })) pictures.push(latents);
+    assert.deepEqual(pictures[0], pictures[2]);
+    assert.deepEqual(pictures[1], pictures[2]);
+    const [{ device: _, name: __, ...found }, , { device: ___, name: ____, ...expected }] = models.map(({ info }) => info);
+    assert.deepEqual({ ...found, memory: null, unknownKeys: null }, { ...expected, memory: null, unknownKeys: null });
+    for (const model of models) model.dispose();
+  }
+  assert.equal(workers.filter(({ url }) => String(url).endsWith('/text/worker.js')).length, 1);
+  const spoilt = filesBelow('pickle').map(([path, body]) => [path, path.endsWith('.bin') ? body.subarray(0, 500) : body]);
+  const failed = { type: 'checkpoint', message: /cannot be read as PyTorch weights: it ends after 500 bytes/ };
+  await assert.rejects(Noiseball.load(chosen(spoilt), { device: 'cpu' }), failed);
+});
+
+function filesBelow(folder) {
+  const paths = readdirSync(new URL(`checkpoints/${folder}`, fixtures), { recursive: true, withFileTypes: true });
+  return paths
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => relative(fileURLToPath(new URL(`checkpoints/${folder}`, fixtures)), join(parentPath, name)))
+    .map((path) => [path.replaceAll('\\', '/'), checkpoint(`${folder}/${path}`)]);
+}
+
+/** Files as a reader chose them. */
+function chosen(files) {
+  return files.map(([path, body]) => Object.assign(new File([body], path.split('/').at(-1)), { webkitRelativePath: `mine/${path}` }));
 }
 
 test('a map of addresses is read as chosen files are, also where an address holds its file', async () => {

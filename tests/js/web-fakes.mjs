@@ -3,7 +3,7 @@
 
 import { createServer } from 'node:http';
 import { Host } from '../../www/host.js';
-import { readPipeline } from '../../www/text/pipeline.js';
+import { readLarger } from '../../www/text/pipeline.js';
 
 /** A CacheStorage in memory, as strict as a browser's: a body that breaks off is not stored. */
 export class FakeCaches {
@@ -65,7 +65,7 @@ export async function serveFiles(files, absent = 404) {
 }
 
 /**
- * Makes `globalThis.Worker` one that runs host.js on `engine` in this thread, and the worker of pipelines on `text`; returns the workers made.
+ * Makes `globalThis.Worker` one that runs host.js on `engine` in this thread, and the worker of the larger module on `text`; returns the workers made.
  */
 export function installWorker(engine, scope = { isSecureContext: true, navigator: {} }, text = engine) {
   const workers = [];
@@ -76,9 +76,7 @@ export function installWorker(engine, scope = { isSecureContext: true, navigator
       Object.assign(this, { url, options });
       this.terminated = false;
       const post = (data) => queueMicrotask(() => this.terminated || this.dispatchEvent(Object.assign(new Event('message'), { data })));
-      const parts = String(url).endsWith('/text/worker.js')
-        ? { start: async () => text, read: readPipeline }
-        : { start: async () => engine };
+      const parts = String(url).endsWith('/text/worker.js') ? { start: async () => text, read: readLarger } : { start: async () => engine };
       this.host = new Host({ ...parts, scope, post });
       workers.push(this);
       post({ ready: true });

@@ -1,21 +1,23 @@
 // A pipeline's files, brought to the engine: first the small ones of all its parts, then the weights of whichever part it asks for.
 
-import { filesOf, fill, opened, placeOf } from '../checkpoint.js';
+import { filesOf, fill, isPipeline, opened, placeOf, readOne } from '../checkpoint.js';
+import { buildable } from '../host.js';
 import { Weights } from '../memory.js';
 
 /**
- * Reads a pipeline of several networks.
+ * Reads a pipeline of several networks, or one network whose weights the smaller module does not read.
  * @param {import('../source.js').Source} source
  * @param {any} given as `readCheckpoint` takes it
  * @returns {Promise<import('../host.js').Read>}
  */
-export async function readPipeline(source, given) {
+export async function readLarger(source, given) {
   const files = await filesOf(source, given);
+  if (!(await isPipeline(files))) return buildable(await readOne(files, source, given), given.engine);
   const { Folder, Pipeline } = await given.engine;
-  const folder = await opened(files, () => new Folder(placeOf(source), files.paths, given.variant), given.weights);
+  const folder = await opened(files, () => new Folder(placeOf(source), files.paths, given.variant), given);
   const bring = async (opening) => {
     const part = new Weights(given.budget);
-    await fill(opening, files, part);
+    await fill(opening, files, { weights: part });
     given.weights.add(part.size);
     return opening;
   };

@@ -1,4 +1,5 @@
-// The worker for pipelines of several networks, which have a wasm module of their own. It starts when somebody opens one.
+// The worker of the larger wasm module, which opens pipelines of several networks and weights in PyTorch's own format. It starts when
+// somebody opens such.
 //
 // What it uses of ../pkg-text/noiseball_text.js, beside what ../worker.js uses (src/web/text.rs):
 //   new Folder(place, paths?, variant?)     a pipeline's small files: .wanted() -> [{path, limit}], .give(path, bytes), .absent(path)
@@ -10,7 +11,7 @@ import init, * as engine from '../pkg-text/noiseball_text.js';
 import { Host } from '../host.js';
 import { starter } from '../module.js';
 import { watchPolicy } from '../policy.js';
-import { readPipeline } from './pipeline.js';
+import { readLarger } from './pipeline.js';
 
 const WASM = new URL('../pkg-text/noiseball_text_bg.wasm', import.meta.url);
 
@@ -19,7 +20,7 @@ watchPolicy();
 const host = new Host({
   start: starter(WASM, init, engine),
   scope: self,
-  read: readPipeline,
+  read: readLarger,
   post: (message, transfer = []) => /** @type {any} */ (self).postMessage(message, transfer),
 });
 self.addEventListener('message', ({ data }) => host.handle(data));
