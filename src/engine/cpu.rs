@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 pub use super::execute::{Memory, step};
 use super::executor::{Backend, Evaluation, Executor, Later, LoadedNetwork, Size};
+use super::kernels::winograd;
 use super::packed::Packed;
 use super::parameters::{Storage, Take};
 use super::plan::{Op, Plan};
@@ -105,6 +106,7 @@ impl CpuExecutor {
         let plan = Plan::new(network, batch, height, width)?;
         for step in &plan.ops {
             if let Op::Gemm(g) = &step.op
+                && winograd::KEEPS
                 && g.is_winograd(&plan.values)
             {
                 self.packed.prepare_winograd(g.matrix, g.source.channels(&plan.values))?;

@@ -38,15 +38,21 @@ const LANES: usize = 16;
 const P: f64 = std::f64::consts::FRAC_1_SQRT_2;
 const Q: f64 = std::f64::consts::SQRT_2;
 
-/// Whether a convolution to an output of `size` is computed so. With fewer tiles or channels, reading four times as many weights and
-/// the transforms take longer than what is saved. In a page none is: the three kilobytes that this takes of its module are not there.
+/// Whether matrices are kept transformed. A page has no room for that, and transforms each panel when it is used: that is little beside
+/// the products of a group of tiles, and the panel is then in the cache.
+pub const KEEPS: bool = cfg!(not(target_arch = "wasm32"));
+
+/// Fewer channels leave too little to gain for what the transforms take.
+const LEAST_CHANNELS: usize = if KEEPS { 64 } else { 32 };
+
+/// Whether a convolution to an output of `size` is computed so. With fewer tiles or channels, the matrices and the transforms take longer
+/// than what is saved.
 #[inline]
 #[must_use]
 pub fn pays(window: Window, size: (usize, usize), inputs: usize, outputs: usize) -> bool {
-    cfg!(not(target_arch = "wasm32"))
-        && window == Window::Square { kernel: 3, stride: 1, padding: Padding::All(1) }
+    window == Window::Square { kernel: 3, stride: 1, padding: Padding::All(1) }
         && size.0.div_ceil(TILE) * size.1.div_ceil(TILE) >= 4
-        && inputs.min(outputs) >= 64
+        && inputs.min(outputs) >= LEAST_CHANNELS
         && inputs.is_multiple_of(LANES)
         && outputs.is_multiple_of(LANES)
 }
@@ -60,41 +66,50 @@ pub fn weights_len(inputs: usize, outputs: usize) -> usize {
 /// `G g Gᵀ` of every window, in panels, one place after the other. The first rows of `matrix` are the convolution's, row `tap ·
 /// inputs + input`.
 pub fn fill_weights(matrix: Panels, inputs: usize, weights: &mut [f32]) {
-    let row = |x: f64, norm: f64| [1.0 / norm, x / norm, x * x / norm];
-    let (p, q) = (P * P, Q * Q);
-    let g = [
-        row(0.0, p * q),
-        row(P, 2.0 * p * (p - q)),
-        row(-P, 2.0 * p * (p - q)),
-        row(Q, 2.0 * q * (q - p)),
-        row(-Q, 2.0 * q * (q - p)),
-        [0.0, 0.0, 1.0],
-    ];
     let len = Panels::len_of(inputs, matrix.columns);
     for panel in 0..matrix.count() {
-        for input in 0..inputs {
-            let tap = |tap: usize| {
-                let row = panel * matrix.rows + tap * inputs + input;
-                &matrix.data[row * PANEL..(row + 1) * PANEL]
-            };
-            for (y, down) in g.iter().enumerate() {
-                let mut columns = [[0.0; PANEL]; 3];
-                for (x, column) in columns.iter_mut().enumerate() {
-                    for (share, row) in down.iter().zip(0..) {
-                        for (sum, weight) in column.iter_mut().zip(tap(3 * row + x)) {
-                            *sum += share * f64::from(*weight);
-                        }
-                    }
+        fill_panel(matrix, inputs, panel, &mut weights[panel * inputs * PANEL..], len);
+    }
+}
+
+/// The same of one panel, with so many floats from one place to the next.
+fn fill_panel(matrix: Panels, inputs: usize, panel: usize, to: &mut [f32], stride: usize) {
+    let windows = &matrix.data[panel * matrix.rows * PANEL..];
+    simd_vectors!(fill_panel_in::<V>(windows: &[f32], inputs: usize, to: &mut [f32], stride: usize));
+}
+
+#[inline(always)]
+fn fill_panel_in<V: SimdVector>(windows: &[f32], inputs: usize, to: &mut [f32], stride: usize) {
+    for input in 0..inputs {
+        for at in (0..PANEL).step_by(V::LANES) {
+            let tap = |y: usize, x: usize| V::load(&windows[((3 * y + x) * inputs + input) * PANEL + at..]);
+            let mut rows = [[V::splat(0.0); 3]; WINDOW];
+            for x in 0..3 {
+                for (row, v) in rows.iter_mut().zip(spread([tap(0, x), tap(1, x), tap(2, x)])) {
+                    row[x] = v;
                 }
-                for (x, across) in g.iter().enumerate() {
-                    let start = (y * WINDOW + x) * len + (panel * inputs + input) * PANEL;
-                    for (j, weight) in weights[start..start + PANEL].iter_mut().enumerate() {
-                        *weight = (0..3).map(|x| across[x] * columns[x][j]).sum::<f64>() as f32;
-                    }
+            }
+            for (y, row) in rows.into_iter().enumerate() {
+                for (x, v) in spread(row).into_iter().enumerate() {
+                    v.store(&mut to[(y * WINDOW + x) * stride + input * PANEL + at..]);
                 }
             }
         }
     }
+}
+
+/// `G g` of one column.
+#[inline(always)]
+fn spread<V: SimdVector>([a, b, c]: [V; 3]) -> [V; WINDOW] {
+    let (p, q) = (P * P, Q * Q);
+    let pair = |point: f64, norm: f64| {
+        let share = |power: f64| V::splat((power / norm) as f32);
+        let even = V::splat(0.0).add_product(share(1.0), a).add_product(share(point * point), c);
+        [even.add_product(share(point), b), even.add_product(share(-point), b)]
+    };
+    let ([d, e], [f, g]) = (pair(P, 2.0 * p * (p - q)), pair(Q, 2.0 * q * (q - p)));
+    // p q is 1.
+    [a, d, e, f, g, c]
 }
 
 /// How an image is cut: in tiles, of which bands of whole rows are taken together.
@@ -130,17 +145,24 @@ impl TileBands {
 pub fn scratch_len(size: (usize, usize), inputs: usize, outputs: usize, batch: usize) -> usize {
     let bands = TileBands::of(size, batch);
     let [band, from, to] = bands.lens(inputs, outputs);
-    bands.together * band + from + to
+    bands.together * band + from + to + panel_len(inputs)
 }
 
-/// All samples.
-pub fn convolve(g: &GemmInput, weights: &[f32], scratch: &mut [f32], out: &mut [f32], each: Each) {
+/// Floats of a transformed panel.
+fn panel_len(inputs: usize) -> usize {
+    PLACES * inputs * PANEL
+}
+
+/// All samples; `kept` is what [`fill_weights`] made, where that is kept.
+pub fn convolve(g: &GemmInput, kept: Option<&[f32]>, scratch: &mut [f32], out: &mut [f32], each: Each) {
     let (inputs, outputs) = (g.source.all_channels(), g.panels.columns);
     let batch = out.len() / (g.size.0 * g.size.1 * outputs);
     let bands = TileBands::of(g.size, batch);
     let [band_len, from_len, to_len] = bands.lens(inputs, outputs);
     let (padded, rest) = scratch.split_at_mut(bands.together * band_len);
-    let (from, to) = rest[..from_len + to_len].split_at_mut(from_len);
+    let (from, rest) = rest.split_at_mut(from_len);
+    let (to, rest) = rest.split_at_mut(to_len);
+    let transformed = &mut rest[..panel_len(inputs)];
     let [padded, from, to, out] = [padded, from, to, out].map(SharedSlice::new);
     let parts = batch * bands.in_sample;
     for first in (0..parts).step_by(bands.together) {
@@ -161,7 +183,18 @@ pub fn convolve(g: &GemmInput, weights: &[f32], scratch: &mut [f32], out: &mut [
         let panels = g.panels.count();
         each(rows, &|task| tiled.load(task));
         each(rows, &|task| tiled.transform(task));
-        each(PLACES * panels, &|task| tiled.multiply(weights, rows, task / panels, task % panels));
+        let len = inputs * PANEL;
+        match kept {
+            Some(weights) => each(PLACES * panels, &|task| {
+                tiled.multiply(&weights[task * len..(task + 1) * len], rows, task / panels, task % panels);
+            }),
+            None => (0..panels).for_each(|panel| {
+                fill_panel(g.panels, inputs, panel, transformed, len);
+                each(PLACES, &|place| {
+                    tiled.multiply(&transformed[place * len..(place + 1) * len], rows, place, panel);
+                });
+            }),
+        }
         if let Some(shortcut) = g.shortcut {
             each(panels * rows, &|task| tiled.multiply_shortcut(shortcut, task % rows, task / rows));
         }
@@ -235,17 +268,18 @@ impl Tiled<'_> {
     }
 
     /// A panel's columns of the products of one place, of so many rows of tiles.
-    fn multiply(&self, weights: &[f32], rows: usize, place: usize, panel: usize) {
+    fn multiply(&self, panel_of_place: &[f32], rows: usize, place: usize, panel: usize) {
         let Self { inputs, outputs, from, to, .. } = *self;
-        let (len, tiles) = (Panels::len_of(inputs, outputs), rows * self.bands.tiles);
         // SAFETY: nobody writes these any more.
         let data = unsafe { from.data.read(place * from.stride..(place + 1) * from.stride) };
         let run = PixelRuns { data, start: 0, top: 0, row: 0, pixel: inputs, shift: 0, len: inputs };
-        let matrix = Panels { data: &weights[place * len..][..len], rows: inputs, columns: outputs };
+        let (tiles, columns) = (rows * self.bands.tiles, PANEL.min(outputs - panel * PANEL));
+        let matrix = Panels { data: panel_of_place, rows: inputs, columns };
         let product = Product { inputs: &[run], panels: matrix, width: tiles, epilogue: PLAIN };
-        let to = Output { start: place * to.stride, first: 0, stride: outputs, data: to.data };
+        let start = place * to.stride + panel * PANEL;
+        let to = Output { start, first: 0, stride: outputs, data: to.data };
         // SAFETY: each task has other columns or another place.
-        unsafe { multiply_part(&product, panel..panel + 1, 0..tiles, &to) };
+        unsafe { multiply_part(&product, 0..1, 0..tiles, &to) };
     }
 
     /// A panel's columns of the product that is added, of a row of tiles, to the output.

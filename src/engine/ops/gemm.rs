@@ -94,11 +94,11 @@ impl Operation for Gemm {
             sample_scale: self.sample_scale.map(|s| stage.per_sample(s)),
             size: self.output_size(stage.values),
         };
-        // What is false in a page leaves the kernel out of it.
-        let transformed = cfg!(not(target_arch = "wasm32")) && self.is_winograd(stage.values);
-        match stage.packed.winograd(self.matrix).filter(|_| transformed) {
-            Some(weights) => winograd::convolve(&args, weights, scratch, out, &threads::each),
-            None => twin::gemm(&args, scratch, out, &threads::each),
+        if self.is_winograd(stage.values) {
+            let kept = stage.packed.winograd(self.matrix);
+            winograd::convolve(&args, kept, scratch, out, &threads::each);
+        } else {
+            twin::gemm(&args, scratch, out, &threads::each);
         }
         if let Some(output) = self.moments {
             Moments { source: self.output, output }.run(stage, memory);
