@@ -14,6 +14,7 @@ use noiseball::checkpoint::WeightsReader;
 use noiseball::checkpoint::json::parse_object;
 use noiseball::engine::cpu::CpuNetwork;
 use noiseball::engine::gpu::{Gpu, GpuNetwork, Tuning};
+use noiseball::engine::kernels::relaxed;
 use noiseball::engine::parameters::Storage;
 use noiseball::network::autoencoder::Decode;
 use noiseball::network::autoencoder_kl::AutoencoderKlConfig;
@@ -41,13 +42,25 @@ async fn gpu() -> Device {
 #[wasm_bindgen_test]
 async fn the_unet_on_the_cpu_is_pythons() {
     web::start();
-    for case in cases(golden::UNET) {
-        let mut net = CpuNetwork::new(case.config(), |key, shape| Ok(weight(key, shape))).unwrap();
-        let y =
-            net.evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref()).await.unwrap();
-        let error = relative_error(&y, &floats(&case.json["output"]));
-        assert!(error <= 2e-5, "{}: {error:e}", case.name);
+    // With relaxed SIMD where the browser has it, and without.
+    let known = relaxed::is_chosen();
+    console_log!("relaxed SIMD: {known}");
+    for used in [known, false] {
+        relaxed::choose(used);
+        for case in cases(golden::UNET) {
+            let (x, [batch, channels, height, width]) = (case.input(), case.shape);
+            let mut net = CpuNetwork::new(case.config(), |key, shape| Ok(weight(key, shape))).unwrap();
+            let y = net.evaluate(&x, case.shape, &case.timesteps, case.labels.as_deref()).await.unwrap();
+            let error = relative_error(&y, &floats(&case.json["output"]));
+            assert!(error <= 2e-5, "{}, relaxed {used}: {error:e}", case.name);
+            // A picture's numbers are the same by itself.
+            let shape = [1, channels, height, width];
+            let labels = case.labels.as_ref().map(|labels| &labels[..labels.len() / batch]);
+            let one = net.evaluate(&x[..x.len() / batch], shape, &case.timesteps[..1], labels).await.unwrap();
+            assert!(one == y[..one.len()], "{}, relaxed {used}", case.name);
+        }
     }
+    relaxed::choose(known);
 }
 
 async fn the_unet_is_pythons(tuning: Tuning, storage: Storage, bar: f32) {

@@ -17,13 +17,16 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use js_sys::{Array, Float32Array, Float64Array, Function, Object, Promise, Reflect};
+use js_sys::{
+    Array, Float32Array, Float64Array, Function, Object, Promise, Reflect, Uint8Array, WebAssembly,
+};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use crate::checkpoint;
 use crate::denoiser::Point;
 use crate::device::{Device, DeviceKind};
+use crate::engine::kernels::relaxed;
 use crate::error::{Error, Result};
 use crate::formula;
 use crate::likelihood::{Likelihood, Method};
@@ -55,6 +58,24 @@ fn initialise() {
     // SAFETY: the linker provides this function, and module start-up is the one time that it is called.
     unsafe { __wasm_call_ctors() };
     std::panic::set_hook(Box::new(console_error_panic_hook::hook));
+    // Without it products take longer.
+    let _ = use_relaxed_simd();
+}
+
+/// Has products use relaxed SIMD's multiply-add, where this browser knows it.
+fn use_relaxed_simd() -> JsResult<()> {
+    let bytes = Uint8Array::from(&relaxed::MODULE[..]);
+    if !WebAssembly::validate(&bytes)? {
+        return Ok(());
+    }
+    let imports = object([("m", object([("m", wasm_bindgen::memory())]).into())]);
+    let exports = WebAssembly::Instance::new(&WebAssembly::Module::new(&bytes)?, &imports)?.exports();
+    let table: WebAssembly::Table = wasm_bindgen::function_table().unchecked_into();
+    for (name, slot) in relaxed::SLOTS {
+        table.set(slot() as u32, Reflect::get(&exports, &name.into())?.unchecked_ref())?;
+    }
+    relaxed::choose(true);
+    Ok(())
 }
 
 fn thrown(error: &Error) -> JsValue {

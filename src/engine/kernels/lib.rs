@@ -26,6 +26,8 @@ pub mod product;
 pub mod radial;
 #[cfg(feature = "text")]
 pub mod rearrange;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+pub mod relaxed;
 pub mod shared;
 mod vector;
 pub mod winograd;

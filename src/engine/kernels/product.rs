@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+use super::relaxed;
 use super::shared::SharedSlice;
 use super::vector::{SimdVector, simd_vectors};
 
@@ -157,8 +159,10 @@ fn columns<V: SimdVector>(product: &Product, panels: Range<usize>, pixels: Range
         let end = columns.min(left + PANEL);
         for at in (left..end).step_by(2 * V::LANES) {
             let part = PanelColumns { panel, from: at - left, columns: at..end.min(at + 2 * V::LANES) };
-            // A page downloads one kernel instead of two, and takes longer for an output of few channels.
-            if part.columns.len() > V::LANES || cfg!(target_arch = "wasm32") {
+            // A page downloads one kernel instead of several, and takes longer for an output of few channels.
+            if cfg!(target_arch = "wasm32") {
+                few_tiles::<V>(product, &part, pixels.clone(), out);
+            } else if part.columns.len() > V::LANES {
                 tiles::<V, 2>(product, &part, pixels.clone(), out);
             } else {
                 tiles::<V, 1>(product, &part, pixels.clone(), out);
@@ -188,31 +192,51 @@ fn tiles<V: SimdVector, const VECTORS: usize>(
     while first < pixels.end {
         let left = pixels.end - first;
         first += match left {
-            12.. if V::PIXELS >= 12 => tile::<V, 12, VECTORS>(product, part, first, out),
-            8.. if V::PIXELS >= 8 => tile::<V, 8, VECTORS>(product, part, first, out),
-            6.. if V::PIXELS >= 6 => tile::<V, 6, VECTORS>(product, part, first, out),
-            5.. if V::PIXELS >= 5 => tile::<V, 5, VECTORS>(product, part, first, out),
-            4.. => tile::<V, 4, VECTORS>(product, part, first, out),
-            3 if !cfg!(target_arch = "wasm32") => tile::<V, 3, VECTORS>(product, part, first, out),
-            2.. => tile::<V, 2, VECTORS>(product, part, first, out),
-            _ => tile::<V, 1, VECTORS>(product, part, first, out),
+            12.. if V::PIXELS >= 12 => tile::<V, 12, VECTORS>(product, part, first, 12, out),
+            8.. if V::PIXELS >= 8 => tile::<V, 8, VECTORS>(product, part, first, 8, out),
+            6.. if V::PIXELS >= 6 => tile::<V, 6, VECTORS>(product, part, first, 6, out),
+            5.. if V::PIXELS >= 5 => tile::<V, 5, VECTORS>(product, part, first, 5, out),
+            4.. => tile::<V, 4, VECTORS>(product, part, first, 4, out),
+            3 => tile::<V, 3, VECTORS>(product, part, first, 3, out),
+            2 => tile::<V, 2, VECTORS>(product, part, first, 2, out),
+            _ => tile::<V, 1, VECTORS>(product, part, first, 1, out),
         };
     }
 }
 
-/// Works out `PIXELS` pixels, and says how many.
+/// The same with tiles of one size, or of two with relaxed SIMD; the last pixel stands for those that there are not.
+#[inline(always)]
+fn few_tiles<V: SimdVector>(product: &Product, part: &PanelColumns, pixels: Range<usize>, out: &Output) {
+    let mut first = pixels.start;
+    while first < pixels.end {
+        let left = pixels.end - first;
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        if relaxed::is_chosen() && !matches!(left, 1..=4 | 7 | 8) {
+            first += tile::<V, { relaxed::MOST }, 2>(product, part, first, left.min(relaxed::MOST), out);
+            continue;
+        }
+        first += tile::<V, 4, 2>(product, part, first, left.min(4), out);
+    }
+}
+
+/// Works out `count` pixels of at most `PIXELS`, and says how many.
 #[inline(always)]
 fn tile<V: SimdVector, const PIXELS: usize, const VECTORS: usize>(
     product: &Product,
     part: &PanelColumns,
     first: usize,
+    count: usize,
     out: &Output,
 ) -> usize {
     const { assert!(PANEL.is_multiple_of(2 * V::LANES)) };
     let mut places = [(first / product.width, first % product.width); PIXELS];
     for i in 1..PIXELS {
         let (y, x) = places[i - 1];
-        places[i] = if x + 1 == product.width { (y + 1, 0) } else { (y, x + 1) };
+        places[i] = match x + 1 == product.width {
+            _ if i >= count => (y, x),
+            true => (y + 1, 0),
+            false => (y, x + 1),
+        };
     }
     let mut sums = [[V::splat(0.0); VECTORS]; PIXELS];
     let mut matrix = part.panel.as_chunks::<PANEL>().0;
@@ -227,7 +251,7 @@ fn tile<V: SimdVector, const PIXELS: usize, const VECTORS: usize>(
     }
     let Epilogue { bias, time, residual, scale } = product.epilogue;
     let columns = part.columns.clone();
-    for (i, (vectors, (y, x))) in sums.iter().zip(places).enumerate() {
+    for (i, (vectors, (y, x))) in sums.iter().zip(places).enumerate().take(count) {
         let mut sums = [0.0; PANEL];
         for (vector, to) in vectors.iter().zip(sums.chunks_exact_mut(V::LANES)) {
             vector.store(to);
@@ -247,7 +271,7 @@ fn tile<V: SimdVector, const PIXELS: usize, const VECTORS: usize>(
             *out = sum * scale;
         }
     }
-    PIXELS
+    count
 }
 
 /// Adds the products of runs and the rows of a panel, `from` a column on; no run is shorter than the panel has rows.
@@ -260,6 +284,17 @@ fn accumulate<V: SimdVector, const PIXELS: usize, const VECTORS: usize>(
 ) -> [[V; VECTORS]; PIXELS] {
     assert!(runs.iter().all(|run| run.len() >= panel.len()));
     assert!(from + VECTORS * V::LANES <= PANEL);
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    if relaxed::is_chosen() {
+        // Variables of their own: those of the loop below are in registers as long as nobody has their address.
+        let mut sums = sums;
+        if !panel.is_empty() {
+            let runs = runs.map(<[f32]>::as_ptr);
+            let to = sums.as_mut_ptr().cast();
+            relaxed::inner(PIXELS)(to, runs.as_ptr(), panel.as_ptr().cast(), panel.len());
+        }
+        return sums;
+    }
     for (k, weights) in panel.iter().enumerate() {
         let mut matrix = [V::splat(0.0); VECTORS];
         for (j, vector) in matrix.iter_mut().enumerate() {
