@@ -2,7 +2,7 @@
 
 use crate::engine::lower::{Choice, Dispatch, Lowering, ShardLayout, Tuning};
 use crate::engine::parameters::Storage;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(any(feature = "text", not(target_arch = "wasm32")))]
 use crate::engine::plan::PlannedOp;
 use crate::engine::plan::{Op, Plan, Reference};
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ impl ShardLayout {
     }
 }
 
-/// A plan's dispatches: every operation as one, or as two where that pays.
+/// A plan's dispatches: an operation is one, or some where that pays.
 #[derive(Clone, Debug)]
 pub struct Lowered {
     /// First those that are run once for the prompts of a run, then those of an evaluation.
@@ -63,15 +63,33 @@ fn begin<'a>(plan: &'a Plan, layout: &'a ShardLayout, tuning: Tuning, activation
         once: Vec::new(),
         op: 0,
         traffic: [0; 2],
+        #[cfg(feature = "text")]
+        next_merges: false,
+        #[cfg(feature = "text")]
+        sliced: None,
     }
+}
+
+/// Whether the operation after one of `ops` alone reads what that writes, and can put slices of it together.
+#[cfg(feature = "text")]
+fn next_merges(plan: &Plan, ops: &[PlannedOp], at: usize) -> bool {
+    let (Op::Attention(attention), Some(PlannedOp { op: Op::Gemm(gemm), .. })) =
+        (&ops[at].op, ops.get(at + 1))
+    else {
+        return false;
+    };
+    let reads = plan.prompts.ops.iter().chain(&plan.ops).flat_map(|step| step.op.reads());
+    let results = [plan.output].into_iter().chain(plan.also.iter().copied());
+    let uses = reads.chain(results).filter(|id| *id == attention.output).count();
+    uses == 1 && gemm.source.first == attention.output && gemm.can_merge(&plan.values)
 }
 
 /// Lowers what is done once for the prompts of a run; the dispatches of that.
 #[cfg(not(target_arch = "wasm32"))]
 fn prompts(plan: &Plan, choice: Choice, to: &mut Lowering) -> Result<usize> {
     to.batch = plan.prompts.count;
-    for (at, step) in plan.prompts.ops.iter().enumerate() {
-        lower(step, at, choice, to)?;
+    for at in 0..plan.prompts.ops.len() {
+        lower(plan, &plan.prompts.ops, at, choice, to)?;
     }
     to.batch = plan.batch;
     Ok(to.dispatches.len())
@@ -79,7 +97,12 @@ fn prompts(plan: &Plan, choice: Choice, to: &mut Lowering) -> Result<usize> {
 
 /// Lowers an operation.
 #[cfg(not(target_arch = "wasm32"))]
-fn lower(step: &PlannedOp, at: usize, choice: Choice, to: &mut Lowering) -> Result<()> {
+fn lower(plan: &Plan, ops: &[PlannedOp], at: usize, choice: Choice, to: &mut Lowering) -> Result<()> {
+    #[cfg(feature = "text")]
+    {
+        to.next_merges = next_merges(plan, ops, at);
+    }
+    let step = &ops[at];
     (to.op, to.choice) = (at, choice);
     to.traffic = [step.op.reads(), step.op.writes()].map(|ids| to.bytes(ids));
     step.op.lower(to)
@@ -108,6 +131,10 @@ impl Lowered {
                 lowering.batch = batch;
                 for (at, step) in ops.iter().enumerate() {
                     lowering.op = at;
+                    #[cfg(feature = "text")]
+                    {
+                        lowering.next_merges = next_merges(plan, ops, at);
+                    }
                     step.op.lower(&mut lowering)?;
                 }
             }
@@ -129,7 +156,7 @@ impl Lowered {
             let mut lowering = begin(plan, layout, tuning, activations);
             let count = of_prompts.map_or(Ok(0), |choice| prompts(plan, choice, &mut lowering))?;
             for (at, choice) in work {
-                lower(&plan.ops[*at], *at, *choice, &mut lowering)?;
+                lower(plan, &plan.ops, *at, *choice, &mut lowering)?;
             }
             let [start, kept] = lowering.kept;
             if kept == 0 || activations == start + kept {

@@ -37,6 +37,18 @@ pub(in crate::engine) struct Costs {
     pub(in crate::engine) bytes: u64,
 }
 
+/// An image as attention leaves it whose keys are cut into slices, for a reader that puts these together.
+#[cfg(feature = "text")]
+#[derive(Clone, Copy, Debug)]
+pub(in crate::engine) struct Sliced {
+    pub(in crate::engine) slices: usize,
+    pub(in crate::engine) heads: usize,
+    /// Where the first slice is; behind the last are maxima and sums.
+    pub(in crate::engine) first: usize,
+    /// Floats of scratch that are taken.
+    pub(in crate::engine) taken: usize,
+}
+
 /// What operations are lowered from and to.
 #[derive(Debug)]
 pub(in crate::engine) struct Lowering<'a> {
@@ -66,6 +78,12 @@ pub(in crate::engine) struct Lowering<'a> {
     /// The operation that is lowered, as a position in the plan, and the bytes that it reads and writes in the arena.
     pub(in crate::engine) op: usize,
     pub(in crate::engine) traffic: [u64; 2],
+    /// Whether the next operation alone reads what this one writes, and can put slices of it together.
+    #[cfg(feature = "text")]
+    pub(in crate::engine) next_merges: bool,
+    /// What the operation before left for this one in the place of its result.
+    #[cfg(feature = "text")]
+    pub(in crate::engine) sliced: Option<Sliced>,
 }
 
 /// So many workgroups, in two dimensions where they exceed the limit of one.

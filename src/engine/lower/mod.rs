@@ -13,6 +13,8 @@ mod unroll;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) use lowering::Costs;
+#[cfg(feature = "text")]
+pub(super) use lowering::Sliced;
 pub(super) use lowering::{Dispatch, Lowering, grid, word, words};
 pub(super) use shader::{File, Shader, constants, declarations, strip, wgsl};
 pub use shards::ShardLayout;

@@ -2,6 +2,8 @@
 
 use super::operation::{Operation, Room};
 use crate::engine::kernels::attention as twin;
+#[cfg(feature = "text")]
+use crate::engine::lower::Sliced;
 use crate::engine::lower::{File, Lowering, Shader, Tuning, chosen, constants, grid, uniform, wgsl, word};
 use crate::engine::parameters::Parameters;
 use crate::engine::stage::{Memory, Split, Stage};
@@ -79,6 +81,8 @@ const ATTENTION: File = File { text: wgsl!("attention.wgsl"), constants: CONSTAN
 /// Whether keys are cut into slices: pages that sample pictures alone have no room for it.
 const SLICES: bool = cfg!(feature = "text");
 const MERGE: File = File { text: if SLICES { wgsl!("merge.wgsl") } else { "" }, constants: &[] };
+/// How what they leave is read, by whoever puts them together.
+pub(super) const MERGED: File = File { text: if SLICES { wgsl!("slices.wgsl") } else { "" }, constants: &[] };
 
 /// Threads of a wide head's workgroup that share a query: `ACROSS` in attention.wgsl.
 const ACROSS: usize = 16;
@@ -149,11 +153,6 @@ impl Cut {
         let of_slice = blocks.div_ceil(wanted.clamp(1, blocks));
         Self { slices: blocks.div_ceil(of_slice), keys: of_slice * KEYS }
     }
-
-    /// Floats that the slices leave, of so many each; none where there is one.
-    fn left(self, floats: usize) -> usize {
-        if SLICES && self.slices > 1 { self.slices * floats } else { 0 }
-    }
 }
 
 /// A kernel of attention.
@@ -165,7 +164,7 @@ fn shader(entry: &'static str, head: usize, lanes4: bool, wide: Wide) -> Shader 
         ("VALUES", word(wide.values())),
         ("SCORES", word(SCORES)),
     ];
-    let shader = Shader::new(entry, constants, lanes4, &[ATTENTION, MERGE]);
+    let shader = Shader::new(entry, constants, lanes4, &[ATTENTION, MERGED, MERGE]);
     Shader { unrolled: &["ROWS", "COLUMNS", "SCORES"], ..shader }
         .labelled(|| format!("attention, heads of {head}, {entry}"))
 }
@@ -296,8 +295,9 @@ impl Operation for Attention {
         let groups =
             batch * self.heads * pixels.div_ceil(if narrow { THREADS as usize } else { wide.queries() });
         let cut = Cut::of(keys, if narrow { usize::MAX } else { groups }, to);
-        let (partial, state) =
-            (cut.left(batch * pixels * self.inner), cut.left(4 * batch * pixels * self.heads));
+        let floats = |each: usize| if cut.slices > 1 { cut.slices * batch * pixels * each } else { 0 };
+        let (partial, state) = (floats(self.inner), floats(4 * self.heads));
+        let scratch = to.scratch(0, partial + state);
         let params = Params {
             q: word(starts[0]),
             k: word(starts[1]),
@@ -316,21 +316,25 @@ impl Operation for Attention {
             causal: self.causal.into(),
             slices: word(cut.slices),
             slice_keys: word(cut.keys),
-            partial: word(to.scratch(0, partial)),
-            state: word(to.scratch(partial, state)),
+            partial: word(scratch),
+            state: word(scratch + partial),
             scale: 1.0 / (head as f32).sqrt(),
         };
         let [x, y, _] = grid(groups);
         let entry = if narrow { "narrow" } else { "wide" };
         to.dispatch(shader(entry, head, lanes4, wide), 0, &params, [x, y, word(cut.slices)]);
         let read = 4 * (batch * self.inner * (pixels + 2 * keys)) as u64;
-        let (partial, written) = (4 * (partial + state) as u64, to.traffic[1]);
+        let (left, written) = (4 * (partial + state) as u64, to.traffic[1]);
         let flops = 4 * (batch * self.inner) as u64 * (pixels * keys) as u64;
-        to.costs(flops, read + if cut.slices > 1 { partial } else { written });
-        if SLICES && cut.slices > 1 {
+        to.costs(flops, read + if cut.slices > 1 { left } else { written });
+        #[cfg(feature = "text")]
+        if cut.slices > 1 && to.next_merges && lanes4 {
+            let taken = scratch + partial + state - to.activations;
+            to.sliced = Some(Sliced { slices: cut.slices, heads: self.heads, first: scratch, taken });
+        } else if cut.slices > 1 {
             let groups = (batch * pixels * self.inner / lane).div_ceil(THREADS as usize);
             to.dispatch(shader("merge", head, lanes4, wide), 0, &params, grid(groups));
-            to.costs(0, partial + written);
+            to.costs(0, left + written);
         }
         Ok(())
     }

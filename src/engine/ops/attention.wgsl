@@ -5,7 +5,7 @@
 // `narrow`, for heads of few channels: a thread for each query, which holds it and its result in registers; the keys and
 // values pass by in workgroup memory. `wide`: a tile of queries a workgroup, whose threads share out first the pairs of query
 // and key, then the channels of the result; where there are few queries, several workgroups each take a slice of the keys, and
-// `merge` (merge.wgsl) puts together what they came to.
+// what they came to is put together (slices.wgsl) by the product that reads it or, failing that, by `merge` (merge.wgsl).
 
 struct Params {
     // Where the first head of queries, keys and values starts, and channels of the images that they are a part of.

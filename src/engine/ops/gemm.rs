@@ -1,6 +1,7 @@
 //! Convolutions and linear maps as products of pixels and a matrix. The twins are the kernels' `gemm` and `product`.
 
 use super::activation::{ACTIVATION, NO_ACTIVATION, activation_code};
+use super::attention::MERGED;
 use super::load::{LOAD, Load, LoadParams, ScalingKind};
 use super::moments::Moments;
 use super::norm::{Loading, loading};
@@ -201,6 +202,9 @@ struct Variant {
     scaling: ScalingKind,
     activation: u32,
     role: Role,
+    /// Slices that attention leaves of the image, and its heads.
+    #[cfg(feature = "text")]
+    sliced: [u32; 2],
 }
 
 /// What a variant does.
@@ -238,12 +242,14 @@ impl Variant {
             ("SCALING", self.scaling as u32),
             ("ACTIVATION", self.activation),
         ];
+        #[cfg(feature = "text")]
+        constants.extend([("SLICES", self.sliced[0]), ("HEADS", self.sliced[1])]);
         if let Some(run) = self.run {
             let rows = tile.rows_of_run(word(run));
             constants.extend([("RUN", word(run)), ("RUN_ROWS", rows), ("RUNS", tile.rows / rows)]);
         }
         let files: &'static [_] = match (self.run, self.role) {
-            (None, _) => &[ACTIVATION, LOAD, GEMM],
+            (None, _) => &[ACTIVATION, LOAD, MERGED, GEMM],
             #[cfg(not(target_arch = "wasm32"))]
             (_, Role::Halo(width)) => {
                 constants.extend([
@@ -251,9 +257,9 @@ impl Variant {
                     ("PATCHES", tile.patches(width)),
                     ("STAGE_K4", tile.depth / 4),
                 ]);
-                &[ACTIVATION, LOAD, GEMM, RUN_FIXED, HALO]
+                &[ACTIVATION, LOAD, MERGED, GEMM, RUN_FIXED, HALO]
             }
-            _ => &[ACTIVATION, LOAD, GEMM, RUN_FIXED],
+            _ => &[ACTIVATION, LOAD, MERGED, GEMM, RUN_FIXED],
         };
         let shader = Shader::new(self.entry(), constants, self.lanes4, files);
         let unrolled = if self.run.is_none() { REGISTERS } else { REGISTERS_AND_END };
@@ -531,6 +537,8 @@ impl GemmJob<'_> {
             scaling,
             activation: activation_code(self.g.load.activation),
             role: if self.halo { Role::Halo(self.rows.width) } else { Role::Product },
+            #[cfg(feature = "text")]
+            sliced: [1, 1],
         }
     }
 
@@ -569,10 +577,22 @@ fn lower(g: &Gemm, to: &mut Lowering) -> Result<()> {
     };
     let samples = rows.samples(tile);
     let Loading { kind, params: load, scratch } = loading(&g.load, &g.source, samples, job.room, to);
+    #[cfg(feature = "text")]
+    let sliced = to.sliced.take();
+    #[cfg(feature = "text")]
+    let scratch = sliced.map_or(scratch, |s| s.taken);
     let slices = Slices::of(job.depth_tiles(), &rows, tile, to);
     let partial = to.scratch(scratch, slices.floats);
     let params = job.params(load, slices, partial, to);
     let own = job.variant(kind, samples, to);
+    #[cfg(feature = "text")]
+    let (params, own) = match sliced {
+        Some(s) => (
+            Params { first: word(s.first), ..params },
+            Variant { sliced: [word(s.slices), word(s.heads)], ..own },
+        ),
+        None => (params, own),
+    };
     let pairs = samples * job.channels[0].iter().sum::<usize>();
     let shared = to.tuning == Tuning::Software && pairs <= tile.norms();
     let product = if shared { job.shared_variant(own, to) } else { own };
@@ -593,6 +613,8 @@ fn lower(g: &Gemm, to: &mut Lowering) -> Result<()> {
             scaling: ScalingKind::None,
             activation: NO_ACTIVATION,
             role: Role::Sum,
+            #[cfg(feature = "text")]
+            sliced: [1, 1],
             ..own
         };
         to.dispatch(sum.shader(), job.place.shard, &params, [x, y, 1]);
@@ -632,6 +654,8 @@ mod tests {
                         scaling,
                         activation: activation::ALL[(i + bits) % activation::ALL.len()],
                         role: if bit(3) { Role::Sum } else { Role::Product },
+                        #[cfg(feature = "text")]
+                        sliced: if bit(1) && !dynamic { [8, 2] } else { [1, 1] },
                     };
                     check::<Params>(&variant.shader());
                 }
@@ -657,6 +681,8 @@ mod tests {
                     scaling,
                     activation: activation::SILU,
                     role: Role::Halo(width),
+                    #[cfg(feature = "text")]
+                    sliced: [1, 1],
                 };
                 check::<Params>(&variant.shader());
             }

@@ -179,6 +179,15 @@ fn window_of(place: u32) -> Window {
     return Window(pixel.sample, start, bits, same_pixel(pixel, p.shortcut_shift));
 }
 
+// Channels of a pixel where the image is what attention leaves: SLICES of it, and behind them the maxima and sums of HEADS heads.
+fn slices_at(channel: u32, pixel: u32) -> vec4f { // text
+    let pixels = p.load.batch * p.load.height * p.load.width; // text
+    let inner = p.load.channels_a; // text
+    let state = p.first + SLICES * pixels * inner + (pixel * HEADS + channel / (inner / HEADS)) * 4u; // text
+    let start = p.first + pixel * inner + channel; // text
+    return vec4f(merged(SLICES, start, pixels * inner, state, pixels * HEADS * 4u)); // text
+} // text
+
 var<private> fetched: array<vec4f, INPUTS>;
 var<private> fetched_weights: array<Packed, WEIGHTS>;
 var<private> outside: u32;
@@ -223,6 +232,7 @@ fn fetch(tile: u32, thread: u32, column4: u32) {
             let there = (w.bits & needed) != 0u;
             outside |= select(1u << i, 0u, there);
             fetched[i] = read4(select(0u, origin + u32(at) * row, there));
+            if SLICES > 1u && there { fetched[i] = slices_at(channel, u32(at)); } // text
         }
     }
     for (var i = 0u; i < WEIGHTS; i++) {

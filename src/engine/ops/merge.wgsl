@@ -1,6 +1,7 @@
-// The last dispatch of attention whose keys are cut into slices; attention.wgsl comes before it.
+// The last dispatch of attention whose keys are cut into slices, where the operation after it does not put them together;
+// attention.wgsl and slices.wgsl come before it.
 
-// Puts the slices together, a thread for each lane of the result.
+// A thread for each lane of the result.
 @compute @workgroup_size(THREADS)
 fn merge(
     @builtin(workgroup_id) group: vec3u,
@@ -8,23 +9,10 @@ fn merge(
     @builtin(local_invocation_index) thread: u32,
 ) {
     let lane = (group.x + group.y * groups.x) * THREADS + thread;
-    let pixels = p.batch * p.pixels;
-    let lanes = pixels * p.inner / LANE;
-    if lane >= lanes { return; }
+    let floats = p.batch * p.pixels * p.inner;
     let at = lane * LANE;
+    if at >= floats { return; }
     let state = p.state + (at / p.inner * p.heads + at % p.inner / HEAD) * 4u;
-    let beyond = pixels * p.heads * 4u;
-    var top = LEAST;
-    for (var s = 0u; s < p.slices; s++) {
-        top = max(top, read1(state + s * beyond));
-    }
-    var sums = Lane();
-    var sum = 0.0;
-    for (var s = 0u; s < p.slices; s++) {
-        let slice = read4(state + s * beyond);
-        let share = exp(slice.x - top);
-        sum += share * slice.y;
-        sums += share * arena[p.partial / LANE + s * lanes + lane];
-    }
-    arena[p.output / LANE + lane] = sums / sum;
+    let beyond = p.batch * p.pixels * p.heads * 4u;
+    arena[p.output / LANE + lane] = merged(p.slices, p.partial + at, floats, state, beyond);
 }

@@ -38,6 +38,17 @@ pub struct Gemm {
 }
 
 impl Gemm {
+    /// Whether a GPU's kernel can put slices of its image together that attention leaves.
+    #[cfg(feature = "text")]
+    pub(in crate::engine) fn can_merge(&self, values: &[Value]) -> bool {
+        let channels = [self.source.first, self.output].map(|id| values[id.0].shape[3]);
+        self.window == Window::Pointwise
+            && self.load.is_plain()
+            && self.source == Source::of(self.source.first)
+            && self.shortcut.is_none()
+            && channels.iter().all(|c| c.is_multiple_of(4))
+    }
+
     /// Whether its samples are single pixels that it treats alike: then they are one image's rows, so that the matrix is
     /// read for many of them at once.
     pub(super) fn is_one_image(&self, values: &[Value]) -> bool {
