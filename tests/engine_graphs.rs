@@ -13,8 +13,8 @@ use noiseball::engine::execute::{Memory, PreludeRows, check_prompts, prelude, pr
 use noiseball::engine::packed::Packed;
 use noiseball::engine::passes::{PASSES, plan_prompts};
 use noiseball::engine::plan::{Op, Plan};
-use noiseball::engine::trace::{Graph, NodeId, Rate, Shape, Tracer};
 use noiseball::network::ops::{Activation, Attend, Conv, Convolution, Ops, Padding, TransformerOps};
+use noiseball::network::trace::{Graph, NodeId, Rate, Shape, Tracer};
 
 /// How many graphs, and where their numbers begin.
 fn asked() -> (u64, u64) {
@@ -447,7 +447,7 @@ fn plan(graph: &Graph, wanted: impl Fn(&str) -> bool) -> noiseball::Result<Plan>
 }
 
 fn given(plan: &Plan) -> Vec<Vec<f32>> {
-    let of = |(input, row): &(noiseball::engine::trace::Input, noiseball::engine::plan::RowId)| {
+    let of = |(input, row): &(noiseball::network::trace::Input, noiseball::engine::plan::RowId)| {
         if ["class", "ids"].contains(&input.name) {
             return (0..COUNT * plan.prelude.rows[row.0].width).map(|i| (i % ROWS_OF_TABLE) as f32).collect();
         }

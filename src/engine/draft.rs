@@ -18,9 +18,9 @@ use super::plan::{
     Pool, Prelude, Prompts, ReadyNorm, Reference, RowId, RowSlice, Scaling, Source, TILE_PIXELS, Table,
     Value, ValueId, Window,
 };
-use super::trace::{Call, Graph, Input, Node, NodeId, Rate, Shape};
 use crate::error::{Error, Result};
 use crate::network::ops::{Attend, Convolution, Padding, pointwise_shape};
+use crate::network::trace::{Call, Graph, Input, Node, NodeId, Rate, Shape};
 
 /// The part of a plan that computes something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! The sampling engine: a network's forward pass is recorded, planned, and then replayed for every step.
 //!
-//! [`trace`] runs a network's forward pass once over an interpreter that records the calls. [`draft`] makes of each call an
-//! operation, and [`passes`] make of these few: a [`plan`], which says how the checkpoint's tensors are packed ([`parameters`]) and
-//! where every activation lies in one buffer ([`arena`]). An [`executor`] replays the plan: [`cpu`] in Rust, from the [`kernels`] that
+//! A network's forward pass runs once over an interpreter that records the calls ([`trace`](crate::network::trace)). [`draft`] makes of
+//! each call an operation, and [`passes`] make of these few: a [`plan`], which says how the checkpoint's tensors are packed
+//! ([`parameters`]) and where every activation lies in one buffer ([`arena`]). An [`executor`] replays the plan: [`cpu`] in Rust, from the [`kernels`] that
 //! are also the reference of the GPU's shaders, or `gpu`.
 //!
-//! A file uses only those that stand before it: kernels, threads; arena, parameters, trace; packed, `value`; `stage`, `lower`; `ops`; plan;
+//! A file uses only those that stand before it: kernels, threads; arena, parameters; packed, `value`; `stage`, `lower`; `ops`; plan;
 //! draft, execute; passes, prelude, order; executor; cpu and gpu, which do not know each other.
 //!
 //! ```no_run
@@ -41,7 +41,6 @@ pub mod plan;
 pub mod prelude;
 mod stage;
 mod threads;
-pub mod trace;
 mod value;
 
 #[doc(inline)]

@@ -10,8 +10,8 @@ use std::fmt;
 
 use super::arena::{self, Lifetime};
 use super::parameters::Parameters;
-use super::trace::Input;
 use crate::error::{Error, Result};
+use crate::network::trace::Input;
 
 pub use super::ops::*;
 pub use super::value::*;

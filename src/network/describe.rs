@@ -1,10 +1,13 @@
-//! An interpreter that computes nothing but shapes: it tells which parameters a forward pass looks up, what it costs,
-//! and how much memory its activations take at once.
+//! What a forward pass needs, by its [`Graph`]: which parameters it looks up, what it costs, and how much memory its activations take
+//! at once.
 
-use super::architecture::{Input, Network, NodeId, Shape};
-use super::ops::{
-    Activation, Attend, Conv, Convolution, Ops, Padding, Pass, TransformerOps, pointwise_shape,
-};
+use super::architecture::{Network, NodeId};
+#[cfg(feature = "text")]
+use super::ops::Pass;
+use super::ops::{Convolution, pointwise_shape};
+use super::trace::{Call, Graph, Node};
+#[cfg(feature = "text")]
+use super::trace::{Input, TransformerCall};
 
 /// What a forward pass needs. Counts end at `u64::MAX`, which stands for more than can be counted.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +22,8 @@ pub struct Inventory {
     pub activation_bytes: u64,
     /// The largest single parameter or activation, in f32 bytes.
     pub largest_tensor_bytes: u64,
-    /// Shape of the result, `[batch, channels, height, width]`.
-    pub output: Vec<usize>,
+    /// Shape of the result, `[batch, channels, height, width]`; a vector is one pixel.
+    pub output: [usize; 4],
 }
 
 impl Inventory {
@@ -34,89 +37,116 @@ impl Inventory {
 /// Describes one evaluation of a network on a batch of images of `height` × `width`.
 #[must_use]
 pub fn describe(network: &dyn Network, batch: usize, height: usize, width: usize) -> Inventory {
-    let mut ops = Describe::default();
-    let vector = |shape: Shape| vec![batch, shape.channels];
-    let inputs = network.inputs(height, width).into_iter().enumerate().map(|(i, Input { shape, .. })| {
-        let image = vec![batch, shape.channels, shape.height, shape.width];
-        ops.tensor(if i == 0 { image } else { vector(shape) }, &[])
-    });
-    let inputs: Vec<NodeId> = inputs.collect();
-    if let Some((key, length)) = network.frequencies() {
-        ops.parameter(key.to_owned(), vec![length]);
-    }
-    let y = network.record(&mut ops, &inputs);
-    ops.finish(y)
+    let graph = Graph::of(network, height, width);
+    let frequencies = network.frequencies().map(|(key, length)| (key.to_owned(), vec![length]));
+    inventory(&graph, batch, frequencies)
 }
 
-/// Describes one evaluation on inputs of these shapes; `output` is the first result's.
+/// Describes one evaluation of a pass on a batch of these inputs; `output` is the first result's.
+#[cfg(feature = "text")]
 #[must_use]
-pub fn describe_pass(pass: &impl Pass, inputs: &[Vec<usize>]) -> Inventory {
-    let mut ops = Describe::default();
-    let inputs: Vec<_> = inputs.iter().map(|shape| ops.tensor(shape.clone(), &[])).collect();
-    let results = pass.run(&mut ops, &inputs);
-    ops.finish(results[0])
+pub fn describe_pass(pass: &impl Pass, inputs: &[Input], batch: usize) -> Inventory {
+    inventory(&Graph::of_pass(pass, inputs), batch, None)
 }
 
-/// A tensor, alive from the call that makes it to the last that uses it.
-struct Value {
-    shape: Vec<usize>,
-    last: usize,
+fn inventory(graph: &Graph, batch: usize, first: Option<(String, Vec<usize>)>) -> Inventory {
+    let mut description = Description { graph, batch, found: Inventory::default() };
+    first.into_iter().for_each(|(key, shape)| description.parameter(key, shape));
+    graph.nodes.iter().for_each(|node| description.count(node));
+    description.found.peak_activation_bytes = description.peak();
+    let output = graph.outputs[0];
+    let [batch, pixels @ .., channels] = description.shape(output);
+    Inventory { output: [batch, channels, pixels[0], pixels[1]], ..description.found }
 }
 
-#[derive(Default)]
-struct Describe {
+struct Description<'a> {
+    graph: &'a Graph,
+    batch: usize,
     found: Inventory,
-    values: Vec<Value>,
 }
 
-impl Describe {
-    /// What a call on `used` makes.
-    fn tensor(&mut self, shape: Vec<usize>, used: &[&NodeId]) -> NodeId {
-        self.note_size(&shape);
-        self.found.activation_bytes = self.found.activation_bytes.saturating_add(bytes(&shape));
-        let last = self.values.len();
-        for id in used {
-            self.values[id.0].last = last;
+impl Description<'_> {
+    /// Batch, height, width and channels.
+    fn shape(&self, id: NodeId) -> [usize; 4] {
+        self.size(&self.graph.nodes[id.0])
+    }
+
+    fn size(&self, node: &Node) -> [usize; 4] {
+        // A table's rows, which are no activations.
+        #[cfg(feature = "text")]
+        if let Call::Transformer(TransformerCall::Positions { .. }) = node.call {
+            return [0; 4];
         }
-        self.values.push(Value { shape, last });
-        NodeId(last)
+        [self.batch, node.shape.height, node.shape.width, node.shape.channels]
     }
 
-    fn finish(mut self, y: NodeId) -> Inventory {
-        self.values[y.0].last = self.values.len();
-        let (mut live, mut peak) = (0u64, 0u64);
-        // What is used last by each call.
-        let mut ends = vec![0u64; self.values.len() + 1];
-        for (at, value) in self.values.iter().enumerate() {
-            live = live.saturating_add(volume(&value.shape));
-            ends[value.last] = ends[value.last].saturating_add(volume(&value.shape));
-            peak = peak.max(live);
-            live = live.saturating_sub(ends[at]);
+    /// What a call adds.
+    fn count(&mut self, node: &Node) {
+        let size = self.size(node);
+        self.note_size(&size);
+        self.found.activation_bytes = self.found.activation_bytes.saturating_add(bytes(&size));
+        let out = node.shape.channels;
+        let inputs = node.arguments.first().map_or(0, |id| self.graph.nodes[id.0].shape.channels);
+        match &node.call {
+            Call::Conv { name, conv: Convolution { kernel, bias, .. } } => {
+                self.weight(name, vec![out, inputs, *kernel, *kernel], *bias);
+                self.add_flops(2, &size, &[inputs, *kernel, *kernel]);
+            }
+            Call::Pointwise { name, bias } => {
+                let shape = if *bias { pointwise_shape(name, out, inputs) } else { vec![out, inputs] };
+                self.weight(name, shape, *bias);
+                self.add_flops(2, &size, &[inputs]);
+            }
+            Call::Linear { name } => {
+                self.weight(name, vec![out, inputs], true);
+                self.add_flops(2, &size, &[inputs]);
+            }
+            Call::Embedding { name, rows } => self.once(name, vec![*rows, out], false),
+            Call::GroupNorm { name, .. } => self.weight(name, vec![out], true),
+            Call::Attention(_) => {
+                let keys = self.graph.nodes[node.arguments[1].0].shape.pixels();
+                self.add_flops(4, &size, &[keys]);
+            }
+            Call::RadialBasis { name } => {
+                self.weight(name, vec![out, inputs], false);
+                self.parameter(format!("{name}.width.weight"), vec![out]);
+                self.add_flops(4, &size, &[inputs]);
+            }
+            #[cfg(feature = "text")]
+            Call::Transformer(call) => self.count_transformer(call, out, &size),
+            _ => {}
         }
-        let output = std::mem::take(&mut self.values[y.0].shape);
-        Inventory { output, peak_activation_bytes: peak.saturating_mul(4), ..self.found }
     }
 
-    fn shape(&self, x: &NodeId) -> &[usize] {
-        &self.values[x.0].shape
-    }
-
-    fn image(&self, x: &NodeId) -> [usize; 4] {
-        match *self.shape(x) {
-            [b, c] => [b, c, 1, 1],
-            [b, c, h, w] => [b, c, h, w],
-            _ => unreachable!("tensors are images or vectors"),
+    #[cfg(feature = "text")]
+    fn count_transformer(&mut self, call: &TransformerCall, out: usize, size: &[usize]) {
+        match call {
+            TransformerCall::LayerNorm { name: Some(name), .. } => self.once(name, vec![out], true),
+            TransformerCall::Positions { name, rows } => self.weight(name, vec![*rows, out], false),
+            TransformerCall::NearestRow { name, rows } => {
+                self.weight(name, vec![*rows, out], false);
+                self.add_flops(3, size, &[*rows]);
+            }
+            _ => {}
         }
     }
 
-    fn note_size(&mut self, shape: &[usize]) {
-        self.found.largest_tensor_bytes = self.found.largest_tensor_bytes.max(bytes(shape));
+    /// A weight, and a bias for each of its outputs.
+    fn weight(&mut self, name: &str, shape: Vec<usize>, bias: bool) {
+        let out = shape[0];
+        self.parameter(format!("{name}.weight"), shape);
+        if bias {
+            self.parameter(format!("{name}.bias"), vec![out]);
+        }
     }
 
-    /// Counts as many operations for each of a product's terms.
-    fn count(&mut self, operations: u64, terms: &[usize]) {
-        let more = volume(terms).saturating_mul(operations);
-        self.found.flops = self.found.flops.saturating_add(more);
+    /// The same of a module that may be asked twice: a learned table of timesteps that embeds labels too, and CLIP's last
+    /// normalisation where the pooled vector is wanted beside earlier results.
+    fn once(&mut self, name: &str, shape: Vec<usize>, bias: bool) {
+        let known = |(key, _): &(String, _)| key.strip_suffix(".weight") == Some(name);
+        if !self.found.parameters.iter().any(known) {
+            self.weight(name, shape, bias);
+        }
     }
 
     fn parameter(&mut self, key: String, shape: Vec<usize>) {
@@ -124,230 +154,36 @@ impl Describe {
         self.found.parameters.push((key, shape));
     }
 
-    fn weight_and_bias(&mut self, name: &str, weight: Vec<usize>) {
-        let out = weight[0];
-        self.parameter(format!("{name}.weight"), weight);
-        self.parameter(format!("{name}.bias"), vec![out]);
+    fn note_size(&mut self, shape: &[usize]) {
+        self.found.largest_tensor_bytes = self.found.largest_tensor_bytes.max(bytes(shape));
     }
 
-    fn with_channels(&mut self, x: &NodeId, channels: usize) -> NodeId {
-        let mut shape = self.shape(x).to_vec();
-        shape[1] = channels;
-        self.tensor(shape, &[x])
+    /// So many operations for each number of a result, and each of the terms that it is a sum of.
+    fn add_flops(&mut self, operations: u64, result: &[usize], terms: &[usize]) {
+        let more = volume(result).saturating_mul(volume(terms)).saturating_mul(operations);
+        self.found.flops = self.found.flops.saturating_add(more);
     }
 
-    /// A result of the shape of the first argument.
-    fn like(&mut self, used: &[&NodeId]) -> NodeId {
-        self.tensor(self.shape(used[0]).to_vec(), used)
-    }
-}
-
-impl Ops for Describe {
-    type Tensor = NodeId;
-
-    fn conv2d(&mut self, x: &NodeId, name: &str, conv: Conv) -> NodeId {
-        let [b, c, h, w] = self.image(x);
-        self.weight_and_bias(name, vec![conv.out_channels, c, 3, 3]);
-        let size = |n| convolved(n, 3, conv.stride, conv.padding);
-        let (h, w) = (size(h), size(w));
-        self.count(18, &[b, c, conv.out_channels, h, w]);
-        self.tensor(vec![b, conv.out_channels, h, w], &[x])
-    }
-
-    fn pointwise(&mut self, x: &NodeId, name: &str, out_channels: usize) -> NodeId {
-        let [b, c, h, w] = self.image(x);
-        self.weight_and_bias(name, pointwise_shape(name, out_channels, c));
-        self.count(2, &[b, c, out_channels, h, w]);
-        self.with_channels(x, out_channels)
-    }
-
-    fn linear(&mut self, v: &NodeId, name: &str, out: usize) -> NodeId {
-        let [b, width, ..] = self.image(v);
-        self.weight_and_bias(name, vec![out, width]);
-        self.count(2, &[b, width, out]);
-        self.with_channels(v, out)
-    }
-
-    fn embedding(&mut self, indices: &NodeId, name: &str, rows: usize, width: usize) -> NodeId {
-        let table = (format!("{name}.weight"), vec![rows, width]);
-        // A learned time table embeds labels too where `class_embed_type` is "timestep": one tensor, looked up twice.
-        if !self.found.parameters.contains(&table) {
-            self.parameter(table.0, table.1);
+    /// Bytes of the most activations that are alive at one time.
+    fn peak(&self) -> u64 {
+        let nodes = &self.graph.nodes;
+        let mut last: Vec<usize> = (0..nodes.len()).collect();
+        for (at, node) in nodes.iter().enumerate() {
+            node.arguments.iter().for_each(|id| last[id.0] = at);
         }
-        self.with_channels(indices, width)
-    }
-
-    fn group_norm(&mut self, x: &NodeId, name: &str, _groups: usize, _eps: f64) -> NodeId {
-        let [_, channels, ..] = self.image(x);
-        self.weight_and_bias(name, vec![channels]);
-        self.like(&[x])
-    }
-
-    fn activation(&mut self, x: &NodeId, _activation: Activation) -> NodeId {
-        self.like(&[x])
-    }
-
-    fn add(&mut self, a: &NodeId, b: &NodeId) -> NodeId {
-        debug_assert_eq!(self.shape(a), self.shape(b));
-        self.like(&[a, b])
-    }
-
-    fn affine(&mut self, x: &NodeId, _scale: f64, _shift: f64) -> NodeId {
-        self.like(&[x])
-    }
-
-    fn add_per_channel(&mut self, x: &NodeId, v: &NodeId) -> NodeId {
-        debug_assert_eq!(self.shape(x)[..2], self.shape(v)[..2]);
-        self.like(&[x, v])
-    }
-
-    fn scale_shift(&mut self, x: &NodeId, v: &NodeId) -> NodeId {
-        debug_assert_eq!(2 * self.shape(x)[1], self.shape(v)[1]);
-        self.like(&[x, v])
-    }
-
-    fn scale_samples(&mut self, x: &NodeId, v: &NodeId) -> NodeId {
-        self.like(&[x, v])
-    }
-
-    fn attention(&mut self, q: &NodeId, k: &NodeId, v: &NodeId, _heads: usize) -> NodeId {
-        let [b, c, h, w] = self.image(q);
-        self.count(4, &[b, c, h, w, h, w]);
-        self.like(&[q, k, v])
-    }
-
-    fn concat(&mut self, a: &NodeId, b: &NodeId) -> NodeId {
-        debug_assert_eq!(self.shape(a)[2..], self.shape(b)[2..]);
-        let mut shape = self.shape(a).to_vec();
-        shape[1] += self.shape(b)[1];
-        self.tensor(shape, &[a, b])
-    }
-
-    fn upsample_nearest(&mut self, x: &NodeId) -> NodeId {
-        let [b, c, h, w] = self.image(x);
-        self.tensor(vec![b, c, 2 * h, 2 * w], &[x])
-    }
-
-    fn downsample_mean(&mut self, x: &NodeId) -> NodeId {
-        let [b, c, h, w] = self.image(x);
-        self.tensor(vec![b, c, h / 2, w / 2], &[x])
-    }
-
-    fn upsample_fir(&mut self, x: &NodeId) -> NodeId {
-        self.upsample_nearest(x)
-    }
-
-    fn downsample_fir(&mut self, x: &NodeId) -> NodeId {
-        self.downsample_mean(x)
-    }
-
-    fn radial_basis(&mut self, v: &NodeId, name: &str, units: usize) -> NodeId {
-        let [batch, width, ..] = self.image(v);
-        self.parameter(format!("{name}.weight"), vec![units, width]);
-        self.parameter(format!("{name}.width.weight"), vec![units]);
-        self.count(4, &[batch, width, units]);
-        self.with_channels(v, units)
-    }
-}
-
-impl TransformerOps for Describe {
-    fn conv(&mut self, x: &NodeId, name: &str, conv: Convolution) -> NodeId {
-        let [b, c, h, w] = self.image(x);
-        let Convolution { out_channels, kernel, .. } = conv;
-        self.parameter(format!("{name}.weight"), vec![out_channels, c, kernel, kernel]);
-        if conv.bias {
-            self.parameter(format!("{name}.bias"), vec![out_channels]);
+        last[self.graph.outputs[0].0] = nodes.len();
+        // What is used last by each call.
+        let mut ends = vec![0u64; nodes.len() + 1];
+        let (mut live, mut peak) = (0u64, 0u64);
+        for (at, node) in nodes.iter().enumerate() {
+            let numbers = volume(&self.size(node));
+            live = live.saturating_add(numbers);
+            ends[last[at]] = ends[last[at]].saturating_add(numbers);
+            peak = peak.max(live);
+            live = live.saturating_sub(ends[at]);
         }
-        let size = |n| convolved(n, kernel, conv.stride, conv.padding);
-        let (h, w) = (size(h), size(w));
-        self.count(2, &[b, c, kernel, kernel, out_channels, h, w]);
-        self.tensor(vec![b, out_channels, h, w], &[x])
+        peak.saturating_mul(4)
     }
-
-    fn unbiased(&mut self, x: &NodeId, name: &str, out: usize) -> NodeId {
-        let channels = self.shape(x)[1];
-        self.parameter(format!("{name}.weight"), vec![out, channels]);
-        let terms: Vec<usize> = self.shape(x).iter().copied().chain([out]).collect();
-        self.count(2, &terms);
-        self.with_channels(x, out)
-    }
-
-    fn layer_norm(&mut self, x: &NodeId, name: Option<&str>, _eps: f64) -> NodeId {
-        // CLIP's last normalisation is of two layers' results where the pooled vector is wanted beside earlier ones.
-        let known = |name: &&str| {
-            self.found.parameters.iter().any(|(key, _)| key.strip_suffix(".weight") == Some(name))
-        };
-        if let Some(name) = name.filter(|name| !known(name)) {
-            let channels = self.shape(x)[1];
-            self.weight_and_bias(name, vec![channels]);
-        }
-        self.like(&[x])
-    }
-
-    fn gated_gelu(&mut self, x: &NodeId) -> NodeId {
-        let channels = self.shape(x)[1] / 2;
-        self.with_channels(x, channels)
-    }
-
-    fn attend(&mut self, q: &NodeId, k: &NodeId, v: &NodeId, _attend: Attend) -> NodeId {
-        debug_assert_eq!(self.shape(k), self.shape(v));
-        let ([b, c, h, w], [_, _, kh, kw]) = (self.image(q), self.image(k));
-        self.count(4, &[b, c, h, w, kh, kw]);
-        self.like(&[q, k, v])
-    }
-
-    fn token_embedding(&mut self, ids: &NodeId, name: &str, rows: usize, width: usize) -> NodeId {
-        self.parameter(format!("{name}.weight"), vec![rows, width]);
-        let [batch, tokens, ..] = self.image(ids);
-        self.tensor(vec![batch, width, tokens, 1], &[ids])
-    }
-
-    fn add_positions(&mut self, x: &NodeId, name: &str, rows: usize) -> NodeId {
-        debug_assert!(self.shape(x)[2] <= rows);
-        let channels = self.shape(x)[1];
-        self.parameter(format!("{name}.weight"), vec![rows, channels]);
-        self.like(&[x])
-    }
-
-    fn token_at(&mut self, x: &NodeId, index: &NodeId) -> NodeId {
-        self.tensor(self.shape(x)[..2].to_vec(), &[x, index])
-    }
-
-    fn scale_per_channel(&mut self, x: &NodeId, v: &NodeId) -> NodeId {
-        debug_assert_eq!(self.shape(x)[..2], self.shape(v)[..2]);
-        self.like(&[x, v])
-    }
-
-    fn slice(&mut self, v: &NodeId, start: usize, width: usize) -> NodeId {
-        debug_assert!(start + width <= self.shape(v)[1]);
-        self.with_channels(v, width)
-    }
-
-    fn upsample_to(&mut self, x: &NodeId, like: &NodeId) -> NodeId {
-        let ([b, c, ..], [_, _, h, w]) = (self.image(x), self.image(like));
-        self.tensor(vec![b, c, h, w], &[x])
-    }
-
-    fn nearest_row(&mut self, x: &NodeId, name: &str, rows: usize) -> NodeId {
-        let [b, c, h, w] = self.image(x);
-        self.parameter(format!("{name}.weight"), vec![rows, c]);
-        self.count(3, &[b, c, h, w, rows]);
-        self.like(&[x])
-    }
-
-    fn unpatchify(&mut self, x: &NodeId, patch: usize) -> NodeId {
-        let [b, c, h, w] = self.image(x);
-        self.tensor(vec![b, c / (patch * patch), patch * h, patch * w], &[x])
-    }
-}
-
-/// Height or width after a convolution.
-fn convolved(size: usize, kernel: usize, stride: usize, padding: Padding) -> usize {
-    let padded = match padding {
-        Padding::All(p) => size + 2 * p,
-        Padding::RightBottom => size + 1,
-    };
-    padded.saturating_sub(kernel) / stride + 1
 }
 
 /// In 64 bits, as a product can exceed the 32 of wasm, and no more than they hold.

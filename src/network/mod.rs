@@ -26,6 +26,7 @@ pub mod on_burn;
 pub mod ops;
 #[cfg_attr(not(feature = "text"), allow(dead_code, reason = "networks of text and latents need the rest"))]
 pub mod sinusoid;
+pub mod trace;
 pub mod unet;
 #[cfg(feature = "text")]
 pub mod unet_condition;

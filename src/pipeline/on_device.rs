@@ -15,9 +15,9 @@ use crate::engine::parameters::Storage;
 use crate::engine::passes::plan_prompts;
 use crate::engine::plan::{Plan, ValueId};
 use crate::engine::prelude::{PreludeRows, check_prompts};
-use crate::engine::trace::{Graph, Input, Rate, Shape};
 use crate::error::Result;
 use crate::network::array::Array;
+use crate::network::trace::{Graph, Input, Rate, Shape};
 
 /// Plans kept, with their memory.
 const KEPT: usize = 3;

@@ -122,25 +122,10 @@ impl Part {
         }
     }
 
-    /// The shapes of a batch's inputs.
-    #[must_use]
-    pub fn shapes(&self, batch: usize, size: [usize; 2], tokens: usize) -> Vec<Vec<usize>> {
-        let inputs = self.inputs(size, tokens).into_iter();
-        let of = |(i, Input { name, shape, .. }): (usize, Input)| {
-            let is_noisy = i == 0 && !matches!(self, Self::Text { .. });
-            if is_noisy || ["text", "positions"].contains(&name) {
-                vec![batch, shape.channels, shape.height, shape.width]
-            } else {
-                vec![batch, shape.channels]
-            }
-        };
-        inputs.enumerate().map(of).collect()
-    }
-
     /// What one evaluation for a batch needs.
     #[must_use]
     pub fn describe(&self, batch: usize, size: [usize; 2], tokens: usize) -> Inventory {
-        describe_pass(self, &self.shapes(batch, size, tokens))
+        describe_pass(self, &self.inputs(size, tokens), batch)
     }
 
     /// Names and shapes of its parameters, which are the same at any size.

@@ -13,10 +13,10 @@ use noiseball::engine::parameters::Storage;
 use noiseball::engine::passes::plan;
 use noiseball::engine::plan::ValueId;
 use noiseball::engine::prelude::PreludeRows;
-use noiseball::engine::trace::{Graph, Input, Rate, Shape};
 use noiseball::network::clip_text::ClipTextConfig;
 use noiseball::network::dit::DitConfig;
 use noiseball::network::ops::Pass;
+use noiseball::network::trace::{Graph, Input, Rate, Shape};
 use noiseball::network::unet_condition::UNet2DConditionConfig;
 use serde_json::{Map, Value};
 

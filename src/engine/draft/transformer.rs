@@ -3,7 +3,7 @@
 use super::Drafter;
 use crate::engine::parameters::VectorPart;
 use crate::engine::plan::{Gate, Gather, LayerNorm, Nearest, Op, Rearrange, Table, ValueId};
-use crate::engine::trace::{Call, TransformerCall};
+use crate::network::trace::{Call, TransformerCall};
 
 impl Drafter<'_> {
     pub(super) fn transformer(&mut self, call: &TransformerCall, read: &[ValueId], output: ValueId) {

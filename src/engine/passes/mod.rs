@@ -29,9 +29,9 @@ mod upsample;
 
 use super::draft::Draft;
 use super::plan::Plan;
-use super::trace::Graph;
 use crate::error::{Error, Result};
 use crate::network::architecture::Network;
+use crate::network::trace::Graph;
 
 /// A rewriting of a draft.
 pub type Pass = fn(&mut Draft);

@@ -44,6 +44,7 @@ impl TransformerOps for Tracer {
     }
 
     fn attend(&mut self, q: &NodeId, k: &NodeId, v: &NodeId, attend: Attend) -> NodeId {
+        debug_assert_eq!(self.shape(*k), self.shape(*v));
         self.like(Call::Attention(attend), &[*q, *k, *v])
     }
 
@@ -53,6 +54,7 @@ impl TransformerOps for Tracer {
     }
 
     fn add_positions(&mut self, x: &NodeId, name: &str, rows: usize) -> NodeId {
+        debug_assert!(self.shape(*x).height <= rows);
         let positions =
             self.transformer(TransformerCall::Positions { name: name.to_owned(), rows }, &[], self.shape(*x));
         self.add(x, &positions)
@@ -64,10 +66,12 @@ impl TransformerOps for Tracer {
     }
 
     fn scale_per_channel(&mut self, x: &NodeId, v: &NodeId) -> NodeId {
+        debug_assert_eq!(self.shape(*x).channels, self.shape(*v).channels);
         self.like(Call::ScalePerChannel, &[*x, *v])
     }
 
     fn slice(&mut self, v: &NodeId, start: usize, width: usize) -> NodeId {
+        debug_assert!(start + width <= self.shape(*v).channels);
         self.transformer(TransformerCall::Slice { start }, &[*v], self.shape(*v).with_channels(width))
     }
 

@@ -1,4 +1,5 @@
-//! The first of the engine's three stages: a network's forward pass, written down instead of computed.
+//! A network's forward pass, written down instead of computed: what [`describe`](super::describe) counts, and the first of the
+//! engine's three stages.
 //!
 //! [`Tracer`] is an interpreter of [`Ops`] whose tensors are positions in a list. Running a forward pass over it
 //! leaves a [`Graph`]: every call in its order, with the shapes and the names of the parameters, and nothing decided yet.
@@ -8,9 +9,9 @@ mod transformer;
 #[cfg(feature = "text")]
 mod transformer_call;
 
-use crate::network::architecture::Network;
-pub use crate::network::architecture::{Input, NodeId, Rate, Shape};
-use crate::network::ops::{Activation, Attend, Conv, Convolution, Ops, Padding};
+use super::architecture::Network;
+pub use super::architecture::{Input, NodeId, Rate, Shape};
+use super::ops::{Activation, Attend, Conv, Convolution, Ops, Padding};
 
 impl Shape {
     fn with_channels(self, channels: usize) -> Self {
@@ -109,7 +110,7 @@ impl Graph {
     }
 
     /// Channels of the widest image, q, k and v counted together.
-    pub(super) fn most_channels(&self) -> usize {
+    pub(crate) fn most_channels(&self) -> usize {
         let of = |node: &Node| match (&node.call, node.shape.channels) {
             (Call::Attention(_), channels) => 3 * channels,
             (_, channels) => channels,
@@ -165,7 +166,7 @@ impl Tracer {
 }
 
 /// Rows of the result of a convolution over `n` rows, and the same for columns.
-pub(super) fn convolved(n: usize, conv: Convolution) -> usize {
+fn convolved(n: usize, conv: Convolution) -> usize {
     let padded = match conv.padding {
         Padding::All(p) => n + 2 * p,
         Padding::RightBottom => n + 1,
@@ -205,6 +206,7 @@ impl Ops for Tracer {
     }
 
     fn add(&mut self, a: &NodeId, b: &NodeId) -> NodeId {
+        debug_assert_eq!(self.shape(*a), self.shape(*b));
         self.like(Call::Add, &[*a, *b])
     }
 
@@ -213,10 +215,12 @@ impl Ops for Tracer {
     }
 
     fn add_per_channel(&mut self, x: &NodeId, v: &NodeId) -> NodeId {
+        debug_assert_eq!(self.shape(*x).channels, self.shape(*v).channels);
         self.like(Call::AddPerChannel, &[*x, *v])
     }
 
     fn scale_shift(&mut self, x: &NodeId, v: &NodeId) -> NodeId {
+        debug_assert_eq!(2 * self.shape(*x).channels, self.shape(*v).channels);
         self.like(Call::ScaleShift, &[*x, *v])
     }
 
@@ -230,6 +234,7 @@ impl Ops for Tracer {
 
     fn concat(&mut self, a: &NodeId, b: &NodeId) -> NodeId {
         let (first, second) = (self.shape(*a), self.shape(*b));
+        debug_assert_eq!(first, second.with_channels(first.channels));
         self.push(Call::Concat, &[*a, *b], first.with_channels(first.channels + second.channels))
     }
 
