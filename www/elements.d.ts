@@ -254,6 +254,20 @@ export class DiffusionProcess extends HTMLElement {
   removeEventListener(type: string, listener: EventListenerOrEventListenerObject, options?: boolean | EventListenerOptions): void;
 }
 
+/** Makes an HTML element: an attribute that is `true` is present, one that is `false` or `null` absent. Texts are never read as HTML. */
+export function h<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  attributes?: Record<string, string | number | boolean | null>,
+  ...children: (Node | string)[]
+): HTMLElementTagNameMap[K];
+
+/** The same of SVG. */
+export function s<K extends keyof SVGElementTagNameMap>(
+  tag: K,
+  attributes?: Record<string, string | number | boolean | null>,
+  ...children: (Node | string)[]
+): SVGElementTagNameMap[K];
+
 declare global {
   interface HTMLElementTagNameMap {
     'diffusion-sampler': DiffusionSampler;

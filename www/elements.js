@@ -3,6 +3,8 @@
 
 import { define, face, observed, opened, Shell } from './elements/element.js';
 
+export { h, s } from './elements/element.js';
+
 /** What runs when it is asked to. */
 class Runner extends Shell {
   get loaded() {

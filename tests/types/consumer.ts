@@ -16,7 +16,7 @@ import {
   type Step,
   usualRun,
 } from 'noiseball';
-import type { DiffusionProcess, DiffusionSampler } from 'noiseball/elements';
+import { type DiffusionProcess, type DiffusionSampler, h, s } from 'noiseball/elements';
 import { cloud, factors, moments, noised, normals, scheduleOf, STEPS } from 'noiseball/forward';
 import kanji from 'noiseball/models/kanji-32';
 import faces from 'noiseball/models/pixel-faces-16';
@@ -280,5 +280,9 @@ export async function elements(): Promise<Blob | null> {
   const process: DiffusionProcess | null = document.querySelector('diffusion-process');
   process?.addEventListener('noise-change', ({ detail }) => say(`${detail.timestep} ${detail.variance}`));
   await process?.play();
+  document.body.append(
+    h('p', { hidden: true }, 'Text, ', h('b', {}, 'never HTML')),
+    s('svg', { viewBox: '0 0 9 9' }, s('path', { d: 'M0 0h9' })),
+  );
   return (await sampler.run()) ? sampler.toBlob({ mimeType: 'image/webp', qualityArgument: 0.9 }) : null;
 }

@@ -67,6 +67,20 @@ import type { ErrorType, ModelInfo, Noiseball, Source } from './noiseball.js';
 import type { DataInfo, TrainingProgress } from './training.js';
 
 ${Object.entries(ELEMENTS).map(typesOf).join('\n')}
+/** Makes an HTML element: an attribute that is \`true\` is present, one that is \`false\` or \`null\` absent. Texts are never read as HTML. */
+export function h<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  attributes?: Record<string, string | number | boolean | null>,
+  ...children: (Node | string)[]
+): HTMLElementTagNameMap[K];
+
+/** The same of SVG. */
+export function s<K extends keyof SVGElementTagNameMap>(
+  tag: K,
+  attributes?: Record<string, string | number | boolean | null>,
+  ...children: (Node | string)[]
+): SVGElementTagNameMap[K];
+
 declare global {
   interface HTMLElementTagNameMap {
 ${Object.entries(ELEMENTS)

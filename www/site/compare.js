@@ -1,8 +1,9 @@
 // Samplers side by side at equal cost: a row each, a column for each number of the network's evaluations, all from the same noise. Under
 // each picture is how far it is from where the exact path leads, which many steps of a good sampler find.
 
+import { h, s } from '../elements.js';
 import { samplers } from '../noiseball.js';
-import { announce, byId, h, s } from './page.js';
+import { announce, byId } from './page.js';
 import { showError } from './notice.js';
 import { OnThePlane } from './plane.js';
 

@@ -1,11 +1,12 @@
 // Editing a picture with the model that is open: a part painted anew, a picture begun with, restored or inverted, and the way between
 // two seeds.
 
+import { h } from '../elements.js';
 import { drawGrid, slerp, usualRun } from '../noiseball.js';
 import { fitted } from './crop.js';
 import { Mask } from './mask.js';
 import { clearNotice, showError, tell } from './notice.js';
-import { announce, byId, fillSelect, h } from './page.js';
+import { announce, byId, fillSelect } from './page.js';
 import { readValue, ROWS, rowOf } from './state.js';
 
 /** What each task does, in a sentence, and what it is begun with. */

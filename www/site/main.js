@@ -1,6 +1,6 @@
 // The page: loads a model into the stage, a <diffusion-sampler>, and keeps the address in step with the settings.
 
-import '../elements.js';
+import { h } from '../elements.js';
 import { Noiseball, resolveSource } from '../noiseball.js';
 import { duration } from '../words.js';
 import { Controls } from './controls.js';
@@ -9,7 +9,7 @@ import { showFacts } from './facts.js';
 import { clearNotice, showError } from './notice.js';
 import { MODELS } from './models.js';
 import { foreignFolder, listenForSources } from './open.js';
-import { announce, byId, flash, h, setEnabled } from './page.js';
+import { announce, byId, flash, setEnabled } from './page.js';
 import { copyLink, savePng } from './share.js';
 import { ATTRIBUTES, linkable, OF_STAGE, readHash, rowOf, writeHash } from './state.js';
 import { LoadingBar, loading, pictures } from './words.js';

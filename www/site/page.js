@@ -25,21 +25,3 @@ export function flash(button, text) {
   button.textContent = text;
   setTimeout(() => (button.textContent = button.dataset.name), 2500);
 }
-
-/** @returns {any} an HTML element; an attribute that is true is present, one that is false or null absent */
-export function h(tag, attributes = {}, ...children) {
-  return fill(document.createElement(tag), attributes, children);
-}
-
-/** The same of SVG. */
-export function s(tag, attributes = {}, ...children) {
-  return fill(document.createElementNS('http://www.w3.org/2000/svg', tag), attributes, children);
-}
-
-function fill(made, attributes, children) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value !== false && value != null) made.setAttribute(name, value === true ? '' : String(value));
-  }
-  made.append(...children);
-  return made;
-}

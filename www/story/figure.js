@@ -1,7 +1,7 @@
 // What every figure of the story shares: nothing runs before it is seen, nothing runs off the screen, and whoever asked their system for
 // less motion takes one step at a time.
 
-import { h } from '../site/page.js';
+import { h } from '../elements.js';
 import { forPaper } from './plot.js';
 
 const BUDGET = 12; // milliseconds of a frame

@@ -1,6 +1,6 @@
 // What the two figures share that a reader can draw on.
 
-import { h } from '../../site/page.js';
+import { h } from '../../elements.js';
 import { DAB, drawing } from '../pad.js';
 
 const HELP =
