@@ -14,7 +14,7 @@ export interface CheckpointFiles {
 export type CheckpointAddresses = { readonly [path: string]: string | URL };
 
 /**
- * A folder's address; a model on the Hugging Face hub, `org/name` or `hf:org/name[@revision][/subfolder]`; a map of paths to addresses,
+ * A folder's address; a model on the Hugging Face hub, `hf:org/name[@revision][/subfolder]`; a map of paths to addresses,
  * as `noiseball/models/pixel-faces-16` is one; or the files of a diffusers folder.
  */
 export type Source =

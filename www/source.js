@@ -5,7 +5,6 @@ import { decoded, name as shown } from './text.js';
 import { isZip } from './zip.js';
 
 const HUB = 'https://huggingface.co/';
-const HUB_ID = /^\w[\w.-]*\/\w[\w.-]*$/;
 /** Also the hub. */
 const HUB_HOSTS = new Set(['huggingface.co', 'www.huggingface.co', 'hf.co']);
 /** First parts of the hub's own addresses, which are no organisation's. */
@@ -21,7 +20,7 @@ const NO_ORGANISATION = /^(api|blog|collections|datasets|docs|join|learn|models|
 const RESOLVED = new Set(['url', 'urls', 'files']);
 
 /**
- * Understands a folder's address, an `org/name` hub id, a map of a checkpoint's paths to their addresses, File[], FileList, a drop's
+ * Understands a folder's address, a model on the hub as `hf:org/name`, a map of a checkpoint's paths to their addresses, File[], FileList, a drop's
  * DataTransfer (or its items or entries). Call it inside the drop event's handler: browsers empty a DataTransfer when the handler returns.
  *
  * @param {any} source
@@ -38,7 +37,8 @@ export async function resolveSource(source, base = globalThis.document?.baseURI 
   if (!files) {
     throw new NoiseballError(
       'invalid-option',
-      "`source` must be a folder's address, a hub id such as 'org/name', a map of paths to addresses, or files; it is " + typeOf(source),
+      "`source` must be a folder's address, a model on the hub as 'hf:org/name', a map of paths to addresses, or files; it is " +
+        typeOf(source),
     );
   }
   if (files.length === 0) throw new NoiseballError('checkpoint', 'there are no files here. Choose the folder that save_pretrained() wrote');
@@ -48,9 +48,12 @@ export async function resolveSource(source, base = globalThis.document?.baseURI 
 /** @returns {Source} */
 function resolveAddress(text, base) {
   if (text.startsWith('hf:')) return resolveHub(text);
-  if (HUB_ID.test(text)) return { kind: 'url', url: `${HUB}${text}/resolve/main/`, name: text };
   const url = addressOf(text, base, /^https?:$/);
-  if (!url) throw new NoiseballError('invalid-option', `'${text}' is neither a web address (https://…/folder/) nor a hub id (org/name)`);
+  if (!url)
+    throw new NoiseballError(
+      'invalid-option',
+      `'${text}' is neither a web address (https://…/folder/) nor a model on the hub (hf:org/name)`,
+    );
   const folder = folderOf(hubFiles(url) ?? url);
   return { kind: 'url', url: folder.href, name: nameOf(folder) };
 }

@@ -101,11 +101,35 @@ test('the package can be imported where there is no browser, and says so when it
   const { Noiseball, NoiseballError } = await import('noiseball');
   const { prepare, BUNDLED } = await import('noiseball/train');
   assert.equal(BUNDLED[0], 'digits');
-  assert.deepEqual(Object.keys(await import('noiseball/elements')).sort(), ['DiffusionProcess', 'DiffusionSampler', 'DiffusionTrainer']);
+  assert.deepEqual(Object.keys(await import('noiseball/elements')).sort(), [
+    'DiffusionProcess',
+    'DiffusionSampler',
+    'DiffusionTrainer',
+    'h',
+    's',
+  ]);
   for (const call of [Noiseball.load('https://example.org/model/'), prepare('digits')]) {
     await assert.rejects(
       call,
       (error) => error instanceof NoiseballError && error.type === 'no-browser' && /in the page, not on the server/.test(error.message),
     );
   }
+});
+
+test('npm is given archives by addresses that it does not take for repositories on GitHub', () => {
+  const guides = ['README.md', '.github/workflows/release.yml', ...readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)];
+  const given = guides
+    .filter((path) => /\.(md|yml)$/.test(path))
+    .flatMap((path) =>
+      [...readFileSync(join(root, path), 'utf8').matchAll(/npm (?:publish|install) (\S+\.tgz)/g)].map(([, file]) => [path, file]),
+    );
+  assert.deepEqual(
+    given.filter(([, file]) => !/^(\.{0,2}\/|https:)/.test(file)),
+    [],
+  );
+  for (const path of ['README.md', 'docs/releasing.md', '.github/workflows/release.yml'])
+    assert.ok(
+      given.some(([of]) => of === path),
+      path,
+    );
 });

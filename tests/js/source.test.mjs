@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
+import { typed } from '../../www/site/open.js';
 import { resolveSource } from '../../www/source.js';
 
 const BASE = 'https://blog.example/posts/noise.html';
@@ -14,7 +15,8 @@ const addresses = {
   'https://x.example/m/model_index.json?key=1#top': ['https://x.example/m/?key=1', 'm'],
   'https://x.example/m/unet/diffusion_pytorch_model.safetensors': ['https://x.example/m/', 'm'],
   'https://x.example/flat/config.json': ['https://x.example/flat/', 'flat'],
-  'google/ddpm-cifar10-32': ['https://huggingface.co/google/ddpm-cifar10-32/resolve/main/', 'google/ddpm-cifar10-32'],
+  // Nothing is asked for at another site that the author has not named.
+  'faces/v2': ['https://blog.example/posts/faces/v2/', 'v2'],
   'https://huggingface.co/google/ddpm-cifar10-32': [
     'https://huggingface.co/google/ddpm-cifar10-32/resolve/main/',
     'google/ddpm-cifar10-32',
@@ -34,7 +36,8 @@ for (const [text, [url, name]] of Object.entries(addresses)) {
 }
 
 for (const { text, folder } of JSON.parse(readFileSync(new URL('../fixtures/addresses.json', import.meta.url), 'utf8'))) {
-  test(`'${text}' is the folder that the terminal makes of it`, async () => assert.equal((await resolveSource(text, BASE)).url, folder));
+  test(`'${text}' is the folder that the terminal makes of it`, async () =>
+    assert.equal((await resolveSource(typed(text), BASE)).url, folder));
 }
 
 for (const bad of [

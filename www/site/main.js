@@ -8,7 +8,7 @@ import { isPictures } from './dropped.js';
 import { showFacts } from './facts.js';
 import { clearNotice, showError } from './notice.js';
 import { MODELS } from './models.js';
-import { foreignFolder, listenForSources } from './open.js';
+import { foreignFolder, listenForSources, typed } from './open.js';
 import { announce, byId, flash, setEnabled } from './page.js';
 import { copyLink, savePng } from './share.js';
 import { ATTRIBUTES, linkable, OF_STAGE, readHash, rowOf, writeHash } from './state.js';
@@ -265,7 +265,7 @@ function followAddress() {
 
 /** A link may name a model on another site; nothing is fetched from there before the reader agrees. */
 async function openFromLink() {
-  const address = state.model;
+  const address = typed(state.model);
   const linked = address ? resolveSource(address, document.baseURI) : resolveSource(FIRST_MODEL);
   const folder = await linked.then(foreignFolder, () => null);
   if (!folder) return open(linked, address, newPlace());

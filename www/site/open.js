@@ -4,6 +4,11 @@ import { resolveSource } from '../noiseball.js';
 import { withoutSecrets } from '../words.js';
 import { byId } from './page.js';
 
+/** What a reader types, or a link has: there `org/name` is a model on the hub, as people copy such names. A folder of two parts begins with `./`. */
+export function typed(text) {
+  return /^\w[\w.-]*\/\w[\w.-]*$/.test(text) ? `hf:${text}` : text;
+}
+
 /** `open(source)` gets a promise of what `Noiseball.load` takes; `address` is set where it can be linked to. */
 export function listenForSources(open) {
   listenForDrops(open);
@@ -20,7 +25,7 @@ export function listenForSources(open) {
   }
   byId('address-form').addEventListener('submit', (event) => {
     event.preventDefault();
-    const address = byId('address').value.trim();
+    const address = typed(byId('address').value.trim());
     open(resolveSource(address, document.baseURI), address);
   });
 }
