@@ -3,6 +3,7 @@
 // refused (private windows, plain http, a full disk) the files simply stay in memory.
 
 const CACHE_NAME = 'noiseball-1';
+const NOTES = 'https://notes.invalid/';
 
 async function openCache() {
   try {
@@ -109,7 +110,25 @@ export async function remember(name, text) {
 
 /** The cache has addresses for names: one that no file can have. */
 function noteOf(name) {
-  return `https://notes.invalid/${encodeURIComponent(name)}`;
+  return `${NOTES}${encodeURIComponent(name)}`;
+}
+
+/** How many files are stored, and how many bytes they have. */
+export async function storedFiles() {
+  const found = { files: 0, bytes: 0 };
+  try {
+    // Looking makes no cache where there is none.
+    const cache = (await globalThis.caches?.has(CACHE_NAME)) ? await openCache() : null;
+    for (const request of (await cache?.keys()) ?? []) {
+      const response = request.url.startsWith(NOTES) ? null : await cache?.match(request);
+      if (!response?.ok) continue; // a note, or that there is no such file
+      found.files++;
+      found.bytes += Number(response.headers.get('content-length')) || (await response.blob()).size;
+    }
+  } catch {
+    // Storage is refused: nothing is stored.
+  }
+  return found;
 }
 
 /** Forgets everything that Noiseball stored. */

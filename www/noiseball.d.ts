@@ -542,6 +542,9 @@ export class Noiseball {
    */
   static of(denoise: Denoise, options: DenoiserOptions): Promise<Noiseball>;
 
+  /** How many files the cache of downloaded checkpoints holds, and how many bytes they have. */
+  static cached(): Promise<{ files: number; bytes: number }>;
+
   /** Empties the cache of downloaded checkpoints. */
   static purge(): Promise<void>;
 

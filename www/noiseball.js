@@ -2,7 +2,7 @@
 // its own, training.js, so that whoever only samples has nothing of it in a bundle.
 
 import { openChannel } from './channel.js';
-import { purge } from './cache.js';
+import { purge, storedFiles } from './cache.js';
 import { answering, bytesOf, operatorOf, pictureOf, prepare } from './editing.js';
 import { abortError, NoiseballError } from './errors.js';
 import { checkRun, readBudget } from './memory.js';
@@ -65,7 +65,7 @@ export class Noiseball {
   }
 
   /**
-   * Loads a checkpoint from a folder's address, a hub id, or files. See noiseball.d.ts for the options.
+   * Loads a checkpoint from a folder's address, `hf:org/name`, a map of paths to addresses, or files. See noiseball.d.ts for the options.
    * @param {import('./noiseball.js').Source} source
    * @param {import('./noiseball.js').LoadOptions} [options]
    */
@@ -101,6 +101,11 @@ export class Noiseball {
   /** Where it was loaded from, for `load` to load it again; null for a model that `of` made. */
   get source() {
     return this.#denoise ? null : this.#source;
+  }
+
+  /** How much the cache of downloaded checkpoints holds. */
+  static async cached() {
+    return storedFiles();
   }
 
   /** Empties the cache of downloaded checkpoints. */

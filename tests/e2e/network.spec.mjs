@@ -59,7 +59,10 @@ test('an address on another site loads, is kept, and is only checked on the next
   await page.locator('#invitation-accept').click();
   await expect(page.locator('#facts')).toContainText('Namem');
 
+  const cached = page.locator('#cached');
+  await expect(cached).toHaveText(/ for your next visit: \d+(\.\d)? MB now\.$/);
   await page.locator('#purge').click();
+  await expect(cached).toHaveText(/ for your next visit\.$/);
   await expect(page.locator('#purge')).toHaveText('Deleted');
   expect(await page.evaluate(() => caches.keys())).toEqual([]);
 });

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import test, { beforeEach, afterEach } from 'node:test';
-import { purge } from '../../www/cache.js';
+import { purge, remember, storedFiles } from '../../www/cache.js';
 import { download, downloadBytes } from '../../www/download.js';
 import { FakeCaches, serveFiles } from './web-fakes.mjs';
 
@@ -161,12 +161,18 @@ test('refused, missing and forbidden storage change nothing but the next visit',
   };
   assert.deepEqual(Buffer.from(await downloadBytes(url, {})), BODY);
   await purge();
+  assert.deepEqual(await storedFiles(), { files: 0, bytes: 0 });
   assert.deepEqual(server.requests, ['GET /w', 'GET /w', 'GET /w']);
 });
 
-test('purge forgets every file', async () => {
+test('what is stored is counted, and purge forgets every file', async () => {
+  assert.deepEqual(await storedFiles(), { files: 0, bytes: 0 });
+  assert.equal(caches.stores.size, 0, 'looking makes no cache');
   await downloadBytes(url, {});
-  assert.deepEqual(caches.urls, [url]);
+  await downloadBytes(`${url}/none`, { optional: true });
+  await remember('a note', 'of ours');
+  assert.equal(caches.urls.length, 3);
+  assert.deepEqual(await storedFiles(), { files: 1, bytes: BODY.length });
   await purge();
   assert.deepEqual(caches.urls, []);
 });

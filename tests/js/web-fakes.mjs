@@ -15,8 +15,8 @@ export class FakeCaches {
     if (!this.stores.has(name)) this.stores.set(name, new Map());
     const store = this.stores.get(name);
     return {
-      match: async (url) => {
-        const kept = store.get(url);
+      match: async (request) => {
+        const kept = store.get(request.url ?? request);
         return kept && new Response(kept.body, { status: kept.status, headers: kept.headers });
       },
       put: async (url, response) => {
@@ -25,7 +25,12 @@ export class FakeCaches {
         store.set(url, { status: response.status, headers: new Headers(response.headers), body });
       },
       delete: async (url) => store.delete(url),
+      keys: async () => [...store.keys()].map((url) => ({ url })),
     };
+  }
+
+  async has(name) {
+    return this.stores.has(name);
   }
 
   async delete(name) {

@@ -145,6 +145,7 @@ export async function play(model: Noiseball, signal: AbortSignal): Promise<Float
   enlarge(grid, context.canvas, 4);
   const { sampler, steps } = usualRun(model.info);
   say(`${model.source?.name ?? 'a formula'}: ${steps} steps of ${sampler}`);
+  say(String((await Noiseball.cached()).bytes));
   await Noiseball.purge();
   return last?.latents;
 }

@@ -2,7 +2,7 @@
 
 import { h } from '../elements.js';
 import { Noiseball, resolveSource } from '../noiseball.js';
-import { duration } from '../words.js';
+import { bytes, duration } from '../words.js';
 import { Controls } from './controls.js';
 import { isPictures } from './dropped.js';
 import { showFacts } from './facts.js';
@@ -155,6 +155,13 @@ async function load(next, signal) {
   controls.setModel(loaded.info);
   setStage();
   showFacts(loaded.info);
+  showCached();
+}
+
+/** How much a reader can delete. */
+async function showCached() {
+  const kept = await Noiseball.cached();
+  byId('cached').textContent = `Downloaded models are kept for your next visit${kept.files > 0 ? `: ${bytes(kept.bytes)} now` : ''}.`;
 }
 
 // ---- The stage: what it says of its run, and what its own controls change ----
@@ -300,7 +307,7 @@ byId('invitation-decline').addEventListener('click', () => {
   byId('link').focus();
 });
 byId('models').replaceChildren(
-  ...MODELS.map(({ title, about, address, bytes, setting }) => {
+  ...MODELS.map(({ title, about, address, bytes: size, setting }) => {
     const button = h('button', { type: 'button' }, title);
     button.addEventListener('click', () => {
       forgetRecommended();
@@ -308,12 +315,13 @@ byId('models').replaceChildren(
       // The first needs no address, and the others' are the page's own.
       choose(resolveSource(address), address === FIRST_MODEL ? '' : address);
     });
-    return h('li', {}, button, ` ${about}, ${(bytes / 1e6).toFixed(1)} MB`);
+    return h('li', {}, button, ` ${about}, ${bytes(size)}`);
   }),
 );
 byId('reset').addEventListener('click', () => choose(resolveSource(FIRST_MODEL), ''));
 byId('purge').addEventListener('click', async () => {
   await Noiseball.purge();
+  showCached();
   announce('Downloaded models were deleted.');
   flash(byId('purge'), 'Deleted');
 });
