@@ -29,6 +29,7 @@
 //! | Feature | What it brings |
 //! |---|---|
 //! | `gpu` (default) | sampling on WebGPU, Vulkan, Metal and Direct3D 12 through `wgpu` |
+//! | `text` (default) | pipelines of several networks: from words to pictures, by way of latents |
 //! | `fetch` | checkpoints from an address or the Hugging Face hub |
 //! | `data` | reading pictures, archives and arrays to train on |
 //! | `burn` | training; some ten minutes to build |
