@@ -20,6 +20,18 @@ export function readSamplerOptions(sampler, text) {
   );
 }
 
+/** What such a text may say: of an option that the sampler has its values, else the names that there are. */
+export function allowedOptions(sampler, name) {
+  const options = optionsOf(sampler);
+  const option = options.find((option) => option.name === name);
+  if (!option) return options.map(({ name }) => name).join(', ') || `none, as ${sampler} has no options`;
+  const { type, choices, min, max } = option;
+  if (type === 'list') return `${name}= falling numbers with : between them`;
+  if (type === 'choice') return `${name}= ${choices?.join(', ')}`;
+  if (type === 'flag') return `${name}= true, false`;
+  return `${name}= a ${type === 'whole' ? 'whole ' : ''}number ${min === null ? `up to ${max}` : `from ${min} to ${max}`}`;
+}
+
 function valueIn({ type, choices, min, max, whole }, text) {
   if (!text) return undefined;
   if (type === 'list') {

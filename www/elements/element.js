@@ -104,7 +104,8 @@ export class Shell extends Base {
   }
 
   async embed() {
-    await (await import('./embed.js')).openEmbed(this);
+    const found = await import('./embed.js').catch((error) => fail(this, this.#parts?.error, NOT_LOADED, error));
+    await found?.openEmbed(this);
   }
 
   async #open() {
@@ -113,8 +114,7 @@ export class Shell extends Base {
     try {
       ({ Face } = await this.#load());
     } catch (sourceError) {
-      fail(this, this.#parts.error, NOT_LOADED, sourceError);
-      return null;
+      return fail(this, this.#parts.error, NOT_LOADED, sourceError);
     }
     if (!this.isConnected) return null;
     if (!this.#face) {
@@ -262,10 +262,15 @@ function errorBox(again) {
   };
 }
 
-/** Says that something failed, in the element and by its event. */
-export function fail(element, box, sentence, sourceError, message = sourceError.message) {
-  box.show({ sentence, message });
+/**
+ * Says that something failed, in the element and by its event.
+ * @returns {null} what there is in place of what failed
+ */
+export function fail(element, box, sentence, sourceError) {
+  const { message } = sourceError;
+  box?.show({ sentence, message });
   emit(element, 'error', { type: sourceError.type ?? 'fetch', message, sourceError });
+  return null;
 }
 
 /** Said where a module of ours does not come. */

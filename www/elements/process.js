@@ -1,6 +1,6 @@
 // What <diffusion-process> shows.
 
-import { addStyle, emit, fail, h, option, percent, s, whileSeen } from './element.js';
+import { addStyle, emit, fail, h, NOT_LOADED, option, percent, s, whileSeen } from './element.js';
 import { cloud, factors, histogram, moments, noised, normals, scheduleOf, shareAt, STEPS, timestepAt } from '../forward.js';
 
 const POINTS = 1500;
@@ -104,7 +104,7 @@ export class Face {
     this.#error.show();
     try {
       const found = src
-        ? await (await import('./process-picture.js')).pictureAt(new URL(src, this.#element.baseURI))
+        ? await (await import('./process-picture.js')).pictureOf(this.#element)
         : {
             values: cloud(option(this.#element, 'data'), POINTS),
             width: SIDE,
@@ -117,7 +117,7 @@ export class Face {
       if (mine !== this.#loads) return;
       this.loaded = false;
       const sentence = navigator.onLine ? 'The picture could not be loaded.' : 'You are offline, so the picture cannot be loaded.';
-      fail(this.#element, this.#error, sentence, sourceError, `could not read the picture ${src}: ${sourceError.message}`);
+      fail(this.#element, this.#error, sentence, sourceError);
     }
   }
 
@@ -126,8 +126,9 @@ export class Face {
     this.pause();
     if (!this.loaded) return;
     const from = this.timestep >= STEPS ? 0 : option(this.#element, 'noise');
-    const { play } = await import('./process-play.js');
-    if (!this.#element.isConnected) return;
+    const found = await import('./process-play.js').catch((error) => fail(this.#element, this.#error, NOT_LOADED, error));
+    if (!found || !this.#element.isConnected) return;
+    const { play } = found;
     await /** @type {Promise<void>} */ (
       new Promise((resolve) => {
         const end = play(from, (share) => {

@@ -91,8 +91,7 @@ export class Face {
       this.#sampling ??= new Sampling(this.#element, this.#parts, this.#seen);
       return this.#sampling;
     } catch (sourceError) {
-      fail(this.#element, this.#parts.error, NOT_LOADED, sourceError);
-      return null;
+      return fail(this.#element, this.#parts.error, NOT_LOADED, sourceError);
     }
   }
 

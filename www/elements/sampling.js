@@ -1,9 +1,11 @@
 // <diffusion-sampler> once it is wanted: it borrows a model, runs it, and shows the run and its controls.
 
 import { NoiseballError, readSamplerOptions, resolveSource } from '../noiseball.js';
+import { allowedOptions } from '../sampler-options.js';
 import { KEPT as SHARE, largestBatch } from '../memory.js';
 import { SAMPLERS } from '../samplers.js';
 import { untilVisible } from '../visible.js';
+import { addressIn } from './addresses.js';
 import { warn } from './check.js';
 import { choiceOf, choicesOf, hasMenu, labelsOf, nameOf } from './classes.js';
 import { CONTROLS_STYLE } from './controls-style.js';
@@ -441,7 +443,12 @@ export class Sampling {
       ...(pipeline?.prompt && { prompt: option(element, 'prompt') }),
       ...(pipeline?.negativePrompt && negativePrompt && { negativePrompt }),
     };
-    const own = readSamplerOptions(sampler, option(element, 'options'));
+    const text = option(element, 'options');
+    const own = readSamplerOptions(sampler, text);
+    for (const pair of text.split(',').filter((pair) => pair.trim())) {
+      const name = pair.split('=')[0].trim();
+      if (!(name in own)) warn(element, 'options', pair.trim(), 'it is left out', allowedOptions(sampler, name));
+    }
     // A list of levels has its own number of steps.
     const steps = own.timesteps || own.sigmas ? undefined : Math.min(this.#steps(), this.info.trainTimesteps);
     return {
@@ -904,19 +911,7 @@ function sourceOf(element) {
   const src = option(element, 'src');
   if (!src) throw new NoiseballError('invalid-option', `<${element.localName}> has no src: give it the address of a model's folder`);
   if (src.startsWith('hf:')) return src;
-  let url;
-  try {
-    url = new URL(src, element.baseURI);
-  } catch (cause) {
-    throw new NoiseballError('invalid-option', `src="${src}" is no address`, { cause });
-  }
-  if (url.protocol === 'file:') {
-    throw new NoiseballError(
-      'fetch',
-      'this page was opened as a file, and browsers let it load nothing. Serve its folder with a web server, and open it from there',
-    );
-  }
-  return url.href;
+  return addressIn(element, 'src').href;
 }
 
 /** @returns {Promise<any>} the promise's own end, unless the signal fires before */

@@ -90,8 +90,7 @@ export class Face {
       this.#training ??= new Training(this.#element, this.#parts);
       return this.#training;
     } catch (sourceError) {
-      fail(this.#element, this.#parts.error, NOT_LOADED, sourceError);
-      return null;
+      return fail(this.#element, this.#parts.error, NOT_LOADED, sourceError);
     }
   }
 

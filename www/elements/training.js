@@ -1,11 +1,14 @@
 // <diffusion-trainer> once it is wanted: it reads a data set, trains a network on it, and shows what the network has learned so far.
 
 import { NoiseballError } from '../errors.js';
+import { policyError, watchPolicy } from '../policy.js';
 import { resolveSource } from '../source.js';
 import { name as shownName } from '../text.js';
 import { BUNDLED, prepare, removeRun, train } from '../training.js';
 import { Losses } from '../train/losses.js';
 import { isList } from '../train/toys.js';
+import { addressIn } from './addresses.js';
+import { warn } from './check.js';
 import { CONTROLS_STYLE } from './controls-style.js';
 import { addStyle, emit, fail, h, option } from './element.js';
 import { drawGrid, enlarge, layout } from '../grid.js';
@@ -224,10 +227,14 @@ export class Training {
   #options() {
     const element = this.#element;
     const given = (name) => option(element, name) || undefined;
+    const { presets } = this.#data;
+    const named = given('preset');
+    const preset = presets.includes(named) ? named : undefined;
+    if (named && !preset) warn(element, 'preset', named, 'it is left out', presets.join(', '));
     const device = option(element, 'device');
     return {
       data: this.#data,
-      preset: given('preset'),
+      preset,
       steps: given('steps'),
       batch: given('batch'),
       seed: option(element, 'seed'),
@@ -534,24 +541,25 @@ export class Training {
 async function sourceOf(element, signal) {
   const text = option(element, 'dataset');
   if (BUNDLED.includes(text)) return text;
-  let url;
-  try {
-    url = new URL(text, element.baseURI);
-  } catch (cause) {
-    throw new NoiseballError('invalid-option', `dataset="${text}" is neither an address nor one of ${BUNDLED.join(', ')}`, { cause });
-  }
+  const url = addressIn(element, 'dataset', `one of ${BUNDLED.join(', ')}`);
   let response;
+  watchPolicy();
   try {
     response = await fetch(url, { signal });
   } catch (cause) {
     if (signal.aborted) throw new NoiseballError('aborted', 'stopped on request', { cause });
+    const refused = await policyError(url);
+    if (refused) throw refused;
     throw new NoiseballError(
       'fetch',
       `could not reach ${url}: there is no network, no such server, or the server does not let other sites read its files. It must answer with the header 'Access-Control-Allow-Origin'`,
       { cause },
     );
   }
-  if (!response.ok) throw new NoiseballError('fetch', `${url} answered with HTTP status ${response.status}. Check the address`);
+  if (!response.ok) {
+    const names = /[/.:]/.test(text) ? '' : `. Or name one of ${BUNDLED.join(', ')}`;
+    throw new NoiseballError('fetch', `${url} answered with HTTP status ${response.status}. Check the address${names}`);
+  }
   return [new File([await response.blob()], url.pathname.split('/').at(-1) || 'data')];
 }
 
