@@ -61,6 +61,13 @@ export function describeError(thrown) {
   if (thrown?.name === 'CompileError' && /unsafe-eval|Content.Security.Policy|CSP/i.test(message)) {
     return { type: 'content-security-policy', message: NO_WASM, fatal: false };
   }
+  if (thrown?.name === 'CompileError') {
+    return {
+      type: 'fetch',
+      message: `the engine is no WebAssembly that this browser takes (${message}). Upload it anew, or use a current browser`,
+      fatal: true,
+    };
+  }
   if (thrown?.name === 'AbortError') return { type: 'aborted', message: 'stopped on request', fatal: false };
   if (/out of memory|memory allocation|allocation failed/i.test(message)) {
     return { type: 'out-of-memory', message: `${message}. Lower the batch size, or close other tabs`, fatal: true };

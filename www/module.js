@@ -14,17 +14,25 @@ export function starter(wasm, init, engine) {
   /** @type {Promise<object> | null} */
   let started = null;
   return (progress) => {
-    started ??= init({ module_or_path: fetchModule(wasm, progress) })
+    const transfer = { whole: true };
+    started ??= init({ module_or_path: fetchModule(wasm, progress, transfer) })
       .then(() => engine)
-      .catch((error) => {
+      .catch((cause) => {
         started = null;
-        throw error;
+        throw transfer.whole ? cause : cutError(wasm, cause);
       });
     return started;
   };
 }
 
-async function fetchModule(wasm, progress) {
+/** A module that did not come to its end. What is no module is something else. */
+export function cutError(wasm, cause) {
+  if (cause instanceof NoiseballError || cause?.name === 'CompileError') return cause;
+  return new NoiseballError('fetch', `the connection to ${wasm} was cut. Check the network and try again`, { cause });
+}
+
+/** `transfer.whole` is false while there is more to come. */
+async function fetchModule(wasm, progress, transfer) {
   let response;
   try {
     response = await fetch(wasm);
@@ -43,12 +51,16 @@ async function fetchModule(wasm, progress) {
   const total = length > 0 && !response.headers.has('content-encoding') ? length : null;
   const name = wasm.pathname.split('/').at(-1);
   let loaded = 0;
+  transfer.whole = false;
   const counter = new TransformStream({
     transform(chunk, controller) {
       progress.report(name, (loaded += chunk.length), total);
       controller.enqueue(chunk);
     },
-    flush: () => progress.report(name, loaded, loaded),
+    flush() {
+      transfer.whole = true;
+      progress.report(name, loaded, loaded);
+    },
   });
   return new Response(response.body.pipeThrough(counter), { headers: { 'content-type': 'application/wasm' } });
 }

@@ -72,9 +72,9 @@ export async function enter(page, selector, text) {
   await page.keyboard.press('Enter');
 }
 
-/** Runs `script` at the top of the page's worker. */
-export async function inWorker(page, script) {
-  await page.route('**/www/worker.js', async (route) => {
+/** Runs `script` at the top of the page's worker, or of others. */
+export async function inWorker(page, script, which = '**/www/worker.js') {
+  await page.route(which, async (route) => {
     const response = await route.fetch();
     await route.fulfill({ response, body: `${script}\n${await response.text()}` });
   });

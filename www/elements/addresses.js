@@ -9,7 +9,7 @@ import { option } from './element.js';
  */
 export function addressIn(element, name, orElse = '') {
   const text = option(element, name);
-  const url = URL.canParse(text, element.baseURI) ? new URL(text, element.baseURI) : null;
+  const url = text && URL.canParse(text, element.baseURI) ? new URL(text, element.baseURI) : null;
   if (url?.protocol === 'file:') {
     throw new NoiseballError(
       'fetch',

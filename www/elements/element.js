@@ -95,7 +95,11 @@ export class Shell extends Base {
 
   attributeChangedCallback(name, before, after) {
     if (before === after) return;
-    if (!fits(this, name)) import('./check.js').then(({ check }) => check(this, name));
+    if (!fits(this, name))
+      import('./check.js').then(
+        ({ check }) => check(this, name),
+        () => {},
+      );
     this.#face?.changed(name);
   }
 
@@ -104,7 +108,7 @@ export class Shell extends Base {
   }
 
   async embed() {
-    const found = await import('./embed.js').catch((error) => fail(this, this.#parts?.error, NOT_LOADED, error));
+    const found = await import('./embed.js').catch((error) => notLoaded(this, this.#parts?.error, error));
     await found?.openEmbed(this);
   }
 
@@ -114,7 +118,7 @@ export class Shell extends Base {
     try {
       ({ Face } = await this.#load());
     } catch (sourceError) {
-      return fail(this, this.#parts.error, NOT_LOADED, sourceError);
+      return notLoaded(this, this.#parts.error, sourceError);
     }
     if (!this.isConnected) return null;
     if (!this.#face) {
@@ -273,8 +277,11 @@ export function fail(element, box, sentence, sourceError) {
   return null;
 }
 
-/** Said where a module of ours does not come. */
-export const NOT_LOADED = 'A part of this page could not be loaded. Check the network, and reload the page.';
+/** The same where a module of ours does not come. */
+export function notLoaded(element, box, sourceError) {
+  const offline = 'You are offline, so a part of this page cannot be loaded.';
+  return fail(element, box, navigator.onLine ? 'A part of this page could not be loaded.' : offline, sourceError);
+}
 
 /** 0.004 → '0.4 %', so that little is not none. */
 export function percent(share) {

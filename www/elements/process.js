@@ -1,6 +1,6 @@
 // What <diffusion-process> shows.
 
-import { addStyle, emit, fail, h, NOT_LOADED, option, percent, s, whileSeen } from './element.js';
+import { addStyle, emit, fail, h, notLoaded, option, percent, s, whileSeen } from './element.js';
 import { cloud, factors, histogram, moments, noised, normals, scheduleOf, shareAt, STEPS, timestepAt } from '../forward.js';
 
 const POINTS = 1500;
@@ -126,7 +126,7 @@ export class Face {
     this.pause();
     if (!this.loaded) return;
     const from = this.timestep >= STEPS ? 0 : option(this.#element, 'noise');
-    const found = await import('./process-play.js').catch((error) => fail(this.#element, this.#error, NOT_LOADED, error));
+    const found = await import('./process-play.js').catch((error) => notLoaded(this.#element, this.#error, error));
     if (!found || !this.#element.isConnected) return;
     const { play } = found;
     await /** @type {Promise<void>} */ (

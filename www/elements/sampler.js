@@ -1,7 +1,7 @@
 // <diffusion-sampler> in a page, before anybody asks it for anything: its poster and the button on it. What loads and runs a model
 // comes with sampling.js when it is first wanted, and goes again with the element.
 
-import { addStyle, fail, h, NOT_LOADED, option, whileSeen } from './element.js';
+import { addStyle, h, notLoaded, option, whileSeen } from './element.js';
 import { buildIdle, noise, showPoster } from './idle.js';
 import { SAMPLER_STYLE } from './sampler-style.js';
 
@@ -91,7 +91,7 @@ export class Face {
       this.#sampling ??= new Sampling(this.#element, this.#parts, this.#seen);
       return this.#sampling;
     } catch (sourceError) {
-      return fail(this.#element, this.#parts.error, NOT_LOADED, sourceError);
+      return notLoaded(this.#element, this.#parts.error, sourceError);
     }
   }
 

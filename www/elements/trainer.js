@@ -1,6 +1,6 @@
 // <diffusion-trainer> in a page, before anybody asks it for anything. What trains comes with training.js when it is first wanted.
 
-import { fail, NOT_LOADED, option, whileSeen } from './element.js';
+import { notLoaded, option, whileSeen } from './element.js';
 import { buildIdle, showPoster } from './idle.js';
 
 export class Face {
@@ -90,7 +90,7 @@ export class Face {
       this.#training ??= new Training(this.#element, this.#parts);
       return this.#training;
     } catch (sourceError) {
-      return fail(this.#element, this.#parts.error, NOT_LOADED, sourceError);
+      return notLoaded(this.#element, this.#parts.error, sourceError);
     }
   }
 

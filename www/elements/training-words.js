@@ -40,5 +40,5 @@ export function partsSentence(parts) {
 /** What a frame of the film shows. */
 export function frameSentence({ step, batch }, kind = 'pictures') {
   const what = { pictures: ['picture', 'pictures'], points: ['point', 'points'], bits: ['sequence', 'sequences'] }[kind];
-  return `${batch} ${what[batch === 1 ? 0 : 1]} drawn after ${step.toLocaleString('en')} steps`;
+  return `${batch} ${what[batch === 1 ? 0 : 1]} drawn after ${step.toLocaleString('en')} ${step === 1 ? 'step' : 'steps'}`;
 }

@@ -56,7 +56,7 @@ const FAILURES = {
   'wrong-results': 'This GPU computes wrong pictures, and the page wants nothing else.',
   limit: 'The model is too large for this GPU.',
   'out-of-memory': 'There is too little memory for this model.',
-  'device-lost': 'The GPU was lost.',
+  'device-lost': 'The GPU was taken away, or the program stopped.',
   checkpoint: 'The model’s files are incomplete or damaged.',
   'unsupported-architecture': 'This kind of model is not supported.',
   'invalid-option': 'A setting of this model is wrong.',

@@ -10,7 +10,7 @@ export const TITLES = {
   limit: 'The GPU cannot take this run.',
   'wrong-results': 'The GPU computes wrong pictures.',
   'out-of-memory': 'Memory ran out.',
-  'device-lost': 'The GPU was lost.',
+  'device-lost': 'The GPU was taken away, or the program stopped.',
   fetch: 'A file could not be read.',
   checkpoint: 'This checkpoint is incomplete.',
   'unsupported-architecture': 'This kind of model is not supported.',

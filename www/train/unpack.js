@@ -6,13 +6,15 @@
  *
  * @param {Response} response
  * @param {(bytes: number) => void} [onProgress] called with how many bytes have come
+ * @param {() => void} [onEnd] called when all have
  */
-export async function unpacked(response, onProgress = () => {}) {
+export async function unpacked(response, onProgress = () => {}, onEnd = () => {}) {
   const reader = response.body.getReader();
   let come = 0;
   const read = async () => {
     const part = await reader.read();
-    if (!part.done) onProgress((come += part.value.length));
+    if (part.done) onEnd();
+    else onProgress((come += part.value.length));
     return part;
   };
   const first = await read();

@@ -4,6 +4,7 @@
 // What it uses of ../pkg-train/noiseball_train.js is in src/web/train.rs.
 
 import { NoiseballError } from '../errors.js';
+import { cutError } from '../module.js';
 import { policyError, watchPolicy } from '../policy.js';
 import { TrainingHost } from './host.js';
 import { RunStore } from './store.js';
@@ -40,9 +41,21 @@ async function load(report) {
     );
   }
   // Imported only now: browsers remember an import that failed, and the module may be built a little later.
-  const { default: init, ...engine } = await import('../pkg-train/noiseball_train.js');
+  const { default: init, ...engine } = await import('../pkg-train/noiseball_train.js').catch((cause) => {
+    throw new NoiseballError('fetch', `could not load the training module's script beside ${WASM}. Check the network and try again`, {
+      cause,
+    });
+  });
   const total = Number(response.headers.get('content-length')) || null;
-  const { memory } = await init({ module_or_path: await unpacked(response, (bytes) => report(bytes, total && Math.max(total, bytes))) });
+  const transfer = { whole: false };
+  const module = unpacked(
+    response,
+    (bytes) => report(bytes, total && Math.max(total, bytes)),
+    () => (transfer.whole = true),
+  );
+  const { memory } = await init({ module_or_path: await module }).catch((cause) => {
+    throw transfer.whole ? cause : cutError(WASM, cause);
+  });
   return { ...engine, heap: () => memory.buffer.byteLength };
 }
 
