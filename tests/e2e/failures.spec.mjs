@@ -104,6 +104,7 @@ for (const [kind, { html, files, path, attribute, button, done, what, offline, c
       Object.assign(mood, change);
       await error.getByRole('button', { name: 'Try again' }).click();
     };
+    if (kind === 'sampler') await expect(element.getByText(`downloaded from ${new URL(address).host}`)).toBeVisible();
     if (button) await element.getByRole('button', { name: button }).click();
     await seen(what, 'fetch');
     await again({ status: 500 });
@@ -124,6 +125,10 @@ for (const [kind, { html, files, path, attribute, button, done, what, offline, c
     await element.evaluate((element, name) => element.setAttribute(name, 'http://'), attribute);
     await expect.poll(() => page.evaluate(() => window.errors.splice(0))).toEqual(['invalid-option']);
     await expect(error.locator('details p')).toContainText(`${attribute}="http://" is no address`);
+    if (kind === 'sampler') {
+      await element.evaluate((element) => element.removeAttribute('src'));
+      await expect(error.locator('p').first()).toHaveText('A setting of this model is wrong.');
+    }
     await element.evaluate((element, [name, address]) => element.setAttribute(name, address), [attribute, address]);
     await expect(error).toBeHidden();
     server.closeAllConnections();
@@ -174,11 +179,11 @@ test('a part of the elements that does not come is said to be missing, and comes
   await page.getByRole('button', { name: 'Run the model' }).click();
   for (const kind of ['sampler', 'process']) {
     const error = page.locator(`diffusion-${kind} [part=error]`);
-    await expect(error.locator('p').first()).toHaveText('A part of this page could not be loaded.');
+    await expect(error.locator('p').first()).toHaveText(/^A part of this page could not be loaded\./);
     await expect(error.getByRole('button', { name: 'Try again' })).toBeVisible();
   }
   expect(await page.evaluate(() => window.errors)).toEqual(['fetch', 'fetch']);
-  if (browserName === 'firefox') return; // remembers that a module did not come: TRIED
+  if (browserName === 'firefox') return; // remembers that a module did not come
   gone = false;
   for (const kind of ['sampler', 'process']) {
     await page.locator(`diffusion-${kind} [part=error]`).getByRole('button', { name: 'Try again' }).click();

@@ -277,10 +277,15 @@ export function fail(element, box, sentence, sourceError) {
   return null;
 }
 
-/** The same where a module of ours does not come. */
+/** The same where a module of ours does not come. Firefox remembers that, and asks for it again only when the page is loaded anew. */
 export function notLoaded(element, box, sourceError) {
   const offline = 'You are offline, so a part of this page cannot be loaded.';
-  return fail(element, box, navigator.onLine ? 'A part of this page could not be loaded.' : offline, sourceError);
+  return fail(
+    element,
+    box,
+    navigator.onLine ? 'A part of this page could not be loaded. Try again, or reload the page.' : offline,
+    sourceError,
+  );
 }
 
 /** 0.004 → '0.4 %', so that little is not none. */
