@@ -198,7 +198,7 @@ export class Face {
     slider.value = share;
     nudge.checked = this.#nudged;
     this.#showPlay();
-    if (!this.loaded) return;
+    if (!this.loaded) return this.#name();
     const variance = this.variance;
     this.#compute();
     if (this.timestep !== before || this.variance !== variance) {
@@ -242,6 +242,13 @@ export class Face {
       bar.setAttribute('y', FLOOR - height);
       bar.setAttribute('height', height);
     });
+  }
+
+  /** What there will be to see. */
+  #name() {
+    const { canvas, chart } = this.#parts;
+    canvas.setAttribute('aria-label', option(this.#element, 'alt') || 'What noise does to it');
+    chart.setAttribute('aria-label', 'Histogram of the values');
   }
 
   #say() {
