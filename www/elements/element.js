@@ -28,7 +28,8 @@ button, input, select {
   font: inherit;
 }
 button { cursor: pointer; }
-button:hover { border-color: currentColor; }
+button:enabled:hover { border-color: currentColor; }
+:disabled { opacity: .5; cursor: default; }
 .primary { border-color: var(--accent); background: var(--accent); color: var(--on-accent); font-weight: 600; }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 input[type=range] { width: 100%; min-width: 0; min-height: 2rem; padding: 0; border: 0; accent-color: var(--accent); }
