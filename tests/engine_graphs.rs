@@ -312,8 +312,9 @@ impl Maker<'_> {
     fn single_of_transformers(&mut self, x: NodeId) -> NodeId {
         let Shape { height, width, channels } = self.ops.shape(x);
         let (name, columns) = (self.name(), 1 + self.random.below(8));
-        match self.random.below(12) {
+        match self.random.below(13) {
             0 => self.any_convolution(x, columns),
+            12 => self.attention_map(x),
             1 => self.ops.unbiased(&x, &name, columns),
             2 => {
                 let name = self.random.one_in(2).then_some(&*name);
@@ -348,6 +349,16 @@ impl Maker<'_> {
             _ if channels.is_multiple_of(4) && height * width <= 96 => self.ops.unpatchify(&x, 2),
             _ => self.ops.unbiased(&x, &name, columns),
         }
+    }
+
+    /// How much an image looks at the tokens of a prompt, or at those that were made of it.
+    fn attention_map(&mut self, x: NodeId) -> NodeId {
+        let name = self.name();
+        let (heads, width) = (1 + self.random.below(3), 1 + self.random.below(5));
+        let other = self.random.pick(&self.tokens.clone());
+        let q = self.ops.unbiased(&x, &format!("{name}.to_q"), heads * width);
+        let k = self.ops.unbiased(&other, &format!("{name}.to_k"), heads * width);
+        self.ops.attention_map(&q, &k, heads)
     }
 
     /// A convolution of another kernel than 3×3, or without bias.
@@ -606,7 +617,7 @@ fn a_wrong_pass_is_found() {
 #[test]
 fn random_graphs_have_every_operation() {
     let (count, seed) = asked();
-    let mut kinds = [0; 13];
+    let mut kinds = [0; 14];
     for i in 0..count {
         let plan = plan(&Maker::graph(&mut Random(seed << 32 | i)), |_| false).unwrap();
         for step in plan.ops.iter().chain(&plan.prelude.ops).chain(&plan.prompts.ops) {
@@ -624,6 +635,7 @@ fn random_graphs_have_every_operation() {
                 Op::Nearest(_) => 10,
                 Op::Rearrange(_) => 11,
                 Op::RadialBasis(_) => 12,
+                Op::AttentionMap(_) => 13,
             }] += 1;
         }
     }

@@ -364,8 +364,8 @@ impl<'a> Numbering<'a> {
 }
 
 /// Makes operations of calls.
-struct Drafter<'a> {
-    graph: &'a Graph,
+struct Drafter<'g> {
+    graph: &'g Graph,
     /// The value of each call so far.
     of: Vec<ValueId>,
     /// Images whose moments there are.
@@ -375,7 +375,7 @@ struct Drafter<'a> {
     draft: Draft,
 }
 
-impl Drafter<'_> {
+impl<'g> Drafter<'g> {
     fn node(&mut self, id: NodeId) -> ValueId {
         let node = &self.graph.nodes[id.0];
         let Shape { height, width, channels } = node.shape;
@@ -403,12 +403,12 @@ impl Drafter<'_> {
             self.attention(id, &arguments, *attend, output);
             return output;
         }
-        let read: Vec<ValueId> = arguments.iter().map(|a| self.copied(*a, when)).collect();
         #[cfg(feature = "text")]
         if let Call::Transformer(call) = &node.call {
-            self.transformer(call, &read, output);
+            self.transformer(id, call, &arguments, output);
             return output;
         }
+        let read: Vec<ValueId> = arguments.iter().map(|a| self.copied(*a, when)).collect();
         self.call(&node.call, &read, output);
         output
     }
@@ -633,14 +633,18 @@ impl Drafter<'_> {
         self.emit(name, Op::Map(Map { source: Some(Source::of(x)), load, operand: None, output }));
     }
 
-    /// It has no name of its own, and takes that of the module which its queries' linear map belongs to. Keys and values of prompts
-    /// are read where they lie.
-    fn attention(&mut self, id: NodeId, qkv: &[ValueId], attend: Attend, output: ValueId) {
+    /// Attention has no name of its own, and takes that of the module which its queries' linear map belongs to.
+    fn attention_name(&self, id: NodeId) -> &'g str {
         let node = &self.graph.nodes[id.0];
-        let name = match &self.graph.nodes[node.arguments[0].0].call {
+        match &self.graph.nodes[node.arguments[0].0].call {
             Call::Pointwise { name, .. } => name.strip_suffix(".to_q").unwrap_or(name),
             _ => "attention",
-        };
+        }
+    }
+
+    /// Keys and values of prompts are read where they lie.
+    fn attention(&mut self, id: NodeId, qkv: &[ValueId], attend: Attend, output: ValueId) {
+        let (node, name) = (&self.graph.nodes[id.0], self.attention_name(id));
         let when = self.draft.values[output.0].when;
         let of_prompts = cfg!(feature = "text")
             && when == When::Evaluation

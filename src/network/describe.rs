@@ -113,6 +113,8 @@ impl Description<'_> {
                 self.add_flops(4, &size, &[inputs]);
             }
             #[cfg(feature = "text")]
+            Call::Transformer(TransformerCall::AttentionMap { .. }) => self.add_flops(2, &size, &[inputs]),
+            #[cfg(feature = "text")]
             Call::Transformer(call) => self.count_transformer(call, out, &size),
             _ => {}
         }

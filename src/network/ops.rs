@@ -161,6 +161,10 @@ pub trait TransformerOps: Ops {
         attend: Attend,
     ) -> Self::Tensor;
 
+    /// How much each pixel of `q` looks at each of `k`: `softmax(q kᵀ / √d)` for each of the heads of `d = channels / heads` channels,
+    /// averaged over these; of `q`'s height and width, with a channel for each pixel of `k`.
+    fn attention_map(&mut self, q: &Self::Tensor, k: &Self::Tensor, heads: usize) -> Self::Tensor;
+
     /// Rows of the table `[rows, width]` as tokens; `ids` is `[batch, tokens]`, whole numbers stored as floats.
     fn token_embedding(&mut self, ids: &Self::Tensor, name: &str, rows: usize, width: usize) -> Self::Tensor;
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::blocks::resnet::{Resnet, TimeScaleShift};
-use super::blocks::transformer::{Transformer, transformer};
+use super::blocks::transformer::{Seen, Transformer, transformer};
 use super::fields;
 use super::ops::{Activation, Conv, Convolution, Padding, Pass, TransformerOps};
 use super::sinusoid::{Sinusoid, check_finite};
@@ -391,6 +391,13 @@ impl UNet2DConditionConfig {
         Err(Error::Option { option: "size", found: format!("{height}×{width}"), expected })
     }
 
+    /// Whether it looks at the text at all.
+    #[must_use]
+    pub fn attends(&self) -> bool {
+        matches!(self.middle, Middle::Transformer { .. })
+            || self.down.iter().chain(&self.up).any(|level| level.attention.is_some())
+    }
+
     /// Width of a class as it is given to the network.
     #[must_use]
     pub fn class_width(&self) -> Option<usize> {
@@ -613,27 +620,47 @@ pub struct Conditions<T> {
 /// The inputs are the noisy image and then [`Conditions`], in its order and without those that the config has not.
 impl Pass for UNet2DConditionConfig {
     fn run<O: TransformerOps + ?Sized>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
+        vec![forward(ops, self, &inputs[0], &self.conditions(inputs), &mut Seen::new(None))]
+    }
+}
+
+/// The network, and beside its prediction where it looked at the text, `[batch, tokens, height, width]`: the weights of every attention
+/// to it, averaged over the heads, brought to the image's size by their nearest pixels, and averaged. At each pixel those of all tokens
+/// add up to 1.
+#[derive(Clone, Copy, Debug)]
+pub struct WithMap<'a>(pub &'a UNet2DConditionConfig);
+
+impl Pass for WithMap<'_> {
+    fn run<O: TransformerOps + ?Sized>(&self, ops: &mut O, inputs: &[O::Tensor]) -> Vec<O::Tensor> {
+        let mut seen = Seen::new(Some(inputs[0].clone()));
+        let predicted = forward(ops, self.0, &inputs[0], &self.0.conditions(inputs), &mut seen);
+        [predicted].into_iter().chain(seen.mean(ops)).collect()
+    }
+}
+
+impl UNet2DConditionConfig {
+    fn conditions<T: Clone>(&self, inputs: &[T]) -> Conditions<T> {
         let mut rest = inputs[3..].iter().cloned();
         let mut next = |there: bool| if there { rest.next() } else { None };
-        let conditions = Conditions {
+        Conditions {
             time: inputs[1].clone(),
             text: inputs[2].clone(),
             class: next(self.class_embedding != ClassEmbedding::None),
             added: next(self.text_time.is_some()),
             guidance: next(self.time_cond_proj_dim.is_some()),
-        };
-        vec![forward(ops, self, &inputs[0], &conditions)]
+        }
     }
 }
 
 /// The network: noisy images `[batch, in_channels, height, width]` to raw predictions of `out_channels`.
 ///
 /// `cond` must hold what the config asks for; height and width must pass [`UNet2DConditionConfig::check_size`].
-pub fn forward<O: TransformerOps + ?Sized>(
+fn forward<O: TransformerOps + ?Sized>(
     ops: &mut O,
     net: &UNet2DConditionConfig,
     x: &O::Tensor,
     cond: &Conditions<O::Tensor>,
+    seen: &mut Seen<O::Tensor>,
 ) -> O::Tensor {
     let embedding = embed(ops, net, cond);
     // Every residual block applies its nonlinearity to the same vector.
@@ -645,7 +672,7 @@ pub fn forward<O: TransformerOps + ?Sized>(
     let x = if net.center_input_sample { ops.affine(x, 2.0, -1.0) } else { x.clone() };
     let first = Convolution::same(net.down[0].channels, net.conv_in_kernel);
     let h = ops.conv(&x, "conv_in", first);
-    let u = Walk { net, time, text };
+    let mut u = Walk { net, time, text, seen };
     let (mut h, mut skips) = u.down(ops, h);
     h = u.middle(ops, h);
     h = u.up(ops, h, &mut skips);
@@ -721,11 +748,12 @@ struct Walk<'a, T> {
     net: &'a UNet2DConditionConfig,
     time: T,
     text: T,
+    seen: &'a mut Seen<T>,
 }
 
 impl<T: Clone> Walk<'_, T> {
     /// The coarsest image, and what the way up is given of each block, the last first.
-    fn down<O: TransformerOps<Tensor = T> + ?Sized>(&self, ops: &mut O, x: T) -> (T, Vec<T>) {
+    fn down<O: TransformerOps<Tensor = T> + ?Sized>(&mut self, ops: &mut O, x: T) -> (T, Vec<T>) {
         let (mut h, mut skips) = (x.clone(), vec![x]);
         let mut input = self.net.down[0].channels;
         for (i, level) in self.net.down.iter().enumerate() {
@@ -745,7 +773,7 @@ impl<T: Clone> Walk<'_, T> {
         (h, skips)
     }
 
-    fn middle<O: TransformerOps<Tensor = T> + ?Sized>(&self, ops: &mut O, x: T) -> T {
+    fn middle<O: TransformerOps<Tensor = T> + ?Sized>(&mut self, ops: &mut O, x: T) -> T {
         let channels = self.net.up[0].channels;
         let output_scale = 1.0 / self.net.mid_block_scale_factor;
         let spec = Resnet { output_scale, ..self.resnet(channels, channels) };
@@ -756,13 +784,13 @@ impl<T: Clone> Walk<'_, T> {
                 let h = spec.forward(ops, "mid_block.resnets.0", &x, Some(&self.time));
                 // It looks at the pixels too, whatever `only_cross_attention` says.
                 let t = self.transformer(channels, heads, depth, false);
-                let h = transformer(ops, "mid_block.attentions.0", &h, &self.text, &t);
+                let h = transformer(ops, "mid_block.attentions.0", &h, &self.text, &t, self.seen);
                 spec.forward(ops, "mid_block.resnets.1", &h, Some(&self.time))
             }
         }
     }
 
-    fn up<O: TransformerOps<Tensor = T> + ?Sized>(&self, ops: &mut O, x: T, skips: &mut Vec<T>) -> T {
+    fn up<O: TransformerOps<Tensor = T> + ?Sized>(&mut self, ops: &mut O, x: T, skips: &mut Vec<T>) -> T {
         let mut h = x;
         for ((i, level), widths) in self.net.up.iter().enumerate().zip(self.net.skips()) {
             let path = format!("up_blocks.{i}");
@@ -782,7 +810,7 @@ impl<T: Clone> Walk<'_, T> {
 
     /// Residual block `j` of a level, and the transformer after it.
     fn block<O: TransformerOps<Tensor = T> + ?Sized>(
-        &self,
+        &mut self,
         ops: &mut O,
         path: &str,
         level: &Level,
@@ -795,7 +823,7 @@ impl<T: Clone> Walk<'_, T> {
         let Some(attention) = &level.attention else { return h };
         let (heads, depth) = (attention.heads, attention.depths[j]);
         let t = self.transformer(level.channels, heads, depth, attention.only_cross);
-        transformer(ops, &format!("{path}.attentions.{j}"), &h, &self.text, &t)
+        transformer(ops, &format!("{path}.attentions.{j}"), &h, &self.text, &t, self.seen)
     }
 
     fn resnet(&self, in_channels: usize, out_channels: usize) -> Resnet {

@@ -64,7 +64,9 @@ impl Replay {
         let bytes = UNIFORM_BYTES.max(4 * uniforms.len());
         let uniform_buffer = gpu.buffer("uniforms", bytes, Usage::UNIFORM | Usage::COPY_DST).await?;
         gpu.queue().write_buffer(uniform_buffer.raw(), 0, bytemuck::cast_slice(&uniforms));
-        let largest = plan.value(plan.input).len().max(plan.value(plan.output).len());
+        let results: &[ValueId] = if cfg!(feature = "text") { &plan.also } else { &[] };
+        let largest = [plan.input, plan.output].iter().chain(results).map(|id| plan.value(*id).len()).max();
+        let largest = largest.unwrap_or(0);
         let staging = gpu.buffer("staging", 4 * largest, Usage::MAP_READ | Usage::COPY_DST).await?;
         let rows = gpu.buffer("prelude", 0, storage).await?;
         let steps = gpu.buffer("steps", UNIFORM_BYTES, Usage::UNIFORM | Usage::COPY_DST).await?;

@@ -103,6 +103,49 @@ pub fn attention<'a>(a: &AttentionInput<'a>, scratch: &mut [f32], out: &mut [f32
     }
 }
 
+/// How much each query of one sample looks at each key: the weights that [`attention`] gives values, averaged over the heads; `out` is
+/// `[queries, keys]`. `scratch` is of [`map_scratch_len`].
+#[cfg(feature = "text")]
+pub fn attention_map(
+    q: ChannelSlice,
+    k: ChannelSlice,
+    [inner, heads]: [usize; 2],
+    scratch: &mut [f32],
+    out: &mut [f32],
+) {
+    let (width, columns) = (inner / heads, k.pixels);
+    let (keys, scores) = scratch.split_at_mut(Panels::len_of(width, columns));
+    out.fill(0.0);
+    for channel in (0..inner).step_by(width) {
+        pack(&k.data[k.start + channel..], [1, k.row], [width, columns], keys);
+        let to_scores = Product {
+            inputs: &[PixelRuns { start: q.start + channel, ..rows(q.data, q.row, width) }],
+            panels: Panels { data: keys, rows: width, columns },
+            width: q.pixels,
+            epilogue: Epilogue { bias: &[], time: &[], residual: None, scale: 1.0 / (width as f32).sqrt() },
+        };
+        for (tile, out) in out.chunks_mut(QUERIES * columns).enumerate() {
+            let (first, count) = (tile * QUERIES, out.len() / columns);
+            multiply(&to_scores, first..first + count, scores, columns);
+            let (mut tops, mut sums, mut rescales) = ([f32::MIN; QUERIES], [0.0; QUERIES], [0.0; QUERIES]);
+            let state = (&mut tops[..count], &mut sums[..count]);
+            weigh(&mut scores[..out.len()], None, state, &mut rescales);
+            let rows = out.chunks_exact_mut(columns).zip(scores.chunks_exact(columns)).zip(sums);
+            for ((out, weights), sum) in rows {
+                let share = 1.0 / (sum * heads as f32);
+                out.iter_mut().zip(weights).for_each(|(out, weight)| *out += weight * share);
+            }
+        }
+    }
+}
+
+/// Floats of [`attention_map`]'s scratch.
+#[cfg(feature = "text")]
+#[must_use]
+pub fn map_scratch_len(keys: usize, [inner, heads]: [usize; 2]) -> usize {
+    Panels::len_of(inner / heads, keys) + QUERIES * keys
+}
+
 /// Packs a matrix whose rows and columns are so many floats apart.
 #[inline(never)]
 fn pack(data: &[f32], [row, column]: [usize; 2], [rows, columns]: [usize; 2], panels: &mut [f32]) {

@@ -14,6 +14,7 @@
 //!
 //! Text encoders, transformers and autoencoders have besides (feature `text`):
 //!
+//! - [`AttentionMap`], how much each pixel looks at each token.
 //! - [`LayerNorm`], a normalisation of each pixel.
 //! - [`Gate`], half of the channels times the GELU of the other half.
 //! - [`Rearrange`], some of the channels, patches laid out, and images enlarged by their nearest pixels.
@@ -23,6 +24,8 @@
 
 mod activation;
 mod attention;
+#[cfg(feature = "text")]
+mod attention_map;
 mod fir;
 #[cfg(feature = "text")]
 mod gate;
@@ -122,6 +125,8 @@ operations! {
     moments::Moments,
     norm::ReadyNorm,
     pool::Pool,
+    #[cfg(feature = "text")]
+    attention_map::AttentionMap,
     #[cfg(feature = "text")]
     gate::Gate,
     #[cfg(feature = "text")]

@@ -28,6 +28,36 @@ impl Transformer {
     }
 }
 
+/// Where attention to the text is noted, for whoever asks.
+pub(crate) struct Seen<T> {
+    /// The image whose size maps are brought to; none where nobody asks.
+    pub(crate) like: Option<T>,
+    sum: Option<T>,
+    count: usize,
+}
+
+impl<T: Clone> Seen<T> {
+    pub(crate) fn new(like: Option<T>) -> Self {
+        Self { like, sum: None, count: 0 }
+    }
+
+    fn note<O: TransformerOps<Tensor = T> + ?Sized>(&mut self, ops: &mut O, q: &T, k: &T, heads: usize) {
+        let Some(like) = &self.like else { return };
+        let map = ops.attention_map(q, k, heads);
+        let map = ops.upsample_to(&map, like);
+        self.count += 1;
+        self.sum = Some(match &self.sum {
+            Some(sum) => ops.add(sum, &map),
+            None => map,
+        });
+    }
+
+    /// The mean of all that was noted.
+    pub(crate) fn mean<O: TransformerOps<Tensor = T> + ?Sized>(&self, ops: &mut O) -> Option<T> {
+        self.sum.as_ref().map(|sum| ops.affine(sum, 1.0 / self.count as f64, 0.0))
+    }
+}
+
 /// `x` plus what the transformer makes of it and of the text's tokens.
 pub(crate) fn transformer<O: TransformerOps + ?Sized>(
     ops: &mut O,
@@ -35,11 +65,12 @@ pub(crate) fn transformer<O: TransformerOps + ?Sized>(
     x: &O::Tensor,
     text: &O::Tensor,
     t: &Transformer,
+    seen: &mut Seen<O::Tensor>,
 ) -> O::Tensor {
     let h = ops.group_norm(x, &format!("{path}.norm"), t.groups, GROUP_EPS);
     let mut h = project(ops, &format!("{path}.proj_in"), &h, t.inner(), t.linear);
     for i in 0..t.depth {
-        h = block(ops, &format!("{path}.transformer_blocks.{i}"), &h, text, t);
+        h = block(ops, &format!("{path}.transformer_blocks.{i}"), &h, text, t, seen);
     }
     let h = project(ops, &format!("{path}.proj_out"), &h, t.channels, t.linear);
     ops.add(x, &h)
@@ -61,14 +92,15 @@ fn block<O: TransformerOps + ?Sized>(
     x: &O::Tensor,
     text: &O::Tensor,
     t: &Transformer,
+    seen: &mut Seen<O::Tensor>,
 ) -> O::Tensor {
     let h = ops.layer_norm(x, Some(&format!("{path}.norm1")), LAYER_EPS);
-    let source = if t.only_cross { text } else { &h };
-    let y = attention(ops, &format!("{path}.attn1"), &h, source, t);
+    let (source, first_seen) = if t.only_cross { (text, Some(&mut *seen)) } else { (&h, None) };
+    let y = attention(ops, &format!("{path}.attn1"), &h, source, t, first_seen);
     let x = ops.add(x, &y);
 
     let h = ops.layer_norm(&x, Some(&format!("{path}.norm2")), LAYER_EPS);
-    let y = attention(ops, &format!("{path}.attn2"), &h, text, t);
+    let y = attention(ops, &format!("{path}.attn2"), &h, text, t, Some(seen));
     let x = ops.add(&x, &y);
 
     let h = ops.layer_norm(&x, Some(&format!("{path}.norm3")), LAYER_EPS);
@@ -85,10 +117,14 @@ fn attention<O: TransformerOps + ?Sized>(
     x: &O::Tensor,
     source: &O::Tensor,
     t: &Transformer,
+    seen: Option<&mut Seen<O::Tensor>>,
 ) -> O::Tensor {
     let q = ops.unbiased(x, &format!("{path}.to_q"), t.inner());
     let k = ops.unbiased(source, &format!("{path}.to_k"), t.inner());
     let v = ops.unbiased(source, &format!("{path}.to_v"), t.inner());
+    if let Some(seen) = seen {
+        seen.note(ops, &q, &k, t.heads);
+    }
     let y = ops.attend(&q, &k, &v, Attend { heads: t.heads, causal: false });
     ops.pointwise(&y, &format!("{path}.to_out.0"), t.inner())
 }

@@ -1,6 +1,6 @@
 //! [`TransformerOps`] on burn's tensors, and passes with their inputs and results on the host.
 
-use burn::tensor::activation::gelu;
+use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::module::{attention, conv2d, linear};
 use burn::tensor::ops::{AttentionModuleOptions, ConvOptions};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -107,6 +107,17 @@ impl TransformerOps for BurnOps<'_> {
         let options = AttentionModuleOptions { is_causal: attend.causal, ..Default::default() };
         let y = attention(tokens(q), tokens(k), tokens(v), None, None, options);
         Value::Image(y.swap_dims(2, 3).reshape([batch, channels, height, width]))
+    }
+
+    fn attention_map(&mut self, q: &Value, k: &Value, heads: usize) -> Value {
+        let [batch, channels, height, width] = q.image().dims();
+        let width_of_head = channels / heads;
+        let tokens = |x: &Value| {
+            x.image().reshape([batch as i32, heads as i32, width_of_head as i32, -1]).swap_dims(2, 3)
+        };
+        let scores = tokens(q).matmul(tokens(k).swap_dims(2, 3)) / (width_of_head as f64).sqrt();
+        let weights = softmax(scores, 3).mean_dim(1).swap_dims(2, 3);
+        Value::Image(weights.reshape([batch as i32, -1, height as i32, width as i32]))
     }
 
     fn token_embedding(&mut self, ids: &Value, name: &str, _rows: usize, width: usize) -> Value {

@@ -48,6 +48,11 @@ impl TransformerOps for Tracer {
         self.like(Call::Attention(attend), &[*q, *k, *v])
     }
 
+    fn attention_map(&mut self, q: &NodeId, k: &NodeId, heads: usize) -> NodeId {
+        let shape = self.shape(*q).with_channels(self.shape(*k).pixels());
+        self.transformer(TransformerCall::AttentionMap { heads }, &[*q, *k], shape)
+    }
+
     fn token_embedding(&mut self, ids: &NodeId, name: &str, rows: usize, width: usize) -> NodeId {
         let shape = Shape { height: self.shape(*ids).channels, width: 1, channels: width };
         self.push(Call::Embedding { name: name.to_owned(), rows }, &[*ids], shape)
@@ -77,6 +82,9 @@ impl TransformerOps for Tracer {
 
     fn upsample_to(&mut self, x: &NodeId, like: &NodeId) -> NodeId {
         let shape = self.shape(*like).with_channels(self.shape(*x).channels);
+        if shape == self.shape(*x) {
+            return *x;
+        }
         self.transformer(TransformerCall::UpsampleTo, &[*x], shape)
     }
 

@@ -9,6 +9,9 @@ pub enum TransformerCall {
         eps: f64,
     },
     GatedGelu,
+    AttentionMap {
+        heads: usize,
+    },
     /// The first rows of a table, one a token, which are added to tokens.
     Positions {
         name: String,
