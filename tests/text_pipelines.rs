@@ -401,3 +401,16 @@ fn an_old_file_of_inpainting_is_as_large_as_python_makes_it() {
     case.parts[&key]["config"]["_diffusers_version"] = json!("0.9.0");
     assert_eq!(case.read().unwrap().sample_size, 4);
 }
+
+/// A latent of zeros is a middle grey of Stable Diffusion, and SDXL's bias.
+#[test]
+fn latents_are_shown_by_what_is_known_of_their_autoencoder() {
+    let colours = |name: &str, factor: f64| {
+        let pipeline = Pipeline { scaling_factor: factor, ..case(name).read().unwrap() };
+        pipeline.latent_colours(None).rgb(&[0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0], [2, 4, 1, 1])
+    };
+    let bytes = |values: Vec<f32>| values.iter().map(|v| ((v + 1.0) * 127.5).round()).collect::<Vec<_>>();
+    assert_eq!(bytes(colours("xl", 0.13025)), [150.0, 140.0, 130.0, 210.0, 200.0, 190.0]);
+    assert_eq!(bytes(colours("sd1", 0.18215))[..3], [128.0; 3]);
+    assert_eq!(bytes(colours("sd1", 0.5)), [128.0, 128.0, 128.0, 191.0, 128.0, 128.0]);
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Autoencoder, Pipeline};
+use super::{Autoencoder, Kind, Pipeline};
 
 /// A linear map of latents' channels to colours in [-1, 1].
 #[derive(Clone, Debug, PartialEq)]
@@ -17,8 +17,13 @@ pub struct LatentColours {
 const SD: [[f32; 3]; 4] =
     [[0.298, 0.207, 0.208], [0.187, 0.286, 0.173], [-0.158, 0.189, 0.264], [-0.184, -0.271, -0.473]];
 
+/// SDXL's, in 255ths of what is seen, and what is added: Vass (2023), "Explaining the SDXL latent space".
+const SDXL: [[f32; 3]; 4] =
+    [[60.0, 60.0, 60.0], [-60.0, -5.0, 10.0], [25.0, 15.0, -5.0], [-70.0, -50.0, -35.0]];
+const SDXL_BIAS: [f32; 3] = [150.0, 140.0, 130.0];
+
 impl Pipeline {
-    /// The map that the autoencoder's config has (`latent_rgb_factors` and `latent_rgb_bias`), or that is known of Stable Diffusion's. Of others
+    /// The map that the autoencoder's config has (`latent_rgb_factors` and `latent_rgb_bias`), or that is known of Stable Diffusion's or SDXL's. Of others
     /// the first three channels are the colours.
     #[must_use]
     pub fn latent_colours(&self, config: Option<&Map<String, Value>>) -> LatentColours {
@@ -35,11 +40,19 @@ impl Pipeline {
                 bias: field("latent_rgb_bias").and_then(row).unwrap_or_default(),
             };
         }
-        let is_sd = self.autoencoder == Autoencoder::Kl && (self.scaling_factor - 0.18215).abs() < 1e-6;
+        let scaled_by =
+            |factor: f64| self.autoencoder == Autoencoder::Kl && (self.scaling_factor - factor).abs() < 1e-6;
         // A small autoencoder with Stable Diffusion's latents, or one of its own: both are scaled by 1.
         let is_taesd =
             self.autoencoder == Autoencoder::Tiny && self.scaling_factor == 1.0 && self.scale_factor == 8;
-        let factors = if (is_sd || is_taesd) && self.latent_channels == 4 {
+        let is_xl = self.kind == Kind::StableDiffusionXl;
+        if self.latent_channels == 4 && (scaled_by(0.13025) || is_taesd && is_xl) {
+            return LatentColours {
+                factors: SDXL.map(|row| row.map(|n| n / 127.5)).to_vec(),
+                bias: SDXL_BIAS.map(|n| n / 127.5 - 1.0),
+            };
+        }
+        let factors = if self.latent_channels == 4 && (scaled_by(0.18215) || is_taesd && !is_xl) {
             SD.to_vec()
         } else {
             (0..self.latent_channels)
