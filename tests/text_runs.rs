@@ -15,7 +15,9 @@ use noiseball::checkpoint::save::safetensors;
 use noiseball::checkpoint::weights::{Dtype, Tensor, Weights};
 use noiseball::engine::parameters::Storage;
 use noiseball::network::array::Array;
-use noiseball::pipeline::{Image, Loader, Made, OnBurn, Part, Pending, Ready, Request, Runner, Take};
+use noiseball::pipeline::{
+    Image, Loader, Made, OnBurn, Part, Pending, Progress, Ready, Request, Runner, Take, WordMaps,
+};
 use noiseball::{Result, Rng};
 use serde_json::{Value, json};
 
@@ -189,6 +191,75 @@ fn pictures_on_a_gpu_are_pythons() {
     let gpu = pollster::block_on(Gpu::tuned(Tuning::Software)).unwrap();
     let some = ["sd1", "xl", "to_image_tiny", "inpaint_four_weak", "dit", "ldm_vq"];
     compare(&|| Box::new(noiseball::Device::from(gpu.clone())), 1e-3, &|name| some.contains(&name));
+}
+
+/// The maps of each step of the runs in `attention.json`, and that asking for them changes no picture.
+fn compare_maps(
+    loader: &dyn Fn() -> Box<dyn Loader>,
+    [picture, map]: [f32; 2],
+    wanted: &dyn Fn(&str) -> bool,
+) {
+    let (pipelines, maps) = (fixture(), include_str!("fixtures/attention.json"));
+    let maps: Value = serde_json::from_str(maps).unwrap();
+    let mut worst = 0f32;
+    for expected in maps["cases"].as_array().unwrap() {
+        let name = expected["name"].as_str().unwrap();
+        if !wanted(name) {
+            continue;
+        }
+        let case = case(&pipelines, name);
+        let folder = Folder::of(&case, &pipelines["parts"]);
+        let mut steps: Vec<Vec<WordMaps>> = Vec::new();
+        let mut note = |progress: Progress<'_>| {
+            if let Progress::Attention(maps) = progress {
+                steps.push(maps.to_vec());
+            }
+            Ok(())
+        };
+        let request = Request { attention: true, ..request(&case) };
+        let made = folder.open(loader()).unwrap().sample_blocking(&request, &mut note).unwrap();
+        let error = relative_error(&made.pictures.values, &floats(&case["picture"]["values"]));
+        assert!(error <= picture, "{name}: pictures {error:e}");
+        let all = expected["steps"].as_array().unwrap();
+        assert_eq!(steps.len(), all.len(), "{name}");
+        let mut sums: Vec<Vec<f32>> = vec![Vec::new(); steps[0].len()];
+        for (step, expected_step) in steps.iter().zip(all) {
+            for (i, (maps, expected_maps)) in step.iter().zip(expected_step.as_array().unwrap()).enumerate() {
+                assert_eq!(maps.words, texts(&expected["words"][i]), "{name}");
+                let [count, height, width] = shape(expected_maps)[..] else { panic!("{name}") };
+                assert_eq!((maps.words.len(), maps.size), (count, [height, width]), "{name}");
+                let values = floats(&expected_maps["values"]);
+                sums[i].resize(values.len(), 0.0);
+                sums[i].iter_mut().zip(&values).for_each(|(sum, value)| *sum += value);
+                worst = worst.max(relative_error(&maps.now, &values));
+            }
+        }
+        for (maps, sum) in steps.last().unwrap().iter().zip(&sums) {
+            let mean: Vec<f32> = sum.iter().map(|sum| sum / all.len() as f32).collect();
+            worst = worst.max(relative_error(&maps.mean, &mean));
+        }
+        println!("{name}: pictures {error:.1e}");
+    }
+    println!("worst relative error of a map {worst:.1e}");
+    assert!(worst > 0.0 && worst <= map, "{worst:e}");
+}
+
+#[test]
+fn words_act_where_pythons_do() {
+    compare_maps(&loader, [BOUND, 2e-5], &|_| true);
+}
+
+#[test]
+fn words_act_where_pythons_do_on_burn() {
+    compare_maps(&|| Box::new(OnBurn(Device::flex())), [BOUND, 2e-5], &|name| name == "xl_negative");
+}
+
+#[test]
+fn words_act_where_pythons_do_on_a_gpu() {
+    use noiseball::engine::gpu::{Gpu, Tuning};
+    let gpu = pollster::block_on(Gpu::tuned(Tuning::Software)).unwrap();
+    let on_gpu = || Box::new(noiseball::Device::from(gpu.clone())) as Box<dyn Loader>;
+    compare_maps(&on_gpu, [1e-3, 2e-4], &|name| name == "sd1_several");
 }
 
 /// A case with its parts.
@@ -385,6 +456,7 @@ fn what_a_pipeline_has_no_use_for_is_refused() {
     with("dit", &|r| r.prompts.push("a".to_owned()), "`prompt` is given");
     with("dit", &|r| r.labels.clear(), "`labels` is left out");
     with("dit", &|r| r.batch = Some(3), "`labels` is 2 classes");
+    with("dit", &|r| r.attention = true, "`attention` is given");
     with("ldm_kl", &|r| r.guidance = Some(2.0), "`guidance` is given");
     with("ldm_kl", &|r| r.init = numbers([1, 3, 8, 8]), "`init` is given");
     with("to_image", &|r| r.init = numbers([1, 3, 9, 8]), "`init` is of shape [1, 3, 9, 8]");
@@ -414,8 +486,8 @@ fn parts_are_held_one_at_a_time_and_a_large_one_is_refused() {
     let folder = Folder::of(&case, &fixture["parts"]);
     let mut runner = folder.open(loader()).unwrap();
     let mut read = Vec::new();
-    let mut note = |progress: noiseball::pipeline::Progress<'_>| {
-        if let noiseball::pipeline::Progress::Loading { part, .. } = progress
+    let mut note = |progress: Progress<'_>| {
+        if let Progress::Loading { part, .. } = progress
             && read.last().is_none_or(|last| last != part)
         {
             read.push(part.to_owned());
@@ -451,7 +523,7 @@ impl Loader for Overflowing {
 }
 
 impl Ready for Infinite {
-    fn ask<'a>(&'a mut self, _: &'a [Array]) -> Pending<'a, Vec<Array>> {
+    fn ask<'a>(&'a mut self, _: &'a [Array], _: bool) -> Pending<'a, Vec<Array>> {
         let values = vec![f32::NAN; self.0.iter().product()];
         Box::pin(async { Ok(vec![Array { shape: self.0.clone(), values }]) })
     }
@@ -542,8 +614,8 @@ fn a_latent_consistency_model_begins_with_a_picture() {
     let init = Some(Image::Numbers { values: vec![0.5; 192], shape: [1, 3, 8, 8] });
     let request = Request { init, strength: Some(0.6), steps: Some(3), ..request(&case) };
     let mut timesteps = Vec::new();
-    let mut note = |progress: noiseball::pipeline::Progress<'_>| {
-        if let noiseball::pipeline::Progress::Step(step) = progress {
+    let mut note = |progress: Progress<'_>| {
+        if let Progress::Step(step) = progress {
             timesteps.push(step.timestep);
         }
         Ok(())

@@ -337,10 +337,20 @@ export class Progress {
   #files = new Map();
   #post;
   #last = -Infinity;
+  /** Of the part that comes: how many bytes a parameter takes is known when its file is there; and how many parameters come after it. */
+  #part = { bytes: () => 0, parameters: 1, ahead: 0 };
 
   /** @param {(progress: {stage: string, loaded: number, total: number | null, file: string | null}) => void} post */
   constructor(post) {
     this.#post = post;
+  }
+
+  /**
+   * A part of a pipeline comes, and others after it, so that the whole is known before their files are.
+   * @param {{bytes: () => number, parameters: number, ahead: number}} part
+   */
+  part(part) {
+    this.#part = part;
   }
 
   /** One file's state; at most some twenty reports a second pass on. */
@@ -352,7 +362,9 @@ export class Progress {
     const states = [...this.#files.values()];
     const sum = (key) => states.reduce((all, state) => all + state[key], 0);
     const known = states.every((state) => state.total !== null);
-    this.#post({ stage: 'download', loaded: sum('loaded'), total: known ? sum('total') : null, file });
+    const { bytes, parameters, ahead } = this.#part;
+    const all = known ? sum('total') + Math.round((ahead * bytes()) / parameters) : null;
+    this.#post({ stage: 'download', loaded: sum('loaded'), total: all, file });
   }
 
   /** The files are here; the engine packs the weights and makes its pipelines. */

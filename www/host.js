@@ -18,7 +18,11 @@ import { memoryOf, Weights } from './memory.js';
 // Where the GPU cannot take a model and the caller left the choice to us, the CPU can.
 const CPU_HELPS = new Set(['no-adapter', 'limit', 'out-of-memory', 'wrong-results']);
 
-/** @typedef {{build(kind: string): Promise<any>, forget(error: unknown): Promise<void>}} Read */
+/**
+ * `during` says under which signal, and with which progress, files are read from now on, where runs read some.
+ * @typedef {{build(kind: string): Promise<any>, forget(error: unknown): Promise<void>, during?: (task: Task) => void}} Read
+ * @typedef {{signal: AbortSignal, progress: Progress}} Task
+ */
 
 /** A model of one network; null for what the larger module opens. */
 async function readModel(source, given) {
@@ -37,13 +41,14 @@ export class Host {
   #scope;
   #post;
   #read;
-  #loads = new Map();
+  /** What may be aborted by the number of its call. */
+  #tasks = new Map();
   /** What calls wait for the page to answer. */
   #questions = new Map();
   #models = new Map();
 
   /**
-   * @param {{start: (progress: Progress) => Promise<object>, scope: object, post: (message: object, transfer?: object[]) => void,
+   * @param {{start: (progress: Progress, signal?: AbortSignal) => Promise<object>, scope: object, post: (message: object, transfer?: object[]) => void,
    *         read?: (source: any, given: any) => Promise<Read | null>}} parts
    *        `start` gives the engine's wasm module; `scope` is the worker's global scope; `read` what a source's model is built from, by
    *        default one network, and null for what another worker opens
@@ -60,7 +65,7 @@ export class Host {
     if (message.op === 'answer') return this.#questions.get(message.id)?.resolve(message.answer);
     if (message.op === 'abort') {
       this.#questions.get(message.id)?.reject(new NoiseballError('aborted', 'stopped on request'));
-      return this.#loads.get(message.id)?.abort();
+      return this.#tasks.get(message.id)?.abort();
     }
     try {
       const result = await this.#perform(message);
@@ -84,7 +89,22 @@ export class Host {
     if (message.op === 'sample') return entry.inTurn(() => entry.sample(message));
     if (message.op === 'likelihood') return entry.inTurn(() => entry.likelihood(message));
     if (message.op === 'tokens') return entry.inTurn(() => entry.tokens(message));
-    return entry.inTurn(() => entry.next((question) => this.#ask(message.id, question)));
+    return this.#next(message.id, entry);
+  }
+
+  async #next(id, entry) {
+    const controller = new AbortController();
+    this.#tasks.set(id, controller);
+    const call = {
+      ask: (question) => this.#ask(id, question),
+      report: (state) => this.#post({ id, progress: state }),
+      signal: controller.signal,
+    };
+    try {
+      return await entry.inTurn(() => entry.next(call));
+    } finally {
+      this.#tasks.delete(id);
+    }
   }
 
   /** Asks the page in the course of a call. */
@@ -96,14 +116,14 @@ export class Host {
 
   async #load({ id, source, variant, device, again, integrity, budget }) {
     const controller = new AbortController();
-    this.#loads.set(id, controller);
+    this.#tasks.set(id, controller);
     try {
       const progress = new Progress((state) => this.#post({ id, progress: state }));
       if (source.kind === 'formula') return await this.#formula(id, source, progress, controller.signal);
       const devices = await devicesFor(device, this.#scope);
       return await this.#build(id, source, devices, { progress, signal: controller.signal, again, variant, integrity, budget });
     } finally {
-      this.#loads.delete(id);
+      this.#tasks.delete(id);
     }
   }
 
@@ -111,7 +131,7 @@ export class Host {
     const { Formula } = await this.#start(progress);
     if (signal.aborted) throw abortError(signal);
     const formula = new Formula(scheduler, Uint32Array.from(shape));
-    this.#models.set(id, new Entry(formula, true));
+    this.#models.set(id, new Entry(formula, { asks: true }));
     const [channels, height, width] = shape;
     const nothing = { parameters: 0, flops: 0, activationBytes: 0, classes: null, labels: null, nullLabel: null };
     const device = { kind: 'cpu', name: 'CPU', reason: null };
@@ -121,11 +141,15 @@ export class Host {
   async #build(id, source, devices, context) {
     const [device, ...others] = devices;
     const { progress, signal, budget } = context;
-    const engine = this.#start(progress);
+    const unwanted = new AbortController();
+    const engine = this.#start(progress, unwanted.signal);
     const weights = new Weights(budget);
     engine.catch(() => {}); // whoever awaits it reports it
     const checkpoint = await this.#read(source, { ...context, engine, weights });
-    if (!checkpoint) return { larger: true };
+    if (!checkpoint) {
+      unwanted.abort(); // another module opens it
+      return { larger: true };
+    }
     if (signal.aborted) throw abortError(signal);
     progress.compile(false);
     let model;
@@ -143,7 +167,7 @@ export class Host {
       throw abortError(signal);
     }
     progress.compile(true);
-    this.#models.set(id, new Entry(model));
+    this.#models.set(id, new Entry(model, { during: checkpoint.during }));
     const info = model.info();
     const memory = memoryOf(info, { budget, weights: weights.size, kind: device.kind, buffer: largestBuffer(device) });
     return { model: id, info: { ...info, name: source.name, device, memory } };
@@ -171,8 +195,15 @@ class Entry {
   /** Whether there is no network, and the page is asked in its place. */
   #asks;
 
-  constructor(model, asks = false) {
-    [this.#model, this.#asks] = [model, asks];
+  /** @type {((task: Task) => void) | undefined} */
+  #during;
+  /** Of the files that a run reads, told with whichever call is answered then. */
+  #progress = new Progress(() => {});
+  #report = (_state) => {};
+
+  /** @param {any} model @param {{asks?: boolean, during?: (task: Task) => void}} [kind] */
+  constructor(model, kind = {}) {
+    [this.#model, this.#asks, this.#during] = [model, kind.asks ?? false, kind.during];
   }
 
   inTurn(task) {
@@ -196,6 +227,7 @@ class Entry {
 
   async sample({ options, told, init, mask, noise, watched }) {
     this.#check();
+    this.#progress = new Progress((state) => this.#report(state));
     const ask = (question) => this.#ask(question);
     const watch = watched ? ask : undefined;
     const more = this.#asks ? [ask] : [];
@@ -219,9 +251,10 @@ class Entry {
     if (!this.#asks && this.#model.lost()) throw new NoiseballError('device-lost', 'the GPU device was lost. Run again: a new one is made');
   }
 
-  async next(ask) {
+  async next({ ask, report, signal }) {
     if (!this.#run) return null;
-    this.#ask = ask;
+    [this.#ask, this.#report] = [ask, report];
+    this.#during?.({ signal, progress: this.#progress });
     const step = await this.#run.next();
     if (!step) this.stop();
     return step ?? null;
@@ -241,6 +274,7 @@ class Entry {
 
 /** A step's pixels move to the page; they are not copied. */
 function buffersOf(result) {
-  const { pictures, predicted, start, latents, estimate, startLatents, decoded } = Object(result);
-  return [pictures, predicted, start, latents, estimate, startLatents, decoded].filter(Boolean).map((array) => array.buffer);
+  const { pictures, predicted, start, latents, estimate, startLatents, decoded, attention = [] } = Object(result);
+  const maps = attention.flatMap(({ now, mean }) => [now, mean]);
+  return [pictures, predicted, start, latents, estimate, startLatents, decoded, ...maps].filter(Boolean).map((array) => array.buffer);
 }

@@ -1,4 +1,4 @@
-// How a worker starts its wasm module: once, and again where that failed.
+// How a worker starts its wasm module: once, and again where that failed or was not wanted any more.
 
 import { NoiseballError } from './errors.js';
 import { policyError } from './policy.js';
@@ -8,21 +8,47 @@ import { policyError } from './policy.js';
  * @param {URL} wasm
  * @param {(options: {module_or_path: Promise<Response>}) => Promise<any>} init wasm-bindgen's
  * @param {object} engine what the module gives
- * @returns {(progress: {report(file: string, loaded: number, total: number | null): void}) => Promise<object>}
+ * @returns {(progress: {report(file: string, loaded: number, total: number | null): void}, signal?: AbortSignal) => Promise<object>}
+ *          The download ends where the signal of everyone who wants the module has fired.
  */
 export function starter(wasm, init, engine) {
-  /** @type {Promise<object> | null} */
+  /** @type {{module: Promise<object>, wanted: number, controller: AbortController, ready: boolean} | null} */
   let started = null;
-  return (progress) => {
-    const transfer = { whole: true };
-    started ??= init({ module_or_path: fetchModule(wasm, progress, transfer) })
-      .then(() => engine)
-      .catch((cause) => {
-        started = null;
-        throw transfer.whole ? cause : cutError(wasm, cause);
-      });
-    return started;
+  return (progress, signal) => {
+    started ??= start(progress);
+    const mine = started;
+    mine.wanted++;
+    signal?.addEventListener('abort', () => leave(mine), { once: true });
+    return mine.module;
   };
+
+  function start(progress) {
+    const [controller, transfer] = [new AbortController(), { whole: true }];
+    const mine = { module: Promise.resolve(engine), wanted: 0, controller, ready: false };
+    mine.module = init({ module_or_path: fetchModule(wasm, progress, transfer, controller.signal) }).then(
+      () => {
+        mine.ready = true;
+        return engine;
+      },
+      (cause) => {
+        forget(mine);
+        throw transfer.whole ? cause : cutError(wasm, cause);
+      },
+    );
+    return mine;
+  }
+
+  function leave(mine) {
+    mine.wanted--;
+    if (mine.wanted > 0 || mine.ready) return;
+    forget(mine);
+    mine.controller.abort();
+  }
+
+  /** The next who wants it starts it again. */
+  function forget(mine) {
+    if (started === mine) started = null;
+  }
 }
 
 /** A module that did not come to its end. What is no module is something else. */
@@ -32,11 +58,12 @@ export function cutError(wasm, cause) {
 }
 
 /** `transfer.whole` is false while there is more to come. */
-async function fetchModule(wasm, progress, transfer) {
+async function fetchModule(wasm, progress, transfer, signal) {
   let response;
   try {
-    response = await fetch(wasm);
+    response = await fetch(wasm, { signal });
   } catch (cause) {
+    if (signal.aborted) throw cause;
     const refused = await policyError(wasm);
     if (refused) throw refused;
     throw new NoiseballError('fetch', `could not reach ${wasm}. Check the network and load the model again`, { cause });

@@ -147,6 +147,18 @@ export interface PromptTokens {
   cut: string;
 }
 
+/** Where the words of a picture's prompt acted, in maps `[words, height, width]` of the latents' size: see the option `attention`. */
+export interface WordMaps {
+  /** As `PromptWord.text`. */
+  words: string[];
+  height: number;
+  width: number;
+  /** In this step: how much each pixel looked at each word, 0 to 1. */
+  now: Float32Array<ArrayBuffer>;
+  /** The same, averaged over the steps so far. */
+  mean: Float32Array<ArrayBuffer>;
+}
+
 /** What a run may be given. An option that the sampler has no use for is refused: `samplers()` tells which it has. */
 export interface SampleOptions extends SamplerOptions {
   /** The sampler's name, one of `samplers()`; by default the one that the checkpoint's scheduler names. */
@@ -210,8 +222,18 @@ export interface SampleOptions extends SamplerOptions {
    * at every evaluation.
    */
   onPrediction?: ((prediction: Prediction) => undefined | Numbers | Promise<undefined | Numbers>) | undefined;
+  /**
+   * Of a model that takes words: whether each step tells where they acted, in `step.attention`. A word's map is the weight that the network's
+   * cross-attention gives its tokens, averaged over heads and over all attentions to the text. Costs some per cent of a run; false by default.
+   */
+  attention?: boolean | undefined;
   /** Ends the run, within one network evaluation, with an error of type 'aborted'. */
   signal?: AbortSignal | undefined;
+  /**
+   * Is told how far the files are that a run reads: those of a pipeline too large to stay in memory, part by part. `total` covers the parts that
+   * are still to come, by what those before took for each parameter.
+   */
+  onProgress?: ((progress: LoadProgress) => void) | undefined;
   /** Pause between two steps while the page cannot be seen, as in a tab behind others; false by default. */
   pauseWhenHidden?: boolean | undefined;
 }
@@ -381,6 +403,8 @@ export interface Step {
   decoded?: Float32Array<ArrayBuffer>;
   /** On the last step of a pipeline: what there is to know, such as what a prompt was cut of. */
   notes?: string[];
+  /** Where it was asked for: where the words of each picture acted. */
+  attention?: WordMaps[];
   /** Of a model that `Noiseball.of` made: the prediction x̂₀ as numbers. */
   estimate?: Float32Array<ArrayBuffer>;
   /** Of a model that `Noiseball.of` made: the level of `latents`, which are `alpha · x₀ + sigma · ε`, of any norm. */
@@ -435,6 +459,8 @@ export interface PipelineInfo {
   negativePrompt: boolean;
   init: boolean;
   mask: boolean;
+  /** Whether its network looks at the prompt by cross-attention, so that the option `attention` tells where words acted. */
+  attention: boolean;
   /** Pixels of a picture to one of the latents, along each side. */
   scaleFactor: number;
 }

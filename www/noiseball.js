@@ -118,16 +118,16 @@ export class Noiseball {
    * stops the run.
    * @param {import('./noiseball.js').SampleOptions} [options]
    */
-  async *sample({ signal, pauseWhenHidden = false, ...given } = {}) {
+  async *sample({ signal, pauseWhenHidden = false, onProgress, ...given } = {}) {
     const signals = [this.#gone.signal, signal];
     const { run, watch } = this.info.pipeline ? { run: prepareRequest(given, this.info), watch: null } : prepare(given, this.info);
     checkRun(this.info, { batch: run.options.batch, guided: (given.guidance ?? this.info.guidance ?? 1) !== 1 });
     const denoise = this.#denoise && answering(this.#denoise, () => `in step ${this.#step}`);
     const onAsk = (question) => (question.noisy ? denoise?.(question) : watch?.(question));
-    const ask = (message) => this.#channel.call({ ...message, model: this.#id }, { signals, onAsk });
+    const ask = (message) => this.#channel.call({ ...message, model: this.#id }, { signals, onAsk, onProgress });
     this.#begins();
     try {
-      await this.#begin({ op: 'sample', ...run }, signals, ask);
+      await this.#begin({ op: 'sample', ...run }, signals, ask, onProgress);
       for (this.#step = 1; ; this.#step++) {
         if (pauseWhenHidden) await untilVisible(signals);
         const step = await ask({ op: 'next' });
@@ -228,7 +228,7 @@ export class Noiseball {
   }
 
   /** Begins a run. Where the device was lost before or since, the model is first loaded again, once. */
-  async #begin(run, signals, ask) {
+  async #begin(run, signals, ask, onProgress = (_) => {}) {
     try {
       if (this.#id !== null) return await ask(run);
     } catch (error) {
@@ -236,7 +236,7 @@ export class Noiseball {
       this.#channel.post({ op: 'dispose', model: this.#id });
       this.#id = null;
     }
-    await this.#load(signals);
+    await this.#load(signals, onProgress);
     return ask(run);
   }
 

@@ -16,7 +16,8 @@ export function prepareRequest(options, info) {
     if (name in given) throw refusal(name, 'left out: it is for models of one network', given[name]);
   }
   const { prompt, prompt2, negativePrompt, guidance, guidanceRescale, guidanceInterval, seed, ...others } = given;
-  const { height, width, init, mask, strength, ...rest } = others;
+  const { height, width, init, mask, strength, attention, ...rest } = others;
+  if (attention !== undefined && typeof attention !== 'boolean') throw refusal('attention', 'true or false', attention);
   if (guidanceInterval !== undefined && guidanceInterval?.length !== 2) throw refusal('guidanceInterval', 'two numbers', guidanceInterval);
   const [least, most] = /** @type {number[]} */ (guidanceInterval ?? []);
   const numbers = { guidance, guidanceRescale, least, most, strength, height, width };
@@ -36,6 +37,7 @@ export function prepareRequest(options, info) {
       seeds: (Array.isArray(seed) ? seed : [seed ?? 0]).map((each) => number('seed', each)),
       init: init && image('init', init, size, 3, over),
       mask: mask && image('mask', mask, size, 1, share),
+      attention,
     },
   };
 }

@@ -6,6 +6,8 @@
 
 mod arithmetic;
 #[cfg(feature = "text")]
+mod attention;
+#[cfg(feature = "text")]
 mod colours;
 #[cfg(feature = "text")]
 mod description;
@@ -26,6 +28,8 @@ mod runner;
 use serde_json::{Map, Value};
 
 pub use arithmetic::{Batch, guidance_embedding, inpainting_channels, posterior, time_ids};
+#[cfg(feature = "text")]
+pub use attention::WordMaps;
 #[cfg(feature = "text")]
 pub use colours::LatentColours;
 #[cfg(feature = "text")]

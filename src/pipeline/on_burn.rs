@@ -7,6 +7,7 @@ use crate::engine::parameters::Storage;
 use crate::network::array::Array;
 use crate::network::on_burn::Parameters;
 use crate::network::on_burn::transformer::{evaluate, upload};
+use crate::network::unet_condition::WithMap;
 
 /// burn on a device of its own, in f32.
 #[derive(Clone, Debug)]
@@ -28,7 +29,14 @@ impl Loader for OnBurn {
 }
 
 impl Ready for Loaded {
-    fn ask<'a>(&'a mut self, inputs: &'a [Array]) -> Pending<'a, Vec<Array>> {
-        Box::pin(evaluate(&self.part, &self.parameters, &self.device, inputs))
+    fn ask<'a>(&'a mut self, inputs: &'a [Array], maps: bool) -> Pending<'a, Vec<Array>> {
+        Box::pin(async move {
+            match &self.part {
+                Part::UNet(net) if maps => {
+                    evaluate(&WithMap(net), &self.parameters, &self.device, inputs).await
+                }
+                part => evaluate(part, &self.parameters, &self.device, inputs).await,
+            }
+        })
     }
 }

@@ -18,6 +18,7 @@ use crate::engine::prelude::{PreludeRows, check_prompts};
 use crate::error::Result;
 use crate::network::array::Array;
 use crate::network::trace::{Graph, Input, Rate, Shape};
+use crate::network::unet_condition::WithMap;
 
 /// Plans kept, with their memory.
 const KEPT: usize = 3;
@@ -26,7 +27,7 @@ impl Loader for Device {
     fn load<'a>(&'a self, part: Part, storage: Storage, mut take: Take<'a>) -> Pending<'a, Box<dyn Ready>> {
         Box::pin(async move {
             // Parameters are packed the same way for every shape; but one token would be a vector.
-            let plan = plan(&part, &part.inputs(part.usual_size(), 2), [1, 1])?;
+            let plan = plan(&part, &part.inputs(part.usual_size(), 2), [1, 1], false)?;
             #[cfg(feature = "gpu")]
             if let Some(gpu) = self.as_gpu() {
                 let weights = Arc::new(Weights::new(gpu, &plan, storage, &mut take).await?);
@@ -47,12 +48,17 @@ impl Part {
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory) where no address space holds one of its activations.
     pub fn plan(&self, batch: usize, size: [usize; 2], tokens: usize) -> Result<Plan> {
-        plan(self, &self.inputs(size, tokens), [batch; 2])
+        plan(self, &self.inputs(size, tokens), [batch; 2], false)
     }
 }
 
-fn plan(part: &Part, inputs: &[Input], [batch, prompts]: [usize; 2]) -> Result<Plan> {
-    plan_prompts(&Graph::of_pass(part, inputs), batch, prompts, |_| true)
+/// Parameters are packed the same way with maps and without.
+fn plan(part: &Part, inputs: &[Input], [batch, prompts]: [usize; 2], maps: bool) -> Result<Plan> {
+    let graph = match part {
+        Part::UNet(net) if maps => Graph::of_pass(&WithMap(net), inputs),
+        _ => Graph::of_pass(part, inputs),
+    };
+    plan_prompts(&graph, batch, prompts, |_| true)
 }
 
 /// The inputs of an evaluation in the engine's order.
@@ -67,8 +73,8 @@ struct Given {
     of_sample: Vec<usize>,
 }
 
-/// What a plan is for: the batch, its prompts, and the sizes of one sample's inputs.
-type Key = ([usize; 2], Vec<Shape>);
+/// What a plan is for: the batch, its prompts, the sizes of one sample's inputs, and whether it makes maps.
+type Key = ([usize; 2], Vec<Shape>, bool);
 
 impl Given {
     fn of(part: &Part, arrays: &[Array]) -> Self {
@@ -104,8 +110,8 @@ impl Given {
         Self { inputs, numbers, batch, prompts, of_sample }
     }
 
-    fn key(&self) -> Key {
-        ([self.batch, self.prompts.len()], self.inputs.iter().map(|input| input.shape).collect())
+    fn key(&self, maps: bool) -> Key {
+        ([self.batch, self.prompts.len()], self.inputs.iter().map(|input| input.shape).collect(), maps)
     }
 
     fn named(&self, name: &str) -> &[f32] {
@@ -155,16 +161,18 @@ fn rows(numbers: &[f32], batch: usize, samples: &[usize]) -> Vec<f32> {
     samples.iter().flat_map(|sample| &numbers[sample * each..][..each]).copied().collect()
 }
 
-/// What was made, the first an image and any other a vector.
+/// What was made.
 fn results(plan: &Plan) -> impl Iterator<Item = ValueId> {
     [plan.output].into_iter().chain(plan.also.clone())
 }
 
+/// The first is an image, and of the others what has one pixel a vector.
 fn result(plan: &Plan, at: usize, id: ValueId, numbers: &[f32]) -> Array {
     let [batch, height, width, channels] = plan.value(id).shape;
     let mut values = vec![0.0; numbers.len()];
     to_nchw(numbers, channels, height * width, &mut values);
-    let shape = if at > 0 { vec![batch, channels] } else { vec![batch, channels, height, width] };
+    let is_vector = at > 0 && height * width == 1;
+    let shape = if is_vector { vec![batch, channels] } else { vec![batch, channels, height, width] };
     Array { shape, values }
 }
 
@@ -178,11 +186,11 @@ struct OnCpu {
 }
 
 impl OnCpu {
-    fn evaluate(&mut self, arrays: &[Array]) -> Result<Vec<Array>> {
+    fn evaluate(&mut self, arrays: &[Array], maps: bool) -> Result<Vec<Array>> {
         let given = Given::of(&self.part, arrays);
-        let key = given.key();
+        let key = given.key(maps);
         if !self.plans.iter().any(|(known, _)| *known == key) {
-            let plan = plan(&self.part, &given.inputs, key.0)?;
+            let plan = plan(&self.part, &given.inputs, key.0, maps)?;
             self.plans.drain(..(self.plans.len() + 1).saturating_sub(KEPT));
             self.plans.push((key.clone(), plan));
         }
@@ -207,8 +215,8 @@ impl OnCpu {
 }
 
 impl Ready for OnCpu {
-    fn ask<'a>(&'a mut self, inputs: &'a [Array]) -> Pending<'a, Vec<Array>> {
-        Box::pin(async move { self.evaluate(inputs) })
+    fn ask<'a>(&'a mut self, inputs: &'a [Array], maps: bool) -> Pending<'a, Vec<Array>> {
+        Box::pin(async move { self.evaluate(inputs, maps) })
     }
 }
 
@@ -221,13 +229,13 @@ struct OnGpu {
 
 #[cfg(feature = "gpu")]
 impl OnGpu {
-    async fn evaluate(&mut self, arrays: &[Array]) -> Result<Vec<Array>> {
+    async fn evaluate(&mut self, arrays: &[Array], maps: bool) -> Result<Vec<Array>> {
         let gpu: &Gpu = self.weights.gpu();
         gpu.check()?;
         let given = Given::of(&self.part, arrays);
-        let key = given.key();
+        let key = given.key(maps);
         if !self.plans.iter().any(|(known, ..)| *known == key) {
-            let plan = plan(&self.part, &given.inputs, key.0)?;
+            let plan = plan(&self.part, &given.inputs, key.0, maps)?;
             self.plans.drain(..(self.plans.len() + 1).saturating_sub(KEPT));
             let replay = Replay::new(plan, Arc::clone(&self.weights)).await?;
             self.plans.push((key.clone(), replay, None));
@@ -257,7 +265,7 @@ impl OnGpu {
 
 #[cfg(feature = "gpu")]
 impl Ready for OnGpu {
-    fn ask<'a>(&'a mut self, inputs: &'a [Array]) -> Pending<'a, Vec<Array>> {
-        Box::pin(self.evaluate(inputs))
+    fn ask<'a>(&'a mut self, inputs: &'a [Array], maps: bool) -> Pending<'a, Vec<Array>> {
+        Box::pin(self.evaluate(inputs, maps))
     }
 }

@@ -59,6 +59,8 @@ pub struct Request {
     pub seeds: Vec<u64>,
     /// Whose random numbers.
     pub rng: Rng,
+    /// Whether to tell where the words act: see [`WordMaps`](super::WordMaps).
+    pub attention: bool,
 }
 
 /// A picture as an encoder takes it, and what of it is painted anew.
@@ -97,7 +99,7 @@ impl Request {
     pub(super) fn check(&self, kind: Kind, inpaints: bool) -> Result<()> {
         let has_text = !matches!(kind, Kind::Dit | Kind::LatentDiffusion);
         let unwanted = "left out: this pipeline ";
-        let given: [(&'static str, bool, bool, &str); 8] = [
+        let given: [(&'static str, bool, bool, &str); 9] = [
             ("prompt", !self.prompts.is_empty(), has_text, "knows no text"),
             ("prompt_2", !self.prompts_2.is_empty(), kind == Kind::StableDiffusionXl, "has one text encoder"),
             (
@@ -116,6 +118,7 @@ impl Request {
             ("labels", !self.labels.is_empty(), kind == Kind::Dit, "knows no classes"),
             ("mask", self.mask.is_some(), self.init.is_some(), "needs a picture, `init`, to paint in"),
             ("strength", self.strength.is_some(), self.init.is_some(), "begins with noise"),
+            ("attention", self.attention, has_text, "knows no text"),
         ];
         if let Some((option, .., why)) = given.iter().find(|(_, given, used, _)| *given && !used) {
             return refuse(option, "given", format!("{unwanted}{why}"));

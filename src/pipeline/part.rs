@@ -195,6 +195,7 @@ pub trait Loader {
 
 /// A part that is loaded.
 pub trait Ready {
-    /// Its results for these inputs, of any batch and size that suit it.
-    fn ask<'a>(&'a mut self, inputs: &'a [Array]) -> Pending<'a, Vec<Array>>;
+    /// Its results for these inputs, of any batch and size that suit it. With `maps`, a [`Part::UNet`] also says where it looked at the
+    /// text: the results are those of [`WithMap`](crate::network::unet_condition::WithMap).
+    fn ask<'a>(&'a mut self, inputs: &'a [Array], maps: bool) -> Pending<'a, Vec<Array>>;
 }

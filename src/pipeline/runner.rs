@@ -1,5 +1,6 @@
 //! Runs a pipeline: one part after the other, each loaded when it is needed and freed when it is not.
 
+use super::attention::{Watch, WordMaps};
 use super::description::Description;
 use super::noise::{MASKED, Noises, PICTURE};
 use super::options::{Given, Request, refuse};
@@ -53,6 +54,8 @@ impl Source for crate::checkpoint::Folder {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Progress<'a> {
+    /// What will be loaded, in this order: names as [`PartInfo::name`](super::PartInfo::name), and how many parameters each has.
+    Parts(&'a [(String, u64)]),
     /// Weights of a part are read.
     Loading {
         /// The part's name.
@@ -71,6 +74,8 @@ pub enum Progress<'a> {
     },
     /// The sampler has taken a step: its images are latents, `[batch, channels, height, width]`.
     Step(Step<'a>),
+    /// Where the words of each picture's prompt acted in the step that is told next, where that was asked for.
+    Attention(&'a [WordMaps]),
     /// A picture has been decoded.
     Decoded {
         /// How many there are now.
@@ -170,6 +175,7 @@ impl Runner {
     /// Those of [`Self::sample`] for weights and memory.
     pub async fn load(&mut self, observer: &mut dyn FnMut(Progress<'_>) -> Result<()>) -> Result<()> {
         self.keeps = true;
+        self.announce(false, observer)?;
         let latents = [self.description.pipeline.sample_size; 2];
         for encoder in self.description.text.clone() {
             self.part(encoder.name, encoder.part, 1, [self.description.tokens(), 1], observer).await?;
@@ -178,6 +184,20 @@ impl Runner {
         self.part(name, self.description.network.clone(), 1, latents, observer).await?;
         self.coder_part(false, latents, observer).await?;
         Ok(())
+    }
+
+    /// Tells what a run will load.
+    fn announce(&self, encodes: bool, observer: &mut dyn FnMut(Progress<'_>) -> Result<()>) -> Result<()> {
+        let mut parts: Vec<(String, Part)> = Vec::new();
+        parts.extend(self.description.text.iter().map(|text| (text.name.to_owned(), text.part.clone())));
+        parts.extend(encodes.then(|| self.coder(true)));
+        parts.push((self.description.pipeline.kind.network().to_owned(), self.description.network.clone()));
+        parts.push(self.coder(false));
+        parts.retain(|(name, _)| self.loaded.iter().all(|loaded| loaded.name != *name));
+        let count = |(_, shape): &(String, Vec<usize>)| shape.iter().map(|n| *n as u64).product::<u64>();
+        let of = |(name, part): (String, Part)| (name, part.parameters().iter().map(count).sum());
+        let parts: Vec<(String, u64)> = parts.into_iter().map(of).collect();
+        if parts.is_empty() { Ok(()) } else { observer(Progress::Parts(&parts)) }
     }
 
     /// Merges low-rank updates into the weights of each part as it is loaded, `scale` times.
@@ -230,7 +250,9 @@ impl Runner {
         observer: &mut dyn FnMut(Progress<'_>) -> Result<()>,
     ) -> Result<Made> {
         let mut run = self.prepare(request)?;
+        let watch = request.attention.then(|| self.watch(&run.texts, unicode));
         let mut notes = self.description.notes.clone();
+        self.announce(run.given.is_some(), observer)?;
         let conditions = self.encode_texts(&run.texts, unicode, &mut notes, observer).await?;
         let (init, beside) = self.encode_pictures(&mut run, observer).await?;
 
@@ -241,13 +263,16 @@ impl Runner {
         let rest = self.rest(&part, request, conditions, scale, shape)?;
         let rows = shape[0] * (1 + usize::from(guided));
         let network = self.part(name, part, rows, [shape[2], shape[3]], observer).await?;
-        let mut asked = Asked { network, rest, beside, pictures: shape[0] };
+        let mut asked = Asked { network, rest, beside, pictures: shape[0], watch };
         let mut noise = vec![0.0; shape.iter().product()];
         run.noises.clone().normals(0, shape[0], &mut noise);
         observer(Progress::Noise { x: &noise, shape })?;
         let mut run = HostRun::new(program, shape, run.noises)?;
         let mut latents = Vec::new();
         while let Some(step) = run.step(&mut asked).await? {
+            if let Some(watch) = &mut asked.watch {
+                observer(Progress::Attention(watch.step()))?;
+            }
             observer(Progress::Step(step))?;
             if step.index + 1 == step.total {
                 latents = step.x.to_vec();
@@ -273,6 +298,11 @@ impl Runner {
         let (_, _, scale) = self.defaults(request);
         let guided = pipeline.is_guided(scale);
         let texts = self.texts(request, guided)?;
+        if let (Part::UNet(net), true) = (&self.description.network, request.attention)
+            && !net.attends()
+        {
+            return refuse("attention", "given", "left out: this network does not look at its text");
+        }
         let pictures = match (&texts[..], kind) {
             ([first, ..], _) => first.pictures,
             (_, Kind::Dit) => labelled(request)?,
@@ -374,6 +404,16 @@ impl Runner {
         (0..self.description.text.len()).map(of).collect()
     }
 
+    /// What collects where the words of the pictures act, as the first encoder's tokenizer parts them.
+    fn watch(&self, texts: &[Batch], unicode: Unicode<'_>) -> Watch {
+        let [batch, ..] = texts else { return Watch::new(&[]) };
+        let prompts: Vec<Prompt> =
+            batch.texts.iter().flat_map(|text| self.tokenise(text, unicode).into_iter().next()).collect();
+        let wanted = &batch.sequences[batch.sequences.len() - batch.pictures..];
+        let words = |text: &Option<usize>| text.map_or(&[][..], |text| &prompts[text].words);
+        Watch::new(&wanted.iter().map(words).collect::<Vec<_>>())
+    }
+
     fn edit(&self, task: Task, init: Vec<f32>, mask: Option<&[f32]>, strength: Option<f64>) -> Option<Edit> {
         let pipeline = &self.description.pipeline;
         let mut edit = Edit { strength, as_pipelines: true, ..Edit::new(init) };
@@ -461,7 +501,7 @@ impl Runner {
             }
             let loaded =
                 self.part(encoder.name, encoder.part.clone(), prompts.len(), [length, 1], observer).await?;
-            let results = loaded.ready.ask(&inputs).await?;
+            let results = loaded.ready.ask(&inputs, false).await?;
             self.free();
             let of_sequences = |array: &Array| -> Vec<Vec<f32>> {
                 let each = array.values.len() / prompts.len();
@@ -657,7 +697,7 @@ impl Runner {
         let mut latents = Vec::new();
         for picture in values.chunks_exact(3 * high * wide) {
             let input = Array { shape: vec![1, 3, high, wide], values: picture.to_vec() };
-            let result = encoder.ready.ask(&[input]).await?;
+            let result = encoder.ready.ask(&[input], false).await?;
             latents.extend_from_slice(&result[0].values);
         }
         let [pictures, channels, height, width] = run.shape;
@@ -685,13 +725,13 @@ impl Runner {
         for (at, latent) in latents.chunks_exact(channels * height * width).enumerate() {
             let input = [Array { shape: vec![1, channels, height, width], values: latent.to_vec() }];
             let decoder = self.coder_part(false, size, observer).await?;
-            let mut found = decoder.ready.ask(&input).await?;
+            let mut found = decoder.ready.ask(&input, false).await?;
             if check_finite(&found[0].values, END).is_err() && decoder.storage == Storage::F16 {
                 let (name, part) = self.coder(false);
                 self.loaded.retain(|loaded| loaded.name != name);
                 let mut decoder = self.load_as(&name, part, 1, size, Some(Storage::F32), observer).await?;
                 notes.push(format!("{name} overflows in half precision: it was run in f32"));
-                found = decoder.ready.ask(&input).await?;
+                found = decoder.ready.ask(&input, false).await?;
                 self.loaded.push(decoder);
             }
             check_finite(&found[0].values, END)?;
@@ -739,6 +779,7 @@ struct Asked<'a> {
     /// The channels beside the latents of a network that inpaints.
     beside: Option<Vec<f32>>,
     pictures: usize,
+    watch: Option<Watch>,
 }
 
 impl Asked<'_> {
@@ -777,7 +818,11 @@ impl Asked<'_> {
             given.shape[0] = rows;
             inputs.push(given);
         }
-        Ok(self.network.ready.ask(&inputs).await?.swap_remove(0).values)
+        let mut results = self.network.ready.ask(&inputs, self.watch.is_some()).await?;
+        if let (Some(watch), Some(map)) = (&mut self.watch, results.get(1)) {
+            watch.take(map);
+        }
+        Ok(results.swap_remove(0).values)
     }
 }
 

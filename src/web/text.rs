@@ -25,7 +25,7 @@ use crate::network::array::Array as Numbers;
 use crate::picture::{Range, to_rgba};
 use crate::pipeline::{
     Description, Image, Kind, LatentColours, Loader, Made, Names, Part, PartInfo, Pending, Progress, Ready,
-    Request, Runner, Source, Take,
+    Request, Runner, Source, Take, WordMaps,
 };
 use crate::prompt::Unicode;
 use crate::rng::MAX_SEED;
@@ -95,11 +95,26 @@ struct Page {
     parts: Parts,
     bring: Function,
     thrown: Thrown,
+    ahead: Ahead,
 }
 
+/// The parts that are still to be loaded, with their parameters, as the run told.
+type Ahead = Rc<RefCell<VecDeque<(String, u64)>>>;
+
 impl Page {
-    async fn bring(&self, opening: Opening) -> JsResult<Opening> {
-        let promise = self.bring.call1(&JsValue::UNDEFINED, &opening.into())?;
+    /// Has the page fill an opening of a part, and tells it how many parameters that has and how many are to come after it.
+    async fn bring(&self, opening: Opening, part: &str) -> JsResult<Opening> {
+        let own = |name: &str| name.split('.').next() == Some(part);
+        let (mut parameters, mut rest) = (0, 0);
+        {
+            let mut ahead = self.ahead.borrow_mut();
+            if ahead.front().is_some_and(|(name, _)| own(name)) {
+                parameters = ahead.pop_front().map_or(0, |(_, count)| count);
+                rest = ahead.iter().map(|(_, count)| count).sum();
+            }
+        }
+        let arguments = [opening.into(), part.into(), number(parameters.max(1)), number(rest)];
+        let promise = self.bring.apply(&JsValue::UNDEFINED, &arguments.iter().collect())?;
         let filled = JsFuture::from(promise.unchecked_into::<Promise>()).await?;
         Opening::try_from_js_value(filled)
     }
@@ -114,7 +129,7 @@ impl Source for Page {
     ) -> Pending<'a, Weights> {
         Box::pin(async move {
             let opening = Opening(self.parts.opening(part, asked)?);
-            let filled = self.bring(opening).await.map_err(|what| {
+            let filled = self.bring(opening, part).await.map_err(|what| {
                 *self.thrown.borrow_mut() = Some(what);
                 Error::Aborted
             })?;
@@ -147,11 +162,11 @@ impl Loader for Gate {
 }
 
 impl Ready for Gated {
-    fn ask<'a>(&'a mut self, inputs: &'a [Numbers]) -> Pending<'a, Vec<Numbers>> {
+    fn ask<'a>(&'a mut self, inputs: &'a [Numbers], maps: bool) -> Pending<'a, Vec<Numbers>> {
         Box::pin(async move {
             // Whoever takes a step polls again.
             poll_fn(|_| if self.steps.borrow().is_empty() { Poll::Ready(()) } else { Poll::Pending }).await;
-            self.inner.ask(inputs).await
+            self.inner.ask(inputs, maps).await
         })
     }
 }
@@ -167,6 +182,7 @@ pub struct Pipeline {
     device: Device,
     steps: Steps,
     thrown: Thrown,
+    ahead: Ahead,
 }
 
 #[wasm_bindgen]
@@ -215,14 +231,15 @@ impl Pipeline {
             *thrown.borrow_mut() = Some(error.into());
             return Err(Error::Aborted);
         }
-        let source = Page { parts, bring, thrown: Rc::clone(&thrown) };
+        let ahead = Ahead::default();
+        let source = Page { parts, bring, thrown: Rc::clone(&thrown), ahead: Rc::clone(&ahead) };
         let shared = Rc::new(description.clone());
         let mut runner = Runner::new(description, Box::new(source), Box::new(gate));
         if infos.iter().map(|part| part.parameters).sum::<u64>() <= KEPT {
-            runner.load(&mut |_| Ok(())).await?;
+            runner.load(&mut |progress| told_ahead(&ahead, &progress)).await?;
         }
         let runner = Shared::new(runner);
-        Ok(Self { runner, description: shared, parts: infos, classes, colours, device, steps, thrown })
+        Ok(Self { runner, description: shared, parts: infos, classes, colours, device, steps, thrown, ahead })
     }
 
     /// What the pipeline is: see `ModelInfo` in `www/noiseball.d.ts`.
@@ -244,11 +261,13 @@ impl Pipeline {
         };
         let is_network = |part: &&PartInfo| part.name == pipeline.kind.network();
         let takes_pictures = !matches!(pipeline.kind, Kind::Dit | Kind::LatentDiffusion);
+        let attends = matches!(&self.description.network, Part::UNet(net) if net.attends());
         let about = object([
             ("className", class.into()),
             ("parts", self.parts.iter().map(part).collect::<Array>().into()),
             ("prompt", (!text.is_empty()).into()),
             ("negativePrompt", (!text.is_empty() && pipeline.kind != Kind::LatentConsistency).into()),
+            ("attention", attends.into()),
             ("init", takes_pictures.into()),
             ("mask", takes_pictures.into()),
             ("scaleFactor", number(pipeline.scale_factor as u64)),
@@ -320,19 +339,25 @@ impl Pipeline {
         let request = request(options, told)?;
         let mut runner: Lent<Runner> = self.runner.lend()?;
         self.steps.borrow_mut().clear();
-        let (steps, colours) = (Rc::clone(&self.steps), self.colours.clone());
+        let (steps, colours, ahead) = (Rc::clone(&self.steps), self.colours.clone(), Rc::clone(&self.ahead));
         let factor = self.description.pipeline.scale_factor;
         let run = async move {
-            let mut noise = None;
-            let mut last = None;
+            let (mut noise, mut attention, mut last) = (None, None, None);
             let made = runner
                 .sample(&request, unicode(), &mut |progress| {
+                    told_ahead(&ahead, &progress)?;
                     let pixels =
                         |x: &[f32], shape| JsValue::from(preview(&colours.rgb(x, shape), shape, factor));
                     match progress {
                         Progress::Noise { x, shape } => noise = Some(pixels(x, shape)),
+                        Progress::Attention(maps) => {
+                            attention = Some(maps.iter().map(told_maps).collect::<Array>());
+                        }
                         Progress::Step(step) => {
                             let js = told_step(&step, factor);
+                            if let Some(maps) = attention.take() {
+                                set(&js, "attention", &maps);
+                            }
                             if let Some(start) = noise.take() {
                                 set(&js, "start", &start);
                             }
@@ -363,6 +388,14 @@ impl Pipeline {
 /// The most parameters of a pipeline whose parts all stay loaded; of a larger one each is loaded when its turn comes.
 const KEPT: u64 = 64_000_000;
 
+/// Keeps what a run says that it will load.
+fn told_ahead(ahead: &Ahead, progress: &Progress<'_>) -> Result<()> {
+    if let Progress::Parts(parts) = progress {
+        *ahead.borrow_mut() = parts.iter().cloned().collect();
+    }
+    Ok(())
+}
+
 fn rethrown(cause: &Thrown, error: &Error) -> JsValue {
     cause.borrow_mut().take().unwrap_or_else(|| thrown(error))
 }
@@ -389,6 +422,19 @@ fn told_step(step: &Step<'_>, factor: usize) -> Object {
         ("width", number((width * factor) as u64)),
         ("height", number((height * factor) as u64)),
     ])
+}
+
+/// Where the words of one picture acted.
+fn told_maps(maps: &WordMaps) -> JsValue {
+    let [height, width] = maps.size.map(|side| number(side as u64));
+    object([
+        ("words", strings(&maps.words)),
+        ("height", height),
+        ("width", width),
+        ("now", Float32Array::from(&maps.now[..]).into()),
+        ("mean", Float32Array::from(&maps.mean[..]).into()),
+    ])
+    .into()
 }
 
 /// The last step, with what the decoder made.
@@ -454,6 +500,7 @@ fn request(options: JsValue, told: &JsValue) -> Result<Request> {
         mask: given("mask").map(|given| image(&given)),
         seeds: seeds.collect::<Result<_>>()?,
         rng: read.rng,
+        attention: given("attention").is_some_and(|wanted| wanted.is_truthy()),
     })
 }
 

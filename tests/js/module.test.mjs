@@ -1,7 +1,7 @@
-// How a worker starts its wasm module, over a network that fails.
+// How a worker starts its wasm module, over a network that fails, and leaves it where nobody wants it any more.
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import test from 'node:test';
 import { describeError } from '../../www/errors.js';
 import { starter } from '../../www/module.js';
 
@@ -40,4 +40,46 @@ test('what is no module is said to be none', async () => {
   const error = await starter(WASM, init, {})(progress).catch((error) => error);
   assert.equal(error.name, 'CompileError');
   assert.deepEqual([describeError(error).type, describeError(error).fatal], ['fetch', true]);
+});
+
+/** A starter whose download goes on until it is told to end. */
+function slow() {
+  const downloads = [];
+  globalThis.fetch = (_, { signal }) =>
+    new Promise((resolve, reject) => {
+      downloads.push({ signal, finish: () => resolve(new Response('wasm')) });
+      signal.addEventListener('abort', () => reject(signal.reason));
+    });
+  const init = async ({ module_or_path }) => (await module_or_path).arrayBuffer();
+  const engine = { Model: class {} };
+  return { start: starter(new URL('https://a.example/noiseball_bg.wasm'), init, engine), downloads, engine };
+}
+
+test('a module that nobody wants any more is not downloaded on, and the next who wants it starts it again', async () => {
+  const { start, downloads, engine } = slow();
+  const pipeline = new AbortController();
+  const first = start(progress, pipeline.signal);
+  pipeline.abort();
+  const second = start(progress);
+  await assert.rejects(first, { name: 'AbortError' });
+  assert.equal(downloads.length, 2);
+  assert.ok(downloads[0].signal.aborted);
+  downloads[1].finish();
+  assert.equal(await second, engine);
+  assert.equal(await start(progress), engine);
+  assert.equal(downloads.length, 2);
+});
+
+test('who leaves does not take it from another, nor what is there', async () => {
+  const { start, downloads, engine } = slow();
+  const pipeline = new AbortController();
+  const [mine, other] = [start(progress, pipeline.signal), start(progress, new AbortController().signal)];
+  pipeline.abort();
+  downloads[0].finish();
+  assert.deepEqual(await Promise.all([mine, other]), [engine, engine]);
+  const late = new AbortController();
+  await start(progress, late.signal);
+  late.abort();
+  assert.equal(await start(progress), engine);
+  assert.equal(downloads.length, 1);
 });

@@ -118,6 +118,7 @@ test('what a pipeline has no use for, and what cannot be, is refused by its name
     negativePrompt: [{ prompt: 'a', negativePrompt: {} }],
     prompt2: [{ prompt: 'a', prompt2: 'b' }],
     labels: [{ prompt: 'a', labels: [1] }],
+    attention: [{ prompt: 'a', attention: 1 }],
     noise: [{ prompt: 'a', noise: [1] }],
     onPrediction: [{ prompt: 'a', onPrediction: () => {} }],
     seed: [
@@ -157,6 +158,68 @@ test('what a pipeline has no use for, and what cannot be, is refused by its name
   for (const call of [model.noise(1), model.measure(picture, 'grey'), model.bitsPerDim(picture)])
     await assert.rejects(call, { type: 'unsupported-architecture' });
   assert.equal((await collect(model.sample({ prompt: 'a', steps: 1 }))).length, 1, 'the model is still usable');
+  model.dispose();
+});
+
+test('what a run reads is told, and no longer read once the run was stopped', async (t) => {
+  const golden = caseOf('to_image_resized');
+  const files = served(filesOf(golden));
+  const server = await serveFiles(files);
+  t.after(() => server.close());
+  t.after(() => server.close());
+  const loads = [];
+  const model = await Noiseball.load(`${server.url}model/`, { onProgress: (progress) => loads.push(progress) });
+  // One bar for all parts: what is still to come counts from the first part on.
+  const share = ({ loaded, total }) => loaded / total;
+  const words = loads.filter(({ file }) => file === 'text_encoder/model.safetensors').map(share);
+  assert.ok(words.at(-1) < 0.5, String(words));
+  assert.equal(share(loads.findLast(({ stage }) => stage === 'download')), 1);
+
+  // The encoder is first needed by a run that begins with a picture.
+  const vae = '/model/vae/diffusion_pytorch_model.safetensors';
+  globalThis.caches = new FakeCaches();
+  files[vae].stalls = true;
+  const controller = new AbortController();
+  const told = [];
+  const onProgress = (progress) => {
+    told.push(progress);
+    controller.abort();
+  };
+  const options = { ...optionsOf(golden), onProgress };
+  await assert.rejects(collect(model.sample({ ...options, signal: controller.signal })), { type: 'aborted' });
+  assert.equal(told.at(-1).file, 'vae/diffusion_pytorch_model.safetensors');
+  while (!server.requests.includes(`LEFT ${vae}`)) await new Promise((done) => setTimeout(done, 5));
+  files[vae].stalls = false;
+  const steps = await collect(model.sample(options));
+  assert.ok(relativeError(steps.at(-1).decoded, golden.picture.values) < 1e-4);
+  const { loaded, total } = told.at(-1);
+  assert.deepEqual([loaded, total], [files[vae].body.length, files[vae].body.length]);
+  model.dispose();
+});
+
+test('where words act is what Python finds, in each step and on average', async () => {
+  const { cases } = JSON.parse(readFileSync(new URL('../fixtures/attention.json', import.meta.url), 'utf8'));
+  const expected = cases.find(({ name }) => name === 'sd1_several');
+  const golden = caseOf('sd1_several');
+  const model = await Noiseball.load(chosen(filesOf(golden)));
+  assert.equal(model.info.pipeline.attention, true);
+  const steps = await collect(model.sample({ ...optionsOf(golden), attention: true }));
+  const sums = [];
+  for (const [i, { attention }] of steps.entries()) {
+    assert.deepEqual(
+      attention.map(({ words }) => words),
+      expected.words,
+    );
+    for (const [j, { now, height, width }] of attention.entries()) {
+      const { shape, values } = expected.steps[i][j];
+      assert.deepEqual([expected.words[j].length, height, width], shape);
+      assert.ok(relativeError([...now], values) < 2e-5);
+      sums[j] = values.map((value, k) => value / steps.length + (sums[j]?.[k] ?? 0));
+    }
+  }
+  for (const [j, { mean }] of steps.at(-1).attention.entries()) assert.ok(relativeError([...mean], sums[j]) < 2e-5);
+  const [plain] = await collect(model.sample({ ...optionsOf(golden), steps: 1 }));
+  assert.equal(plain.attention, undefined);
   model.dispose();
 });
 

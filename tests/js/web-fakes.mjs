@@ -44,8 +44,9 @@ export class FakeCaches {
 }
 
 /**
- * Serves `files` ({path: {body, headers?, status?, cutAfter?: [bytes of each answer that breaks off]}}) and keeps
- * a list of its requests, such as 'GET /unet/config.json'. Others answer with the status `absent`.
+ * Serves `files` ({path: {body, headers?, status?, cutAfter?: [bytes of each answer that breaks off], stalls?: whether half of it is
+ * all that comes}}) and keeps a list of its requests, such as 'GET /unet/config.json'; 'LEFT …' is one that was given up. Others answer
+ * with the status `absent`.
  */
 export async function serveFiles(files, absent = 404) {
   const requests = [];
@@ -57,6 +58,11 @@ export async function serveFiles(files, absent = 404) {
     const body = Buffer.from(file.body);
     response.writeHead(file.status ?? 200, { 'content-length': body.length, ...file.headers });
     if (request.method === 'HEAD') return response.end();
+    if (file.stalls) {
+      response.on('close', () => requests.push(`LEFT ${path}`));
+      response.write(body.subarray(0, body.length / 2));
+      return;
+    }
     const cut = file.cutAfter?.shift();
     if (cut === undefined) return response.end(body);
     response.write(body.subarray(0, cut), () => setTimeout(() => response.destroy(), 20));

@@ -11,15 +11,25 @@ import { Weights } from '../memory.js';
  * @returns {Promise<import('../host.js').Read>}
  */
 export async function readLarger(source, given) {
-  const files = await filesOf(source, given);
+  // A part may be read in the course of a run, which has a signal and a progress of its own.
+  const context = { ...given };
+  const files = await filesOf(source, context);
   if (!(await isPipeline(files))) return buildable(await readOne(files, source, given), given.engine);
   const { Folder, Pipeline } = await given.engine;
   const folder = await opened(files, () => new Folder(placeOf(source), files.paths, given.variant), given);
-  const bring = async (opening) => {
-    const part = new Weights(given.budget);
-    await fill(opening, files, { weights: part });
-    given.weights.add(part.size);
+  const weighed = new Set();
+  const bring = async (opening, part, parameters, ahead) => {
+    const weights = new Weights(given.budget);
+    context.weights = weights;
+    context.progress.part({ bytes: () => weights.size, parameters, ahead });
+    await fill(opening, files, { weights });
+    if (!weighed.has(part)) given.weights.add(weights.size);
+    weighed.add(part);
     return opening;
   };
-  return { build: (kind) => Pipeline.open(folder.opening, kind, bring, given.budget), forget: folder.forget };
+  return {
+    build: (kind) => Pipeline.open(folder.opening, kind, bring, given.budget),
+    forget: folder.forget,
+    during: (task) => Object.assign(context, task),
+  };
 }

@@ -48,6 +48,7 @@ fn run_pipeline(arguments: &sample::Arguments, folder: Folder) -> Result<()> {
         mask,
         seeds: arguments.seed.clone(),
         rng: arguments.rng,
+        attention: false,
     };
     let description = Description::read(&folder.parts)?;
     let device = sample::device(arguments.device)?;
