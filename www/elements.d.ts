@@ -4,13 +4,18 @@ import type { ErrorType, ModelInfo, Noiseball, Source } from './noiseball.js';
 import type { DataInfo, TrainingProgress } from './training.js';
 
 export interface DiffusionSamplerEventMap
-  extends Omit<HTMLElementEventMap, 'progress' | 'load' | 'poster-dismissed' | 'start' | 'step' | 'finish' | 'stop' | 'error'> {
+  extends Omit<
+    HTMLElementEventMap,
+    'progress' | 'load' | 'poster-dismissed' | 'init-change' | 'start' | 'step' | 'finish' | 'stop' | 'error'
+  > {
   /** Loading: download and preparation together, from 0 once up to 1. */
   progress: CustomEvent<{ totalProgress: number }>;
   /** The model is ready. */
   load: CustomEvent<{ info: ModelInfo }>;
   /** The poster gave way to the model’s pictures. */
   'poster-dismissed': CustomEvent<null>;
+  /** The reader gave another picture to begin with, or none, or painted on it. */
+  'init-change': CustomEvent<null>;
   /** A run begins, in place of one that was going on, or waits for its model. */
   start: CustomEvent<null>;
   /** A step was taken: `index` of `total`, from 1, of `batch` pictures. It may not be on show yet. */
@@ -35,7 +40,7 @@ export class DiffusionSampler extends HTMLElement {
   loading: 'auto' | 'lazy' | 'eager';
   /** When the first run begins: when the reader presses Run; `auto`: when the element comes into view; `manual`: when `run()` or `dismissPoster()` is called. */
   reveal: 'auto' | 'interaction' | 'manual';
-  /** What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone. `files` lets them drop or choose a model’s folder of their own, `save` offers the pictures or the run as a file, `embed` what shows it in another page. */
+  /** What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone. `init` lets them drop or choose a picture to begin with, `mask` paint over what of it is made anew. `files` lets them drop or choose a model’s folder of their own, `save` offers the pictures or the run as a file, `embed` what shows it in another page. */
   get controls(): string[];
   set controls(value: readonly string[] | string);
   /** How many pictures at a time. */
@@ -48,6 +53,13 @@ export class DiffusionSampler extends HTMLElement {
   prompt: string;
   /** What they are not to show. */
   negativePrompt: string;
+  /** Address of a picture to begin with, where the model takes one; its middle is scaled to the model’s size. Another site must let yours read it. */
+  init: string;
+  /** How much is made anew of the picture, above 0 to 1: of N steps the last ⌊N · strength⌋ are made. Left out, 0.8, and 1 with a mask. */
+  get strength(): number | null;
+  set strength(value: number | string | null);
+  /** Address of a picture that is white and opaque where the other is made anew; the rest is kept. */
+  mask: string;
   /** Which class, where the model has classes: its name or number, `any`, or `each` for one of each in turn. Left out, `any` or else `each`. */
   label: string;
   /** How the noise is taken away: `ddpm`, `ddim`, `euler`, `euler-ancestral`, `heun`, `lms`, `dpm-multistep`, `dpm-singlestep`, `unipc`, `deis`, `kdpm2`, `kdpm2-ancestral`, `pndm`, `lcm`, `tcd`, `flow-euler`, `flow-heun`, `ipndm`, `consistency`, `sa-solver`, `dpm-sde`, `reverse-sde`, `annealed-langevin`, `gaussian-chain`, `adaptive`. Left out, it is the one that the model's own scheduler stands for, or `ddim` where that one goes through all timesteps. */
@@ -66,6 +78,8 @@ export class DiffusionSampler extends HTMLElement {
   speed: 'slow' | 'normal' | 'fast';
   /** Whether the network’s guess of the finished pictures, x̂₀, stands beside them. */
   guess: 'on' | 'off';
+  /** Whether the words of the prompt stand under the pictures, for the reader to see where in them each acted: pointed at, focused or pressed, it shows its map of the network’s cross-attention. */
+  attention: 'on' | 'off';
   /** `auto`: the GPU, or the CPU where there is none; the element says why. */
   device: 'auto' | 'gpu' | 'cpu';
   /** Which of several weights, as in Python: `fp16`. */
@@ -76,6 +90,10 @@ export class DiffusionSampler extends HTMLElement {
   source: Source | null;
   /** A model that the page has loaded itself, or is loading, in place of `source` and `src`. It stays the page’s to dispose of. */
   model: Noiseball | Promise<Noiseball> | null;
+  /** A picture to begin with in place of `init`: a file, pixels, a canvas. What the reader drops or chooses is here, too. */
+  initPicture: ImageBitmapSource | null;
+  /** The same in place of `mask`. */
+  maskPicture: ImageBitmapSource | null;
   /** Whether the model is ready to run. */
   readonly loaded: boolean;
   /** Whether a run is going on, or waits to be seen. */

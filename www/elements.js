@@ -63,6 +63,30 @@ export class DiffusionSampler extends Runner {
     face(this)?.changed('model');
   }
 
+  /** @type {any} */
+  #initPicture = null;
+
+  get initPicture() {
+    return this.#initPicture;
+  }
+
+  set initPicture(picture) {
+    this.#initPicture = picture;
+    face(this)?.changed('init');
+  }
+
+  /** @type {any} */
+  #maskPicture = null;
+
+  get maskPicture() {
+    return this.#maskPicture;
+  }
+
+  set maskPicture(picture) {
+    this.#maskPicture = picture;
+    face(this)?.changed('mask');
+  }
+
   stop() {
     face(this)?.stop();
   }

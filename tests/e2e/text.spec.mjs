@@ -1,6 +1,7 @@
 // From words to pictures: a pipeline that Python saved, on both devices, and the page with the model that comes with it.
 
 import { caseOf, filesOf, optionsOf, relativeError } from '../js/golden-pipelines.mjs';
+import { png, RGB } from '../../tools/png.mjs';
 import { enter, expect, finished, picture, test } from './browser.mjs';
 
 const FIELD = '#stage .prompt input >> nth=0';
@@ -46,10 +47,83 @@ test('words written on the page become pictures, and the link has them', async (
   await expect(page.locator(FIELD)).toHaveValue('a red heart');
   await expect(page.locator('#stage .words')).toContainText('3 of 30 tokens');
   await expect(page.getByRole('img', { name: /^Pictures of emoji-64: a red heart\. Step 2 of 2: finished/ })).toBeVisible();
+  await expectWordsToShowTheirMaps(page);
   const before = await picture(page);
   await enter(page, FIELD, 'a zzyzx star');
   await expect(page.getByRole('img', { name: /: a zzyzx star\. Step 2 of 2: finished/ })).toBeVisible();
   expect(await picture(page)).not.toBe(before);
   await expect(page.locator('#stage .words span').nth(1)).toHaveText(/z·/);
   expect(new URLSearchParams(new URL(page.url()).hash.slice(1)).get('prompt')).toBe('a zzyzx star');
+});
+
+/** By pointer, by keyboard and by a press, and said in words. */
+async function expectWordsToShowTheirMaps(page) {
+  const words = page.getByRole('toolbar', { name: /^Words of the prompt/ }).getByRole('button');
+  const [map, said] = [page.locator('#stage .map'), page.locator('#stage .acts .said')];
+  await expect(words).toHaveText(['a', 'red', 'heart']);
+  await expect(map).toBeHidden();
+  await words.nth(2).hover();
+  await expect(map).toBeVisible();
+  await expect(said).toHaveText(/^So far “heart” acted .+ the picture, with up to [\d.]+ % of the attention\.$/);
+  const heart = await map.evaluate((canvas) => canvas.toDataURL());
+  await page.mouse.move(1, 1);
+  await expect(map).toBeHidden();
+  await words.nth(0).focus();
+  await page.keyboard.press('ArrowRight');
+  await expect(words.nth(1)).toBeFocused();
+  await expect(said).toContainText('“red” acted');
+  expect(await map.evaluate((canvas) => canvas.toDataURL())).not.toBe(heart);
+  await page.keyboard.press('Enter');
+  await page.keyboard.press('Tab');
+  await expect(words.nth(1)).toHaveAttribute('aria-pressed', 'true');
+  await expect(map).toBeVisible();
+  await page.locator('#stage .acts select').selectOption('in this step');
+  await expect(said).toContainText('In this step “red” acted');
+  await words.nth(1).click();
+  await expect(map).toBeHidden();
+}
+
+test('a reader gives a picture to begin with, and paints over what is made anew', async ({ page }) => {
+  const html = `<!doctype html><title>blog</title><script type="module" src="www/elements.js"></script>
+    <diffusion-sampler src="www/models/pixel-faces-16/" controls="run init mask" batch="1" steps="2" speed="fast" device="cpu"></diffusion-sampler>`;
+  await page.route('**/blank.html', (route) => route.fulfill({ contentType: 'text/html', body: html }));
+  await page.goto('./blank.html');
+  const run = () =>
+    page.evaluate(async () => {
+      const element = document.querySelector('diffusion-sampler');
+      const done = await element.run();
+      const bitmap = await createImageBitmap(await element.toBlob());
+      const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+      const context = canvas.getContext('2d');
+      context.drawImage(bitmap, 0, 0);
+      const at = (x, y) => [...context.getImageData((x + 0.5) * (bitmap.width / 16), (y + 0.5) * (bitmap.width / 16), 1, 1).data];
+      return { done, corner: at(15, 15), middle: at(8, 8) };
+    });
+  expect((await run()).done).toBe(true);
+  const green = [40, 160, 90, 255];
+  const file = {
+    name: 'green.png',
+    mimeType: 'image/png',
+    buffer: png(24, 24, RGB, Array(24).fill(Buffer.from(Array(24).fill(green.slice(0, 3)).flat()))),
+  };
+  const group = page.getByRole('group', { name: 'A picture to begin with' });
+  const finish = page.evaluate(
+    () => new Promise((done) => document.querySelector('diffusion-sampler').addEventListener('finish', () => done(true))),
+  );
+  await group.locator('input[type=file]').setInputFiles(file);
+  expect(await finish).toBe(true);
+  await expect(group.getByText('Made anew: 80 %')).toBeVisible();
+  const canvas = group.getByRole('application', { name: /^The picture\. Arrow keys/ });
+  await canvas.focus();
+  await page.keyboard.press('Space');
+  await expect(group.getByText('4 of 256 pixels are made anew, the others kept.')).toBeVisible();
+  await expect(group.getByText('Made anew: 100 %')).toBeVisible();
+  const { done, corner, middle } = await run();
+  expect(done).toBe(true);
+  expect(corner).toEqual(green);
+  expect(middle).not.toEqual(green);
+  await group.getByRole('button', { name: 'Without a picture' }).click();
+  await expect(canvas).toBeHidden();
+  await group.locator('input[type=file]').setInputFiles({ name: 'no.png', mimeType: 'image/png', buffer: Buffer.from('no picture') });
+  await expect(page.getByRole('alert')).toContainText('A setting of this model is wrong.');
 });

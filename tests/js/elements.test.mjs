@@ -113,7 +113,7 @@ test('attributes are understood, or replaced by their defaults with a warning th
     [
       '<diffusion-sampler>: steps="0" is not possible; “20” is used instead. Allowed: a whole number from 1 to 1000.',
       '<diffusion-sampler>: loading="soon" is not possible; “lazy” is used instead. Allowed: auto, lazy, eager.',
-      '<diffusion-sampler>: controls="tune" is not possible; it is left out. Allowed: run, play, speed, prompt, negative-prompt, class, seed, sampler, steps, guidance, scrub, guess, files, save, embed, device.',
+      '<diffusion-sampler>: controls="tune" is not possible; it is left out. Allowed: run, play, speed, prompt, negative-prompt, init, mask, class, seed, sampler, steps, guidance, scrub, guess, files, save, embed, device.',
       '<diffusion-sampler>: batch="1e1" is not possible; “4” is used instead. Allowed: a whole number from 1 to 64.',
     ],
   );

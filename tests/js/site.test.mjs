@@ -27,7 +27,7 @@ test('the site is made of what every page can have: it imports the package’s e
     imports.filter(({ of }) => !own.test(of) && !entries.includes(of)),
     [],
   );
-  for (const name of ['noiseball', 'elements', 'training', 'words', 'forward'])
+  for (const name of ['noiseball', 'elements', 'training', 'words', 'forward', 'painting'])
     assert.ok(
       imports.some(({ of }) => of === `www/${name}.js`),
       `${name}.js was not found: this test looks in the wrong places`,

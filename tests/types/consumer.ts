@@ -20,6 +20,7 @@ import { type DiffusionProcess, type DiffusionSampler, h, s } from 'noiseball/el
 import { cloud, factors, moments, noised, normals, scheduleOf, STEPS } from 'noiseball/forward';
 import kanji from 'noiseball/models/kanji-32';
 import faces from 'noiseball/models/pixel-faces-16';
+import { fitted, Mask } from 'noiseball/painting';
 import {
   BUNDLED,
   type Bound,
@@ -251,6 +252,20 @@ export async function kept(): Promise<Training | undefined> {
   return newest && continueRun(newest.id, { device: 'cpu' });
 }
 
+/** Where a word acted, and a part painted anew. */
+export async function words(model: Noiseball, canvas: HTMLCanvasElement, bitmap: ImageBitmap): Promise<number> {
+  const init = fitted(bitmap, model.info, true, '#000');
+  const brush = new Mask(canvas, say);
+  brush.show(init);
+  brush.rectangle(0, 0, 8, 8);
+  let most = 0;
+  const onProgress = ({ loaded, total }: LoadProgress) => say(`${loaded} of ${total}`);
+  for await (const { attention } of model.sample({ prompt: 'a red heart', attention: true, init, mask: brush.values, onProgress })) {
+    for (const { words, mean } of attention ?? []) most = Math.max(most, (mean[words.indexOf('heart')] ?? 0) * brush.painted);
+  }
+  return most;
+}
+
 /** The forward process by hand. */
 export function forward(): number {
   const points = cloud('moons', 100);
@@ -270,6 +285,9 @@ export async function elements(): Promise<Blob | null> {
   sampler.controls = ['seed', 'scrub'];
   sampler.seed += 1;
   sampler.steps = input.value;
+  sampler.attention = 'on';
+  sampler.strength = 0.6;
+  sampler.initPicture = input.files?.[0] ?? null;
   sampler.addEventListener('progress', ({ detail }) => say(`${detail.totalProgress}`));
   sampler.addEventListener('load', (event) => say(event.detail.info.device.name));
   sampler.addEventListener('error', ({ detail: { type, message, sourceError } }) => say(`${title(type)}: ${message} ${sourceError.stack}`));

@@ -100,9 +100,9 @@ function typesOf([tag, { name, about, attributes, properties, methods, events }]
     ...Object.entries(methods).map(([name, { type, about }]) => `${comment(about)}  ${name}${type};`),
   ];
   const head = `export interface ${name}EventMap`;
-  const base = `extends Omit<HTMLElementEventMap, ${Object.keys(events)
-    .map((event) => `'${event}'`)
-    .join(' | ')}> {`;
+  const without = union(Object.keys(events));
+  let base = `extends Omit<HTMLElementEventMap, ${without}> {`;
+  if (base.length + 2 > LINE) base = `extends Omit<\n    HTMLElementEventMap,\n    ${without}\n  > {`;
   return `${head}${head.length + base.length < LINE ? ' ' : '\n  '}${base}
 ${own.join('\n')}
 }
@@ -135,7 +135,7 @@ function accessors(name, { type, values, default: otherwise, taken }) {
     text: ['string', 'string'],
     choice: [union(values), union(values)],
     whole: [`number${none}`, `number | string${none}`],
-    real: ['number', 'number | string'],
+    real: [`number${none}`, `number | string${none}`],
     list: ['string[]', 'readonly string[] | string'],
   };
   const [own, takes] = kinds[type];

@@ -23,11 +23,15 @@ export const ELEMENTS = {
       reveal:
         'When the first run begins: when the reader presses Run; `auto`: when the element comes into view; `manual`: when `run()` or `dismissPoster()` is called.',
       controls:
-        'What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone. `files` lets them drop or choose a model’s folder of their own, `save` offers the pictures or the run as a file, `embed` what shows it in another page.',
+        'What the reader can see and change once the model runs: names with spaces between them, or nothing for pictures alone. `init` lets them drop or choose a picture to begin with, `mask` paint over what of it is made anew. `files` lets them drop or choose a model’s folder of their own, `save` offers the pictures or the run as a file, `embed` what shows it in another page.',
       batch: 'How many pictures at a time.',
       seed: 'Which noise a run starts from. The same seed, the same pictures.',
       prompt: 'What the pictures are to show, in words, where the model takes words.',
       'negative-prompt': 'What they are not to show.',
+      init: 'Address of a picture to begin with, where the model takes one; its middle is scaled to the model’s size. Another site must let yours read it.',
+      strength:
+        'How much is made anew of the picture, above 0 to 1: of N steps the last ⌊N · strength⌋ are made. Left out, 0.8, and 1 with a mask.',
+      mask: 'Address of a picture that is white and opaque where the other is made anew; the rest is kept.',
       label:
         'Which class, where the model has classes: its name or number, `any`, or `each` for one of each in turn. Left out, `any` or else `each`.',
       sampler: `How the noise is taken away: ${SAMPLERS.map(({ name }) => `\`${name}\``).join(', ')}. Left out, it is the one that the model's own scheduler stands for, or \`ddim\` where that one goes through all timesteps.`,
@@ -38,6 +42,8 @@ export const ELEMENTS = {
       rng: 'Which random generator: `philox`, the same on every device, or `torch`, whose noise for a seed is that of PyTorch.',
       speed: 'How fast a run is shown, so that noise is seen becoming pictures: `fast` is as fast as it is computed.',
       guess: 'Whether the network’s guess of the finished pictures, x̂₀, stands beside them.',
+      attention:
+        'Whether the words of the prompt stand under the pictures, for the reader to see where in them each acted: pointed at, focused or pressed, it shows its map of the network’s cross-attention.',
       device: '`auto`: the GPU, or the CPU where there is none; the element says why.',
       variant: 'Which of several weights, as in Python: `fp16`.',
       integrity:
@@ -56,6 +62,12 @@ export const ELEMENTS = {
         writable: true,
         about: 'A model that the page has loaded itself, or is loading, in place of `source` and `src`. It stays the page’s to dispose of.',
       },
+      initPicture: {
+        type: 'ImageBitmapSource | null',
+        writable: true,
+        about: 'A picture to begin with in place of `init`: a file, pixels, a canvas. What the reader drops or chooses is here, too.',
+      },
+      maskPicture: { type: 'ImageBitmapSource | null', writable: true, about: 'The same in place of `mask`.' },
       loaded: { type: 'boolean', about: 'Whether the model is ready to run.' },
       running: { type: 'boolean', about: 'Whether a run is going on, or waits to be seen.' },
       info: { type: 'ModelInfo | null', about: 'What the model is and where it runs; null until it is loaded.' },
@@ -87,6 +99,7 @@ export const ELEMENTS = {
       },
       load: { detail: '{ info: ModelInfo }', about: 'The model is ready.' },
       'poster-dismissed': { detail: 'null', about: 'The poster gave way to the model’s pictures.' },
+      'init-change': { detail: 'null', about: 'The reader gave another picture to begin with, or none, or painted on it.' },
       start: { detail: 'null', about: 'A run begins, in place of one that was going on, or waits for its model.' },
       step: {
         detail: '{ index: number; total: number; batch: number }',
@@ -114,6 +127,8 @@ export const ELEMENTS = {
       frame: 'Around the pictures',
       canvas: 'The pictures, and the guess',
       names: 'The names of the classes under the pictures',
+      words: 'The words of the prompt, where `attention` is on',
+      map: 'Where a word acted, over the pictures',
       poster: 'The poster',
       'run-button': 'Run over the poster, and Run or Stop below the pictures',
       'progress-bar': 'The bar',

@@ -189,7 +189,7 @@ export const tokens = (text) => text.split(/\s+/).filter(Boolean);
 
 /** Properties that were set before the script came hide the real ones: they are set once more. */
 function adoptProperties(element) {
-  for (const name of [...observed(element.localName).map(propertyOf), 'source', 'model']) {
+  for (const name of [...observed(element.localName).map(propertyOf), 'source', 'model', 'initPicture', 'maskPicture']) {
     if (!Object.hasOwn(element, name)) continue;
     const value = element[name];
     delete element[name];

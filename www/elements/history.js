@@ -24,6 +24,7 @@ export class History {
   }
 
   get bytes() {
-    return this.steps.reduce((sum, step) => sum + step.pictures.byteLength + (step.predicted?.byteLength ?? 0), 0);
+    const maps = ({ attention = [] }) => attention.reduce((sum, { now, mean }) => sum + now.byteLength + mean.byteLength, 0);
+    return this.steps.reduce((sum, step) => sum + step.pictures.byteLength + (step.predicted?.byteLength ?? 0) + maps(step), 0);
   }
 }

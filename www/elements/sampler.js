@@ -20,7 +20,8 @@ export class Face {
     const { start, frame } = this.#parts;
     start.addEventListener('click', () => this.run());
     // What takes the files is there by the time that they are dropped.
-    frame.addEventListener('dragover', () => option(element, 'controls').includes('files') && this.#open());
+    const takes = (name) => option(element, 'controls').includes(name);
+    frame.addEventListener('dragover', () => (takes('files') || takes('init')) && this.#open());
   }
 
   get running() {

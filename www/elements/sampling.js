@@ -6,6 +6,7 @@ import { KEPT as SHARE, largestBatch } from '../memory.js';
 import { SAMPLERS } from '../samplers.js';
 import { untilVisible } from '../visible.js';
 import { addressIn } from './addresses.js';
+import { ATTENTION_STYLE, WordsActed } from './attention.js';
 import { warn } from './check.js';
 import { choiceOf, choicesOf, hasMenu, labelsOf, nameOf } from './classes.js';
 import { CONTROLS_STYLE } from './controls-style.js';
@@ -42,7 +43,22 @@ const LOOK = '.over { outline: 3px dashed var(--accent); outline-offset: -3px; }
 
 /** Attributes that choose the model, and those that a run takes. */
 const OF_MODEL = ['model', 'src', 'device', 'variant', 'integrity'];
-const OF_RUN = ['batch', 'seed', 'prompt', 'negative-prompt', 'label', 'sampler', 'steps', 'guidance', 'options', 'rng'];
+const OF_RUN = [
+  'batch',
+  'seed',
+  'prompt',
+  'negative-prompt',
+  'init',
+  'strength',
+  'mask',
+  'label',
+  'sampler',
+  'steps',
+  'guidance',
+  'options',
+  'rng',
+  'attention',
+];
 
 export class Sampling {
   /** @type {any} what the model is, once it is loaded */
@@ -55,6 +71,9 @@ export class Sampling {
   #bar;
   #ui;
   #prompt;
+  #acted = new WordsActed(() => this.#state && this.#show(this.#state));
+  /** @type {any} what sees to a picture to begin with, once there is one or the reader may give one */
+  #given = null;
   #seen;
   /** @type {any} */
   #loan = null;
@@ -62,6 +81,8 @@ export class Sampling {
   #run = null;
   #ended = Promise.resolve();
   #interrupted = false;
+  /** Whether this run has read files, and shown that. */
+  #reading = false;
   #history = new History(KEPT);
   #native = document.createElement('canvas');
   /** @type {any} the newest state of this run */
@@ -93,7 +114,7 @@ export class Sampling {
     addStyle(parts.root, CONTROLS_STYLE);
     this.#prompt = new PromptFields(element, { run: () => this.run(), read: async (text) => (await this.#loan?.model)?.tokens(text) });
     this.#ui.controls.prepend(this.#prompt.box);
-    addStyle(parts.root, PROMPT_STYLE);
+    for (const style of [PROMPT_STYLE, ATTENTION_STYLE]) addStyle(parts.root, style);
     addStyle(parts.root, NAMES_STYLE);
     addStyle(parts.root, LOOK);
     this.#listen();
@@ -210,6 +231,7 @@ export class Sampling {
       this.#ui.caption,
       this.#ui.guessCaption,
       this.#ui.track,
+      this.#acted.box,
       this.#ui.controls,
     ])
       part.remove();
@@ -284,7 +306,7 @@ export class Sampling {
   async #takeRun(signal) {
     const model = await this.#model(signal);
     const loan = this.#loan;
-    const options = this.#options();
+    const options = { ...this.#options(), ...(await (await this.#picture())?.options(model.info)) };
     loan.interrupt = () => {
       this.#interrupted = !this.#held;
       this.#run?.abort();
@@ -293,13 +315,28 @@ export class Sampling {
     await loan.begin(signal);
     let milliseconds;
     try {
-      milliseconds = await this.#play(model.sample({ ...options, signal }), loan, options, signal);
+      const onProgress = (progress) => this.#reads(progress, signal);
+      milliseconds = await this.#play(model.sample({ ...options, onProgress, signal }), loan, options, signal);
+      if (this.#reading) this.#bar.take(1);
     } finally {
+      if (this.#reading) this.#bar.end();
+      this.#reading = false;
       loan.end();
     }
     this.info = model.info; // after a lost device it may run elsewhere
     this.#showDevice();
     return milliseconds;
+  }
+
+  /** Files that a run reads: it is of a model whose parts are not kept. */
+  #reads(progress, signal) {
+    if (signal.aborted) return;
+    if (!this.#reading) {
+      this.#bar.begin();
+      this.#say('Loading a part of the model…');
+    }
+    this.#reading = true;
+    this.#bar.take(progressOf(progress));
   }
 
   /** Plays a run to its end; resolves to how long it was computed, in milliseconds. */
@@ -325,6 +362,7 @@ export class Sampling {
         if (done) break;
         this.#add(stateOf(step, step.index, step.noise, last?.pictures ?? step.start));
         last = step;
+        if (this.#reading) this.#bar.end();
         emit(this.#element, 'step', { index: step.index + 1, total: step.total, batch });
         next = compute(); // while this one stands
         await this.#stand(this.#calm.matches ? 0 : this.#duration(step.index, step.total), loan, signal);
@@ -441,6 +479,7 @@ export class Sampling {
     const negativePrompt = option(element, 'negative-prompt');
     const words = {
       ...(pipeline?.prompt && { prompt: option(element, 'prompt') }),
+      ...(this.#attends() && { attention: true }),
       ...(pipeline?.negativePrompt && negativePrompt && { negativePrompt }),
     };
     const text = option(element, 'options');
@@ -462,6 +501,27 @@ export class Sampling {
       ...(labels && { labels }),
       ...(guided && { guidance }),
     };
+  }
+
+  /** What sees to a picture to begin with; null where nobody wants one. */
+  async #picture() {
+    const element = this.#element;
+    const wanted = ['init', 'mask'].some(
+      (name) => option(element, 'controls').includes(name) || option(element, name) || element[`${name}Picture`],
+    );
+    if (!wanted) return this.#given;
+    const { GivenPicture, PICTURE_STYLE } = await import('./picture.js');
+    if (!this.#given) {
+      this.#given = new GivenPicture(element);
+      addStyle(this.#parts.root, PICTURE_STYLE);
+      this.#prompt.box.after(this.#given.box);
+    }
+    return this.#given;
+  }
+
+  /** Whether a run tells where words act. */
+  #attends() {
+    return Boolean(this.info.pipeline?.attention) && option(this.#element, 'attention') === 'on';
   }
 
   /** Whether the model has an answer without a class, which guidance leads away from. */
@@ -553,7 +613,9 @@ export class Sampling {
       if (files.length > 0) this.#take(files);
     });
     const { frame } = this.#parts;
-    const takes = ({ dataTransfer }) => option(element, 'controls').includes('files') && dataTransfer?.types.includes('Files');
+    const takesPicture = () => option(element, 'controls').includes('init') && (this.info === null || beginsWithPictures(this.info));
+    const takes = ({ dataTransfer }) =>
+      (option(element, 'controls').includes('files') || takesPicture()) && dataTransfer?.types.includes('Files');
     frame.addEventListener('dragover', (event) => {
       if (!takes(event)) return;
       event.preventDefault();
@@ -563,7 +625,9 @@ export class Sampling {
     frame.addEventListener('drop', (event) => {
       if (!takes(event)) return;
       event.preventDefault();
-      this.#take(event.dataTransfer);
+      const [file, ...others] = event.dataTransfer.files;
+      if (takesPicture() && file?.type.startsWith('image/') && others.length === 0) this.#picture().then((given) => given.take(file));
+      else if (option(element, 'controls').includes('files')) this.#take(event.dataTransfer);
     });
     scrub.addEventListener('input', () => {
       this.#follows = false;
@@ -612,7 +676,8 @@ export class Sampling {
     this.#parts.layout.classList.add('attached');
     hint.hidden = true;
     hint.after(this.#ui.controls);
-    main.append(this.#ui.track);
+    main.append(this.#ui.track, this.#acted.box);
+    this.#ui.pictures.append(this.#acted.canvas);
     guess.append(this.#ui.guessCaption);
     frame.after(this.#ui.caption);
     this.#caption(false);
@@ -657,6 +722,7 @@ export class Sampling {
     const texts = this.#names(state);
     const below = roomFor(texts, grid.columns, state.height);
     drawGrid(this.#native, state.pictures, state, grid.columns, below);
+    this.#acted.show(state, below);
     showNames(names, texts, grid, this.#native, this.#native.width / this.#native.height);
     this.#enlarge(canvas, pictures);
     if (option(this.#element, 'guess') === 'on') {
@@ -755,6 +821,10 @@ export class Sampling {
     fields.guidance.hidden ||= !this.#guides();
     guidance.value = this.#guidance();
     this.#prompt.show(this.info, wanted);
+    this.#acted.wait(this.#attends());
+    this.#picture()
+      .then((given) => given?.show(this.info, wanted))
+      .catch(() => {}); // the run says so
     if (label.dataset.of !== JSON.stringify(choices)) {
       label.dataset.of = JSON.stringify(choices);
       label.replaceChildren(...choices.map(({ value, text }) => new Option(text, value)));
@@ -878,11 +948,13 @@ const CAPTIONS = {
   finished: ['Finished pictures', 'The pure noise that they were made from'],
 };
 
+const beginsWithPictures = ({ pipeline }) => pipeline?.init ?? true;
+
 const finished = ({ index, total }) => index === total;
 
 /** A moment between two steps: the pictures then, and how much of them is noise. */
-function stateOf({ total, batch, width, height, predicted }, index, noise, pictures) {
-  return { index, total, noise, batch, width, height, pictures, predicted };
+function stateOf({ total, batch, width, height, predicted, attention }, index, noise, pictures) {
+  return { index, total, noise, batch, width, height, pictures, predicted, attention };
 }
 
 const hasModel = (element) => Boolean(element.model || element.source || option(element, 'src'));

@@ -3,8 +3,7 @@
 
 import { h } from '../elements.js';
 import { drawGrid, slerp, usualRun } from '../noiseball.js';
-import { fitted } from './crop.js';
-import { Mask } from './mask.js';
+import { fitted, Mask } from '../painting.js';
 import { clearNotice, showError, tell } from './notice.js';
 import { announce, byId, fillSelect } from './page.js';
 import { readValue, ROWS, rowOf } from './state.js';

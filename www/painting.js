@@ -1,7 +1,37 @@
-// A mask over a picture, painted with the pointer or the keyboard: 1 where the model is to paint anew, 0 where the picture is kept.
+// The package's entry `noiseball/painting`: a reader's picture at a model's size, and a mask that is painted over it. Types are in
+// painting.d.ts.
 
 const SIDE = 512; // of the canvas, at least
 
+/**
+ * A picture's pixels, cropped to the middle or whole on a ground, and scaled.
+ * @param {ImageBitmap} bitmap
+ * @param {{width: number, height: number}} size
+ * @param {boolean} [whole]
+ * @param {string} [ground] its colour, also behind what is transparent
+ */
+export function fitted(bitmap, { width, height }, whole = false, ground = '#fff') {
+  const canvas = new OffscreenCanvas(width, height);
+  const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext('2d', { willReadFrequently: true }));
+  context.fillStyle = ground;
+  context.fillRect(0, 0, width, height);
+  const scale = (whole ? Math.min : Math.max)(width / bitmap.width, height / bitmap.height);
+  // Browsers blur too little where they shrink a picture at once: half by half it is.
+  let [from, w, h] = [/** @type {CanvasImageSource} */ (bitmap), bitmap.width, bitmap.height];
+  while (scale * bitmap.width < w / 2 && w > 2 && h > 2) {
+    const [smallerW, smallerH] = [Math.ceil(w / 2), Math.ceil(h / 2)];
+    const smaller = new OffscreenCanvas(smallerW, smallerH);
+    smaller.getContext('2d')?.drawImage(from, 0, 0, w, h, 0, 0, smallerW, smallerH);
+    [from, w, h] = [smaller, smallerW, smallerH];
+  }
+  const [shownW, shownH] = [scale * bitmap.width, scale * bitmap.height];
+  // What is drawn pixel by pixel stays so.
+  context.imageSmoothingEnabled = scale < 1;
+  context.drawImage(from, 0, 0, w, h, (width - shownW) / 2, (height - shownH) / 2, shownW, shownH);
+  return context.getImageData(0, 0, width, height);
+}
+
+/** A mask over a picture, painted with the pointer or the keyboard: 1 where the model is to paint anew, 0 where the picture is kept. */
 export class Mask {
   #canvas;
   #changed;
