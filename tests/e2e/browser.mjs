@@ -15,6 +15,7 @@ export const QUICK = '#batch=2&steps=4&seed=5&label=any&sampler=ddim&speed=fast&
 /** What Firefox writes on the console as if a script had thrown it, though the code that asked has caught it. */
 const NOTES_OF_FIREFOX = [
   'ended early and is not kept', // a stream that www/cache.js ended on purpose
+  'The Same Origin Policy disallows reading the remote resource', // of a site that does not let others read, or is not there
   'hashes in the integrity attribute match the content', // a file that is not the one its author named, which `fetch` was told too
 ];
 

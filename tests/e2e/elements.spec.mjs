@@ -611,6 +611,7 @@ test('every state is accessible by axe’s rules, light, dark and in forced colo
     <diffusion-process alt="A spiral"></diffusion-process>
     <diffusion-process src="./nothing.png"></diffusion-process>
     <diffusion-trainer preset="tiny" batch="1" steps="1" device="cpu" alt="Digits"></diffusion-trainer>
+    <diffusion-trainer dataset="./nothing.zip" alt="Nothing"></diffusion-trainer>
     <diffusion-sampler src="./nothing/" alt="Nothing"></diffusion-sampler></main>`,
   );
   const narrow = () => tab.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
@@ -623,9 +624,11 @@ test('every state is accessible by axe’s rules, light, dark and in forced colo
   expect([await serious(tab), await narrow()]).toEqual([[], true]);
   await runButton(tab).click();
   await finished(sampler(tab));
-  const trainer = tab.locator('diffusion-trainer');
+  const trainer = tab.locator('diffusion-trainer').first();
   await trainer.getByRole('button', { name: /^Train/ }).click();
   await expect(trainer.locator('[part=nearest]')).toBeVisible();
+  await tab.getByRole('button', { name: 'Train: Nothing' }).click();
+  await expect(tab.locator('diffusion-trainer').last().locator('[part=error]')).toBeVisible();
   const failing = tab.locator('diffusion-sampler').last();
   await failing.getByRole('button', { name: /^Run/ }).click();
   await expect(failing.locator('[part=error]')).toBeVisible();

@@ -57,7 +57,7 @@ const DENIED = `
 /** What a full disk does. */
 const FULL = `
   const full = () => { throw new DOMException('Quota exceeded.', 'QuotaExceededError'); };
-  Cache.prototype.put = async () => full();
+  if (globalThis.Cache) Cache.prototype.put = async () => full();
   if (globalThis.FileSystemSyncAccessHandle) FileSystemSyncAccessHandle.prototype.write = full;`;
 
 const test = base.extend({

@@ -3,13 +3,21 @@
 import { h, s } from './element.js';
 
 const [WIDE, HIGH, LEFT] = [320, 96, 34];
+const NOTHING = 'Loss: nothing yet';
 
 /** @returns {{figure: HTMLElement, show: (losses: import('../train/losses.js').Losses, steps: number) => void, colours: () => string[]}} */
 export function lossChart() {
   const measured = s('path', { class: 'measured' });
   const smooth = s('path', { class: 'smooth' });
   const [top, bottom] = [s('text', { x: 0, y: 12 }), s('text', { x: 0, y: HIGH - 5 })];
-  const chart = s('svg', { part: 'chart', role: 'img', viewBox: `0 0 ${WIDE} ${HIGH}` }, measured, smooth, top, bottom);
+  const chart = s(
+    'svg',
+    { part: 'chart', role: 'img', 'aria-label': NOTHING, viewBox: `0 0 ${WIDE} ${HIGH}` },
+    measured,
+    smooth,
+    top,
+    bottom,
+  );
   const caption = h('figcaption', {}, 'The loss: how wrong the network still is about the noise');
   return {
     figure: h('figure', { class: 'loss' }, chart, caption),
@@ -19,10 +27,7 @@ export function lossChart() {
       const series = losses.series();
       const calm = losses.smoothed(series);
       const values = series.map(([, loss]) => loss).filter(Number.isFinite);
-      if (values.length === 0) {
-        chart.setAttribute('aria-label', 'Loss: nothing yet');
-        return;
-      }
+      if (values.length === 0) return chart.setAttribute('aria-label', NOTHING);
       let [low, high] = [Infinity, -Infinity];
       for (const value of values) [low, high] = [Math.min(low, value), Math.max(high, value)];
       // A bound in bits may be negative: its axis is linear.
