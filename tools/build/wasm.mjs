@@ -2,7 +2,7 @@
  * Builds the three wasm packages (git-ignored): cargo, then wasm-bindgen when cargo's output changed.
  *
  *   www/pkg         sampling: small, for every page
- *   www/pkg-text    pipelines of several networks, which only a page that opens one loads
+ *   www/pkg-text    pipelines of several networks and PyTorch's own files, which only a page that opens such loads
  *   www/pkg-train   training: the same crate with burn, which only a page that trains loads
  */
 import { createHash } from 'node:crypto';
@@ -29,7 +29,7 @@ const SMALL = [
   'llvm-args=-inline-threshold=3 -unroll-runtime=false -unroll-allow-partial=false -enable-pre=false -enable-load-pre=false -disable-lsr',
 ];
 
-/** Pages that only sample images download nothing that text and latents need. */
+/** Pages that only sample images download nothing that text, latents and PyTorch's own files need. */
 const SAMPLING = ['--no-default-features', '--features', 'gpu'];
 
 /** Brings www/pkg up to date. Arguments go to cargo. */

@@ -26,7 +26,7 @@ pub mod product;
 pub mod radial;
 #[cfg(feature = "text")]
 pub mod rearrange;
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[cfg(target_arch = "wasm32")]
 pub mod relaxed;
 pub mod shared;
 mod vector;

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[cfg(target_arch = "wasm32")]
 use super::relaxed;
 use super::shared::SharedSlice;
 use super::vector::{SimdVector, simd_vectors};
@@ -210,7 +210,7 @@ fn few_tiles<V: SimdVector>(product: &Product, part: &PanelColumns, pixels: Rang
     let mut first = pixels.start;
     while first < pixels.end {
         let left = pixels.end - first;
-        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        #[cfg(target_arch = "wasm32")]
         if relaxed::is_chosen() && !matches!(left, 1..=4 | 7 | 8) {
             first += tile::<V, { relaxed::MOST }, 2>(product, part, first, left.min(relaxed::MOST), out);
             continue;
@@ -284,7 +284,7 @@ fn accumulate<V: SimdVector, const PIXELS: usize, const VECTORS: usize>(
 ) -> [[V; VECTORS]; PIXELS] {
     assert!(runs.iter().all(|run| run.len() >= panel.len()));
     assert!(from + VECTORS * V::LANES <= PANEL);
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    #[cfg(target_arch = "wasm32")]
     if relaxed::is_chosen() {
         // Variables of their own: those of the loop below are in registers as long as nobody has their address.
         let mut sums = sums;

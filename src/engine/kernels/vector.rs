@@ -36,6 +36,7 @@ mod portable {
     const LANES: usize = if cfg!(target_arch = "wasm32") { 4 } else { 8 };
 
     #[derive(Clone, Copy)]
+    #[repr(transparent)]
     pub(crate) struct Lanes([f32; LANES]);
 
     impl SimdVector for Lanes {
@@ -84,6 +85,7 @@ mod wasm {
     use super::SimdVector;
 
     #[derive(Clone, Copy)]
+    #[repr(transparent)]
     pub(crate) struct Simd128(v128);
 
     impl SimdVector for Simd128 {
