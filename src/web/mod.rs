@@ -71,8 +71,8 @@ fn use_relaxed_simd() -> JsResult<()> {
     let imports = object([("m", object([("m", wasm_bindgen::memory())]).into())]);
     let exports = WebAssembly::Instance::new(&WebAssembly::Module::new(&bytes)?, &imports)?.exports();
     let table: WebAssembly::Table = wasm_bindgen::function_table().unchecked_into();
-    for (name, slot) in relaxed::SLOTS {
-        table.set(slot() as u32, Reflect::get(&exports, &name.into())?.unchecked_ref())?;
+    for (name, slot) in relaxed::slots() {
+        table.set(slot as u32, Reflect::get(&exports, &name.into())?.unchecked_ref())?;
     }
     relaxed::choose(true);
     Ok(())

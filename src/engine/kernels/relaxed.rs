@@ -2,7 +2,7 @@
 //! does not know the instruction would refuse any module that has it. It is a kilobyte, written here instruction by instruction when
 //! this is compiled, so that there is no second build of everything for it.
 //!
-//! Who starts the main module puts its functions in the places of [`SLOTS`] in the table of functions, and calls [`choose`].
+//! Who starts the main module puts its functions in the [`slots`] of the table of functions, and calls [`choose`].
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,13 +17,15 @@ pub(super) const MOST: usize = 6;
 /// Pixels of the smaller one.
 pub(super) const LEAST: usize = 4;
 
-/// The module's exports, and what they take the place of.
-pub const SLOTS: [(&str, fn() -> usize); 2] =
-    [("a", || of_most as *const () as usize), ("b", || of_least as *const () as usize)];
+/// The module's exports, and the places in the table of functions that they take.
+#[must_use]
+pub fn slots() -> [(&'static str, usize); 2] {
+    [("a", of_most as *const () as usize), ("b", of_least as *const () as usize)]
+}
 
 static CHOSEN: AtomicBool = AtomicBool::new(false);
 
-/// Whether products use what is in the [`SLOTS`].
+/// Whether products use what is in the [`slots`].
 pub fn choose(chosen: bool) {
     CHOSEN.store(chosen, Ordering::Relaxed);
 }
