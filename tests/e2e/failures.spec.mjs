@@ -174,14 +174,19 @@ test('a part of the elements that does not come is said to be missing, and comes
   browserName,
 }) => {
   let gone = true;
-  await page.route(/\/elements\/(sampling|process)\.js$/, (route) => (gone ? route.abort() : route.fallback()));
+  let give;
+  const given = new Promise((resolve) => (give = resolve));
+  await page.route(/\/elements\/(sampling|process)\.js$/, (route) => (gone ? given.then(() => route.abort()) : route.fallback()));
   await blog(ELEMENTS.sampler.html('./www/models/pixel-faces-16/') + ELEMENTS.process.html('./www/elements/example.png'));
   await page.getByRole('button', { name: 'Run the model' }).click();
+  await expect(page.getByRole('progressbar')).toBeVisible();
+  give();
   for (const kind of ['sampler', 'process']) {
     const error = page.locator(`diffusion-${kind} [part=error]`);
     await expect(error.locator('p').first()).toHaveText(/^A part of this page could not be loaded\./);
     await expect(error.getByRole('button', { name: 'Try again' })).toBeVisible();
   }
+  await expect(page.getByRole('progressbar')).toBeHidden();
   expect(await page.evaluate(() => window.errors)).toEqual(['fetch', 'fetch']);
   if (browserName === 'firefox') return; // remembers that a module did not come
   gone = false;

@@ -35,7 +35,12 @@ export class Face {
   }
 
   async run() {
-    return (await this.#open())?.run() ?? false;
+    // That something comes is seen at once, also before there is what knows how much.
+    const bar = this.#training ? null : this.#parts.progress;
+    if (bar) bar.hidden = false;
+    const training = await this.#open();
+    if (bar) bar.hidden = true;
+    return training?.run() ?? false;
   }
 
   again() {
