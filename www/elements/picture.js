@@ -3,6 +3,7 @@
 
 import { NoiseballError } from '../errors.js';
 import { fitted, Mask } from '../painting.js';
+import { addressIn } from './addresses.js';
 import { warn } from './check.js';
 import { emit, h, option } from './element.js';
 
@@ -159,22 +160,23 @@ export class GivenPicture {
     const known = this.#known.get(name);
     if (known?.of === given) return known.bitmap;
     const bitmap =
-      typeof given === 'string' ? this.#fetch(name, given) : createImageBitmap(given).catch((cause) => Promise.reject(unread(name, cause)));
+      typeof given === 'string' ? this.#fetch(name) : createImageBitmap(given).catch((cause) => Promise.reject(unread(name, cause)));
     this.#known.set(name, { of: given, bitmap });
     bitmap.catch(() => this.#known.delete(name)); // so that the next run tries again
     return bitmap;
   }
 
-  async #fetch(name, address) {
+  async #fetch(name) {
     const image = new Image();
+    const { href } = addressIn(this.#element, name);
     image.crossOrigin = 'anonymous';
     try {
-      image.src = new URL(address, this.#element.baseURI).href;
+      image.src = href;
       await image.decode();
       return await createImageBitmap(image);
     } catch (cause) {
       const why = 'Check that it is the address of a picture, which this page may load and whose site lets it be read';
-      throw new NoiseballError('fetch', `${name}="${address}" could not be had as a picture. ${why}`, { cause });
+      throw new NoiseballError('fetch', `${name}="${option(this.#element, name)}" could not be had as a picture. ${why}`, { cause });
     }
   }
 
