@@ -126,6 +126,8 @@ fn memory_stays_near_the_file() {
         drop(result);
     }
 
+    #[cfg(feature = "text")]
+    parts_are_read_a_tensor_at_a_time();
     pytorchs_files();
     values_that_do_not_fit();
     pictures_that_do_not_fit();
@@ -241,4 +243,75 @@ fn pictures_that_do_not_fit() {
     let (held, pixels) = peak(|| step(&model));
     assert_eq!(pixels.unwrap(), 512 * 512);
     assert!(held <= asked * 5 / 4, "{held} bytes held where the network asked for {asked}");
+}
+
+/// A pipeline's networks take what their weights take in the file, and a few tensors for a moment; in 8 bits, half.
+#[cfg(feature = "text")]
+fn parts_are_read_a_tensor_at_a_time() {
+    use std::sync::Arc;
+
+    use noiseball::checkpoint::save::safetensors;
+    use noiseball::network::autoencoder_kl::AutoencoderKlConfig;
+    use noiseball::network::unet::UNet2DConfig;
+    use noiseball::pipeline::{Coder, Part, Runner};
+
+    let unet = json!({
+        "_class_name": "UNet2DModel", "sample_size": 8, "in_channels": 4, "out_channels": 4, "block_out_channels": [128, 384],
+        "down_block_types": ["DownBlock2D", "AttnDownBlock2D"], "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+        "layers_per_block": 2,
+    });
+    let vae = json!({ "_class_name": "AutoencoderKL", "block_out_channels": [64] });
+    let unet_part = UNet2DConfig::parse("unet", unet.as_object().unwrap()).unwrap().0;
+    let coder = Arc::new(AutoencoderKlConfig::parse("vae", vae.as_object().unwrap()).unwrap().0);
+    let root =
+        std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("streamed-{}", std::process::id()));
+    let write = |name: &str, bytes: &[u8]| {
+        let path = root.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    };
+    let index = json!({
+        "_class_name": "LDMPipeline", "scheduler": ["diffusers", "DDIMScheduler"],
+        "unet": ["diffusers", "UNet2DModel"], "vqvae": ["diffusers", "AutoencoderKL"],
+    });
+    write("model_index.json", index.to_string().as_bytes());
+    write("scheduler/scheduler_config.json", br#"{ "_class_name": "DDIMScheduler" }"#);
+    write("unet/config.json", unet.to_string().as_bytes());
+    write("vqvae/config.json", vae.to_string().as_bytes());
+    let parts = [("unet", Part::UNet2D(Arc::new(unet_part))), ("vqvae", Part::Decoder(Coder::Kl(coder)))];
+    let mut before = usize::MAX;
+    for packed in [false, true] {
+        let (mut files, mut largest) = (0, 0);
+        for (name, part) in &parts {
+            let mut weights = Weights::default();
+            for (key, shape) in part.parameters() {
+                let count: usize = shape.iter().product();
+                largest = largest.max(count);
+                weights.insert(key, Tensor::from_f32(&shape, &vec![0.01; count]));
+            }
+            if packed {
+                weights.pack().map(|_| ()).unwrap()
+            } else {
+                weights.convert(Dtype::F16).unwrap()
+            }
+            let file = safetensors(&weights);
+            files += file.len();
+            write(&format!("{name}/diffusion_pytorch_model.safetensors"), &file);
+        }
+        let (held, runner) = peak(|| {
+            let mut runner = Runner::open(root.to_str().unwrap(), None, Box::new(Device::cpu())).unwrap();
+            pollster::block_on(runner.load(&mut |_| Ok(()))).unwrap();
+            runner
+        });
+        // A tensor's bytes and numbers, and its matrix in rows and in panels.
+        let most = files * 11 / 10 + 4 * 2 * largest + MIB;
+        assert!(
+            held <= most,
+            "{held} bytes held for files of {files}, the largest tensor of which has {largest} numbers"
+        );
+        assert!(held < before / 3 * 2, "{held} bytes, and {before} in twice the precision");
+        before = held;
+        drop(runner);
+    }
+    std::fs::remove_dir_all(root).unwrap();
 }

@@ -2,8 +2,16 @@
 // Only whole files are ever stored, and nothing here may fail a download: where storage is
 // refused (private windows, plain http, a full disk) the files simply stay in memory.
 
+import { Sha256 } from './sha256.js';
+
 const CACHE_NAME = 'noiseball-1';
 const NOTES = 'https://notes.invalid/';
+
+// Models share files, such as an autoencoder. Of large files notes are kept: which hash an address has, and which address has a hash. Another
+// address of the same bytes has an entry that only names hash and address, and counts while that address has that hash.
+const ELSEWHERE = 'noiseball-elsewhere';
+/** Bytes from which a file is looked for among others. */
+const LARGE = 2 ** 18;
 
 async function openCache() {
   try {
@@ -16,11 +24,52 @@ async function openCache() {
 /** The stored response for an address (a stored 404 says 'there is no such file'), or null. */
 export async function lookUp(url) {
   try {
-    return (await (await openCache())?.match(url)) ?? null;
+    const cache = await openCache();
+    const stored = await cache?.match(url);
+    const elsewhere = stored?.headers.get(ELSEWHERE);
+    if (!elsewhere) return stored ?? null;
+    const body = (await holder(elsewhere))?.body;
+    return body ? new Response(body, { headers: stored.headers }) : null;
   } catch {
     return null;
   }
 }
+
+/** The stored response with a hash's bytes, given as the hash and the address that has, or had, it. */
+async function holder(elsewhere) {
+  const [hash, url] = elsewhere.split(' ');
+  if ((await recall(noteOfAddress(url))) !== hash) return null;
+  const stored = await (await openCache())?.match(url);
+  return stored && !stored.headers.has(ELSEWHERE) ? stored : null;
+}
+
+/**
+ * What is stored of the same bytes as a response brings, where its server says which those are, as the hub does of large files; null for
+ * nothing. It is then stored for this address too.
+ */
+export async function lookUpContent(url, response) {
+  const [, hash] = /^(?:W\/)?"?([0-9a-f]{64})"?$/.exec(response.headers.get('x-linked-etag') ?? response.headers.get('etag') ?? '') ?? [];
+  return hash && (await share(url, response, hash)) ? lookUp(url) : null;
+}
+
+/** Has an address share the bytes of another with this hash, where there is one; whether there is. */
+async function share(url, response, hash) {
+  try {
+    const elsewhere = `${hash} ${await recall(noteOfContent(hash))}`;
+    const body = elsewhere === `${hash} ${url}` ? null : await holder(elsewhere);
+    if (!body) return false;
+    const length = Number(body.headers.get('content-length') ?? NaN);
+    const headers = keptHeaders(response, Number.isFinite(length) ? length : undefined);
+    headers.set(ELSEWHERE, elsewhere);
+    await (await openCache())?.put(url, new Response(null, { headers }));
+    return true;
+  } catch {
+    return false; // storage is refused: the file has its own bytes, or none
+  }
+}
+
+const noteOfContent = (hash) => `sha256-${hash}`;
+const noteOfAddress = (url) => `sha256 of ${url}`;
 
 /**
  * Whether a stored response may be used: the server, asked with a HEAD, still has the same file, or the
@@ -58,15 +107,26 @@ export async function startStoring(url, response, length) {
     if (open) how();
     open = false;
   };
+  const content = (length ?? Infinity) >= LARGE ? new Sha256() : null;
   const stored = cache.put(url, new Response(body, { headers: keptHeaders(response, length) })).catch(() => {
     open = false; // refused: the quota is used up
   });
   return {
     // The cache keeps the chunk until it is on disk, and the engine only reads it: no copy is needed.
-    write: (chunk) => open && controller.enqueue(chunk),
+    write(chunk) {
+      if (!open) return;
+      controller.enqueue(chunk);
+      content?.push(chunk);
+    },
     async finish() {
+      const whole = open;
       close(() => controller.close());
       await stored;
+      if (!content || !whole) return;
+      const hash = content.end();
+      if (await share(url, response, hash)) return;
+      await remember(noteOfContent(hash), url);
+      await remember(noteOfAddress(url), hash);
     },
     async abandon() {
       // Firefox writes this line on the console, as if it were an error of the page.
@@ -123,6 +183,7 @@ export async function storedFiles() {
       const response = request.url.startsWith(NOTES) ? null : await cache?.match(request);
       if (!response?.ok) continue; // a note, or that there is no such file
       found.files++;
+      if (response.headers.has(ELSEWHERE)) continue; // its bytes are another's
       found.bytes += Number(response.headers.get('content-length')) || (await response.blob()).size;
     }
   } catch {

@@ -2,7 +2,7 @@
 
 import { abortError, NoiseballError } from './errors.js';
 import { policyError } from './policy.js';
-import { evict, isFresh, lookUp, startStoring, storeAbsence } from './cache.js';
+import { evict, isFresh, lookUp, lookUpContent, startStoring, storeAbsence } from './cache.js';
 
 // Statuses that mean 'no such file'. Storage servers answer 403 where listing is forbidden.
 const ABSENT = new Set([403, 404, 410]);
@@ -89,8 +89,13 @@ class Bytes {
 async function attempt(url, { signal, open, onProgress, optional, again, onStored, onAbsent, integrity }, mayUseCache) {
   if (signal?.aborted) throw abortError(signal);
   const stored = mayUseCache && !integrity ? await lookUp(url) : null;
-  const useStored = stored && (again || (await checked(signal, isFresh(url, stored, signal))));
-  const response = useStored ? stored : await request(url, signal, integrity);
+  let useStored = stored && (again || (await checked(signal, isFresh(url, stored, signal))));
+  let response = useStored ? stored : await request(url, signal, integrity);
+  const same = mayUseCache && !useStored && !integrity && response.ok ? await lookUpContent(url, response) : null;
+  if (same) {
+    response.body?.cancel().catch(() => {});
+    [response, useStored] = [same, true];
+  }
   if (ABSENT.has(response.status) || isErrorPage(url, response)) {
     onAbsent?.(response.status);
     if (!useStored && !integrity) {

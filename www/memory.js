@@ -39,6 +39,7 @@ const pictureOf = (activationBytes, numbers) => activationBytes + IMAGES * 4 * n
 /** Adds up what a checkpoint takes as that becomes known: by its config, then by the sizes of its weights files. */
 export class Weights {
   #budget;
+  #copies;
   #files = new Map();
   #announced = 0;
   /** Of one picture, which the model is for. */
@@ -46,8 +47,10 @@ export class Weights {
   /** Bytes of the weights at least: packed ones have a byte each. */
   #least = 0;
 
-  constructor(budget = Infinity) {
+  /** `copies`: how often the weights are in memory. A pipeline's are packed a tensor at a time, and never there as a file. */
+  constructor(budget = Infinity, copies = COPIES) {
     this.#budget = budget;
+    this.#copies = copies;
   }
 
   /** Bytes of all files as far as they are known. */
@@ -88,9 +91,9 @@ export class Weights {
 
   #check() {
     const size = Math.max(this.size, this.#least);
-    const needed = COPIES * size + this.#picture;
+    const needed = this.#copies * size + this.#picture;
     if (size <= WASM && needed <= this.#budget) return;
-    const most = Math.min(this.#budget, COPIES * WASM);
+    const most = Math.min(this.#budget, this.#copies * WASM);
     throw new NoiseballError(
       'out-of-memory',
       `this model needs about ${bytes(needed)} of memory, and a tab may take ${bytes(most)} on this device. Use a smaller model; ` +

@@ -138,49 +138,87 @@ impl Lora {
     /// [`Error::Lora`] where a weight is not there or has another shape, [`Error::Unsupported`] for DoRA, [`Error::Dtype`],
     /// [`Error::NotFiniteWeight`].
     pub fn merge(&self, part: &str, weights: &mut Weights, scale: f64) -> Result<usize> {
-        let mut targets = Map::new();
-        for name in weights.names() {
-            if let Some(module) = name.strip_suffix(".weight") {
-                // Text encoders are saved with this prefix and without.
-                let module = module.strip_prefix("text_model.").unwrap_or(module);
-                targets.insert(module.replace('.', "_"), name.into());
-            }
-        }
+        let shape = |name: &str| weights.get(name).map(|weight| weight.shape.clone()).unwrap_or_default();
+        let shapes: Vec<_> = weights.names().map(|name| (name.to_owned(), shape(name))).collect();
+        self.check(part, &shapes)?;
         let mut merged = Vec::new();
-        for update in self.updates.iter().filter(|update| update.part == part) {
-            let refused = |problem: String| Error::Lora { part: part.to_owned(), problem };
-            let Some(name) = targets.get(&update.module).and_then(Value::as_str) else {
-                return Err(refused(format!("there is no weight `{}`", text::name(&update.module))));
-            };
-            let (Some(weight), Some(down), Some(up)) = (weights.get(name), &update.down, &update.up) else {
-                continue;
-            };
-            let rank = down.shape.first().copied().unwrap_or(0);
-            let size = |shape: &[usize]| shape.iter().product::<usize>();
-            let fits = weight.shape.len() >= 2
-                && rank > 0
-                && down.shape.len() >= 2
-                && size(&down.shape[1..]) == size(&weight.shape[1..])
-                && up.shape.first() == weight.shape.first()
-                && size(&up.shape[1..]) == rank;
-            if !fits {
-                return Err(refused(format!(
-                    "`{}` has shape {:?}, and its update is {:?} times {:?}",
-                    text::name(name),
-                    weight.shape,
-                    up.shape,
-                    down.shape
-                )));
+        for (name, _) in shapes {
+            if let Some(weight) = weights.get(&name)
+                && let Some(updated) = self.updated(part, &name, weight, scale)?
+            {
+                merged.push((name, updated));
             }
-            let factor = scale * self.factor(update, rank, name)?;
-            merged
-                .push((name.to_owned(), add(name, weight, &up.to_f32(name)?, &down.to_f32(name)?, factor)?));
         }
-        let count = merged.len();
+        let count = self.updates.iter().filter(|update| update.part == part).count();
         for (name, tensor) in merged {
             weights.insert(name, tensor);
         }
         Ok(count)
+    }
+
+    /// Makes sure that a part with weights of these names and shapes has what is updated.
+    ///
+    /// # Errors
+    /// As [`Self::merge`].
+    pub fn check(&self, part: &str, weights: &[(String, Vec<usize>)]) -> Result<()> {
+        let mut targets = Map::new();
+        for (at, (name, _)) in weights.iter().enumerate() {
+            targets.extend(module(name).map(|module| (module, at.into())));
+        }
+        for update in self.updates.iter().filter(|update| update.part == part) {
+            let refused = |problem: String| Error::Lora { part: part.to_owned(), problem };
+            let Some(at) = targets.get(&update.module).and_then(Value::as_u64) else {
+                return Err(refused(format!("there is no weight `{}`", text::name(&update.module))));
+            };
+            let (name, weight) = &weights[at as usize];
+            let (Some(down), Some(up)) = (&update.down, &update.up) else { continue };
+            let rank = down.shape.first().copied().unwrap_or(0);
+            let size = |shape: &[usize]| shape.iter().product::<usize>();
+            let fits = weight.len() >= 2
+                && rank > 0
+                && down.shape.len() >= 2
+                && size(&down.shape[1..]) == size(&weight[1..])
+                && up.shape.first() == weight.first()
+                && size(&up.shape[1..]) == rank;
+            if !fits {
+                return Err(refused(format!(
+                    "`{}` has shape {weight:?}, and its update is {:?} times {:?}",
+                    text::name(name),
+                    up.shape,
+                    down.shape
+                )));
+            }
+            self.factor(update, rank, name)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the weight of this name, in a part, is updated.
+    #[must_use]
+    pub fn updates(&self, part: &str, name: &str) -> bool {
+        self.updates_of(part, name).next().is_some()
+    }
+
+    /// A weight with its updates, as [`Self::merge`] has it; none where there are none. They have been [checked](Self::check).
+    ///
+    /// # Errors
+    /// As [`Self::merge`].
+    pub fn updated(&self, part: &str, name: &str, weight: &Tensor, scale: f64) -> Result<Option<Tensor>> {
+        let mut found = None;
+        for update in self.updates_of(part, name) {
+            let (Some(down), Some(up)) = (&update.down, &update.up) else { continue };
+            let rank = down.shape.first().copied().unwrap_or(0);
+            let factor = scale * self.factor(update, rank, name)?;
+            let weight = found.as_ref().unwrap_or(weight);
+            found = Some(add(name, weight, &up.to_f32(name)?, &down.to_f32(name)?, factor)?);
+        }
+        Ok(found)
+    }
+
+    fn updates_of<'a>(&'a self, part: &'a str, name: &str) -> impl Iterator<Item = &'a Update> + use<'a> {
+        let module = module(name);
+        let of = move |update: &&Update| update.part == part && module.as_ref() == Some(&update.module);
+        self.updates.iter().filter(of)
     }
 
     /// α/r, or α/√r where PEFT says so.
@@ -224,6 +262,12 @@ fn add(name: &str, weight: &Tensor, up: &[f32], down: &[f32], factor: f64) -> Re
         return Ok(Tensor { dtype: Dtype::F16, shape: weight.shape.clone(), bytes });
     }
     Ok(Tensor::from_f32(&weight.shape, &values))
+}
+
+/// A weight's name as updates have it. Text encoders are saved with a prefix and without.
+fn module(name: &str) -> Option<String> {
+    let module = name.strip_suffix(".weight")?;
+    Some(module.strip_prefix("text_model.").unwrap_or(module).replace('.', "_"))
 }
 
 /// The part, the flattened module and the factor that a name stands for.

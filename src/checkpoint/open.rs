@@ -12,7 +12,7 @@ use super::pump::{self, Observer, Progress};
 #[cfg(feature = "text")]
 use super::pump::{Got, Source};
 #[cfg(feature = "text")]
-use super::weights::Weights;
+use super::weights::Sink;
 use crate::error::Result;
 
 impl Checkpoint {
@@ -84,18 +84,20 @@ impl Folder {
         Ok(opening.finish()?.map(|parts| Self { parts, source }))
     }
 
-    /// A part's weights: `asked` are the names and shapes of those that it needs, and no other are kept.
+    /// Reads a part's weights: `asked` are the names and shapes of those that it needs, which `sink` gets one after the other.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`] has them for weights, and the observer's.
-    pub fn weights(
+    /// As [`Checkpoint::open`] has them for weights, the observer's and the sink's.
+    pub fn read(
         &self,
         part: &str,
         asked: Vec<(String, Vec<usize>)>,
+        sink: Box<dyn Sink>,
         observer: &mut dyn FnMut(Progress<'_>) -> Result<()>,
-    ) -> Result<Weights> {
-        let opening = self.parts.opening(part, asked)?;
-        Ok(pump::open(opening, &*self.source, observer)?.weights)
+    ) -> Result<()> {
+        let mut opening = self.parts.opening(part, asked)?;
+        opening.deliver(sink);
+        pump::open(opening, &*self.source, observer).map(|_| ())
     }
 }
 

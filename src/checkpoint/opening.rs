@@ -43,6 +43,8 @@ use super::json::{Fields, parse_object};
 use super::labels::Labels;
 use super::pipeline;
 use super::safetensors::WeightsReader;
+#[cfg(feature = "text")]
+use super::weights::Sink;
 use super::weights::{Asked, Shards, Weights};
 use crate::error::{Error, Result};
 use crate::network;
@@ -129,6 +131,9 @@ pub struct Opening {
     asked: Option<Asked>,
     needs: Option<Needs>,
     reader: Option<WeightsReader>,
+    /// Who takes the tensors, until there is a reader.
+    #[cfg(feature = "text")]
+    sink: Option<Box<dyn Sink>>,
     checkpoint: Checkpoint,
 }
 
@@ -200,6 +205,12 @@ impl Opening {
         Ok(opening)
     }
 
+    /// Hands the tensors to a sink as they come, in place of keeping them: the checkpoint's weights are then names alone.
+    #[cfg(feature = "text")]
+    pub(crate) fn deliver(&mut self, sink: Box<dyn Sink>) {
+        self.sink = Some(sink);
+    }
+
     fn new(place: &str, variant: Option<&str>) -> Result<Self> {
         folder::check_variant(variant)?;
         Ok(Self {
@@ -218,6 +229,8 @@ impl Opening {
             asked: None,
             needs: None,
             reader: None,
+            #[cfg(feature = "text")]
+            sink: None,
             checkpoint: Checkpoint {
                 model_index: None,
                 unet_config: Map::new(),
@@ -297,7 +310,21 @@ impl Opening {
                 reader
             }
             other => {
+                #[cfg(feature = "text")]
+                let sink = match other.take() {
+                    None => self.sink.take(),
+                    // Its tensors may be on a device by now.
+                    Some(before) if before.sink.is_some() && before.received() > 0 => {
+                        let problem = "it was there at first and then no more. Try again".to_owned();
+                        return Err(Error::Fetch { url: path.to_owned(), problem });
+                    }
+                    Some(before) => before.sink,
+                };
                 let reader = other.insert(WeightsReader::new(path));
+                #[cfg(feature = "text")]
+                {
+                    reader.sink = sink;
+                }
                 if let Some(asked) = &self.asked {
                     reader.keep(asked.clone(), self.shards.is_none());
                 }

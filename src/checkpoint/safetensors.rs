@@ -13,6 +13,8 @@ use super::packed::FORMAT;
 use super::pickle::View;
 use super::torch::{READS_TORCH, TorchReader, is_torch_file};
 use super::weights::{Asked, Dtype, Tensor, Weights, check_shape};
+#[cfg(feature = "text")]
+use super::weights::{PACKED, Sink};
 use super::weights_file::{MAX_RANK, MAX_TENSORS, append, foreign, out_of_memory};
 use crate::error::{Error, Result};
 use crate::sort::{sort, twice};
@@ -229,6 +231,12 @@ pub struct WeightsReader {
     skipped: Vec<String>,
     /// Tensors of the files before.
     before: Weights,
+    /// Who takes the tensors as soon as they are complete. What is then kept of them has no bytes.
+    #[cfg(feature = "text")]
+    pub(super) sink: Option<Box<dyn Sink>>,
+    /// Those of this file that were handed over.
+    #[cfg(feature = "text")]
+    delivered: Vec<String>,
 }
 
 impl WeightsReader {
@@ -247,6 +255,10 @@ impl WeightsReader {
             complete: Vec::new(),
             skipped: Vec::new(),
             before: Weights::default(),
+            #[cfg(feature = "text")]
+            sink: None,
+            #[cfg(feature = "text")]
+            delivered: Vec::new(),
         }
     }
 
@@ -287,6 +299,8 @@ impl WeightsReader {
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
         self.received += bytes.len() as u64;
         let result = self.advance(bytes);
+        #[cfg(feature = "text")]
+        let result = result.and_then(|()| self.deliver());
         if result.is_err() {
             self.state = State::Failed;
             self.complete.clear();
@@ -302,6 +316,10 @@ impl WeightsReader {
         self.received = 0;
         self.complete.clear();
         self.skipped.clear();
+        #[cfg(feature = "text")]
+        for name in std::mem::take(&mut self.delivered) {
+            self.before.take(&name);
+        }
     }
 
     /// Ends this file and waits for the next shard of the same weights.
@@ -343,6 +361,8 @@ impl WeightsReader {
             self.complete = reader.finish()?;
             self.state = State::Over;
         }
+        #[cfg(feature = "text")]
+        self.deliver()?;
         let problem = match &self.state {
             State::Length { have: 0, .. } => Some("it is empty".to_owned()),
             State::Length { .. } => Some(format!("it ends after {received} bytes, before its header")),
@@ -377,6 +397,43 @@ impl WeightsReader {
                 return Err(self.problem(twice(&name)));
             }
             self.before.skipped.insert(name, Value::Null);
+        }
+        #[cfg(feature = "text")]
+        self.delivered.clear();
+        Ok(())
+    }
+
+    /// Hands complete tensors over, packed ones once their scales are there.
+    #[cfg(feature = "text")]
+    fn deliver(&mut self) -> Result<()> {
+        let Some(mut sink) = self.sink.take() else { return Ok(()) };
+        let done = self.deliver_to(&mut *sink);
+        self.sink = Some(sink);
+        done
+    }
+
+    #[cfg(feature = "text")]
+    fn deliver_to(&mut self, sink: &mut dyn Sink) -> Result<()> {
+        for (name, tensor) in std::mem::take(&mut self.complete) {
+            if self.before.get(&name).is_some() {
+                return Err(self.problem(format!("another shard holds `{}` too", text::name(&name))));
+            }
+            self.before.insert(name.clone(), tensor);
+            self.delivered.push(name.clone());
+            let mut key = name.as_str();
+            if self.packed {
+                key = name.strip_suffix(".scale").unwrap_or(key);
+                let [numbers, scales] = [key, &*format!("{key}.scale")].map(|name| self.before.get(name));
+                match (numbers.map(|numbers| numbers.dtype), scales) {
+                    (Some(PACKED), Some(_)) => self.before.join_scales_of(key)?,
+                    (Some(PACKED) | None, _) => continue,
+                    _ => {}
+                }
+            }
+            let Some(tensor) = self.before.take(key) else { continue };
+            let rest = Tensor { dtype: tensor.dtype, shape: tensor.shape.clone(), bytes: Vec::new() };
+            self.before.insert(key, rest);
+            sink.put(key, tensor)?;
         }
         Ok(())
     }
@@ -503,6 +560,19 @@ impl WeightsReader {
 
     /// Compares a file's tensors with what is asked for: the name under which to keep each, or `None`.
     fn choose(&mut self, tensors: &[(&str, Dtype, &[usize])]) -> Result<Vec<Option<String>>> {
+        let chosen = self.chosen(tensors)?;
+        #[cfg(feature = "text")]
+        if let Some(sink) = &mut self.sink {
+            let kept = tensors.iter().zip(&chosen);
+            let kept: Vec<_> = kept
+                .filter_map(|((_, dtype, shape), name)| Some((name.as_deref()?, *dtype, *shape)))
+                .collect();
+            sink.described(&kept)?;
+        }
+        Ok(chosen)
+    }
+
+    fn chosen(&mut self, tensors: &[(&str, Dtype, &[usize])]) -> Result<Vec<Option<String>>> {
         let Some(asked) = &mut self.asked else {
             return Ok(tensors.iter().map(|(name, ..)| Some((*name).to_owned())).collect());
         };

@@ -74,6 +74,25 @@ impl Dtype {
     }
 }
 
+/// What packed numbers are in a file, before their scales are found.
+pub(super) const PACKED: Dtype = Dtype::Other("I8");
+
+/// Who takes the tensors of a part one after the other as they are read, so that they need not all be held.
+#[cfg(feature = "text")]
+pub trait Sink {
+    /// A file's header has been read: these are the tensors in it that are asked for, and no byte of theirs has come.
+    ///
+    /// # Errors
+    /// To go no further, for instance because there is no room for them.
+    fn described(&mut self, tensors: &[(&str, Dtype, &[usize])]) -> Result<()>;
+
+    /// A tensor under the name that it was asked for by. After a broken connection it may come once more.
+    ///
+    /// # Errors
+    /// To go no further.
+    fn put(&mut self, key: &str, tensor: Tensor) -> Result<()>;
+}
+
 /// One tensor as it stands in the file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tensor {
@@ -245,22 +264,25 @@ impl Weights {
     /// # Errors
     /// [`Error::MissingKey`] or [`Error::WrongShape`] where a tensor of I8 has no scales, or those of another.
     pub(super) fn join_scales(&mut self) -> Result<()> {
-        let is_packed = |name: &&str| self.get(name).is_some_and(|t| t.dtype == Dtype::Other("I8"));
+        let is_packed = |name: &&str| self.get(name).is_some_and(|t| t.dtype == PACKED);
         let packed: Vec<String> = self.names().filter(is_packed).map(str::to_owned).collect();
-        for name in packed {
-            let key = format!("{name}.scale");
-            let (Some(mut tensor), scale) = (self.take(&name), self.take(&key)) else { continue };
-            let expected = scale_shape(&tensor.shape).to_vec();
-            match scale {
-                Some(scale) if scale.dtype == Dtype::F16 && scale.shape == expected => {
-                    tensor.dtype = Dtype::Int8;
-                    tensor.bytes.extend(scale.bytes);
-                }
-                Some(Tensor { shape: found, .. }) => return Err(Error::WrongShape { key, expected, found }),
-                None => return Err(Error::MissingKey { key, expected, more: 0 }),
+        packed.iter().try_for_each(|name| self.join_scales_of(name))
+    }
+
+    /// Puts a packed tensor's scales behind its numbers: see [`Self::join_scales`].
+    pub(super) fn join_scales_of(&mut self, name: &str) -> Result<()> {
+        let key = format!("{name}.scale");
+        let (Some(mut tensor), scale) = (self.take(name), self.take(&key)) else { return Ok(()) };
+        let expected = scale_shape(&tensor.shape).to_vec();
+        match scale {
+            Some(scale) if scale.dtype == Dtype::F16 && scale.shape == expected => {
+                tensor.dtype = Dtype::Int8;
+                tensor.bytes.extend(scale.bytes);
             }
-            self.insert(name, tensor);
+            Some(Tensor { shape: found, .. }) => return Err(Error::WrongShape { key, expected, found }),
+            None => return Err(Error::MissingKey { key, expected, more: 0 }),
         }
+        self.insert(name, tensor);
         Ok(())
     }
 

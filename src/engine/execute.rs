@@ -10,6 +10,17 @@ use super::value::{Value, ValueId};
 use crate::error::{Error, Result};
 
 impl Memory {
+    /// Memory for plans of these parameters.
+    #[must_use]
+    pub fn of(packed: &Packed) -> Self {
+        let _ = packed;
+        Self {
+            #[cfg(feature = "text")]
+            unpacked: packed.unpacked(),
+            ..Self::default()
+        }
+    }
+
     /// Grows to what a plan needs.
     ///
     /// # Errors
@@ -25,6 +36,8 @@ impl Memory {
             let room = step.op.room(values);
             (scratch, scaling) = (scratch.max(room.scratch), scaling.max(room.scaling));
         }
+        #[cfg(feature = "text")]
+        let scratch = scratch + self.unpacked;
         grow(&mut self.arena, arena)?;
         grow(&mut self.scratch, scratch)?;
         grow(&mut self.scaling, scaling)
@@ -121,7 +134,7 @@ pub fn prelude(plan: &Plan, packed: &Packed, given: &[&[f32]]) -> Result<Vec<f32
         Value { shape: [count, height, width, channels], offset: count * row.start, life: (0, ops.len()) }
     };
     let values: Vec<Value> = rows.iter().map(value).collect();
-    let mut memory = Memory::default();
+    let mut memory = Memory::of(packed);
     memory.fit_stage(ops, &values, count * plan.prelude.width())?;
     for ((_, row), numbers) in inputs.iter().zip(given) {
         memory.arena[values[row.0].range()].copy_from_slice(numbers);

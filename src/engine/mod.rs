@@ -6,7 +6,7 @@
 //! are also the reference of the GPU's shaders, or `gpu`.
 //!
 //! A file uses only those that stand before it: kernels, threads; arena, parameters; packed, `value`; `stage`, `lower`; `ops`; plan;
-//! draft, execute; passes, prelude, order; executor; cpu and gpu, which do not know each other.
+//! draft, execute; passes, prelude, order; filling; executor; cpu and gpu, which do not know each other.
 //!
 //! ```no_run
 //! use noiseball::engine::cpu::CpuNetwork;
@@ -27,6 +27,8 @@ pub mod cpu;
 pub mod draft;
 pub mod execute;
 pub mod executor;
+#[cfg(feature = "text")]
+pub mod filling;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 #[cfg_attr(not(feature = "gpu"), allow(dead_code, reason = "a GPU's half of the operations"))]

@@ -2,8 +2,15 @@
 
 use std::ops::Range;
 
+#[cfg(feature = "text")]
+use half::f16;
+
+#[cfg(feature = "text")]
+use super::kernels::compact::{Compact, Span, room, unpack_all};
 use super::kernels::product::{PANEL, Panels};
 use super::kernels::winograd;
+#[cfg(feature = "text")]
+use super::parameters::{Matrix, MatrixNumbers, spans};
 use super::parameters::{MatrixId, Parameters, Take, VectorId, zeros};
 use crate::error::Result;
 
@@ -18,6 +25,9 @@ pub struct Packed {
 #[derive(Debug)]
 struct PackedMatrix {
     panels: Vec<f32>,
+    /// In place of these, what they are unpacked from.
+    #[cfg(feature = "text")]
+    compact: Option<CompactNumbers>,
     rows: usize,
     columns: usize,
     /// What the products of a convolution by tiles read instead, where some plan has it computed so.
@@ -32,8 +42,31 @@ impl PackedMatrix {
     }
 
     fn empty(rows: usize, columns: usize) -> Self {
-        Self { panels: Vec::new(), rows, columns, winograd: Vec::new() }
+        Self {
+            panels: Vec::new(),
+            #[cfg(feature = "text")]
+            compact: None,
+            rows,
+            columns,
+            winograd: Vec::new(),
+        }
     }
+
+    #[cfg(feature = "text")]
+    fn compact(&self) -> Option<Compact<'_>> {
+        Some(match self.compact.as_ref()? {
+            CompactNumbers::F16(numbers) => Compact::F16(numbers),
+            CompactNumbers::Int8 { numbers, scales, spans } => Compact::Int8 { numbers, scales, spans },
+        })
+    }
+}
+
+/// What the panels of a matrix are unpacked from.
+#[cfg(feature = "text")]
+#[derive(Debug)]
+enum CompactNumbers {
+    F16(Vec<u16>),
+    Int8 { numbers: Vec<i8>, scales: Vec<f32>, spans: Vec<Span> },
 }
 
 impl Packed {
@@ -68,6 +101,12 @@ impl Packed {
         Self { matrices: parameters.matrices.iter().map(none).collect(), vectors, spans }
     }
 
+    /// Gives it its vectors.
+    #[cfg(feature = "text")]
+    pub(super) fn set_vectors(&mut self, vectors: Vec<f32>) {
+        self.vectors = vectors;
+    }
+
     /// Adds a matrix, given row by row.
     ///
     /// # Errors
@@ -79,7 +118,74 @@ impl Packed {
 
     pub(super) fn panels(&self, id: MatrixId) -> Panels<'_> {
         let m = &self.matrices[id.0];
-        Panels { data: &m.panels, rows: m.rows, columns: m.columns }
+        Panels {
+            #[cfg(feature = "text")]
+            compact: m.compact(),
+            ..Panels::new(&m.panels, m.rows, m.columns)
+        }
+    }
+
+    /// Adds a matrix as it is stored.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error) where there is no room for it.
+    #[cfg(feature = "text")]
+    pub(super) fn put_rows(&mut self, id: MatrixId, matrix: &Matrix, rows: &MatrixNumbers) -> Result<()> {
+        fn panels<T: Copy + Default>(rows: usize, columns: usize, values: &[T]) -> Result<Vec<T>> {
+            let mut panels = zeros(rows, columns.next_multiple_of(PANEL))?;
+            Panels::fill(rows, columns, &mut panels, |row, column| values[row * columns + column]);
+            Ok(panels)
+        }
+        let (count, columns) = (matrix.rows, matrix.columns);
+        let compact = match rows {
+            MatrixNumbers::F32(values) => return self.put(id, (count, columns), values),
+            MatrixNumbers::F16(values) => CompactNumbers::F16(panels(count, columns, values)?),
+            MatrixNumbers::Int8 { numbers, scales } => {
+                let numbers = panels(count, columns, numbers)?;
+                let scales: Vec<f32> = scales.iter().map(|bits| f16::from_bits(*bits).to_f32()).collect();
+                match spans(matrix) {
+                    None => CompactNumbers::Int8 { numbers, scales, spans: Vec::new() },
+                    Some(spans) => {
+                        let scales = panels(scales.len() / columns.max(1), columns, &scales)?;
+                        CompactNumbers::Int8 { numbers, scales, spans }
+                    }
+                }
+            }
+        };
+        self.matrices[id.0] = PackedMatrix { compact: Some(compact), ..PackedMatrix::empty(count, columns) };
+        Ok(())
+    }
+
+    /// Floats that the panels of a matrix take that are unpacked at once; none where none has to be.
+    #[must_use]
+    pub(super) fn unpacked(&self) -> usize {
+        #[cfg(feature = "text")]
+        return self
+            .matrices
+            .iter()
+            .filter(|m| m.compact.is_some())
+            .map(|m| room(m.rows, m.columns))
+            .max()
+            .unwrap_or(0);
+        #[cfg(not(feature = "text"))]
+        0
+    }
+
+    /// Bytes that the parameters take.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let of = |m: &PackedMatrix| {
+            #[cfg(feature = "text")]
+            let more = match &m.compact {
+                None => 0,
+                Some(CompactNumbers::F16(numbers)) => 2 * numbers.len(),
+                Some(CompactNumbers::Int8 { numbers, scales, .. }) => numbers.len() + 4 * scales.len(),
+            };
+            #[cfg(not(feature = "text"))]
+            let more = 0;
+            (4 * (m.panels.len() + m.winograd.len()) + more) as u64
+        };
+        4 * self.vectors.len() as u64 + self.matrices.iter().map(of).sum::<u64>()
     }
 
     /// Makes what [`Self::winograd`] gives, of a matrix whose convolution has so many input channels.
@@ -89,7 +195,20 @@ impl Packed {
     pub(super) fn prepare_winograd(&mut self, id: MatrixId, inputs: usize) -> Result<()> {
         if self.winograd(id).is_none() {
             let mut weights = zeros(winograd::weights_len(inputs, self.matrices[id.0].columns), 1)?;
-            winograd::fill_weights(self.panels(id), inputs, &mut weights);
+            let panels = self.panels(id);
+            #[cfg(feature = "text")]
+            let mut unpacked = Vec::new();
+            #[cfg(feature = "text")]
+            if let Some(compact) = panels.compact {
+                unpacked = zeros(panels.rows, panels.columns.next_multiple_of(PANEL))?;
+                unpack_all(compact, [panels.rows, panels.columns], &mut unpacked);
+            }
+            #[cfg(feature = "text")]
+            let panels = match panels.compact {
+                Some(_) => Panels::new(&unpacked, panels.rows, panels.columns),
+                None => panels,
+            };
+            winograd::fill_weights(panels, inputs, &mut weights);
             self.matrices[id.0].winograd = weights;
         }
         Ok(())

@@ -5,6 +5,8 @@
 //! shortcut stands below the 3×3 convolution whose result it is added to. The recipes depend on the network alone, not
 //! on the size or number of images, so parameters are packed once.
 
+#[cfg(feature = "text")]
+use super::kernels::compact::Span;
 use super::kernels::product::PANEL;
 use crate::error::{Error, Result};
 
@@ -15,11 +17,11 @@ pub type Take<'a> = &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>;
 ///
 /// # Errors
 /// [`Error::OutOfMemory`] where there is no room for it.
-pub(in crate::engine) fn zeros(rows: usize, columns: usize) -> Result<Vec<f32>> {
+pub(in crate::engine) fn zeros<T: Clone + Default>(rows: usize, columns: usize) -> Result<Vec<T>> {
     let mut zeros = Vec::new();
     let reserved = rows.checked_mul(columns).filter(|len| zeros.try_reserve_exact(*len).is_ok());
     let len = reserved.ok_or_else(|| too_large_matrix(rows, columns))?;
-    zeros.resize(len, 0.0);
+    zeros.resize(len, T::default());
     Ok(zeros)
 }
 
@@ -69,6 +71,29 @@ impl MatrixPart {
             Packing::Table => [self.shape[0], self.shape[1..].iter().product()],
         }
     }
+
+    /// Puts the tensor's numbers, in PyTorch's row-major order, to their places in the matrix, whose rows lie `stride` numbers apart.
+    pub(super) fn put<T>(&self, values: impl Iterator<Item = T>, matrix: &mut [T], stride: usize) {
+        let [rows, columns] = self.size();
+        let mut put = |row: usize, column: usize, value: T| {
+            matrix[(self.row + row) * stride + self.column + column] = value;
+        };
+        match self.packing {
+            Packing::Table => {
+                for (i, value) in values.enumerate() {
+                    put(i / columns, i % columns, value);
+                }
+            }
+            Packing::Transposed => {
+                let inputs = self.shape[1];
+                let taps = rows / inputs;
+                for (i, value) in values.enumerate() {
+                    let (output, input, tap) = (i / rows, i / taps % inputs, i % taps);
+                    put(tap * inputs + input, output, value);
+                }
+            }
+        }
+    }
 }
 
 /// A matrix and how it is packed. Places that no part covers are zero.
@@ -92,27 +117,65 @@ impl Matrix {
         let mut packed = zeros(self.rows, self.columns)?;
         for part in &self.parts {
             let values = take(&part.key, &part.shape)?;
-            let [rows, columns] = part.size();
-            let mut put = |row: usize, column: usize, value: f32| {
-                packed[(part.row + row) * self.columns + part.column + column] = value;
-            };
-            match part.packing {
-                Packing::Table => {
-                    for (i, value) in values.into_iter().enumerate() {
-                        put(i / columns, i % columns, value);
-                    }
-                }
-                Packing::Transposed => {
-                    let inputs = part.shape[1];
-                    let taps = rows / inputs;
-                    for (i, value) in values.into_iter().enumerate() {
-                        let (output, input, tap) = (i / rows, i / taps % inputs, i % taps);
-                        put(tap * inputs + input, output, value);
-                    }
-                }
-            }
+            part.put(values.into_iter(), &mut packed, self.columns);
         }
         Ok(packed)
+    }
+}
+
+/// Whether a matrix is a table.
+#[cfg(feature = "text")]
+pub(super) fn is_table(matrix: &Matrix) -> bool {
+    matches!(&matrix.parts[..], [part] if part.packing == Packing::Table)
+}
+
+/// Which rows of a matrix are which tensors', where those of tensors side by side are the same and no row is left over: so that a
+/// row's numbers all belong to groups of the same number. None of a table.
+#[cfg(feature = "text")]
+pub(super) fn spans(matrix: &Matrix) -> Option<Vec<Span>> {
+    let mut found: Vec<(usize, Span)> = Vec::new();
+    for part in &matrix.parts {
+        let span = match (part.packing, &part.shape[..]) {
+            (Packing::Transposed, [_, inputs, window @ ..]) => {
+                Span { inputs: *inputs, taps: window.iter().product() }
+            }
+            _ => return None,
+        };
+        if !found.contains(&(part.row, span)) {
+            found.push((part.row, span));
+        }
+    }
+    found.sort_by_key(|(row, _)| *row);
+    let mut end = 0;
+    for (row, span) in &found {
+        if *row != end {
+            return None;
+        }
+        end += span.rows();
+    }
+    (end == matrix.rows).then(|| found.into_iter().map(|(_, span)| span).collect())
+}
+
+/// The numbers of a matrix, row by row, as they are stored.
+#[cfg(feature = "text")]
+pub(super) enum MatrixNumbers {
+    F32(Vec<f32>),
+    F16(Vec<u16>),
+    Int8 {
+        numbers: Vec<i8>,
+        /// A row for each group of each span; of a table, `[rows][groups]`.
+        scales: Vec<u16>,
+    },
+}
+
+#[cfg(feature = "text")]
+impl MatrixNumbers {
+    pub(super) fn storage(&self) -> Storage {
+        match self {
+            Self::F32(_) => Storage::F32,
+            Self::F16(_) => Storage::F16,
+            Self::Int8 { .. } => Storage::Int8,
+        }
     }
 }
 
@@ -248,13 +311,16 @@ impl Parameters {
     }
 }
 
-/// How a packed matrix is stored on a GPU.
+/// How a packed matrix is stored: by a GPU, and where it is another's than f32, by the processor too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
     /// 32-bit floats.
     F32,
     /// 16-bit floats: half the memory and traffic, and exact where the checkpoint is of that kind.
     F16,
+    /// Whole numbers of 8 bits, and scales in 16 bits of 64 of them: of checkpoints of that kind only.
+    #[cfg(feature = "text")]
+    Int8,
 }
 
 impl Storage {
@@ -269,6 +335,9 @@ impl Storage {
                 bytes.resize(bytes.len().next_multiple_of(4), 0);
                 bytes
             }
+            // Only numbers that have scales can be stored so.
+            #[cfg(feature = "text")]
+            Storage::Int8 => Vec::new(),
         }
     }
 }

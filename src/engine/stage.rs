@@ -22,6 +22,9 @@ pub struct Memory {
     pub(super) scratch: Vec<f32>,
     /// Scale and shift of a normalisation that an operation computes for itself.
     pub(super) scaling: Vec<f32>,
+    /// Floats of the scratch in which panels are unpacked.
+    #[cfg(feature = "text")]
+    pub(super) unpacked: usize,
 }
 
 /// One part of a plan, and what its operations read.
@@ -68,7 +71,7 @@ impl<'a> ArenaView<'a> {
 impl<'a> Stage<'a> {
     /// The memory for an operation that writes this value.
     pub(super) fn split<'m>(&self, memory: &'m mut Memory, written: ValueId) -> Split<'m> {
-        let (written, Memory { arena, scratch, scaling }) = (self.value(written).range(), memory);
+        let (written, Memory { arena, scratch, scaling, .. }) = (self.value(written).range(), memory);
         let (before, rest) = arena.split_at_mut(written.start);
         let (out, after) = rest.split_at_mut(written.len());
         Split { arena: ArenaView { before, after, after_start: written.end }, scratch, scaling, out }

@@ -24,6 +24,10 @@ mod part;
 mod picture;
 #[cfg(feature = "text")]
 mod runner;
+#[cfg(feature = "text")]
+mod tensors;
+#[cfg(feature = "text")]
+mod tiles;
 
 use serde_json::{Map, Value};
 
@@ -39,11 +43,13 @@ pub use on_burn::OnBurn;
 #[cfg(feature = "text")]
 pub use options::{Image, Request};
 #[cfg(feature = "text")]
-pub use part::{Coder, Loader, Part, Pending, Ready, Take};
+pub use part::{Coder, Loader, Loading, Names, Part, Pending, Ready};
 pub use picture::{binary_mask, latent_mask, masked, resize, to_signed};
+#[cfg(feature = "text")]
+pub use tiles::Tiling;
 
 #[cfg(feature = "text")]
-pub use runner::{Made, Names, Progress, Runner, Source};
+pub use runner::{Made, Progress, Runner, Source};
 
 use crate::checkpoint::json::Fields;
 use crate::error::{Error, Result};

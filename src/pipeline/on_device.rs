@@ -3,15 +3,15 @@
 #[cfg(feature = "gpu")]
 use std::sync::Arc;
 
-use super::part::{Loader, Part, Pending, Ready, Take};
+use super::part::{Loader, Loading, Part, Pending, Ready};
 use crate::device::Device;
 use crate::engine::cpu::{Memory, step};
 use crate::engine::execute;
+use crate::engine::filling::{IncomingPacked, Numbers};
 #[cfg(feature = "gpu")]
-use crate::engine::gpu::{Gpu, Replay, Weights};
+use crate::engine::gpu::{IncomingWeights, Replay, Weights};
 use crate::engine::order::{to_nchw, to_nhwc};
 use crate::engine::packed::Packed;
-use crate::engine::parameters::Storage;
 use crate::engine::passes::plan_prompts;
 use crate::engine::plan::{Plan, ValueId};
 use crate::engine::prelude::{PreludeRows, check_prompts};
@@ -24,20 +24,52 @@ use crate::network::unet_condition::WithMap;
 const KEPT: usize = 3;
 
 impl Loader for Device {
-    fn load<'a>(&'a self, part: Part, storage: Storage, mut take: Take<'a>) -> Pending<'a, Box<dyn Ready>> {
-        Box::pin(async move {
-            // Parameters are packed the same way for every shape; but one token would be a vector.
-            let plan = plan(&part, &part.inputs(part.usual_size(), 2), [1, 1], false)?;
+    fn begin(&self, part: Part, exact: bool) -> Result<Box<dyn Loading>> {
+        // Parameters are packed the same way for every shape; but one token would be a vector.
+        let plan = plan(&part, &part.inputs(part.usual_size(), 2), [1, 1], false)?;
+        #[cfg(feature = "gpu")]
+        if let Some(gpu) = self.as_gpu() {
+            let weights = Arriving::Gpu(IncomingWeights::new(gpu, &plan, exact)?);
+            return Ok(Box::new(Incoming { part, weights }));
+        }
+        let weights = Arriving::Cpu(IncomingPacked::new(&plan, exact)?);
+        Ok(Box::new(Incoming { part, weights }))
+    }
+}
+
+/// A part whose parameters are arriving.
+struct Incoming {
+    part: Part,
+    weights: Arriving,
+}
+
+enum Arriving {
+    Cpu(IncomingPacked),
+    #[cfg(feature = "gpu")]
+    Gpu(IncomingWeights),
+}
+
+impl Loading for Incoming {
+    fn put(&mut self, key: &str, numbers: Numbers) -> Result<()> {
+        match &mut self.weights {
+            Arriving::Cpu(weights) => weights.put(key, numbers),
             #[cfg(feature = "gpu")]
-            if let Some(gpu) = self.as_gpu() {
-                let weights = Arc::new(Weights::new(gpu, &plan, storage, &mut take).await?);
-                return Ok(Box::new(OnGpu { part, weights, plans: Vec::new() }) as Box<dyn Ready>);
-            }
-            #[cfg(not(feature = "gpu"))]
-            let _ = storage;
-            let packed = Packed::new(&plan.parameters, &mut take)?;
-            let memory = Memory::default();
-            Ok(Box::new(OnCpu { part, packed, plans: Vec::new(), memory, told: None }) as Box<dyn Ready>)
+            Arriving::Gpu(weights) => weights.put(key, numbers),
+        }
+    }
+
+    fn finish<'a>(self: Box<Self>) -> Pending<'a, Box<dyn Ready>> {
+        Box::pin(async move {
+            let Self { part, weights } = *self;
+            let weights = match weights {
+                Arriving::Cpu(weights) => {
+                    let packed = weights.finish()?;
+                    Parameters::Cpu { memory: Memory::of(&packed), packed }
+                }
+                #[cfg(feature = "gpu")]
+                Arriving::Gpu(weights) => Parameters::Gpu(Arc::new(weights.finish().await?)),
+            };
+            Ok(Box::new(OnDevice { part, weights, plans: Vec::new() }) as Box<dyn Ready>)
         })
     }
 }
@@ -176,95 +208,121 @@ fn result(plan: &Plan, at: usize, id: ValueId, numbers: &[f32]) -> Array {
     Array { shape, values }
 }
 
-struct OnCpu {
+/// A part with its parameters where it runs.
+struct OnDevice {
     part: Part,
-    packed: Packed,
-    plans: Vec<(Key, Plan)>,
-    memory: Memory,
-    /// The plan that was replayed last, and what its memory has.
-    told: Option<(Key, Told)>,
+    weights: Parameters,
+    /// The last used is the last.
+    plans: Vec<(Key, Kept)>,
 }
 
-impl OnCpu {
-    fn evaluate(&mut self, arrays: &[Array], maps: bool) -> Result<Vec<Array>> {
-        let given = Given::of(&self.part, arrays);
-        let key = given.key(maps);
-        if !self.plans.iter().any(|(known, _)| *known == key) {
-            let plan = plan(&self.part, &given.inputs, key.0, maps)?;
-            self.plans.drain(..(self.plans.len() + 1).saturating_sub(KEPT));
-            self.plans.push((key.clone(), plan));
+enum Parameters {
+    /// All plans share the memory, which has the prompts of the one that was replayed last.
+    Cpu { packed: Packed, memory: Memory },
+    #[cfg(feature = "gpu")]
+    Gpu(Arc<Weights>),
+}
+
+/// A plan, and the prompts that its memory has the results of.
+struct Kept {
+    plan: Planned,
+    told: Option<Told>,
+}
+
+enum Planned {
+    Cpu(Plan),
+    #[cfg(feature = "gpu")]
+    Gpu(Replay),
+}
+
+impl Planned {
+    fn plan(&self) -> &Plan {
+        match self {
+            Self::Cpu(plan) => plan,
+            #[cfg(feature = "gpu")]
+            Self::Gpu(replay) => replay.plan(),
         }
-        let Some((_, plan)) = self.plans.iter().find(|(known, _)| *known == key) else {
-            return Ok(Vec::new());
+    }
+}
+
+impl OnDevice {
+    /// Puts the plan for a key last, and makes it where there is none.
+    async fn prepare(&mut self, key: Key, inputs: &[Input]) -> Result<()> {
+        let known = self.plans.iter().position(|(known, _)| *known == key);
+        let is_last = known.is_some_and(|at| at + 1 == self.plans.len());
+        let (key, mut kept) = match known {
+            Some(at) => self.plans.remove(at),
+            None => {
+                let plan = plan(&self.part, inputs, key.0, key.2)?;
+                self.plans.drain(..(self.plans.len() + 1).saturating_sub(KEPT));
+                let plan = match &mut self.weights {
+                    Parameters::Cpu { memory, .. } => {
+                        memory.fit(&plan)?;
+                        Planned::Cpu(plan)
+                    }
+                    #[cfg(feature = "gpu")]
+                    Parameters::Gpu(weights) => Planned::Gpu(Replay::new(plan, Arc::clone(weights)).await?),
+                };
+                (key, Kept { plan, told: None })
+            }
         };
-        self.memory.fit(plan)?;
-        let now = (key, given.told(plan));
-        if self.told.as_ref() != Some(&now) {
-            self.told = None;
-            check_prompts(plan, &now.1.numbers(), &now.1.of_sample)?;
-            execute::prompts(plan, &self.packed, &now.1.numbers(), &now.1.of_sample, &mut self.memory);
-            self.told = Some(now);
+        // Another plan was replayed in its memory.
+        if !is_last && matches!(kept.plan, Planned::Cpu(_)) {
+            kept.told = None;
         }
-        let (told, count, rows) = given.prelude(plan);
-        let prelude = execute::prelude(plan, &self.packed, &told)?;
-        self.memory.value_mut(plan, plan.input).copy_from_slice(&given.numbers[0]);
-        step(plan, &self.packed, &prelude, count, rows, &mut self.memory);
-        let made = results(plan).enumerate();
-        Ok(made.map(|(at, id)| result(plan, at, id, self.memory.value(plan, id))).collect())
+        self.plans.push((key, kept));
+        Ok(())
     }
-}
 
-impl Ready for OnCpu {
-    fn ask<'a>(&'a mut self, inputs: &'a [Array], maps: bool) -> Pending<'a, Vec<Array>> {
-        Box::pin(async move { self.evaluate(inputs, maps) })
-    }
-}
-
-#[cfg(feature = "gpu")]
-struct OnGpu {
-    part: Part,
-    weights: Arc<Weights>,
-    plans: Vec<(Key, Replay, Option<Told>)>,
-}
-
-#[cfg(feature = "gpu")]
-impl OnGpu {
     async fn evaluate(&mut self, arrays: &[Array], maps: bool) -> Result<Vec<Array>> {
-        let gpu: &Gpu = self.weights.gpu();
-        gpu.check()?;
+        #[cfg(feature = "gpu")]
+        if let Parameters::Gpu(weights) = &self.weights {
+            weights.gpu().check()?;
+        }
         let given = Given::of(&self.part, arrays);
-        let key = given.key(maps);
-        if !self.plans.iter().any(|(known, ..)| *known == key) {
-            let plan = plan(&self.part, &given.inputs, key.0, maps)?;
-            self.plans.drain(..(self.plans.len() + 1).saturating_sub(KEPT));
-            let replay = Replay::new(plan, Arc::clone(&self.weights)).await?;
-            self.plans.push((key.clone(), replay, None));
-        }
-        let Some((_, replay, told)) = self.plans.iter_mut().find(|(known, ..)| *known == key) else {
-            return Ok(Vec::new());
-        };
-        let now = given.told(replay.plan());
-        if told.as_ref() != Some(&now) {
-            replay.prompts(&now.numbers(), &now.of_sample)?;
-            *told = Some(now);
-        }
-        let (told, count, rows) = given.prelude(replay.plan());
-        replay.start(count, &[rows]).await?;
-        let prelude = execute::prelude(replay.plan(), replay.weights().host(), &told)?;
-        replay.upload(&prelude);
-        replay.write(replay.plan().input, &given.numbers[0]);
-        replay.evaluate(0);
+        self.prepare(given.key(maps), &given.inputs).await?;
+        let Some((_, Kept { plan: planned, told })) = self.plans.last_mut() else { return Ok(Vec::new()) };
+        let now = given.told(planned.plan());
+        let new = told.as_ref() != Some(&now);
+        let (rows_given, count, rows) = given.prelude(planned.plan());
         let mut made = Vec::new();
-        for (at, id) in results(replay.plan()).enumerate() {
-            let numbers = replay.read(id).await?;
-            made.push(result(replay.plan(), at, id, &numbers));
+        match (planned, &mut self.weights) {
+            (Planned::Cpu(plan), Parameters::Cpu { packed, memory }) => {
+                if new {
+                    *told = None;
+                    check_prompts(plan, &now.numbers(), &now.of_sample)?;
+                    execute::prompts(plan, packed, &now.numbers(), &now.of_sample, memory);
+                }
+                let prelude = execute::prelude(plan, packed, &rows_given)?;
+                memory.value_mut(plan, plan.input).copy_from_slice(&given.numbers[0]);
+                step(plan, packed, &prelude, count, rows, memory);
+                made.extend(
+                    results(plan).enumerate().map(|(at, id)| result(plan, at, id, memory.value(plan, id))),
+                );
+            }
+            #[cfg(feature = "gpu")]
+            (Planned::Gpu(replay), Parameters::Gpu(weights)) => {
+                if new {
+                    replay.prompts(&now.numbers(), &now.of_sample)?;
+                }
+                replay.start(count, &[rows]).await?;
+                replay.upload(&execute::prelude(replay.plan(), weights.host(), &rows_given)?);
+                replay.write(replay.plan().input, &given.numbers[0]);
+                replay.evaluate(0);
+                for (at, id) in results(replay.plan()).enumerate() {
+                    let numbers = replay.read(id).await?;
+                    made.push(result(replay.plan(), at, id, &numbers));
+                }
+            }
+            #[cfg(feature = "gpu")]
+            _ => {}
         }
+        *told = Some(now);
         Ok(made)
     }
 }
 
-#[cfg(feature = "gpu")]
-impl Ready for OnGpu {
+impl Ready for OnDevice {
     fn ask<'a>(&'a mut self, inputs: &'a [Array], maps: bool) -> Pending<'a, Vec<Array>> {
         Box::pin(self.evaluate(inputs, maps))
     }

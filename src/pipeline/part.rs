@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::engine::parameters::Storage;
+use crate::engine::filling::Numbers;
 use crate::error::Result;
 use crate::network::Architecture;
 use crate::network::architecture::{Input, Network as _, Rate, Shape};
@@ -157,6 +157,13 @@ impl Part {
             _ => key.into(),
         }
     }
+
+    /// The parameter that a name in the weights' file stands for.
+    #[must_use]
+    pub fn key_of<'k>(&self, name: &'k str) -> &'k str {
+        let key = name.strip_prefix("text_model.").unwrap_or(name);
+        if self.key_in_file(key) == name { key } else { name }
+    }
 }
 
 impl Coder {
@@ -181,16 +188,32 @@ impl Coder {
     }
 }
 
+/// Names and shapes of tensors.
+pub type Names = Vec<(String, Vec<usize>)>;
+
 /// What comes later: on a GPU, or in a page.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
 
-/// Gives a parameter's numbers, row-major, by its key and shape.
-pub type Take<'a> = Box<dyn FnMut(&str, &[usize]) -> Result<Vec<f32>> + 'a>;
-
 /// Where parts run: it loads them.
 pub trait Loader {
-    /// Loads a part; `take` is asked for each of [`Part::parameters`] once.
-    fn load<'a>(&'a self, part: Part, storage: Storage, take: Take<'a>) -> Pending<'a, Box<dyn Ready>>;
+    /// Begins to load a part. Where it is to be `exact`, all its parameters are kept in f32, whatever the precision is that they come in.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    fn begin(&self, part: Part, exact: bool) -> Result<Box<dyn Loading>>;
+}
+
+/// A part whose parameters are arriving.
+pub trait Loading {
+    /// Takes one of [`Part::parameters`], in any order, and packs or uploads it, so that no more than a few are held. One that is there already
+    /// is passed over.
+    ///
+    /// # Errors
+    /// By what is wrong: [`Error::WrongShape`](crate::Error::WrongShape), [`Error::OutOfMemory`](crate::Error::OutOfMemory); a device's.
+    fn put(&mut self, key: &str, numbers: Numbers) -> Result<()>;
+
+    /// The part, once all are there.
+    fn finish<'a>(self: Box<Self>) -> Pending<'a, Box<dyn Ready>>;
 }
 
 /// A part that is loaded.

@@ -1,14 +1,17 @@
 //! Runs a pipeline: one part after the other, each loaded when it is needed and freed when it is not.
 
+use std::rc::Rc;
+
 use super::attention::{Watch, WordMaps};
 use super::description::Description;
 use super::noise::{MASKED, Noises, PICTURE};
 use super::options::{Given, Request, refuse};
-use super::part::{Loader, Part, Pending, Ready};
+use super::part::{Loader, Names, Part, Pending, Ready};
+use super::tensors::{Arrived, Arriving, Room, Updates, names_in_file};
+use super::tiles::Tiling;
 use super::{Autoencoder, Batch, Draw, Kind, Task, inpainting_channels, latent_mask, posterior, time_ids};
 use crate::checkpoint::lora::Lora;
-use crate::checkpoint::weights::{Dtype, Weights};
-use crate::engine::parameters::Storage;
+use crate::checkpoint::weights::{Sink, Weights};
 use crate::error::{Error, Result};
 use crate::network::architecture::Network as _;
 use crate::network::array::Array;
@@ -19,30 +22,30 @@ use crate::sampler::{
 };
 use crate::text;
 
-/// Names and shapes of tensors.
-pub type Names = Vec<(String, Vec<usize>)>;
-
 /// Where the weights of parts are.
 pub trait Source {
-    /// Gets the weights of a part, of which these are needed and no others. `observer` is told how many bytes of how many have been read.
-    fn weights<'a>(
+    /// Reads the weights of a part, of which these are needed and no others: `sink` gets one tensor after the other, so that the file is never
+    /// held. `observer` is told how many bytes of how many have been read.
+    fn read<'a>(
         &'a self,
         part: &'a str,
         asked: Names,
+        sink: Box<dyn Sink>,
         observer: &'a mut dyn FnMut(u64, Option<u64>) -> Result<()>,
-    ) -> Pending<'a, Weights>;
+    ) -> Pending<'a, ()>;
 }
 
 #[cfg(not(target_arch = "wasm32"))]
 impl Source for crate::checkpoint::Folder {
-    fn weights<'a>(
+    fn read<'a>(
         &'a self,
         part: &'a str,
         asked: Names,
+        sink: Box<dyn Sink>,
         observer: &'a mut dyn FnMut(u64, Option<u64>) -> Result<()>,
-    ) -> Pending<'a, Weights> {
+    ) -> Pending<'a, ()> {
         use crate::checkpoint::Progress as Read;
-        let read = self.weights(part, asked, &mut |progress| match progress {
+        let read = self.read(part, asked, sink, &mut |progress| match progress {
             Read::Weights { received, total } => observer(received, total),
             Read::Config(_) => Ok(()),
         });
@@ -101,7 +104,7 @@ pub struct Runner {
     description: Description,
     source: Box<dyn Source>,
     loader: Box<dyn Loader>,
-    lora: Option<(Lora, f64)>,
+    lora: Updates,
     /// The most bytes that a part may take.
     memory: Option<u64>,
     /// Whether parts stay loaded after they were used.
@@ -130,7 +133,10 @@ struct Loaded {
     part: Part,
     ready: Box<dyn Ready>,
     frequencies: Vec<f32>,
-    storage: Storage,
+    /// Whether all weights are of 32 bits.
+    exact: bool,
+    /// Bytes of the weights.
+    weights: u64,
 }
 
 impl Runner {
@@ -218,7 +224,7 @@ impl Runner {
             }
         }
         self.loaded.clear();
-        self.lora = Some((lora, scale));
+        self.lora = Some(Rc::new((lora, scale)));
         Ok(())
     }
 
@@ -254,7 +260,7 @@ impl Runner {
         let mut notes = self.description.notes.clone();
         self.announce(run.given.is_some(), observer)?;
         let conditions = self.encode_texts(&run.texts, unicode, &mut notes, observer).await?;
-        let (init, beside) = self.encode_pictures(&mut run, observer).await?;
+        let (init, beside) = self.encode_pictures(&mut run, &mut notes, observer).await?;
 
         let Prepared { shape, guided, scale, .. } = run;
         let edit = self.edit(run.task, init, run.mask.as_deref(), request.strength);
@@ -337,6 +343,7 @@ impl Runner {
     async fn encode_pictures(
         &mut self,
         run: &mut Prepared,
+        notes: &mut Vec<String>,
         observer: &mut dyn FnMut(Progress<'_>) -> Result<()>,
     ) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
         let (mut init, mut beside) = (Vec::new(), None);
@@ -346,12 +353,12 @@ impl Runner {
         for stage in std::mem::take(&mut run.stages) {
             match stage {
                 Draw::Picture => {
-                    init = self.encode(run, &given, &given.values, PICTURE, observer).await?;
+                    init = self.encode(run, &given, &given.values, PICTURE, notes, observer).await?;
                 }
                 Draw::Noise => run.noises.draw_first(pictures, each),
                 Draw::Masked if self.description.pipeline.inpaints => {
                     let masked = given.masked().unwrap_or_default();
-                    let latents = self.encode(run, &given, &masked, MASKED, observer).await?;
+                    let latents = self.encode(run, &given, &masked, MASKED, notes, observer).await?;
                     let mask = run.mask.as_deref().unwrap_or_default();
                     beside = Some(inpainting_channels(mask, &latents, channels, pictures));
                 }
@@ -588,7 +595,7 @@ impl Runner {
                 if !self.keeps {
                     self.loaded.clear();
                 }
-                let loaded = self.load_as(name, part, batch, size, None, observer).await?;
+                let loaded = self.load_as(name, part, batch, size, false, observer).await?;
                 self.loaded.push(loaded);
                 self.loaded.len() - 1
             }
@@ -596,64 +603,44 @@ impl Runner {
         Ok(&mut self.loaded[at])
     }
 
-    /// Loads a part with its weights stored so; otherwise in half precision where the file has nothing else.
+    /// Loads a part, with its weights in f32 where they are to be `exact` and otherwise as the file has them.
     async fn load_as(
         &mut self,
         name: &str,
         part: Part,
         batch: usize,
         size: [usize; 2],
-        storage: Option<Storage>,
+        exact: bool,
         observer: &mut dyn FnMut(Progress<'_>) -> Result<()>,
     ) -> Result<Loaded> {
-        let parameters = part.parameters();
-        if let Some(limit) = self.memory {
-            let needs = part.describe(batch, size, self.description.tokens());
-            let weights = needs.parameter_count().saturating_mul(4);
-            if weights.saturating_add(needs.peak_activation_bytes) > limit {
-                let problem = format!(
-                    "`{name}` takes {} MB for its weights and {} MB for a batch of {batch}, and there are {} MB. Choose a smaller model or size",
-                    weights / 1_000_000,
-                    needs.peak_activation_bytes / 1_000_000,
-                    limit / 1_000_000
-                );
-                return Err(Error::OutOfMemory { problem });
-            }
-        }
+        let needs = part.describe(batch, size, self.description.tokens());
+        let activations = needs.peak_activation_bytes;
+        // At first nothing is known but that a weight has a byte at least.
+        let least = if exact { 4 } else { 1 };
+        let weights = needs.parameter_count().saturating_mul(least);
+        let room = Room { name: name.to_owned(), batch, activations, weights, limit: self.memory };
+        room.check()?;
+        let room = Room { weights: if exact { weights } else { 0 }, ..room };
+
         let frequencies = match &part {
             Part::UNet2D(net) => net.frequencies(),
             _ => None,
         };
-        let mut asked: Names = Vec::with_capacity(parameters.len());
-        for (key, shape) in &parameters {
-            asked.push((part.key_in_file(key).into_owned(), shape.clone()));
+        let folder = name.split('.').next().unwrap_or(name);
+        let mut asked = names_in_file(&part);
+        if let Some(updates) = &self.lora {
+            updates.0.check(folder, &asked)?;
         }
         asked.extend(frequencies.map(|(key, length)| (key.to_owned(), vec![length])));
-        let folder = name.split('.').next().unwrap_or(name);
+        let loading = self.loader.begin(part.clone(), exact)?;
+        let key = frequencies.map(|(key, _)| key);
+        let arriving = Arriving::new(folder, part.clone(), loading, self.lora.clone(), key, room);
         let mut told = |received, total| observer(Progress::Loading { part: folder, received, total });
-        let mut weights = self.source.weights(folder, asked.clone(), &mut told).await?;
-        if let Some((lora, scale)) = &self.lora
-            && lora.has(folder)
-        {
-            lora.merge(folder, &mut weights, *scale)?;
-        }
-        let is_half =
-            |(key, _): &(String, Vec<usize>)| weights.get(key).is_some_and(|t| t.dtype == Dtype::F16);
-        let of_file = if asked.iter().all(is_half) { Storage::F16 } else { Storage::F32 };
-        let storage = storage.unwrap_or(of_file);
-        fn take(weights: &mut Weights, key: &str, shape: &[usize]) -> Result<Vec<f32>> {
-            let missing = || Error::MissingKey { key: key.to_owned(), expected: shape.to_vec(), more: 0 };
-            weights.take(key).ok_or_else(missing)?.to_f32(key)
-        }
-        let frequencies = match frequencies {
-            Some((key, length)) => take(&mut weights, key, &[length])?,
-            None => Vec::new(),
-        };
-        let named = part.clone();
-        let taken =
-            Box::new(move |key: &str, shape: &[usize]| take(&mut weights, &named.key_in_file(key), shape));
-        let ready = self.loader.load(part.clone(), storage, taken).await?;
-        Ok(Loaded { name: name.to_owned(), part, ready, frequencies, storage })
+        self.source.read(folder, asked, Box::new(arriving.clone()), &mut told).await?;
+        let Arrived { loading, frequencies, exact: alike, weights } =
+            arriving.finish().ok_or(Error::Disposed)?;
+        let ready = loading.finish().await?;
+        Ok(Loaded { name: name.to_owned(), part, ready, frequencies, exact: exact || alike, weights })
     }
 
     /// Frees what is loaded, unless it is kept.
@@ -663,7 +650,7 @@ impl Runner {
         }
     }
 
-    /// The autoencoder's first half or second.
+    /// The autoencoder's first half or second, for images that are given to it of this size: where these have to be cut, for tiles.
     async fn coder_part(
         &mut self,
         encodes: bool,
@@ -671,7 +658,55 @@ impl Runner {
         observer: &mut dyn FnMut(Progress<'_>) -> Result<()>,
     ) -> Result<&mut Loaded> {
         let (name, part) = self.coder(encodes);
+        let size = self.smallest(&part, size);
         self.part(&name, part, 1, size, observer).await
+    }
+
+    /// The least that a half of the autoencoder is given at once of an image of this size.
+    fn smallest(&self, part: &Part, size: [usize; 2]) -> [usize; 2] {
+        Tiling::least(part, size, self.description.pipeline.scale_factor)
+    }
+
+    /// What the autoencoder's first half or second makes of an image: in one piece, or where there is no room for that, in tiles.
+    async fn convert(
+        &mut self,
+        encodes: bool,
+        image: &Array,
+        notes: &mut Vec<String>,
+        observer: &mut dyn FnMut(Progress<'_>) -> Result<()>,
+    ) -> Result<Array> {
+        let size = [image.shape[2], image.shape[3]];
+        let (limit, factor) = (self.memory, self.description.pipeline.scale_factor);
+        let Loaded { name, part, ready, weights, .. } = self.coder_part(encodes, size, observer).await?;
+        let ways = Tiling::ways(part, size, factor);
+        let mut refused = Error::Disposed;
+        for way in [None].into_iter().chain(ways.into_iter().map(Some)) {
+            let size = way.map_or(size, |way| size.map(|side| side.min(way.given())));
+            let activations = limit.map_or(0, |_| part.describe(1, size, 1).peak_activation_bytes);
+            let room = Room { name: name.clone(), batch: 1, activations, weights: *weights, limit };
+            let found = match (room.check(), way) {
+                (Err(error), _) => Err(error),
+                (_, None) => {
+                    ready.ask(std::slice::from_ref(image), false).await.map(|mut found| found.swap_remove(0))
+                }
+                (_, Some(way)) => way.run(&mut **ready, image).await,
+            };
+            match found {
+                Err(error @ (Error::OutOfMemory { .. } | Error::Limit { .. })) => refused = error,
+                Err(error) => return Err(error),
+                Ok(found) => {
+                    let note = way.map(|way| {
+                        let side = if encodes { way.given() } else { way.given() * factor };
+                        format!(
+                            "{name} was run in tiles of {side}×{side} pixels, as by Python's enable_tiling, for want of memory: seams may show"
+                        )
+                    });
+                    notes.extend(note.filter(|note| !notes.contains(note)));
+                    return Ok(found);
+                }
+            }
+        }
+        Err(refused)
     }
 
     fn coder(&self, encodes: bool) -> (String, Part) {
@@ -690,15 +725,14 @@ impl Runner {
         given: &Given,
         values: &[f32],
         draw: u32,
+        notes: &mut Vec<String>,
         observer: &mut dyn FnMut(Progress<'_>) -> Result<()>,
     ) -> Result<Vec<f32>> {
         let [high, wide] = given.size;
-        let encoder = self.coder_part(true, given.size, observer).await?;
         let mut latents = Vec::new();
         for picture in values.chunks_exact(3 * high * wide) {
             let input = Array { shape: vec![1, 3, high, wide], values: picture.to_vec() };
-            let result = encoder.ready.ask(&[input], false).await?;
-            latents.extend_from_slice(&result[0].values);
+            latents.append(&mut self.convert(true, &input, notes, observer).await?.values);
         }
         let [pictures, channels, height, width] = run.shape;
         let each = channels * height * width;
@@ -720,24 +754,24 @@ impl Runner {
         notes: &mut Vec<String>,
         observer: &mut dyn FnMut(Progress<'_>) -> Result<()>,
     ) -> Result<Array> {
-        let size = [height, width];
         let (mut values, mut shape) = (Vec::new(), vec![pictures]);
         for (at, latent) in latents.chunks_exact(channels * height * width).enumerate() {
-            let input = [Array { shape: vec![1, channels, height, width], values: latent.to_vec() }];
-            let decoder = self.coder_part(false, size, observer).await?;
-            let mut found = decoder.ready.ask(&input, false).await?;
-            if check_finite(&found[0].values, END).is_err() && decoder.storage == Storage::F16 {
-                let (name, part) = self.coder(false);
+            let input = Array { shape: vec![1, channels, height, width], values: latent.to_vec() };
+            let mut found = self.convert(false, &input, notes, observer).await?;
+            let (name, part) = self.coder(false);
+            let again = |loaded: &Loaded| loaded.name == name && !loaded.exact;
+            if check_finite(&found.values, END).is_err() && self.loaded.iter().any(again) {
                 self.loaded.retain(|loaded| loaded.name != name);
-                let mut decoder = self.load_as(&name, part, 1, size, Some(Storage::F32), observer).await?;
+                let size = self.smallest(&part, [height, width]);
+                let decoder = self.load_as(&name, part, 1, size, true, observer).await?;
                 notes.push(format!("{name} overflows in half precision: it was run in f32"));
-                found = decoder.ready.ask(&input, false).await?;
                 self.loaded.push(decoder);
+                found = self.convert(false, &input, notes, observer).await?;
             }
-            check_finite(&found[0].values, END)?;
+            check_finite(&found.values, END)?;
             shape.truncate(1);
-            shape.extend_from_slice(&found[0].shape[1..]);
-            values.append(&mut found[0].values);
+            shape.extend_from_slice(&found.shape[1..]);
+            values.append(&mut found.values);
             observer(Progress::Decoded { pictures: at + 1, total: pictures })?;
         }
         Ok(Array { shape, values })

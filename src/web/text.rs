@@ -16,16 +16,16 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 
 use super::{JsResult, Opening, count, engine_device, number, object, options, set, strings, thrown};
-use crate::checkpoint::weights::Weights;
+use crate::checkpoint::weights::Sink;
 use crate::checkpoint::{MAX_JSON, Parts, PartsOpening};
 use crate::device::{Device, DeviceKind, Lent, Shared};
-use crate::engine::parameters::Storage;
+use crate::engine::filling::Numbers as TensorNumbers;
 use crate::error::{Error, Result};
 use crate::network::array::Array as Numbers;
 use crate::picture::{Range, to_rgba};
 use crate::pipeline::{
-    Description, Image, Kind, LatentColours, Loader, Made, Names, Part, PartInfo, Pending, Progress, Ready,
-    Request, Runner, Source, Take, WordMaps,
+    Description, Image, Kind, LatentColours, Loader, Loading, Made, Names, Part, PartInfo, Pending, Progress,
+    Ready, Request, Runner, Source, WordMaps,
 };
 use crate::prompt::Unicode;
 use crate::rng::MAX_SEED;
@@ -121,19 +121,21 @@ impl Page {
 }
 
 impl Source for Page {
-    fn weights<'a>(
+    fn read<'a>(
         &'a self,
         part: &'a str,
         asked: Names,
+        sink: Box<dyn Sink>,
         _: &'a mut dyn FnMut(u64, Option<u64>) -> Result<()>,
-    ) -> Pending<'a, Weights> {
+    ) -> Pending<'a, ()> {
         Box::pin(async move {
-            let opening = Opening(self.parts.opening(part, asked)?);
+            let mut opening = Opening(self.parts.opening(part, asked)?);
+            opening.0.deliver(sink);
             let filled = self.bring(opening, part).await.map_err(|what| {
                 *self.thrown.borrow_mut() = Some(what);
                 Error::Aborted
             })?;
-            Ok(filled.0.finish()?.weights)
+            filled.0.finish().map(|_| ())
         })
     }
 }
@@ -147,16 +149,32 @@ struct Gate {
     steps: Steps,
 }
 
+struct GatedLoading {
+    inner: Box<dyn Loading>,
+    steps: Steps,
+}
+
 struct Gated {
     inner: Box<dyn Ready>,
     steps: Steps,
 }
 
 impl Loader for Gate {
-    fn load<'a>(&'a self, part: Part, storage: Storage, take: Take<'a>) -> Pending<'a, Box<dyn Ready>> {
+    fn begin(&self, part: Part, exact: bool) -> Result<Box<dyn Loading>> {
+        let inner = self.inner.begin(part, exact)?;
+        Ok(Box::new(GatedLoading { inner, steps: Rc::clone(&self.steps) }))
+    }
+}
+
+impl Loading for GatedLoading {
+    fn put(&mut self, key: &str, numbers: TensorNumbers) -> Result<()> {
+        self.inner.put(key, numbers)
+    }
+
+    fn finish<'a>(self: Box<Self>) -> Pending<'a, Box<dyn Ready>> {
         Box::pin(async move {
-            let inner = Loader::load(&self.inner, part, storage, take).await?;
-            Ok(Box::new(Gated { inner, steps: Rc::clone(&self.steps) }) as Box<dyn Ready>)
+            let Self { inner, steps } = *self;
+            Ok(Box::new(Gated { inner: inner.finish().await?, steps }) as Box<dyn Ready>)
         })
     }
 }
@@ -218,13 +236,13 @@ impl Pipeline {
             description.pipeline.latent_colours(parts.config(description.pipeline.kind.autoencoder()));
         let infos = description.parts([description.pipeline.sample_size; 2]);
         // Before anything large is downloaded.
-        if let Some(large) = infos.iter().find(|part| part.bytes() as f64 > memory) {
+        if let Some(large) = infos.iter().find(|part| part.least_bytes() as f64 > memory) {
             let megabytes = |bytes: f64| text::number((bytes / 1e6).ceil());
             let error = js_sys::Error::new(&format!(
                 "`{}` of this pipeline takes about {} MB, and a tab may take {} MB on this device. Use a smaller model; or, where you know \
                  that there is more, tell `memory` when you load it",
                 large.name,
-                megabytes(large.bytes() as f64),
+                megabytes(large.least_bytes() as f64),
                 megabytes(memory),
             ));
             set(&error, "type", &"out-of-memory".into());
@@ -235,6 +253,8 @@ impl Pipeline {
         let source = Page { parts, bring, thrown: Rc::clone(&thrown), ahead: Rc::clone(&ahead) };
         let shared = Rc::new(description.clone());
         let mut runner = Runner::new(description, Box::new(source), Box::new(gate));
+        // What the weights take is known when a file's header is.
+        runner.limit_memory(memory as u64);
         if infos.iter().map(|part| part.parameters).sum::<u64>() <= KEPT {
             runner.load(&mut |progress| told_ahead(&ahead, &progress)).await?;
         }

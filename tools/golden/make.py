@@ -9,7 +9,7 @@ import stream
 
 PARTS = [
     "unet", "ncsnpp", "unet_condition", "autoencoders", "clip_text", "dit", "gradients", "training", "schedulers", "solvers", "timesteps", "torch_rng",
-    "checkpoints", "torch_files", "pipeline", "pipelines", "tokens", "text_pipelines", "attention", "lora",
+    "checkpoints", "torch_files", "pipeline", "pipelines", "tokens", "text_pipelines", "attention", "lora", "tiles",
 ]
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
+    LatentConsistencyModelImg2ImgPipeline,
     LatentConsistencyModelPipeline,
     LCMScheduler,
     LDMPipeline,
@@ -31,6 +32,8 @@ from diffusers import (
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLInpaintPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
     UNet2DModel,
@@ -72,7 +75,7 @@ def unet_2(**config) -> UNet2DConditionModel:
     return unet(use_linear_projection=True, **{"attention_head_dim": (2, 4), **config})
 
 
-def unet_xl() -> UNet2DConditionModel:
+def unet_xl(**config) -> UNet2DConditionModel:
     config = dict(
         sample_size=4,
         block_out_channels=(16, 32),
@@ -87,6 +90,7 @@ def unet_xl() -> UNet2DConditionModel:
         addition_embed_type="text_time",
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=20 + 6 * 8,
+        **config,
     )
     return filled("unet", UNet2DConditionModel(**config))
 
@@ -160,10 +164,10 @@ def sd_2(scheduler):
     return sd(StableDiffusionPipeline, scheduler, unet_2(), text=text, words=tokenizer(pad_token="!"))
 
 
-def xl(scheduler, zeros=True):
+def xl(scheduler, zeros=True, kind=StableDiffusionXLPipeline, network=None):
     second = clip("text_encoder_2", 32, CLIPTextModelWithProjection, hidden_act="gelu", projection_dim=20)
-    return StableDiffusionXLPipeline(
-        unet=unet_xl(),
+    return kind(
+        unet=network or unet_xl(),
         vae=kl(),
         text_encoder=clip(),
         text_encoder_2=second,
@@ -258,6 +262,12 @@ def cases():
     yield "inpaint_weak", sd(INPAINT, ddim(), unet(in_channels=9)), dict(prompt=CAT, image=init, strength=0.7, **mask), 23
     yield "inpaint_four", sd(INPAINT, ddim()), dict(prompt=CAT, image=init, **mask), 24
     yield "inpaint_four_weak", sd(INPAINT, euler()), dict(prompt=CAT, image=init, strength=0.7, **mask), 25
+    to_image, inpaint = StableDiffusionXLImg2ImgPipeline, StableDiffusionXLInpaintPipeline
+    yield "xl_to_image", xl(euler(), kind=to_image), dict(prompt=CAT, image=init, strength=0.5, num_inference_steps=4), 30
+    yield "xl_inpaint_four", xl(ddim(), kind=inpaint), dict(prompt=CAT, image=init, strength=0.7, **mask), 31
+    yield "xl_inpaint", xl(euler(), kind=inpaint, network=unet_xl(in_channels=9)), dict(prompt=CAT, image=init, strength=1.0, **mask), 32
+    lcm = sd(LatentConsistencyModelImg2ImgPipeline, LCMScheduler(**SD), unet(time_cond_proj_dim=16))
+    yield "lcm_to_image", lcm, dict(prompt=CAT, image=init, strength=0.6, num_inference_steps=3), 33
     yield "dit", dit(), dict(class_labels=[207, 7], num_inference_steps=3), 26
     yield "dit_unguided", dit(), dict(class_labels=[1], guidance_scale=1.0, num_inference_steps=2), 27
     yield "ldm_vq", ldm(vq()), dict(batch_size=1, num_inference_steps=3), 71

@@ -19,7 +19,7 @@ export async function readLarger(source, given) {
   const folder = await opened(files, () => new Folder(placeOf(source), files.paths, given.variant), given);
   const weighed = new Set();
   const bring = async (opening, part, parameters, ahead) => {
-    const weights = new Weights(given.budget);
+    const weights = new Weights(given.budget, 1);
     context.weights = weights;
     context.progress.part({ bytes: () => weights.size, parameters, ahead });
     await fill(opening, files, { weights });

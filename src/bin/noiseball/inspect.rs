@@ -131,7 +131,8 @@ fn report(a: &ModelConfig, unknown_weights: &[String]) -> String {
 
 /// The engine's plan for one picture, and what it takes.
 fn plan(plan: &Plan) -> Result<String> {
-    let [f32, f16] = [Storage::F32, Storage::F16].map(|storage| ShardLayout::new(plan, storage));
+    let [f32, f16, int8] =
+        [Storage::F32, Storage::F16, Storage::Int8].map(|storage| ShardLayout::new(plan, storage));
     let lowered = Lowered::new(plan, &f32, Tuning::Hardware, Choice::default())?;
     let megabytes = |bytes: u64| bytes as f64 / 1e6;
     let (arena, least) = (4 * plan.arena as u64, 4 * plan.live_maximum());
@@ -140,7 +141,7 @@ fn plan(plan: &Plan) -> Result<String> {
          dispatches       {} a step, for {} operations\n\
          arena            {:.3} MB, {:.3} times the {:.3} MB that are alive at once\n\
          arena on a GPU   {:.3} MB, with what operations use for themselves\n\
-         packed weights   {:.3} MB in f32, {:.3} MB in f16\n",
+         packed weights   {:.3} MB in f32, {:.3} MB in f16, {:.3} MB in 8 bits\n",
         lowered.dispatches(),
         plan.ops.len(),
         megabytes(arena),
@@ -149,6 +150,7 @@ fn plan(plan: &Plan) -> Result<String> {
         megabytes(lowered.arena_bytes()),
         megabytes(f32.bytes()),
         megabytes(f16.bytes()),
+        megabytes(int8.bytes()),
     ))
 }
 

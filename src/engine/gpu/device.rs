@@ -377,6 +377,21 @@ impl Gpu {
         bytes: usize,
         usage: wgpu::BufferUsages,
     ) -> Result<Buffer> {
+        let (buffer, full) = self.buffer_at_once(label, bytes, usage)?;
+        if full.await {
+            return Err(Error::OutOfMemory { problem: format!("{} bytes for the {label}", buffer.size) });
+        }
+        self.check()?;
+        Ok(buffer)
+    }
+
+    /// The same without waiting for whether there was memory for it: what comes later says that there was none.
+    pub(super) fn buffer_at_once(
+        &self,
+        label: &str,
+        bytes: usize,
+        usage: wgpu::BufferUsages,
+    ) -> Result<(Buffer, impl Future<Output = bool> + use<>)> {
         self.check()?;
         let size = (bytes.max(16) as u64).next_multiple_of(16);
         let limits = self.limits();
@@ -396,15 +411,12 @@ impl Gpu {
             usage,
             mapped_at_creation: false,
         });
-        if scope.pop().await.is_some() {
-            return Err(Error::OutOfMemory { problem: format!("{size} bytes for the {label}") });
-        }
-        self.check()?;
+        let full = scope.pop();
         let counts = Arc::clone(&self.state.counts);
         counts.buffers.fetch_add(1, Ordering::Relaxed);
         counts.live_buffers.fetch_add(1, Ordering::Relaxed);
         counts.live_bytes.fetch_add(size, Ordering::Relaxed);
-        Ok(Buffer { raw, size, counts })
+        Ok((Buffer { raw, size, counts }, async move { full.await.is_some() }))
     }
 
     pub(super) fn bind_group(

@@ -45,4 +45,6 @@ pub use lowered::Lowered;
 pub use profile::{Peak, Timing, timings};
 pub use replay::Replay;
 pub use replays::Replays;
+#[cfg(feature = "text")]
+pub use weights::IncomingWeights;
 pub use weights::Weights;

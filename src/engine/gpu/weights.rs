@@ -1,10 +1,24 @@
 //! A network's parameters in a device's memory.
 
+#[cfg(feature = "text")]
+use std::pin::Pin;
+
+#[cfg(feature = "text")]
+use half::f16;
+
 use super::device::{Buffer, Gpu};
+#[cfg(feature = "text")]
+use crate::engine::filling::{Filling, Numbers};
 use crate::engine::lower::{MatrixPlace, ShardLayout, bytes_of_four};
+#[cfg(feature = "text")]
+use crate::engine::lower::{SHARD, bytes_of};
 use crate::engine::packed::Packed;
+#[cfg(feature = "text")]
+use crate::engine::parameters::{Matrix, MatrixNumbers, is_table};
 use crate::engine::parameters::{MatrixId, Storage, Take, zeros};
 use crate::engine::plan::Plan;
+#[cfg(feature = "text")]
+use crate::error::Error;
 use crate::error::Result;
 
 /// A network's parameters, packed for the kernels.
@@ -73,9 +87,7 @@ impl Weights {
                     let bytes = bytemuck::cast_slice(&values);
                     gpu.queue().write_buffer(shards[shard].0.raw(), offset, bytes);
                 }
-                Storage::F16 => {
-                    gpu.queue().write_buffer(shards[shard].0.raw(), offset, &storage.encode(&values));
-                }
+                _ => gpu.queue().write_buffer(shards[shard].0.raw(), offset, &storage.encode(&values)),
             }
             // `write_buffer` stages a copy; an empty submit lets wgpu free it now, so peak memory stays at one tensor.
             gpu.queue().submit([]);
@@ -114,4 +126,152 @@ impl Weights {
     pub(super) fn vectors(&self) -> &Buffer {
         &self.vectors
     }
+}
+
+/// A network's parameters on their way to a device, a tensor after the other: see [`Filling`].
+#[cfg(feature = "text")]
+pub struct IncomingWeights {
+    gpu: Gpu,
+    filling: Filling,
+    layout: ShardLayout,
+    shards: Vec<Shard>,
+    /// What says whether there was memory for the shards.
+    full: Vec<Pin<Box<dyn Future<Output = bool>>>>,
+    host: Packed,
+}
+
+/// A buffer of matrices, and how many of its bytes are used.
+#[cfg(feature = "text")]
+struct Shard {
+    buffer: Buffer,
+    used: usize,
+}
+
+#[cfg(feature = "text")]
+impl IncomingWeights {
+    /// Waits for the parameters of a plan, all of them to be stored as f32 where they are to be `exact`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`](crate::Error).
+    pub fn new(gpu: &Gpu, plan: &Plan, exact: bool) -> Result<Self> {
+        let in_prelude = ShardLayout::new(plan, Storage::F32).in_prelude;
+        Ok(Self {
+            gpu: gpu.clone(),
+            filling: Filling::new(plan, exact)?,
+            layout: ShardLayout::empty(in_prelude, &plan.parameters),
+            shards: Vec::new(),
+            full: Vec::new(),
+            host: Packed::of_vectors(&plan.parameters, Vec::new()),
+        })
+    }
+
+    /// Takes a tensor, and uploads the matrix that is whole with it.
+    ///
+    /// # Errors
+    /// Those of [`Filling::put`]; [`Error::Limit`](crate::Error) where a matrix is larger than a kernel may see,
+    /// [`Error::DeviceLost`](crate::Error).
+    pub fn put(&mut self, key: &str, numbers: Numbers) -> Result<()> {
+        let Some((id, rows)) = self.filling.put(key, numbers)? else { return Ok(()) };
+        let matrix = self.filling.parameters.matrices[id.0].clone();
+        if self.layout.in_prelude[id.0] {
+            return self.host.put_rows(id, &matrix, &rows);
+        }
+        let storage = rows.storage();
+        let bytes = encode(&matrix, rows)?;
+        let place = match self.shards.last() {
+            Some(last) if (last.used + bytes.len()) as u64 <= last.buffer.size() => last.used,
+            _ => {
+                self.add_shard(storage, bytes.len())?;
+                0
+            }
+        };
+        let at = self.shards.len() - 1;
+        self.shards[at].used = (place + bytes.len()).next_multiple_of(16);
+        self.layout.put(id, &matrix, storage, at, place);
+        self.gpu.queue().write_buffer(self.shards[at].buffer.raw(), place as u64, &bytes);
+        // As in `Weights::load`.
+        self.gpu.queue().submit([]);
+        self.gpu.check()
+    }
+
+    /// A buffer for a matrix of so many bytes and what comes after it, if that is stored like it.
+    fn add_shard(&mut self, storage: Storage, least: usize) -> Result<()> {
+        let placed = |id: usize| self.layout.in_prelude[id] || self.layout.is_placed(MatrixId(id));
+        let matrices = self.filling.parameters.matrices.iter().enumerate().filter(|(id, _)| !placed(*id));
+        let rest: usize = matrices.map(|(_, matrix)| bytes_of(matrix, storage)).sum();
+        let bytes = least.max(rest.min(SHARD as usize));
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let (buffer, full) = self.gpu.buffer_at_once("weights", bytes, usage)?;
+        self.full.push(Box::pin(full));
+        self.shards.push(Shard { buffer, used: 0 });
+        Ok(())
+    }
+
+    /// The parameters, once all are there.
+    ///
+    /// # Errors
+    /// [`Error::MissingKey`](crate::Error), [`Error::OutOfMemory`](crate::Error), [`Error::Limit`](crate::Error),
+    /// [`Error::DeviceLost`](crate::Error).
+    pub async fn finish(mut self) -> Result<Weights> {
+        for full in std::mem::take(&mut self.full) {
+            if full.await {
+                return Err(Error::OutOfMemory { problem: "there is no room for the weights".to_owned() });
+            }
+        }
+        let Self { gpu, filling, mut layout, shards, mut host, .. } = self;
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let numbers = filling.finish()?;
+        let vectors = gpu.buffer("vectors", 4 * numbers.len(), usage).await?;
+        gpu.queue().write_buffer(vectors.raw(), 0, bytemuck::cast_slice(&numbers));
+        host.set_vectors(numbers);
+        let mut buffers: Vec<Buffer> = shards.into_iter().map(|shard| shard.buffer).collect();
+        if buffers.is_empty() {
+            // Kernels without matrices are given one all the same.
+            buffers.push(gpu.buffer("weights", 0, usage).await?);
+        }
+        layout.shards = buffers.iter().map(|buffer| buffer.size() as usize).collect();
+        let bound = |buffer: Buffer| {
+            let group = gpu.bind_group(&gpu.layouts().weights, &[buffer.whole()]);
+            (buffer, group)
+        };
+        let shards = buffers.into_iter().map(bound).collect();
+        gpu.check()?;
+        Ok(Weights { gpu, layout, shards, vectors, host })
+    }
+}
+
+/// A matrix as its kernels read it: see [`bytes_of`].
+#[cfg(feature = "text")]
+fn encode(matrix: &Matrix, rows: MatrixNumbers) -> Result<Vec<u8>> {
+    /// Rows of so many columns, each followed by zeros up to a multiple of four, and by `more` numbers.
+    fn padded<T: Copy + Default>(values: &[T], columns: usize, more: usize) -> Result<Vec<T>> {
+        let stride = columns.next_multiple_of(4) + more;
+        let mut wide = zeros(values.len() / columns.max(1), stride)?;
+        for (to, from) in wide.chunks_exact_mut(stride.max(1)).zip(values.chunks_exact(columns.max(1))) {
+            to[..columns].copy_from_slice(from);
+        }
+        Ok(wide)
+    }
+    let columns = matrix.columns;
+    Ok(match rows {
+        MatrixNumbers::F32(values) => bytemuck::cast_slice(&padded(&values, columns, 0)?).to_vec(),
+        MatrixNumbers::F16(values) => bytemuck::cast_slice(&padded(&values, columns, 0)?).to_vec(),
+        MatrixNumbers::Int8 { numbers, scales } if is_table(matrix) => {
+            let groups = columns.div_ceil(64);
+            let mut wide: Vec<u8> = bytemuck::cast_vec(padded(&numbers, columns, 4 * groups)?);
+            let stride = columns.next_multiple_of(4) + 4 * groups;
+            for (row, scales) in wide.chunks_exact_mut(stride).zip(scales.chunks_exact(groups)) {
+                let to = row[stride - 4 * groups..].as_chunks_mut::<4>().0;
+                for (to, scale) in to.iter_mut().zip(scales) {
+                    *to = f16::from_bits(*scale).to_f32().to_le_bytes();
+                }
+            }
+            wide
+        }
+        MatrixNumbers::Int8 { numbers, scales } => {
+            let mut bytes: Vec<u8> = bytemuck::cast_vec(padded(&numbers, columns, 0)?);
+            bytes.extend_from_slice(bytemuck::cast_slice(&padded(&scales, columns, 0)?));
+            bytes
+        }
+    })
 }

@@ -73,7 +73,7 @@ pub fn attention<'a>(a: &AttentionInput<'a>, scratch: &mut [f32], out: &mut [f32
             pack(from(v), [v.row, 1], [columns, width], values);
             let to_scores = Product {
                 inputs: &[PixelRuns { start: q.start + channel, ..rows(q.data, q.row, width) }],
-                panels: Panels { data: keys, rows: width, columns },
+                panels: Panels::new(keys, width, columns),
                 width: q.pixels,
                 epilogue: Epilogue { scale: 1.0 / (width as f32).sqrt(), ..plain },
             };
@@ -89,7 +89,7 @@ pub fn attention<'a>(a: &AttentionInput<'a>, scratch: &mut [f32], out: &mut [f32
                 weigh(&mut scores[..count * columns], of, state, &mut rescales);
                 let to_result = Product {
                     inputs: &[rows(scores, columns, columns)],
-                    panels: Panels { data: values, rows: columns, columns: width },
+                    panels: Panels::new(values, columns, width),
                     width: q.pixels,
                     epilogue: plain,
                 };
@@ -120,7 +120,7 @@ pub fn attention_map(
         pack(&k.data[k.start + channel..], [1, k.row], [width, columns], keys);
         let to_scores = Product {
             inputs: &[PixelRuns { start: q.start + channel, ..rows(q.data, q.row, width) }],
-            panels: Panels { data: keys, rows: width, columns },
+            panels: Panels::new(keys, width, columns),
             width: q.pixels,
             epilogue: Epilogue { bias: &[], time: &[], residual: None, scale: 1.0 / (width as f32).sqrt() },
         };

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::load::{Loaded, Scale};
+use super::panels::by_panels;
 use super::product::{Epilogue, Output, Panels, PixelRuns, Product, multiply_part};
 use super::shared::{Each, SharedSlice};
 use super::{Image, PerSample};
@@ -114,13 +115,17 @@ pub fn scratch_len(window: Window, size: (usize, usize), channels: usize, batch:
     bands.len(window) * bands.together(window).min(batch * size.0.div_ceil(bands.rows))
 }
 
-/// All samples to `out`, `[batch, height, width, columns of the matrix]`.
+/// All samples to `out`, `[batch, height, width, columns of the matrix]`. Behind [`scratch_len`] floats there is room to unpack panels in,
+/// where the matrix is compact.
 pub fn gemm(g: &GemmInput, scratch: &mut [f32], out: &mut [f32], each: Each) {
     let plain = matches!(g.scale_shift, Scale::None) && g.activation.is_none();
     let bands = Bands::of(g.window, g.size, g.source.all_channels());
     let (height, width) = g.size;
     let in_sample = height.div_ceil(bands.rows);
     let batch = out.len() / (height * width * g.panels.columns);
+    let (scratch, unpacked) = scratch
+        .split_at_mut(scratch_len(g.window, g.size, g.source.all_channels(), batch).min(scratch.len()));
+    let unpacked = SharedSlice::new(unpacked);
     let banded = Banded {
         g,
         in_sample,
@@ -139,8 +144,11 @@ pub fn gemm(g: &GemmInput, scratch: &mut [f32], out: &mut [f32], each: Each) {
         }
         // All bands pass by a panel while it is in the cache.
         let pieces = (banded.bands.rows * width).div_ceil(PIXELS);
-        each(g.panels.count() * count * pieces, &|task| {
-            banded.multiply(first, task / pieces % count, task % pieces, task / pieces / count);
+        by_panels(g.panels, unpacked, each, &mut |panels, all| {
+            each(all.len() * count * pieces, &|task| {
+                let (at, panel) = (task / pieces % count, all.start + task / pieces / count);
+                banded.multiply(panels, first, at, task % pieces, panel);
+            });
         });
     }
 }
@@ -184,7 +192,7 @@ impl Banded<'_> {
     }
 
     /// A panel's columns of a piece of the same band, to the output.
-    fn multiply(&self, first: usize, at: usize, piece: usize, panel: usize) {
+    fn multiply(&self, panels: Panels, first: usize, at: usize, piece: usize, panel: usize) {
         let (g, width) = (self.g, self.g.size.1);
         let (sample, rows) = self.place(first + at);
         let pixels = rows.start * width..rows.end * width;
@@ -206,7 +214,7 @@ impl Banded<'_> {
             count += 2;
         }
         let inputs = &all[..count];
-        let product = Product { inputs, panels: g.panels, width, epilogue: g.epilogue(sample) };
+        let product = Product { inputs, panels, width, epilogue: g.epilogue(sample) };
         let start = sample * g.size.0 * width * g.panels.columns;
         let to = Output { start, first: 0, stride: g.panels.columns, data: self.out };
         // SAFETY: each task has other pixels or columns.

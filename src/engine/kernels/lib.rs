@@ -9,6 +9,8 @@
 
 pub mod activation;
 pub mod attention;
+#[cfg(feature = "text")]
+pub mod compact;
 pub mod fir;
 #[cfg(feature = "text")]
 pub mod gate;
@@ -21,6 +23,7 @@ pub mod map;
 #[cfg(feature = "text")]
 pub mod nearest;
 pub mod norm;
+pub mod panels;
 pub mod pool;
 pub mod product;
 pub mod radial;

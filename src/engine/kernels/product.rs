@@ -7,64 +7,11 @@
 
 use std::ops::Range;
 
+pub use super::panels::{PANEL, Panels};
 #[cfg(target_arch = "wasm32")]
 use super::relaxed;
 use super::shared::SharedSlice;
 use super::vector::{SimdVector, simd_vectors};
-
-/// Columns of a panel: two vectors of the widest instruction set that the kernel is made for. Narrower ones take a panel in
-/// parts.
-pub const PANEL: usize = if cfg!(target_arch = "wasm32") {
-    8
-} else if cfg!(target_arch = "x86_64") {
-    32
-} else {
-    16
-};
-
-/// A matrix `[rows][columns]` cut into panels of [`PANEL`] columns, each `[rows][PANEL]`, the last filled with zeros.
-#[derive(Clone, Copy, Debug)]
-pub struct Panels<'a> {
-    /// The panels one after the other.
-    pub data: &'a [f32],
-    /// Rows of the matrix.
-    pub rows: usize,
-    /// Columns of the matrix, without the zeros.
-    pub columns: usize,
-}
-
-impl Panels<'_> {
-    /// How many panels.
-    #[must_use]
-    pub fn count(&self) -> usize {
-        self.columns.div_ceil(PANEL)
-    }
-
-    /// Floats that the panels of a matrix take.
-    #[must_use]
-    pub fn len_of(rows: usize, columns: usize) -> usize {
-        rows * columns.next_multiple_of(PANEL)
-    }
-
-    /// Cuts a matrix, whose element `(row, column)` is `at(row, column)`, into panels.
-    pub fn fill(rows: usize, columns: usize, panels: &mut [f32], at: impl Fn(usize, usize) -> f32) {
-        for (p, panel) in panels.chunks_exact_mut(rows * PANEL).take(columns.div_ceil(PANEL)).enumerate() {
-            for (row, cells) in panel.chunks_exact_mut(PANEL).enumerate() {
-                for (j, cell) in cells.iter_mut().enumerate() {
-                    let column = p * PANEL + j;
-                    *cell = if column < columns { at(row, column) } else { 0.0 };
-                }
-            }
-        }
-    }
-
-    /// Copies a row of the matrix.
-    pub fn copy_row(&self, row: usize, to: &mut [f32]) {
-        for (p, part) in to.chunks_mut(PANEL).enumerate() {
-            part.copy_from_slice(&self.data[(p * self.rows + row) * PANEL..][..part.len()]);
-        }
-    }
-}
 
 /// A run of floats for each pixel.
 #[derive(Clone, Copy, Debug)]
@@ -150,11 +97,11 @@ pub(super) unsafe fn multiply_part(
 
 #[inline(always)]
 fn columns<V: SimdVector>(product: &Product, panels: Range<usize>, pixels: Range<usize>, out: &Output) {
-    let Panels { data, rows, columns } = product.panels;
+    let Panels { rows, columns, .. } = product.panels;
     let skip = rows - product.inputs.iter().map(|input| input.len).sum::<usize>();
     // A panel stays in the cache while all pixels pass by it.
     for p in panels {
-        let panel = &data[p * rows * PANEL..][skip * PANEL..rows * PANEL];
+        let panel = &product.panels.from(p)[skip * PANEL..rows * PANEL];
         let left = p * PANEL;
         let end = columns.min(left + PANEL);
         for at in (left..end).step_by(2 * V::LANES) {

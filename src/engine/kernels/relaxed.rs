@@ -7,7 +7,7 @@
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::product::PANEL;
+use super::shared::PANEL;
 
 /// Adds to `pixels` times [`PANEL`] sums what so many rows of a panel come to with each pixel's run.
 type Inner = extern "C" fn(sums: *mut f32, runs: *const *const f32, panel: *const f32, rows: usize);

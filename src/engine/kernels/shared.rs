@@ -3,6 +3,16 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+/// Columns of a panel: two vectors of the widest instruction set that the kernel is made for. Narrower ones take a panel in
+/// parts.
+pub const PANEL: usize = if cfg!(target_arch = "wasm32") {
+    8
+} else if cfg!(target_arch = "x86_64") {
+    32
+} else {
+    16
+};
+
 /// Calls a function with each number below a count, once each, in whatever order, and perhaps on several threads; returns when all
 /// have returned.
 pub type Each<'a> = &'a dyn Fn(usize, &(dyn Fn(usize) + Sync));

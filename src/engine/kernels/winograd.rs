@@ -15,6 +15,7 @@
 use std::ops::Range;
 
 use super::gemm::{GemmInput, pixel_runs};
+use super::panels::by_panels;
 use super::product::{Epilogue, Output, PANEL, Panels, PixelRuns, Product, multiply_part};
 use super::shared::{Each, SharedSlice};
 use super::vector::{SimdVector, simd_vectors};
@@ -74,7 +75,7 @@ pub fn fill_weights(matrix: Panels, inputs: usize, weights: &mut [f32]) {
 
 /// The same of one panel, with so many floats from one place to the next.
 fn fill_panel(matrix: Panels, inputs: usize, panel: usize, to: &mut [f32], stride: usize) {
-    let windows = &matrix.data[panel * matrix.rows * PANEL..];
+    let windows = matrix.from(panel);
     simd_vectors!(fill_panel_in::<V>(windows: &[f32], inputs: usize, to: &mut [f32], stride: usize));
 }
 
@@ -162,7 +163,8 @@ pub fn convolve(g: &GemmInput, kept: Option<&[f32]>, scratch: &mut [f32], out: &
     let (padded, rest) = scratch.split_at_mut(bands.together * band_len);
     let (from, rest) = rest.split_at_mut(from_len);
     let (to, rest) = rest.split_at_mut(to_len);
-    let transformed = &mut rest[..panel_len(inputs)];
+    let (transformed, unpacked) = rest.split_at_mut(panel_len(inputs));
+    let unpacked = SharedSlice::new(unpacked);
     let [padded, from, to, out] = [padded, from, to, out].map(SharedSlice::new);
     let parts = batch * bands.in_sample;
     for first in (0..parts).step_by(bands.together) {
@@ -188,15 +190,21 @@ pub fn convolve(g: &GemmInput, kept: Option<&[f32]>, scratch: &mut [f32], out: &
             Some(weights) => each(PLACES * panels, &|task| {
                 tiled.multiply(&weights[task * len..(task + 1) * len], rows, task / panels, task % panels);
             }),
-            None => (0..panels).for_each(|panel| {
-                fill_panel(g.panels, inputs, panel, transformed, len);
-                each(PLACES, &|place| {
-                    tiled.multiply(&transformed[place * len..(place + 1) * len], rows, place, panel);
+            None => by_panels(g.panels, unpacked, each, &mut |part, all| {
+                all.for_each(|panel| {
+                    fill_panel(part, inputs, panel, transformed, len);
+                    each(PLACES, &|place| {
+                        tiled.multiply(&transformed[place * len..(place + 1) * len], rows, place, panel);
+                    });
                 });
             }),
         }
         if let Some(shortcut) = g.shortcut {
-            each(panels * rows, &|task| tiled.multiply_shortcut(shortcut, task % rows, task / rows));
+            by_panels(g.panels, unpacked, each, &mut |part, all| {
+                each(all.len() * rows, &|task| {
+                    tiled.multiply_shortcut(part, shortcut, task % rows, all.start + task / rows);
+                });
+            });
         }
         each(rows, &|task| tiled.finish(task));
     }
@@ -274,7 +282,7 @@ impl Tiled<'_> {
         let data = unsafe { from.data.read(place * from.stride..(place + 1) * from.stride) };
         let run = PixelRuns { data, start: 0, top: 0, row: 0, pixel: inputs, shift: 0, len: inputs };
         let (tiles, columns) = (rows * self.bands.tiles, PANEL.min(outputs - panel * PANEL));
-        let matrix = Panels { data: panel_of_place, rows: inputs, columns };
+        let matrix = Panels::new(panel_of_place, inputs, columns);
         let product = Product { inputs: &[run], panels: matrix, width: tiles, epilogue: PLAIN };
         let start = place * to.stride + panel * PANEL;
         let to = Output { start, first: 0, stride: outputs, data: to.data };
@@ -283,11 +291,11 @@ impl Tiled<'_> {
     }
 
     /// A panel's columns of the product that is added, of a row of tiles, to the output.
-    fn multiply_shortcut(&self, shortcut: Image, task: usize, panel: usize) {
+    fn multiply_shortcut(&self, panels: Panels, shortcut: Image, task: usize, panel: usize) {
         if let Some((sample, top)) = self.place(task) {
             let (height, width) = self.g.size;
             let inputs = &pixel_runs(shortcut.sample(sample));
-            let product = Product { inputs, panels: self.g.panels, width, epilogue: PLAIN };
+            let product = Product { inputs, panels, width, epilogue: PLAIN };
             let start = sample * height * width * self.outputs;
             let to = Output { start, first: 0, stride: self.outputs, data: self.out };
             // SAFETY: each task has other pixels or columns.

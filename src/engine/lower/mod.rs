@@ -19,6 +19,8 @@ pub(super) use lowering::{Dispatch, Lowering, grid, word, words};
 pub(super) use shader::{File, Shader, constants, declarations, strip, wgsl};
 pub use shards::ShardLayout;
 pub(super) use shards::{MatrixPlace, bytes_of_four};
+#[cfg(all(feature = "gpu", feature = "text"))]
+pub(super) use shards::{SHARD, bytes_of};
 #[cfg(all(test, not(target_arch = "wasm32")))]
 pub(super) use testing::{check, compare, valid};
 pub(super) use tuning::chosen;

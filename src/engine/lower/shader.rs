@@ -132,6 +132,8 @@ const fn file(text: &'static str) -> File {
 const BINDINGS: File = file(wgsl!("bindings.wgsl"));
 const LANES_1: File = file(wgsl!("lanes1.wgsl"));
 const LANES_4: File = file(wgsl!("lanes4.wgsl"));
+#[cfg(feature = "text")]
+const WEIGHTS_8: File = file(wgsl!("weights8.wgsl"));
 const WEIGHTS_16: File = file(wgsl!("weights16.wgsl"));
 const WEIGHTS_16F: File = file(wgsl!("weights16f.wgsl"));
 const WEIGHTS_32: File = file(wgsl!("weights32.wgsl"));
@@ -198,6 +200,8 @@ impl Shader {
             None => None,
             Some(Storage::F32) => Some(WEIGHTS_32),
             Some(Storage::F16) => Some(if f16 { WEIGHTS_16F } else { WEIGHTS_16 }),
+            #[cfg(feature = "text")]
+            Some(Storage::Int8) => Some(WEIGHTS_8),
         };
         let mut text = String::from(if f16 { "enable f16;\n" } else { "" });
         text += &declarations(&self.constants);

@@ -49,6 +49,9 @@ const THREADS: u32 = 64;
 
 /// The row of a matrix, or of a sample's pixels.
 const OF_MATRIX: &str = "let v=unpacked(weights[p.table+index*p.row+quad]);";
+/// Of a matrix of 8 bits: behind each row the scales of 64 of its numbers each.
+#[cfg(feature = "text")]
+const OF_SCALED: &str = "let row=p.table+index*p.row;let v=unpacked(weights[row+quad])*bitcast<f32>(weights[row+quads+quad/16u]);";
 #[cfg(feature = "text")]
 const OF_PIXELS: &str = "let v=read4(p.table+(place/p.pixels*p.row+index)*p.columns+4u*quad);";
 
@@ -103,7 +106,12 @@ impl Operation for Gather {
         let (matrices, here, shard, table, row) = match self.table {
             Table::Matrix(id) => {
                 let place = to.layout.place(id);
-                (Some(to.layout.storage), OF_MATRIX, place.shard, word(place.start), place.row)
+                let storage = to.layout.storage(id);
+                #[cfg(feature = "text")]
+                let here = if storage == Storage::Int8 { OF_SCALED } else { OF_MATRIX };
+                #[cfg(not(feature = "text"))]
+                let here = OF_MATRIX;
+                (Some(storage), here, place.shard, word(place.start), place.row)
             }
             #[cfg(feature = "text")]
             Table::Pixels(image) => {
@@ -135,5 +143,7 @@ fn every_variant_is_valid() {
         crate::engine::lower::check::<Params>(&shader(Some(storage), OF_MATRIX));
     }
     #[cfg(feature = "text")]
-    crate::engine::lower::check::<Params>(&shader(None, OF_PIXELS));
+    for (storage, here) in [(None, OF_PIXELS), (Some(Storage::Int8), OF_SCALED)] {
+        crate::engine::lower::check::<Params>(&shader(storage, here));
+    }
 }

@@ -533,7 +533,7 @@ impl GemmJob<'_> {
             norms: [1, 128, 256, 512].into_iter().find(|size| *size >= needed).unwrap_or(self.room),
             vectors: in_fours(self.channels.as_flattened()) && self.taps_are_known(),
             lanes4: self.rows.columns.is_multiple_of(4),
-            storage: to.layout.storage,
+            storage: to.layout.storage(self.g.matrix),
             scaling,
             activation: activation_code(self.g.load.activation),
             role: if self.halo { Role::Halo(self.rows.width) } else { Role::Product },
@@ -629,6 +629,11 @@ mod tests {
     use super::*;
     use crate::engine::lower::check;
 
+    #[cfg(feature = "text")]
+    const PACKED: Storage = Storage::Int8;
+    #[cfg(not(feature = "text"))]
+    const PACKED: Storage = Storage::F16;
+
     #[test]
     fn every_variant_is_valid() {
         let kinds = [
@@ -650,7 +655,7 @@ mod tests {
                         norms: if dynamic || scaling == ScalingKind::Inline { tile.norms() } else { 1 },
                         vectors: bit(0),
                         lanes4: bit(1),
-                        storage: if bit(2) { Storage::F16 } else { Storage::F32 },
+                        storage: [Storage::F32, Storage::F16, PACKED][(i + bits) % 3],
                         scaling,
                         activation: activation::ALL[(i + bits) % activation::ALL.len()],
                         role: if bit(3) { Role::Sum } else { Role::Product },
@@ -677,7 +682,7 @@ mod tests {
                     norms: if scaling == ScalingKind::Inline { tile.halo_norms(width) } else { 1 },
                     vectors: true,
                     lanes4: width > 8,
-                    storage: if width > 16 { Storage::F16 } else { Storage::F32 },
+                    storage: [Storage::F32, Storage::F16, PACKED][width / 16],
                     scaling,
                     activation: activation::SILU,
                     role: Role::Halo(width),

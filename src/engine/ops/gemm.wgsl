@@ -190,7 +190,19 @@ fn slices_at(channel: u32, pixel: u32) -> vec4f { // text
 
 var<private> fetched: array<vec4f, INPUTS>;
 var<private> fetched_weights: array<Packed, WEIGHTS>;
+var<private> fetched_scales: array<vec2u, WEIGHTS>; // text
 var<private> outside: u32;
+
+// Numbers of 8 bits have scales, which lie behind the matrix: of 64 numbers of a tensor's own rows each, in which a window's pixels stand
+// beside each other. Of a shortcut's tensor they are the last.
+fn scales_of(row: u32, column4: u32) -> vec2u { // text
+    let taps = p.kernel * p.kernel; // text
+    let channels = p.load.channels_a + p.load.channels_b; // text
+    let more = row - p.window_depth; // text
+    let own = (row % channels) * taps + row / channels; // text
+    let group = select((p.window_depth + 63u) / 64u + more / 64u, own / 64u, row < p.window_depth); // text
+    return scales_at(p.matrix + p.depth * p.row + 2u * (group * p.row + column4)); // text
+} // text
 
 // Starts the loads of the thread's share of a tile. `put` uses them after a multiplication, which hides how long they take: to
 // unpack weights here would be to wait for them here.
@@ -238,6 +250,7 @@ fn fetch(tile: u32, thread: u32, column4: u32) {
     for (var i = 0u; i < WEIGHTS; i++) {
         let row = tile * TILE_K + thread / TILE_N4 + i * WEIGHT_STEP;
         fetched_weights[i] = weights[p.matrix + min(row, p.depth - 1u) * p.row + min(column4, p.row - 1u)];
+        fetched_scales[i] = scales_of(min(row, p.depth - 1u), min(column4, p.row - 1u)); // text
     }
 }
 
@@ -266,7 +279,9 @@ fn put(tile: u32, thread: u32, first: u32, first_sample: u32) {
     for (var i = 0u; i < WEIGHTS; i++) {
         let row = thread / TILE_N4 + i * WEIGHT_STEP;
         let column = thread % TILE_N4;
-        matrix[row / 4u][column % ACROSS][(row % 4u) * COLUMNS4 + column / ACROSS] = unpacked(fetched_weights[i]);
+        matrix[row / 4u][column % ACROSS][(row % 4u) * COLUMNS4 + column / ACROSS] = unpacked(fetched_weights[i])
+            * scale_of(fetched_scales[i]) // text
+        ;
     }
 }
 

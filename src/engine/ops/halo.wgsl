@@ -104,6 +104,7 @@ fn halo(
             let top = stage.block * TILE_K + select(stage.tap * channels, p.window_depth, stage.shortcut) + line;
             for (var i = 0u; i < WEIGHTS; i++) {
                 fetched_weights[i] = weights[p.matrix + min(top + i * WEIGHT_STEP, p.depth - 1u) * p.row + column4];
+                fetched_scales[i] = scales_of(min(top + i * WEIGHT_STEP, p.depth - 1u), column4); // text
             }
         }
         if at > start { multiply_patch(spot + (tap / 3u) * SPAN + tap % 3u, across); }
@@ -112,7 +113,9 @@ fn halo(
             if new_patch { put_patch(stage, thread, first_sample); }
             // WEIGHT_STEP is a multiple of four.
             for (var i = 0u; i < WEIGHTS; i++) {
-                matrix[line / 4u + i * WEIGHT_STEP / 4u][column % ACROSS][(line % 4u) * COLUMNS4 + column / ACROSS] = unpacked(fetched_weights[i]);
+                matrix[line / 4u + i * WEIGHT_STEP / 4u][column % ACROSS][(line % 4u) * COLUMNS4 + column / ACROSS] = unpacked(fetched_weights[i])
+                    * scale_of(fetched_scales[i]) // text
+                ;
             }
         }
         workgroupBarrier();

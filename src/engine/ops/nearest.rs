@@ -72,7 +72,12 @@ impl Operation for Nearest {
             row: word(place.row),
             count: word(count),
         };
-        to.dispatch(shader(to.layout.storage), place.shard, &params, grid(pixels.div_ceil(THREADS as usize)));
+        to.dispatch(
+            shader(to.layout.storage(self.table)),
+            place.shard,
+            &params,
+            grid(pixels.div_ceil(THREADS as usize)),
+        );
         to.costs(3 * (pixels * channels) as u64 * count as u64, to.traffic.iter().sum());
         Ok(())
     }

@@ -87,7 +87,7 @@ impl Operation for RadialBasis {
             scale: scale(units),
         };
         let groups = grid((count * units.div_ceil(4)).div_ceil(THREADS as usize));
-        to.dispatch(shader(to.layout.storage), place.shard, &params, groups);
+        to.dispatch(shader(to.layout.storage(self.centres)), place.shard, &params, groups);
         to.costs(4 * (count * inputs * units) as u64, to.traffic.iter().sum());
         Ok(())
     }

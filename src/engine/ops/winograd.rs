@@ -9,6 +9,7 @@ use super::load::{LOAD, LoadParams, ScalingKind};
 use super::norm::{Loading, loading};
 use super::product::{Gemm, PART_MOMENTS, PART_RESIDUAL, PART_SAMPLE_SCALE, PART_TIME, parts};
 use crate::engine::lower::{File, Lowering, Shader, Tuning, grid, uniform, wgsl, word};
+use crate::engine::parameters::Storage;
 use crate::engine::value::{Source, TILE_PIXELS};
 
 /// Pixels of an image's side that a square has of the output, and of the input: of each channel so many, squared, are multiplied.
@@ -160,10 +161,10 @@ impl WinogradTile {
     }
 }
 
-fn weights_shader(to: &Lowering) -> Shader {
+fn weights_shader(storage: Storage) -> Shader {
     let constants = vec![("THREADS", THREADS), ("TAPS", 9), ("POINTS", POINTS as u32)];
     let shader = Shader::new("main", constants, true, &[WEIGHTS]);
-    Shader { unrolled: &["TAPS", "POINTS"], matrices: Some(to.layout.storage), ..shader }
+    Shader { unrolled: &["TAPS", "POINTS"], matrices: Some(storage), ..shader }
         .labelled(|| "filters, transformed".to_owned())
 }
 
@@ -277,7 +278,7 @@ impl WinogradJob {
             output: word(filters),
         };
         let groups = grid((self.depth * self.columns / 4).div_ceil(THREADS as usize));
-        to.dispatch_once(weights_shader(to), place.shard, &params, groups);
+        to.dispatch_once(weights_shader(to.layout.storage(g.matrix)), place.shard, &params, groups);
         filters
     }
 
@@ -375,6 +376,14 @@ mod tests {
 
     #[test]
     fn every_variant_is_valid() {
+        for storage in [
+            Storage::F32,
+            Storage::F16,
+            #[cfg(feature = "text")]
+            Storage::Int8,
+        ] {
+            check::<WeightsParams>(&weights_shader(storage));
+        }
         for scaling in [ScalingKind::None, ScalingKind::Constant, ScalingKind::Ready] {
             for activation in activation::ALL {
                 check::<InputParams>(&input_shader(scaling, activation));

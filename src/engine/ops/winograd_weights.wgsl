@@ -34,13 +34,20 @@ fn main(
     let k = id / p.row;
     if k >= p.depth { return; }
     let column4 = id - k * p.row;
+    // Where the scales of these columns begin, as gemm.wgsl has them.
+    let scales = p.matrix + ((TAPS - 1u) * p.channels + p.depth) * p.row + 2u * column4; // text
     var g: array<vec4f, TAPS>;
     if k < p.channels {
         for (var i = 0u; i < TAPS; i++) {
-            g[i] = unpacked(weights[p.matrix + (i * p.channels + k) * p.row + column4]);
+            g[i] = unpacked(weights[p.matrix + (i * p.channels + k) * p.row + column4])
+                * scale_of(scales_at(scales + 2u * ((k * TAPS + i) / 64u) * p.row)) // text
+            ;
         }
     } else {
-        g[4] = unpacked(weights[p.matrix + (8u * p.channels + k) * p.row + column4]);
+        let group = (TAPS * p.channels + 63u) / 64u + (k - p.channels) / 64u; // text
+        g[4] = unpacked(weights[p.matrix + (8u * p.channels + k) * p.row + column4])
+            * scale_of(scales_at(scales + 2u * group * p.row)) // text
+        ;
     }
     var left = transformed(g[0], g[3], g[6]);
     var middle = transformed(g[1], g[4], g[7]);

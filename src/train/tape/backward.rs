@@ -158,7 +158,7 @@ impl Gradients<'_> {
         }
         let product = Product {
             inputs: &[rows_of(gradient, columns)],
-            panels: Panels { data: &self.matrices.get(name, 1).backward, rows: columns, columns: inputs },
+            panels: Panels::new(&self.matrices.get(name, 1).backward, columns, inputs),
             width: pixels,
             epilogue: plain(),
         };
@@ -192,11 +192,7 @@ impl Gradients<'_> {
             return;
         }
         let padded = Padded::of_gradient(conv, input.size, node.size, node.channels);
-        let panels = Panels {
-            data: &self.matrices.get(name, 9).backward,
-            rows: 9 * node.channels,
-            columns: input.channels,
-        };
+        let panels = Panels::new(&self.matrices.get(name, 9).backward, 9 * node.channels, input.channels);
         let mut scratch = padded.zeros();
         let mut to_x = vec![0.0; input.values.len()];
         for ((_, gradient), to_x) in samples().zip(to_x.chunks_exact_mut(input.sample_len())) {

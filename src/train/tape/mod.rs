@@ -199,7 +199,7 @@ impl Tape<'_> {
         let matrix = self.matrices.get(name, 1);
         let product = Product {
             inputs: &[rows_of(&node.values, node.channels)],
-            panels: Panels { data: &matrix.forward, rows: node.channels, columns },
+            panels: Panels::new(&matrix.forward, node.channels, columns),
             width: pixels,
             epilogue: Epilogue { bias: self.matrices.vector(name, "bias"), ..plain() },
         };
@@ -219,7 +219,7 @@ impl Ops for Tape<'_> {
         let padded = Padded::of(conv, node.size, node.channels);
         let (height, width) = padded.output;
         let matrix = self.matrices.get(name, 9);
-        let panels = Panels { data: &matrix.forward, rows: 9 * node.channels, columns };
+        let panels = Panels::new(&matrix.forward, 9 * node.channels, columns);
         let epilogue = Epilogue { bias: self.matrices.vector(name, "bias"), ..plain() };
         let mut scratch = padded.zeros();
         let mut values = vec![0.0; self.samples * height * width * columns];
