@@ -33,14 +33,19 @@ function rounded({ milliseconds, processor, off, ...rest }) {
 }
 
 function order({ where }) {
-  return ['chromium', 'firefox', 'native', 'processor', 'cold', 'training'].indexOf(where);
+  return ['chromium', 'firefox', 'native', 'processor', 'steps', 'cold', 'training'].indexOf(where);
 }
 
 /** The document with new tables between its marks. */
 export function withTables(text, results) {
-  const [start, end] = [text.indexOf(START), text.indexOf(END)];
-  if (start < 0 || end < start) throw new Error(`docs/benchmarks.md lacks "${START}" and "${END}"`);
-  return `${text.slice(0, start + START.length)}\n\n${tables(results)}\n\n${text.slice(end)}`;
+  return between(text, [START, END], tables(results));
+}
+
+/** A document with something else between two marks. */
+export function between(text, [from, to], middle) {
+  const [start, end] = [text.indexOf(from), text.indexOf(to)];
+  if (start < 0 || end < start) throw new Error(`docs/benchmarks.md lacks "${from}" and "${to}"`);
+  return `${text.slice(0, start + from.length)}\n\n${middle}\n\n${text.slice(end)}`;
 }
 
 /** A table a place: a line for each network, batch and device, Noiseball beside its peer. */
@@ -51,7 +56,7 @@ function tables(results) {
 
 export function table(results) {
   const { where, browser } = results[0];
-  if (where === 'processor') return processorTable(results);
+  if (where === 'processor' || where === 'steps') return processorTable(results);
   const peer = { native: 'burn', training: 'tfjs' }[where] ?? 'ort';
   const name = { ort: 'onnxruntime-web', burn: 'burn-wgpu', tfjs: 'TensorFlow.js' }[peer];
   const lines = new Map();
@@ -90,7 +95,9 @@ function processorTable(results) {
     });
   const head = ['model', 'batch', 'threads', 'Noiseball, processor ms', 'clock', 'PyTorch, processor ms', 'clock', 'ratio', 'commit'];
   return [
-    'Natively on the processor, one evaluation, random weights:',
+    results[0].where === 'steps'
+      ? 'Natively on the processor, one step of training by a preset, 16×16 pixels, beside the loop of the exported script:'
+      : 'Natively on the processor, one evaluation, random weights:',
     '',
     line(head),
     line(head.map(() => '---')),

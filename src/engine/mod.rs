@@ -42,7 +42,7 @@ pub mod passes;
 pub mod plan;
 pub mod prelude;
 mod stage;
-mod threads;
+pub(crate) mod threads;
 mod value;
 
 #[doc(inline)]

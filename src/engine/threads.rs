@@ -2,10 +2,16 @@
 //!
 //! No sum is over numbers of two tasks, so that results are the same for any number of threads.
 
+#[cfg(all(feature = "burn", not(target_arch = "wasm32")))]
+pub(crate) use native::items;
 #[cfg(not(target_arch = "wasm32"))]
-pub(super) use native::{chunks, count, each, enter, scratch};
+pub(crate) use native::{chunks, each, enter};
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) use native::{count, scratch};
+#[cfg(all(feature = "burn", target_arch = "wasm32"))]
+pub(crate) use single::items;
 #[cfg(target_arch = "wasm32")]
-pub(super) use single::{chunks, each, enter};
+pub(crate) use single::{chunks, each, enter};
 
 /// Rows of an image of this height that make a task: all of them where there is one thread.
 pub(super) fn rows(height: usize) -> usize {
@@ -28,12 +34,12 @@ mod native {
     }
 
     /// Runs `task` on a thread of the pool, so that what it shares is begun without waiting for one to wake.
-    pub(in crate::engine) fn enter(task: impl FnOnce() + Send) {
+    pub(crate) fn enter(task: impl FnOnce() + Send) {
         if count() < 2 { task() } else { rayon::scope(|_| task()) }
     }
 
     /// Calls `task` with each number below `count`.
-    pub(in crate::engine) fn each(count: usize, task: &(dyn Fn(usize) + Sync)) {
+    pub(crate) fn each(count: usize, task: &(dyn Fn(usize) + Sync)) {
         if count < 2 || self::count() < 2 {
             (0..count).for_each(task);
         } else {
@@ -42,15 +48,21 @@ mod native {
     }
 
     /// Calls `task` with each `len` floats of `values` and how many such there are before them.
-    pub(in crate::engine) fn chunks(
-        values: &mut [f32],
-        len: usize,
-        task: &(dyn Fn(usize, &mut [f32]) + Sync),
-    ) {
+    pub(crate) fn chunks(values: &mut [f32], len: usize, task: &(dyn Fn(usize, &mut [f32]) + Sync)) {
         if values.len() <= len || count() < 2 {
             values.chunks_mut(len).enumerate().for_each(|(i, chunk)| task(i, chunk));
         } else {
             values.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| task(i, chunk));
+        }
+    }
+
+    /// Calls `task` with each of `items`.
+    #[cfg(feature = "burn")]
+    pub(crate) fn items<T: Send>(items: Vec<T>, task: impl Fn(T) + Sync + Send) {
+        if items.len() < 2 || count() < 2 {
+            items.into_iter().for_each(task);
+        } else {
+            items.into_par_iter().for_each(task);
         }
     }
 
@@ -72,21 +84,23 @@ mod native {
 #[cfg(target_arch = "wasm32")]
 mod single {
     /// Runs `task`.
-    pub(in crate::engine) fn enter(task: impl FnOnce()) {
+    pub(crate) fn enter(task: impl FnOnce()) {
         task();
     }
 
     /// Calls `task` with each number below `count`.
-    pub(in crate::engine) fn each(count: usize, task: &(dyn Fn(usize) + Sync)) {
+    pub(crate) fn each(count: usize, task: &(dyn Fn(usize) + Sync)) {
         (0..count).for_each(task);
     }
 
     /// Calls `task` with each `len` floats of `values` and how many such there are before them.
-    pub(in crate::engine) fn chunks(
-        values: &mut [f32],
-        len: usize,
-        task: &(dyn Fn(usize, &mut [f32]) + Sync),
-    ) {
+    pub(crate) fn chunks(values: &mut [f32], len: usize, task: &(dyn Fn(usize, &mut [f32]) + Sync)) {
         values.chunks_mut(len).enumerate().for_each(|(i, chunk)| task(i, chunk));
+    }
+
+    /// Calls `task` with each of `items`.
+    #[cfg(feature = "burn")]
+    pub(crate) fn items<T>(items: Vec<T>, task: impl Fn(T)) {
+        items.into_iter().for_each(task);
     }
 }

@@ -3,6 +3,9 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use crate::engine::kernels::adam::{Adam, State, adam as kernel, squares};
+use crate::engine::threads;
+
 /// AdamW (Loshchilov and Hutter 2019, algorithm 2) with diffusers' defaults, after a warm-up along a cosine to zero.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -73,6 +76,40 @@ impl Optimiser {
         let correction = |beta: f64| 1.0 - beta.powf((step + 1) as f64);
         let root = moments.second.clone().sqrt() / correction(beta2).sqrt() + self.epsilon;
         weights * (1.0 - rate * self.weight_decay) - moments.first.clone() / root * (rate / correction(beta1))
+    }
+
+    /// The same in the processor's memory, in one pass, with the weights' average, of which so much stays.
+    pub(super) fn step_here(&self, state: State, gradient: &[f32], (step, steps): (u64, u64), decay: f64) {
+        /// Numbers of a task. The sums of their squares are added in order, so that it is the same for any number of threads.
+        const PIECE: usize = 1 << 14;
+        let mut sums = vec![0.0; gradient.len().div_ceil(PIECE)];
+        threads::chunks(&mut sums, 1, &|piece, sum| {
+            let piece = piece * PIECE..gradient.len().min((piece + 1) * PIECE);
+            squares(&gradient[piece], &mut sum[0]);
+        });
+        let norm = sums.iter().map(|sum| f64::from(*sum)).sum::<f64>().sqrt();
+        let rate = self.rate(step, steps);
+        let correction = |beta: f64| 1.0 - beta.powf((step + 1) as f64);
+        let shares = |old: f64| [old as f32, (1.0 - old) as f32];
+        let [one, two] = self.betas;
+        let adam = Adam {
+            // As torch.nn.utils.clip_grad_norm_ has it.
+            clip: (self.clip / (norm + 1e-6)).min(1.0) as f32,
+            first: shares(one),
+            second: shares(two),
+            keep: (1.0 - rate * self.weight_decay) as f32,
+            rate: (rate / correction(one)) as f32,
+            root: (1.0 / correction(two).sqrt()) as f32,
+            epsilon: self.epsilon as f32,
+            average: shares(decay),
+        };
+        let State { weights, first, second, averaged } = state;
+        let pieces = weights.chunks_mut(PIECE).zip(first.chunks_mut(PIECE));
+        let pieces = pieces.zip(second.chunks_mut(PIECE).zip(averaged.chunks_mut(PIECE)));
+        let pieces = pieces.zip(gradient.chunks(PIECE));
+        threads::items(pieces.collect(), |(((weights, first), (second, averaged)), gradient)| {
+            kernel(adam, gradient, State { weights, first, second, averaged });
+        });
     }
 }
 

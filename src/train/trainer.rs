@@ -12,11 +12,12 @@ use super::objective::{Examples, Objective, binomial};
 use super::optimiser::Moments;
 use super::parameters::{Layout, upload};
 use super::recipe::{Recipe, null_label};
-use super::tape::{Matrices, Pass};
+use super::tape::{Matrices, Pass, Spare};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::weights::{Tensor as Stored, Weights};
 use crate::denoiser::Level;
 use crate::engine::cpu::CpuNetwork;
+use crate::engine::kernels::adam::State;
 use crate::error::{Error, Result};
 use crate::network::Network as _;
 use crate::network::on_burn::{Parameter, Parameters};
@@ -40,6 +41,8 @@ pub struct Trainer {
     averaged: Tensor<1>,
     step: u64,
     unread: Vec<Unread>,
+    /// What the processor's steps compute in.
+    spare: Spare,
 }
 
 /// Losses of a step that are still on the device.
@@ -166,6 +169,7 @@ impl Trainer {
             device,
             step: numbers.step,
             unread: Vec::new(),
+            spare: Spare::default(),
         })
     }
 
@@ -268,6 +272,7 @@ impl Trainer {
             return Err(Error::OutOfMemory { problem });
         }
         self.recipe.accumulate = parts;
+        self.spare = Spare::default();
         Ok(())
     }
 
@@ -331,11 +336,25 @@ impl Trainer {
         let (gradient, losses) = self.gradients(batch, self.recipe.accumulate)?;
         let Some(gradient) = gradient else { return Ok(()) };
         let (step, steps) = (self.step, self.recipe.steps);
-        let weights = self.weights.clone();
-        self.weights = self.recipe.optimiser.step(weights, gradient, &mut self.moments, step, steps);
         self.step += 1;
         let decay = self.recipe.average.decay(self.step);
-        self.averaged = self.averaged.clone() * decay + self.weights.clone() * (1.0 - decay);
+        let optimiser = &self.recipe.optimiser;
+        if self.device == Device::flex() {
+            let Moments { first, second } = &mut self.moments;
+            let mut tensors = [&mut self.weights, first, second, &mut self.averaged];
+            let mut numbers = tensors.iter_mut().map(|tensor| taken(tensor)).collect::<Result<Vec<_>>>()?;
+            if let [weights, first, second, averaged] = &mut numbers[..] {
+                let state = State { weights, first, second, averaged };
+                optimiser.step_here(state, &here(gradient)?, (step, steps), decay);
+            }
+            for (tensor, values) in tensors.into_iter().zip(numbers) {
+                *tensor = upload(values, &self.device);
+            }
+        } else {
+            let weights = self.weights.clone();
+            self.weights = optimiser.step(weights, gradient, &mut self.moments, step, steps);
+            self.averaged = self.averaged.clone() * decay + self.weights.clone() * (1.0 - decay);
+        }
         self.unread.push(Unread { step, timesteps: batch.timesteps.clone(), losses });
         Ok(())
     }
@@ -346,7 +365,7 @@ impl Trainer {
         let config = self.on_tape();
         // The weights are packed once for all parts.
         let weights = if config.is_some() { here(self.weights.clone())? } else { Vec::new() };
-        let on_tape = config.map(|config| (config, Matrices::new(&self.layout, &weights)));
+        let on_tape = config.map(|config| (config, Matrices::new(&self.layout, &weights, &self.spare)));
         let mut gradient: Option<Tensor<1>> = None;
         let mut losses = Vec::with_capacity(parts);
         for part in 0..parts {
@@ -399,7 +418,7 @@ impl Trainer {
             let features = config.features(c_noise, labels, &self.frequencies)?;
             let shape = x.dims();
             let (prediction, pass) =
-                Pass::forward(config, matrices, (&here(x.flatten(0, 3))?, shape), &features)?;
+                Pass::forward(config, matrices, &self.spare, (&here(x.flatten(0, 3))?, shape), &features)?;
             let shape = [shape[0], config.out_channels, shape[2], shape[3]];
             let prediction = Tensor::<4>::from_data(TensorData::new(prediction, shape), &self.device)
                 .autodiff()
@@ -678,6 +697,12 @@ async fn read(tensor: Tensor<1>) -> Result<Vec<f32>> {
     let lost = |problem: String| Error::DeviceLost { problem };
     let data = tensor.into_data_async().await.map_err(|e| lost(e.to_string()))?;
     data.try_into_vec::<f32>().map_err(|e| lost(e.to_string()))
+}
+
+/// The numbers of a tensor of the processor's, without a copy, which leaves none.
+fn taken(tensor: &mut Tensor<1>) -> Result<Vec<f32>> {
+    let device = tensor.device();
+    here(std::mem::replace(tensor, upload(Vec::new(), &device)))
 }
 
 /// A tensor of the processor's, which is there without waiting.

@@ -16,6 +16,8 @@ use noiseball::network::on_burn::BurnNetwork;
 use noiseball::network::{self, architecture::ClassEmbedding};
 use noiseball::read::read_regular;
 use noiseball::rng::{Generator, Normals as _};
+#[cfg(feature = "burn")]
+use noiseball::train::{Preset, Recipe, Trainer, dataset};
 use noiseball::{Error, Result};
 use pollster::block_on;
 use serde_json::{Value, json};
@@ -25,8 +27,12 @@ use crate::threads::Threads;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// A UNet2DModel's config.json; the weights are random
+    /// A UNet2DModel's config.json, whose weights are then random; with --train, pictures as `noiseball train` takes them
     config: PathBuf,
+    /// How long a step of training by a preset takes instead, on the device: tiny, small or medium
+    #[cfg(feature = "burn")]
+    #[arg(long, value_name = "PRESET")]
+    train: Option<Preset>,
     /// Pictures evaluated together
     #[arg(long, default_value_t = 1, value_name = "B", value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
@@ -153,6 +159,10 @@ enum Name {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     arguments.threads.start()?;
+    #[cfg(feature = "burn")]
+    if let Some(preset) = arguments.train {
+        return output::print(&training(arguments, preset)?);
+    }
     let path = arguments.config.display().to_string();
     if arguments.config.is_dir() {
         let source = std::io::Error::new(
@@ -336,6 +346,42 @@ fn compare(case: &Case, arguments: &Arguments) -> Result<String> {
         ));
     }
     Ok(results.into_iter().map(|(_, line)| line).collect())
+}
+
+/// Steps of training on the first device that is named, each waited for.
+#[cfg(feature = "burn")]
+fn training(arguments: &Arguments, preset: Preset) -> Result<String> {
+    let data = Arc::new(dataset::open(&arguments.config, dataset::Options::default())?.data);
+    let device = match arguments.device.first() {
+        Some(Name::Cpu) | None => burn::tensor::Device::flex(),
+        Some(_) => block_on(arguments.gpu()?.for_burn())?,
+    };
+    let mut trainer = Trainer::new(Recipe::preset(preset, &data)?, data, &device)?;
+    let (mut seconds, mut used) = (Vec::new(), Vec::new());
+    let begin = Instant::now();
+    for step in 0..=arguments.runs {
+        if step > 1 && begin.elapsed() > Duration::from_secs_f64(arguments.budget) {
+            break;
+        }
+        let (start, before) = (Instant::now(), processor_time());
+        trainer.step()?;
+        block_on(trainer.losses())?;
+        // The first one finds memory, and compiles.
+        if step > 0 {
+            seconds.push(start.elapsed().as_secs_f64());
+            used.extend(before.zip(processor_time()).map(|(before, after)| after - before));
+        }
+    }
+    let runs = seconds.len();
+    let times = |seconds: &mut [f64]| {
+        let [lower, median, upper] = quartiles(seconds);
+        json!({ "runs": runs, "lower": lower, "median": median, "upper": upper })
+    };
+    let (clock, processor) = (times(&mut seconds), (!used.is_empty()).then(|| times(&mut used)));
+    Ok(format!(
+        "{}\n",
+        json!({ "parameters": trainer.parameter_count(), "clock": clock, "processor": processor })
+    ))
 }
 
 /// Quartiles in milliseconds of seconds, which are sorted.

@@ -99,7 +99,7 @@ pub fn activate(activation: Activation, values: &mut [f32]) {
 }
 
 #[inline(always)]
-fn activate_in(activation: Activation, values: &mut [f32]) {
+pub(super) fn activate_in(activation: Activation, values: &mut [f32]) {
     match activation {
         Activation::Silu => values.iter_mut().for_each(|x| *x = silu(*x)),
         Activation::Mish => values.iter_mut().for_each(|x| *x = mish(*x)),

@@ -21,8 +21,8 @@ const BAND: usize = if cfg!(target_arch = "wasm32") { 1 << 16 } else { 1 << 18 }
 /// Rows of a band that a task loads.
 const LOADED_ROWS: usize = if cfg!(target_arch = "wasm32") { 1 << 30 } else { 4 };
 
-/// Pixels of a task, a multiple of what a tile has.
-const PIXELS: usize = if cfg!(target_arch = "wasm32") { 1 << 30 } else { 96 };
+/// Pixels of a task, a multiple of what a tile has: of an image of 16×16 pixels each of a few threads has some.
+const PIXELS: usize = if cfg!(target_arch = "wasm32") { 1 << 30 } else { 48 };
 
 /// The greatest height and width of a window.
 pub const MAX_KERNEL: usize = if cfg!(feature = "text") { 64 } else { 3 };

@@ -3,7 +3,7 @@
 
 #[cfg(feature = "text")]
 use super::activation::tanh;
-use super::activation::{exp, gelu};
+use super::activation::{activate_in, exp, gelu};
 use super::attention::softmax_in;
 use super::product::PANEL;
 use super::vector::{SimdVector, simd, simd_vectors};
@@ -12,7 +12,7 @@ use crate::Activation;
 /// Pixels whose part of the gradient stays in the first-level cache while the image passes by it.
 const BLOCK: usize = 128;
 
-/// The gradient of a product's matrix: `Σ imageᵀ · gradient` over the pixels of one sample.
+/// The gradient of a product's matrix: `Σ imageᵀ · gradient` over the pixels of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct MatrixGradient<'a> {
     /// The product's inputs, with the zeros around them.
@@ -23,19 +23,21 @@ pub struct MatrixGradient<'a> {
     pub pixel: usize,
     /// Floats from one row of pixels' inputs to the next.
     pub step: usize,
+    /// Floats from one sample to the next.
+    pub sample: usize,
     /// Floats that lie side by side for a pixel and a row of its window.
     pub run: usize,
     /// Rows of the window: 1 or 3.
     pub runs: usize,
-    /// The gradient of the result, `[height, width, columns]`.
+    /// The gradient of the result, `[samples, height, width, columns]`.
     pub gradient: &'a [f32],
-    /// Rows and columns of the result.
+    /// Rows and columns of a sample of the result.
     pub size: (usize, usize),
     /// Columns of the matrix.
     pub columns: usize,
 }
 
-/// Adds a sample's share to `out`, `[runs · run][columns]`.
+/// Adds it to `out`, `[runs · run][columns]`.
 pub fn add_matrix_gradient(g: &MatrixGradient, out: &mut [f32]) {
     simd_vectors!(matrix_gradient::<V>(g: &MatrixGradient, out: &mut [f32]));
 }
@@ -43,17 +45,19 @@ pub fn add_matrix_gradient(g: &MatrixGradient, out: &mut [f32]) {
 #[inline(always)]
 fn matrix_gradient<V: SimdVector>(g: &MatrixGradient, out: &mut [f32]) {
     let (height, width) = g.size;
+    let pixels = g.gradient.len() / g.columns;
+    let samples = pixels / (height * width);
     // What `rows` reads without a check.
-    let last = (height - 1) * g.step + (width - 1) * g.pixel + (g.runs - 1) * g.row;
-    assert!(last + g.run <= g.image.len());
+    let last =
+        (samples - 1) * g.sample + (height - 1) * g.step + (width - 1) * g.pixel + (g.runs - 1) * g.row;
+    assert!(last + g.run <= g.image.len() && pixels == samples * height * width);
     let mut packed = [[0.0f32; PANEL]; BLOCK];
     let mut places = [0usize; BLOCK];
-    let pixels = height * width;
     for first in (0..pixels).step_by(BLOCK) {
         let count = BLOCK.min(pixels - first);
         for (i, place) in places[..count].iter_mut().enumerate() {
-            let (y, x) = ((first + i) / width, (first + i) % width);
-            *place = y * g.step + x * g.pixel;
+            let (row, x) = ((first + i) / width, (first + i) % width);
+            *place = row / height * g.sample + row % height * g.step + x * g.pixel;
         }
         for left in (0..g.columns).step_by(PANEL) {
             let len = PANEL.min(g.columns - left);
@@ -100,6 +104,7 @@ fn runs<V: SimdVector, const VECTORS: usize>(
         let (image, out) = (&image[at..], &mut out[at * width.0..]);
         at += match run - at {
             12.. if V::PIXELS >= 12 => rows::<V, 12, VECTORS>(part, image, out, width),
+            8.. if V::PIXELS >= 8 => rows::<V, 8, VECTORS>(part, image, out, width),
             6.. if V::PIXELS >= 6 => rows::<V, 6, VECTORS>(part, image, out, width),
             4.. => rows::<V, 4, VECTORS>(part, image, out, width),
             2.. => rows::<V, 2, VECTORS>(part, image, out, width),
@@ -133,6 +138,12 @@ fn rows<V: SimdVector, const ROWS: usize, const VECTORS: usize>(
         }
     }
     for (vectors, out) in sums.iter().zip(out.chunks_mut(columns)) {
+        if len == VECTORS * V::LANES {
+            for (vector, out) in vectors.iter().zip(out.chunks_exact_mut(V::LANES)) {
+                V::load(out).plus(*vector).store(out);
+            }
+            continue;
+        }
         let mut sums = [0.0; PANEL];
         for (vector, to) in vectors.iter().zip(sums.chunks_exact_mut(V::LANES)) {
             vector.store(to);
@@ -191,113 +202,233 @@ fn activation_gradient_in(activation: Activation, x: &[f32], gradient: &mut [f32
     }
 }
 
-/// Group normalisation of one sample `[pixels, channels]`, and what its gradient needs: each channel's mean and
-/// 1/√(variance + ε), `[2, channels]`.
+/// Group normalisation of one sample `[pixels, channels]`, what modulates it and the nonlinearity after that:
+/// `f(((x - mean) / √(variance + ε) · γ + β) · (1 + s) + b)`.
 #[derive(Clone, Copy, Debug)]
-pub struct GroupNorm<'a> {
+pub struct Normalised<'a> {
     /// The image.
     pub x: &'a [f32],
     /// γ.
     pub weight: &'a [f32],
     /// β.
     pub bias: &'a [f32],
+    /// s and b, one after the other, or nothing.
+    pub modulation: &'a [f32],
     /// Groups of the channels.
     pub groups: usize,
     /// ε.
     pub eps: f32,
+    /// The nonlinearity.
+    pub activation: Option<Activation>,
 }
 
-/// `(x - mean) / √(variance + ε) · γ + β` to `out`, with the moments to `moments`.
-pub fn group_norm(norm: &GroupNorm, moments: &mut [f32], out: &mut [f32]) {
-    simd!(group_norm_in(norm: &GroupNorm, moments: &mut [f32], out: &mut [f32]));
+/// Channels whose sums over the pixels are in registers.
+const SUMS: usize = 16;
+
+/// Floats of pixels that are in the first-level cache while several passes go over them.
+const PASSED: usize = 2048;
+
+impl Normalised<'_> {
+    fn channels(&self) -> usize {
+        self.weight.len()
+    }
+
+    /// `1 + s` of a channel.
+    #[inline(always)]
+    fn factor(&self, channel: usize) -> f32 {
+        if self.modulation.is_empty() { 1.0 } else { 1.0 + self.modulation[channel] }
+    }
+
+    /// What x is multiplied with and what is then added, `[2, channels]`: all that comes before the nonlinearity.
+    #[inline(always)]
+    fn scaling(&self, moments: &[f32], out: &mut [f32]) {
+        let channels = self.channels();
+        let (means, inverses) = moments.split_at(channels);
+        let (scales, shifts) = out.split_at_mut(channels);
+        for c in 0..channels {
+            let factor = self.factor(c);
+            scales[c] = inverses[c] * self.weight[c] * factor;
+            shifts[c] = self.bias[c] * factor - means[c] * scales[c];
+            if !self.modulation.is_empty() {
+                shifts[c] += self.modulation[channels + c];
+            }
+        }
+    }
+}
+
+/// Sums over the pixels of what `f` makes of each number of `x`, that of `g` in its place, and its channel's of `centres`, to
+/// `[channels]` each.
+#[inline(always)]
+fn sums_over<const N: usize>(
+    (x, g): (&[f32], &[f32]),
+    centres: &[f32],
+    out: [&mut [f32]; N],
+    f: impl Fn(f32, f32, f32) -> [f32; N],
+) {
+    let channels = centres.len();
+    for at in (0..channels).step_by(SUMS) {
+        let len = SUMS.min(channels - at);
+        let mut sums = [[0.0; SUMS]; N];
+        let [mut centre, mut x_part, mut g_part] = [[0.0; SUMS]; 3];
+        centre[..len].copy_from_slice(&centres[at..at + len]);
+        for (x, g) in x.chunks_exact(channels).zip(g.chunks_exact(channels)) {
+            let (x, g) = (&x[at..at + len], &g[at..at + len]);
+            let (x, g) = match (x.first_chunk(), g.first_chunk()) {
+                (Some(x), Some(g)) => (x, g),
+                _ => {
+                    x_part[..len].copy_from_slice(x);
+                    g_part[..len].copy_from_slice(g);
+                    (&x_part, &g_part)
+                }
+            };
+            for i in 0..SUMS {
+                let values = f(x[i], g[i], centre[i]);
+                for n in 0..N {
+                    sums[n][i] += values[n];
+                }
+            }
+        }
+        for n in 0..N {
+            out[n][at..at + len].copy_from_slice(&sums[n][..len]);
+        }
+    }
+}
+
+/// Writes the result to `out`, and each channel's mean and 1/√(variance + ε) to `moments`, `[2, channels]`. `scratch` is of
+/// `3 · channels`.
+pub fn normalise(norm: &Normalised, moments: &mut [f32], scratch: &mut [f32], out: &mut [f32]) {
+    simd!(normalise_in(norm: &Normalised, moments: &mut [f32], scratch: &mut [f32], out: &mut [f32]));
 }
 
 #[inline(always)]
-fn group_norm_in(norm: &GroupNorm, moments: &mut [f32], out: &mut [f32]) {
-    let channels = norm.weight.len();
-    let count = (norm.x.len() / norm.groups) as f32;
+fn normalise_in(norm: &Normalised, moments: &mut [f32], scratch: &mut [f32], out: &mut [f32]) {
+    let (x, channels) = (norm.x, norm.channels());
+    let count = (x.len() / norm.groups) as f32;
     let in_group = channels / norm.groups;
     let (means, inverses) = moments.split_at_mut(channels);
-    means.fill(0.0);
-    inverses.fill(0.0);
-    for pixel in norm.x.chunks_exact(channels) {
-        for (sum, x) in means.iter_mut().zip(pixel) {
-            *sum += x;
-        }
-    }
+    sums_over((x, x), &*inverses, [&mut *means], |x, _, _| [x]);
     for group in means.chunks_exact_mut(in_group) {
         group.fill(group.iter().sum::<f32>() / count);
     }
-    for pixel in norm.x.chunks_exact(channels) {
-        for ((sum, mean), x) in inverses.iter_mut().zip(&*means).zip(pixel) {
-            *sum += (x - mean) * (x - mean);
-        }
-    }
+    sums_over((x, x), means, [&mut *inverses], |x, _, mean| [(x - mean) * (x - mean)]);
     for group in inverses.chunks_exact_mut(in_group) {
         group.fill(1.0 / (group.iter().sum::<f32>() / count + norm.eps).sqrt());
     }
-    let pixels = norm.x.chunks_exact(channels).zip(out.chunks_exact_mut(channels));
-    for (x, out) in pixels {
-        for c in 0..channels {
-            out[c] = (x[c] - means[c]) * (inverses[c] * norm.weight[c]) + norm.bias[c];
+    norm.scaling(moments, &mut scratch[..2 * channels]);
+    let len = (PASSED / channels).max(1) * channels;
+    for (x, out) in x.chunks(len).zip(out.chunks_mut(len)) {
+        scaled(x, &scratch[..2 * channels], out);
+        if let Some(activation) = norm.activation {
+            activate_in(activation, out);
         }
     }
 }
 
-/// The gradient of [`group_norm`]: `gradient`, that of the result, becomes that of the image; γ's and β's are added to. `scratch`
-/// is of `2 · channels`.
-pub fn group_norm_gradient(
-    norm: &GroupNorm,
+/// `x · scale + shift`, of `scaling` by channel.
+#[inline(always)]
+fn scaled(x: &[f32], scaling: &[f32], out: &mut [f32]) {
+    let (scales, shifts) = scaling.split_at(scaling.len() / 2);
+    for (x, out) in x.chunks_exact(scales.len()).zip(out.chunks_exact_mut(scales.len())) {
+        for (((out, x), scale), shift) in out.iter_mut().zip(x).zip(scales).zip(shifts) {
+            *out = x * scale + shift;
+        }
+    }
+}
+
+/// The gradient of [`normalise`]: `gradient`, that of the result, becomes that of the image. Those of γ and β are written to
+/// `to_weights`, `[2, channels]`, and those of s and b, where there are any, to `to_modulation`. `scratch` is of `3 · channels`.
+pub fn normalise_gradient(
+    norm: &Normalised,
     moments: &[f32],
     gradient: &mut [f32],
-    weight: &mut [f32],
-    bias: &mut [f32],
+    to_weights: &mut [f32],
+    to_modulation: &mut [f32],
     scratch: &mut [f32],
 ) {
-    simd!(group_norm_gradient_in(norm: &GroupNorm, moments: &[f32], gradient: &mut [f32], weight: &mut [f32],
-        bias: &mut [f32], scratch: &mut [f32]));
+    simd!(normalise_gradient_in(norm: &Normalised, moments: &[f32], gradient: &mut [f32], to_weights: &mut [f32],
+        to_modulation: &mut [f32], scratch: &mut [f32]));
 }
 
 #[inline(always)]
-fn group_norm_gradient_in(
-    norm: &GroupNorm,
+fn normalise_gradient_in(
+    norm: &Normalised,
     moments: &[f32],
     gradient: &mut [f32],
-    weight: &mut [f32],
-    bias: &mut [f32],
+    to_weights: &mut [f32],
+    to_modulation: &mut [f32],
     scratch: &mut [f32],
 ) {
-    let channels = norm.weight.len();
-    let count = (norm.x.len() / norm.groups) as f32;
+    let (x, channels) = (norm.x, norm.channels());
+    let count = (x.len() / norm.groups) as f32;
     let in_group = channels / norm.groups;
     let (means, inverses) = moments.split_at(channels);
-    // Σ g and Σ g x̂ of each channel, with x̂ = (x - mean) / √(variance + ε).
-    let (sums, products) = scratch.split_at_mut(channels);
-    sums.fill(0.0);
-    products.fill(0.0);
-    for (x, g) in norm.x.chunks_exact(channels).zip(gradient.chunks_exact(channels)) {
-        for c in 0..channels {
-            sums[c] += g[c];
-            products[c] += g[c] * (x[c] - means[c]);
+    if let Some(activation) = norm.activation {
+        norm.scaling(moments, &mut scratch[..2 * channels]);
+        let len = (PASSED / channels).max(1) * channels;
+        let mut buffer = [0.0; PASSED];
+        for (x, gradient) in x.chunks(len).zip(gradient.chunks_mut(len)) {
+            // A pixel of more channels than that is seldom.
+            let mut large;
+            let input = if x.len() <= PASSED {
+                &mut buffer[..x.len()]
+            } else {
+                large = vec![0.0; x.len()];
+                &mut large[..]
+            };
+            scaled(x, &scratch[..2 * channels], input);
+            activation_gradient_in(activation, input, gradient);
         }
     }
+    // Σ g and Σ g (x - mean) of each channel.
+    let (sums, rest) = scratch.split_at_mut(channels);
+    let (products, factors) = rest.split_at_mut(channels);
+    sums_over((x, &*gradient), means, [&mut *sums, &mut *products], |x, g, mean| [g, g * (x - mean)]);
     for c in 0..channels {
-        products[c] *= inverses[c];
-        weight[c] += products[c];
-        bias[c] += sums[c];
-        sums[c] *= norm.weight[c];
-        products[c] *= norm.weight[c];
+        let (sum, product, factor) = (sums[c], products[c] * inverses[c], norm.factor(c));
+        to_weights[c] = factor * product;
+        to_weights[channels + c] = factor * sum;
+        if !norm.modulation.is_empty() {
+            to_modulation[c] = norm.weight[c] * product + norm.bias[c] * sum;
+            to_modulation[channels + c] = sum;
+        }
+        let factor = factor * norm.weight[c];
+        (sums[c], products[c], factors[c]) = (factor * sum, factor * product, factor * inverses[c]);
     }
-    // dx = (γ g - mean(γ g) - x̂ mean(γ g x̂)) / √(variance + ε), the means over the group.
+    // With γ for γ (1 + s): dx = (γ g - mean(γ g) - x̂ mean(γ g x̂)) / √(variance + ε), the means over the group.
     for group in sums.chunks_exact_mut(in_group).chain(products.chunks_exact_mut(in_group)) {
         group.fill(group.iter().sum::<f32>() / count);
     }
-    for (x, g) in norm.x.chunks_exact(channels).zip(gradient.chunks_exact_mut(channels)) {
+    for c in 0..channels {
+        sums[c] *= inverses[c];
+        products[c] *= inverses[c] * inverses[c];
+    }
+    let (sums, products, factors, means) = (&*sums, &*products, &*factors, &means[..channels]);
+    for (x, g) in x.chunks_exact(channels).zip(gradient.chunks_exact_mut(channels)) {
         for c in 0..channels {
-            let normal = (x[c] - means[c]) * inverses[c];
-            g[c] = (norm.weight[c] * g[c] - sums[c] - normal * products[c]) * inverses[c];
+            g[c] = factors[c] * g[c] - sums[c] - (x[c] - means[c]) * products[c];
         }
     }
+}
+
+/// The sum over the pixels of `values` to `out`, `[channels]`.
+pub fn pixel_sums(values: &[f32], out: &mut [f32]) {
+    simd!(pixel_sums_in(values: &[f32], out: &mut [f32]));
+}
+
+#[inline(always)]
+fn pixel_sums_in(values: &[f32], out: &mut [f32]) {
+    // The centres are not asked for.
+    sums_over((values, values), &values[..out.len()], [out], |x, _, _| [x]);
+}
+
+/// `sum + values` in place of the sum.
+pub fn add(sum: &mut [f32], values: &[f32]) {
+    simd!(add_in(sum: &mut [f32], values: &[f32]));
+}
+
+#[inline(always)]
+fn add_in(sum: &mut [f32], values: &[f32]) {
+    sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
 }
 
 /// One head of attention, `softmax(q kᵀ / √d) v`, its vectors by channel: `[d, tokens]`.

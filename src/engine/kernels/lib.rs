@@ -8,6 +8,7 @@
 #![warn(clippy::too_many_lines)]
 
 pub mod activation;
+pub mod adam;
 pub mod attention;
 #[cfg(feature = "text")]
 pub mod compact;

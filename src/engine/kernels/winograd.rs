@@ -12,14 +12,18 @@
 //! tile is a [product](super::product) of its own: tiles times channels. No sum is over pixels of two tiles, so that a tile's numbers
 //! do not depend on which others it is computed with.
 
+mod gradient;
+
 use std::ops::Range;
 
 use super::gemm::{GemmInput, pixel_runs};
+use super::load::Loaded;
 use super::panels::by_panels;
 use super::product::{Epilogue, Output, PANEL, Panels, PixelRuns, Product, multiply_part};
 use super::shared::{Each, SharedSlice};
 use super::vector::{SimdVector, simd_vectors};
 use super::{Image, Padding, Window};
+pub use gradient::{Gradient, add_gradient, gradient_scratch_len};
 
 /// Rows and columns of a tile of outputs.
 const TILE: usize = 4;
@@ -44,18 +48,31 @@ const Q: f64 = std::f64::consts::SQRT_2;
 pub const KEEPS: bool = cfg!(not(target_arch = "wasm32"));
 
 /// Fewer channels leave too little to gain for what the transforms take.
-const LEAST_CHANNELS: usize = if KEEPS { 64 } else { 32 };
+const LEAST_CHANNELS: usize = 32;
 
 /// Whether a convolution to an output of `size` is computed so. With fewer tiles or channels, the matrices and the transforms take longer
 /// than what is saved.
 #[inline]
 #[must_use]
 pub fn pays(window: Window, size: (usize, usize), inputs: usize, outputs: usize) -> bool {
+    let least = if KEEPS && inputs.min(outputs) < 64 { 16 } else { 4 };
+    suits(window, inputs, outputs) && tiles(size) >= least && inputs.min(outputs) >= LEAST_CHANNELS
+}
+
+/// Whether a convolution, and its gradients, can be computed so.
+#[inline]
+#[must_use]
+pub fn suits(window: Window, inputs: usize, outputs: usize) -> bool {
     window == Window::Square { kernel: 3, stride: 1, padding: Padding::All(1) }
-        && size.0.div_ceil(TILE) * size.1.div_ceil(TILE) >= 4
-        && inputs.min(outputs) >= LEAST_CHANNELS
         && inputs.is_multiple_of(LANES)
         && outputs.is_multiple_of(LANES)
+}
+
+/// Tiles of an output.
+#[inline]
+#[must_use]
+pub fn tiles(size: (usize, usize)) -> usize {
+    size.0.div_ceil(TILE) * size.1.div_ceil(TILE)
 }
 
 /// Floats that the matrices of a convolution of so many channels take.
@@ -154,6 +171,78 @@ fn panel_len(inputs: usize) -> usize {
     PLACES * inputs * PANEL
 }
 
+/// Bands that are taken together: their inputs, as they are and transformed. A task is a row of tiles.
+struct TileGroup<'a> {
+    bands: &'a TileBands,
+    /// The first of all bands of all samples.
+    first: usize,
+    /// How many.
+    count: usize,
+    /// Rows of the output.
+    height: usize,
+    /// Channels.
+    inputs: usize,
+    /// The bands' inputs with zeros around them.
+    padded: SharedSlice<'a>,
+    /// The tiles, transformed.
+    from: Places<'a>,
+}
+
+impl TileGroup<'_> {
+    /// Rows of tiles.
+    fn rows(&self) -> usize {
+        self.count * self.bands.rows
+    }
+
+    /// The sample and the first row of a row of tiles, if the image has it.
+    fn place(&self, task: usize) -> Option<(usize, usize)> {
+        let (part, row) = (self.first + task / self.bands.rows, task % self.bands.rows);
+        let top = (part % self.bands.in_sample * self.bands.rows + row) * TILE;
+        (top < self.height).then_some((part / self.bands.in_sample, top))
+    }
+
+    /// Floats of a row of a band's inputs.
+    fn line(&self) -> usize {
+        (self.bands.tiles * TILE + 2) * self.inputs
+    }
+
+    /// Floats of a band's inputs.
+    fn band_len(&self) -> usize {
+        (self.bands.rows * TILE + 2) * self.line()
+    }
+
+    /// The image's rows below those that the row of tiles before loads.
+    fn load<'l>(&self, loaded: &dyn Fn(usize) -> Loaded<'l>, task: usize) {
+        let Some((sample, top)) = self.place(task) else { return };
+        // The first row of tiles begins a row above it, and the last ends with one below.
+        let (row, line) = (task % self.bands.rows, self.line());
+        let start = if row == 0 { 0 } else { row * TILE + 1 };
+        let last = row + 1 == self.bands.rows || top + TILE >= self.height;
+        let end = (row + 1) * TILE + if last { 2 } else { 1 };
+        let at = task / self.bands.rows * self.band_len();
+        // SAFETY: each task has other rows.
+        let to = unsafe { self.padded.part(at + start * line..at + end * line) };
+        let above = (top as isize) - (row * TILE) as isize - 1;
+        let columns = -1..(self.bands.tiles * TILE) as isize + 1;
+        loaded(sample).write(above + start as isize..above + end as isize, columns, to);
+    }
+
+    fn transform(&self, task: usize) {
+        if self.place(task).is_some() {
+            let line = self.line();
+            let at = task / self.bands.rows * self.band_len() + task % self.bands.rows * TILE * line;
+            // SAFETY: what is read is not written any more, and each task writes other tiles.
+            let image = unsafe { self.padded.read(at..at + WINDOW * line) };
+            transform(image, self.inputs, self.bands.tiles, &self.tiles(self.from, task, self.inputs));
+        }
+    }
+
+    /// A row of tiles of each place.
+    fn tiles<'p>(&self, places: Places<'p>, task: usize, channels: usize) -> Places<'p> {
+        Places { start: task * self.bands.tiles * channels, ..places }
+    }
+}
+
 /// All samples; `kept` is what [`fill_weights`] made, where that is kept.
 pub fn convolve(g: &GemmInput, kept: Option<&[f32]>, scratch: &mut [f32], out: &mut [f32], each: Each) {
     let (inputs, outputs) = (g.source.all_channels(), g.panels.columns);
@@ -168,33 +257,31 @@ pub fn convolve(g: &GemmInput, kept: Option<&[f32]>, scratch: &mut [f32], out: &
     let [padded, from, to, out] = [padded, from, to, out].map(SharedSlice::new);
     let parts = batch * bands.in_sample;
     for first in (0..parts).step_by(bands.together) {
-        let count = bands.together.min(parts - first);
-        let rows = count * bands.rows;
-        let tiled = Tiled {
-            g,
+        let group = TileGroup {
             bands: &bands,
             first,
+            count: bands.together.min(parts - first),
+            height: g.size.0,
             inputs,
-            outputs,
-            band_len,
             padded,
             from: Places { data: from, start: 0, stride: from_len / PLACES },
-            to: Places { data: to, start: 0, stride: to_len / PLACES },
-            out,
         };
+        let rows = group.rows();
+        let to = Places { data: to, start: 0, stride: to_len / PLACES };
+        let tiled = Tiled { g, group, outputs, to, out };
         let panels = g.panels.count();
-        each(rows, &|task| tiled.load(task));
-        each(rows, &|task| tiled.transform(task));
+        each(rows, &|task| tiled.group.load(&|sample| g.loaded(sample), task));
+        each(rows, &|task| tiled.group.transform(task));
         let len = inputs * PANEL;
         match kept {
             Some(weights) => each(PLACES * panels, &|task| {
-                tiled.multiply(&weights[task * len..(task + 1) * len], rows, task / panels, task % panels);
+                tiled.multiply(&weights[task * len..(task + 1) * len], task / panels, task % panels);
             }),
             None => by_panels(g.panels, unpacked, each, &mut |part, all| {
                 all.for_each(|panel| {
                     fill_panel(part, inputs, panel, transformed, len);
                     each(PLACES, &|place| {
-                        tiled.multiply(&transformed[place * len..(place + 1) * len], rows, place, panel);
+                        tiled.multiply(&transformed[place * len..(place + 1) * len], place, panel);
                     });
                 });
             }),
@@ -213,75 +300,29 @@ pub fn convolve(g: &GemmInput, kept: Option<&[f32]>, scratch: &mut [f32], out: &
 /// Some bands of a convolution, which are computed together. A task is a row of tiles, but in products.
 struct Tiled<'a> {
     g: &'a GemmInput<'a>,
-    bands: &'a TileBands,
-    /// The first of the bands.
-    first: usize,
+    group: TileGroup<'a>,
     /// Channels.
-    inputs: usize,
     outputs: usize,
-    /// Floats of a band's inputs.
-    band_len: usize,
-    /// The bands' inputs with zeros around them.
-    padded: SharedSlice<'a>,
-    /// The tiles, transformed, and their products.
-    from: Places<'a>,
+    /// The products.
     to: Places<'a>,
     out: SharedSlice<'a>,
 }
 
 impl Tiled<'_> {
-    /// The sample and the first row of a row of tiles, if the image has it.
-    fn place(&self, task: usize) -> Option<(usize, usize)> {
-        let (part, row) = (self.first + task / self.bands.rows, task % self.bands.rows);
-        let top = (part % self.bands.in_sample * self.bands.rows + row) * TILE;
-        (top < self.g.size.0).then_some((part / self.bands.in_sample, top))
-    }
-
     /// The pixels of a row of tiles that begins at `top`, counted in reading order.
     fn pixels(&self, top: usize) -> Range<usize> {
         let (height, width) = self.g.size;
         top * width..height.min(top + TILE) * width
     }
 
-    /// Floats of a row of a band's inputs.
-    fn line(&self) -> usize {
-        (self.bands.tiles * TILE + 2) * self.inputs
-    }
-
-    /// The image's rows below those that the row of tiles before loads.
-    fn load(&self, task: usize) {
-        let Some((sample, top)) = self.place(task) else { return };
-        // The first row of tiles begins a row above it, and the last ends with one below.
-        let (row, line) = (task % self.bands.rows, self.line());
-        let start = if row == 0 { 0 } else { row * TILE + 1 };
-        let last = row + 1 == self.bands.rows || top + TILE >= self.g.size.0;
-        let end = (row + 1) * TILE + if last { 2 } else { 1 };
-        let at = task / self.bands.rows * self.band_len;
-        // SAFETY: each task has other rows.
-        let to = unsafe { self.padded.part(at + start * line..at + end * line) };
-        let above = (top as isize) - (row * TILE) as isize - 1;
-        let columns = -1..(self.bands.tiles * TILE) as isize + 1;
-        self.g.loaded(sample).write(above + start as isize..above + end as isize, columns, to);
-    }
-
-    fn transform(&self, task: usize) {
-        if self.place(task).is_some() {
-            let line = self.line();
-            let at = task / self.bands.rows * self.band_len + task % self.bands.rows * TILE * line;
-            // SAFETY: what is read is not written any more, and each task writes other tiles.
-            let image = unsafe { self.padded.read(at..at + WINDOW * line) };
-            let to = Places { start: task * self.bands.tiles * self.inputs, ..self.from };
-            transform(image, self.inputs, self.bands.tiles, &to);
-        }
-    }
-
-    /// A panel's columns of the products of one place, of so many rows of tiles.
-    fn multiply(&self, panel_of_place: &[f32], rows: usize, place: usize, panel: usize) {
-        let Self { inputs, outputs, from, to, .. } = *self;
+    /// A panel's columns of the products of one place.
+    fn multiply(&self, panel_of_place: &[f32], place: usize, panel: usize) {
+        let Self { group, outputs, to, .. } = self;
+        let (inputs, outputs, from) = (group.inputs, *outputs, group.from);
         // SAFETY: nobody writes these any more.
         let data = unsafe { from.data.read(place * from.stride..(place + 1) * from.stride) };
         let run = PixelRuns { data, start: 0, top: 0, row: 0, pixel: inputs, shift: 0, len: inputs };
-        let (tiles, columns) = (rows * self.bands.tiles, PANEL.min(outputs - panel * PANEL));
+        let (tiles, columns) = (group.rows() * group.bands.tiles, PANEL.min(outputs - panel * PANEL));
         let matrix = Panels::new(panel_of_place, inputs, columns);
         let product = Product { inputs: &[run], panels: matrix, width: tiles, epilogue: PLAIN };
         let start = place * to.stride + panel * PANEL;
@@ -292,7 +333,7 @@ impl Tiled<'_> {
 
     /// A panel's columns of the product that is added, of a row of tiles, to the output.
     fn multiply_shortcut(&self, panels: Panels, shortcut: Image, task: usize, panel: usize) {
-        if let Some((sample, top)) = self.place(task) {
+        if let Some((sample, top)) = self.group.place(task) {
             let (height, width) = self.g.size;
             let inputs = &pixel_runs(shortcut.sample(sample));
             let product = Product { inputs, panels, width, epilogue: PLAIN };
@@ -305,7 +346,7 @@ impl Tiled<'_> {
 
     /// Products, transformed back, to the output.
     fn finish(&self, task: usize) {
-        if let Some((sample, top)) = self.place(task) {
+        if let Some((sample, top)) = self.group.place(task) {
             let (height, width) = self.g.size;
             let finish = Finish {
                 epilogue: self.g.epilogue(sample),
@@ -313,12 +354,12 @@ impl Tiled<'_> {
                 top,
                 width,
                 channels: self.outputs,
-                from: Places { start: task * self.bands.tiles * self.outputs, ..self.to },
+                from: self.group.tiles(self.to, task, self.outputs),
             };
             let (start, pixels) = (sample * height * width, self.pixels(top));
             let floats = (start + pixels.start) * self.outputs..(start + pixels.end) * self.outputs;
             // SAFETY: each task has other pixels.
-            finish.write(self.bands.tiles, unsafe { self.out.part(floats) });
+            finish.write(self.group.bands.tiles, unsafe { self.out.part(floats) });
         }
     }
 }

@@ -4,28 +4,39 @@ use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use super::super::parameters::Layout;
+use super::Spare;
 use crate::engine::kernels::product::Panels;
+use crate::engine::kernels::winograd;
 
-/// A product's matrix in panels.
-pub(super) struct Matrix {
-    /// `[taps · inputs][outputs]`.
-    pub(super) forward: Vec<f32>,
-    /// `[taps · outputs][inputs]`, the taps turned round: the product of a result's gradient with it is the input's.
-    pub(super) backward: Vec<f32>,
+/// What is multiplied with a matrix.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Inputs, by `[taps · inputs][outputs]`.
+    Forward,
+    /// The result's gradient, by `[taps · outputs][inputs]` with the taps turned round: that gives the input's.
+    Backward,
+}
+
+/// A product's matrix for one [`Way`], as far as it was asked for.
+#[derive(Default)]
+struct Packed {
+    panels: OnceLock<Vec<f32>>,
+    tiles: OnceLock<Vec<f32>>,
 }
 
 /// Parameters by name; a matrix is packed when it is first asked for.
 pub(in crate::train) struct Matrices<'a> {
     layout: &'a Layout,
     values: &'a [f32],
-    packed: HashMap<&'a str, OnceLock<Matrix>>,
+    spare: &'a Spare,
+    packed: HashMap<&'a str, [Packed; 2]>,
 }
 
 impl<'a> Matrices<'a> {
     /// Of the vector of all parameters.
-    pub(in crate::train) fn new(layout: &'a Layout, values: &'a [f32]) -> Self {
+    pub(in crate::train) fn new(layout: &'a Layout, values: &'a [f32], spare: &'a Spare) -> Self {
         let modules = layout.trained().filter_map(|(key, ..)| key.strip_suffix(".weight"));
-        Self { layout, values, packed: modules.map(|name| (name, OnceLock::new())).collect() }
+        Self { layout, values, spare, packed: modules.map(|name| (name, Default::default())).collect() }
     }
 
     /// A parameter as it is stored.
@@ -34,31 +45,52 @@ impl<'a> Matrices<'a> {
     }
 
     /// The matrix of a convolution of 9 `taps`, or of a linear map.
-    pub(super) fn get(&self, name: &str, taps: usize) -> &Matrix {
-        self.packed[name].get_or_init(|| {
-            let weights = self.vector(name, "weight");
-            let outputs = self.vector(name, "bias").len();
-            pack(weights, outputs, weights.len() / outputs / taps, taps)
+    pub(super) fn panels(&self, name: &str, taps: usize, way: Way) -> Panels<'_> {
+        let weights = self.vector(name, "weight");
+        let outputs = self.vector(name, "bias").len();
+        let inputs = weights.len() / outputs / taps;
+        let (rows, columns) = if way == Way::Forward { (inputs, outputs) } else { (outputs, inputs) };
+        let rows = taps * rows;
+        let pack = || {
+            let mut panels = self.spare.take(Panels::len_of(rows, columns));
+            pack(weights, (outputs, inputs, taps), way, &mut panels);
+            panels
+        };
+        Panels::new(self.packed[name][way as usize].panels.get_or_init(pack), rows, columns)
+    }
+
+    /// The matrices of a convolution by tiles.
+    pub(super) fn tiles(&self, name: &str, way: Way) -> &[f32] {
+        self.packed[name][way as usize].tiles.get_or_init(|| {
+            let panels = self.panels(name, 9, way);
+            let inputs = panels.rows / 9;
+            let mut tiles = self.spare.take(winograd::weights_len(inputs, panels.columns));
+            winograd::fill_weights(panels, inputs, &mut tiles);
+            tiles
         })
     }
 }
 
+impl Drop for Matrices<'_> {
+    fn drop(&mut self) {
+        for packed in self.packed.values_mut().flatten() {
+            for buffer in [packed.panels.take(), packed.tiles.take()].into_iter().flatten() {
+                self.spare.give(buffer);
+            }
+        }
+    }
+}
+
 /// Packs `[outputs, inputs, taps]`.
-fn pack(weights: &[f32], outputs: usize, inputs: usize, taps: usize) -> Matrix {
-    let packed = |rows: usize, columns: usize, at: &dyn Fn(usize) -> usize, step: usize| {
-        let mut panels = vec![0.0; Panels::len_of(rows, columns)];
-        let starts: Vec<usize> = (0..rows).map(at).collect();
-        Panels::fill(rows, columns, &mut panels, |row, column| weights[starts[row] + column * step]);
-        panels
-    };
-    Matrix {
-        forward: packed(taps * inputs, outputs, &|row| (row % inputs) * taps + row / inputs, inputs * taps),
-        backward: packed(
-            taps * outputs,
-            inputs,
-            &|row| (row % outputs) * inputs * taps + (taps - 1 - row / outputs),
-            taps,
-        ),
+fn pack(weights: &[f32], (outputs, inputs, taps): (usize, usize, usize), way: Way, panels: &mut [f32]) {
+    if way == Way::Forward {
+        Panels::fill(taps * inputs, outputs, panels, |row, column| {
+            weights[(column * inputs + row % inputs) * taps + row / inputs]
+        });
+    } else {
+        Panels::fill(taps * outputs, inputs, panels, |row, column| {
+            weights[(row % outputs * inputs + column) * taps + taps - 1 - row / outputs]
+        });
     }
 }
 

@@ -1,12 +1,16 @@
 //! Gradients of a U-Net on the processor, by the engine's kernels: a third interpreter of [`Ops`] beside burn's, which takes
-//! some three times as long there for a convolution and its gradient.
+//! some six times as long there for a convolution and its gradient.
 //!
 //! [`Tape`] computes a forward pass and keeps what each call made; [`Tape::backward`] walks back over it. Images are NHWC. A
-//! batch is cut into parts of a fixed size, small enough for a core's cache, and the parts are shared among threads in a
-//! fixed way: the numbers are the same for any number of threads.
+//! batch is cut into parts of a fixed size, one after the other, and the threads share the work of each call. No sum is over numbers of
+//! two tasks, so that all numbers are the same for any number of threads.
+//!
+//! A normalisation is computed when something reads it. Mostly that is a nonlinearity, perhaps after a modulation by the time: all of
+//! it is then one pass over the image, and one on the way back.
 
 mod backward;
 mod matrices;
+mod spare;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod tests;
 
@@ -15,31 +19,47 @@ use std::ops::Range;
 use super::parameters::Layout;
 use crate::engine::kernels::activation::activate;
 use crate::engine::kernels::fir::fir;
-use crate::engine::kernels::gradient::{GroupNorm, Head, group_norm, head};
-use crate::engine::kernels::product::{Epilogue, Panels, PixelRuns, Product, multiply};
+use crate::engine::kernels::gemm::{self, GemmInput, gemm};
+use crate::engine::kernels::gradient::{Head, Normalised, add, head, normalise};
+use crate::engine::kernels::load::{Loaded, Scale};
+use crate::engine::kernels::map::{self, Operand};
+use crate::engine::kernels::{Image, Window, winograd};
+use crate::engine::threads;
 use crate::error::Result;
 use crate::network::ops::{Activation, Conv, Ops, Padding};
 use crate::network::unet::UNet2DConfig;
 use crate::network::{Architecture as _, Network as _};
 pub(super) use matrices::Matrices;
+use matrices::Way;
+pub(super) use spare::Spare;
 
-/// Samples of a part have about so many pixels together: their activations then stay in a core's second-level cache, and a
-/// matrix's gradient is summed over enough pixels to be worth its write.
-const PART_PIXELS: usize = 1024;
+/// Samples of a part have about so many pixels together. In a page their activations then stay in a usual second-level cache;
+/// natively that is larger, and threads share the work.
+const PART_PIXELS: usize = if cfg!(target_arch = "wasm32") { 1024 } else { 8192 };
 
-/// Parts of a batch whose gradients are summed one after the other, apart from other such rows of parts: as many threads can
-/// have work.
-const ROWS_OF_PARTS: usize = if cfg!(target_arch = "wasm32") { 1 } else { 8 };
+/// Numbers of a task that goes over all of them.
+const PIECE: usize = 1 << 14;
 
 /// A position in the tape.
 pub(super) type NodeId = usize;
+
+/// A normalisation, what modulates it and the nonlinearity after it.
+#[derive(Clone)]
+struct Norm {
+    x: NodeId,
+    name: String,
+    groups: usize,
+    eps: f32,
+    modulation: Option<NodeId>,
+    activation: Option<Activation>,
+}
 
 /// What made a node, with what its gradient needs.
 enum Made {
     Input,
     Product { x: NodeId, name: String, conv: Option<Conv> },
     Row { indices: NodeId, name: String },
-    Norm { x: NodeId, name: String, groups: usize, eps: f32, moments: Vec<f32> },
+    Norm { norm: Norm, moments: Vec<f32> },
     Activation { x: NodeId, activation: Activation },
     Add { a: NodeId, b: NodeId },
     Affine { x: NodeId, scale: f32 },
@@ -53,7 +73,7 @@ enum Made {
     Fir { x: NodeId, up: bool },
 }
 
-/// A call's result, `[samples, height, width, channels]`; a vector has one pixel.
+/// A call's result, `[samples, height, width, channels]`; a vector has one pixel. A normalisation's is empty until it is read.
 struct Node {
     values: Vec<f32>,
     size: (usize, usize),
@@ -76,12 +96,21 @@ impl Node {
         let len = self.sample_len();
         transposed(&self.values[sample * len..][..len], self.pixels(), self.channels)
     }
+
+    fn image(&self) -> Image<'_> {
+        image_of(&self.values, self.size, self.channels)
+    }
+}
+
+fn image_of(first: &[f32], (height, width): (usize, usize), channels: usize) -> Image<'_> {
+    Image { first, second: &[], channels: (channels, 0), height, width, upsample: false }
 }
 
 /// A forward pass on some samples, kept for its gradient.
 pub(super) struct Tape<'a> {
     samples: usize,
     matrices: &'a Matrices<'a>,
+    spare: &'a Spare,
     nodes: Vec<Node>,
 }
 
@@ -100,17 +129,17 @@ impl<'a> Pass<'a> {
     pub(super) fn forward(
         config: &UNet2DConfig,
         matrices: &'a Matrices<'a>,
+        spare: &'a Spare,
         (x, shape): (&[f32], [usize; 4]),
         features: &[Vec<f32>],
     ) -> Result<(Vec<f32>, Self)> {
         let [batch, channels, height, width] = shape;
         config.check_size(height, width)?;
         let each = (PART_PIXELS / (height * width)).clamp(1, batch.max(1));
-        let ranges: Vec<Range<usize>> =
-            (0..batch).step_by(each).map(|first| first..batch.min(first + each)).collect();
         let image = channels * height * width;
-        let parts = map(&ranges, |samples| {
-            let mut tape = Tape { samples: samples.len(), matrices, nodes: Vec::new() };
+        let mut parts = Vec::new();
+        let part = |samples: Range<usize>| {
+            let mut tape = Tape { samples: samples.len(), matrices, spare, nodes: Vec::new() };
             let x = &x[samples.start * image..samples.end * image];
             let x = tape.input(to_nhwc(x, channels, height * width), (height, width), channels);
             let vector = |tape: &mut Tape, values: &Vec<f32>| {
@@ -122,7 +151,13 @@ impl<'a> Pass<'a> {
             // The result is the last node, whatever the network.
             let output = config.forward(&mut tape, &inputs);
             debug_assert_eq!(output + 1, tape.nodes.len());
+            tape.read(output);
             tape
+        };
+        threads::enter(|| {
+            for first in (0..batch).step_by(each) {
+                parts.push(part(first..batch.min(first + each)));
+            }
         });
         let mut prediction = Vec::with_capacity(batch * config.out_channels * height * width);
         for tape in &parts {
@@ -136,33 +171,16 @@ impl<'a> Pass<'a> {
     pub(super) fn backward(self, layout: &Layout, gradient: &[f32]) -> Vec<f32> {
         let [_, channels, height, width] = self.shape;
         let image = channels * height * width;
-        let mut first = 0;
-        let mut rows: Vec<Vec<(Tape, Vec<f32>)>> = Vec::new();
-        let in_row = self.parts.len().div_ceil(ROWS_OF_PARTS).max(1);
-        for (i, tape) in self.parts.into_iter().enumerate() {
-            let len = tape.samples * image;
-            let seed = to_nhwc(&gradient[first..first + len], channels, height * width);
-            first += len;
-            if i % in_row == 0 {
-                rows.push(Vec::new());
+        let mut sum = vec![0.0; layout.len()];
+        threads::enter(|| {
+            let mut rest = gradient;
+            for tape in self.parts {
+                let (seed, after) = rest.split_at(tape.samples * image);
+                rest = after;
+                tape.backward(layout, to_nhwc(seed, channels, height * width), &mut sum);
             }
-            if let Some(row) = rows.last_mut() {
-                row.push((tape, seed));
-            }
-        }
-        let sums = map_owned(rows, |row| {
-            let mut sum = vec![0.0; layout.len()];
-            for (tape, seed) in row {
-                tape.backward(layout, seed, &mut sum);
-            }
-            sum
         });
-        let mut sums = sums.into_iter();
-        let mut total = sums.next().unwrap_or_else(|| vec![0.0; layout.len()]);
-        for sum in sums {
-            add_to(&mut total, &sum);
-        }
-        matrices::to_checkpoint(layout, &total)
+        matrices::to_checkpoint(layout, &sum)
     }
 }
 
@@ -182,54 +200,189 @@ impl Tape<'_> {
         self.push(values, size, channels, made)
     }
 
+    /// A node whose values are there.
+    fn read(&mut self, id: NodeId) -> &Node {
+        if let Node { values, made: Made::Norm { norm, .. }, .. } = &self.nodes[id]
+            && values.is_empty()
+        {
+            let (values, moments) = self.normalised(norm);
+            let norm = norm.clone();
+            let node = &mut self.nodes[id];
+            (node.values, node.made) = (values, Made::Norm { norm, moments });
+        }
+        &self.nodes[id]
+    }
+
+    /// Has the values of these nodes there.
+    fn compute(&mut self, ids: &[NodeId]) {
+        for id in ids {
+            self.read(*id);
+        }
+    }
+
+    /// The normalisation's result and moments.
+    fn normalised(&self, norm: &Norm) -> (Vec<f32>, Vec<f32>) {
+        let node = &self.nodes[norm.x];
+        let (len, channels) = (node.sample_len(), node.channels);
+        let mut values = self.spare.take(node.values.len());
+        let mut moments = self.spare.take(self.samples * 2 * channels);
+        let samples = values.chunks_exact_mut(len).zip(moments.chunks_exact_mut(2 * channels)).enumerate();
+        threads::items(samples.collect(), |(sample, (out, moments))| {
+            let sample = sample_of(&self.nodes, self.matrices, norm, sample);
+            normalise(&sample, moments, &mut vec![0.0; 3 * channels], out);
+        });
+        (values, moments)
+    }
+
+    /// A normalisation of `x` that nothing has read, so that more can be made of it.
+    fn unread(&self, x: NodeId) -> Option<&Norm> {
+        match &self.nodes[x] {
+            Node { values, made: Made::Norm { norm, .. }, .. } if values.is_empty() => Some(norm),
+            _ => None,
+        }
+    }
+
     fn filtered(&mut self, x: NodeId, up: bool) -> NodeId {
-        let Node { size: (height, width), channels, .. } = self.nodes[x];
-        let values = filtered(&self.nodes[x].values, [height, width, channels], up, 1.0);
-        let size = if up { (2 * height, 2 * width) } else { (height / 2, width / 2) };
+        let Node { size: (height, width), channels, values, .. } = self.read(x);
+        let (size, channels) = ((*height, *width), *channels);
+        let values = filtered(values, [size.0, size.1, channels], up, 1.0);
+        let size = if up { (2 * size.0, 2 * size.1) } else { (size.0 / 2, size.1 / 2) };
         self.push(values, size, channels, Made::Fir { x, up })
     }
 
-    fn zeros_like(&self, x: NodeId) -> Vec<f32> {
-        vec![0.0; self.nodes[x].values.len()]
+    /// Every number of `x`, with an operand for each sample.
+    fn mapped<'t>(
+        &'t self,
+        x: NodeId,
+        scale: Scale,
+        activation: Option<Activation>,
+        operand: &(dyn Fn(usize) -> Operand<'t> + Sync),
+    ) -> Vec<f32> {
+        let node = &self.nodes[x];
+        let mut values = self.spare.take(node.values.len());
+        threads::chunks(&mut values, node.sample_len(), &|sample, out| {
+            let loaded = Loaded { image: node.image().sample(sample), scale, activation };
+            map::map(Some(&loaded), operand(sample), 0..node.size.0, node.channels, out);
+        });
+        values
+    }
+
+    /// One sample's vector.
+    fn vector(&self, v: NodeId, sample: usize) -> &[f32] {
+        let node = &self.nodes[v];
+        &node.values[sample * node.channels..][..node.channels]
     }
 
     fn pointwise_product(&mut self, x: NodeId, name: &str, columns: usize) -> NodeId {
+        self.read(x);
         let node = &self.nodes[x];
-        let pixels = self.samples * node.pixels();
-        let matrix = self.matrices.get(name, 1);
-        let product = Product {
-            inputs: &[rows_of(&node.values, node.channels)],
-            panels: Panels::new(&matrix.forward, node.channels, columns),
-            width: pixels,
-            epilogue: Epilogue { bias: self.matrices.vector(name, "bias"), ..plain() },
-        };
-        let mut values = vec![0.0; pixels * columns];
-        multiply(&product, 0..pixels, &mut values, columns);
-        let size = node.size;
+        let (size, rows) = (node.size, self.samples * node.pixels());
+        let image = image_of(&node.values, (rows, 1), node.channels);
+        let bias = self.matrices.vector(name, "bias");
+        let values = product(self.matrices, self.spare, image, Window::Pointwise, (name, Way::Forward), bias);
         self.push(values, size, columns, Made::Product { x, name: name.to_owned(), conv: None })
     }
+}
+
+/// A sample of a normalisation.
+fn sample_of<'t>(nodes: &'t [Node], matrices: &'t Matrices, norm: &'t Norm, sample: usize) -> Normalised<'t> {
+    let Norm { x, name, groups, eps, modulation, activation } = norm;
+    let len = nodes[*x].sample_len();
+    let modulation =
+        modulation.map_or(&[][..], |v| &nodes[v].values[sample * nodes[v].channels..][..nodes[v].channels]);
+    Normalised {
+        x: &nodes[*x].values[sample * len..][..len],
+        weight: matrices.vector(name, "weight"),
+        bias: matrices.vector(name, "bias"),
+        modulation,
+        groups: *groups,
+        eps: *eps,
+        activation: *activation,
+    }
+}
+
+/// Where a convolution's window is.
+fn window(conv: Conv) -> Window {
+    Window::Square { kernel: 3, stride: conv.stride, padding: conv.padding }
+}
+
+/// Tiles of all samples together, and channels, from which products of tiles pay: there are 36 of them, and their matrices have to be
+/// made anew for each step.
+const LEAST_TILES: usize = 32;
+const LEAST_CHANNELS: usize = 32;
+
+/// Whether a convolution of some samples, or a gradient of it, is computed by products of tiles.
+fn is_by_tiles(window: Window, samples: usize, size: (usize, usize), inputs: usize, outputs: usize) -> bool {
+    cfg!(not(target_arch = "wasm32"))
+        && winograd::suits(window, inputs, outputs)
+        && inputs.min(outputs) >= LEAST_CHANNELS
+        && samples * winograd::tiles(size) >= LEAST_TILES
+}
+
+/// The product of an image's windows and a matrix, for all samples.
+fn product(
+    matrices: &Matrices,
+    spare: &Spare,
+    image: Image,
+    window: Window,
+    (name, way): (&str, Way),
+    bias: &[f32],
+) -> Vec<f32> {
+    let panels = matrices.panels(name, window.taps(), way);
+    let channels = image.all_channels();
+    let samples = image.first.len() / (image.height * image.width * channels);
+    let size = output_size(window, (image.height, image.width));
+    let g = GemmInput {
+        source: image,
+        scale_shift: Scale::None,
+        activation: None,
+        window,
+        shortcut: None,
+        panels,
+        bias,
+        time: None,
+        residual: None,
+        scale: 1.0,
+        sample_scale: None,
+        size,
+    };
+    let mut values = spare.take(samples * size.0 * size.1 * panels.columns);
+    // What is false in a page leaves the kernel out of it.
+    if cfg!(not(target_arch = "wasm32")) && is_by_tiles(window, samples, size, channels, panels.columns) {
+        let mut scratch = spare.take(winograd::scratch_len(size, channels, panels.columns, samples));
+        winograd::convolve(&g, Some(matrices.tiles(name, way)), &mut scratch, &mut values, &threads::each);
+        spare.give(scratch);
+    } else {
+        let mut scratch = spare.take(gemm::scratch_len(window, size, channels, samples));
+        gemm(&g, &mut scratch, &mut values, &threads::each);
+        spare.give(scratch);
+    }
+    values
+}
+
+/// Rows and columns of a convolution's result.
+fn output_size(window: Window, (height, width): (usize, usize)) -> (usize, usize) {
+    let more = match window {
+        Window::Pointwise => 0,
+        Window::Square { padding: Padding::All(p), .. } => 2 * p,
+        Window::Square { padding: Padding::RightBottom, .. } => 1,
+    };
+    let output = |n: usize| (n + more).saturating_sub(window.kernel()) / window.stride() + 1;
+    (output(height), output(width))
 }
 
 impl Ops for Tape<'_> {
     type Tensor = NodeId;
 
     fn conv2d(&mut self, x: &NodeId, name: &str, conv: Conv) -> NodeId {
+        self.read(*x);
         let node = &self.nodes[*x];
-        let columns = conv.out_channels;
-        let padded = Padded::of(conv, node.size, node.channels);
-        let (height, width) = padded.output;
-        let matrix = self.matrices.get(name, 9);
-        let panels = Panels::new(&matrix.forward, 9 * node.channels, columns);
-        let epilogue = Epilogue { bias: self.matrices.vector(name, "bias"), ..plain() };
-        let mut scratch = padded.zeros();
-        let mut values = vec![0.0; self.samples * height * width * columns];
-        let samples = node.values.chunks_exact(node.sample_len());
-        for (image, out) in samples.zip(values.chunks_exact_mut(height * width * columns)) {
-            padded.fill(image, &mut scratch);
-            padded.convolve(&scratch, panels, epilogue, out);
-        }
+        let bias = self.matrices.vector(name, "bias");
+        let window = window(conv);
+        let values = product(self.matrices, self.spare, node.image(), window, (name, Way::Forward), bias);
+        let size = output_size(window, node.size);
         let made = Made::Product { x: *x, name: name.to_owned(), conv: Some(conv) };
-        self.push(values, (height, width), columns, made)
+        self.push(values, size, conv.out_channels, made)
     }
 
     fn pointwise(&mut self, x: &NodeId, name: &str, out_channels: usize) -> NodeId {
@@ -248,97 +401,127 @@ impl Ops for Tape<'_> {
     }
 
     fn group_norm(&mut self, x: &NodeId, name: &str, groups: usize, eps: f64) -> NodeId {
-        let node = &self.nodes[*x];
-        let mut values = self.zeros_like(*x);
-        let mut moments = vec![0.0; self.samples * 2 * node.channels];
-        let samples =
-            node.values.chunks_exact(node.sample_len()).zip(values.chunks_exact_mut(node.sample_len()));
-        for ((x, out), moments) in samples.zip(moments.chunks_exact_mut(2 * node.channels)) {
-            let (weight, bias) = (self.matrices.vector(name, "weight"), self.matrices.vector(name, "bias"));
-            group_norm(&GroupNorm { x, weight, bias, groups, eps: eps as f32 }, moments, out);
-        }
-        let made = Made::Norm { x: *x, name: name.to_owned(), groups, eps: eps as f32, moments };
-        self.like(*x, values, made)
+        self.read(*x);
+        let norm = Norm {
+            x: *x,
+            name: name.to_owned(),
+            groups,
+            eps: eps as f32,
+            modulation: None,
+            activation: None,
+        };
+        self.like(*x, Vec::new(), Made::Norm { norm, moments: Vec::new() })
     }
 
     fn activation(&mut self, x: &NodeId, activation: Activation) -> NodeId {
-        let mut values = self.nodes[*x].values.clone();
-        activate(activation, &mut values);
+        if let Some(norm) = self.unread(*x) {
+            let norm = Norm { activation: Some(activation), ..norm.clone() };
+            let (values, moments) = self.normalised(&norm);
+            return self.like(*x, values, Made::Norm { norm, moments });
+        }
+        let mut values = self.spare.take(self.nodes[*x].values.len());
+        let from = &self.nodes[*x].values;
+        threads::chunks(&mut values, PIECE, &|piece, out| {
+            out.copy_from_slice(&from[piece * PIECE..][..out.len()]);
+            activate(activation, out);
+        });
         self.like(*x, values, Made::Activation { x: *x, activation })
     }
 
     fn add(&mut self, a: &NodeId, b: &NodeId) -> NodeId {
-        let sums = self.nodes[*a].values.iter().zip(&self.nodes[*b].values);
-        let values = sums.map(|(a, b)| a + b).collect();
+        self.compute(&[*a, *b]);
+        let mut values = self.spare.take(self.nodes[*a].values.len());
+        let [first, second] = [*a, *b].map(|id| &self.nodes[id].values);
+        threads::chunks(&mut values, PIECE, &|piece, out| {
+            out.copy_from_slice(&first[piece * PIECE..][..out.len()]);
+            add(out, &second[piece * PIECE..][..out.len()]);
+        });
         self.like(*a, values, Made::Add { a: *a, b: *b })
     }
 
     fn affine(&mut self, x: &NodeId, scale: f64, shift: f64) -> NodeId {
+        self.read(*x);
         let (scale, shift) = (scale as f32, shift as f32);
-        let values = self.nodes[*x].values.iter().map(|x| x * scale + shift).collect();
+        let values = self.mapped(*x, Scale::Constant(scale, shift), None, &|_| Operand::None);
         self.like(*x, values, Made::Affine { x: *x, scale })
     }
 
     fn add_per_channel(&mut self, x: &NodeId, v: &NodeId) -> NodeId {
-        let values = self.per_channel(*x, *v, 1, |x, v, _| x + v);
+        self.compute(&[*x, *v]);
+        let values =
+            self.mapped(*x, Scale::None, None, &|sample| Operand::PerChannel(self.vector(*v, sample)));
         self.like(*x, values, Made::AddPerChannel { x: *x, v: *v })
     }
 
     fn scale_shift(&mut self, x: &NodeId, v: &NodeId) -> NodeId {
-        let values = self.per_channel(*x, *v, 2, |x, scale, shift| x * (1.0 + scale) + shift);
+        self.read(*v);
+        if let Some(norm) = self.unread(*x).filter(|norm| norm.modulation.is_none()) {
+            let norm = Norm { modulation: Some(*v), ..norm.clone() };
+            return self.like(*x, Vec::new(), Made::Norm { norm, moments: Vec::new() });
+        }
+        self.read(*x);
+        let values =
+            self.mapped(*x, Scale::None, None, &|sample| Operand::ScaleShift(self.vector(*v, sample)));
         self.like(*x, values, Made::ScaleShift { x: *x, v: *v })
     }
 
     fn scale_samples(&mut self, x: &NodeId, v: &NodeId) -> NodeId {
-        let node = &self.nodes[*x];
-        let samples = node.values.chunks_exact(node.sample_len()).zip(&self.nodes[*v].values);
-        let values = samples.flat_map(|(x, v)| x.iter().map(move |x| x * v)).collect();
+        self.read(*x);
+        let values =
+            self.mapped(*x, Scale::None, None, &|sample| Operand::Scale(self.nodes[*v].values[sample]));
         self.like(*x, values, Made::ScaleSamples { x: *x, v: *v })
     }
 
     fn attention(&mut self, q: &NodeId, k: &NodeId, v: &NodeId, heads: usize) -> NodeId {
+        self.compute(&[*q, *k, *v]);
         let node = &self.nodes[*q];
         let (tokens, channels) = (node.pixels(), node.channels);
-        let mut weights = vec![0.0; tokens * tokens];
-        let mut values = Vec::with_capacity(node.values.len());
-        let mut result = vec![0.0; tokens * channels];
-        for sample in 0..self.samples {
+        let mut values = self.spare.take(node.values.len());
+        threads::chunks(&mut values, tokens * channels, &|sample, out| {
+            let mut weights = vec![0.0; tokens * tokens];
+            let mut result = vec![0.0; tokens * channels];
             let [q, k, v] = [*q, *k, *v].map(|id| self.nodes[id].by_channel(sample));
             let head_len = tokens * channels / heads;
             let parts = q.chunks_exact(head_len).zip(k.chunks_exact(head_len)).zip(v.chunks_exact(head_len));
             for (((q, k), v), out) in parts.zip(result.chunks_exact_mut(head_len)) {
                 head(&Head { q, k, v, tokens }, &mut weights, out);
             }
-            values.extend(transposed(&result, channels, tokens));
-        }
+            out.copy_from_slice(&transposed(&result, channels, tokens));
+        });
         self.like(*q, values, Made::Attention { qkv: [*q, *k, *v], heads })
     }
 
     fn concat(&mut self, a: &NodeId, b: &NodeId) -> NodeId {
+        self.compute(&[*a, *b]);
         let (first, second) = (&self.nodes[*a], &self.nodes[*b]);
         let channels = first.channels + second.channels;
-        let mut values = Vec::with_capacity(first.values.len() + second.values.len());
-        let pixels =
-            first.values.chunks_exact(first.channels).zip(second.values.chunks_exact(second.channels));
-        for (a, b) in pixels {
-            values.extend_from_slice(a);
-            values.extend_from_slice(b);
-        }
+        let mut values = self.spare.take(first.values.len() + second.values.len());
+        threads::chunks(&mut values, first.pixels() * channels, &|sample, out| {
+            let pixels = |node: &Node| sample * node.sample_len()..(sample + 1) * node.sample_len();
+            let a = first.values[pixels(first)].chunks_exact(first.channels);
+            let b = second.values[pixels(second)].chunks_exact(second.channels);
+            for (out, (a, b)) in out.chunks_exact_mut(channels).zip(a.zip(b)) {
+                out[..a.len()].copy_from_slice(a);
+                out[a.len()..].copy_from_slice(b);
+            }
+        });
         let size = first.size;
         self.push(values, size, channels, Made::Concat { a: *a, b: *b })
     }
 
     fn upsample_nearest(&mut self, x: &NodeId) -> NodeId {
+        self.read(*x);
         let node = &self.nodes[*x];
         let size = (2 * node.size.0, 2 * node.size.1);
-        let (values, channels) = (spread(&node.values, node, 1.0), node.channels);
+        let (values, channels) = (spread(self.spare, &node.values, node, 1.0), node.channels);
         self.push(values, size, channels, Made::Upsample { x: *x })
     }
 
     fn downsample_mean(&mut self, x: &NodeId) -> NodeId {
+        self.read(*x);
         let node = &self.nodes[*x];
         let size = (node.size.0 / 2, node.size.1 / 2);
-        let (values, channels) = (squares(&node.values, node, 0.25), node.channels);
+        let (values, channels) = (squares(self.spare, &node.values, node, 0.25), node.channels);
         self.push(values, size, channels, Made::Pool { x: *x })
     }
 
@@ -355,24 +538,6 @@ impl Ops for Tape<'_> {
     }
 }
 
-impl Tape<'_> {
-    /// `f(x, v[c], v[channels + c])` for every number of `x`; the last is `v[c]` again where `v` has `parts` of one.
-    fn per_channel(&self, x: NodeId, v: NodeId, parts: usize, f: impl Fn(f32, f32, f32) -> f32) -> Vec<f32> {
-        let (node, vector) = (&self.nodes[x], &self.nodes[v]);
-        let channels = node.channels;
-        let mut values = Vec::with_capacity(node.values.len());
-        let samples =
-            node.values.chunks_exact(node.sample_len()).zip(vector.values.chunks_exact(parts * channels));
-        for (x, v) in samples {
-            let (first, last) = (&v[..channels], &v[(parts - 1) * channels..]);
-            for pixel in x.chunks_exact(channels) {
-                values.extend(pixel.iter().zip(first).zip(last).map(|((x, v), w)| f(*x, *v, *w)));
-            }
-        }
-        values
-    }
-}
-
 /// Samples of a shape, at twice or half the size by the filter, times a factor.
 fn filtered(values: &[f32], shape: [usize; 3], up: bool, factor: f32) -> Vec<f32> {
     let len: usize = shape.iter().product();
@@ -385,24 +550,12 @@ fn filtered(values: &[f32], shape: [usize; 3], up: bool, factor: f32) -> Vec<f32
     out
 }
 
-/// An epilogue that does nothing.
-fn plain<'a>() -> Epilogue<'a> {
-    Epilogue { bias: &[], time: &[], residual: None, scale: 1.0 }
-}
-
-/// Pixels that lie one after the other, as one row.
-fn rows_of(data: &[f32], channels: usize) -> PixelRuns<'_> {
-    PixelRuns { data, start: 0, top: 0, row: 0, pixel: channels, shift: 0, len: channels }
-}
-
 /// Where an image lies among the zeros that a 3×3 convolution reads around it.
 #[derive(Clone, Copy)]
 struct Padded {
     channels: usize,
     /// Rows and columns of the image.
     image: (usize, usize),
-    /// Rows and columns of the result.
-    output: (usize, usize),
     /// Rows and columns with the zeros.
     all: (usize, usize),
     /// Zeros above and left of the image.
@@ -421,9 +574,7 @@ impl Padded {
             Padding::RightBottom => (0, 1),
         };
         let all = (image.0 + both, image.1 + both);
-        let output = |n: usize| n.saturating_sub(3) / conv.stride + 1;
-        let output = (output(all.0), output(all.1));
-        Self { channels, image, output, all, before, spread: 1, stride: conv.stride }
+        Self { channels, image, all, before, spread: 1, stride: conv.stride }
     }
 
     /// The gradient of its result, of `channels`, as what a convolution makes the gradient of its input from.
@@ -433,20 +584,21 @@ impl Padded {
             Padding::RightBottom => 2,
         };
         let all = (input.0 + 2, input.1 + 2);
-        Self { channels, image: gradient, output: input, all, before, spread: conv.stride, stride: 1 }
+        Self { channels, image: gradient, all, before, spread: conv.stride, stride: 1 }
     }
 
     fn line(&self) -> usize {
         self.all.1 * self.channels
     }
 
-    fn zeros(&self) -> Vec<f32> {
-        vec![0.0; self.all.0 * self.line()]
+    fn len(&self) -> usize {
+        self.all.0 * self.line()
     }
 
-    /// Copies an image to its place; the zeros are there already.
+    /// Copies an image to its place among zeros.
     fn fill(&self, image: &[f32], to: &mut [f32]) {
         let (channels, spread) = (self.channels, self.spread);
+        to.fill(0.0);
         for (y, row) in image.chunks_exact(self.image.1 * channels).enumerate() {
             let start = (self.before + y * spread) * self.line() + self.before * channels;
             if spread == 1 {
@@ -458,54 +610,38 @@ impl Padded {
             }
         }
     }
-
-    /// The convolution of what [`Self::fill`] made.
-    fn convolve(&self, image: &[f32], panels: Panels, epilogue: Epilogue, out: &mut [f32]) {
-        let (height, width) = self.output;
-        let run = |window: usize| PixelRuns {
-            data: image,
-            start: window * self.line(),
-            top: 0,
-            row: self.stride * self.line(),
-            pixel: self.stride * self.channels,
-            shift: 0,
-            len: 3 * self.channels,
-        };
-        let inputs = [run(0), run(1), run(2)];
-        let columns = panels.columns;
-        multiply(&Product { inputs: &inputs, panels, width, epilogue }, 0..height * width, out, columns);
-    }
 }
 
 /// The sum of each 2×2 square of `values`, which are of `node`'s size, times `scale`.
-fn squares(values: &[f32], node: &Node, scale: f32) -> Vec<f32> {
+fn squares(spare: &Spare, values: &[f32], node: &Node, scale: f32) -> Vec<f32> {
     let channels = node.channels;
     let line = node.size.1 * channels;
-    let mut out = Vec::with_capacity(values.len() / 4);
-    for rows in values.chunks_exact(2 * line) {
-        let (upper, lower) = rows.split_at(line);
-        for at in (0..line).step_by(2 * channels) {
-            for c in at..at + channels {
-                out.push(scale * (upper[c] + upper[c + channels] + lower[c] + lower[c + channels]));
+    let mut out = spare.take(values.len() / 4);
+    threads::chunks(&mut out, node.sample_len() / 4, &|sample, out| {
+        let values = &values[sample * node.sample_len()..][..node.sample_len()];
+        for (rows, out) in values.chunks_exact(2 * line).zip(out.chunks_exact_mut(line / 2)) {
+            let (upper, lower) = rows.split_at(line);
+            let pixels = upper.chunks_exact(2 * channels).zip(lower.chunks_exact(2 * channels));
+            for (out, (upper, lower)) in out.chunks_exact_mut(channels).zip(pixels) {
+                for c in 0..channels {
+                    out[c] = scale * (upper[c] + upper[c + channels] + lower[c] + lower[c + channels]);
+                }
             }
         }
-    }
+    });
     out
 }
 
 /// Each pixel of `values`, which are of `node`'s size, as a 2×2 square, times `scale`.
-fn spread(values: &[f32], node: &Node, scale: f32) -> Vec<f32> {
+fn spread(spare: &Spare, values: &[f32], node: &Node, scale: f32) -> Vec<f32> {
     let channels = node.channels;
-    let mut out = Vec::with_capacity(4 * values.len());
-    for row in values.chunks_exact(node.size.1 * channels) {
-        for _ in 0..2 {
-            for pixel in row.chunks_exact(channels) {
-                for _ in 0..2 {
-                    out.extend(pixel.iter().map(|g| g * scale));
-                }
-            }
-        }
-    }
+    let mut out = spare.take(4 * values.len());
+    threads::chunks(&mut out, 4 * node.sample_len(), &|sample, out| {
+        let image = image_of(&values[sample * node.sample_len()..][..node.sample_len()], node.size, channels);
+        let scale = if scale == 1.0 { Scale::None } else { Scale::Constant(scale, 0.0) };
+        let loaded = Loaded { image: Image { upsample: true, ..image }, scale, activation: None };
+        map::map(Some(&loaded), Operand::None, 0..2 * node.size.0, channels, out);
+    });
     out
 }
 
@@ -526,34 +662,4 @@ fn to_nhwc(x: &[f32], channels: usize, pixels: usize) -> Vec<f32> {
 
 fn to_nchw(x: &[f32], channels: usize, pixels: usize) -> Vec<f32> {
     x.chunks_exact(channels * pixels).flat_map(|image| transposed(image, pixels, channels)).collect()
-}
-
-fn add_to(sum: &mut [f32], values: &[f32]) {
-    for (sum, value) in sum.iter_mut().zip(values) {
-        *sum += value;
-    }
-}
-
-/// `f` of each, on as many threads as there are.
-#[cfg(not(target_arch = "wasm32"))]
-fn map<T: Sync, R: Send>(items: &[T], f: impl Fn(&T) -> R + Sync + Send) -> Vec<R> {
-    use rayon::prelude::*;
-    items.par_iter().map(f).collect()
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-fn map_owned<T: Send, R: Send>(items: Vec<T>, f: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
-    use rayon::prelude::*;
-    items.into_par_iter().map(f).collect()
-}
-
-/// `f` of each.
-#[cfg(target_arch = "wasm32")]
-fn map<T, R>(items: &[T], f: impl Fn(&T) -> R) -> Vec<R> {
-    items.iter().map(f).collect()
-}
-
-#[cfg(target_arch = "wasm32")]
-fn map_owned<T, R>(items: Vec<T>, f: impl Fn(T) -> R) -> Vec<R> {
-    items.into_iter().map(f).collect()
 }
