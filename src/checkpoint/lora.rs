@@ -276,7 +276,8 @@ fn parse(name: &str, layers_per_block: usize) -> Option<(&'static str, String, F
     let name = &name[start.len()..];
     let (end, factor) = ENDS.iter().find(|(end, _)| name.ends_with(end))?;
     let name = &name[..name.len() - end.len()];
-    let mut module = name.replace(".processor.", ".").replace('.', "_");
+    let without = text::split_once(name, ".processor.").map(|(before, after)| format!("{before}.{after}"));
+    let mut module = without.as_deref().unwrap_or(name).replace('.', "_");
     if *part != "unet" {
         module = module.strip_prefix("text_model_").unwrap_or(&module).to_owned();
     }

@@ -9,6 +9,7 @@ use super::parameters::{Matrix, MatrixId, MatrixNumbers, Parameters, Storage, is
 use super::plan::{Op, Plan, PlannedOp};
 use super::value::Reference;
 use crate::error::{Error, Result};
+use crate::sort::sort;
 
 /// A tensor's numbers, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,7 +158,7 @@ impl Filling {
             let parts = vector.parts.iter().enumerate();
             places.extend(parts.map(|(part, of)| (of.key.clone(), Destination::Vector(at, part))));
         }
-        places.sort_by(|(a, _), (b, _)| a.cmp(b));
+        sort(&mut places, &|(a, _), (b, _)| a < b);
         let waiting = parameters.matrices.iter().map(|m| m.parts.iter().map(|_| None).collect()).collect();
         let mut least = vec![Storage::Int8; parameters.matrices.len()];
         let all = [&plan.prelude.ops, &plan.prompts.ops, &plan.ops];

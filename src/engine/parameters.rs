@@ -9,6 +9,7 @@
 use super::kernels::compact::Span;
 use super::kernels::product::PANEL;
 use crate::error::{Error, Result};
+use crate::sort::sort;
 
 /// Gives a parameter's numbers, row-major, by its key and shape.
 pub type Take<'a> = &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>;
@@ -145,7 +146,7 @@ pub(super) fn spans(matrix: &Matrix) -> Option<Vec<Span>> {
             found.push((part.row, span));
         }
     }
-    found.sort_by_key(|(row, _)| *row);
+    sort(&mut found, &|(a, _), (b, _)| a < b);
     let mut end = 0;
     for (row, span) in &found {
         if *row != end {

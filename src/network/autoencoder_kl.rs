@@ -7,6 +7,7 @@ use super::fields;
 use super::ops::{Convolution, TransformerOps};
 use crate::checkpoint::json::Fields;
 use crate::error::Result;
+use crate::text;
 
 /// The fields of an `AutoencoderKL` config, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,7 +114,7 @@ pub fn todays_key(key: &str) -> Option<String> {
     let (path, part) = key.rsplit_once('.')?;
     let (path, module) = path.rsplit_once('.')?;
     let [_, name] = RENAMED.iter().find(|[old, _]| *old == module)?;
-    path.contains(".attentions.").then(|| format!("{path}.{name}.{part}"))
+    text::contains(path, ".attentions.").then(|| format!("{path}.{name}.{part}"))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use super::{Prompt, Unicode, Word};
 use crate::checkpoint::json::{parse_object, shorten};
 use crate::error::{Error, Result};
+use crate::sort::sort;
 use crate::text;
 
 /// What marks a symbol as the last of its word.
@@ -123,7 +124,11 @@ impl Tokenizer {
         let [bos, eos, unknown, pad] = [four[0].1, four[1].1, four[2].1, four[3].1];
         let mut special: Vec<(String, u32)> = four.into_iter().chain(added).chain(listed(&config)).collect();
         special.retain(|(name, _)| !name.is_empty());
-        special.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        // The longest come first, and of those with one name the one that is listed first.
+        let mut places: Vec<usize> = (0..special.len()).collect();
+        let place = |at: usize| (usize::MAX - special[at].0.len(), &special[at].0, at);
+        sort(&mut places, &|a, b| place(*a) < place(*b));
+        let mut special: Vec<_> = places.into_iter().map(|at| special[at].clone()).collect();
         special.dedup();
         let bytes = (0..=255).map(|byte| {
             let symbol = symbol_of(byte).to_string();
@@ -471,7 +476,7 @@ fn ranked(vocabulary: &Vocabulary, pairs: Pairs) -> Result<Vec<Merge>> {
         };
         merges.push(Merge { pair: (a, b), rank: rank as u32, into });
     }
-    merges.sort_by_key(|merge| (merge.pair, merge.rank));
+    sort(&mut merges, &|a, b| (a.pair, a.rank) < (b.pair, b.rank));
     Ok(merges)
 }
 

@@ -1,8 +1,8 @@
 /**
- * Says where the sampling module's bytes are, as they are downloaded: what each function and each piece of data adds to the
- * gzip file.
+ * Says where the sampling module's bytes are, or with `--text` those of the module of pipelines, as they are downloaded: what each
+ * function and each piece of data adds to the gzip file.
  *
- *   node tools/build/weigh.mjs [--functions N] [--data] [--match TEXT]
+ *   node tools/build/weigh.mjs [--text] [--functions N] [--data] [--match TEXT]
  *
  * Each byte of the module is given the bits that stand for it in the gzip file; a repetition's bits are shared by the bytes it
  * repeats. So a function that resembles others weighs little, which its length alone would not tell.
@@ -16,7 +16,7 @@ import { wasmBindgen } from '../setup/cargo-tools.mjs';
 import { root, run } from '../setup/shell.mjs';
 import { shortenImports } from './imports.mjs';
 import { orderFunctions } from './order.mjs';
-import { buildWasm } from './wasm.mjs';
+import { buildText, buildWasm } from './wasm.mjs';
 
 /** The bits that each byte of `data` costs in deflate's stream, and the bytes of the stream. */
 function costs(data) {
@@ -192,12 +192,18 @@ function table(title, rows) {
 }
 
 const { values: options } = parseArgs({
-  options: { functions: { type: 'string', default: '40' }, match: { type: 'string' }, data: { type: 'boolean', default: false } },
+  options: {
+    text: { type: 'boolean', default: false },
+    functions: { type: 'string', default: '40' },
+    match: { type: 'string' },
+    data: { type: 'boolean', default: false },
+  },
 });
-await buildWasm();
+await (options.text ? buildText() : buildWasm());
+const folder = options.text ? 'wasm-text' : 'wasm';
 const scratch = mkdtempSync(join(tmpdir(), 'noiseball-'));
 const bindings = ['--target', 'web', '--remove-producers-section', '--omit-default-module-path', '--out-name', 'named'];
-run(wasmBindgen(), [...bindings, '--out-dir', scratch, join(root, 'target/wasm/wasm32-unknown-unknown/web/noiseball.wasm')]);
+run(wasmBindgen(), [...bindings, '--out-dir', scratch, join(root, 'target', folder, 'wasm32-unknown-unknown/web/noiseball.wasm')]);
 const short = shortenImports(readFileSync(join(scratch, 'named_bg.wasm')), readFileSync(join(scratch, 'named.js'), 'utf8'));
 const module = orderFunctions(short.module);
 rmSync(scratch, { recursive: true });
