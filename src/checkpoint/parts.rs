@@ -2,12 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::Checkpoint;
 use super::folder::{Layout, Listing, MODEL_INDEX, check_variant};
 use super::json::parse_object;
 use super::opening::{MAX_JSON, Opening};
-use super::pipeline::check_parts;
-use super::weights::Weights;
+use super::pipeline::{check_parts, scheduler};
 use crate::error::{Error, Result};
 
 const fn layout(folder: &'static str, config: &'static str) -> Layout {
@@ -60,17 +58,10 @@ impl Parts {
         self.configs.get(name)?.as_object()
     }
 
-    /// The scheduler's config and what a reader should know of it: see [`Checkpoint::scheduler`].
+    /// The scheduler's config and what a reader should know of it: see [`Checkpoint::scheduler`](super::Checkpoint::scheduler).
     #[must_use]
     pub fn scheduler(&self) -> (Map<String, Value>, Vec<String>) {
-        let one = Checkpoint {
-            model_index: Some(self.model_index.clone()),
-            unet_config: Map::new(),
-            scheduler_config: self.config("scheduler").cloned(),
-            labels: None,
-            weights: Weights::default(),
-        };
-        one.scheduler()
+        scheduler(Some(&self.model_index), self.config("scheduler"))
     }
 
     /// A tokenizer's file, `tokenizer/vocab.json`.

@@ -47,39 +47,47 @@ impl Checkpoint {
     /// `scheduler_config.json` calls itself. Empty where none of the files says anything.
     #[must_use]
     pub fn scheduler(&self) -> (Map<String, Value>, Vec<String>) {
-        let mut config = self.scheduler_config.clone().unwrap_or_default();
-        let string = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-        let index = |key: &str| self.model_index.as_ref().and_then(|index| index.get(key));
-        let of_file = string(config.get("_class_name"));
-        let of_index = index("scheduler").and_then(|part| string(part.get(1)));
-        let of_pipeline = string(index("_class_name"))
-            .and_then(|name| CONVERTING.iter().find(|(pipeline, _)| *pipeline == name));
-        let class = of_pipeline.map(|(_, class)| (*class).to_owned());
-        let class = class.or_else(|| of_index.clone()).or_else(|| of_file.clone());
-        let mut notes = Vec::new();
-        if let Some(class) = &class {
-            if [&of_index, &of_file].into_iter().flatten().any(|other| other != class) {
-                let why = match &of_pipeline {
-                    Some((pipeline, class)) => format!("{pipeline} makes a {class} of it"),
-                    None => format!("{} is used", text::name(class)),
-                };
-                let [index, file] =
-                    [&of_index, &of_file].map(|told| text::name(told.as_deref().unwrap_or("nothing")));
-                notes.push(format!(
-                    "model_index.json names {index}, and scheduler_config.json {file}: {why}, as in diffusers"
-                ));
-            }
-            config.insert("_class_name".to_owned(), Value::from(class.as_str()));
-        }
-        if self.scheduler_config.is_none() {
-            let class = class.as_deref().unwrap_or("DDPMScheduler");
+        scheduler(self.model_index.as_ref(), self.scheduler_config.as_ref())
+    }
+}
+
+/// [`Checkpoint::scheduler`] by the two files that tell it.
+pub(super) fn scheduler(
+    model_index: Option<&Map<String, Value>>,
+    of_scheduler: Option<&Map<String, Value>>,
+) -> (Map<String, Value>, Vec<String>) {
+    let mut config = of_scheduler.cloned().unwrap_or_default();
+    let string = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let index = |key: &str| model_index.and_then(|index| index.get(key));
+    let of_file = string(config.get("_class_name"));
+    let of_index = index("scheduler").and_then(|part| string(part.get(1)));
+    let of_pipeline = string(index("_class_name"))
+        .and_then(|name| CONVERTING.iter().find(|(pipeline, _)| *pipeline == name));
+    let class = of_pipeline.map(|(_, class)| (*class).to_owned());
+    let class = class.or_else(|| of_index.clone()).or_else(|| of_file.clone());
+    let mut notes = Vec::new();
+    if let Some(class) = &class {
+        if [&of_index, &of_file].into_iter().flatten().any(|other| other != class) {
+            let why = match &of_pipeline {
+                Some((pipeline, class)) => format!("{pipeline} makes a {class} of it"),
+                None => format!("{} is used", text::name(class)),
+            };
+            let [index, file] =
+                [&of_index, &of_file].map(|told| text::name(told.as_deref().unwrap_or("nothing")));
             notes.push(format!(
-                "no scheduler_config.json: the defaults of diffusers' {} are used",
-                text::name(class)
+                "model_index.json names {index}, and scheduler_config.json {file}: {why}, as in diffusers"
             ));
         }
-        (config, notes)
+        config.insert("_class_name".to_owned(), Value::from(class.as_str()));
     }
+    if of_scheduler.is_none() {
+        let class = class.as_deref().unwrap_or("DDPMScheduler");
+        notes.push(format!(
+            "no scheduler_config.json: the defaults of diffusers' {} are used",
+            text::name(class)
+        ));
+    }
+    (config, notes)
 }
 
 /// Looks at the network's `config.json`, `file`, for what else it may be the config of.

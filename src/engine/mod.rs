@@ -1,12 +1,12 @@
 //! The sampling engine: a network's forward pass is recorded, planned, and then replayed for every step.
 //!
-//! A network's forward pass runs once over an interpreter that records the calls ([`trace`](crate::network::trace)). [`draft`] makes of
-//! each call an operation, and [`passes`] make of these few: a [`plan`], which says how the checkpoint's tensors are packed
-//! ([`parameters`]) and where every activation lies in one buffer ([`arena`]). An [`executor`] replays the plan: [`cpu`] in Rust, from the [`kernels`] that
-//! are also the reference of the GPU's shaders, or `gpu`.
+//! A network's forward pass runs once over an interpreter that records the calls ([`trace`](crate::network::trace)). Each call
+//! becomes an operation of a [`draft`], and [`passes`] make of these few: a [`plan`], which says how the checkpoint's tensors are
+//! packed ([`parameters`]) and where every activation lies in one buffer ([`arena`]). An [`executor`] replays the plan: [`cpu`] in
+//! Rust, from the [`kernels`] that are also the reference of the GPU's shaders, or `gpu`.
 //!
 //! A file uses only those that stand before it: kernels, threads; arena, parameters; packed, `value`; `stage`, `lower`; `ops`; plan;
-//! draft, execute; passes, prelude, order; filling; executor; cpu and gpu, which do not know each other.
+//! draft, execute; drafter; passes, prelude, order; filling; executor; cpu and gpu, which do not know each other.
 //!
 //! ```no_run
 //! use noiseball::engine::cpu::CpuNetwork;
@@ -25,6 +25,7 @@
 pub mod arena;
 pub mod cpu;
 pub mod draft;
+mod drafter;
 pub mod execute;
 pub mod executor;
 #[cfg(feature = "text")]

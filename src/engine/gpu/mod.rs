@@ -5,7 +5,7 @@
 //! [`GpuExecutor`] is all of that behind the interface that the processor has too. Nothing blocks in a browser; natively,
 //! waiting for a result waits in the calling thread.
 //!
-//! A file uses only those that stand before it: signal, combine, lowered, `compiled`; device; weights; replay; trial; replays,
+//! A file uses only those that stand before it: adapter, signal, combine, lowered, `compiled`; device; weights; replay; trial; replays,
 //! profile; run; executor.
 //!
 //! ```no_run
@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod adapter;
 mod combine;
 mod compiled;
 mod device;

@@ -3,8 +3,7 @@
 //! All activations are ranges of one buffer, which is bound whole. WebGPU lets a dispatch bind a buffer for writing only
 //! once and guarantees eight storage bindings, while some operations use ten ranges. Kernels find their ranges in their
 //! operation's uniform, so that one bind group serves all operations. Behind the plan's activations lies the scratch of single
-//! operations: a normalisation that does not fit in a workgroup's memory, and the partial sums of a product that is cut into
-//! slices.
+//! operations: a normalisation that does not fit in a workgroup's memory, and what slices of a product or of attention come to.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -144,7 +143,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Uploads a prelude, as [`cpu::prelude`](crate::engine::prelude::prelude) makes it, of as many rows as there is room for.
+    /// Uploads a prelude, as [`prelude`](crate::engine::prelude::prelude) makes it, of as many rows as there is room for.
     pub fn upload(&self, prelude: &[f32]) {
         if !prelude.is_empty() {
             self.gpu().queue().write_buffer(self.rows.raw(), 0, bytemuck::cast_slice(prelude));

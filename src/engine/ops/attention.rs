@@ -1,10 +1,11 @@
 //! Attention of the pixels of an image to those of the same or another. The twin is the kernels' `attention`.
 
+use super::cut::wanted_slices;
 use super::operation::{Operation, Room};
 use crate::engine::kernels::attention as twin;
 #[cfg(feature = "text")]
 use crate::engine::lower::Sliced;
-use crate::engine::lower::{File, Lowering, Shader, Tuning, chosen, constants, grid, uniform, wgsl, word};
+use crate::engine::lower::{File, Lowering, Shader, constants, grid, uniform, wgsl, word};
 use crate::engine::parameters::Parameters;
 use crate::engine::stage::{Memory, Split, Stage};
 #[cfg(not(target_arch = "wasm32"))]
@@ -95,10 +96,6 @@ const HELD: usize = 64;
 /// Vectors of values that are in workgroup memory at a time.
 const STAGED: usize = 512;
 
-/// Workgroups up to which the keys are cut in slices, and that these should make.
-const FEW_GROUPS: usize = 16;
-const WANTED_GROUPS: usize = 128;
-
 /// How a wide head is divided among threads.
 #[derive(Clone, Copy, Debug)]
 struct Wide {
@@ -147,8 +144,7 @@ impl Cut {
         if !SLICES {
             return Self { slices: 1, keys: keys.next_multiple_of(KEYS) };
         }
-        let few = to.tuning == Tuning::Hardware && groups <= chosen!(to.choice, few, FEW_GROUPS);
-        let wanted = if few { chosen!(to.choice, wanted, WANTED_GROUPS) / groups } else { 1 };
+        let wanted = wanted_slices(groups, to);
         let blocks = keys.div_ceil(KEYS);
         let of_slice = blocks.div_ceil(wanted.clamp(1, blocks));
         Self { slices: blocks.div_ceil(of_slice), keys: of_slice * KEYS }

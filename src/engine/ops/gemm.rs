@@ -2,6 +2,7 @@
 
 use super::activation::{ACTIVATION, NO_ACTIVATION, activation_code};
 use super::attention::MERGED;
+use super::cut::{OutputRows, Slices, in_fours, tile_of, with_halo};
 use super::load::{LOAD, Load, LoadParams, ScalingKind};
 use super::moments::Moments;
 use super::norm::{Loading, loading};
@@ -10,15 +11,15 @@ pub use super::product::Gemm;
 use super::product::{self, parts};
 use super::tile::{self, Tile};
 use crate::engine::kernels::{Image, gemm as twin, winograd};
+#[cfg(feature = "text")]
+use crate::engine::lower::Sliced;
 use crate::engine::lower::{
-    File, Lowering, MatrixPlace, Shader, Tuning, chosen, constants, grid, uniform, wgsl, word,
+    File, Lowering, MatrixPlace, Shader, Tuning, constants, grid, uniform, wgsl, word,
 };
 use crate::engine::parameters::{Parameters, Storage};
 use crate::engine::stage::{Memory, Split, Stage};
 use crate::engine::threads;
 use crate::engine::value::{Reference, Source, TILE_PIXELS, Value, Window};
-#[cfg(not(target_arch = "wasm32"))]
-use crate::error::Error;
 use crate::error::Result;
 use crate::network::ops::Padding;
 
@@ -110,16 +111,6 @@ impl Operation for Gemm {
         lower(self, to)
     }
 }
-
-/// A product of at most this many workgroups is cut into slices of its depth, until there are about [`WANTED_GROUPS`], so that
-/// a GPU has enough to do.
-const FEW_GROUPS: usize = 16;
-const WANTED_GROUPS: usize = 128;
-/// Tiles of the matrix's rows that a slice has at least.
-const SLICE_TILES: usize = 4;
-
-/// Products use the largest tile where that makes at least this many workgroups: fewer would leave cores without work.
-const LARGE_GROUPS: usize = 256;
 
 constants! {
     ACROSS = tile::ACROSS;
@@ -286,148 +277,6 @@ impl Variant {
     }
 }
 
-/// The output as rows of the product.
-#[derive(Clone, Copy, Debug)]
-struct OutputRows {
-    batch: usize,
-    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "only a halo asks"))]
-    height: usize,
-    width: usize,
-    columns: usize,
-    /// Pixels of a sample.
-    pixels: usize,
-    /// Places of a sample: so many that a run of [`TILE_PIXELS`] places holds pixels of one sample, or whole samples.
-    padded: usize,
-}
-
-impl OutputRows {
-    fn of([batch, height, width, columns]: [usize; 4]) -> Self {
-        let pixels = height * width;
-        let whole = pixels.is_multiple_of(TILE_PIXELS) || TILE_PIXELS.is_multiple_of(pixels);
-        let padded = if whole { pixels } else { pixels.next_multiple_of(TILE_PIXELS) };
-        Self { batch, height, width, columns, pixels, padded }
-    }
-
-    fn places(&self) -> usize {
-        self.batch * self.padded
-    }
-
-    /// Places whose moments are taken together.
-    fn run(&self) -> usize {
-        self.padded.min(TILE_PIXELS)
-    }
-
-    /// Tiles below each other and side by side.
-    fn tiles(&self, tile: Tile) -> [usize; 2] {
-        [self.places().div_ceil(tile.pixels()), self.columns.div_ceil(tile.columns())]
-    }
-
-    /// Workgroups of a slice.
-    fn groups(&self, tile: Tile) -> usize {
-        self.tiles(tile).iter().product()
-    }
-
-    /// The most samples that the places of one workgroup belong to.
-    fn samples(&self, tile: Tile) -> usize {
-        let samples = if self.padded.is_multiple_of(tile.pixels()) {
-            1
-        } else if tile.pixels().is_multiple_of(self.padded) {
-            tile.pixels() / self.padded
-        } else {
-            tile.pixels() / self.padded + 2
-        };
-        samples.min(self.batch)
-    }
-}
-
-/// The tile of a product before its taps are looked at.
-fn tile_of(rows: &OutputRows, to: &Lowering) -> Result<Tile> {
-    #[cfg(not(target_arch = "wasm32"))]
-    if let Some(numbers) = to.choice.tile {
-        // Only the command's benchmark chooses; a page has no bytes for the sentence.
-        let tile = Tile::of(numbers).ok_or_else(|| Error::Option {
-            option: "tile",
-            found: format!("{numbers:?}"),
-            expected: "rows 1 to 16, 1, 2 or 4 vectors of columns, a depth of 8, 16 or 32 and 64, 128 or 256 threads that \
-                       suit each other and fit in 16 KiB of workgroup memory"
-                .to_owned(),
-        })?;
-        if to.tuning == Tuning::Hardware && rows.run() == TILE_PIXELS {
-            return Ok(tile);
-        }
-    }
-    let large = chosen!(to.choice, large, LARGE_GROUPS);
-    Ok(if to.tuning == Tuning::Software {
-        Tile::MEDIUM
-    } else if rows.places() <= Tile::SMALL.pixels() {
-        Tile::SMALL
-    } else if rows.run() == TILE_PIXELS && rows.groups(Tile::LARGE) >= large {
-        Tile::LARGE
-    } else {
-        Tile::MEDIUM
-    })
-}
-
-/// Whether the channels of all images come in fours.
-fn in_fours(channels: &[usize]) -> bool {
-    channels.iter().all(|c| c.is_multiple_of(4))
-}
-
-/// The same tile, perhaps less deep, where all taps can be loaded together.
-#[cfg(not(target_arch = "wasm32"))]
-fn with_halo(g: &Gemm, rows: &OutputRows, tile: Tile, to: &Lowering) -> Option<Tile> {
-    let [_, height, width, _] = to.shape(g.source.first);
-    let doubled = |source: &Source| source.upsample;
-    let channels = [to.channels(Some(&g.source)), to.channels(g.shortcut.as_ref())];
-    let suits = to.choice.halo.unwrap_or(true)
-        && to.tuning == Tuning::Hardware
-        && (g.window.taps(), g.window.stride(), g.window.before()) == (9, 1, 1)
-        && !doubled(&g.source)
-        && !g.shortcut.as_ref().is_some_and(doubled)
-        && [height, width] == [rows.height, rows.width]
-        && in_fours(channels.as_flattened())
-        && (width.is_multiple_of(8) && width.is_power_of_two());
-    let fits = |tile: &Tile| {
-        rows.pixels.is_multiple_of(tile.pixels())
-            && tile.pixels().is_multiple_of(width)
-            && tile.halo_norms(width) >= 128
-    };
-    // The depth must leave room for it.
-    let shallow = Tile { depth: tile.depth.min(16), ..tile };
-    [tile, shallow].into_iter().find(|tile| suits && fits(tile))
-}
-
-#[cfg(target_arch = "wasm32")]
-fn with_halo(_: &Gemm, _: &OutputRows, _: Tile, _: &Lowering) -> Option<Tile> {
-    None
-}
-
-/// A product's depth, and how it is cut into slices.
-#[derive(Clone, Copy, Debug)]
-struct Slices {
-    count: usize,
-    /// Tiles of the matrix's rows that a slice has.
-    tiles: usize,
-    /// Floats of all slices' sums; none where there is one slice.
-    floats: usize,
-}
-
-impl Slices {
-    fn of(depth_tiles: usize, rows: &OutputRows, tile: Tile, to: &Lowering) -> Self {
-        let groups = rows.groups(tile);
-        let few = chosen!(to.choice, few, FEW_GROUPS);
-        let slices = if to.tuning == Tuning::Hardware && groups <= few {
-            (chosen!(to.choice, wanted, WANTED_GROUPS) / groups).min(depth_tiles / SLICE_TILES).max(1)
-        } else {
-            1
-        };
-        let tiles = depth_tiles.div_ceil(slices);
-        let count = depth_tiles.div_ceil(tiles);
-        let floats = if count == 1 { 0 } else { count * groups * tile.pixels() * tile.columns() };
-        Self { count, tiles, floats }
-    }
-}
-
 /// A product before its uniform and its kernel are written down.
 struct GemmJob<'a> {
     g: &'a Gemm,
@@ -557,6 +406,13 @@ impl GemmJob<'_> {
     }
 }
 
+/// The same product of what attention leaves in slices.
+#[cfg(feature = "text")]
+fn merging(params: Params, own: Variant, sliced: Sliced) -> (Params, Variant) {
+    let Sliced { slices, heads, first, .. } = sliced;
+    (Params { first: word(first), ..params }, Variant { sliced: [word(slices), word(heads)], ..own })
+}
+
 fn lower(g: &Gemm, to: &mut Lowering) -> Result<()> {
     #[cfg(not(target_arch = "wasm32"))]
     if super::winograd::lower(g, to) {
@@ -586,13 +442,7 @@ fn lower(g: &Gemm, to: &mut Lowering) -> Result<()> {
     let params = job.params(load, slices, partial, to);
     let own = job.variant(kind, samples, to);
     #[cfg(feature = "text")]
-    let (params, own) = match sliced {
-        Some(s) => (
-            Params { first: word(s.first), ..params },
-            Variant { sliced: [word(s.slices), word(s.heads)], ..own },
-        ),
-        None => (params, own),
-    };
+    let (params, own) = sliced.map_or((params, own), |sliced| merging(params, own, sliced));
     let pairs = samples * job.channels[0].iter().sum::<usize>();
     let shared = to.tuning == Tuning::Software && pairs <= tile.norms();
     let product = if shared { job.shared_variant(own, to) } else { own };

@@ -20,12 +20,14 @@
 //! - [`Rearrange`], some of the channels, patches laid out, and images enlarged by their nearest pixels.
 //! - [`Nearest`], the nearest row of a table.
 //!
-//! A file uses only those that stand before it: operation, activation, tile; load; norm, moments, product; the other operations.
+//! A file uses only those that stand before it: operation, activation, tile; load; norm, moments, product; cut; attention; the other
+//! operations.
 
 mod activation;
 mod attention;
 #[cfg(feature = "text")]
 mod attention_map;
+mod cut;
 mod fir;
 #[cfg(feature = "text")]
 mod gate;
