@@ -3,7 +3,9 @@
 use super::product::Gemm;
 use super::tile::Tile;
 use crate::engine::lower::{Lowering, Tuning, chosen};
-use crate::engine::value::{Source, TILE_PIXELS};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::engine::value::Source;
+use crate::engine::value::TILE_PIXELS;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::error::Error;
 use crate::error::Result;
