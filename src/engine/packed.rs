@@ -157,18 +157,10 @@ impl Packed {
     }
 
     /// Floats that the panels of a matrix take that are unpacked at once; none where none has to be.
-    #[must_use]
+    #[cfg(feature = "text")]
     pub(super) fn unpacked(&self) -> usize {
-        #[cfg(feature = "text")]
-        return self
-            .matrices
-            .iter()
-            .filter(|m| m.compact.is_some())
-            .map(|m| room(m.rows, m.columns))
-            .max()
-            .unwrap_or(0);
-        #[cfg(not(feature = "text"))]
-        0
+        let compact = self.matrices.iter().filter(|m| m.compact.is_some());
+        compact.map(|m| room(m.rows, m.columns)).max().unwrap_or(0)
     }
 
     /// Bytes that the parameters take.

@@ -9,6 +9,7 @@
 use super::kernels::compact::Span;
 use super::kernels::product::PANEL;
 use crate::error::{Error, Result};
+#[cfg(feature = "text")]
 use crate::sort::sort;
 
 /// Gives a parameter's numbers, row-major, by its key and shape.

@@ -239,7 +239,7 @@ test('a folder that is not whole is an error with a type', async () => {
   const small = { memory: 1e5 };
   await assert.rejects(Noiseball.load(chosen(files), small), {
     type: 'out-of-memory',
-    message: /`text_encoder` of this pipeline takes about 1 MB, and a tab may take 1 MB/,
+    message: /`unet` of this pipeline takes about 1 MB, and a tab may take 1 MB/,
   });
   for (const [given, type] of broken) await assert.rejects(Noiseball.load(chosen(given)), { type });
   // What has no parts beside a network is not a pipeline, whatever it calls itself.
