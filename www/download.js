@@ -90,7 +90,7 @@ async function attempt(url, { signal, open, onProgress, optional, again, onStore
   if (signal?.aborted) throw abortError(signal);
   const stored = mayUseCache && !integrity ? await lookUp(url) : null;
   let useStored = stored && (again || (await checked(signal, isFresh(url, stored, signal))));
-  let response = useStored ? stored : await request(url, signal, integrity);
+  let response = stored && useStored ? stored : await request(url, signal, integrity);
   const same = mayUseCache && !useStored && !integrity && response.ok ? await lookUpContent(url, response) : null;
   if (same) {
     response.body?.cancel().catch(() => {});
