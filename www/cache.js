@@ -27,7 +27,7 @@ export async function lookUp(url) {
     const cache = await openCache();
     const stored = await cache?.match(url);
     const elsewhere = stored?.headers.get(ELSEWHERE);
-    if (!elsewhere) return stored ?? null;
+    if (!stored || !elsewhere) return stored ?? null;
     const body = (await holder(elsewhere))?.body;
     return body ? new Response(body, { headers: stored.headers }) : null;
   } catch {

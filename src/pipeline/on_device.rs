@@ -230,9 +230,9 @@ struct Kept {
 }
 
 enum Planned {
-    Cpu(Plan),
+    Cpu(Box<Plan>),
     #[cfg(feature = "gpu")]
-    Gpu(Replay),
+    Gpu(Box<Replay>),
 }
 
 impl Planned {
@@ -258,10 +258,12 @@ impl OnDevice {
                 let plan = match &mut self.weights {
                     Parameters::Cpu { memory, .. } => {
                         memory.fit(&plan)?;
-                        Planned::Cpu(plan)
+                        Planned::Cpu(Box::new(plan))
                     }
                     #[cfg(feature = "gpu")]
-                    Parameters::Gpu(weights) => Planned::Gpu(Replay::new(plan, Arc::clone(weights)).await?),
+                    Parameters::Gpu(weights) => {
+                        Planned::Gpu(Box::new(Replay::new(plan, Arc::clone(weights)).await?))
+                    }
                 };
                 (key, Kept { plan, told: None })
             }
