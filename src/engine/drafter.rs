@@ -20,7 +20,7 @@ impl Draft {
     /// An operation for each call of `graph`, for `batch` images that have so many prompts.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a network without a result.
+    /// [`Error::Unsupported`](crate::Error) for a network without a result.
     pub fn of(graph: &Graph, batch: usize, prompts: usize) -> Result<Self> {
         #[cfg(not(any(feature = "burn", not(target_arch = "wasm32"))))]
         if graph.nodes.iter().any(|node| matches!(node.call, Call::RadialBasis { .. })) {

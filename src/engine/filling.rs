@@ -101,7 +101,7 @@ impl IncomingPacked {
     /// Takes a tensor, and packs the matrix that is whole with it.
     ///
     /// # Errors
-    /// Those of [`Filling::put`].
+    /// [`Error::WrongShape`] for another number of numbers than is asked for; [`Error::OutOfMemory`].
     pub fn put(&mut self, key: &str, numbers: Numbers) -> Result<()> {
         let Some((id, rows)) = self.filling.put(key, numbers)? else { return Ok(()) };
         self.packed.put_rows(id, &self.filling.parameters.matrices[id.0], &rows)

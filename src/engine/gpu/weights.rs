@@ -168,7 +168,7 @@ impl IncomingWeights {
     /// Takes a tensor, and uploads the matrix that is whole with it.
     ///
     /// # Errors
-    /// Those of [`Filling::put`]; [`Error::Limit`](crate::Error) where a matrix is larger than a kernel may see,
+    /// Those of the processor's `put`; [`Error::Limit`](crate::Error) where a matrix is larger than a kernel may see,
     /// [`Error::DeviceLost`](crate::Error).
     pub fn put(&mut self, key: &str, numbers: Numbers) -> Result<()> {
         let Some((id, rows)) = self.filling.put(key, numbers)? else { return Ok(()) };
