@@ -206,7 +206,7 @@ impl Opening {
     }
 
     /// Hands the tensors to a sink as they come, in place of keeping them: the checkpoint's weights are then names alone.
-    #[cfg(feature = "text")]
+    #[cfg(all(feature = "text", not(all(target_arch = "wasm32", feature = "burn"))))]
     pub(crate) fn deliver(&mut self, sink: Box<dyn Sink>) {
         self.sink = Some(sink);
     }

@@ -52,7 +52,7 @@ async function overflow() {
     CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS: 'true',
     CARGO_PROFILE_RELEASE_OPT_LEVEL: '1',
   };
-  const test = ['test', '--locked', '--release', '--no-fail-fast', '--no-default-features', '--features', 'text', '--lib', '--tests'];
+  const test = ['test', '--locked', '--release', '--no-fail-fast', '--no-default-features', '--features', 'text,torch', '--lib', '--tests'];
   const run = await watch('cargo', [...test, ...(small ? ['--target', target] : [])], { environment });
   return verdict(run, counts.cargo);
 }
