@@ -295,19 +295,12 @@ export class Sampling {
     this.#reached = null;
     this.#parts.error.show();
     if (!this.info) this.#say('Loading the model…', true);
-    const milliseconds = await this.#takeRuns(signal);
+    const milliseconds = await this.#takeRun(signal).catch((error) => {
+      // Its next run loads the model once more, on a new device: that is worth one try.
+      if (error.type !== 'device-lost') throw error;
+      return this.#takeRun(signal);
+    });
     emit(this.#element, 'finish', { seed: option(this.#element, 'seed'), milliseconds, batch: this.#state.batch });
-  }
-
-  /** A run whose device is lost begins anew on another. A driver that starts again may take that one away too. */
-  async #takeRuns(signal) {
-    for (let more = 2; ; more--) {
-      try {
-        return await this.#takeRun(signal);
-      } catch (error) {
-        if (error.type !== 'device-lost' || more === 0) throw error;
-      }
-    }
   }
 
   async #takeRun(signal) {
