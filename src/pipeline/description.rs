@@ -89,6 +89,15 @@ impl PartInfo {
 }
 
 impl Description {
+    /// How many steps Python makes, and with which scale of guidance, where nobody says.
+    #[must_use]
+    pub fn defaults(&self) -> (usize, f64) {
+        let (steps, guidance) = self.pipeline.kind.defaults();
+        // This class has another scale than its relatives.
+        let own = self.class == "StableDiffusionXLInpaintPipeline";
+        (steps, if own { 7.5 } else { guidance })
+    }
+
     /// Reads the configs of a pipeline's parts.
     ///
     /// # Errors

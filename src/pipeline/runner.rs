@@ -237,11 +237,7 @@ impl Runner {
     /// The sampler, the number of steps and the scale of guidance of a run, the defaults filled in.
     #[must_use]
     pub fn defaults(&self, request: &Request) -> (SamplerKind, usize, f64) {
-        let (steps, mut guidance) = self.description.pipeline.kind.defaults();
-        if self.description.class == "StableDiffusionXLInpaintPipeline" {
-            // As Python's class has it, whatever its relatives do.
-            guidance = 7.5;
-        }
+        let (steps, guidance) = self.description.defaults();
         let steps = request.steps.or(request.settings.steps_listed()).unwrap_or(steps);
         (request.sampler.unwrap_or(self.description.sampler), steps, request.guidance.unwrap_or(guidance))
     }

@@ -292,7 +292,7 @@ impl Pipeline {
             ("mask", takes_pictures.into()),
             ("scaleFactor", number(pipeline.scale_factor as u64)),
         ]);
-        let (steps, guidance) = pipeline.kind.defaults();
+        let (steps, guidance) = self.description.defaults();
         let side = number((pipeline.sample_size * pipeline.scale_factor) as u64);
         let most = self.parts.iter().map(|part| part.activation_bytes).max();
         let total = |of: fn(&PartInfo) -> u64| number(self.parts.iter().map(of).sum());

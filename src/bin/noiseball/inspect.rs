@@ -80,7 +80,7 @@ fn pipeline(d: &Description) -> String {
         s.prediction
     ));
     line(format!("default sampler  {}", d.sampler));
-    let (steps, guidance) = d.pipeline.kind.defaults();
+    let (steps, guidance) = d.defaults();
     line(format!("by default       {steps} steps, guidance {guidance}"));
     for note in &d.notes {
         line(format!("note             {note}"));
