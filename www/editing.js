@@ -17,6 +17,9 @@ const NUMBERS = {
   amount: 0,
 };
 
+/** Whether a model begins with pictures, and paints in them. */
+export const beginsWithPictures = ({ pipeline }) => pipeline?.init ?? true;
+
 /** The pictures that a model of this shape takes. @typedef {{channels: number, width: number, height: number}} Shape */
 
 /**

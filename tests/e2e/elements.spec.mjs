@@ -55,6 +55,8 @@ const SAMPLER = '<diffusion-sampler src="./model/" device="cpu" steps="2" alt="F
 const plain = (width, height, rgb) => png(width, height, RGB, Array(height).fill(Buffer.alloc(3 * width).fill(Buffer.from(rgb))));
 
 const sampler = (page) => page.locator('diffusion-sampler').first();
+/** Until a process shows its picture without noise. */
+const drawn = (process) => expect(process.getByText(/^Step 0 of 1000/)).toBeVisible();
 const runButton = (page) => sampler(page).getByRole('button', { name: /^Run/ });
 
 const filesWithin = (folder) => readdirSync(folder, { recursive: true }).filter((path) => statSync(join(folder, path)).isFile());
@@ -313,7 +315,7 @@ test('without its nudge the variance of the process grows; it goes back and fort
   const nudge = process.getByRole('switch', { name: 'Nudge to the origin' });
   const read = () => process.evaluate(({ timestep, variance, noise }) => ({ timestep, variance, noise }));
   const pixels = () => process.evaluate(async (element) => (await element.toBlob()).size);
-  await expect(process.getByText(/^Step 0 of 1000/)).toBeVisible();
+  await drawn(process);
   const bytes = gzipped(scripts, new URL('./www/', tab.url()).href);
   console.log(`  ${scripts.length} scripts, ${bytes} bytes with gzip, to show the process`);
   expect(bytes).toBeLessThanOrEqual(12_000);
@@ -334,7 +336,7 @@ test('without its nudge the variance of the process grows; it goes back and fort
   expect(await read()).toEqual(end);
   await slider.focus();
   await tab.keyboard.press('Home');
-  await expect(process.getByText(/^Step 0 of 1000/)).toBeVisible();
+  await drawn(process);
   expect(await pixels()).toBe(start);
 
   await process.evaluate((element) => element.setAttribute('src', './nothing.png'));
@@ -615,12 +617,7 @@ test('every state is accessible by axe’s rules, light, dark and in forced colo
     <diffusion-sampler src="./nothing/" alt="Nothing"></diffusion-sampler></main>`,
   );
   const narrow = () => tab.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
-  await expect(
-    tab
-      .locator('diffusion-process')
-      .first()
-      .getByText(/^Step 0 of 1000/),
-  ).toBeVisible();
+  await drawn(tab.locator('diffusion-process').first());
   expect([await serious(tab), await narrow()]).toEqual([[], true]);
   await runButton(tab).click();
   await finished(sampler(tab));
@@ -679,21 +676,11 @@ test('a second copy of the script is harmless, and so is a property set before t
 test('the example has all three elements and needs no more than its policy', async ({ page: tab }) => {
   await calm(tab);
   await tab.goto('./www/elements/example.html');
-  await expect(
-    tab
-      .locator('diffusion-process')
-      .first()
-      .getByText(/^Step 0 of 1000/),
-  ).toBeVisible();
+  await drawn(tab.locator('diffusion-process').first());
   await runButton(tab).click();
   await finished(sampler(tab));
   await tab.locator('diffusion-process').last().scrollIntoViewIfNeeded();
-  await expect(
-    tab
-      .locator('diffusion-process')
-      .last()
-      .getByText(/^Step 0 of 1000/),
-  ).toBeVisible();
+  await drawn(tab.locator('diffusion-process').last());
   expect(await tab.evaluate(() => document.documentElement.scrollWidth <= innerWidth)).toBe(true);
 });
 

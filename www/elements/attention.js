@@ -1,11 +1,10 @@
 // Where the words of a prompt acted: under the pictures the words, and over them the map of the one that is pointed at, focused or
 // pressed.
 
-import { layout } from '../grid.js';
+import { places } from '../grid.js';
 import { name as shown } from '../text.js';
 import { h, percent } from './element.js';
 
-const GAP = 1; // between pictures, in their own pixels, as drawGrid leaves it
 const SIDE = 768; // of the map's canvas, at least
 
 export const ATTENTION_STYLE = `
@@ -132,14 +131,16 @@ function mapOf({ now, mean, width, height }, which, word) {
 
 /** Draws maps over a grid of pictures, each from its least value, which is clear, to its greatest. */
 function draw(canvas, maps, { batch, width, height, below }) {
-  const { columns, rows } = layout(batch);
-  const [wide, high] = [columns * (width + GAP) - GAP, rows * (height + below + GAP) - GAP];
+  const {
+    size: [wide, high],
+    at,
+  } = places({ batch, width, height }, undefined, below);
   const scale = Math.max(1, Math.ceil(SIDE / Math.max(wide, high)));
   Object.assign(canvas, { width: wide * scale, height: high * scale });
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext('2d'));
   context.imageSmoothingQuality = 'high';
   maps.forEach((map, i) => {
-    const [left, top] = [(i % columns) * (width + GAP), Math.floor(i / columns) * (height + below + GAP)];
+    const [left, top] = at(i);
     const small = new OffscreenCanvas(map.width, map.height);
     small.getContext('2d')?.putImageData(coloured(map), 0, 0);
     context.drawImage(small, left * scale, top * scale, width * scale, height * scale);

@@ -42,6 +42,14 @@ export function buildIdle(root, error, word) {
   return { root, frame, poster, start, progress, bar, error, hint, live };
 }
 
+/** What takes time to come. That it comes is seen at once, also before there is what knows how much. */
+export async function opening({ progress }, coming) {
+  progress.hidden = false;
+  const found = await coming;
+  progress.hidden = true;
+  return found;
+}
+
 /** Shows the poster that the element's attributes name. */
 export function showPoster(element, { poster }) {
   const address = option(element, 'poster');

@@ -1,6 +1,7 @@
 // A picture that a run of <diffusion-sampler> begins with, and what of it is painted anew: from attributes, from the page, or from the
 // reader, who drops or chooses the one and paints the other.
 
+import { beginsWithPictures } from '../editing.js';
 import { NoiseballError } from '../errors.js';
 import { fitted, Mask } from '../painting.js';
 import { addressIn } from './addresses.js';
@@ -14,9 +15,6 @@ export const PICTURE_STYLE = `
 .given canvas[tabindex="0"] { cursor: crosshair; touch-action: none; }
 .given .switch { flex: none; }
 `;
-
-/** Whether a model of this kind begins with pictures, and paints in them. */
-const takes = ({ pipeline }) => (pipeline ? pipeline.init : true);
 
 const CANVAS = {
   paint: { role: 'application', 'aria-roledescription': 'picture to paint on', tabindex: '0' },
@@ -95,7 +93,7 @@ export class GivenPicture {
   /** Shows what is wanted of it for this model. */
   async show(info, wanted) {
     this.#info = info;
-    const able = takes(info);
+    const able = beginsWithPictures(info);
     this.box.hidden = !able || !(wanted.includes('init') || wanted.includes('mask'));
     if (this.box.hidden) return;
     this.#choose.hidden = !wanted.includes('init');
@@ -132,7 +130,7 @@ export class GivenPicture {
       if (mask) warn(element, 'mask', option(element, 'mask'), 'it is left out', 'a mask beside a picture, `init`');
       return {};
     }
-    if (!takes(info)) {
+    if (!beginsWithPictures(info)) {
       warn(element, 'init', option(element, 'init'), 'it is left out', 'none, as this model begins with noise alone');
       return {};
     }

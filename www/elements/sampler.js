@@ -2,7 +2,7 @@
 // comes with sampling.js when it is first wanted, and goes again with the element.
 
 import { addStyle, h, notLoaded, option, whileSeen } from './element.js';
-import { buildIdle, noise, showPoster } from './idle.js';
+import { buildIdle, noise, opening, showPoster } from './idle.js';
 import { SAMPLER_STYLE } from './sampler-style.js';
 
 export class Face {
@@ -38,11 +38,7 @@ export class Face {
   }
 
   async run() {
-    // That something comes is seen at once, also before there is what knows how much.
-    const bar = this.#sampling ? null : this.#parts.progress;
-    if (bar) bar.hidden = false;
-    const sampling = await this.#open();
-    if (bar) bar.hidden = true;
+    const sampling = await (this.#sampling ? this.#open() : opening(this.#parts, this.#open()));
     return sampling?.run() ?? false;
   }
 

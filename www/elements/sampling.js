@@ -1,6 +1,7 @@
 // <diffusion-sampler> once it is wanted: it borrows a model, runs it, and shows the run and its controls.
 
 import { NoiseballError, readSamplerOptions, resolveSource } from '../noiseball.js';
+import { beginsWithPictures } from '../editing.js';
 import { allowedOptions } from '../sampler-options.js';
 import { KEPT as SHARE, largestBatch } from '../memory.js';
 import { SAMPLERS } from '../samplers.js';
@@ -947,8 +948,6 @@ const CAPTIONS = {
   running: ['What the model has now', 'Its guess, from that, of the finished pictures'],
   finished: ['Finished pictures', 'The pure noise that they were made from'],
 };
-
-const beginsWithPictures = ({ pipeline }) => pipeline?.init ?? true;
 
 const finished = ({ index, total }) => index === total;
 

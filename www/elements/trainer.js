@@ -1,7 +1,7 @@
 // <diffusion-trainer> in a page, before anybody asks it for anything. What trains comes with training.js when it is first wanted.
 
 import { notLoaded, option, whileSeen } from './element.js';
-import { buildIdle, showPoster } from './idle.js';
+import { buildIdle, opening, showPoster } from './idle.js';
 
 export class Face {
   #element;
@@ -35,11 +35,7 @@ export class Face {
   }
 
   async run() {
-    // That something comes is seen at once, also before there is what knows how much.
-    const bar = this.#training ? null : this.#parts.progress;
-    if (bar) bar.hidden = false;
-    const training = await this.#open();
-    if (bar) bar.hidden = true;
+    const training = await (this.#training ? this.#open() : opening(this.#parts, this.#open()));
     return training?.run() ?? false;
   }
 
