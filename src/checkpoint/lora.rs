@@ -193,12 +193,6 @@ impl Lora {
         Ok(())
     }
 
-    /// Whether the weight of this name, in a part, is updated.
-    #[must_use]
-    pub fn updates(&self, part: &str, name: &str) -> bool {
-        self.updates_of(part, name).next().is_some()
-    }
-
     /// A weight with its updates, as [`Self::merge`] has it; none where there are none. They have been [checked](Self::check).
     ///
     /// # Errors

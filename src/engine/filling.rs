@@ -317,8 +317,8 @@ fn check(key: &str, expected: &[usize], numbers: &Numbers) -> Result<()> {
 /// Notes what an operation can read its matrix in: only products and tables are made for less than f32, and a product for whole numbers
 /// whose groups it can tell by its window.
 fn read(step: &PlannedOp, parameters: &Parameters, least: &mut [Storage]) {
-    step.op.references(&mut |slot| {
-        let Reference::Matrix(id) = slot else { return };
+    step.op.references(&mut |reference| {
+        let Reference::Matrix(id) = reference else { return };
         let matrix = &parameters.matrices[id.0];
         let found = match &step.op {
             Op::Gemm(g) => match spans(matrix).as_deref() {

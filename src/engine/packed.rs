@@ -163,23 +163,6 @@ impl Packed {
         compact.map(|m| room(m.rows, m.columns)).max().unwrap_or(0)
     }
 
-    /// Bytes that the parameters take.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        let of = |m: &PackedMatrix| {
-            #[cfg(feature = "text")]
-            let more = match &m.compact {
-                None => 0,
-                Some(CompactNumbers::F16(numbers)) => 2 * numbers.len(),
-                Some(CompactNumbers::Int8 { numbers, scales, .. }) => numbers.len() + 4 * scales.len(),
-            };
-            #[cfg(not(feature = "text"))]
-            let more = 0;
-            (4 * (m.panels.len() + m.winograd.len()) + more) as u64
-        };
-        4 * self.vectors.len() as u64 + self.matrices.iter().map(of).sum::<u64>()
-    }
-
     /// Makes what [`Self::winograd`] gives, of a matrix whose convolution has so many input channels.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ mod transformer_call;
 
 use super::architecture::Network;
 pub use super::architecture::{Input, NodeId, Rate, Shape};
-use super::ops::{Activation, Attend, Conv, Convolution, Ops, Padding};
+use super::ops::{Activation, Attend, Conv, Convolution, Ops};
 
 impl Shape {
     fn with_channels(self, channels: usize) -> Self {
@@ -167,11 +167,7 @@ impl Tracer {
 
 /// Rows of the result of a convolution over `n` rows, and the same for columns.
 fn convolved(n: usize, conv: Convolution) -> usize {
-    let padded = match conv.padding {
-        Padding::All(p) => n + 2 * p,
-        Padding::RightBottom => n + 1,
-    };
-    padded.saturating_sub(conv.kernel) / conv.stride + 1
+    (n + conv.padding.added()).saturating_sub(conv.kernel) / conv.stride + 1
 }
 
 impl Ops for Tracer {

@@ -2,7 +2,7 @@
 //!
 //! [`Pipeline`] is what is known of one as far as no network is needed: which parts belong to it, whether they fit together, what is drawn
 //! in which order, and how pictures, masks, prompts and latents are prepared. It is diffusers' arithmetic, so that a seed gives Python's
-//! picture. [`Description`] has its networks and schedule too, and a [`Runner`] runs it, on whatever is an [`Loader`].
+//! picture. [`Description`] has its networks and schedule too, and a [`Runner`] runs it, where a [`Loader`] has its parts.
 
 mod arithmetic;
 #[cfg(feature = "text")]

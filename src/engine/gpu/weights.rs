@@ -9,6 +9,8 @@ use half::f16;
 use super::device::{Buffer, Gpu};
 #[cfg(feature = "text")]
 use crate::engine::filling::{Filling, Numbers};
+#[cfg(feature = "text")]
+use crate::engine::kernels::compact::GROUP;
 use crate::engine::lower::{MatrixPlace, ShardLayout, bytes_of_four};
 #[cfg(feature = "text")]
 use crate::engine::lower::{SHARD, bytes_of};
@@ -72,15 +74,7 @@ impl Weights {
                 continue;
             }
             let MatrixPlace { shard, start, row } = layout.places[at];
-            let values = if matrix.columns == 4 * row {
-                values
-            } else {
-                let mut wide = zeros(matrix.rows, 4 * row)?;
-                for (to, from) in wide.chunks_exact_mut(4 * row).zip(values.chunks_exact(matrix.columns)) {
-                    to[..from.len()].copy_from_slice(from);
-                }
-                wide
-            };
+            let values = padded(values, matrix.columns, 4 * row)?;
             let offset = (start * bytes_of_four(storage)) as u64;
             match storage {
                 Storage::F32 => {
@@ -126,6 +120,18 @@ impl Weights {
     pub(super) fn vectors(&self) -> &Buffer {
         &self.vectors
     }
+}
+
+/// Rows of so many columns, each followed by zeros up to `stride` numbers.
+fn padded<T: Copy + Default>(values: Vec<T>, columns: usize, stride: usize) -> Result<Vec<T>> {
+    if columns == stride {
+        return Ok(values);
+    }
+    let mut wide = zeros(values.len() / columns.max(1), stride)?;
+    for (to, from) in wide.chunks_exact_mut(stride).zip(values.chunks_exact(columns.max(1))) {
+        to[..columns].copy_from_slice(from);
+    }
+    Ok(wide)
 }
 
 /// A network's parameters on their way to a device, a tensor after the other: see [`Filling`].
@@ -243,23 +249,15 @@ impl IncomingWeights {
 /// A matrix as its kernels read it: see [`bytes_of`].
 #[cfg(feature = "text")]
 fn encode(matrix: &Matrix, rows: MatrixNumbers) -> Result<Vec<u8>> {
-    /// Rows of so many columns, each followed by zeros up to a multiple of four, and by `more` numbers.
-    fn padded<T: Copy + Default>(values: &[T], columns: usize, more: usize) -> Result<Vec<T>> {
-        let stride = columns.next_multiple_of(4) + more;
-        let mut wide = zeros(values.len() / columns.max(1), stride)?;
-        for (to, from) in wide.chunks_exact_mut(stride.max(1)).zip(values.chunks_exact(columns.max(1))) {
-            to[..columns].copy_from_slice(from);
-        }
-        Ok(wide)
-    }
     let columns = matrix.columns;
+    let fours = columns.next_multiple_of(4);
     Ok(match rows {
-        MatrixNumbers::F32(values) => bytemuck::cast_slice(&padded(&values, columns, 0)?).to_vec(),
-        MatrixNumbers::F16(values) => bytemuck::cast_slice(&padded(&values, columns, 0)?).to_vec(),
+        MatrixNumbers::F32(values) => bytemuck::cast_slice(&padded(values, columns, fours)?).to_vec(),
+        MatrixNumbers::F16(values) => bytemuck::cast_slice(&padded(values, columns, fours)?).to_vec(),
         MatrixNumbers::Int8 { numbers, scales } if is_table(matrix) => {
-            let groups = columns.div_ceil(64);
-            let mut wide: Vec<u8> = bytemuck::cast_vec(padded(&numbers, columns, 4 * groups)?);
-            let stride = columns.next_multiple_of(4) + 4 * groups;
+            let groups = columns.div_ceil(GROUP);
+            let stride = fours + 4 * groups;
+            let mut wide: Vec<u8> = bytemuck::cast_vec(padded(numbers, columns, stride)?);
             for (row, scales) in wide.chunks_exact_mut(stride).zip(scales.chunks_exact(groups)) {
                 let to = row[stride - 4 * groups..].as_chunks_mut::<4>().0;
                 for (to, scale) in to.iter_mut().zip(scales) {
@@ -269,8 +267,8 @@ fn encode(matrix: &Matrix, rows: MatrixNumbers) -> Result<Vec<u8>> {
             wide
         }
         MatrixNumbers::Int8 { numbers, scales } => {
-            let mut bytes: Vec<u8> = bytemuck::cast_vec(padded(&numbers, columns, 0)?);
-            bytes.extend_from_slice(bytemuck::cast_slice(&padded(&scales, columns, 0)?));
+            let mut bytes: Vec<u8> = bytemuck::cast_vec(padded(numbers, columns, fours)?);
+            bytes.extend_from_slice(bytemuck::cast_slice(&padded(scales, columns, fours)?));
             bytes
         }
     })

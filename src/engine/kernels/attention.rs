@@ -1,4 +1,4 @@
-//! AttentionInput over the pixels of an image, `softmax(q kᵀ / √d) v`, for each head of d channels.
+//! Attention over the pixels of an image, `softmax(q kᵀ / √d) v`, for each head of d channels.
 //!
 //! Keys and values are taken a block at a time, and packed in panels that stay in the cache while all queries pass by them. For a
 //! tile of queries, one product gives the scores of a block, and a second one the block's part of the result. The softmax goes

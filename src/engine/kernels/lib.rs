@@ -70,6 +70,17 @@ pub enum Padding {
     RightBottom,
 }
 
+impl Padding {
+    /// How many rows, and as many columns, there are of zeros.
+    #[must_use]
+    pub fn added(self) -> usize {
+        match self {
+            Self::All(p) => 2 * p,
+            Self::RightBottom => 1,
+        }
+    }
+}
+
 /// The pixels that one output pixel is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {

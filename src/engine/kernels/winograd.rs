@@ -136,9 +136,9 @@ struct TileBands {
     rows: usize,
     /// Tiles of a row.
     tiles: usize,
-    /// TileBands of a sample.
+    /// Bands of a sample.
     in_sample: usize,
-    /// TileBands that are taken together.
+    /// Bands that are taken together.
     together: usize,
 }
 
@@ -155,6 +155,21 @@ impl TileBands {
     fn lens(&self, inputs: usize, outputs: usize) -> [usize; 3] {
         let tiles = PLACES * self.together * self.rows * self.tiles;
         [(self.rows * TILE + 2) * (self.tiles * TILE + 2) * inputs, tiles * inputs, tiles * outputs]
+    }
+
+    /// All bands of a batch with so many rows, as many at a time as are taken together.
+    fn groups<'a>(
+        &'a self,
+        (batch, height): (usize, usize),
+        inputs: usize,
+        padded: SharedSlice<'a>,
+        from: Places<'a>,
+    ) -> impl Iterator<Item = TileGroup<'a>> {
+        let parts = batch * self.in_sample;
+        (0..parts).step_by(self.together).map(move |first| {
+            let count = self.together.min(parts - first);
+            TileGroup { bands: self, first, count, height, inputs, padded, from }
+        })
     }
 }
 
@@ -255,19 +270,10 @@ pub fn convolve(g: &GemmInput, kept: Option<&[f32]>, scratch: &mut [f32], out: &
     let (transformed, unpacked) = rest.split_at_mut(panel_len(inputs));
     let unpacked = SharedSlice::new(unpacked);
     let [padded, from, to, out] = [padded, from, to, out].map(SharedSlice::new);
-    let parts = batch * bands.in_sample;
-    for first in (0..parts).step_by(bands.together) {
-        let group = TileGroup {
-            bands: &bands,
-            first,
-            count: bands.together.min(parts - first),
-            height: g.size.0,
-            inputs,
-            padded,
-            from: Places { data: from, start: 0, stride: from_len / PLACES },
-        };
+    let from = Places { data: from, start: 0, stride: from_len / PLACES };
+    let to = Places { data: to, start: 0, stride: to_len / PLACES };
+    for group in bands.groups((batch, g.size.0), inputs, padded, from) {
         let rows = group.rows();
-        let to = Places { data: to, start: 0, stride: to_len / PLACES };
         let tiled = Tiled { g, group, outputs, to, out };
         let panels = g.panels.count();
         each(rows, &|task| tiled.group.load(&|sample| g.loaded(sample), task));

@@ -1,5 +1,7 @@
 //! Where a network's parameters lie in a device's memory.
 
+#[cfg(feature = "text")]
+use crate::engine::kernels::compact::GROUP;
 use crate::engine::parameters::{Matrix, MatrixId, Parameters, Storage, VectorId};
 #[cfg(feature = "text")]
 use crate::engine::parameters::{MatrixPart, is_table, spans};
@@ -126,7 +128,7 @@ pub(in crate::engine) fn bytes_of_four(storage: Storage) -> usize {
 /// How a matrix is stored where the others are stored so: as 8 bits only what those are made of.
 #[cfg(feature = "text")]
 fn possible(matrix: &Matrix, storage: Storage) -> Storage {
-    let long = |part: &MatrixPart| part.shape.iter().skip(1).product::<usize>() >= 64;
+    let long = |part: &MatrixPart| part.shape.iter().skip(1).product::<usize>() >= GROUP;
     let packed = matrix.parts.iter().all(long) && (is_table(matrix) || spans(matrix).is_some());
     if storage == Storage::Int8 && !packed { Storage::F16 } else { storage }
 }
@@ -138,7 +140,7 @@ pub(in crate::engine) fn size(matrix: &Matrix, storage: Storage) -> (usize, usiz
     #[cfg(feature = "text")]
     if storage == Storage::Int8 {
         if is_table(matrix) {
-            let row = row + matrix.columns.div_ceil(64);
+            let row = row + matrix.columns.div_ceil(GROUP);
             return (row, 4 * matrix.rows * row);
         }
         let groups: usize = spans(matrix).iter().flatten().map(|span| span.groups()).sum();

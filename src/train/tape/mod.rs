@@ -364,8 +364,7 @@ fn product(
 fn output_size(window: Window, (height, width): (usize, usize)) -> (usize, usize) {
     let more = match window {
         Window::Pointwise => 0,
-        Window::Square { padding: Padding::All(p), .. } => 2 * p,
-        Window::Square { padding: Padding::RightBottom, .. } => 1,
+        Window::Square { padding, .. } => padding.added(),
     };
     let output = |n: usize| (n + more).saturating_sub(window.kernel()) / window.stride() + 1;
     (output(height), output(width))
@@ -569,10 +568,7 @@ struct Padded {
 impl Padded {
     /// The input of a convolution.
     fn of(conv: Conv, image: (usize, usize), channels: usize) -> Self {
-        let (before, both) = match conv.padding {
-            Padding::All(p) => (p, 2 * p),
-            Padding::RightBottom => (0, 1),
-        };
+        let (before, both) = (window(conv).before(), conv.padding.added());
         let all = (image.0 + both, image.1 + both);
         Self { channels, image, all, before, spread: 1, stride: conv.stride }
     }

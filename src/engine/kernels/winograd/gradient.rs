@@ -42,20 +42,12 @@ pub fn add_gradient(g: &Gradient, scratch: &mut [f32], out: &mut [f32], each: Ea
     let sums = &mut rest[..PLACES * inputs * g.outputs];
     sums.fill(0.0);
     let [padded, from, to, sums, out] = [padded, from, to, sums, out].map(SharedSlice::new);
-    let parts = batch * bands.in_sample;
+    let from = Places { data: from, start: 0, stride: from_len / PLACES };
+    let to = Places { data: to, start: 0, stride: to_len / PLACES };
     let load = |sample| Loaded { image: g.image.sample(sample), scale: Scale::None, activation: None };
-    for first in (0..parts).step_by(bands.together) {
-        let group = TileGroup {
-            bands: &bands,
-            first,
-            count: bands.together.min(parts - first),
-            height,
-            inputs,
-            padded,
-            from: Places { data: from, start: 0, stride: from_len / PLACES },
-        };
+    for group in bands.groups((batch, height), inputs, padded, from) {
         let rows = group.rows();
-        let tiled = Summed { g, group, to: Places { data: to, start: 0, stride: to_len / PLACES }, sums };
+        let tiled = Summed { g, group, to, sums };
         each(rows, &|task| tiled.group.load(&load, task));
         each(rows, &|task| tiled.transform(task));
         each(PLACES, &|place| tiled.multiply(place));
