@@ -59,9 +59,13 @@ export function cutError(wasm, cause) {
 
 /** `transfer.whole` is false while there is more to come. */
 async function fetchModule(wasm, progress, transfer, signal) {
+  const connecting = new AbortController();
+  let end = () => connecting.abort();
+  signal.addEventListener('abort', () => end(), { once: true });
   let response;
   try {
-    response = await fetch(wasm, { signal });
+    response = await fetch(wasm, { signal: connecting.signal });
+    connecting.signal.throwIfAborted();
   } catch (cause) {
     if (signal.aborted) throw cause;
     const refused = await policyError(wasm);
@@ -80,6 +84,10 @@ async function fetchModule(wasm, progress, transfer, signal) {
   let loaded = 0;
   transfer.whole = false;
   const counter = new TransformStream({
+    start(controller) {
+      // An end, not an abort: Firefox writes the error of a body that it compiles on the console, as if it were one of the page.
+      end = () => controller.terminate();
+    },
     transform(chunk, controller) {
       progress.report(name, (loaded += chunk.length), total);
       controller.enqueue(chunk);

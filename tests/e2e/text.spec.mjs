@@ -1,13 +1,15 @@
 // From words to pictures: a pipeline that Python saved, on both devices, and the page with the model that comes with it.
 
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { caseOf, filesOf, optionsOf, relativeError } from '../js/golden-pipelines.mjs';
 import { png, RGB } from '../../tools/png.mjs';
 import { enter, expect, finished, picture, test } from './browser.mjs';
 
 const FIELD = '#stage .prompt input >> nth=0';
 
-test('a pipeline gives Python’s picture, on the CPU and on the GPU', async ({ page }) => {
-  const golden = caseOf('sd1_negative');
+/** A page of its own with the files of a pipeline beside it; resolves to what is asked for of them. */
+async function openBeside(page, golden) {
   const files = filesOf(golden);
   const requests = [];
   await page.route('**/pipeline/**', (route) => {
@@ -17,6 +19,12 @@ test('a pipeline gives Python’s picture, on the CPU and on the GPU', async ({ 
   });
   await page.route('**/blank.html', (route) => route.fulfill({ contentType: 'text/html', body: '<!doctype html><title>blog</title>' }));
   await page.goto('./blank.html');
+  return requests;
+}
+
+test('a pipeline gives Python’s picture, on the CPU and on the GPU', async ({ page }) => {
+  const golden = caseOf('sd1_negative');
+  const requests = await openBeside(page, golden);
   for (const [device, bound] of Object.entries({ cpu: 1e-4, gpu: 1e-3 })) {
     const { info, words, steps } = await page.evaluate(
       async ({ device, options }) => {
@@ -39,6 +47,32 @@ test('a pipeline gives Python’s picture, on the CPU and on the GPU', async ({ 
     expect(relativeError(steps.at(-1).decoded, golden.picture.values)).toBeLessThan(bound);
   }
   expect(requests.filter((path) => path === 'unet/diffusion_pytorch_model.safetensors').length).toBeGreaterThan(0);
+});
+
+test('the module that a pipeline does not need ends while it is still arriving, and nobody is told of an error', async ({
+  page,
+  browserName,
+}) => {
+  let [begun, ended] = [0, 0];
+  const slow = createServer((_request, response) => {
+    begun++;
+    response.on('close', () => ended++);
+    response.writeHead(200, { 'content-type': 'application/wasm', 'access-control-allow-origin': '*' });
+    response.write(readFileSync('dist/www/pkg/noiseball_bg.wasm').subarray(0, 1 << 16)); // and no more
+  });
+  await new Promise((done) => slow.listen(0, '127.0.0.1', done));
+  await page.route('**/pkg/noiseball_bg.wasm', (route) => route.continue({ url: `http://localhost:${slow.address().port}/` }));
+  await openBeside(page, caseOf('sd1_negative'));
+  await page.evaluate(async () => {
+    const { Noiseball } = await import(new URL('./www/noiseball.js', document.baseURI).href);
+    const model = await Noiseball.load('./pipeline/', { device: 'cpu' });
+    model.dispose();
+  });
+  expect(begun).toBe(1);
+  // Firefox keeps the connection of a request that a test has sent elsewhere.
+  if (browserName === 'chromium') await expect.poll(() => ended).toBe(1);
+  slow.closeAllConnections();
+  await new Promise((done) => slow.close(done));
 });
 
 test('words written on the page become pictures, and the link has them', async ({ page }) => {

@@ -70,6 +70,22 @@ test('a module that nobody wants any more is not downloaded on, and the next who
   assert.equal(downloads.length, 2);
 });
 
+test('what is arriving ends where nobody wants it any more, without an error that a browser would tell the page of', async () => {
+  let cancelled = false;
+  const arriving = new ReadableStream({
+    start: (controller) => controller.enqueue(Uint8Array.of(60)),
+    cancel: () => void (cancelled = true),
+  });
+  globalThis.fetch = async () => new Response(arriving);
+  const pipeline = new AbortController();
+  let opened;
+  const begun = new Promise((report) => void (opened = starter(WASM, init, {})({ report }, pipeline.signal)));
+  await begun;
+  pipeline.abort();
+  await assert.rejects(opened, { name: 'CompileError' });
+  assert.ok(cancelled);
+});
+
 test('who leaves does not take it from another, nor what is there', async () => {
   const { start, downloads, engine } = slow();
   const pipeline = new AbortController();
