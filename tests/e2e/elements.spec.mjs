@@ -614,6 +614,7 @@ test('every state is accessible by axe’s rules, light, dark and in forced colo
     <diffusion-process src="./nothing.png"></diffusion-process>
     <diffusion-trainer preset="tiny" batch="1" steps="1" device="cpu" alt="Digits"></diffusion-trainer>
     <diffusion-trainer dataset="./nothing.zip" alt="Nothing"></diffusion-trainer>
+    <diffusion-sampler src="./www/models/emoji-64/" device="cpu" steps="1" batch="1" strength="1" prompt="a red heart" attention="on" controls="run prompt guidance init mask"></diffusion-sampler>
     <diffusion-sampler src="./nothing/" alt="Nothing"></diffusion-sampler></main>`,
   );
   const narrow = () => tab.evaluate(() => document.documentElement.scrollWidth <= innerWidth);
@@ -621,6 +622,16 @@ test('every state is accessible by axe’s rules, light, dark and in forced colo
   expect([await serious(tab), await narrow()]).toEqual([[], true]);
   await runButton(tab).click();
   await finished(sampler(tab));
+  const written = tab.locator('diffusion-sampler').nth(1);
+  await written.getByRole('button', { name: /^Run/ }).click();
+  await finished(written);
+  await written
+    .locator('input[accept="image/*"]')
+    .setInputFiles({ name: 'grey.png', mimeType: 'image/png', buffer: plain(64, 64, [90, 90, 90]) });
+  await expect(written.getByRole('application', { name: /^The picture\. Arrow keys/ })).toBeVisible();
+  await finished(written);
+  await written.getByRole('button', { name: 'heart' }).click();
+  await expect(written.locator('.map')).toBeVisible();
   const trainer = tab.locator('diffusion-trainer').first();
   await trainer.getByRole('button', { name: /^Train/ }).click();
   await expect(trainer.locator('[part=nearest]')).toBeVisible();

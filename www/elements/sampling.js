@@ -353,7 +353,7 @@ export class Sampling {
       step.then(() => (milliseconds += performance.now() - began)).catch(() => {}); // where it matters, it is awaited
       return step;
     };
-    this.#say(`Drawing ${batch === 1 ? 'a picture' : `${batch} pictures`} in ${steps} steps.`, true);
+    this.#say(`Drawing ${batch === 1 ? 'a picture' : `${batch} pictures`} in ${steps === 1 ? 'one step' : `${steps} steps`}.`, true);
     /** @type {any} */
     let last = null;
     let next = compute();
@@ -576,6 +576,7 @@ export class Sampling {
     const failed = error instanceof NoiseballError ? error : new NoiseballError('device-lost', error.message, { cause: error });
     this.#bar.end();
     this.#say(this.#reached !== null ? this.#where('Failed') : this.#state ? moment(this.#state) : '');
+    this.#parts.live.textContent = ''; // what was announced does not happen; what is wrong is an alert
     fail(this.#element, this.#parts.error, failure(failed, navigator.onLine), failed);
   }
 

@@ -478,7 +478,10 @@ impl Gpu {
     /// [`Error::DeviceLost`].
     pub(super) fn unmap<T: bytemuck::AnyBitPattern>(&self, buffer: &Buffer, count: usize) -> Result<Vec<T>> {
         let Ok(view) = buffer.raw.get_mapped_range(..(count * size_of::<T>()) as u64) else {
-            return Err(Error::DeviceLost { problem: "its memory cannot be read any more".to_owned() });
+            // A browser may say only later that the device is lost: nobody takes it for the next model meanwhile.
+            let problem = "its memory cannot be read any more".to_owned();
+            self.state.trouble.note(Failure::Lost(problem.clone()));
+            return Err(Error::DeviceLost { problem });
         };
         let values = view.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect();
         drop(view);
@@ -588,4 +591,18 @@ impl Drop for Buffer {
         self.counts.live_bytes.fetch_sub(self.size, Ordering::Relaxed);
         self.raw.destroy();
     }
+}
+
+#[cfg(test)]
+#[test]
+fn a_device_whose_memory_cannot_be_read_counts_as_lost() {
+    let gpu = match pollster::block_on(Gpu::tuned(Tuning::Software)) {
+        Ok(gpu) => gpu,
+        Err(Error::NoAdapter { .. }) => return,
+        Err(error) => panic!("{error}"),
+    };
+    let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+    let buffer = pollster::block_on(gpu.buffer("unmapped", 16, usage)).unwrap();
+    assert_eq!(gpu.unmap::<f32>(&buffer, 4).unwrap_err().kind(), "device-lost");
+    assert_eq!(gpu.check().unwrap_err().kind(), "device-lost");
 }
