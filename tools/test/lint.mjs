@@ -8,14 +8,17 @@ import { npmPackages } from '../setup/npm.mjs';
 import { requireCargo, wasmEnvironment } from '../setup/rust.mjs';
 import { ask, lockedVersion, root, SetupError, watch, which } from '../setup/shell.mjs';
 
-/** @param {string[]} features arguments for cargo that choose the native build's features */
-export async function lint({ withoutBurn, features }) {
+/**
+ * @param {{withoutBurn: boolean, features: string[], tested: string[]}} given arguments for cargo that choose the native build's features, and
+ *        how it is compiled for its tests
+ */
+export async function lint({ withoutBurn, features, tested }) {
   requireCargo();
   npmPackages();
   const checks = [
     () => watch('cargo', ['fmt', '--all', '--check']),
     () => clippy(['--all-targets', ...features]),
-    () => rustdoc(features),
+    () => rustdoc([...tested, ...features]),
     async () => clippy([...WEB, '--test', 'web'], await wasmEnvironment()),
     ...(withoutBurn ? [] : [async () => clippy([...WEB, '--features', 'burn', '--test', 'web_train'], await trainingEnvironment())]),
     () => script('@biomejs/biome/bin/biome', ['ci', '--error-on-warnings']),

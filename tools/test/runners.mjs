@@ -31,9 +31,15 @@ async function js() {
 async function rust(options) {
   requireCargo();
   vulkan();
-  const run = await watch('cargo', ['test', '--locked', '--release', '--no-fail-fast', ...features(options)]);
+  const run = await watch('cargo', ['test', '--locked', '--release', '--no-fail-fast', ...QUICKLY, ...features(options)]);
   return verdict(run, counts.cargo);
 }
+
+/**
+ * The crate is compiled anew for each of its forty tests, which took longer than running them. What computes, the kernels and burn, is
+ * optimised as in the product.
+ */
+const QUICKLY = ['--config', 'profile.release.package.noiseball.opt-level=1'];
 
 /**
  * The library's tests without a GPU and without burn, where sizes have 32 bits as in a page and a sum that leaves them
@@ -59,7 +65,7 @@ async function overflow() {
 
 /** What reads the code: see lint.mjs. */
 function lint(options) {
-  return readCode({ ...options, features: features(options) });
+  return readCode({ ...options, features: features(options), tested: QUICKLY });
 }
 
 /**
