@@ -90,6 +90,33 @@ test('words written on the page become pictures, and the link has them', async (
   expect(new URLSearchParams(new URL(page.url()).hash.slice(1)).get('prompt')).toBe('a zzyzx star');
 });
 
+test('a part that a run loads moves the page’s bar once from 0 to 1', async ({ page }) => {
+  await page.goto('./#model=www/models/emoji-64/&prompt=a red heart&steps=2&batch=1&sampler=ddim&speed=fast&device=cpu');
+  await finished(page);
+  const bar = page.getByRole('progressbar', { name: 'Loading the model' });
+  await expect(bar).toBeHidden();
+  // The encoder is first needed by a run that begins with a picture.
+  const seen = await page.evaluate(async () => {
+    const [stage, bar, status] = ['stage', 'progress', 'status'].map((id) => document.getElementById(id));
+    const seen = { values: [], told: [], said: new Set() };
+    new MutationObserver(() => {
+      if (!bar.hidden) seen.values.push(bar.value);
+      seen.said.add(status.textContent);
+    }).observe(bar, { attributes: true });
+    stage.addEventListener('progress', ({ detail }) => seen.told.push(detail.totalProgress));
+    stage.initPicture = await createImageBitmap(new ImageData(64, 64));
+    await stage.run();
+    await new Promise((resolve) => setTimeout(resolve));
+    return { ...seen, said: [...seen.said] };
+  });
+  expect([seen.told[0], seen.told.at(-1)]).toEqual([0, 1]);
+  expect(seen.told).toEqual(seen.told.toSorted((a, b) => a - b));
+  expect(seen.values.length).toBeGreaterThan(1);
+  expect(seen.values).toEqual(seen.values.toSorted((a, b) => a - b));
+  expect(seen.said).toContain('Loading a part of emoji-64…');
+  await expect(bar).toBeHidden();
+});
+
 /** By pointer, by keyboard and by a press, and said in words. */
 async function expectWordsToShowTheirMaps(page) {
   const words = page.getByRole('toolbar', { name: /^Words of the prompt/ }).getByRole('button');

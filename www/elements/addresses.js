@@ -1,6 +1,7 @@
-// The addresses in elements' attributes.
+// The addresses in elements' attributes, and the pictures that are there.
 
 import { NoiseballError } from '../errors.js';
+import { policyError, watchPolicy } from '../policy.js';
 import { option } from './element.js';
 
 /**
@@ -18,4 +19,29 @@ export function addressIn(element, name, orElse = '') {
   }
   if (url && /^(https?|data|blob):$/.test(url.protocol)) return url;
   throw new NoiseballError('invalid-option', `${name}="${text}" is no address${orElse && `, nor ${orElse}`}`);
+}
+
+/** A picture could not be had. */
+export class PictureError extends NoiseballError {}
+
+/** The picture whose address an attribute has, ready to be drawn. */
+export async function imageIn(element, name) {
+  const url = addressIn(element, name);
+  watchPolicy();
+  const image = new Image();
+  image.crossOrigin = 'anonymous'; // else nobody may read its pixels
+  image.src = url.href;
+  try {
+    await image.decode();
+    return image;
+  } catch (cause) {
+    const refused = await policyError(url);
+    if (refused) throw refused;
+    throw new PictureError(
+      'fetch',
+      `could not read the picture ${url}: there is no network or no such file, it is no picture, or the server does not let other sites ` +
+        "read its files. It must answer with the header 'Access-Control-Allow-Origin'",
+      { cause },
+    );
+  }
 }

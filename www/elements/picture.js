@@ -4,7 +4,7 @@
 import { beginsWithPictures } from '../editing.js';
 import { NoiseballError } from '../errors.js';
 import { fitted, Mask } from '../painting.js';
-import { addressIn } from './addresses.js';
+import { imageIn } from './addresses.js';
 import { warn } from './check.js';
 import { emit, h, option } from './element.js';
 
@@ -157,25 +157,18 @@ export class GivenPicture {
   #read(name, given) {
     const known = this.#known.get(name);
     if (known?.of === given) return known.bitmap;
-    const bitmap =
-      typeof given === 'string' ? this.#fetch(name) : createImageBitmap(given).catch((cause) => Promise.reject(unread(name, cause)));
+    const bitmap = this.#bitmap(name, given);
     this.#known.set(name, { of: given, bitmap });
     bitmap.catch(() => this.#known.delete(name)); // so that the next run tries again
     return bitmap;
   }
 
-  async #fetch(name) {
-    const image = new Image();
-    const { href } = addressIn(this.#element, name);
-    image.crossOrigin = 'anonymous';
-    try {
-      image.src = href;
-      await image.decode();
-      return await createImageBitmap(image);
-    } catch (cause) {
-      const why = 'Check that it is the address of a picture, which this page may load and whose site lets it be read';
-      throw new NoiseballError('fetch', `${name}="${option(this.#element, name)}" could not be had as a picture. ${why}`, { cause });
-    }
+  async #bitmap(name, given) {
+    const [picture, what] = typeof given === 'string' ? [await imageIn(this.#element, name), name] : [given, `${name}Picture`];
+    return createImageBitmap(picture).catch((cause) => {
+      const problem = `\`${what}\` is not a picture that this browser shows. Take a PNG, JPEG or WebP file`;
+      throw new NoiseballError('invalid-option', problem, { cause });
+    });
   }
 
   #say() {
@@ -192,12 +185,4 @@ export class GivenPicture {
     if (option(this.#element, 'strength') === null) this.#strength.value = count > 0 ? '1' : '0.8';
     this.#say();
   }
-}
-
-function unread(name, cause) {
-  return new NoiseballError(
-    'invalid-option',
-    `\`${name}Picture\` is not a picture that this browser shows. Take a PNG, JPEG or WebP file`,
-    { cause },
-  );
 }

@@ -1,30 +1,12 @@
 // A picture for <diffusion-process>, which loads this where it has a `src`.
 
-import { NoiseballError } from '../errors.js';
-import { policyError, watchPolicy } from '../policy.js';
-import { addressIn } from './addresses.js';
+import { imageIn } from './addresses.js';
 
 const SIDE = 128; // pixels of the longer side: small enough to compute with for every frame
 
 /** The picture that `src` names: its `values` as networks see them, and `paint`, which draws such. What is transparent is on white. */
 export async function pictureOf(element) {
-  const url = addressIn(element, 'src');
-  watchPolicy();
-  const image = new Image();
-  image.crossOrigin = 'anonymous'; // else nobody may read its pixels
-  image.src = url.href;
-  try {
-    await image.decode();
-  } catch (cause) {
-    const refused = await policyError(url);
-    if (refused) throw refused;
-    throw new NoiseballError(
-      'fetch',
-      `could not read the picture ${url}: there is no network or no such file, it is no picture, or the server does not let other sites ` +
-        "read its files. It must answer with the header 'Access-Control-Allow-Origin'",
-      { cause },
-    );
-  }
+  const image = await imageIn(element, 'src');
   const { naturalWidth, naturalHeight } = image;
   const scale = Math.min(1, SIDE / Math.max(naturalWidth, naturalHeight));
   const canvas = document.createElement('canvas');

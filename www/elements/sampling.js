@@ -6,7 +6,7 @@ import { allowedOptions } from '../sampler-options.js';
 import { KEPT as SHARE, largestBatch } from '../memory.js';
 import { SAMPLERS } from '../samplers.js';
 import { untilVisible } from '../visible.js';
-import { addressIn } from './addresses.js';
+import { addressIn, PictureError } from './addresses.js';
 import { ATTENTION_STYLE, WordsActed } from './attention.js';
 import { warn } from './check.js';
 import { choiceOf, choicesOf, hasMenu, labelsOf, nameOf } from './classes.js';
@@ -577,7 +577,8 @@ export class Sampling {
     this.#bar.end();
     this.#say(this.#reached !== null ? this.#where('Failed') : this.#state ? moment(this.#state) : '');
     this.#parts.live.textContent = ''; // what was announced does not happen; what is wrong is an alert
-    fail(this.#element, this.#parts.error, failure(failed, navigator.onLine), failed);
+    const what = failed instanceof PictureError ? 'picture' : 'model';
+    fail(this.#element, this.#parts.error, failure(failed, navigator.onLine, what), failed);
   }
 
   // ---- What is shown ----

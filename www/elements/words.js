@@ -62,7 +62,7 @@ const FAILURES = {
   'invalid-option': 'A setting of this model is wrong.',
   dataset: 'There is nothing here to train on.',
   diverged: 'The training went wrong: its numbers grew beyond all bounds.',
-  'content-security-policy': 'This page’s own rules do not let the model run.',
+  'content-security-policy': 'This page’s own rules do not allow it.',
 };
 
 /** A failure in one short sentence; `what` could not be downloaded. */

@@ -173,6 +173,14 @@ stage.addEventListener('start', () => {
   ran = true;
   if (model) say(`Drawing ${pictures(stage.batch)}…`);
 });
+// A run of a large model loads its parts. Another model's load has the bar for itself.
+stage.addEventListener('progress', ({ detail: { totalProgress } }) => {
+  if (work) return;
+  Object.assign(byId('progress'), { hidden: false, value: totalProgress });
+  say(`Loading a part of ${model.info.name}…`);
+});
+for (const type of ['start', 'step', 'finish', 'stop', 'error'])
+  stage.addEventListener(type, () => work || (byId('progress').hidden = true));
 stage.addEventListener('step', ({ detail: { index, total, batch } }) => {
   if (index === 1) began = performance.now();
   const left = index > 1 && index < total ? ((performance.now() - began) / (index - 1)) * (total - index) : 0;
