@@ -250,7 +250,7 @@ pub enum Error {
         available: u64,
     },
     /// Memory ran out.
-    #[error("out of memory: {}. Lower the batch size", prose(.problem))]
+    #[error("out of memory: {}. Lower the batch size, or take smaller pictures or a smaller model", prose(.problem))]
     OutOfMemory {
         /// What was being allocated.
         problem: String,

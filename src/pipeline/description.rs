@@ -6,7 +6,6 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::part::{Coder, Part};
-use super::tiles::Tiling;
 use super::{Autoencoder, Kind, Pipeline};
 use crate::checkpoint::Parts;
 use crate::checkpoint::json::Fields;
@@ -70,8 +69,6 @@ pub struct PartInfo {
     pub flops: u64,
     /// Memory of its activations, in bytes.
     pub activation_bytes: u64,
-    /// The same where it works in the smallest tiles: see [`Tiling`](super::Tiling).
-    pub tile_bytes: u64,
 }
 
 impl PartInfo {
@@ -79,12 +76,6 @@ impl PartInfo {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.parameters.saturating_mul(4).saturating_add(self.activation_bytes)
-    }
-
-    /// Memory that it takes at least: with weights of 8 bits, and in tiles.
-    #[must_use]
-    pub fn least_bytes(&self) -> u64 {
-        self.parameters.saturating_add(self.tile_bytes)
     }
 }
 
@@ -221,10 +212,7 @@ impl Description {
     pub fn parts(&self, latents: [usize; 2]) -> Vec<PartInfo> {
         let info = |name: String, part: &Part, size: [usize; 2], batch: usize| {
             let found = part.describe(batch, size, self.tokens());
-            let tile = Tiling::least(part, size, self.pipeline.scale_factor);
-            let in_tiles = || part.describe(batch, tile, self.tokens()).peak_activation_bytes;
             PartInfo {
-                tile_bytes: if tile == size { found.peak_activation_bytes } else { in_tiles() },
                 name,
                 parameters: found.parameter_count(),
                 flops: found.flops,

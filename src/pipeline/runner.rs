@@ -170,6 +170,15 @@ impl Runner {
         self.memory = Some(bytes);
     }
 
+    /// Makes sure that each part fits by itself, for one picture of the size that the pipeline is for: with a byte for each weight, and in the
+    /// smallest tiles.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], with the first part that does not.
+    pub fn check_memory(&self) -> Result<()> {
+        self.coming(false, 1, [self.description.pipeline.sample_size; 2]).map(|_| ())
+    }
+
     /// Leaves parts loaded once they are, for the next run, in place of one at a time.
     pub fn keep_loaded(&mut self) {
         self.keeps = true;
@@ -181,8 +190,8 @@ impl Runner {
     /// Those of [`Self::sample`] for weights and memory.
     pub async fn load(&mut self, observer: &mut dyn FnMut(Progress<'_>) -> Result<()>) -> Result<()> {
         self.keeps = true;
-        self.announce(false, observer)?;
         let latents = [self.description.pipeline.sample_size; 2];
+        self.announce(false, 1, latents, observer)?;
         for encoder in self.description.text.clone() {
             self.part(encoder.name, encoder.part, 1, [self.description.tokens(), 1], observer).await?;
         }
@@ -192,18 +201,54 @@ impl Runner {
         Ok(())
     }
 
-    /// Tells what a run will load.
-    fn announce(&self, encodes: bool, observer: &mut dyn FnMut(Progress<'_>) -> Result<()>) -> Result<()> {
-        let mut parts: Vec<(String, Part)> = Vec::new();
-        parts.extend(self.description.text.iter().map(|text| (text.name.to_owned(), text.part.clone())));
-        parts.extend(encodes.then(|| self.coder(true)));
-        parts.push((self.description.pipeline.kind.network().to_owned(), self.description.network.clone()));
-        parts.push(self.coder(false));
-        parts.retain(|(name, _)| self.loaded.iter().all(|loaded| loaded.name != *name));
-        let count = |(_, shape): &(String, Vec<usize>)| shape.iter().map(|n| *n as u64).product::<u64>();
-        let of = |(name, part): (String, Part)| (name, part.parameters().iter().map(count).sum());
-        let parts: Vec<(String, u64)> = parts.into_iter().map(of).collect();
+    /// Tells what a run will load, for so many rows of latents of this size.
+    fn announce(
+        &self,
+        encodes: bool,
+        rows: usize,
+        latents: [usize; 2],
+        observer: &mut dyn FnMut(Progress<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let parts = self.coming(encodes, rows, latents)?;
         if parts.is_empty() { Ok(()) } else { observer(Progress::Parts(&parts)) }
+    }
+
+    /// The parts that a run loads, each with its parameters. One that cannot fit is an error before anything is read.
+    fn coming(&self, encodes: bool, rows: usize, latents: [usize; 2]) -> Result<Vec<(String, u64)>> {
+        let Description { text, network, pipeline, .. } = &self.description;
+        let tokens = [self.description.tokens(), 1];
+        let mut parts: Vec<_> =
+            text.iter().map(|text| (text.name.to_owned(), text.part.clone(), 1, tokens)).collect();
+        let mut coder = |encodes: bool, size| {
+            let (name, part) = self.coder(encodes);
+            let size = self.smallest(&part, size);
+            parts.push((name, part, 1, size));
+        };
+        if encodes {
+            coder(true, latents.map(|side| side * pipeline.scale_factor));
+        }
+        coder(false, latents);
+        // The network comes before the decoder.
+        parts.insert(parts.len() - 1, (pipeline.kind.network().to_owned(), network.clone(), rows, latents));
+        parts.retain(|(name, ..)| self.loaded.iter().all(|loaded| loaded.name != *name));
+        let room = |(name, part, batch, size): (String, Part, usize, [usize; 2])| {
+            let room = self.room(&name, &part, batch, size, 1)?;
+            Ok((name, room.weights))
+        };
+        parts.into_iter().map(room).collect()
+    }
+
+    /// What a part takes with weights of so many bytes each.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`] where there is less.
+    fn room(&self, name: &str, part: &Part, batch: usize, size: [usize; 2], bytes: u64) -> Result<Room> {
+        let needs = part.describe(batch, size, self.description.tokens());
+        let (activations, weights) =
+            (needs.peak_activation_bytes, needs.parameter_count().saturating_mul(bytes));
+        let room = Room { name: name.to_owned(), batch, activations, weights, limit: self.memory };
+        room.check()?;
+        Ok(room)
     }
 
     /// Merges low-rank updates into the weights of each part as it is loaded, `scale` times.
@@ -258,7 +303,8 @@ impl Runner {
         let mut run = self.prepare(request)?;
         let watch = request.attention.then(|| self.watch(&run.texts, unicode));
         let mut notes = self.description.notes.clone();
-        self.announce(run.given.is_some(), observer)?;
+        let rows = run.shape[0] * (1 + usize::from(run.guided));
+        self.announce(run.given.is_some(), rows, [run.shape[2], run.shape[3]], observer)?;
         let conditions = self.encode_texts(&run.texts, unicode, &mut notes, observer).await?;
         let (init, beside) = self.encode_pictures(&mut run, &mut notes, observer).await?;
 
@@ -267,7 +313,6 @@ impl Runner {
         let program = self.program(request, guided, edit)?;
         let (name, part) = (self.description.pipeline.kind.network(), self.description.network.clone());
         let rest = self.rest(&part, request, conditions, scale, shape)?;
-        let rows = shape[0] * (1 + usize::from(guided));
         let network = self.part(name, part, rows, [shape[2], shape[3]], observer).await?;
         let mut asked = Asked { network, rest, beside, pictures: shape[0], watch };
         let mut noise = vec![0.0; shape.iter().product()];
@@ -613,14 +658,9 @@ impl Runner {
         exact: bool,
         observer: &mut dyn FnMut(Progress<'_>) -> Result<()>,
     ) -> Result<Loaded> {
-        let needs = part.describe(batch, size, self.description.tokens());
-        let activations = needs.peak_activation_bytes;
-        // At first nothing is known but that a weight has a byte at least.
-        let least = if exact { 4 } else { 1 };
-        let weights = needs.parameter_count().saturating_mul(least);
-        let room = Room { name: name.to_owned(), batch, activations, weights, limit: self.memory };
-        room.check()?;
-        let room = Room { weights: if exact { weights } else { 0 }, ..room };
+        // Weights that are not to be widened count when the file's header says what they are.
+        let room = self.room(name, &part, batch, size, if exact { 4 } else { 1 })?;
+        let room = Room { weights: if exact { room.weights } else { 0 }, ..room };
 
         let frequencies = match &part {
             Part::UNet2D(net) => net.frequencies(),

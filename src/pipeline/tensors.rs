@@ -54,7 +54,7 @@ impl Room {
         let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
         Err(Error::OutOfMemory {
             problem: format!(
-                "`{name}` takes {} MB for its weights and {} MB for a batch of {batch}, and there are {} MB. Choose a smaller model or size",
+                "`{name}` takes {} MB for its weights and {} MB for a batch of {batch}, and there are {} MB",
                 megabytes(*weights),
                 megabytes(*activations),
                 limit / 1_000_000

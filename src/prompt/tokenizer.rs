@@ -261,7 +261,7 @@ impl Tokenizer {
         let places = self
             .special
             .iter()
-            .filter_map(|(name, id)| Some((text.find(name.as_str())?, name.as_str(), *id)));
+            .filter_map(|(name, id)| Some((text::split_once(text, name)?.0.len(), name.as_str(), *id)));
         // The first of equals: the longest come first.
         places.min_by_key(|(at, _, _)| *at)
     }

@@ -30,7 +30,6 @@ use crate::pipeline::{
 use crate::prompt::Unicode;
 use crate::rng::MAX_SEED;
 use crate::sampler::{Guidance, Step};
-use crate::text;
 
 /// What the browser knows of characters.
 fn unicode() -> Unicode<'static> {
@@ -235,28 +234,15 @@ impl Pipeline {
         let colours =
             description.pipeline.latent_colours(parts.config(description.pipeline.kind.autoencoder()));
         let infos = description.parts([description.pipeline.sample_size; 2]);
-        // Before anything large is downloaded.
-        if let Some(large) = infos.iter().find(|part| part.least_bytes() as f64 > memory) {
-            let megabytes = |bytes: f64| text::number((bytes / 1e6).ceil());
-            let error = js_sys::Error::new(&format!(
-                "`{}` of this pipeline takes about {} MB, and a tab may take {} MB on this device. Use a smaller model; or, where you know \
-                 that there is more, tell `memory` when you load it",
-                large.name,
-                megabytes(large.least_bytes() as f64),
-                megabytes(memory),
-            ));
-            set(&error, "type", &"out-of-memory".into());
-            *thrown.borrow_mut() = Some(error.into());
-            return Err(Error::Aborted);
-        }
         let ahead = Ahead::default();
         let source = Page { parts, bring, thrown: Rc::clone(&thrown), ahead: Rc::clone(&ahead) };
         let shared = Rc::new(description.clone());
         let mut runner = Runner::new(description, Box::new(source), Box::new(gate));
-        // What the weights take is known when a file's header is.
         runner.limit_memory(memory as u64);
         if infos.iter().map(|part| part.parameters).sum::<u64>() <= KEPT {
             runner.load(&mut |progress| told_ahead(&ahead, &progress)).await?;
+        } else {
+            runner.check_memory()?;
         }
         let runner = Shared::new(runner);
         Ok(Self { runner, description: shared, parts: infos, classes, colours, device, steps, thrown, ahead })
