@@ -93,30 +93,39 @@ export async function isFresh(url, stored, signal) {
   return same('etag') ?? (same('last-modified') === true && same('content-length') !== false);
 }
 
+/** Bytes of a file that may wait for the disk. Where a network is faster, a tab would hold a whole model otherwise. */
+const AHEAD = 2 ** 23;
+
 /**
- * Starts to store a file of `length` bytes (if known) that is still arriving: hand it every chunk, then `finish` or `abandon` it.
+ * Starts to store a file of `length` bytes (if known) that is still arriving: hand it every chunk, and wait, then `finish` or `abandon` it.
  * Nothing is in the cache until `finish` was called and the browser has written all of it.
  */
 export async function startStoring(url, response, length) {
   const cache = await openCache();
-  if (!cache) return { write() {}, async finish() {}, async abandon() {} };
+  if (!cache) return { async write() {}, async finish() {}, async abandon() {} };
   let controller;
-  const body = new ReadableStream({ start: (c) => void (controller = c) });
+  let goOn = () => {};
   let open = true;
+  const refused = () => {
+    open = false;
+    goOn();
+  };
+  const source = { start: (c) => void (controller = c), pull: () => goOn(), cancel: refused };
+  const body = new ReadableStream(source, new ByteLengthQueuingStrategy({ highWaterMark: AHEAD }));
   const close = (how) => {
     if (open) how();
     open = false;
   };
   const content = (length ?? Infinity) >= LARGE ? new Sha256() : null;
-  const stored = cache.put(url, new Response(body, { headers: keptHeaders(response, length) })).catch(() => {
-    open = false; // refused: the quota is used up
-  });
+  // It is refused where the quota is used up.
+  const stored = cache.put(url, new Response(body, { headers: keptHeaders(response, length) })).catch(refused);
   return {
     // The cache keeps the chunk until it is on disk, and the engine only reads it: no copy is needed.
-    write(chunk) {
+    async write(chunk) {
       if (!open) return;
-      controller.enqueue(chunk);
       content?.push(chunk);
+      controller.enqueue(chunk);
+      if (controller.desiredSize <= 0) await new Promise((resolve) => (goOn = () => resolve(undefined)));
     },
     async finish() {
       const whole = open;

@@ -117,7 +117,8 @@ async function attempt(url, { signal, open, onProgress, optional, again, onStore
   }
   const storing = useStored || integrity ? null : await startStoring(url, response, exact);
   try {
-    await pour(url, response, { signal, total, exact, onProgress, push: (chunk) => (sink.push(chunk), storing?.write(chunk)) });
+    const push = (chunk) => (sink.push(chunk), storing?.write(chunk));
+    await pour(url, response, { signal, total, exact, onProgress, push });
     await storing?.finish();
     if (storing) onStored?.();
     return sink;
@@ -154,7 +155,7 @@ async function pour(url, response, { signal, total, exact, onProgress, push }) {
     while (reader) {
       const { done, value } = await readChunk(reader, (cause) => new CutError(url, loaded, total, cause), signal);
       if (done) break;
-      push(value);
+      await push(value);
       loaded += value.length;
       onProgress?.(loaded, total ?? null);
     }

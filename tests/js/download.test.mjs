@@ -165,6 +165,37 @@ test('refused, missing and forbidden storage change nothing but the next visit',
   assert.deepEqual(server.requests, ['GET /w', 'GET /w', 'GET /w']);
 });
 
+test('a disk that is slower than the network is waited for, and one that fills up is not', async () => {
+  files['/w'].body = Buffer.alloc(40_000_000, 7);
+  const cache = await globalThis.caches.open('noiseball-1');
+  for (const fills of [false, true]) {
+    let goOn;
+    const waits = new Promise((resolve) => (goOn = resolve));
+    const put = async (_url, response) => {
+      const reader = response.body?.getReader();
+      await reader?.read();
+      await waits;
+      if (fills) {
+        await reader?.cancel();
+        throw new DOMException('no room', 'QuotaExceededError');
+      }
+      while (reader && !(await reader.read()).done);
+    };
+    globalThis.caches = { open: async () => ({ ...cache, put }) };
+    let loaded = 0;
+    const whole = download(url, { open: () => ({ push: (chunk) => (loaded += chunk.length) }) });
+    let before = -1;
+    while (loaded === 0 || loaded > before) {
+      before = loaded;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    assert.ok(loaded > 4e6 && loaded < 1e7, `${loaded} bytes`);
+    goOn();
+    await whole;
+    assert.equal(loaded, 4e7);
+  }
+});
+
 test('what is stored is counted, and purge forgets every file', async () => {
   assert.deepEqual(await storedFiles(), { files: 0, bytes: 0 });
   assert.equal(caches.stores.size, 0, 'looking makes no cache');
