@@ -283,6 +283,32 @@ fn bench_compares_devices_that_agree() {
     }
 }
 
+/// Another picture than that of 32 bits, but by less than the eye sees; and the line that repeats it says so.
+#[test]
+fn a_gpu_multiplies_in_16_bits_where_it_can() {
+    let sample = |device: &str| {
+        let npy = temporary(&format!("{device}.npy"));
+        let name = npy.to_str().unwrap();
+        let output = noiseball(&["sample", "layout-a", "--steps", "2", "--device", device, "--npy", name]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        (output.status.success(), told, fs::read(npy).unwrap_or_default())
+    };
+    let (_, _, exact) = sample("cpu");
+    let (done, told, halves) = sample("gpu-f16");
+    if !done {
+        assert!(told.contains("shader-f16") || told.contains("no GPU adapter"), "{told}");
+        return;
+    }
+    assert!(told.contains("--device gpu-f16 # "), "{told}");
+    assert!(halves.len() == exact.len() && halves[..128] == exact[..128]);
+    let numbers = |bytes: &[u8]| -> Vec<f32> {
+        bytes[128..].as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    };
+    let pairs = numbers(&exact).into_iter().zip(numbers(&halves));
+    let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!((2e-5..2e-2).contains(&worst), "{worst:e}");
+}
+
 #[test]
 fn a_profile_tells_kernels_apart_and_their_shares_add_up() {
     let output = noiseball(&["bench", "layout-a/unet/config.json", "--profile", "--runs", "2"]);
@@ -448,6 +474,7 @@ fn paths_and_numbers_that_cannot_be_meant_say_what_can() {
     sample(&["--sampler", "ddim", "--eta", "-1"], "`eta`");
     refused(&["sample", "class-conditional", "--device", "cpu", "--labels", "-1"], "`labels`");
     refused(&["bench", "layout-a"], "unet/config.json");
+    refused(&["bench", "layout-a", "--weights", "f32", "--f16-products"], "--weights");
     #[cfg(unix)]
     {
         let link = temporary("dead-link");

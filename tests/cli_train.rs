@@ -202,6 +202,8 @@ fn a_run_is_neither_overwritten_nor_gone_on_with_as_another() {
     refused(with("steps = "), "recipe.toml");
     refused(noiseball(&["train", text(&folder.join("nowhere")), "--out", elsewhere]), "nowhere");
     refused(noiseball(&["train", text(&toml), "--out", elsewhere]), "there are no pictures");
+    let halves = ["train", text(&data), "--out", elsewhere, "--device", "gpu-f16"];
+    refused(noiseball(&halves), "gradients need 32 bits");
     refused(noiseball(&["train", text(&data), "--out", elsewhere, "--size", "7"]), "size");
     refused(noiseball(&["train", text(&data), "--out", text(&data)]), "the folder of the pictures");
 }

@@ -30,6 +30,8 @@ fn executors() -> Vec<Tested> {
         all.push(of("the GPU", gpu.clone(), Storage::F32, 2e-4));
         all.push(of("the GPU with kernels for software", software, Storage::F32, 2e-4));
         all.push(of("the GPU with weights of 16 bits", gpu, Storage::F16, 2e-2));
+        let products = super::gpu::f16_products();
+        all.extend(products.map(|gpu| of("the GPU with products of 16 bits", gpu, Storage::F16, 2e-2)));
     }
     all
 }

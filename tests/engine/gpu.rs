@@ -37,6 +37,23 @@ pub(crate) fn software() -> Option<Gpu> {
     GPU.get_or_init(|| adapter(Tuning::Software)).clone()
 }
 
+/// Another, whose products are of 16-bit numbers.
+pub(crate) fn f16_products() -> Option<Gpu> {
+    with_f16_products(Tuning::Hardware, Choice::default())
+}
+
+/// One with such products; `None` where the adapter has none, which it says.
+fn with_f16_products(tuning: Tuning, choice: Choice) -> Option<Gpu> {
+    let without = adapter(tuning)?;
+    match block_on(Gpu::chosen(Some(tuning), Choice { f16_products: true, ..choice })) {
+        Ok(gpu) => Some(gpu),
+        Err(error) => {
+            assert!(!without.has_f16() && error.to_string().contains("shader-f16"), "{error}");
+            None
+        }
+    }
+}
+
 /// A device of its own.
 fn adapter(tuning: Tuning) -> Option<Gpu> {
     match block_on(Gpu::tuned(tuning)) {
@@ -102,6 +119,8 @@ impl Random {
 struct Single {
     plan: Plan,
     inputs: Vec<ValueId>,
+    /// How far from the twin's a number may be, relative to the largest.
+    bar: f32,
 }
 
 const ROWS: usize = 5;
@@ -120,7 +139,7 @@ impl Single {
             input: ValueId(0),
             output: ValueId(0),
         };
-        Self { plan, inputs: Vec::new() }
+        Self { plan, inputs: Vec::new(), bar: 2e-5 }
     }
 
     fn value(&mut self, shape: [usize; 4]) -> ValueId {
@@ -227,12 +246,14 @@ impl Single {
         random: &mut Random,
     ) {
         let what = format!("convolution to {:?}, {choice:?}", self.plan.value(gemm.output).shape);
-        let storage = random.pick(&[Storage::F32, Storage::F16]);
+        let storage =
+            if choice.f16_products { Storage::F16 } else { random.pick(&[Storage::F32, Storage::F16]) };
         let op = Op::Gemm(gemm);
         self.plan.ops = vec![PlannedOp { name: what.clone(), op: op.clone() }];
         let layout = ShardLayout::new(&self.plan, storage);
         let kernels = Lowered::new(&self.plan, &layout, Tuning::Hardware, choice).unwrap().shaders(false);
-        assert!(kernels.iter().any(|(name, ..)| name.starts_with(label)), "{what}: {:?}", kernels[0].0);
+        let is_it = |name: &str| name.starts_with(label) && name.contains(", 16 bits") == choice.f16_products;
+        assert!(kernels.iter().any(|(name, ..)| is_it(name)), "{what}: {:?}", kernels[0].0);
         self.plan.ops.clear();
         self.compare_on(gpus, op, storage, random, nothing, &what);
     }
@@ -294,7 +315,7 @@ impl Single {
                 let largest = expected.iter().filter(|v| v.is_finite()).fold(1.0f32, |a, b| a.max(b.abs()));
                 for (i, (a, b)) in found.iter().zip(expected).enumerate() {
                     let same = if b.is_finite() {
-                        (a - b).abs() <= 2e-5 * largest
+                        (a - b).abs() <= self.bar * largest
                     } else {
                         a.is_nan() == b.is_nan() && (b.is_nan() || a == b)
                     };
@@ -425,6 +446,72 @@ fn convolutions_with_a_halo_are_their_twins() {
             let tile = if choice == large { "halo 64×64" } else { "halo 32×32" };
             single.compare_convolution(&gpu, gemm, choice, tile, random);
         }
+    }
+}
+
+/// Numbers of 16 bits are multiplied exactly, so that what is read as it is gives the twin's numbers, as with kernels of 32 bits. What is
+/// scaled or activated is rounded after that: by 2⁻¹² on average.
+fn bar_of_16_bits(gemm: &Gemm) -> f32 {
+    if gemm.load == Load::default() { 2e-5 } else { 2e-3 }
+}
+
+fn rounded(_: usize, numbers: &mut [f32]) {
+    numbers.iter_mut().for_each(|n| *n = half::f16::from_f32(*n).to_f32());
+}
+
+#[test]
+fn products_in_16_bits_are_their_twins() {
+    for tuning in [Tuning::Hardware, Tuning::Software] {
+        let Some(gpu) = with_f16_products(tuning, Choice::default()) else { return };
+        let random = &mut Random(11);
+        for i in 0..16 {
+            let size = random.pick(&[[1, 1], [4, 4], [8, 8], [5, 3], [12, 9], [4, 8]]);
+            let fours = !random.one_in(3);
+            let deep = random.pick(&[8, 40, 200]);
+            let batch = random.within(1, 3);
+            let (mut single, gemm) = gemm(random, batch, size, fours, deep);
+            single.bar = bar_of_16_bits(&gemm);
+            let what = format!("product {i} in 16 bits");
+            single.compare_on(&[gpu.clone()], Op::Gemm(gemm), Storage::F16, random, rounded, &what);
+        }
+    }
+}
+
+#[test]
+fn convolutions_with_a_halo_in_16_bits_are_their_twins() {
+    let random = &mut Random(12);
+    let large = Choice { large: Some(1), few: Some(0), ..Choice::default() };
+    for choice in [Choice::default(), large] {
+        let choice = Choice { f16_products: true, ..choice };
+        let Some(gpu) = with_f16_products(Tuning::Hardware, choice) else { return };
+        for size in [[8, 8], [16, 16], [8, 32]] {
+            let (mut single, gemm) = loop {
+                let (single, gemm) = gemm_of(CONVOLUTION, random, 2, size, true, 72);
+                if !gemm.source.upsample && !gemm.shortcut.as_ref().is_some_and(|s| s.upsample) {
+                    break (single, gemm);
+                }
+            };
+            single.bar = 2e-3;
+            single.compare_convolution(&[gpu.clone()], gemm, choice, "halo", random);
+        }
+    }
+}
+
+/// What is stored in 32 bits is meant to be exact.
+#[test]
+fn only_matrices_stored_in_16_bits_are_multiplied_so() {
+    let plan = Plan::new(&config(include_str!("../../bench/models/pixel-faces-16.json")), 1, 16, 16).unwrap();
+    for (storage, f16_products, expected) in
+        [(Storage::F16, true, true), (Storage::F16, false, false), (Storage::F32, true, false)]
+    {
+        let layout = ShardLayout::new(&plan, storage);
+        let choice = Choice { f16_products, ..Choice::default() };
+        let kernels = Lowered::new(&plan, &layout, Tuning::Hardware, choice).unwrap().shaders(false);
+        let found = kernels.iter().any(|(name, _, text)| {
+            assert_eq!(name.contains("16 bits"), text.contains("vec4<f16>"), "{name}");
+            name.contains("16 bits")
+        });
+        assert_eq!(found, expected, "{storage:?}");
     }
 }
 

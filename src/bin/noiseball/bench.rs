@@ -65,6 +65,9 @@ pub(crate) struct Arguments {
     /// Kernels made for a GPU (hardware) or for a processor that stands in for one (software), whatever the adapter is
     #[arg(long, value_name = "KIND")]
     tuning: Option<Kind>,
+    /// Weights and products in 16 bits, sums in 32, where the adapter has shader-f16
+    #[arg(long, conflicts_with = "weights")]
+    f16_products: bool,
     /// Tile of the products: rows × vectors of four columns of a thread, depth, and threads, as 8x2x16x64
     #[arg(long, value_name = "TILE", value_parser = tile)]
     tile: Option<Tile>,
@@ -129,6 +132,7 @@ impl Arguments {
             halo: self.halo,
             winograd: self.winograd,
             winograd_tile: self.winograd_tile.map(|t| t.0),
+            f16_products: self.f16_products,
             measure: self.measure,
         }
     }
@@ -143,8 +147,8 @@ impl Arguments {
 
     fn storage(&self) -> Storage {
         match self.weights {
-            Weights::F32 => Storage::F32,
-            Weights::F16 => Storage::F16,
+            Weights::F32 if !self.f16_products => Storage::F32,
+            _ => Storage::F16,
         }
     }
 }

@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
     /// Print JSON in place of the table
     #[arg(long)]
     json: bool,
-    /// cpu or gpu [default: gpu where there is a real one]
+    /// cpu, gpu, or gpu-f16, which multiplies in 16 bits [default: gpu where there is a real one]
     #[arg(long, value_name = "NAME")]
     device: Option<DeviceName>,
     #[command(flatten)]

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use noiseball::checkpoint::weights::Dtype;
 use noiseball::model::{Info, ModelConfig};
-use noiseball::{Checkpoint, Device, Error, Model, Result, SampleOptions, SamplerKind, store, text};
+use noiseball::{Checkpoint, Error, Model, Result, SampleOptions, SamplerKind, store, text};
 
 use crate::output::{self, Grid};
-use crate::sample::{DeviceName, progress_bar};
+use crate::sample::{DeviceName, device, progress_bar};
 
 /// Pixels of the poster's longer side, about.
 const SIDE: usize = 512;
@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
     /// Which of several weights: fp16 for diffusion_pytorch_model.fp16.safetensors
     #[arg(long, value_name = "NAME")]
     variant: Option<String>,
-    /// cpu or gpu [default: gpu where there is a real one]
+    /// cpu, gpu, or gpu-f16, which multiplies in 16 bits [default: gpu where there is a real one]
     #[arg(long, value_name = "NAME")]
     device: Option<DeviceName>,
 }
@@ -73,12 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     checkpoint.weights.convert(Dtype::F16)?;
     let files = checkpoint.files();
-    let device = match arguments.device {
-        Some(DeviceName::Cpu) => Device::cpu(),
-        Some(DeviceName::Gpu) => pollster::block_on(Device::gpu())?,
-        None => pollster::block_on(Device::best()),
-    };
-    let model = Model::load_blocking(checkpoint, &device)?;
+    let model = Model::load_blocking(checkpoint, &device(arguments.device)?)?;
     let shown = Shown::new(arguments, &model)?;
     let (poster, film) = pictures(&model, &shown)?;
     let lines = shown.lines(&package);

@@ -179,10 +179,7 @@ fn report(
         add("lora", &text::prose(path.display()));
     }
     arguments.edit.report(&mut add);
-    match kind {
-        DeviceKind::Cpu => add("device", &"cpu"),
-        DeviceKind::Gpu => add("device", &format!("gpu # {}", text::name(place))),
-    }
+    add("device", &sample::place(arguments.device, kind, place));
     out.push('\n');
     let unknown = &runner.description().unknown_keys;
     if !unknown.is_empty() {

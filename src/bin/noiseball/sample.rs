@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use noiseball::checkpoint::Progress;
+use noiseball::engine::gpu::Gpu;
 use noiseball::{
     Checkpoint, Device, DeviceKind, Error, Model, Result, Rng, SampleOptions, SamplerKind, text,
 };
@@ -49,7 +50,7 @@ pub(crate) struct Arguments {
     /// Where the numbers go: float32 [batch, channels, height, width] in [-1, 1], before rounding to bytes
     #[arg(long, value_name = "FILE")]
     pub(crate) npy: Option<PathBuf>,
-    /// cpu or gpu [default: gpu where there is a real one]
+    /// cpu, gpu, or gpu-f16, which multiplies in 16 bits [default: gpu where there is a real one]
     #[arg(long, value_name = "NAME")]
     pub(crate) device: Option<DeviceName>,
     #[command(flatten)]
@@ -62,6 +63,8 @@ pub(crate) struct Arguments {
 pub(crate) enum DeviceName {
     Cpu,
     Gpu,
+    /// Multiplies in 16 bits and sums in 32, where the adapter has shader-f16
+    GpuF16,
 }
 
 /// The device of that name, or the best.
@@ -69,6 +72,7 @@ pub(crate) fn device(name: Option<DeviceName>) -> Result<Device> {
     match name {
         Some(DeviceName::Cpu) => Ok(Device::cpu()),
         Some(DeviceName::Gpu) => pollster::block_on(Device::gpu()),
+        Some(DeviceName::GpuF16) => Ok(pollster::block_on(Gpu::with_f16_products())?.into()),
         None => Ok(pollster::block_on(Device::best())),
     }
 }
@@ -163,10 +167,7 @@ fn report(arguments: &Arguments, model: &Model, options: &SampleOptions) -> Stri
         add("labels", &labels.join(","));
     }
     arguments.edit.report(&mut add);
-    match info.device.kind {
-        DeviceKind::Cpu => add("device", &"cpu"),
-        DeviceKind::Gpu => add("device", &format!("gpu # {}", text::name(&info.device.name))),
-    }
+    add("device", &place(arguments.device, info.device.kind, &info.device.name));
     out.push('\n');
     for note in &info.notes {
         out += &format!("note: {}\n", text::prose(note));
@@ -175,6 +176,15 @@ fn report(arguments: &Arguments, model: &Model, options: &SampleOptions) -> Stri
         out += &format!("not used: {}\n", output::first(info.unknown_keys.iter()).join(", "));
     }
     out
+}
+
+/// The device as the option that takes it again, and which one that was.
+pub(crate) fn place(chosen: Option<DeviceName>, kind: DeviceKind, name: &str) -> String {
+    match (chosen, kind) {
+        (_, DeviceKind::Cpu) => "cpu".to_owned(),
+        (Some(DeviceName::GpuF16), DeviceKind::Gpu) => format!("gpu-f16 # {}", text::name(name)),
+        (_, DeviceKind::Gpu) => format!("gpu # {}", text::name(name)),
+    }
 }
 
 /// Drawn on a terminal only.

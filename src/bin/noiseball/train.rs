@@ -242,6 +242,13 @@ fn places(name: Option<DeviceName>) -> Result<Places> {
         Some(DeviceName::Cpu) => Device::cpu(),
         // Its error, unlike burn's, says what is missing.
         Some(DeviceName::Gpu) => block_on(Device::gpu())?,
+        Some(DeviceName::GpuF16) => {
+            return Err(Error::Option {
+                option: "device",
+                found: "gpu-f16".to_owned(),
+                expected: "cpu or gpu: gradients need 32 bits".to_owned(),
+            });
+        }
         None => block_on(Device::best()),
     };
     let training = block_on(engine.for_burn())?;

@@ -2,6 +2,8 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 use crate::engine::lower::{Choice, Tuning};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::error::{Error, Result};
 
 /// Why there is no adapter. A browser says no more than that, and wgpu's guesses at other systems are not worth their bytes.
 pub(super) fn refusal(error: &wgpu::RequestAdapterError) -> String {
@@ -55,10 +57,53 @@ pub(super) fn limits_of(adapter: &wgpu::Adapter) -> wgpu::Limits {
     }
 }
 
+/// Refuses a choice that takes a feature which the adapter has not.
+///
+/// # Errors
+/// [`Error::Unsupported`] for products in 16 bits without shader-f16.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn check_features(name: &str, features: wgpu::Features, choice: Choice) -> Result<()> {
+    if choice.f16_products && !features.contains(wgpu::Features::SHADER_F16) {
+        return Err(Error::Unsupported {
+            what: format!("multiplying in 16 bits on {name}"),
+            why: "the adapter has no shader-f16. Choose the device gpu, which multiplies in 32 bits"
+                .to_owned(),
+        });
+    }
+    Ok(())
+}
+
 /// What nobody chose for an adapter: GPUs are tried out, and graphics cards get finer cuts.
 #[cfg(not(target_arch = "wasm32"))]
 pub(super) fn choice_for(kind: wgpu::DeviceType, tuning: Option<Tuning>, choice: Choice) -> Choice {
-    let open = kind != wgpu::DeviceType::Cpu && tuning.is_none() && choice == Choice::default();
+    let nothing = Choice { f16_products: choice.f16_products, ..Choice::default() };
+    let open = kind != wgpu::DeviceType::Cpu && tuning.is_none() && choice == nothing;
     let choice = Choice { measure: choice.measure.or(Some(open)), ..choice };
     if kind == wgpu::DeviceType::DiscreteGpu { choice.of_card() } else { choice }
+}
+
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_in_16_bits_take_shader_f16() {
+        let f16 = Choice { f16_products: true, ..Choice::default() };
+        let [none, all] = [wgpu::Features::empty(), wgpu::Features::all()];
+        let error = check_features("a card", none, f16).unwrap_err();
+        assert_eq!(error.kind(), "unsupported-architecture");
+        assert!(error.to_string().contains("a card") && error.to_string().contains("shader-f16"), "{error}");
+        check_features("a card", all, f16).unwrap();
+        check_features("a card", none, Choice::default()).unwrap();
+    }
+
+    #[test]
+    fn a_gpu_is_tried_out_unless_something_is_chosen() {
+        let measured = |kind, choice| choice_for(kind, None, choice).measure == Some(true);
+        let f16 = Choice { f16_products: true, ..Choice::default() };
+        let halo = Choice { halo: Some(false), ..Choice::default() };
+        let gpu = wgpu::DeviceType::IntegratedGpu;
+        assert!(measured(gpu, Choice::default()) && measured(gpu, f16));
+        assert!(!measured(gpu, halo) && !measured(wgpu::DeviceType::Cpu, f16));
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 #[cfg(not(target_arch = "wasm32"))]
-use super::adapter::choice_for;
+use super::adapter::{check_features, choice_for};
 use super::adapter::{instance, limits_of, refusal};
 use super::combine;
 use super::signal::{Receiver, Signals, lock};
@@ -145,10 +145,24 @@ impl Gpu {
         Self::with(wgpu::Features::TIMESTAMP_QUERY, None, Choice::default()).await
     }
 
+    /// The same, with products of 16-bit numbers, summed in 32 bits: kernels then read half as much ([`Choice::f16_products`]). A
+    /// [`Model`](crate::Model)'s matrices are all stored so; of a pipeline's parts those stay exact that are stored in F32.
+    ///
+    /// Results differ from [`Self::new`]'s by some 10⁻³ of their largest number, and what is larger than 65,504 on its way into a
+    /// product becomes infinite.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and [`Error::Unsupported`] where the adapter has no shader-f16.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub async fn with_f16_products() -> Result<Self> {
+        let choice = Choice { f16_products: true, ..Choice::default() };
+        Self::with(wgpu::Features::empty(), None, choice).await
+    }
+
     /// The same, with kernels that a measurement chooses, and timestamp queries where the adapter has them.
     ///
     /// # Errors
-    /// As [`Self::new`].
+    /// As [`Self::new`], and [`Error::Unsupported`] where what is chosen takes a feature that the adapter has not.
     #[cfg(not(target_arch = "wasm32"))]
     pub async fn chosen(tuning: Option<Tuning>, choice: Choice) -> Result<Self> {
         Self::with(wgpu::Features::TIMESTAMP_QUERY, tuning, choice).await
@@ -172,6 +186,9 @@ impl Gpu {
             })
             .await
             .map_err(|e| no_adapter(refusal(&e)))?;
+        let info = adapter.get_info();
+        #[cfg(not(target_arch = "wasm32"))]
+        check_features(&info.name, adapter.features(), choice)?;
         let limits = limits_of(&adapter);
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
@@ -182,7 +199,6 @@ impl Gpu {
             })
             .await
             .map_err(|e| no_adapter(e.to_string()))?;
-        let info = adapter.get_info();
         let software = info.device_type == wgpu::DeviceType::Cpu;
         #[cfg(not(target_arch = "wasm32"))]
         let choice = choice_for(info.device_type, tuning, choice);

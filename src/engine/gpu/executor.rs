@@ -71,6 +71,9 @@ impl Backend for Gpu {
         storage: Storage,
         take: Take<'a>,
     ) -> Later<'a, LoadedNetwork> {
+        // Those stored in 32 bits would be multiplied in 32.
+        #[cfg(not(target_arch = "wasm32"))]
+        let storage = if self.choice().f16_products { Storage::F16 } else { storage };
         Box::pin(async move { Ok(GpuNetwork::load(self, network, storage, take).await?.any()) })
     }
 

@@ -151,6 +151,9 @@ pub(in crate::engine) struct Shader {
     pub(in crate::engine) lanes4: bool,
     /// How the matrices are stored that it reads.
     pub(in crate::engine) matrices: Option<Storage>,
+    /// Whether it needs shader-f16; else it does without where the device does.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(in crate::engine) f16: bool,
     /// The files that it is made of, beside those that say how arena and matrices are read.
     pub(in crate::engine) files: &'static [File],
     /// What stands in their texts in the place of `HERE;`: the beginning of a function that variants have in common.
@@ -174,6 +177,8 @@ impl Shader {
             unrolled: &[],
             lanes4,
             matrices: None,
+            #[cfg(not(target_arch = "wasm32"))]
+            f16: false,
             files,
             here: "",
             #[cfg(not(target_arch = "wasm32"))]
@@ -203,7 +208,11 @@ impl Shader {
             #[cfg(feature = "text")]
             Some(Storage::Int8) => Some(WEIGHTS_8),
         };
-        let mut text = String::from(if f16 { "enable f16;\n" } else { "" });
+        #[cfg(not(target_arch = "wasm32"))]
+        let enabled = f16 || self.f16;
+        #[cfg(target_arch = "wasm32")]
+        let enabled = f16;
+        let mut text = String::from(if enabled { "enable f16;\n" } else { "" });
         text += &declarations(&self.constants);
         let lanes = if self.lanes4 { LANES_4 } else { LANES_1 };
         for file in [lanes, BINDINGS].into_iter().chain(matrices).chain(self.files.iter().copied()) {

@@ -29,6 +29,9 @@ pub struct Choice {
     pub winograd: Option<bool>,
     /// The tile of their products, as above.
     pub winograd_tile: Option<[u32; 4]>,
+    /// Whether products whose matrix is stored in 16 or 8 bits have their numbers in 16 bits in workgroup memory, image and
+    /// matrix, which takes shader-f16. Sums stay in 32 bits; Winograd's transform does, too.
+    pub f16_products: bool,
     /// Whether the adapter is tried out for a moment, to find which of a few choices is the fastest for each product; `None`
     /// where it is a GPU and nothing was chosen.
     pub measure: Option<bool>,

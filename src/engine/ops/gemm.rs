@@ -126,6 +126,8 @@ constants! {
 }
 
 const GEMM: File = File { text: wgsl!("gemm.wgsl"), constants: CONSTANTS };
+const TILE_32: File = File { text: wgsl!("tile32.wgsl"), constants: &[] };
+const TILE_16: File = File { text: wgsl!("tile16.wgsl"), constants: &[] };
 const RUN_FIXED: File = File { text: wgsl!("run_fixed.wgsl"), constants: &[] };
 const RUN_DYNAMIC: &str = wgsl!("run_dynamic.wgsl");
 #[cfg(not(target_arch = "wasm32"))]
@@ -190,6 +192,9 @@ struct Variant {
     /// Whether the output's channels do.
     lanes4: bool,
     storage: Storage,
+    /// Whether tiles have 16 bits in workgroup memory.
+    #[cfg(not(target_arch = "wasm32"))]
+    f16: bool,
     scaling: ScalingKind,
     activation: u32,
     role: Role,
@@ -216,6 +221,17 @@ const REGISTERS: &[&str] = &["ROWS", "COLUMNS4", "INPUTS", "WEIGHTS"];
 const REGISTERS_AND_END: &[&str] =
     &["ROWS", "COLUMNS4", "INPUTS", "WEIGHTS", "PATCHES", "STAGE_K4", "END_ROWS", "RUN_ROWS", "RUNS"];
 
+/// The files of a product, with those of its tiles.
+macro_rules! files {
+    ($variant:expr, $($more:expr),*) => {
+        if $variant.is_f16() {
+            &[ACTIVATION, LOAD, MERGED, GEMM, TILE_16, $($more),*]
+        } else {
+            &[ACTIVATION, LOAD, MERGED, GEMM, TILE_32, $($more),*]
+        }
+    };
+}
+
 impl Variant {
     fn shader(self) -> Shader {
         let Self { tile, .. } = self;
@@ -224,7 +240,7 @@ impl Variant {
             ("ROWS", tile.rows),
             ("COLUMNS4", tile.columns4),
             ("TILE_K", tile.depth),
-            ("MATRIX_ROWS", tile.matrix_rows()),
+            ("MATRIX_ROWS", self.matrix_rows()),
             ("INPUTS", tile.inputs()),
             ("WEIGHTS", tile.weights()),
             ("END_ROWS", tile.rows),
@@ -239,8 +255,8 @@ impl Variant {
             let rows = tile.rows_of_run(word(run));
             constants.extend([("RUN", word(run)), ("RUN_ROWS", rows), ("RUNS", tile.rows / rows)]);
         }
-        let files: &'static [_] = match (self.run, self.role) {
-            (None, _) => &[ACTIVATION, LOAD, MERGED, GEMM],
+        let files: &'static [File] = match (self.run, self.role) {
+            (None, _) => files!(self,),
             #[cfg(not(target_arch = "wasm32"))]
             (_, Role::Halo(width)) => {
                 constants.extend([
@@ -248,14 +264,36 @@ impl Variant {
                     ("PATCHES", tile.patches(width)),
                     ("STAGE_K4", tile.depth / 4),
                 ]);
-                &[ACTIVATION, LOAD, MERGED, GEMM, RUN_FIXED, HALO]
+                files!(self, RUN_FIXED, HALO)
             }
-            _ => &[ACTIVATION, LOAD, MERGED, GEMM, RUN_FIXED],
+            _ => files!(self, RUN_FIXED),
         };
         let shader = Shader::new(self.entry(), constants, self.lanes4, files);
         let unrolled = if self.run.is_none() { REGISTERS } else { REGISTERS_AND_END };
         let here = if self.run.is_none() { RUN_DYNAMIC } else { "" };
-        Shader { unrolled, here, matrices: Some(self.storage), ..shader }.labelled(|| self.label())
+        Shader {
+            unrolled,
+            here,
+            matrices: Some(self.storage),
+            #[cfg(not(target_arch = "wasm32"))]
+            f16: self.f16,
+            ..shader
+        }
+        .labelled(|| self.label())
+    }
+
+    /// Rows of the matrix in workgroup memory: where tiles have 32 bits, the sums lie there too that moments are made of.
+    fn matrix_rows(self) -> u32 {
+        if self.is_f16() { self.tile.depth } else { self.tile.matrix_rows() }
+    }
+
+    /// Pages have no bytes for choosing this.
+    #[cfg_attr(target_arch = "wasm32", allow(clippy::unused_self, reason = "see above"))]
+    fn is_f16(self) -> bool {
+        #[cfg(not(target_arch = "wasm32"))]
+        return self.f16;
+        #[cfg(target_arch = "wasm32")]
+        false
     }
 
     fn entry(self) -> &'static str {
@@ -273,7 +311,8 @@ impl Variant {
             Role::Halo(_) => "halo",
             Role::Sum => return "sum of slices".to_owned(),
         };
-        format!("{what} {}×{}×{} of {}", tile.pixels(), tile.columns(), tile.depth, tile.threads)
+        let bits = if self.is_f16() { ", 16 bits" } else { "" };
+        format!("{what} {}×{}×{} of {}{bits}", tile.pixels(), tile.columns(), tile.depth, tile.threads)
     }
 }
 
@@ -383,6 +422,9 @@ impl GemmJob<'_> {
             vectors: in_fours(self.channels.as_flattened()) && self.taps_are_known(),
             lanes4: self.rows.columns.is_multiple_of(4),
             storage: to.layout.storage(self.g.matrix),
+            // What is stored in 32 bits is meant to be exact.
+            #[cfg(not(target_arch = "wasm32"))]
+            f16: to.choice.f16_products && to.layout.storage(self.g.matrix) != Storage::F32,
             scaling,
             activation: activation_code(self.g.load.activation),
             role: if self.halo { Role::Halo(self.rows.width) } else { Role::Product },
@@ -460,6 +502,8 @@ fn lower(g: &Gemm, to: &mut Lowering) -> Result<()> {
         let sum = Variant {
             norms: 1,
             vectors: true,
+            #[cfg(not(target_arch = "wasm32"))]
+            f16: false,
             scaling: ScalingKind::None,
             activation: NO_ACTIVATION,
             role: Role::Sum,
@@ -506,6 +550,7 @@ mod tests {
                         vectors: bit(0),
                         lanes4: bit(1),
                         storage: [Storage::F32, Storage::F16, PACKED][(i + bits) % 3],
+                        f16: bits % 3 == 1,
                         scaling,
                         activation: activation::ALL[(i + bits) % activation::ALL.len()],
                         role: if bit(3) { Role::Sum } else { Role::Product },
@@ -523,9 +568,8 @@ mod tests {
         let tiles =
             [Tile::LARGE, Tile { depth: 16, ..Tile::MEDIUM }, Tile { threads: 128, rows: 4, ..Tile::LARGE }];
         for tile in tiles {
-            for (width, scaling) in
-                [(8, ScalingKind::None), (16, ScalingKind::Ready), (32, ScalingKind::Inline)]
-            {
+            let cases = [(8, ScalingKind::None), (16, ScalingKind::Ready), (32, ScalingKind::Inline)];
+            for ((width, scaling), f16) in cases.into_iter().flat_map(|case| [(case, false), (case, true)]) {
                 let variant = Variant {
                     tile,
                     run: Some(32),
@@ -533,6 +577,7 @@ mod tests {
                     vectors: true,
                     lanes4: width > 8,
                     storage: [Storage::F32, Storage::F16, PACKED][width / 16],
+                    f16,
                     scaling,
                     activation: activation::SILU,
                     role: Role::Halo(width),

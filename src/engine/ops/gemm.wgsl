@@ -3,7 +3,7 @@
 //
 // A workgroup computes TILE_M pixels × 4·TILE_N4 columns, a thread ROWS × 4·COLUMNS4 of them. TILE_K inputs at a time go
 // through workgroup memory: `inputs` holds them loaded and with the zeros around the image, `matrix` holds the weights. The
-// next tile is fetched while one is multiplied.
+// next tile is fetched while one is multiplied. How many bits they have there, tile32.wgsl or tile16.wgsl says.
 //
 // Pixels are counted through the batch. Each sample takes `padded` places, so that moments are taken of whole runs of RUN
 // places: of the plan's tiles of TILE_PIXELS pixels, or of a sample that has fewer. A run has RUN_ROWS rows of each of SHARERS
@@ -78,8 +78,8 @@ const WEIGHT_STEP = THREADS / TILE_N4;
 // so that only the first two are checked, once for all. It is one vector longer than needed, so that threads read from
 // different banks.
 const COLUMNS16 = 4u * COLUMNS4;
-var<workgroup> inputs: array<array<array<vec4f, ROWS + 1u>, DOWN>, TILE_K4>;
-var<workgroup> matrix: array<array<array<vec4f, COLUMNS16 + 1u>, ACROSS>, MATRIX_ROWS / 4u>;
+var<workgroup> inputs: array<array<array<Tile4, ROWS + 1u>, DOWN>, TILE_K4>;
+var<workgroup> matrix: array<array<array<Tile4, COLUMNS16 + 1u>, ACROSS>, MATRIX_ROWS / 4u>;
 
 // A pixel of the output: its sample, and where its window starts in the image.
 struct Pixel {
@@ -274,14 +274,14 @@ fn put(tile: u32, thread: u32, first: u32, first_sample: u32) {
             }
         }
         let row = thread / TILE_K4 + i * INPUT_STEP;
-        inputs[thread % TILE_K4][row % DOWN][row / DOWN] = v;
+        inputs[thread % TILE_K4][row % DOWN][row / DOWN] = Tile4(v);
     }
     for (var i = 0u; i < WEIGHTS; i++) {
         let row = thread / TILE_N4 + i * WEIGHT_STEP;
         let column = thread % TILE_N4;
-        matrix[row / 4u][column % ACROSS][(row % 4u) * COLUMNS4 + column / ACROSS] = unpacked(fetched_weights[i])
+        matrix[row / 4u][column % ACROSS][(row % 4u) * COLUMNS4 + column / ACROSS] = Tile4(unpacked(fetched_weights[i])
             * scale_of(fetched_scales[i]) // text
-        ;
+        );
     }
 }
 
@@ -292,10 +292,10 @@ var<private> taken: array<vec4f, ROWS>;
 
 fn add_products(k4: u32, across: u32) {
     for (var j = 0u; j < COLUMNS4; j++) {
-        let b0 = matrix[k4][across][j];
-        let b1 = matrix[k4][across][COLUMNS4 + j];
-        let b2 = matrix[k4][across][2u * COLUMNS4 + j];
-        let b3 = matrix[k4][across][3u * COLUMNS4 + j];
+        let b0 = vec4f(matrix[k4][across][j]);
+        let b1 = vec4f(matrix[k4][across][COLUMNS4 + j]);
+        let b2 = vec4f(matrix[k4][across][2u * COLUMNS4 + j]);
+        let b3 = vec4f(matrix[k4][across][3u * COLUMNS4 + j]);
         for (var r = 0u; r < ROWS; r++) {
             acc[r][j] += taken[r].x * b0;
             acc[r][j] += taken[r].y * b1;
@@ -308,7 +308,7 @@ fn add_products(k4: u32, across: u32) {
 fn multiply(down: u32, across: u32) {
     for (var k4 = 0u; k4 < TILE_K4; k4++) {
         for (var r = 0u; r < ROWS; r++) {
-            taken[r] = inputs[k4][down][r];
+            taken[r] = vec4f(inputs[k4][down][r]);
         }
         add_products(k4, across);
     }
@@ -380,8 +380,7 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
                         if round == 0u { sum += off; } else { sum += off * off; }
                     }
                 }
-                let at = down * COLUMNS4 + j;
-                matrix[at / COLUMNS16][across][at % COLUMNS16] = sum;
+                put_sum(down * COLUMNS4 + j, across, sum);
             }
             workgroupBarrier();
             // The run's first place, from which its sample and tile follow.
@@ -391,8 +390,7 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
             for (var j = 0u; j < COLUMNS4; j++) {
                 var sum = vec4f();
                 for (var i = 0u; i < SHARERS; i++) {
-                    let at = ((down / SHARERS) * SHARERS + i) * COLUMNS4 + j;
-                    sum += matrix[at / COLUMNS16][across][at % COLUMNS16];
+                    sum += sum_at(((down / SHARERS) * SHARERS + i) * COLUMNS4 + j, across);
                 }
                 let column = 4u * (tile_n * TILE_N4 + across + j * ACROSS);
                 if pixel.valid && round == 0u { means[g][j] = sum / count; }

@@ -9,7 +9,7 @@ const SPOTS = SPAN * (TILE_M / WIDTH + 2u);
 const PATCH = (SPOTS / 4u) * 4u + 6u;
 const MIDDLE = 4u;
 
-var<workgroup> patch_of_image: array<array<vec4f, PATCH>, TILE_K4>;
+var<workgroup> patch_of_image: array<array<Tile4, PATCH>, TILE_K4>;
 var<private> spots: array<vec4f, PATCHES>;
 
 struct Stage {
@@ -57,7 +57,7 @@ fn put_patch(stage: Stage, thread: u32, first_sample: u32) {
         var v = spots[i];
         if !stage.shortcut && channel < p.load.channels_a + p.load.channels_b { v = loaded4(v, first_sample, 0u, channel); }
         v = select(v, vec4f(), (outside & (1u << i)) != 0u);
-        if spot < SPOTS { patch_of_image[thread % TILE_K4][spot] = v; }
+        if spot < SPOTS { patch_of_image[thread % TILE_K4][spot] = Tile4(v); }
     }
 }
 
@@ -65,7 +65,7 @@ fn multiply_patch(spot: u32, across: u32) {
     // Written out, because the rows' indices are then worked out, and checked, once for all.
     for (var k4 = 0u; k4 < STAGE_K4; k4++) {
         for (var r = 0u; r < ROWS; r++) {
-            taken[r] = patch_of_image[k4][spot + (r * DOWN / WIDTH) * SPAN + r * DOWN % WIDTH];
+            taken[r] = vec4f(patch_of_image[k4][spot + (r * DOWN / WIDTH) * SPAN + r * DOWN % WIDTH]);
         }
         add_products(k4, across);
     }
@@ -113,9 +113,9 @@ fn halo(
             if new_patch { put_patch(stage, thread, first_sample); }
             // WEIGHT_STEP is a multiple of four.
             for (var i = 0u; i < WEIGHTS; i++) {
-                matrix[line / 4u + i * WEIGHT_STEP / 4u][column % ACROSS][(line % 4u) * COLUMNS4 + column / ACROSS] = unpacked(fetched_weights[i])
+                matrix[line / 4u + i * WEIGHT_STEP / 4u][column % ACROSS][(line % 4u) * COLUMNS4 + column / ACROSS] = Tile4(unpacked(fetched_weights[i])
                     * scale_of(fetched_scales[i]) // text
-                ;
+                );
             }
         }
         workgroupBarrier();
