@@ -66,6 +66,7 @@ fn outputs_are_pythons() {
             let y =
                 block_on(net.evaluate(&case.input(), case.shape, &case.timesteps, case.labels.as_deref()));
             let error = relative_error(&y.unwrap(), &floats(&case.json["output"]));
+            println!("{error:.1e} in {} on {}", case.name, tested.name);
             assert!(error <= tested.bar, "{}: {error:e} on {}", case.name, tested.name);
             if error > worst.0 {
                 worst = (error, case.name);

@@ -63,7 +63,7 @@ pub(crate) struct Arguments {
 pub(crate) enum DeviceName {
     Cpu,
     Gpu,
-    /// Multiplies in 16 bits and sums in 32, where the adapter has shader-f16
+    /// Multiplies in 16 bits and sums in 32, where the adapter has shader-f16; what a pipeline stores in F32 stays exact
     GpuF16,
 }
 

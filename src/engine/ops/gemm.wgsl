@@ -99,32 +99,26 @@ fn pixel_of(place: u32) -> Pixel {
     return Pixel(sample, i32(y * p.stride) - i32(p.before), i32(x * p.stride) - i32(p.before), at, valid);
 }
 
+// The row of the window that a tap is in.
+fn row_of(tap: u32) -> u32 {
+    return u32((f32(tap) + 0.5) / f32(p.kernel));
+}
+
 // A number of the image or of the shortcut for row k of the matrix, loaded.
 fn window1(pixel: Pixel, local: u32, k: u32) -> f32 {
     if !pixel.valid || k >= p.depth { return 0.0; }
     if k >= p.window_depth { return read1(shortcut_at(pixel, k - p.window_depth)); }
     let channels = p.load.channels_a + p.load.channels_b;
     let tap = k / channels;
-    let at = source_at(pixel, tap, k - tap * channels);
-    if at == OUTSIDE { return 0.0; }
-    return loaded1(read1(at), pixel.sample, local, k - tap * channels);
-}
-
-const OUTSIDE = 0xffffffffu;
-
-// The row of the window that a tap is in.
-fn row_of(tap: u32) -> u32 {
-    return u32((f32(tap) + 0.5) / f32(p.kernel));
-}
-
-fn source_at(pixel: Pixel, tap: u32, channel: u32) -> u32 {
+    let channel = k - tap * channels;
     let down = row_of(tap);
     let y = pixel.y + i32(down);
     let x = pixel.x + i32(tap - p.kernel * down);
-    if y < 0 || x < 0 || y >= i32(p.load.height << p.shift) || x >= i32(p.load.width << p.shift) { return OUTSIDE; }
+    if y < 0 || x < 0 || y >= i32(p.load.height << p.shift) || x >= i32(p.load.width << p.shift) { return 0.0; }
     let start = (pixel.sample * p.load.height + (u32(y) >> p.shift)) * p.load.width + (u32(x) >> p.shift);
-    if channel < p.load.channels_a { return p.first + start * p.load.channels_a + channel; }
-    return p.second + start * p.load.channels_b + channel - p.load.channels_a;
+    var at = p.first + start * p.load.channels_a + channel;
+    if channel >= p.load.channels_a { at = p.second + start * p.load.channels_b + channel - p.load.channels_a; }
+    return loaded1(read1(at), pixel.sample, local, channel);
 }
 
 // Where a pixel of an image as large as the output is, perhaps doubled, in pixels.
@@ -314,31 +308,20 @@ fn multiply(down: u32, across: u32) {
     }
 }
 
-fn row4(at: u32, count: u32) -> vec4f {
-    if LANE == 4u { return vec4f(rows[at], rows[at + 1u], rows[at + 2u], rows[at + 3u]); }
-    var v = vec4f(rows[at], 0.0, 0.0, 0.0);
-    if count > 1u { v.y = rows[at + 1u]; }
-    if count > 2u { v.z = rows[at + 2u]; }
-    if count > 3u { v.w = rows[at + 3u]; }
-    return v;
+fn row4(at: u32) -> vec4f {
+    return vec4f(rows[at], rows[at + 1u], rows[at + 2u], rows[at + 3u]);
 }
 
-// Adds and multiplies what follows the product, and writes the result.
+// Adds and multiplies what follows the product, and writes the result. Beyond the last column it adds whatever lies there to numbers that
+// nobody reads.
 fn finished(sum: vec4f, pixel: Pixel, scale: f32, column: u32) -> vec4f {
     let count = p.columns - column;
     var v = sum + vectors[(p.bias + column) >> 2u];
     if (p.parts & PART_TIME) != 0u {
-        v += row4(row_at(pixel.sample, p.time, p.time_start, p.time_width) + column, count);
+        v += row4(row_at(pixel.sample, p.time, p.time_start, p.time_width) + column);
     }
     if (p.parts & PART_RESIDUAL) != 0u {
-        let at = p.residual + same_pixel(pixel, p.residual_shift) * p.columns + column;
-        if LANE == 4u || count >= 4u {
-            v += read4(at);
-        } else {
-            v.x += read1(at);
-            if count > 1u { v.y += read1(at + 1u); }
-            if count > 2u { v.z += read1(at + 2u); }
-        }
+        v += read4(p.residual + same_pixel(pixel, p.residual_shift) * p.columns + column);
     }
     v *= scale;
     write4(p.output + (pixel.sample * p.pixels + pixel.at) * p.columns + column, v, count);
@@ -395,9 +378,8 @@ fn finish(first: u32, tile_n: u32, thread: u32) {
                 let column = 4u * (tile_n * TILE_N4 + across + j * ACROSS);
                 if pixel.valid && round == 0u { means[g][j] = sum / count; }
                 if pixel.valid && down % SHARERS == 0u && column < p.columns {
-                    let tile = pixel.at / TILE_PIXELS;
                     let tiles = (p.pixels + TILE_PIXELS - 1u) / TILE_PIXELS;
-                    let at = p.moments + ((pixel.sample * tiles + tile) * 2u + round) * p.columns + column;
+                    let at = p.moments + ((pixel.sample * tiles + pixel.at / TILE_PIXELS) * 2u + round) * p.columns + column;
                     write4(at, select(sum, means[g][j], round == 0u), p.columns - column);
                 }
             }

@@ -2,11 +2,13 @@
 // with gemm.wgsl.
 //
 // Numbers are widened as they are read, so that products are exact and all sums have 32 bits: rounding image and matrix once is the
-// only error. AMD's compiler makes that one instruction, v_fma_mix_f32: of 256 multiply-adds in the tile of 64×64 none is
-// more than in 32 bits, and 8 reads of 16 bytes are left of 16. Apple's and Intel's multiply-adds take 16-bit operands, too; NVIDIA's
-// take an instruction for each number that is read, one for four multiply-adds here. Products of four summed in 16 bits would be
-// 192 instructions on AMD in place of 256, but no fewer on consumers' NVIDIA and on Apple, whose rate is the same for both; they
-// would round three times more, and overflow at 65,504.
+// only error. On AMD widening costs nothing: for four steps of depth a thread of the tile of 64×64 has 256 multiply-adds, as in 32
+// bits, all of them v_fma_mix_f32, and 8 reads of 16 bytes in place of 16 (bench/device/count). Apple's multiply-add takes
+// 16-bit operands, too; on NVIDIA's a number that is read is widened by an instruction, one for four multiply-adds. What halved
+// reads bring was expected to be 1.2 to 1.5 times the speed on Apple's, Intel's and Adreno's (bench/device/REPORT.md).
+//
+// Summing each four products in 16 bits would be 192 instructions on AMD's in place of 256. But where 16 bits are no faster than 32,
+// as on Apple's and most of NVIDIA's, it would be more of them, and everywhere it rounds each sum four times and overflows at 65,504.
 
 alias Tile4 = vec4<f16>;
 
