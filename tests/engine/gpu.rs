@@ -472,7 +472,14 @@ fn products_in_16_bits_are_their_twins() {
             let (mut single, gemm) = gemm(random, batch, size, fours, deep);
             single.bar = bar_of_16_bits(&gemm);
             let what = format!("product {i} in 16 bits");
-            single.compare_on(&[gpu.clone()], Op::Gemm(gemm), Storage::F16, random, rounded, &what);
+            single.compare_on(
+                std::slice::from_ref(&gpu),
+                Op::Gemm(gemm),
+                Storage::F16,
+                random,
+                rounded,
+                &what,
+            );
         }
     }
 }
@@ -492,7 +499,7 @@ fn convolutions_with_a_halo_in_16_bits_are_their_twins() {
                 }
             };
             single.bar = 2e-3;
-            single.compare_convolution(&[gpu.clone()], gemm, choice, "halo", random);
+            single.compare_convolution(std::slice::from_ref(&gpu), gemm, choice, "halo", random);
         }
     }
 }
