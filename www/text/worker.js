@@ -1,7 +1,7 @@
 // The worker of the larger wasm module, which opens pipelines of several networks and weights in PyTorch's own format. It starts when
 // somebody opens such.
 //
-// What it uses of ../pkg-text/noiseball_text.js, beside what ../worker.js uses (src/web/text.rs):
+// What it uses of ../pkg-text/noiseball_text.js, beside what ../worker.js uses but Formula (src/web/text.rs):
 //   new Folder(place, paths?, variant?)     a pipeline's small files: .wanted() -> [{path, limit}], .give(path, bytes), .absent(path)
 //   await Pipeline.open(folder, 'gpu'|'cpu', bring, memory)    takes the folder over; `bring(opening)` gives a promise of the opening, filled
 //   pipeline.info(), .lost(), .tokens(prompt), .sample(options, told) -> run, .free()
