@@ -230,6 +230,9 @@ pub struct SampleOptions {
     /// The noise to start from in place of the seed's, `[channels, height, width]` of deviation 1 or one for each picture, as
     /// [`Edit::invert`] and [`rng::slerp`](crate::rng::slerp) make it.
     pub noise: Option<Arc<[f32]>>,
+    /// Which steps are looked at: every so-many-eth and the last, or for 0 the last alone. The others come without images, and several of
+    /// them at once where a GPU takes no more than some 16 ms for them.
+    pub every: usize,
 }
 
 impl Default for SampleOptions {
@@ -246,6 +249,7 @@ impl Default for SampleOptions {
             negative_label: None,
             edit: None,
             noise: None,
+            every: 1,
         }
     }
 }
@@ -321,6 +325,12 @@ impl SampleOptions {
     #[must_use]
     pub fn noise(self, noise: impl Into<Arc<[f32]>>) -> Self {
         Self { noise: Some(noise.into()), ..self }
+    }
+
+    /// With images of every so-many-eth step and of the last, or for 0 of the last alone.
+    #[must_use]
+    pub fn every(self, every: usize) -> Self {
+        Self { every, ..self }
     }
 }
 
@@ -533,7 +543,9 @@ pub(crate) fn program(
         within("noise", noise, -100.0, 100.0)?;
     }
     let (settings, guidance, noise) = (options.settings.clone(), options.guidance, options.noise.clone());
-    sampler.program(schedule, &Options { steps, settings, guidance, edit, noise, watched, formula })
+    let program =
+        sampler.program(schedule, &Options { steps, settings, guidance, edit, noise, watched, formula })?;
+    Ok(program.shown_every(options.every))
 }
 
 /// A run of a program for images of this shape.

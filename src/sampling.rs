@@ -1,7 +1,8 @@
 //! A run of a sampler on a model, wherever its network is.
 //!
 //! On the CPU the host replays the sampler's program. On a GPU the images stay there and every step's are copied out
-//! beside the next step's work, so that looking at them costs the run nothing. Where a sampler has to look at a whole
+//! beside the next step's work, so that looking at them costs the run nothing; steps that nobody looks at are submitted several at a
+//! time. Where a sampler has to look at a whole
 //! image (dynamic thresholding), the host replays it even so, and the images travel to and fro at every step.
 
 use std::pin::Pin;
@@ -33,8 +34,8 @@ impl<F: FnMut(Watched, &mut [f32]) -> Result<()>> Watcher for F {
     }
 }
 
-/// A run of a sampler on a model. To stop it, drop it between two steps: a GPU then still finishes the step that it has
-/// begun.
+/// A run of a sampler on a model. To stop it, drop it between two steps: a GPU then still finishes what it has begun, a step
+/// or some 16 ms of steps that nobody looks at.
 pub struct Sampling {
     shape: [usize; 4],
     noise: Generator,
@@ -91,7 +92,8 @@ impl Sampling {
         x
     }
 
-    /// The next step, or `None` after the last; the last step's `x` are the pictures.
+    /// The next step, or `None` after the last; the last step's `x` are the pictures. Where [nobody looks](crate::SampleOptions::every) it may be
+    /// the last of several, and has no images.
     ///
     /// # Errors
     /// [`Error::NotFiniteOutput`], [`Error::DeviceLost`], and on

@@ -419,6 +419,44 @@ fn both_devices_agree() {
     }
 }
 
+/// The numbers of the steps that have images, and the last's images.
+fn shown(mut run: noiseball::Sampling) -> (Vec<usize>, Vec<f32>) {
+    let (mut indices, mut last) = (Vec::new(), Vec::new());
+    while let Some(step) = run.step_blocking().unwrap() {
+        assert_eq!(step.x.len(), step.x0.len());
+        if !step.x.is_empty() {
+            indices.push(step.index);
+            last = step.x.to_vec();
+        }
+    }
+    (indices, last)
+}
+
+#[test]
+fn pictures_are_the_same_whoever_looks_on_the_way() {
+    let mut devices = vec![Device::cpu()];
+    #[cfg(feature = "gpu")]
+    devices.push(block_on(Device::gpu()).unwrap());
+    for device in devices {
+        let model = model("class-conditional", &device);
+        for (name, options) in everything() {
+            for rng in [noiseball::Rng::Philox, noiseball::Rng::Torch] {
+                let run = |every| shown(model.sample(&options.clone().rng(rng).every(every)).unwrap());
+                let (all, expected) = run(1);
+                assert_eq!(all, (0..all.len()).collect::<Vec<_>>(), "{name}");
+                let (some, found) = run(2);
+                let last = all.len() - 1;
+                assert!(
+                    some.iter().eq(all.iter().filter(|i| *i % 2 == 1 || **i == last)),
+                    "{name}: {some:?}"
+                );
+                assert!(found == expected, "{name}");
+                assert!(run(0) == (vec![last], expected), "{name}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_model_is_watched() {
     let model = model("class-conditional", &Device::cpu());

@@ -65,6 +65,21 @@ fn a_step_is_one_submit_and_the_next_one_is_on_its_way() {
 }
 
 #[test]
+fn steps_that_nobody_looks_at_share_submits() {
+    let (gpu, model) = model();
+    let expected = pictures(&model, &options(60, 1));
+    let run = |every| {
+        let (before, began) = (gpu.counters().submits, std::time::Instant::now());
+        assert_eq!(pictures(&model, &options(60, 1).every(every)), expected);
+        (gpu.counters().submits - before, began.elapsed().as_secs_f64() / 60.0)
+    };
+    assert_eq!(run(1).0, 60);
+    let (submits, seconds) = run(0);
+    // How many fit into a frame depends on what else the machine does: of long steps, one.
+    assert!(submits < 60 || seconds > 0.004, "{seconds} seconds a step");
+}
+
+#[test]
 fn memory_is_flat_over_200_runs_and_20_loads() {
     let gpu = block_on(Gpu::new()).unwrap();
     let device = Device::from(gpu.clone());
@@ -75,7 +90,7 @@ fn memory_is_flat_over_200_runs_and_20_loads() {
         let warm = live(&gpu);
         for run in 0..10 {
             // Every other one is stopped half way.
-            let mut run_of_three = model.sample(&options(3, 1)).unwrap();
+            let mut run_of_three = model.sample(&options(3, 1).every(1 + run % 3)).unwrap();
             for _ in 0..if run % 2 == 0 { 4 } else { 1 } {
                 run_of_three.step_blocking().unwrap();
             }

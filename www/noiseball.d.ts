@@ -43,12 +43,12 @@ export function resolveSource(source: Source, base?: string): Promise<ResolvedSo
 export type Device = 'auto' | 'gpu' | 'cpu';
 
 export interface LoadProgress {
-  /** 'download': bytes of all files together. 'compile': 0 of 1, then 1 of 1. */
-  stage: 'download' | 'compile';
+  /** 'download': bytes of all files together. 'compile': 0 of 1, then 1 of 1. 'sample': steps of a run that `every` passes over. */
+  stage: 'download' | 'compile' | 'sample';
   loaded: number;
   /** Null while a server does not say how long its file is. */
   total: number | null;
-  /** The file that moved last; null while compiling. */
+  /** The file that moved last; null while there is none. */
   file: string | null;
 }
 
@@ -227,11 +227,16 @@ export interface SampleOptions extends SamplerOptions {
    * cross-attention gives its tokens, averaged over heads and over all attentions to the text. Costs some per cent of a run; false by default.
    */
   attention?: boolean | undefined;
-  /** Ends the run, within one network evaluation, with an error of type 'aborted'. */
+  /**
+   * Gives every so-many-eth step and the last, or with 0 the last alone; 1 by default. A GPU takes several of the others in one submission, of
+   * 16 ms at most, and copies nothing back for them. `onProgress` is told of them.
+   */
+  every?: number | undefined;
+  /** Ends the run, within one network evaluation or what a GPU has begun, with an error of type 'aborted'. */
   signal?: AbortSignal | undefined;
   /**
    * Is told how far the files are that a run reads: those of a pipeline too large to stay in memory, part by part. `total` covers the parts that
-   * are still to come, by what those before took for each parameter.
+   * are still to come, by what those before took for each parameter. With `every`, also how many steps are done of those that it does not give.
    */
   onProgress?: ((progress: LoadProgress) => void) | undefined;
   /** Pause between two steps while the page cannot be seen, as in a tab behind others; false by default. */

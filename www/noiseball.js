@@ -118,9 +118,12 @@ export class Noiseball {
    * stops the run.
    * @param {import('./noiseball.js').SampleOptions} [options]
    */
-  async *sample({ signal, pauseWhenHidden = false, onProgress, ...given } = {}) {
+  async *sample({ signal, pauseWhenHidden = false, onProgress, every = 1, ...given } = {}) {
+    if (!Number.isInteger(every) || every < 0)
+      throw new NoiseballError('invalid-option', `\`every\` is ${every}, but it must be a whole number, 0 or more`);
     const signals = [this.#gone.signal, signal];
     const { run, watch } = this.info.pipeline ? { run: prepareRequest(given, this.info), watch: null } : prepare(given, this.info);
+    if (!this.info.pipeline) run.options.every = every;
     checkRun(this.info, { batch: run.options.batch, guided: (given.guidance ?? this.info.guidance ?? 1) !== 1 });
     const denoise = this.#denoise && answering(this.#denoise, () => `in step ${this.#step}`);
     const onAsk = (question) => (question.noisy ? denoise?.(question) : watch?.(question));
@@ -132,7 +135,9 @@ export class Noiseball {
         if (pauseWhenHidden) await untilVisible(signals);
         const step = await ask({ op: 'next' });
         if (!step) return;
-        yield step;
+        const { index, total } = step;
+        if ((index + 1) % every === 0 || index + 1 === total) yield step;
+        else onProgress?.({ stage: 'sample', loaded: index + 1, total, file: null });
       }
     } finally {
       this.#ends();

@@ -89,9 +89,9 @@ pub struct Step<'run> {
     pub to: Level,
     /// `[batch, channels, height, width]` of the images.
     pub shape: [usize; 4],
-    /// The noisy images that it arrived at; the result, after the last step.
+    /// The noisy images that it arrived at; the result, after the last step. Empty where [nobody looks](Program::shown_every).
     pub x: &'run [f32],
-    /// Its estimate of the clean images.
+    /// Its estimate of the clean images. Empty where nobody looks.
     pub x0: &'run [f32],
 }
 
@@ -284,16 +284,10 @@ impl<N: Normals> HostRun<N> {
                     let index = self.index;
                     self.next += 1;
                     self.index += 1;
-                    return Ok(Some(Step {
-                        index,
-                        total: self.program.steps(),
-                        timestep,
-                        from,
-                        to,
-                        shape: self.shape,
-                        x: &self.slots[x.index()],
-                        x0: &self.slots[x0.index()],
-                    }));
+                    let shows = self.program.shows(index);
+                    let [x, x0] = [x, x0].map(|slot| if shows { &self.slots[slot.index()][..] } else { &[] });
+                    let (total, shape) = (self.program.steps(), self.shape);
+                    return Ok(Some(Step { index, total, timestep, from, to, shape, x, x0 }));
                 }
             }
             self.next += 1;

@@ -277,9 +277,22 @@ pub struct Program {
     pub(super) instructions: Vec<Instruction>,
     pub(super) slots: Vec<SlotKind>,
     pub(super) steps: usize,
+    pub(super) every: usize,
 }
 
 impl Program {
+    /// The same, of which somebody looks at every so-many-eth step and at the last, or for 0 at the last alone.
+    #[must_use]
+    pub fn shown_every(self, every: usize) -> Self {
+        Self { every, ..self }
+    }
+
+    /// Whether somebody looks at this step, counted from 0.
+    #[must_use]
+    pub fn shows(&self, index: usize) -> bool {
+        (index + 1).is_multiple_of(self.every) || index + 1 == self.steps
+    }
+
     /// What to do, in order. The first instruction that draws noise makes the initial image from draw 0.
     #[must_use]
     pub fn instructions(&self) -> &[Instruction] {

@@ -226,7 +226,7 @@ impl<'a> Recorder<'a> {
             }
         }
         self.reuse_slots();
-        Ok(Program { instructions: self.instructions, slots: self.slots, steps: self.steps })
+        Ok(Program { instructions: self.instructions, slots: self.slots, steps: self.steps, every: 1 })
     }
 
     /// Renames the slots so that each is reused once its value has been read for the last time.

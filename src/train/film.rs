@@ -65,6 +65,7 @@ impl Trainer {
             steps: Some(STEPS.min(model.info().train_timesteps)),
             seed: SEED,
             batch: PICTURES,
+            every: 0,
             labels: labels.as_ref().map(|labels| labels.iter().map(|l| *l as f32).collect()),
             ..SampleOptions::default()
         };

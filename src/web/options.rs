@@ -34,6 +34,7 @@ pub(super) fn read(value: JsValue) -> Result<SampleOptions> {
             "rng" => options.rng = text("rng", &value)?.parse()?,
             "steps" => options.steps = Some(count("steps")?),
             "batch" => options.batch = count("batch")?,
+            "every" => options.every = count("every")?,
             "seed" => options.seed = whole("seed", number("seed", &value)?, MAX_SEED)?,
             "labels" => {
                 let each =

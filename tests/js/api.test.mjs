@@ -160,6 +160,33 @@ test('an abort ends a run at once and leaves the model usable', async () => {
   model.dispose();
 });
 
+test('who looks at every so-many-eth step gets these and the last, and is told of the others', async () => {
+  const model = await Noiseball.load(url);
+  const all = await collect(model.sample({ steps: 12 }));
+  for (const [every, indices] of [
+    [5, [4, 9, 11]],
+    [1, all.map(({ index }) => index)],
+    [0, [11]],
+  ]) {
+    const told = [];
+    const steps = await collect(model.sample({ steps: 12, every, onProgress: (progress) => told.push(progress) }));
+    assert.deepEqual(
+      steps,
+      indices.map((index) => all[index]),
+    );
+    assert.ok(told.every(({ stage, loaded, total, file }) => stage === 'sample' && loaded < 12 && total === 12 && file === null));
+    assert.ok(every === 1 ? told.length === 0 : told.length >= 2 && told.length < 12 - steps.length, `${told.length}`);
+  }
+  for (const every of [-1, 2.5, NaN, Infinity, '2']) {
+    await assert.rejects(collect(model.sample({ every })), { type: 'invalid-option', message: /`every` is/ });
+  }
+  engine.settings.stepMilliseconds = 5;
+  const stop = new AbortController();
+  const onProgress = ({ loaded }) => loaded >= 6 && stop.abort();
+  await assert.rejects(collect(model.sample({ steps: 1e6, every: 0, onProgress, signal: stop.signal })), { type: 'aborted' });
+  model.dispose();
+});
+
 test('pictures and masks become numbers', async () => {
   const model = await Noiseball.load(url);
   const pixels = (of) => ({ data: Uint8ClampedArray.from({ length: 256 }, (_, i) => of(i >> 2, i & 3)), width: 8, height: 8 });

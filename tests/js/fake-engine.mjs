@@ -146,7 +146,14 @@ export class Model {
     return this.losses < losses;
   }
 
-  sample({ sampler = 'ddim', steps = 20, seed = 0, batch = 1, eta = 0, rng = 'philox', labels = [] } = {}, told, init, mask, noise, watch) {
+  sample(
+    { sampler = 'ddim', steps = 20, seed = 0, batch = 1, eta = 0, rng = 'philox', labels = [], every = 1 } = {},
+    told,
+    init,
+    mask,
+    noise,
+    watch,
+  ) {
     if (this.busy) throw new EngineError('busy', 'this model is already sampling');
     const { num_class_embeds: classes = 0 } = this.config;
     const valid = {
@@ -162,7 +169,7 @@ export class Model {
       if (!fine) throw new EngineError('invalid-option', `\`${name}\` is out of its range`);
     }
     Object.assign(given, { told, init, mask, noise });
-    return new Run(this, { steps, seed, batch, labels, watch, size: this.config.sample_size });
+    return new Run(this, { steps, seed, batch, labels, every, watch, size: this.config.sample_size });
   }
 
   noise(seed) {
@@ -199,7 +206,12 @@ class Run {
     }
     this.#working = false;
     if (this.model.lost()) throw new EngineError('device-lost', 'the GPU device was lost');
-    const index = this.#index++;
+    const isShown = () => this.#index % this.every === 0 || this.#index === this.steps;
+    // Of steps that nobody looks at, several at a time.
+    let together = 3;
+    do this.#index++;
+    while (!isShown() && --together > 0);
+    const index = this.#index - 1;
     const left = (1 - (index + 1) / this.steps) ** 0.7;
     const certainty = 1 - left;
     const last = index === this.steps - 1;
@@ -211,9 +223,12 @@ class Run {
       batch: this.batch,
       width: this.size,
       height: this.size,
+    };
+    if (!isShown()) return step;
+    Object.assign(step, {
       pictures: this.#paint((i) => Math.sqrt(1 - left ** 2) * this.faces[i] + left * this.noise[i]),
       predicted: this.#paint((i) => certainty ** 0.4 * this.faces[i] + 0.15 * left * this.noise[i]),
-    };
+    });
     return last ? { ...step, latents: Float32Array.from(this.faces) } : step;
   }
 

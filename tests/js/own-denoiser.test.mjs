@@ -57,6 +57,24 @@ test('steps have their numbers and levels, from the noise on', async () => {
   model.dispose();
 });
 
+test('who looks at every so-many-eth step gets the same numbers', async () => {
+  const model = await Noiseball.of(denoise, POINTS);
+  const run = async (every) => {
+    const seen = [];
+    for await (const { index, latents, estimate } of model.sample({ sampler: 'heun', steps: 10, batch: 2, every }))
+      seen.push({ index, latents, estimate });
+    return seen;
+  };
+  const all = await run(1);
+  assert.equal(all.length, 10);
+  assert.deepEqual(
+    await run(4),
+    [3, 7, 9].map((index) => all[index]),
+  );
+  assert.deepEqual(await run(0), [all[9]]);
+  model.dispose();
+});
+
 test('the level that a denoiser is told is that of what it is given', async () => {
   // Of one Gaussian the best answer is linear, and any other level than the true one would leave another deviation.
   const narrow = exactDenoiser({ means: Float64Array.of(0.5, -0.5), deviation: 0.2 });

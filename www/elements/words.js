@@ -77,6 +77,7 @@ export function failure({ type }, online = true, what = 'model') {
  */
 export function progressOf({ stage, loaded, total, file }) {
   if (stage === 'compile') return 0.95;
+  if (stage === 'sample') return loaded / total;
   const weights = /\.(safetensors|bin)$/.test(file ?? '');
   return 0.9 * (weights && total ? loaded / total : loaded / (loaded + 2e7));
 }

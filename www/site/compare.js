@@ -154,6 +154,7 @@ export class Compare {
       seed,
       rng,
       signal,
+      every: 0,
       ...(classes !== null && { labels: [chosen] }),
       ...(pipeline?.prompt && { prompt: this.#state.prompt }),
       ...(spaced && { timestepSpacing: 'linspace' }),

@@ -248,7 +248,14 @@ export class Edit {
     const told = { ...(classes !== null && { labels: [this.#label] }), ...(pipeline?.prompt && this.#words()) };
     const canvas = name && this.#canvas(name);
     let last;
-    for await (const step of model.sample({ sampler: this.#state.sampler || sampler, ...told, steps: this.#state.steps, ...options })) {
+    const every = canvas ? 1 : 0;
+    for await (const step of model.sample({
+      sampler: this.#state.sampler || sampler,
+      ...told,
+      steps: this.#state.steps,
+      every,
+      ...options,
+    })) {
       last = step;
       if (!canvas) continue;
       drawGrid(canvas, step.pictures, step, options.batch ?? 1);

@@ -64,6 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .sampler(if flow { SamplerKind::FlowHeun } else { SamplerKind::Heun })
         .steps(arguments.reference_steps.unwrap_or(200.min(model.info().train_timesteps)))
         .seed(arguments.seed)
+        .every(0)
         .labels(arguments.label.map(|label| vec![label]));
     let bar = progress_bar();
     bar.set_message("reference");

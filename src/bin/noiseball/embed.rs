@@ -285,24 +285,24 @@ fn pictures(model: &Model, shown: &Shown) -> Result<(Vec<u8>, Vec<u8>)> {
     bar.set_message("sampling");
     bar.set_length(shown.steps as u64);
     let range = model.config().schedule.range();
-    let mut run = model.sample(&shown.options)?;
+    // Of a long run every so-many-eth state is enough, and the last.
+    let each = shown.steps.div_ceil(FRAMES);
+    let mut run = model.sample(&shown.options.clone().every(each))?;
     let start = run.start();
     let mut frames: Vec<(Grid, u16)> = Vec::new();
     let mut poster = Vec::new();
-    // Of a long run every so-many-eth state is enough, and the last.
-    let each = shown.steps.div_ceil(FRAMES);
     while let Some(step) = run.step_blocking()? {
         bar.set_position(step.index as u64 + 1);
         let grid =
             |x: &[f32], side| output::grid(&output::signed(range, x), step.shape, 1, scale(step.shape, side));
         let film = |x: &[f32], stands: u16| (grid(x, FILM_SIDE), stands);
-        if step.index == 0 {
+        if frames.is_empty() {
             frames.push(film(&start, STANDS[0]));
         }
         if step.index + 1 == step.total {
             frames.push(film(step.x, STANDS[2]));
             poster = output::film(&[(grid(step.x, SIDE), 0)])?;
-        } else if (step.index + 1).is_multiple_of(each) {
+        } else if !step.x.is_empty() {
             frames.push(film(step.x, STANDS[1]));
         }
     }

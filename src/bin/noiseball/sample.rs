@@ -114,7 +114,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         .labels(arguments.labels.clone())
         .guidance(arguments.edit.guidance())
         .negative_label(arguments.edit.negative_label)
-        .edit(edit);
+        .edit(edit)
+        .every(0);
     options.noise = arguments.edit.noise(model.info())?;
     let mut run = model.sample(&options)?;
     bar.suspend(|| output::say(&report(arguments, &model, &options)));

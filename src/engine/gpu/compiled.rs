@@ -24,8 +24,21 @@ pub(super) struct Segment {
     pub(super) uploads: Vec<(Arc<[f32]>, usize)>,
     /// Draws of noise that the host makes for it: their numbers, and where they go among the slots.
     pub(super) draws: Vec<(u32, usize)>,
-    /// The step that ends with it: where it came from and arrived, and the slots of x and x̂₀.
-    pub(super) end: Option<(Point, Level, Slot, Slot)>,
+    /// The step that ends with it.
+    pub(super) end: Option<End>,
+}
+
+/// The end of a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    /// Where the step started from.
+    pub(super) from: Point,
+    /// The level that it arrived at, which `x` has.
+    pub(super) to: Level,
+    /// The slots of x and x̂₀.
+    pub(super) images: [Slot; 2],
+    /// Whether somebody looks at them.
+    pub(super) is_shown: bool,
 }
 
 /// What a run works with: images, pixels of one, and its and the network's output's channels.
@@ -65,6 +78,7 @@ struct Compiler<'a> {
     segments: Vec<Segment>,
     timesteps: [Vec<f64>; 2],
     checks: Vec<f64>,
+    steps: usize,
 }
 
 impl Compiled {
@@ -83,6 +97,7 @@ impl Compiled {
             segments: vec![Segment::default()],
             timesteps: [const { Vec::new() }; 2],
             checks: Vec::new(),
+            steps: 0,
         };
         for kind in program.slots() {
             let start = compiler.place(kind);
@@ -151,9 +166,11 @@ impl Compiler<'_> {
                 let words = [OP_END_STEP, self.offset(*x), self.checks.len() as u32];
                 self.checks.push(from.timestep);
                 self.used = 0;
+                let is_shown = self.program.shows(self.steps);
+                self.steps += 1;
                 let segment = self.segment();
                 segment.words.extend(words);
-                segment.end = Some((*from, *to, *x, *x0));
+                segment.end = Some(End { from: *from, to: *to, images: [*x, *x0], is_shown });
             }
             Instruction::Restore { .. }
             | Instruction::Watch { .. }

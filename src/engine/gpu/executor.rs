@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::ready;
 use std::sync::Arc;
 
+use super::compiled::End;
 use super::device::Gpu;
 use super::replays::Replays;
 use super::run::{GpuRun, GpuStep, IN_FLIGHT, Reading};
@@ -33,9 +34,9 @@ pub type GpuNetwork = LoadedNetwork<GpuExecutor>;
 struct Steps {
     run: GpuRun,
     shape: [usize; 4],
-    /// The oldest first.
-    coming: VecDeque<(GpuStep, Reading)>,
-    /// x and x̂₀ of the step that was handed out.
+    /// The oldest first; without a reading where nobody looks.
+    coming: VecDeque<(GpuStep, Option<Reading>)>,
+    /// x and x̂₀ of the step that was handed out, or nothing.
     images: Vec<f32>,
 }
 
@@ -165,9 +166,12 @@ impl Steps {
             self.coming.push_back(next);
         }
         let Some((step, reading)) = self.coming.pop_front() else { return Ok(None) };
-        self.images = reading.images().await?;
+        self.images = match reading {
+            Some(reading) => reading.images().await?,
+            None => Vec::new(),
+        };
         let (x, x0) = self.images.split_at(self.images.len() / 2);
-        let GpuStep { index, total, from: Point { level: from, timestep }, to, .. } = step;
+        let GpuStep { index, total, end: End { from: Point { level: from, timestep }, to, .. } } = step;
         Ok(Some(Step { index, total, timestep, from, to, shape: self.shape, x, x0 }))
     }
 }
