@@ -192,6 +192,27 @@ fn inspect_shows_the_plan_and_what_it_takes() {
 }
 
 #[test]
+fn inspect_tells_what_a_pipelines_parts_take() {
+    let output = noiseball(&["inspect", "../../../www/models/emoji-64", "--plan"]);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    for part in ["text_encoder ", "vae.encoder ", "unet ", "vae.decoder ", "dispatches "] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+    let megabytes = |format: &str| -> f64 {
+        let end = format!(" MB at most with weights in {format}, while unet runs");
+        let line = text.lines().find_map(|line| line.strip_prefix("memory ")?.strip_suffix(end.as_str()));
+        line.unwrap_or_else(|| panic!("{format}: {text}")).trim().parse().unwrap()
+    };
+    // Weights are most of it, and the activations the same.
+    let [whole, half, quarter] = ["f32", "f16", "8 bits"].map(megabytes);
+    assert!(
+        (whole - half - 2.0 * (half - quarter)).abs() < 0.2 && half < 0.6 * whole,
+        "{whole} {half} {quarter}"
+    );
+}
+
+#[test]
 fn bad_input_ends_with_2_and_says_what_to_do() {
     let cases: [&[&str]; 8] = [
         &["sample", "no-such-folder"],

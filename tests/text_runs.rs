@@ -509,6 +509,23 @@ fn parts_are_held_one_at_a_time_and_a_large_one_is_refused() {
 }
 
 #[test]
+fn what_a_gpu_may_not_have_is_refused_before_anything_is_read() {
+    use noiseball::engine::gpu::{Gpu, Tuning};
+    let fixture = fixture();
+    let case = case(&fixture, "sd1_unguided");
+    let folder = Folder::of(&case, &fixture["parts"]);
+    let gpu = pollster::block_on(Gpu::tuned(Tuning::Software)).unwrap();
+    let mut runner = folder.open(Box::new(noiseball::Device::from(gpu))).unwrap();
+    // Sixteen channels of it are 256 MiB, twice what an adapter in software lets a kernel see.
+    let request = Request { size: [Some(4096), Some(4096)], ..request(&case) };
+    let error = runner.sample_blocking(&request, &mut |progress| panic!("{progress:?}")).unwrap_err();
+    assert!(
+        error.kind() == "limit" && error.to_string().contains("maxStorageBufferBindingSize is"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_decoder_that_does_not_fit_is_run_in_tiles() {
     let fixture = fixture();
     let case = case(&fixture, "sd1_unguided");
@@ -522,7 +539,7 @@ fn a_decoder_that_does_not_fit_is_run_in_tiles() {
     let whole = runner.sample_blocking(&request, &mut |_| Ok(())).unwrap();
     let parts = runner.description().parts([32, 48]);
     let decoder = parts.iter().find(|part| part.name == "vae.decoder").unwrap();
-    runner.limit_memory(decoder.bytes() - 1);
+    runner.limit_memory(decoder.bytes(4) - 1);
     let tiled = runner.sample_blocking(&request, &mut |_| Ok(())).unwrap();
     assert_eq!((tiled.latents, &tiled.pictures.shape), (whole.latents, &whole.pictures.shape));
     let change = relative_error(&tiled.pictures.values, &whole.pictures.values);

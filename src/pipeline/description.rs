@@ -72,10 +72,10 @@ pub struct PartInfo {
 }
 
 impl PartInfo {
-    /// Memory while it runs, its weights being f32.
+    /// Memory while it runs, with so many bytes for each weight.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.parameters.saturating_mul(4).saturating_add(self.activation_bytes)
+    pub fn bytes(&self, each: u64) -> u64 {
+        self.parameters.saturating_mul(each).saturating_add(self.activation_bytes)
     }
 }
 

@@ -35,6 +35,12 @@ impl Loader for Device {
         let weights = Arriving::Cpu(IncomingPacked::new(&plan, exact)?);
         Ok(Box::new(Incoming { part, weights }))
     }
+
+    #[cfg(feature = "gpu")]
+    fn check_activations(&self, part: &Part, batch: usize, size: [usize; 2], tokens: usize) -> Result<()> {
+        let Some(gpu) = self.as_gpu() else { return Ok(()) };
+        gpu.check_storage(4 * part.plan(batch, size, tokens)?.arena as u64)
+    }
 }
 
 /// A part whose parameters are arriving.

@@ -201,6 +201,21 @@ pub trait Loader {
     /// # Errors
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory).
     fn begin(&self, part: Part, exact: bool) -> Result<Box<dyn Loading>>;
+
+    /// Makes sure, before there are weights, that a batch's activations are no more than the device may have; sizes are as for
+    /// [`Part::inputs`].
+    ///
+    /// # Errors
+    /// [`Error::Limit`](crate::Error::Limit).
+    fn check_activations(
+        &self,
+        _part: &Part,
+        _batch: usize,
+        _size: [usize; 2],
+        _tokens: usize,
+    ) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A part whose parameters are arriving.

@@ -174,7 +174,7 @@ impl Runner {
     /// smallest tiles.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`], with the first part that does not.
+    /// [`Error::OutOfMemory`], with the first part that does not; [`Error::Limit`].
     pub fn check_memory(&self) -> Result<()> {
         self.coming(false, 1, [self.description.pipeline.sample_size; 2]).map(|_| ())
     }
@@ -241,13 +241,15 @@ impl Runner {
     /// What a part takes with weights of so many bytes each.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`] where there is less.
+    /// [`Error::OutOfMemory`] where there is less; [`Error::Limit`].
     fn room(&self, name: &str, part: &Part, batch: usize, size: [usize; 2], bytes: u64) -> Result<Room> {
-        let needs = part.describe(batch, size, self.description.tokens());
+        let tokens = self.description.tokens();
+        let needs = part.describe(batch, size, tokens);
         let (activations, weights) =
             (needs.peak_activation_bytes, needs.parameter_count().saturating_mul(bytes));
         let room = Room { name: name.to_owned(), batch, activations, weights, limit: self.memory };
         room.check()?;
+        self.loader.check_activations(part, batch, size, tokens)?;
         Ok(room)
     }
 

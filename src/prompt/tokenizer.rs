@@ -9,7 +9,7 @@
 //! texts beyond ASCII: with the package `ftfy` it repaired them first, and without it cut Chinese characters apart.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 #[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
 
@@ -53,8 +53,8 @@ struct Merge {
 /// Turns prompts into ids.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
-    /// The tokens' names; there may be gaps between ids.
-    tokens: HashMap<u32, String>,
+    /// The tokens' names by their ids, in whose order they stand; there may be gaps.
+    tokens: Vec<(u32, String)>,
     /// Sorted by pair, then by rank.
     merges: Vec<Merge>,
     /// The ids of each byte, within a word and at its end; none where the vocabulary lacks it.
@@ -110,7 +110,7 @@ impl Tokenizer {
             let name = name.unwrap_or_else(|| default.to_owned());
             let listed = added.iter().find(|(added, _)| *added == name).map(|(_, id)| *id);
             // What is in no vocabulary is not reached by `unwrap_or`: the check below refuses it.
-            let id = vocabulary.get(&name).copied().or(listed).unwrap_or(u32::MAX);
+            let id = id_of(&vocabulary, &name).or(listed).unwrap_or(u32::MAX);
             (name, id)
         };
         let fields = ["bos_token", "eos_token", "unk_token", "pad_token"];
@@ -133,12 +133,15 @@ impl Tokenizer {
         let bytes = (0..=255).map(|byte| {
             let symbol = symbol_of(byte).to_string();
             let last = format!("{symbol}{END_OF_WORD}");
-            [vocabulary.get(&symbol).copied(), vocabulary.get(&last).copied()]
+            [&symbol, &last].map(|token| id_of(&vocabulary, token))
         });
+        let (bytes, merges) = (bytes.collect(), ranked(&vocabulary, merges)?);
+        let mut tokens: Vec<_> = vocabulary.into_iter().map(|(token, id)| (id, token)).collect();
+        sort(&mut tokens, &|a, b| a < b);
         Ok(Self {
-            bytes: bytes.collect(),
-            merges: ranked(&vocabulary, merges)?,
-            tokens: vocabulary.into_iter().map(|(token, id)| (id, token)).collect(),
+            bytes,
+            merges,
+            tokens,
             special,
             bos,
             eos,
@@ -182,7 +185,8 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Config`] where the ids go beyond the encoder's table, or prompts are longer than it has positions.
     pub fn fit(&mut self, vocab_size: usize, positions: usize) -> Result<()> {
-        let largest = self.tokens.keys().chain(self.special.iter().map(|(_, id)| id)).max();
+        let ids = self.tokens.last().map(|(id, _)| id).into_iter();
+        let largest = ids.chain(self.special.iter().map(|(_, id)| id)).max();
         if let Some(largest) = largest
             && *largest as usize >= vocab_size
         {
@@ -246,7 +250,8 @@ impl Tokenizer {
                 bytes.push(b' ');
                 continue;
             }
-            let Some(token) = self.tokens.get(id) else { continue };
+            let at = self.tokens.partition_point(|(known, _)| known < id);
+            let Some((_, token)) = self.tokens.get(at).filter(|(known, _)| known == id) else { continue };
             let (symbols, ends) = token.strip_suffix(END_OF_WORD).map_or((&**token, false), |t| (t, true));
             bytes.extend(symbols.chars().filter_map(byte_of));
             if ends {
@@ -378,7 +383,8 @@ const TOKENIZER: &str = "tokenizer.json";
 const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL: &str = "special_tokens_map.json";
 
-type Vocabulary = HashMap<String, u32>;
+/// Tokens and their ids, in the tokens' order: a table of hashes would take three kilobytes of a page.
+type Vocabulary = Vec<(String, u32)>;
 type Pairs = Vec<(String, String)>;
 /// Tokens that were added to a vocabulary, and their ids.
 type Added = Vec<(String, u32)>;
@@ -411,7 +417,14 @@ fn ids(file: &str, tokens: &Map<String, Value>) -> Result<Vocabulary> {
             .ok_or_else(|| wrong(file, format!("the id of `{}` is {}", text::name(token), shorten(value))))?;
         Ok((token.clone(), id))
     };
-    tokens.iter().map(read).collect()
+    let mut ids = tokens.iter().map(read).collect::<Result<Vocabulary>>()?;
+    sort(&mut ids, &|a, b| a < b);
+    Ok(ids)
+}
+
+fn id_of(vocabulary: &[(String, u32)], token: &str) -> Option<u32> {
+    let at = vocabulary.partition_point(|(known, _)| known.as_str() < token);
+    vocabulary.get(at).filter(|(known, _)| known == token).map(|(_, id)| *id)
 }
 
 fn merges_of_text(bytes: &[u8]) -> Result<Pairs> {
@@ -461,12 +474,11 @@ fn listed(config: &Map<String, Value>) -> Vec<(String, u32)> {
     tokens.map_or_else(Vec::new, |tokens| tokens.iter().filter_map(read).collect())
 }
 
-fn ranked(vocabulary: &Vocabulary, pairs: Pairs) -> Result<Vec<Merge>> {
+fn ranked(vocabulary: &[(String, u32)], pairs: Pairs) -> Result<Vec<Merge>> {
     let mut merges = Vec::with_capacity(pairs.len());
     for (rank, (left, right)) in pairs.into_iter().enumerate() {
         let into = format!("{left}{right}");
-        let [Some(a), Some(b), Some(into)] =
-            [&left, &right, &into].map(|token| vocabulary.get(token).copied())
+        let [Some(a), Some(b), Some(into)] = [&left, &right, &into].map(|token| id_of(vocabulary, token))
         else {
             let merge = format!("{left} {right}");
             return Err(wrong(

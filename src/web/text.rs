@@ -163,6 +163,10 @@ impl Loader for Gate {
         let inner = self.inner.begin(part, exact)?;
         Ok(Box::new(GatedLoading { inner, steps: Rc::clone(&self.steps) }))
     }
+
+    fn check_activations(&self, part: &Part, batch: usize, size: [usize; 2], tokens: usize) -> Result<()> {
+        self.inner.check_activations(part, batch, size, tokens)
+    }
 }
 
 impl Loading for GatedLoading {

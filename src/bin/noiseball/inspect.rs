@@ -65,12 +65,15 @@ fn pipeline(d: &Description) -> String {
         ));
     }
     line(format!("parameters       {}", parts.iter().map(|part| part.parameters).sum::<u64>()));
-    if let Some(most) = parts.iter().max_by_key(|part| part.bytes()) {
-        line(format!(
-            "memory           {:.1} MB at most, while {} runs in f32",
-            most.bytes() as f64 / 1e6,
-            most.name
-        ));
+    // The weights stay as the files have them.
+    for (format, each) in [("f32", 4), ("f16", 2), ("8 bits", 1)] {
+        if let Some(most) = parts.iter().max_by_key(|part| part.bytes(each)) {
+            line(format!(
+                "memory           {:.1} MB at most with weights in {format}, while {} runs",
+                most.bytes(each) as f64 / 1e6,
+                most.name
+            ));
+        }
     }
     let s = &d.schedule;
     line(format!(

@@ -353,16 +353,7 @@ impl Gpu {
     ) -> Result<(Buffer, impl Future<Output = bool> + use<>)> {
         self.check()?;
         let size = (bytes.max(16) as u64).next_multiple_of(16);
-        let limits = self.limits();
-        let storage = usage.contains(wgpu::BufferUsages::STORAGE);
-        for (limit, available, asked) in [
-            ("maxStorageBufferBindingSize", limits.max_storage_buffer_binding_size, storage),
-            ("maxBufferSize", limits.max_buffer_size, true),
-        ] {
-            if asked && size > available {
-                return Err(Error::Limit { limit, needed: size, available });
-            }
-        }
+        self.check_size(size, usage.contains(wgpu::BufferUsages::STORAGE))?;
         let scope = self.device().push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let raw = self.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
@@ -376,6 +367,28 @@ impl Gpu {
         counts.live_buffers.fetch_add(1, Ordering::Relaxed);
         counts.live_bytes.fetch_add(size, Ordering::Relaxed);
         Ok((Buffer { raw, size, counts }, async move { full.await.is_some() }))
+    }
+
+    /// Makes sure that a kernel may see as many bytes in one buffer.
+    ///
+    /// # Errors
+    /// [`Error::Limit`].
+    #[cfg(feature = "text")]
+    pub(crate) fn check_storage(&self, bytes: u64) -> Result<()> {
+        self.check_size(bytes, true)
+    }
+
+    fn check_size(&self, needed: u64, storage: bool) -> Result<()> {
+        let limits = self.limits();
+        for (limit, available, asked) in [
+            ("maxStorageBufferBindingSize", limits.max_storage_buffer_binding_size, storage),
+            ("maxBufferSize", limits.max_buffer_size, true),
+        ] {
+            if asked && needed > available {
+                return Err(Error::Limit { limit, needed, available });
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn bind_group(
