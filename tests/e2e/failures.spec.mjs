@@ -171,7 +171,7 @@ test('without WebGPU the elements run on the CPU and say why; where the author w
 
 test('a picture that the page’s policy refuses, or that is not there, is said to be that', async ({ page, blog, problems }) => {
   const refused = 'https://pictures.example/picture.png';
-  const begin = ELEMENTS.sampler.html('./www/models/pixel-faces-16/').replace('src', `init="${refused}" src`);
+  const begin = ELEMENTS.sampler.html('./www/models/pixel-faces-16/').replace('steps="1"', `steps="2" init="${refused}"`);
   await blog(`<meta http-equiv="Content-Security-Policy" content="img-src 'self'">${ELEMENTS.process.html(refused)}${begin}`);
   const [process, sampler] = ['process', 'sampler'].map((kind) => page.locator(`diffusion-${kind} [part=error]`));
   await page.getByRole('button', { name: ELEMENTS.sampler.button }).click();
@@ -180,7 +180,7 @@ test('a picture that the page’s policy refuses, or that is not there, is said 
       /refuses https:\/\/pictures\.example\/picture\.png\. Add https:\/\/pictures\.example to its img-src/,
     );
   await expect.poll(() => page.evaluate(() => window.errors)).toEqual(Array(2).fill('content-security-policy'));
-  expect(problems.splice(0).join()).toContain('Content'); // the browser's own word of it
+  expect(problems.splice(0).join()).toContain('img-src'); // the browser's own word of it
   await page.locator('diffusion-sampler').evaluate((element) => (element.init = './no.png'));
   await expect(sampler.locator('p').first()).toHaveText('The picture could not be downloaded.');
   await page.locator('diffusion-sampler').evaluate((element) => (element.init = './www/elements/example.png'));
