@@ -5,8 +5,12 @@
 
 mod golden;
 
+use std::cell::RefCell;
 use std::fs;
+use std::future::poll_fn;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::task::Poll;
 
 use burn::tensor::Device;
 use golden::{f64s, floats, relative_error, weight};
@@ -608,6 +612,92 @@ fn a_decoder_that_overflows_in_half_precision_is_run_in_full() {
         "{:?}",
         made.notes
     );
+}
+
+/// The processor, which notes what its parts do; an evaluation of the network waits once, as one on a GPU does.
+struct Noted(Notes);
+
+struct NotedPart {
+    inner: Box<dyn Ready>,
+    name: &'static str,
+    notes: Notes,
+}
+
+type Notes = Rc<RefCell<Vec<String>>>;
+
+impl Loader for Noted {
+    fn begin(&self, part: Part, exact: bool) -> Result<Box<dyn Loading>> {
+        let name = match part {
+            Part::UNet(_) => "network",
+            Part::Decoder(_) => "decoder",
+            _ => "other",
+        };
+        let inner = noiseball::Device::cpu().begin(part, exact)?;
+        Ok(Box::new(NotedLoading { inner, name, notes: Rc::clone(&self.0) }))
+    }
+}
+
+struct NotedLoading {
+    inner: Box<dyn Loading>,
+    name: &'static str,
+    notes: Notes,
+}
+
+impl Loading for NotedLoading {
+    fn put(&mut self, key: &str, numbers: Numbers) -> Result<()> {
+        self.inner.put(key, numbers)
+    }
+
+    fn finish<'a>(self: Box<Self>) -> Pending<'a, Box<dyn Ready>> {
+        Box::pin(async move {
+            let Self { inner, name, notes } = *self;
+            Ok(Box::new(NotedPart { inner: inner.finish().await?, name, notes }) as Box<dyn Ready>)
+        })
+    }
+}
+
+impl Ready for NotedPart {
+    fn ask<'a>(&'a mut self, inputs: &'a [Array], maps: bool) -> Pending<'a, Vec<Array>> {
+        Box::pin(async move {
+            let note = |what: &str| self.notes.borrow_mut().push(format!("{} {what}", self.name));
+            note("begins");
+            let mut waited = false;
+            poll_fn(|context| {
+                context.waker().wake_by_ref();
+                if std::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            let found = self.inner.ask(inputs, maps).await;
+            note("ends");
+            found
+        })
+    }
+
+    fn prepare(&mut self, size: [usize; 2]) -> Pending<'_, ()> {
+        Box::pin(async move {
+            self.notes.borrow_mut().push(format!("{} is prepared", self.name));
+            self.inner.prepare(size).await
+        })
+    }
+}
+
+#[test]
+fn a_decoder_that_is_there_is_prepared_while_the_last_step_is_computed() {
+    let fixture = fixture();
+    let case = case(&fixture, "sd1_unguided");
+    let folder = Folder::of(&case, &fixture["parts"]);
+    let notes = Notes::default();
+    let mut runner = folder.open(Box::new(Noted(Rc::clone(&notes)))).unwrap();
+    runner.keep_loaded();
+    let alone = runner.sample_blocking(&request(&case), &mut |_| Ok(())).unwrap();
+    let without = notes.take();
+    assert!(!without.contains(&"decoder is prepared".to_owned()), "it was not there yet: {without:?}");
+    let again = runner.sample_blocking(&request(&case), &mut |_| Ok(())).unwrap();
+    assert_eq!(alone.pictures.values, again.pictures.values);
+    let notes = notes.take();
+    let end = ["network begins", "decoder is prepared", "network ends", "decoder begins", "decoder ends"];
+    assert_eq!(notes[notes.len() - end.len()..], end, "{notes:?}");
+    assert_eq!(notes.iter().filter(|note| **note == end[1]).count(), 1);
 }
 
 #[test]

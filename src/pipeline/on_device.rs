@@ -253,7 +253,7 @@ impl Planned {
 
 impl OnDevice {
     /// Puts the plan for a key last, and makes it where there is none.
-    async fn prepare(&mut self, key: Key, inputs: &[Input]) -> Result<()> {
+    async fn make_plan(&mut self, key: Key, inputs: &[Input]) -> Result<()> {
         let known = self.plans.iter().position(|(known, _)| *known == key);
         let is_last = known.is_some_and(|at| at + 1 == self.plans.len());
         let (key, mut kept) = match known {
@@ -288,7 +288,7 @@ impl OnDevice {
             weights.gpu().check()?;
         }
         let given = Given::of(&self.part, arrays);
-        self.prepare(given.key(maps), &given.inputs).await?;
+        self.make_plan(given.key(maps), &given.inputs).await?;
         let Some((_, Kept { plan: planned, told })) = self.plans.last_mut() else { return Ok(Vec::new()) };
         let now = given.told(planned.plan());
         let new = told.as_ref() != Some(&now);
@@ -333,5 +333,11 @@ impl OnDevice {
 impl Ready for OnDevice {
     fn ask<'a>(&'a mut self, inputs: &'a [Array], maps: bool) -> Pending<'a, Vec<Array>> {
         Box::pin(self.evaluate(inputs, maps))
+    }
+
+    fn prepare(&mut self, size: [usize; 2]) -> Pending<'_, ()> {
+        let inputs = self.part.inputs(size, 1);
+        let key = ([1, 1], inputs.iter().map(|input| input.shape).collect(), false);
+        Box::pin(async move { self.make_plan(key, &inputs).await })
     }
 }

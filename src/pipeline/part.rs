@@ -236,4 +236,12 @@ pub trait Ready {
     /// Its results for these inputs, of any batch and size that suit it. With `maps`, a [`Part::UNet`] also says where it looked at the
     /// text: the results are those of [`WithMap`](crate::network::unet_condition::WithMap).
     fn ask<'a>(&'a mut self, inputs: &'a [Array], maps: bool) -> Pending<'a, Vec<Array>>;
+
+    /// Does what can be done before it is asked about one picture of this size: its plan, and a GPU's memory and pipelines for that.
+    ///
+    /// # Errors
+    /// Those that [`Self::ask`] would meet, too.
+    fn prepare(&mut self, _size: [usize; 2]) -> Pending<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }

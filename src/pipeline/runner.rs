@@ -1,6 +1,9 @@
 //! Runs a pipeline: one part after the other, each loaded when it is needed and freed when it is not.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
 use super::attention::{Watch, WordMaps};
 use super::description::Description;
@@ -313,16 +316,28 @@ impl Runner {
         let Prepared { shape, guided, scale, .. } = run;
         let edit = self.edit(run.task, init, run.mask.as_deref(), request.strength);
         let program = self.program(request, guided, edit)?;
+        let steps = program.steps();
         let (name, part) = (self.description.pipeline.kind.network(), self.description.network.clone());
         let rest = self.rest(&part, request, conditions, scale, shape)?;
-        let network = self.part(name, part, rows, [shape[2], shape[3]], observer).await?;
+        let latent_size = [shape[2], shape[3]];
+        self.part(name, part, rows, latent_size, observer).await?;
+        let (network, mut decoder) = self.with_decoder(name, latent_size)?;
         let mut asked = Asked { network, rest, beside, pictures: shape[0], watch };
         let mut noise = vec![0.0; shape.iter().product()];
         run.noises.clone().normals(0, shape[0], &mut noise);
         observer(Progress::Noise { x: &noise, shape })?;
         let mut run = HostRun::new(program, shape, run.noises)?;
         let mut latents = Vec::new();
-        while let Some(step) = run.step(&mut asked).await? {
+        let mut left = steps;
+        while left > 0 {
+            left -= 1;
+            let coming = run.step(&mut asked);
+            let step = match decoder.take_if(|_| left == 0) {
+                // What goes wrong here does so again when the decoder is asked, which then knows what helps.
+                Some(decoder) => both(coming, decoder.ready.prepare(latent_size)).await.0,
+                None => coming.await,
+            };
+            let Some(step) = step? else { break };
             if let Some(watch) = &mut asked.watch {
                 observer(Progress::Attention(watch.step()))?;
             }
@@ -650,6 +665,21 @@ impl Runner {
         Ok(&mut self.loaded[at])
     }
 
+    /// The network, which is loaded, and the decoder, where that is loaded, too, and has room for latents of this size in one piece.
+    fn with_decoder(&mut self, name: &str, size: [usize; 2]) -> Result<(&mut Loaded, Option<&mut Loaded>)> {
+        let (decoder, part) = self.coder(false);
+        let fits = self.room(&decoder, &part, 1, size, 4).is_ok();
+        let (mut network, mut ahead) = (None, None);
+        for loaded in &mut self.loaded {
+            if loaded.name == name {
+                network = Some(loaded);
+            } else if loaded.name == decoder && fits {
+                ahead = Some(loaded);
+            }
+        }
+        Ok((network.ok_or(Error::Disposed)?, ahead))
+    }
+
     /// Loads a part, with its weights in f32 where they are to be `exact` and otherwise as the file has them.
     async fn load_as(
         &mut self,
@@ -842,6 +872,32 @@ fn wanted_first(mut array: Array, count: usize) -> Array {
     let each = array.values.len() / rows;
     array.values.rotate_left(count * each);
     array
+}
+
+/// Goes on with one while the other waits, until both are done.
+async fn both<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>) -> (A, B) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let (mut a, mut b) = (None, None);
+    poll_fn(move |context| {
+        if a.is_none()
+            && let Poll::Ready(done) = first.as_mut().poll(context)
+        {
+            a = Some(done);
+        }
+        if b.is_none()
+            && let Poll::Ready(done) = second.as_mut().poll(context)
+        {
+            b = Some(done);
+        }
+        match (a.take(), b.take()) {
+            (Some(a), Some(b)) => Poll::Ready((a, b)),
+            (done, also) => {
+                (a, b) = (done, also);
+                Poll::Pending
+            }
+        }
+    })
+    .await
 }
 
 /// The autoencoder is told no timestep: its images are at the end of the run.

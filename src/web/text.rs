@@ -190,6 +190,10 @@ impl Ready for Gated {
             self.inner.ask(inputs, maps).await
         })
     }
+
+    fn prepare(&mut self, size: [usize; 2]) -> Pending<'_, ()> {
+        self.inner.prepare(size)
+    }
 }
 
 /// A pipeline on a device.

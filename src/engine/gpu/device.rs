@@ -622,7 +622,7 @@ impl Drop for Buffer {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(target_arch = "wasm32")))]
 #[test]
 fn a_device_whose_memory_cannot_be_read_counts_as_lost() {
     let gpu = match pollster::block_on(Gpu::tuned(Tuning::Software)) {
