@@ -242,7 +242,12 @@ test('a folder that is not whole is an error with a type', async () => {
   });
   await assert.rejects(Noiseball.load(chosen(files), { memory: 1e5 }), takes('unet'));
   // Parts of a large one are loaded in the course of a run; that it is too large is known before.
-  const words = JSON.stringify({ ...JSON.parse(files['text_encoder/config.json']), vocab_size: 2 ** 20, num_hidden_layers: 40, intermediate_size: 2 ** 16 });
+  const words = JSON.stringify({
+    ...JSON.parse(files['text_encoder/config.json']),
+    vocab_size: 2 ** 20,
+    num_hidden_layers: 40,
+    intermediate_size: 2 ** 16,
+  });
   const large = { ...files, 'text_encoder/config.json': words };
   await assert.rejects(Noiseball.load(chosen(large), { memory: 1e7 }), takes('text_encoder'));
   (await Noiseball.load(chosen(large))).dispose();
