@@ -3,7 +3,9 @@
 use super::product::Gemm;
 use super::tile::Tile;
 use crate::engine::lower::{Lowering, Tuning, chosen};
-use crate::engine::value::{Source, TILE_PIXELS};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::engine::value::Source;
+use crate::engine::value::TILE_PIXELS;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::error::Error;
 use crate::error::Result;
@@ -22,6 +24,7 @@ const LARGE_GROUPS: usize = 256;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OutputRows {
     pub(super) batch: usize,
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "only a halo asks"))]
     pub(super) height: usize,
     pub(super) width: usize,
     pub(super) columns: usize,
@@ -105,11 +108,12 @@ pub(super) fn in_fours(channels: &[usize]) -> bool {
 }
 
 /// The same tile, perhaps less deep, where all taps can be loaded together.
+#[cfg(not(target_arch = "wasm32"))]
 pub(super) fn with_halo(g: &Gemm, rows: &OutputRows, tile: Tile, to: &Lowering) -> Option<Tile> {
     let [_, height, width, _] = to.shape(g.source.first);
     let doubled = |source: &Source| source.upsample;
     let channels = [to.channels(Some(&g.source)), to.channels(g.shortcut.as_ref())];
-    let suits = chosen!(to.choice, halo, true)
+    let suits = to.choice.halo.unwrap_or(true)
         && to.tuning == Tuning::Hardware
         && (g.window.taps(), g.window.stride(), g.window.before()) == (9, 1, 1)
         && !doubled(&g.source)
@@ -125,6 +129,11 @@ pub(super) fn with_halo(g: &Gemm, rows: &OutputRows, tile: Tile, to: &Lowering) 
     // The depth must leave room for it.
     let shallow = Tile { depth: tile.depth.min(16), ..tile };
     [tile, shallow].into_iter().find(|tile| suits && fits(tile))
+}
+
+#[cfg(target_arch = "wasm32")]
+pub(super) fn with_halo(_: &Gemm, _: &OutputRows, _: Tile, _: &Lowering) -> Option<Tile> {
+    None
 }
 
 /// How many slices work of so many workgroups should be cut into.

@@ -130,6 +130,7 @@ const TILE_32: File = File { text: wgsl!("tile32.wgsl"), constants: &[] };
 const TILE_16: File = File { text: wgsl!("tile16.wgsl"), constants: &[] };
 const RUN_FIXED: File = File { text: wgsl!("run_fixed.wgsl"), constants: &[] };
 const RUN_DYNAMIC: &str = wgsl!("run_dynamic.wgsl");
+#[cfg(not(target_arch = "wasm32"))]
 const HALO: File = File { text: wgsl!("halo.wgsl"), constants: &[] };
 
 uniform! {
@@ -208,6 +209,7 @@ enum Role {
     /// Multiplies, and loads each tap for itself.
     Product,
     /// Multiplies, and loads all taps of an image of this width together.
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "pages do without"))]
     Halo(usize),
     /// Adds slices up.
     Sum,
@@ -255,6 +257,7 @@ impl Variant {
         }
         let files: &'static [File] = match (self.run, self.role) {
             (None, _) => files!(self,),
+            #[cfg(not(target_arch = "wasm32"))]
             (_, Role::Halo(width)) => {
                 constants.extend([
                     ("WIDTH", word(width)),

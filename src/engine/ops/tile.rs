@@ -69,6 +69,7 @@ impl Tile {
     }
 
     /// Vectors that each thread fetches of what all taps need of an image so wide.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(super) fn patches(self, width: usize) -> u32 {
         (self.spots(width as u32) * self.depth / 4).div_ceil(self.threads)
     }
