@@ -24,7 +24,7 @@ import { record, table } from './results.mjs';
 import { inTraining } from './training.mjs';
 
 const FACES = 'pixel-faces-16'; // the network of the first shipped model, so that figures stay comparable
-const MODELS = readdirSync(join(root, 'bench', 'models')).map((name) => basename(name, '.json'));
+const MODELS = readdirSync(join(root, 'bench', 'models')).flatMap((name) => (name.endsWith('.json') ? [basename(name, '.json')] : []));
 
 const PROGRAM = join('target', 'release', process.platform === 'win32' ? 'noiseball.exe' : 'noiseball');
 const NATIVE = ['native', 'processor', 'steps'];

@@ -10,8 +10,8 @@ const NOTES = 'https://notes.invalid/';
 // Models share files, such as an autoencoder. Of large files notes are kept: which hash an address has, and which address has a hash. Another
 // address of the same bytes has an entry that only names hash and address, and counts while that address has that hash.
 const ELSEWHERE = 'noiseball-elsewhere';
-/** Bytes from which a file is looked for among others. */
-const LARGE = 2 ** 18;
+/** Bytes from which a file is looked for among others: hashing takes a second for 70 MB, and a first picture waits for it. */
+const LARGE = 2 ** 24;
 
 async function openCache() {
   try {
