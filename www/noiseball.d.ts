@@ -229,7 +229,7 @@ export interface SampleOptions extends SamplerOptions {
   attention?: boolean | undefined;
   /**
    * Gives every so-many-eth step and the last, or with 0 the last alone; 1 by default. A GPU takes several of the others in one submission, of
-   * 16 ms at most, and copies nothing back for them. `onProgress` is told of them.
+   * 16 ms at most, and copies nothing back for them. `onProgress` is told of them. While none is given only `signal` ends the run.
    */
   every?: number | undefined;
   /** Ends the run, within one network evaluation or what a GPU has begun, with an error of type 'aborted'. */

@@ -123,7 +123,7 @@ export class Noiseball {
       throw new NoiseballError('invalid-option', `\`every\` is ${every}, but it must be a whole number, 0 or more`);
     const signals = [this.#gone.signal, signal];
     const { run, watch } = this.info.pipeline ? { run: prepareRequest(given, this.info), watch: null } : prepare(given, this.info);
-    if (!this.info.pipeline) run.options.every = every;
+    if (!this.info.pipeline) run.options.every = Math.min(every, 2 ** 32 - 1); // more steps than a run has
     checkRun(this.info, { batch: run.options.batch, guided: (given.guidance ?? this.info.guidance ?? 1) !== 1 });
     const denoise = this.#denoise && answering(this.#denoise, () => `in step ${this.#step}`);
     const onAsk = (question) => (question.noisy ? denoise?.(question) : watch?.(question));

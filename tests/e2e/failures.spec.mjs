@@ -188,6 +188,26 @@ test('a picture that the page’s policy refuses, or that is not there, is said 
   await expect(sampler).toBeHidden();
 });
 
+test('a picture whose server never answers holds nobody: Stop ends the run, and another picture begins one', async ({ page, blog }) => {
+  await page.route('**/never.png', () => {});
+  const begin = ELEMENTS.sampler.html('./www/models/pixel-faces-16/').replace('steps="1"', 'steps="2" init="./never.png"');
+  await blog(begin);
+  const ended = await page.evaluate(async () => {
+    const element = document.querySelector('diffusion-sampler');
+    const run = element.run();
+    await new Promise((loaded) => element.addEventListener('load', loaded, { once: true }));
+    await new Promise((asked) => setTimeout(asked, 200));
+    element.stop();
+    const stopped = await run;
+    const again = element.run();
+    await new Promise((asked) => setTimeout(asked, 200));
+    const finish = new Promise((finished) => element.addEventListener('finish', () => finished('finished'), { once: true }));
+    element.init = './www/elements/example.png';
+    return [stopped, await again, await finish, element.running];
+  });
+  expect(ended.slice(0, 3)).toEqual([false, false, 'finished']);
+});
+
 test('a part of the elements that does not come is said to be missing, and comes when it is asked for again', async ({
   page,
   blog,

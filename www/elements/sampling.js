@@ -307,7 +307,9 @@ export class Sampling {
   async #takeRun(signal) {
     const model = await this.#model(signal);
     const loan = this.#loan;
-    const options = { ...this.#options(), ...(await (await this.#picture())?.options(model.info)) };
+    // A picture's server may never answer.
+    const pictures = this.#picture().then((given) => given?.options(model.info));
+    const options = { ...this.#options(), ...(await unlessAborted(pictures, signal)) };
     loan.interrupt = () => {
       this.#interrupted = !this.#held;
       this.#run?.abort();
