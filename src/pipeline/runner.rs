@@ -328,9 +328,7 @@ impl Runner {
         observer(Progress::Noise { x: &noise, shape })?;
         let mut run = HostRun::new(program, shape, run.noises)?;
         let mut latents = Vec::new();
-        let mut left = steps;
-        while left > 0 {
-            left -= 1;
+        for left in (0..steps).rev() {
             let coming = run.step(&mut asked);
             let step = match decoder.take_if(|_| left == 0) {
                 // What goes wrong here does so again when the decoder is asked, which then knows what helps.
@@ -668,7 +666,8 @@ impl Runner {
     /// The network, which is loaded, and the decoder, where that is loaded, too, and has room for latents of this size in one piece.
     fn with_decoder(&mut self, name: &str, size: [usize; 2]) -> Result<(&mut Loaded, Option<&mut Loaded>)> {
         let (decoder, part) = self.coder(false);
-        let fits = self.room(&decoder, &part, 1, size, 4).is_ok();
+        let fits = self.loaded.iter().any(|loaded| loaded.name == decoder)
+            && self.room(&decoder, &part, 1, size, 4).is_ok();
         let (mut network, mut ahead) = (None, None);
         for loaded in &mut self.loaded {
             if loaded.name == name {
